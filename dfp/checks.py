@@ -1,0 +1,170 @@
+"""Checks at the edge of the library: turn user input into arrays, or say what is wrong and what to give instead."""
+
+import numbers
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dfp.errors import DFPError
+
+Array = NDArray[np.float64]
+
+
+def shown(value: object) -> str:
+    """Return a short rendering of a rejected value."""
+    text = np.array2string(value, threshold=6) if isinstance(value, np.ndarray) else repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def real(name: str, value: object, *, above: float = -np.inf, at_least: float = -np.inf, below: float = np.inf) -> float:
+    """Return ``value`` as a finite float inside the stated range.
+
+    Raises
+    ------
+    DFPError
+        If it is not a real number, not finite, or out of range.
+    """
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
+        raise DFPError(f"{name}={shown(value)}: must be a real number; give a float.")
+    number = float(value)
+    if not np.isfinite(number):
+        raise DFPError(f"{name}={number}: must be finite; give a finite float.")
+    if not (number > above and number >= at_least and number < below):
+        low = f"above {above:g}" if above > -np.inf else f"at least {at_least:g}" if at_least > -np.inf else ""
+        high = f"below {below:g}" if below < np.inf else ""
+        wanted = " and ".join(part for part in (low, high) if part)
+        raise DFPError(f"{name}={number:g}: must be {wanted}; give a value in that range.")
+    return number
+
+
+def integer(name: str, value: object, *, at_least: int = 0, at_most: int | None = None) -> int:
+    """Return ``value`` as an int inside the stated range.
+
+    Raises
+    ------
+    DFPError
+        If it is not an integer (booleans and floats are not) or out of range.
+    """
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
+        raise DFPError(f"{name}={shown(value)}: must be an integer; give a whole number such as {max(at_least, 1)}.")
+    if value < at_least:
+        raise DFPError(f"{name}={value}: must be at least {at_least}; give a larger integer.")
+    if at_most is not None and value > at_most:
+        raise DFPError(f"{name}={value}: must be at most {at_most}; give a smaller integer.")
+    return int(value)
+
+
+def choice(name: str, value: object, options: tuple[str, ...]) -> str:
+    """Return ``value`` if it is one of ``options``.
+
+    Raises
+    ------
+    DFPError
+        If it is not; the message lists the options.
+    """
+    if not isinstance(value, str) or value not in options:
+        raise DFPError(f"{name}={shown(value)}: must be one of {', '.join(map(repr, options))}; give one of these.")
+    return value
+
+
+def array(name: str, value: object, *, dimensions: tuple[int, ...] = (1,)) -> Array:
+    """Return ``value`` as a finite float64 array with one of the allowed numbers of dimensions.
+
+    Raises
+    ------
+    DFPError
+        If it is not numeric, has NaN or infinite entries, is empty, or has another number of dimensions.
+    """
+    try:
+        given: NDArray[Any] = np.asarray(value)
+        if given.dtype.kind not in "iuf":
+            raise TypeError
+        result = np.array(given, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise DFPError(f"{name}={shown(value)}: must be an array of real numbers; give a float64 array.") from None
+    if result.ndim not in dimensions:
+        wanted = " or ".join(map(str, dimensions))
+        raise DFPError(f"{name} has shape {result.shape}: must have {wanted} dimensions; reshape it.")
+    if result.size == 0:
+        raise DFPError(f"{name} has shape {result.shape}: must not be empty; give at least one value.")
+    if not np.all(np.isfinite(result)):
+        where = tuple(int(i) for i in np.argwhere(~np.isfinite(result))[0])
+        raise DFPError(f"{name}{list(where)}={result[where]}: must be finite; remove NaN and infinite entries.")
+    return result
+
+
+def matching(name: str, value: Array, shape: tuple[int, ...]) -> Array:
+    """Return ``value`` if its shape is ``shape``.
+
+    Raises
+    ------
+    DFPError
+        If the shape differs.
+    """
+    if value.shape != shape:
+        raise DFPError(f"{name} has shape {value.shape}: must be {shape} here; give one entry per parameter.")
+    return value
+
+
+def vector(name: str, value: object, dimension: int) -> Array:
+    """Return ``value`` as a vector of shape (d,); a scalar is repeated."""
+    given = array(name, value, dimensions=(0, 1))
+    return np.full(dimension, float(given)) if given.ndim == 0 else matching(name, given, (dimension,))
+
+
+def covariance(name: str, value: object, dimension: int) -> Array:
+    """Return a covariance matrix of shape (d, d) from a scalar, variances (d,) or a matrix (d, d).
+
+    Raises
+    ------
+    DFPError
+        If it is not symmetric or not positive semidefinite.
+    """
+    given = array(name, value, dimensions=(0, 1, 2))
+    if given.ndim < 2:
+        matrix = np.diag(np.full(dimension, float(given)) if given.ndim == 0 else matching(name, given, (dimension,)))
+    else:
+        matrix = symmetric(name, matching(name, given, (dimension, dimension)))
+    eigenvalues = np.linalg.eigvalsh(matrix)
+    if eigenvalues[0] < -1e-10 * max(abs(eigenvalues[-1]), np.finfo(float).tiny):
+        raise DFPError(
+            f"{name} has the eigenvalue {eigenvalues[0]:.3g}: a covariance must be positive semidefinite; "
+            "check signs, or project it with numpy.linalg.eigh."
+        )
+    return matrix
+
+
+def symmetric(name: str, matrix: Array) -> Array:
+    """Return the symmetric matrix ``matrix`` (d, d), with rounding differences averaged away.
+
+    Raises
+    ------
+    DFPError
+        If it differs from its transpose by more than 1e-10 of its largest entry.
+    """
+    difference = float(np.max(np.abs(matrix - matrix.T)))
+    if difference > 1e-10 * float(np.max(np.abs(matrix))):
+        raise DFPError(f"{name} differs from its transpose by {difference:.3g}: must be symmetric; use (M + M.T) / 2.")
+    result: Array = (matrix + matrix.T) / 2
+    return result
+
+
+def step_list(name: str, value: object, last: int) -> NDArray[np.int64]:
+    """Return sorted, distinct step numbers between 0 and ``last``.
+
+    Raises
+    ------
+    DFPError
+        If an entry is not an integer, is negative or exceeds ``last``, or if the list is not increasing.
+    """
+    try:
+        entries = list(value)  # type: ignore[call-overload]
+    except TypeError:
+        raise DFPError(f"{name}={shown(value)}: must be a list of steps; give e.g. [0, {last}].") from None
+    steps = [integer(f"{name}[{i}]", entry, at_least=0, at_most=last) for i, entry in enumerate(entries)]
+    if not steps:
+        raise DFPError(f"{name}=[]: must name at least one step; give e.g. [0, {last}].")
+    if any(b <= a for a, b in zip(steps, steps[1:], strict=False)):
+        raise DFPError(f"{name}={shown(steps)}: must increase; sort it and remove repeated steps.")
+    return np.array(steps, dtype=np.int64)

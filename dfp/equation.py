@@ -1,0 +1,277 @@
+"""The equations: what is solved. Maps act once per step (T4, T5); generators act in slow time τ = ηn (T6, T7, T7m).
+
+An equation knows its drift and how its noise enters, as arrays and as linear functions of moments; it knows no solver.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+
+from dfp import checks
+from dfp.checks import Array
+from dfp.errors import DFPError
+from dfp.sgd import SGD
+
+
+class Carried(NamedTuple):
+    """Moments in the form in which every equation moves them linearly; arrays may carry leading axes.
+
+    The mean's outer product is carried beside the covariance, so that no step subtracts large numbers (T14, T15).
+    """
+
+    mass: Array
+    """Shape (...)."""
+    mean: Array
+    """Shape (..., d)."""
+    outer: Array
+    """μ μᵀ, shape (..., d, d)."""
+    covariance: Array
+    """Π, shape (..., d, d)."""
+
+    @property
+    def second(self) -> Array:
+        """Raw second moment E[θθᵀ], shape (..., d, d)."""
+        return self.outer + self.covariance
+
+
+def transposed(matrix: Array) -> Array:
+    """Return ``matrix`` with its last two axes exchanged."""
+    return np.swapaxes(matrix, -1, -2)
+
+
+@dataclass(frozen=True, eq=False)
+class Equation(ABC):
+    """An evolution equation for the density of the parameters of ``sgd``."""
+
+    sgd: SGD
+
+    title: ClassVar[str]
+    """What users call it."""
+    number: ClassVar[str]
+    """Its number on the theory page."""
+    discrete: ClassVar[bool]
+    """Whether it is a map acting once per step, rather than a generator in slow time."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.sgd, SGD):
+            raise DFPError(f"sgd={checks.shown(self.sgd)}: must be a dfp.SGD; give dfp.{type(self).__name__}(sgd).")
+
+    @property
+    def dimension(self) -> int:
+        """Number of parameters d."""
+        return self.sgd.dimension
+
+    @property
+    def additive(self) -> bool:
+        """Whether the noise does not depend on θ."""
+        return self.sgd.noise.additive
+
+    @property
+    def label(self) -> str:
+        """Title and number, for tables and files."""
+        return f"{self.title} ({self.number})"
+
+    @abstractmethod
+    def mean_diffusion(self, at: Carried) -> Array:
+        """Return the mean over P of the second cumulant gained per step (maps) or per unit of τ (generators)."""
+
+    def diffusion(self, theta: Array) -> Array:
+        """Return that second cumulant at ``theta`` (..., d), shape (..., d, d)."""
+        outer = theta[..., :, None] * theta[..., None, :]
+        return self.mean_diffusion(Carried(np.ones(theta.shape[:-1]), theta, outer, np.zeros_like(outer)))
+
+    @abstractmethod
+    def drift(self, eigenvalues: Array) -> Array:
+        """Return the multipliers of the modes: of Hθ + g per step (η) or per unit of τ (eigenvalues of J)."""
+
+    @cached_property
+    def _drift_matrix(self) -> Array:
+        values, vectors = self.sgd.modes
+        result: Array = (vectors * self.drift(values)) @ vectors.T
+        return result
+
+    @cached_property
+    def linear_drift(self) -> Array:
+        """Matrix K of the mean motion −Kθ − k per step (maps) or per unit of τ (generators), shape (d, d)."""
+        result: Array = self._drift_matrix @ self.sgd.hessian
+        return result
+
+    @cached_property
+    def constant_drift(self) -> Array:
+        """Vector k of the mean motion −Kθ − k, shape (d,)."""
+        result: Array = self._drift_matrix @ self.sgd.gradient
+        return result
+
+    def derivative(self, at: Carried) -> Carried:
+        """Return the increment of the moments per step (maps, T14) or their rate in τ (generators, T15); linear."""
+        k, offset = self.linear_drift, self.constant_drift
+        motion = -at.mean @ k.T - at.mass[..., None] * offset
+        turned = -(k @ at.outer) - _outer(offset, at.mean)
+        rate_outer = turned + transposed(turned)
+        pulled = -(k @ at.covariance)
+        rate = pulled + transposed(pulled) + self.mean_diffusion(at)
+        if self.discrete:
+            # (I−K)X(I−K)ᵀ − X = −KX − XKᵀ + KXKᵀ, and likewise for the outer product of the shifted mean
+            rate = rate + k @ at.covariance @ k.T
+            crossed = (k @ at.mean[..., None]) * offset
+            rate_outer = rate_outer + k @ at.outer @ k.T + crossed + transposed(crossed)
+            rate_outer = rate_outer + at.mass[..., None, None] * np.outer(offset, offset)
+        return Carried(np.zeros_like(at.mass), motion, rate_outer, rate)
+
+
+def _outer(left: Array, right: Array) -> Array:
+    result: Array = left[:, None] * right[..., None, :]
+    return result
+
+
+class _Map(Equation):
+    discrete = True
+
+    def drift(self, eigenvalues: Array) -> Array:
+        """Return η for every mode: one step moves the mean by −η(Hθ + g)."""
+        return np.full_like(eigenvalues, self.sgd.learning_rate)
+
+    def mean_diffusion(self, at: Carried) -> Array:
+        """Return η² C̄, the mean covariance of one step's noise (T14)."""
+        return self.sgd.learning_rate**2 * self.sgd.noise.mean_covariance(at.mass, at.mean, at.second)
+
+
+@dataclass(frozen=True, eq=False)
+class MasterEquation(_Map):
+    """The master equation (T4): the exact law of SGD itself."""
+
+    title = "master equation"
+    number = "T4"
+
+
+@dataclass(frozen=True, eq=False)
+class DiscreteFokkerPlanck(_Map):
+    """The discrete Fokker–Planck equation (T5): the master equation to order η², with the raw second moment S."""
+
+    title = "discrete Fokker-Planck"
+    number = "T5"
+
+
+class _Generator(Equation):
+    discrete = False
+
+
+@dataclass(frozen=True, eq=False)
+class Langevin(_Generator):
+    """The standard Langevin (Fokker–Planck) form (T6).
+
+    Parameters
+    ----------
+    sgd
+        The dynamics.
+    noise
+        ``"state"``: the covariance C(θ) of the place; ``"frozen"``: C at ``reference``.
+    reference
+        Where C is frozen, shape (d,); the critical point if left out [parameter].
+    """
+
+    noise: str = "state"
+    reference: Array | None = None
+
+    title = "Langevin"
+    number = "T6"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.choice("noise", self.noise, ("state", "frozen"))
+        if self.reference is not None:
+            object.__setattr__(self, "reference", checks.vector("reference", self.reference, self.dimension))
+
+    @property
+    def additive(self) -> bool:
+        """Whether the noise does not depend on θ."""
+        return self.noise == "frozen" or self.sgd.noise.additive
+
+    @property
+    def label(self) -> str:
+        """Title, number and, for the additive reading, the word frozen."""
+        return "Langevin, frozen noise (T6)" if self.noise == "frozen" else "Langevin (T6)"
+
+    @cached_property
+    def _frozen(self) -> Array:
+        place = self.sgd.critical_point if self.reference is None else self.reference
+        return self.sgd.noise.covariance(place)
+
+    def drift(self, eigenvalues: Array) -> Array:
+        """Return J = 1 for every mode."""
+        return np.ones_like(eigenvalues)
+
+    def mean_diffusion(self, at: Carried) -> Array:
+        """Return η C̄ (T15), or ηC(reference) if the noise is frozen."""
+        if self.noise == "frozen":
+            return self.sgd.learning_rate * at.mass[..., None, None] * self._frozen
+        return self.sgd.learning_rate * self.sgd.noise.mean_covariance(at.mass, at.mean, at.second)
+
+
+@dataclass(frozen=True, eq=False)
+class ModifiedLangevin(_Generator):
+    """The modified Langevin form: the logarithm of one SGD step as a Fokker–Planck equation.
+
+    Parameters
+    ----------
+    sgd
+        The dynamics.
+    matched
+        True: drift and diffusion matched to order η³ a step (T7m); False: drift alone (T7).
+    positive
+        With ``matched``: the form (T7m⁺) whose diffusion is never indefinite, equal to the same order.
+    """
+
+    matched: bool = True
+    positive: bool = False
+
+    title = "modified Langevin"
+    number = "T7m"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("matched", "positive"):
+            if not isinstance(getattr(self, name), (bool, np.bool_)):
+                raise DFPError(f"{name}={checks.shown(getattr(self, name))}: must be True or False.")
+        if self.positive and not self.matched:
+            raise DFPError("positive=True: only the matched form has a positive variant; give matched=True.")
+
+    @property
+    def label(self) -> str:
+        """Title and the number of the variant."""
+        variant = "T7" if not self.matched else "T7m+" if self.positive else "T7m"
+        return f"modified Langevin ({variant})"
+
+    def drift(self, eigenvalues: Array) -> Array:
+        """Return J = 1 + ηλ/2, plus η²λ²/3 if matched (T15)."""
+        x = self.sgd.learning_rate * eigenvalues
+        return 1 + x / 2 + (x**2 / 3 if self.matched else 0.0)
+
+    def mean_diffusion(self, at: Carried) -> Array:
+        """Return ηQ̄ of (T15)."""
+        eta, noise = self.sgd.learning_rate, self.sgd.noise
+        if self.positive:
+            return eta * self._positive_diffusion(at)
+        average = noise.mean_covariance(at.mass, at.mean, at.second)
+        if not self.matched:
+            return eta * average
+        h, g = self.sgd.hessian, self.sgd.gradient
+        gradient = at.mean @ h.T + at.mass[..., None] * g
+        # Z of (T15): how the noise changes along the mean motion
+        along = noise.quadratic(h @ at.second + _outer(g, at.mean)) + noise.cross(gradient)
+        turned = h @ average + along
+        return eta * (average + eta / 2 * (turned + transposed(turned)))
+
+    def _positive_diffusion(self, at: Carried) -> Array:
+        half = self.sgd.learning_rate / 2
+        factor = np.eye(self.dimension) + half * self.sgd.hessian
+        g = half * self.sgd.gradient
+        moved = at.mean @ factor.T
+        crossed = _outer(g, moved)
+        second = factor @ at.second @ factor.T + crossed + transposed(crossed)
+        second = second + at.mass[..., None, None] * np.outer(g, g)
+        mean = moved + at.mass[..., None] * g
+        return factor @ self.sgd.noise.mean_covariance(at.mass, mean, second) @ factor.T

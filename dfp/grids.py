@@ -1,0 +1,69 @@
+"""Automatic grids: the box and the spacing that the exact moments ask for."""
+
+import numpy as np
+from scipy import fft
+
+from dfp.checks import Array
+from dfp.errors import UnresolvedError
+from dfp.moments import Moments
+from dfp.state import MAX_CELLS, Grid
+
+# Half-width of the box in standard deviations: a Gaussian leaves 6e-14 outside 7.5.
+_WIDTH = 7.5
+# φ of a Gaussian is 1e-12 at this many inverse standard deviations: π over it is the spacing that resolves it.
+_BAND = 7.5
+
+
+def automatic(
+    exact: Moments, *, width: float = _WIDTH, band: float = _BAND, covariances: Array | None = None
+) -> Grid:
+    """Return a grid that holds and resolves a nearly Gaussian density at every saved step.
+
+    Parameters
+    ----------
+    exact
+        Moments at the saved steps.
+    width
+        Half-width of the box in standard deviations of every axis.
+    band
+        Largest wave number in units of inverse conditional standard deviations 1/(Σ⁻¹)_ii^{1/2}: how far φ reaches.
+    covariances
+        Covariances (S, d, d) that set the spacing, where details are finer than the whole density.
+
+    Raises
+    ------
+    UnresolvedError
+        If a covariance is singular or not finite, or more than 2^26 cells would be needed.
+    """
+    lower, upper, spacing = np.inf, -np.inf, np.inf
+    for n, mean, total, detail in zip(
+        exact.steps, exact.mean, exact.covariance, exact.covariance if covariances is None else covariances, strict=True
+    ):
+        if not (np.all(np.isfinite(mean)) and np.all(np.isfinite(total))):
+            raise UnresolvedError(f"step {n}: the moments overflow; the dynamics is unstable, lower the learning rate.")
+        smallest = float(np.linalg.eigvalsh(detail)[0])
+        if not smallest > 1e-13 * float(np.linalg.eigvalsh(total)[-1]):
+            raise UnresolvedError(
+                f"step {n}: the covariance has the eigenvalue {smallest:.3g}, so there is no density to put on a grid; "
+                "save later steps, start from a wider dfp.Gaussian, or use dfp.MomentRecursion()."
+            )
+        deviation = np.sqrt(np.diag(total))
+        lower = np.minimum(lower, mean - width * deviation)
+        upper = np.maximum(upper, mean + width * deviation)
+        spacing = np.minimum(spacing, np.pi / band / np.sqrt(np.diag(np.linalg.inv(detail))))
+    cells = np.ceil((upper - lower) / spacing)
+    total_cells = float(np.prod(cells))
+    if not total_cells <= MAX_CELLS:
+        raise UnresolvedError(
+            f"cells={cells.astype(float)}: resolving the narrowest saved density in the widest box needs "
+            f"{total_cells:.2g} cells, more than {MAX_CELLS}; save fewer, more similar steps or pass grid=dfp.Grid(...)."
+        )
+    return Grid(lower, upper, tuple(int(fft.next_fast_len(max(int(n), 32), real=True)) for n in cells))
+
+
+def bins(exact: Moments, *, width: float = 6.0) -> Grid:
+    """Return the cells of a histogram: finer than a quarter of a standard deviation, as far as counts stay small."""
+    d = exact.mean.shape[1]
+    most = {1: 400, 2: 128, 3: 48}[d]
+    fine = automatic(exact, width=width, band=4 * np.pi)
+    return Grid(fine.lower, fine.upper, tuple(min(n, most) for n in fine.cells))

@@ -1,0 +1,100 @@
+"""The landscape: mean Hessian, mean gradient, and the law of their minibatch fluctuations (T2)."""
+
+from dataclasses import dataclass, field
+from typing import Self
+
+import numpy as np
+
+from dfp import checks
+from dfp.checks import Array
+from dfp.errors import DFPError
+from dfp.noise import FiniteSumLaw, GaussianNoise, NoiseLaw
+
+
+@dataclass(frozen=True, eq=False)
+class QuadraticLandscape:
+    """A quadratic landscape with gradient ḡ(θ) = Hθ + g and minibatch noise (T2).
+
+    Parameters
+    ----------
+    hessian
+        Mean Hessian H: diagonal (d,) or symmetric (d, d); may be singular or indefinite [loss / parameter^2].
+    gradient
+        Mean gradient g at θ = 0, shape (d,); a number serves every axis [loss / parameter].
+    noise
+        ``GaussianNoise``, or the law of a finite sum (made by the class methods).
+
+    Raises
+    ------
+    DFPError
+        If shapes disagree, an entry is not finite, or the Hessian is not symmetric.
+    """
+
+    hessian: Array
+    gradient: Array = field(default_factory=lambda: np.zeros(()))
+    noise: GaussianNoise | NoiseLaw = field(default_factory=lambda: GaussianNoise(0.0))
+    law: NoiseLaw = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        given = checks.array("hessian", self.hessian, dimensions=(0, 1, 2))
+        if given.ndim < 2:
+            hessian = np.diag(np.atleast_1d(given))
+        elif given.shape[0] != given.shape[1]:
+            raise DFPError(f"hessian has shape {given.shape}: must be square; give (d,) or (d, d).")
+        else:
+            hessian = checks.symmetric("hessian", given)
+        if isinstance(self.noise, GaussianNoise):
+            law: NoiseLaw = self.noise.law(hessian)
+        elif isinstance(self.noise, NoiseLaw):
+            law = self.noise
+        else:
+            raise DFPError(f"noise={checks.shown(self.noise)}: must be a noise law; give dfp.GaussianNoise(...).")
+        object.__setattr__(self, "hessian", hessian)
+        object.__setattr__(self, "gradient", checks.vector("gradient", self.gradient, hessian.shape[0]))
+        object.__setattr__(self, "law", law)
+
+    @classmethod
+    def from_samples(cls, hessians: object, gradients: object, batch_size: int = 1) -> Self:
+        """Return the landscape of N sample losses ½ θᵀH_iθ + g_iᵀθ, minibatches drawn with replacement.
+
+        Parameters
+        ----------
+        hessians
+            Shape (N, d, d), each symmetric [loss / parameter^2].
+        gradients
+            Gradients at θ = 0, shape (N, d) [loss / parameter].
+        batch_size
+            Samples per minibatch, >= 1.
+        """
+        h = checks.array("hessians", hessians, dimensions=(3,))
+        g = checks.array("gradients", gradients, dimensions=(2,))
+        checks.matching("hessians", h, (g.shape[0], g.shape[1], g.shape[1]))
+        skew = float(np.max(np.abs(h - h.transpose(0, 2, 1))))
+        if skew > 1e-10 * float(np.max(np.abs(h))):
+            raise DFPError(f"hessians differ from their transposes by {skew:.3g}: each must be symmetric.")
+        law = FiniteSumLaw(g, checks.integer("batch_size", batch_size, at_least=1), hessians=h)
+        return cls(law.mean_hessian, g.mean(axis=0), law)
+
+    @classmethod
+    def from_regression(cls, features: object, targets: object, batch_size: int = 1) -> Self:
+        """Return the landscape of least squares, ½ (x_i·θ − y_i)² averaged over minibatches drawn with replacement.
+
+        Parameters
+        ----------
+        features
+            Rows x_i, shape (N, d).
+        targets
+            y_i, shape (N,).
+        batch_size
+            Samples per minibatch, >= 1.
+        """
+        x = checks.array("features", features, dimensions=(2,))
+        y = checks.matching("targets", checks.array("targets", targets), (x.shape[0],))
+        batch = checks.integer("batch_size", batch_size, at_least=1)
+        law = FiniteSumLaw(-y[:, None] * x, batch, features=x, targets=y)
+        return cls(law.mean_hessian, law.gradients.mean(axis=0), law)
+
+    @property
+    def dimension(self) -> int:
+        """Number of parameters d."""
+        return int(self.hessian.shape[0])

@@ -1,0 +1,323 @@
+"""Laws of the minibatch fluctuations H̃ and g̃ of an affine gradient (T2).
+
+Everything the first two moments of SGD need of the noise are three maps (T13)::
+
+    quadratic(X) = E[H̃ X H̃ᵀ]        cross(m) = E[H̃ m g̃ᵀ]        constant = E[g̃ g̃ᵀ]
+
+Laws provide them for batches of arguments; solvers that need more ask for Gaussian loadings or for the samples.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+
+from dfp import checks
+from dfp.checks import Array
+from dfp.errors import DFPError
+
+# Up to this dimension E[δH ⊗ δH] of a finite sum is tabulated once (d⁴ numbers), so that steps do not touch the data.
+_TABULATE_UP_TO = 12
+
+
+@dataclass(frozen=True)
+class GaussianNoise:
+    """Gaussian minibatch fluctuations, independent between H̃ and g̃.
+
+    Parameters
+    ----------
+    gradient
+        Covariance of g̃: a number, variances (d,) or a matrix (d, d) [(loss / parameter)^2].
+    hessian
+        Variances of H̃: Var H̃_ii of shape (d,), or a table Var H̃_ik of shape (d, d) with independent entries; 0
+        for additive noise [(loss / parameter^2)^2].
+    basis
+        ``"theta"``: both are given in the axes of θ; ``"eigen"``: in the eigenbasis of the mean Hessian, in
+        ascending order of eigenvalues (in the order given if the mean Hessian is diagonal).
+    symmetric
+        H̃ is a symmetric matrix whose entries i <= k are independent (the table must be symmetric).
+
+    Notes
+    -----
+    The moments it implies are (T13) of the theory page.
+    """
+
+    gradient: object
+    hessian: object = 0.0
+    basis: str = "theta"
+    symmetric: bool = False
+
+    def law(self, hessian: Array) -> "GaussianLaw":
+        """Return the law in the axes of θ for the mean Hessian ``hessian`` (d, d).
+
+        Raises
+        ------
+        DFPError
+            If shapes disagree with d, a variance is negative or the covariance is not positive semidefinite.
+        """
+        d = hessian.shape[0]
+        checks.choice("noise.basis", self.basis, ("theta", "eigen"))
+        constant = checks.covariance("noise.gradient", self.gradient, d)
+        given = checks.array("noise.hessian", self.hessian, dimensions=(0, 1, 2))
+        if given.ndim < 2:
+            table = np.diag(checks.vector("noise.hessian", given, d))
+        else:
+            table = checks.matching("noise.hessian", given, (d, d))
+        if table.min() < 0:
+            raise DFPError(f"noise.hessian has the entry {table.min():.3g}: variances must be >= 0; give variances.")
+        if self.symmetric:
+            table = checks.symmetric("noise.hessian", table)
+        axes = None if self.basis == "theta" else eigenbasis(hessian)
+        if axes is not None:
+            constant = axes @ constant @ axes.T
+        return GaussianLaw(constant, table, axes, bool(self.symmetric))
+
+
+def eigenbasis(hessian: Array) -> Array:
+    """Return the orthonormal eigenvectors (columns) of ``hessian``; the unit vectors, in order, if it is diagonal."""
+    if not np.any(hessian - np.diag(np.diag(hessian))):
+        return np.eye(hessian.shape[0])
+    vectors: Array = np.linalg.eigh(hessian)[1]
+    return vectors
+
+
+class NoiseLaw(ABC):
+    """What every law of (H̃, g̃) provides; arrays may carry leading axes."""
+
+    constant: Array
+
+    @property
+    def dimension(self) -> int:
+        """Number of parameters d."""
+        return int(self.constant.shape[0])
+
+    @property
+    @abstractmethod
+    def additive(self) -> bool:
+        """Whether H̃ = 0, so that the noise does not depend on θ."""
+
+    @property
+    @abstractmethod
+    def gaussian(self) -> bool:
+        """Whether the gradient noise given θ is Gaussian."""
+
+    @abstractmethod
+    def quadratic(self, second: Array) -> Array:
+        """Return E[H̃ X H̃ᵀ] for X = ``second`` of shape (..., d, d)."""
+
+    @abstractmethod
+    def cross(self, mean: Array) -> Array:
+        """Return E[H̃ m g̃ᵀ] for m = ``mean`` of shape (..., d), shape (..., d, d)."""
+
+    @abstractmethod
+    def with_batch_size(self, batch_size: int) -> "NoiseLaw":
+        """Return the law of the average of ``batch_size`` samples."""
+
+    def mean_covariance(self, weight: Array | float, mean: Array, second: Array) -> Array:
+        """Return the mean of C(θ) from the mass, mean (..., d) and raw second moment (..., d, d) of θ (T13)."""
+        cross = self.cross(mean)
+        constant = np.asarray(weight)[..., None, None] * self.constant
+        result: Array = self.quadratic(second) + cross + np.swapaxes(cross, -1, -2) + constant
+        return result
+
+    def covariance(self, theta: Array) -> Array:
+        """Return the minibatch gradient covariance C(θ) (T3), shape (..., d, d)."""
+        return self.mean_covariance(np.ones(theta.shape[:-1]), theta, theta[..., :, None] * theta[..., None, :])
+
+
+class GaussianLaw(NoiseLaw):
+    """Gaussian H̃ (independent entries with variances ``table`` in the basis ``axes``) and g̃ (covariance ``constant``)."""
+
+    gaussian = True
+
+    def __init__(self, constant: Array, table: Array, axes: Array | None, symmetric: bool) -> None:
+        self.constant = constant
+        self.table = table
+        self.axes = axes
+        self.symmetric = symmetric
+
+    @property
+    def additive(self) -> bool:
+        """Whether every curvature variance is zero."""
+        return not bool(self.table.any())
+
+    def quadratic(self, second: Array) -> Array:
+        """Return E[H̃ X H̃ᵀ] = δ_ij Σ_k V_ik X_kk, plus (1 − δ_ij) V_ij X_ji if H̃ is symmetric."""
+        if self.additive:
+            return np.zeros_like(second)
+        rotated = second if self.axes is None else self.axes.T @ second @ self.axes
+        diagonal = np.einsum("ik,...kk->...i", self.table, rotated)
+        if self.symmetric:
+            result = self.table * np.swapaxes(rotated, -1, -2)
+        else:
+            result = np.zeros_like(second)
+        index = np.arange(self.dimension)
+        result[..., index, index] = diagonal
+        return result if self.axes is None else self.axes @ result @ self.axes.T
+
+    def cross(self, mean: Array) -> Array:
+        """Return zero: H̃ and g̃ are independent."""
+        return np.zeros((*mean.shape, self.dimension))
+
+    def with_batch_size(self, batch_size: int) -> "GaussianLaw":
+        """Return the law with all variances divided by ``batch_size``."""
+        return GaussianLaw(self.constant / batch_size, self.table / batch_size, self.axes, self.symmetric)
+
+    def loadings(self) -> tuple[Array, Array]:
+        """Return how standard normals ζ enter: g̃ = Σ_r ζ_r u_r and H̃ = Σ_r ζ_r W_r.
+
+        Returns
+        -------
+        u
+            Shape (R, d).
+        W
+            Shape (R, d, d).
+        """
+        d = self.dimension
+        vectors = [(column, np.zeros((d, d))) for column in square_root(self.constant).T]
+        axes = np.eye(d) if self.axes is None else self.axes
+        for i in range(d):
+            for k in range(i if self.symmetric else 0, d):
+                deviation = np.sqrt(self.table[i, k])
+                matrix = deviation * np.outer(axes[:, i], axes[:, k])
+                if self.symmetric and i != k:
+                    matrix = matrix + matrix.T
+                if deviation > 0:
+                    vectors.append((np.zeros(d), matrix))
+        return np.array([u for u, _ in vectors]).reshape(-1, d), np.array([w for _, w in vectors]).reshape(-1, d, d)
+
+
+def square_root(covariance: Array) -> Array:
+    """Return F of shape (d, rank) with F Fᵀ = ``covariance``: its Cholesky factor, or eigenvectors if singular."""
+    try:
+        factor: Array = np.linalg.cholesky(covariance)
+        return factor
+    except np.linalg.LinAlgError:
+        values, vectors = np.linalg.eigh(covariance)
+        keep = values > 1e-14 * max(values[-1], np.finfo(float).tiny)
+        result: Array = vectors[:, keep] * np.sqrt(values[keep])
+        return result
+
+
+@dataclass(frozen=True, eq=False)
+class FiniteSumLaw(NoiseLaw):
+    """Noise of minibatches of ``batch_size`` samples, drawn with replacement from N samples (H_i, g_i).
+
+    Parameters
+    ----------
+    gradients
+        Sample gradients at θ = 0, shape (N, d).
+    hessians
+        Sample Hessians, shape (N, d, d); ``None`` for least squares, where H_i = x_i x_iᵀ.
+    features
+        Rows x_i of a least-squares problem, shape (N, d); ``None`` if ``hessians`` is given.
+    targets
+        Targets y_i of a least-squares problem, shape (N,).
+    """
+
+    gradients: Array
+    batch_size: int
+    hessians: Array | None = None
+    features: Array | None = None
+    targets: Array | None = None
+
+    gaussian = False
+
+    @property
+    def count(self) -> int:
+        """Number of samples N."""
+        return int(self.gradients.shape[0])
+
+    @cached_property
+    def constant(self) -> Array:  # type: ignore[override]
+        """E[g̃ g̃ᵀ], shape (d, d)."""
+        centred = self.gradients - self.gradients.mean(axis=0)
+        result: Array = centred.T @ centred / (self.count * self.batch_size)
+        return result
+
+    @cached_property
+    def mean_hessian(self) -> Array:
+        """Average of the sample Hessians, shape (d, d)."""
+        if self.features is not None:
+            result: Array = self.features.T @ self.features / self.count
+            return result
+        assert self.hessians is not None
+        average: Array = self.hessians.mean(axis=0)
+        return average
+
+    @cached_property
+    def additive(self) -> bool:  # type: ignore[override]
+        """Whether all samples share one Hessian."""
+        hessians = self.sample_hessians() if self.dimension <= _TABULATE_UP_TO else self.hessians
+        if hessians is None:
+            return False
+        spread = float(np.max(np.abs(hessians - self.mean_hessian)))
+        return spread <= 1e-13 * max(float(np.max(np.abs(self.mean_hessian))), np.finfo(float).tiny)
+
+    def sample_hessians(self) -> Array:
+        """Return the N sample Hessians, shape (N, d, d)."""
+        if self.hessians is not None:
+            return self.hessians
+        assert self.features is not None
+        result: Array = self.features[:, :, None] * self.features[:, None, :]
+        return result
+
+    @cached_property
+    def _pair_table(self) -> Array:
+        """E[δH_ik δH_jl] / B as an array [i, j, k, l]."""
+        centred = self.sample_hessians() - self.mean_hessian
+        d = self.dimension
+        flat = centred.reshape(self.count, d * d)
+        table = (flat.T @ flat / (self.count * self.batch_size)).reshape(d, d, d, d)
+        return np.ascontiguousarray(table.transpose(0, 2, 1, 3))
+
+    @cached_property
+    def _cross_table(self) -> Array:
+        """E[δH_ik δg_j] / B as an array [i, j, k]."""
+        d = self.dimension
+        flat = (self.sample_hessians() - self.mean_hessian).reshape(self.count, d * d)
+        centred = self.gradients - self.gradients.mean(axis=0)
+        table = (flat.T @ centred / (self.count * self.batch_size)).reshape(d, d, d)
+        return np.ascontiguousarray(table.transpose(0, 2, 1))
+
+    def quadratic(self, second: Array) -> Array:
+        """Return Σ_i δH_i X δH_iᵀ / (N B)."""
+        if self.dimension <= _TABULATE_UP_TO:
+            result: Array = np.einsum("ijkl,...kl->...ij", self._pair_table, second)
+            return result
+        mean = self.mean_hessian
+        if self.features is not None:
+            weights = np.einsum("ni,...ij,nj->...n", self.features, second, self.features, optimize=True)
+            raw = np.einsum("ni,...n,nj->...ij", self.features, weights / self.count, self.features, optimize=True)
+        else:
+            assert self.hessians is not None
+            raw = np.einsum("nik,...kl,njl->...ij", self.hessians, second, self.hessians / self.count, optimize=True)
+        centred: Array = (raw - mean @ second @ mean.T) / self.batch_size
+        return centred
+
+    def cross(self, mean: Array) -> Array:
+        """Return Σ_i δH_i m δg_iᵀ / (N B)."""
+        if self.dimension <= _TABULATE_UP_TO:
+            result: Array = np.einsum("ijk,...k->...ij", self._cross_table, mean)
+            return result
+        if self.features is not None:
+            moved = np.einsum("ni,nj,...j->...ni", self.features, self.features, mean, optimize=True)
+        else:
+            assert self.hessians is not None
+            moved = np.einsum("nij,...j->...ni", self.hessians, mean, optimize=True)
+        centred = self.gradients - self.gradients.mean(axis=0)
+        total: Array = np.swapaxes(moved, -1, -2) @ centred / (self.count * self.batch_size)
+        return total
+
+    def with_batch_size(self, batch_size: int) -> Self:
+        """Return the law of minibatches of ``batch_size`` samples of the same data."""
+        return replace(self, batch_size=batch_size)
+
+    def sample_deviations(self, theta: Array) -> Array:
+        """Return g_i(θ) − ḡ(θ) of every sample at ``theta`` (..., d), shape (..., N, d)."""
+        centred = self.sample_hessians() - self.mean_hessian
+        gradients = self.gradients - self.gradients.mean(axis=0)
+        result: Array = np.einsum("nij,...j->...ni", centred, theta, optimize=True) + gradients
+        return result

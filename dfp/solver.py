@@ -1,0 +1,124 @@
+"""What a solver is. To add one: a numerics file in ``dfp_solvers`` and an adapter in ``dfp/methods``.
+
+A marching solver is carried from one saved step to the next by the driver in ``solve.py``; a sampling solver draws
+trajectories, which the driver counts out in portions. Neither owns a loop over time, a file or a progress bar.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dfp.checks import Array
+from dfp.equation import Equation
+from dfp.errors import UnsupportedError
+from dfp.moments import Moments
+from dfp.state import Grid, State
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What a solver reports at one step; central moments beyond the covariance and densities are optional."""
+
+    mean: Array
+    covariance: Array
+    density: Array | None = None
+    third: Array | None = None
+    fourth: Array | None = None
+    truncation: float = 0.0
+    """Estimated L1 error of the density from truncating a series."""
+    outside: float | None = None
+    """Mass outside the grid, where the solver knows it."""
+    errors: dict[str, Array] | None = None
+    """Standard errors of the moments, where they are sampled."""
+
+
+class Solver(ABC):
+    """Common face of all solvers."""
+
+    name: ClassVar[str]
+    equations: ClassVar[tuple[str, ...]]
+    """Numbers of the equations it solves."""
+    order: ClassVar[str]
+    """Declared accuracy."""
+    reference: ClassVar[str]
+    """Where the method comes from."""
+    gridded: ClassVar[bool] = True
+    """Whether it produces densities on a grid."""
+
+    @abstractmethod
+    def obstacle(self, equation: Equation, initial: State) -> str | None:
+        """Return why it cannot solve this problem, or None if it can."""
+
+    @abstractmethod
+    def grid(self, equation: Equation, initial: State, exact: Moments) -> Grid | None:
+        """Return the grid it would choose, from the exact moments at the saved steps."""
+
+    def require(self, equation: Equation, initial: State) -> None:
+        """Raise ``UnsupportedError`` with the reason and the supported equations unless the problem is supported."""
+        if equation.number not in self.equations:
+            reason = f"it solves {', '.join(self.equations)}"
+        else:
+            reason = self.obstacle(equation, initial) or ""
+        if reason:
+            raise UnsupportedError(
+                f"solver={self.name} cannot solve the {equation.label} here: {reason}. Use solver='auto', or "
+                "dfp.MomentRecursion() for moments and dfp.MonteCarlo(...) for samples."
+            )
+
+
+class MarchingSolver(Solver):
+    """A solver that moves a state from step to step."""
+
+    @abstractmethod
+    def prepare(self, equation: Equation, initial: State, grid: Grid | None) -> Any:
+        """Return the carry at step 0."""
+
+    @abstractmethod
+    def advance(self, carry: Any, steps: int) -> Any:
+        """Return the carry ``steps`` steps later."""
+
+    @abstractmethod
+    def observe(self, carry: Any) -> Frame:
+        """Return what is known at the carry's step."""
+
+
+class SamplingSolver(Solver):
+    """A solver that draws independent trajectories through all saved steps."""
+
+    trajectories: int
+    seed: int
+
+    @abstractmethod
+    def prepare(self, equation: Equation, initial: State, grid: Grid | None, exact: Moments) -> Any:
+        """Return the carry before any trajectory is drawn (or as stored by an interrupted run)."""
+
+    @abstractmethod
+    def draw(self, carry: Any) -> Any:
+        """Return the carry after a further portion of trajectories."""
+
+    @abstractmethod
+    def drawn(self, carry: Any) -> int:
+        """Return the number of trajectories drawn so far."""
+
+    @abstractmethod
+    def observe(self, carry: Any) -> list[Frame]:
+        """Return the frames of all saved steps."""
+
+    @abstractmethod
+    def warnings(self, carry: Any) -> list[str]:
+        """Return what went wrong while drawing, in words."""
+
+
+def dimension_obstacle(equation: Equation, largest: int) -> str | None:
+    """Return why d is too large for a density solver, or None."""
+    if equation.dimension > largest:
+        return f"densities need d <= {largest}, and d = {equation.dimension}"
+    return None
+
+
+def saved_gaps(steps: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the number of steps from each saved step to the next, starting at step 0."""
+    return np.diff(steps, prepend=0)

@@ -1,0 +1,269 @@
+"""States: where the parameters are at step 0 (a point, a Gaussian, a gridded density) and the grid densities live on."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Self
+
+import numpy as np
+
+from dfp import checks
+from dfp.checks import Array
+from dfp.errors import DFPError
+
+MAX_CELLS = 2**26
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """A uniform grid of cells on a box in parameter space.
+
+    Parameters
+    ----------
+    lower, upper
+        Corners of the box, shape (d,) or a number for d = 1 [parameter].
+    cells
+        Number of cells per axis, shape (d,); one integer serves every axis.
+
+    Raises
+    ------
+    DFPError
+        If a corner is not finite, lower >= upper, or a count is not a positive integer.
+    """
+
+    lower: Array
+    upper: Array
+    cells: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        lower = np.atleast_1d(checks.array("grid.lower", self.lower, dimensions=(0, 1)))
+        upper = checks.vector("grid.upper", self.upper, lower.size)
+        if not 1 <= lower.size <= 3:
+            raise DFPError(f"grid.lower has {lower.size} entries: densities live in 1, 2 or 3 dimensions; use moments.")
+        for i in range(lower.size):
+            if not lower[i] < upper[i]:
+                raise DFPError(f"grid.upper[{i}]={upper[i]:g}: must exceed grid.lower[{i}]={lower[i]:g}; swap them.")
+        counts = self.cells if isinstance(self.cells, (tuple, list, np.ndarray)) else (self.cells,) * lower.size
+        if len(counts) != lower.size:
+            raise DFPError(f"grid.cells={checks.shown(self.cells)}: must have {lower.size} entries, one per axis.")
+        cells = tuple(checks.integer(f"grid.cells[{i}]", n, at_least=4) for i, n in enumerate(counts))
+        total = int(np.prod([int(n) for n in cells], dtype=object))
+        if total > MAX_CELLS:
+            raise DFPError(f"grid.cells={cells}: {total} cells exceed the limit of {MAX_CELLS}; use fewer per axis.")
+        object.__setattr__(self, "lower", lower)
+        object.__setattr__(self, "upper", upper)
+        object.__setattr__(self, "cells", cells)
+
+    @property
+    def dimension(self) -> int:
+        """Number of axes d."""
+        return len(self.cells)
+
+    @property
+    def spacing(self) -> Array:
+        """Cell widths, shape (d,) [parameter]."""
+        result: Array = (self.upper - self.lower) / np.array(self.cells)
+        return result
+
+    @property
+    def cell_volume(self) -> float:
+        """Volume of one cell [parameter^d]."""
+        return float(np.prod(self.spacing))
+
+    @property
+    def edges(self) -> tuple[Array, ...]:
+        """Cell boundaries, one array of n_i + 1 values per axis."""
+        return tuple(np.linspace(a, b, n + 1) for a, b, n in zip(self.lower, self.upper, self.cells, strict=True))
+
+    @cached_property
+    def axes(self) -> tuple[Array, ...]:
+        """Cell centres, one array of n_i values per axis."""
+        return tuple(
+            a + (np.arange(n) + 0.5) * h for a, h, n in zip(self.lower, self.spacing, self.cells, strict=True)
+        )
+
+    @property
+    def points(self) -> Array:
+        """Cell centres as an array of shape (n_1, ..., n_d, d)."""
+        return np.stack(np.meshgrid(*self.axes, indexing="ij"), axis=-1)
+
+    def matches(self, other: "Grid") -> bool:
+        """Tell whether both grids have the same cells."""
+        return (
+            self.cells == other.cells
+            and np.array_equal(self.lower, other.lower)
+            and np.array_equal(self.upper, other.upper)
+        )
+
+
+def grid_moments(grid: Grid, values: Array) -> tuple[float, Array, Array]:
+    """Return mass, mean (d,) and covariance (d, d) of the density ``values`` on ``grid`` by the trapezoidal rule."""
+    mass = float(values.sum()) * grid.cell_volume
+    probability = values * (grid.cell_volume / mass)
+    mean = np.empty(grid.dimension)
+    for i, axis in enumerate(grid.axes):
+        others = tuple(k for k in range(grid.dimension) if k != i)
+        mean[i] = probability.sum(axis=others) @ axis
+    covariance = np.empty((grid.dimension, grid.dimension))
+    for i, first in enumerate(grid.axes):
+        for j, second in enumerate(grid.axes[: i + 1]):
+            others = tuple(k for k in range(grid.dimension) if k not in (i, j))
+            marginal = probability.sum(axis=others)
+            if i == j:
+                covariance[i, i] = marginal @ (first - mean[i]) ** 2
+            else:
+                covariance[i, j] = covariance[j, i] = (second - mean[j]) @ marginal @ (first - mean[i])
+    return mass, mean, covariance
+
+
+@dataclass(frozen=True, eq=False)
+class Gaussian:
+    """A Gaussian state.
+
+    Parameters
+    ----------
+    mean
+        Shape (d,) or a number for d = 1 [parameter].
+    covariance
+        Shape (d, d), variances of shape (d,), or one variance [parameter^2]; positive semidefinite.
+
+    Raises
+    ------
+    DFPError
+        If shapes disagree, an entry is not finite, or the covariance is not positive semidefinite.
+    """
+
+    mean: Array
+    covariance: Array
+
+    def __post_init__(self) -> None:
+        mean = np.atleast_1d(checks.array("initial.mean", self.mean, dimensions=(0, 1)))
+        object.__setattr__(self, "mean", mean)
+        object.__setattr__(self, "covariance", checks.covariance("initial.covariance", self.covariance, mean.size))
+
+    @property
+    def dimension(self) -> int:
+        """Number of parameters d."""
+        return int(self.mean.size)
+
+    def density(self, points: Array) -> Array:
+        """Return the density at ``points`` (..., d), shape (...) [1 / parameter^d].
+
+        Raises
+        ------
+        DFPError
+            If the covariance is singular.
+        """
+        factor = _cholesky(self.covariance)
+        z = np.linalg.solve(factor, (points - self.mean)[..., None])[..., 0]
+        norm = np.prod(np.diag(factor)) * (2 * np.pi) ** (self.dimension / 2)
+        result: Array = np.exp(-0.5 * np.sum(z * z, axis=-1)) / norm
+        return result
+
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """All trajectories start at one parameter vector.
+
+    Parameters
+    ----------
+    theta
+        Shape (d,) or a number for d = 1 [parameter].
+    """
+
+    theta: Array
+
+    def __post_init__(self) -> None:
+        theta = np.atleast_1d(checks.array("initial.theta", self.theta, dimensions=(0, 1)))
+        object.__setattr__(self, "theta", theta)
+
+    @property
+    def dimension(self) -> int:
+        """Number of parameters d."""
+        return int(self.theta.size)
+
+    @property
+    def mean(self) -> Array:
+        """The point itself, shape (d,)."""
+        return self.theta
+
+    @property
+    def covariance(self) -> Array:
+        """Zero, shape (d, d)."""
+        return np.zeros((self.dimension, self.dimension))
+
+
+@dataclass(frozen=True, eq=False)
+class Density:
+    """A density given by its values at the cell centres of a grid.
+
+    Parameters
+    ----------
+    grid
+        Where the values are.
+    values
+        Non-negative, shape ``grid.cells`` [1 / parameter^d]; must integrate to one within 1e-6.
+
+    Raises
+    ------
+    DFPError
+        If the shape differs from the grid's, a value is negative or not finite, or the mass is not one; use
+        ``Density.normalised`` to rescale.
+    """
+
+    grid: Grid
+    values: Array
+    _moments: tuple[float, Array, Array] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        values = checks.array("initial.values", self.values, dimensions=(1, 2, 3))
+        checks.matching("initial.values", values, self.grid.cells)
+        if values.min() < 0:
+            raise DFPError(f"initial.values has the entry {values.min():.3g}: a density must not be negative; clip it.")
+        object.__setattr__(self, "values", values)
+        object.__setattr__(self, "_moments", grid_moments(self.grid, values))
+        if not abs(self.mass - 1) <= 1e-6:
+            raise DFPError(f"initial.values integrates to {self.mass:.8g}: must be 1; use Density.normalised(...).")
+
+    @classmethod
+    def normalised(cls, grid: Grid, values: Array) -> Self:
+        """Return the density proportional to ``values`` (shape ``grid.cells``)."""
+        given = checks.array("initial.values", values, dimensions=(1, 2, 3))
+        mass = float(given.sum()) * grid.cell_volume
+        if not mass > 0:
+            raise DFPError(f"initial.values integrates to {mass:.3g}: must be positive; check the values.")
+        return cls(grid, given / mass)
+
+    @property
+    def dimension(self) -> int:
+        """Number of parameters d."""
+        return self.grid.dimension
+
+    @property
+    def mass(self) -> float:
+        """Integral of the values by the trapezoidal rule."""
+        return self._moments[0]
+
+    @property
+    def mean(self) -> Array:
+        """Mean, shape (d,) [parameter]."""
+        return self._moments[1]
+
+    @property
+    def covariance(self) -> Array:
+        """Covariance, shape (d, d) [parameter^2]."""
+        return self._moments[2]
+
+
+State = Gaussian | Point | Density
+
+
+def _cholesky(covariance: Array) -> Array:
+    try:
+        factor: Array = np.linalg.cholesky(covariance)
+    except np.linalg.LinAlgError:
+        smallest = float(np.linalg.eigvalsh(covariance)[0])
+        raise DFPError(
+            f"covariance has the eigenvalue {smallest:.3g}: a density needs a positive definite covariance; "
+            "widen the initial state, or look at steps where every direction has received noise."
+        ) from None
+    return factor
