@@ -1,9 +1,72 @@
-"""dfp: how the parameters of stochastic gradient descent are distributed, exactly and at finite learning rate."""
+"""dfp: how the parameters of stochastic gradient descent are distributed, exactly and at finite learning rate.
 
-from dfp.equation import DiscreteFokkerPlanck, Langevin, MasterEquation, ModifiedLangevin
-from dfp.errors import DFPError, NoStationaryDensity
-from dfp.landscape import QuadraticLandscape
-from dfp.moments import moments
-from dfp.noise import GaussianNoise
-from dfp.sgd import SGD
-from dfp.state import Density, Gaussian, Grid, Point
+Names are imported when first used, so that ``import dfp`` costs nothing and compilers load only for what needs them.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dfp.certificate import Certificate as Certificate
+    from dfp.compare import Comparison as Comparison
+    from dfp.compare import compare as compare
+    from dfp.equation import DiscreteFokkerPlanck as DiscreteFokkerPlanck
+    from dfp.equation import Langevin as Langevin
+    from dfp.equation import MasterEquation as MasterEquation
+    from dfp.equation import ModifiedLangevin as ModifiedLangevin
+    from dfp.errors import DFPError as DFPError
+    from dfp.errors import FileFormatError as FileFormatError
+    from dfp.errors import SeriesError as SeriesError
+    from dfp.errors import UnresolvedError as UnresolvedError
+    from dfp.errors import UnsupportedError as UnsupportedError
+    from dfp.hdf5 import load as load
+    from dfp.landscape import QuadraticLandscape as QuadraticLandscape
+    from dfp.methods.fourier import Fourier as Fourier
+    from dfp.methods.hermite import Hermite as Hermite
+    from dfp.methods.moment_recursion import MomentRecursion as MomentRecursion
+    from dfp.methods.monte_carlo import MonteCarlo as MonteCarlo
+    from dfp.moments import moments as moments
+    from dfp.noise import GaussianNoise as GaussianNoise
+    from dfp.sgd import SGD as SGD
+    from dfp.solution import Solution as Solution
+    from dfp.solve import solve as solve
+    from dfp.state import Density as Density
+    from dfp.state import Gaussian as Gaussian
+    from dfp.state import Grid as Grid
+    from dfp.state import Point as Point
+
+_HOMES = {
+    "certificate": ("Certificate",),
+    "compare": ("Comparison", "compare"),
+    "equation": ("DiscreteFokkerPlanck", "Langevin", "MasterEquation", "ModifiedLangevin"),
+    "errors": ("DFPError", "FileFormatError", "SeriesError", "UnresolvedError", "UnsupportedError"),
+    "hdf5": ("load",),
+    "landscape": ("QuadraticLandscape",),
+    "methods.fourier": ("Fourier",),
+    "methods.hermite": ("Hermite",),
+    "methods.moment_recursion": ("MomentRecursion",),
+    "methods.monte_carlo": ("MonteCarlo",),
+    "moments": ("moments",),
+    "noise": ("GaussianNoise",),
+    "sgd": ("SGD",),
+    "solution": ("Solution",),
+    "solve": ("solve",),
+    "state": ("Density", "Gaussian", "Grid", "Point"),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_HOME)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from its module on first use."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'dfp' has no attribute {name!r}")
+    value = getattr(import_module(f"dfp.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return __all__

@@ -229,7 +229,7 @@ class ModifiedLangevin(_Generator):
     positive: bool = False
 
     title = "modified Langevin"
-    number = "T7m"
+    number = "T7"
 
     def __post_init__(self) -> None:
         super().__post_init__()

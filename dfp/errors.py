@@ -17,9 +17,5 @@ class SeriesError(DFPError):
     """A Hermite series does not converge for this problem."""
 
 
-class NoStationaryDensity(DFPError):
-    """The dynamics has no stationary density."""
-
-
 class FileFormatError(DFPError):
     """A file was not written by dfp, or by a version this one cannot read."""

@@ -32,7 +32,7 @@ class Fourier(MarchingSolver):
     """
 
     name = "Fourier"
-    equations = ("T4", "T6", "T7m")
+    equations = ("T4", "T6", "T7")
     order = "spectral in the grid, exact in the number of steps"
     reference = "theory page, section 5 (closed characteristic function)"
 

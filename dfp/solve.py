@@ -1,0 +1,224 @@
+"""The driver: pick a solver and a grid, march or draw, check every frame, and sign the result with a certificate."""
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dfp import checks
+from dfp.certificate import certify
+from dfp.checks import Array
+from dfp.equation import Equation, ModifiedLangevin
+from dfp.errors import DFPError, SeriesError, UnsupportedError
+from dfp.methods.fourier import Fourier
+from dfp.methods.hermite import Hermite
+from dfp.methods.moment_recursion import MomentRecursion
+from dfp.methods.monte_carlo import MonteCarlo
+from dfp.moments import Moments, check_problem, moments
+from dfp.provenance import versions
+from dfp.solution import Solution
+from dfp.solver import Frame, MarchingSolver, SamplingSolver, Solver, saved_gaps
+from dfp.state import Grid, Point, State
+
+Progress = Callable[[int, int], None]
+"""Called with work done and work in all."""
+
+
+def solve(
+    equation: Equation,
+    initial: State,
+    steps: int,
+    save: Sequence[int] | None = None,
+    solver: Solver | str = "auto",
+    grid: Grid | None = None,
+    *,
+    progress: Progress | None = None,
+) -> Solution:
+    """Return densities and moments of ``equation`` from ``initial`` at the saved steps.
+
+    Parameters
+    ----------
+    equation
+        What to solve.
+    initial
+        State at step 0: ``Gaussian``, ``Point`` or ``Density``.
+    steps
+        Last step, >= 0.
+    save
+        Steps to return, increasing, in 0 … ``steps``; step 0 and the last if left out (only the last from a point).
+    solver
+        A solver, or ``"auto"``: the solution says which one was picked and why.
+    grid
+        Where densities are returned; chosen from the exact moments if left out.
+    progress
+        Called with work done and work in all.
+
+    Returns
+    -------
+    Solution
+        With a certificate; look at ``solution.certificate.warnings``.
+
+    Raises
+    ------
+    UnsupportedError
+        If the solver cannot solve this equation, noise law or dimension.
+    UnresolvedError, SeriesError
+        If no affordable grid resolves the density, or a series does not converge.
+    DFPError
+        If an argument is malformed, or a frame has entries that are not finite.
+    """
+    check_problem(equation, initial)
+    last = checks.integer("steps", steps)
+    default = [last] if isinstance(initial, Point) else sorted({0, last})
+    saved = checks.step_list("save", default if save is None else save, last)
+    if grid is not None and not isinstance(grid, Grid):
+        raise DFPError(f"grid={checks.shown(grid)}: must be a dfp.Grid; give dfp.Grid(lower, upper, cells).")
+    if grid is not None and grid.dimension != equation.dimension:
+        raise DFPError(f"grid has {grid.dimension} axes: the landscape has {equation.dimension}; make them equal.")
+    exact = moments(equation, initial, last, saved)
+    attempts = pick(equation, initial) if isinstance(solver, str) else [(solver, "asked for")]
+    if isinstance(solver, str):
+        checks.choice("solver", solver, ("auto",))
+    elif not isinstance(solver, Solver):
+        raise DFPError(f"solver={checks.shown(solver)}: must be 'auto' or a solver; give e.g. dfp.Fourier().")
+    for i, (candidate, reason) in enumerate(attempts):
+        try:
+            return _solve_with(candidate, reason, equation, initial, saved, grid, exact, progress)
+        except SeriesError:
+            if i == len(attempts) - 1:
+                raise
+    raise AssertionError("unreachable")  # pragma: no cover
+
+
+def pick(equation: Equation, initial: State) -> list[tuple[Solver, str]]:
+    """Return the solvers ``solver="auto"`` tries in turn, each with the reason in words."""
+    d = equation.dimension
+    sampled = equation.discrete and not equation.sgd.noise.gaussian
+    if Fourier().obstacle(equation, initial) is None and equation.number in Fourier.equations and not sampled:
+        return [(Fourier(), "additive noise has a closed characteristic function")]
+    sampler = MonteCarlo(1_000_000, seed=0)
+    can_sample = equation.number in sampler.equations and sampler.obstacle(equation, initial) is None
+    attempts: list[tuple[Solver, str]] = []
+    if Hermite().obstacle(equation, initial) is None:
+        attempts.append((Hermite(), "the density stays near its moving Gaussian"))
+    if can_sample and d <= 3:
+        reason = "no deterministic solver converges or applies here" if attempts else "no deterministic solver applies"
+        attempts.append((sampler, reason))
+    if not attempts:
+        attempts.append((MomentRecursion(), f"no solver has densities of this equation for d = {d}: moments only"))
+    return attempts
+
+
+def _solve_with(
+    solver: Solver,
+    reason: str,
+    equation: Equation,
+    initial: State,
+    saved: NDArray[np.int64],
+    grid: Grid | None,
+    exact: Moments,
+    progress: Progress | None,
+) -> Solution:
+    solver.require(equation, initial)
+    if grid is not None and not solver.gridded:
+        raise UnsupportedError(f"grid: {solver.name} has no density; leave grid out or choose another solver.")
+    grid = solver.grid(equation, initial, exact) if grid is None else grid
+    began = time.perf_counter()
+    notes: list[str] = []
+    if isinstance(solver, SamplingSolver):
+        frames = _sample(solver, equation, initial, grid, exact, notes, progress)
+    else:
+        assert isinstance(solver, MarchingSolver)
+        frames = _march(solver, equation, initial, grid, saved, progress)
+    for step, frame in zip(saved, frames, strict=True):
+        _check_finite(frame, int(step), equation)
+    return Solution(
+        equation=equation.label,
+        solver=solver.name,
+        reason=reason,
+        steps=saved,
+        learning_rate=equation.sgd.learning_rate,
+        grid=grid,
+        density=_stacked([frame.density for frame in frames]),
+        mean=np.array([frame.mean for frame in frames]),
+        covariance=np.array([frame.covariance for frame in frames]),
+        third=_stacked([frame.third for frame in frames]),
+        fourth=_stacked([frame.fourth for frame in frames]),
+        errors={name: np.array([f.errors[name] for f in frames if f.errors]) for name in frames[0].errors or {}},
+        trajectories=solver.trajectories if isinstance(solver, SamplingSolver) else 0,
+        certificate=certify(saved, frames, grid, exact, notes),
+        provenance=_provenance(solver, equation, began),
+    )
+
+
+def _march(
+    solver: MarchingSolver,
+    equation: Equation,
+    initial: State,
+    grid: Grid | None,
+    saved: NDArray[np.int64],
+    progress: Progress | None,
+) -> list[Frame]:
+    carry: Any = solver.prepare(equation, initial, grid)
+    frames = []
+    for done, gap in enumerate(saved_gaps(saved), start=1):
+        carry = solver.advance(carry, int(gap))
+        frames.append(solver.observe(carry))
+        if progress is not None:
+            progress(done, len(saved))
+    return frames
+
+
+def _sample(
+    solver: SamplingSolver,
+    equation: Equation,
+    initial: State,
+    grid: Grid | None,
+    exact: Moments,
+    notes: list[str],
+    progress: Progress | None,
+) -> list[Frame]:
+    carry: Any = solver.prepare(equation, initial, grid, exact)
+    while solver.drawn(carry) < solver.trajectories:
+        carry = solver.draw(carry)
+        if progress is not None:
+            progress(solver.drawn(carry), solver.trajectories)
+    notes += solver.warnings(carry)
+    return solver.observe(carry)
+
+
+def _stacked(parts: list[Array | None]) -> Array | None:
+    present = [part for part in parts if part is not None]
+    return np.array(present) if len(present) == len(parts) else None
+
+
+def _check_finite(frame: Frame, step: int, equation: Equation) -> None:
+    for name in ("mean", "covariance", "density"):
+        values = getattr(frame, name)
+        if values is not None and not np.all(np.isfinite(values)):
+            raise DFPError(
+                f"step {step}: the {name} has entries that are not finite; the {equation.label} is unstable at "
+                f"learning_rate={equation.sgd.learning_rate:g}; lower it or save earlier steps."
+            )
+
+
+def _provenance(solver: Solver, equation: Equation, began: float) -> dict[str, Any]:
+    settings = {key: value for key, value in vars(solver).items() if isinstance(value, (int, float, str))}
+    record: dict[str, Any] = {
+        "equation": equation.label,
+        "solver": solver.name,
+        "solver_settings": settings,
+        "learning_rate": equation.sgd.learning_rate,
+        "weight_decay": equation.sgd.weight_decay,
+        "versions": versions(),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "wall_seconds": time.perf_counter() - began,
+    }
+    if isinstance(solver, SamplingSolver):
+        record["seed"] = solver.seed
+    if isinstance(equation, ModifiedLangevin):
+        record["matched"], record["positive"] = bool(equation.matched), bool(equation.positive)
+    return record

@@ -1,0 +1,194 @@
+"""Hermite series around a moving Gaussian: P(θ) = N(θ; μ, LLᵀ) Σ_m c_m h_m(z), z = L⁻¹(θ − μ), h_m = He_m / √m!.
+
+The coefficients are moments, c_m = E[h_m(z)], so a step is the adjoint of the evolution acting on polynomials: lower
+triangular in the degree, and exact wherever the series is cut. Matrices are projected by Gauss–Hermite quadrature, which
+is exact for the polynomials that occur. Theory page, section 5.
+"""
+
+from functools import cache
+from itertools import product
+
+import numpy as np
+from numpy.polynomial.hermite_e import hermegauss
+from numpy.typing import NDArray
+from scipy.special import gammaln
+
+from dfp_solvers.jit import kernel
+
+Array = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+
+@cache
+def indices(dimension: int, degree: int) -> Integers:
+    """Return the multi-indices m of total degree up to ``degree``, by degree, shape (K, d)."""
+    every = [m for m in product(range(degree + 1), repeat=dimension) if sum(m) <= degree]
+    return np.array(sorted(every, key=lambda m: (sum(m), *(-i for i in m))), dtype=np.int64)
+
+
+@cache
+def quadrature(dimension: int, degree: int) -> tuple[Array, Array]:
+    """Return nodes (Q, d) and weights (Q,) that integrate products of two polynomials of ``degree`` over N(0, I)."""
+    nodes, weights = hermegauss(degree + 1)
+    weights = weights / weights.sum()
+    grid = np.stack(np.meshgrid(*[nodes] * dimension, indexing="ij"), axis=-1).reshape(-1, dimension)
+    tensor = np.prod(np.meshgrid(*[weights] * dimension, indexing="ij"), axis=0).ravel()
+    return grid, tensor
+
+
+@cache
+def _pairs(dimension: int, degree: int, increments: int) -> tuple[Integers, Integers, Integers, Array]:
+    """Return m, α, m − α as positions and √m! / (α! √(m−α)!) for all α <= m with |α| <= ``increments``."""
+    every = indices(dimension, degree)
+    position = {tuple(m): i for i, m in enumerate(every.tolist())}
+    rows = [
+        (i, position[alpha], position[tuple(x - a for x, a in zip(m, alpha, strict=True))])
+        for i, m in enumerate(every.tolist())
+        for alpha in product(*(range(x + 1) for x in m))
+        if sum(alpha) <= increments
+    ]
+    target, shift, source = np.array(rows, dtype=np.int64).T
+    factorials = gammaln(every + 1.0).sum(axis=1)
+    weight = np.exp(0.5 * factorials[target] - factorials[shift] - 0.5 * factorials[source])
+    return np.ascontiguousarray(target), np.ascontiguousarray(shift), np.ascontiguousarray(source), weight
+
+
+def polynomials(z: Array, degree: int) -> Array:
+    """Return h_n(z) for n = 0 … ``degree``, shape (degree + 1, *z.shape)."""
+    result = np.empty((degree + 1, *z.shape))
+    result[0] = 1.0
+    if degree:
+        result[1] = z
+    for n in range(1, degree):
+        result[n + 1] = (z * result[n] - np.sqrt(n) * result[n - 1]) / np.sqrt(n + 1)
+    return result
+
+
+def basis(z: Array, degree: int) -> Array:
+    """Return h_m at the points ``z`` (Q, d), shape (K, Q)."""
+    every = indices(z.shape[1], degree)
+    result = np.ones((len(every), len(z)))
+    for axis in range(z.shape[1]):
+        result *= polynomials(z[:, axis], degree)[every[:, axis]]
+    return result
+
+
+@kernel()
+def _combine(target: Integers, shift: Integers, source: Integers, weight: Array, increments: Array, values: Array) -> Array:
+    """Return Σ_α weight · increments[α] · values[m − α] for every m and node: the adjoint applied to each h_m."""
+    result = np.zeros((values.shape[0], values.shape[1]))
+    for p in range(len(target)):
+        m, a, s, w = target[p], shift[p], source[p], weight[p]
+        for q in range(values.shape[1]):
+            result[m, q] += w * increments[a, q] * values[s, q]
+    return result
+
+
+def operator(places: Array, increments: Array, degree: int) -> Array:
+    """Return the matrix (K, K) that takes coefficients before to coefficients after.
+
+    Parameters
+    ----------
+    places
+        For every quadrature node z, the place y in the frame afterwards about which increments act, shape (Q, d).
+    increments
+        E[δ^α] of the increment δ in the frame afterwards, given the node, for the first multi-indices α, shape (A, Q).
+    """
+    nodes, weights = quadrature(places.shape[1], degree)
+    every = indices(places.shape[1], degree)
+    highest = int(every[len(increments) - 1].sum())
+    applied = _combine(*_pairs(places.shape[1], degree, highest), increments, basis(places, degree))
+    matrix: Array = applied @ (basis(nodes, degree) * weights).T
+    total = every.sum(axis=1)
+    matrix[total[:, None] < total[None, :]] = 0.0
+    return matrix
+
+
+def second_order(first: Array, second: Array, weight: float) -> Array:
+    """Return increments (A, Q) with zeroth moment ``weight``, first moments (Q, d) and second moments (Q, d, d)."""
+    q, d = first.shape
+    result = np.empty((1 + d + d * (d + 1) // 2, q))
+    result[0] = weight
+    for i, m in enumerate(indices(d, 2)[1:], start=1):
+        axes = [axis for axis in range(d) for _ in range(m[axis])]
+        result[i] = first[:, axes[0]] if len(axes) == 1 else second[:, axes[0], axes[1]]
+    return result
+
+
+def gaussian_moments(covariance: Array, degree: int) -> Array:
+    """Return E[δ^α] of δ ~ N(0, ``covariance`` (Q, d, d)) for |α| <= ``degree``, shape (K, Q), by Stein's recursion."""
+    q, d = covariance.shape[:2]
+    every = indices(d, degree)
+    position = {tuple(m): i for i, m in enumerate(every.tolist())}
+    result = np.zeros((len(every), q))
+    result[0] = 1.0
+    for i, m in enumerate(every.tolist()[1:], start=1):
+        axis = next(a for a in range(d) if m[a])
+        lower = [x - (a == axis) for a, x in enumerate(m)]
+        for j in range(d):
+            if lower[j]:
+                key = tuple(x - (a == j) for a, x in enumerate(lower))
+                result[i] += covariance[:, axis, j] * lower[j] * result[position[key]]
+    return result
+
+
+def average_moments(samples: Array, count: int, degree: int) -> Array:
+    """Return E[δ^α] of the sum δ of ``count`` independent draws from ``samples`` (Q, N, d), shape (K, Q)."""
+    q, n, d = samples.shape
+    every = indices(d, degree)
+    powers = np.ones((degree + 1, q, n, d))
+    for k in range(1, degree + 1):
+        powers[k] = powers[k - 1] * samples
+    single = np.stack([np.mean(np.prod([powers[x, :, :, a] for a, x in enumerate(m)], axis=0), axis=1) for m in every])
+    result, base, left = None, single, count
+    while left:
+        if left % 2:
+            result = base if result is None else _convolved(result, base, d, degree)
+        left //= 2
+        if left:
+            base = _convolved(base, base, d, degree)
+    assert result is not None
+    return result
+
+
+def _convolved(a: Array, b: Array, dimension: int, degree: int) -> Array:
+    """Return the moments of the sum of two independent vectors with moments ``a`` and ``b``, each (K, Q)."""
+    target, shift, source, _ = _pairs(dimension, degree, degree)
+    factorials = gammaln(indices(dimension, degree) + 1.0).sum(axis=1)
+    weight = np.exp(factorials[target] - factorials[shift] - factorials[source])
+    return _combine(target, shift, source, weight, a, b)
+
+
+def shells(coefficients: Array, dimension: int, degree: int) -> Array:
+    """Return the Euclidean norm of the coefficients of each total degree, shape (degree + 1,)."""
+    total = indices(dimension, degree).sum(axis=1)
+    return np.sqrt(np.bincount(total, weights=coefficients**2, minlength=degree + 1))
+
+
+def best_cut(sizes: Array) -> tuple[int, float]:
+    """Return the degree to cut at, and the L1 error estimate: the size of the next two shells (odd ones may vanish).
+
+    Shells 1 and 2 vanish in the frame of the exact mean and covariance, so the cut is at degree 2 or above.
+    """
+    if len(sizes) < 5:
+        return len(sizes) - 1, float("inf")
+    pairs = np.hypot(sizes[3:-1], sizes[4:])
+    cut = int(np.argmin(pairs))
+    return cut + 2, float(pairs[cut])
+
+
+def series(coefficients: Array, mean: Array, factor: Array, points: Array, degree: int) -> Array:
+    """Return the density at ``points`` (..., d) of the series in the frame (``mean``, ``factor``)."""
+    d = points.shape[-1]
+    z = np.linalg.solve(factor, (points.reshape(-1, d) - mean).T)
+    every = indices(d, degree)
+    envelope = np.exp(-0.5 * np.sum(z * z, axis=0)) / (np.prod(np.diag(factor)) * (2 * np.pi) ** (d / 2))
+    tables = [polynomials(z[axis], degree) for axis in range(d)]
+    total = np.zeros(z.shape[1])
+    for lead in {tuple(m[:-1]) for m in every.tolist()}:
+        rows = np.flatnonzero(np.all(every[:, :-1] == np.array(lead, dtype=np.int64), axis=1))
+        term = coefficients[rows] @ tables[-1][every[rows, -1]]
+        for axis, power in enumerate(lead):
+            term = term * tables[axis][power]
+        total += term
+    return (total * envelope).reshape(points.shape[:-1])
