@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dfp.certificate import Certificate as Certificate
-    from dfp.compare import Comparison as Comparison
-    from dfp.compare import compare as compare
+    from dfp.distances import Comparison as Comparison
+    from dfp.distances import compare as compare
     from dfp.equation import DiscreteFokkerPlanck as DiscreteFokkerPlanck
     from dfp.equation import Langevin as Langevin
     from dfp.equation import MasterEquation as MasterEquation
@@ -20,16 +20,18 @@ if TYPE_CHECKING:
     from dfp.errors import UnresolvedError as UnresolvedError
     from dfp.errors import UnsupportedError as UnsupportedError
     from dfp.hdf5 import load as load
+    from dfp.hdf5 import load_many as load_many
+    from dfp.hdf5 import save_many as save_many
     from dfp.landscape import QuadraticLandscape as QuadraticLandscape
     from dfp.methods.fourier import Fourier as Fourier
     from dfp.methods.hermite import Hermite as Hermite
     from dfp.methods.moment_recursion import MomentRecursion as MomentRecursion
     from dfp.methods.monte_carlo import MonteCarlo as MonteCarlo
-    from dfp.moments import moments as moments
+    from dfp.exact import moments as moments
     from dfp.noise import GaussianNoise as GaussianNoise
     from dfp.sgd import SGD as SGD
     from dfp.solution import Solution as Solution
-    from dfp.solve import solve as solve
+    from dfp.driver import solve as solve
     from dfp.state import Density as Density
     from dfp.state import Gaussian as Gaussian
     from dfp.state import Grid as Grid
@@ -37,20 +39,20 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "certificate": ("Certificate",),
-    "compare": ("Comparison", "compare"),
+    "distances": ("Comparison", "compare"),
     "equation": ("DiscreteFokkerPlanck", "Langevin", "MasterEquation", "ModifiedLangevin"),
     "errors": ("DFPError", "FileFormatError", "SeriesError", "UnresolvedError", "UnsupportedError"),
-    "hdf5": ("load",),
+    "hdf5": ("load", "load_many", "save_many"),
     "landscape": ("QuadraticLandscape",),
     "methods.fourier": ("Fourier",),
     "methods.hermite": ("Hermite",),
     "methods.moment_recursion": ("MomentRecursion",),
     "methods.monte_carlo": ("MonteCarlo",),
-    "moments": ("moments",),
+    "exact": ("moments",),
     "noise": ("GaussianNoise",),
     "sgd": ("SGD",),
     "solution": ("Solution",),
-    "solve": ("solve",),
+    "driver": ("solve",),
     "state": ("Density", "Gaussian", "Grid", "Point"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

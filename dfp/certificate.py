@@ -8,7 +8,7 @@ from scipy import fft
 from scipy.special import ndtr
 
 from dfp.checks import Array
-from dfp.moments import Moments
+from dfp.exact import Moments
 from dfp.solver import Frame
 from dfp.state import Grid, grid_moments
 

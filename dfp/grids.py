@@ -5,7 +5,7 @@ from scipy import fft
 
 from dfp.checks import Array
 from dfp.errors import UnresolvedError
-from dfp.moments import Moments
+from dfp.exact import Moments
 from dfp.state import MAX_CELLS, Grid
 
 # Half-width of the box in standard deviations: a Gaussian leaves 6e-14 outside 7.5.
@@ -62,8 +62,12 @@ def automatic(
 
 
 def bins(exact: Moments, *, width: float = 6.0) -> Grid:
-    """Return the cells of a histogram: finer than a quarter of a standard deviation, as far as counts stay small."""
-    d = exact.mean.shape[1]
-    most = {1: 400, 2: 128, 3: 48}[d]
-    fine = automatic(exact, width=width, band=4 * np.pi)
-    return Grid(fine.lower, fine.upper, tuple(min(n, most) for n in fine.cells))
+    """Return the cells of a histogram: a quarter of a standard deviation or finer, as far as counts stay useful."""
+    most, multiple = {1: (400, 100), 2: (120, 24), 3: (40, 10)}[exact.mean.shape[1]]
+    deviation = np.sqrt(np.maximum([np.diag(c) for c in exact.covariance], 1e-300))
+    lower, upper = np.min(exact.mean - width * deviation, axis=0), np.max(exact.mean + width * deviation, axis=0)
+    if not np.all(np.isfinite(upper - lower)):
+        raise UnresolvedError("the moments overflow; the dynamics is unstable, lower the learning rate.")
+    wanted = (upper - lower) / np.min(deviation, axis=0) * 4
+    cells = [min(int(np.ceil(min(n, most) / multiple)) * multiple, most) for n in wanted]
+    return Grid(lower, upper, tuple(cells))

@@ -1,6 +1,6 @@
 """What a solver is. To add one: a numerics file in ``dfp_solvers`` and an adapter in ``dfp/methods``.
 
-A marching solver is carried from one saved step to the next by the driver in ``solve.py``; a sampling solver draws
+A marching solver is carried from one saved step to the next by the driver in ``driver.py``; a sampling solver draws
 trajectories, which the driver counts out in portions. Neither owns a loop over time, a file or a progress bar.
 """
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from dfp.checks import Array
 from dfp.equation import Equation
 from dfp.errors import UnsupportedError
-from dfp.moments import Moments
+from dfp.exact import Moments
 from dfp.state import Grid, State
 
 

@@ -46,3 +46,12 @@ def step_cumulants(equation: Equation) -> list[Array | None]:
     )
     fourth = (raw - split) * eta**4 / batch**3
     return [second, third.transpose(0, 2, 4, 1, 3, 5), fourth.transpose(0, 2, 4, 6, 1, 3, 5, 7)]
+
+
+def unpolynomial(polynomial: Array) -> tuple[Array, Array, Array]:
+    """Return the constant (d, d), linear (d, d, d) and quadratic (d, d, d, d) parts of a polynomial in φ = (1, θ)."""
+    return (
+        np.ascontiguousarray(polynomial[:, :, 0, 0]),
+        np.ascontiguousarray(2 * polynomial[:, :, 0, 1:]),
+        np.ascontiguousarray(polynomial[:, :, 1:, 1:]),
+    )

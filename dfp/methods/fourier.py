@@ -9,7 +9,7 @@ from dfp.checks import Array
 from dfp.equation import Equation
 from dfp.errors import DFPError, UnresolvedError
 from dfp.grids import automatic
-from dfp.moments import Moments, transition
+from dfp.exact import Moments, transition
 from dfp.noise import FiniteSumLaw
 from dfp.solver import Frame, MarchingSolver, dimension_obstacle
 from dfp.state import Density, Grid, State, grid_moments

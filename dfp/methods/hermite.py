@@ -14,7 +14,7 @@ from dfp.equation import Equation
 from dfp.errors import SeriesError, UnresolvedError
 from dfp.grids import automatic
 from dfp.methods.moment_recursion import central_tensors
-from dfp.moments import Moments, moments
+from dfp.exact import Moments, moments
 from dfp.noise import FiniteSumLaw
 from dfp.solver import Frame, MarchingSolver, dimension_obstacle
 from dfp.state import Density, Gaussian, Grid, Point, State

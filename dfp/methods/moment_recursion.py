@@ -12,7 +12,7 @@ from dfp.checks import Array
 from dfp.equation import Equation
 from dfp.errors import UnsupportedError
 from dfp.methods.cumulants import diffusion_polynomial, step_cumulants
-from dfp.moments import Moments, moments
+from dfp.exact import Moments, moments
 from dfp.solver import Frame, MarchingSolver
 from dfp.state import Density, Grid, State
 

@@ -17,7 +17,7 @@ from dfp.methods.fourier import Fourier
 from dfp.methods.hermite import Hermite
 from dfp.methods.moment_recursion import MomentRecursion
 from dfp.methods.monte_carlo import MonteCarlo
-from dfp.moments import Moments, check_problem, moments
+from dfp.exact import Moments, check_problem, moments
 from dfp.provenance import versions
 from dfp.solution import Solution
 from dfp.solver import Frame, MarchingSolver, SamplingSolver, Solver, saved_gaps

@@ -111,29 +111,70 @@ def _closed_form(equation: Equation, initial: State, saved: NDArray[np.int64]) -
     return means, covariances
 
 
-def _carried(equation: Equation, initial: State, saved: NDArray[np.int64]) -> tuple[Array, Array]:
-    d = equation.dimension
-    size = 1 + d + 2 * d * d
+def _unpacked(flat: Array, d: int) -> Carried:
+    square = (*flat.shape[:-1], d, d)
+    mass, mean, outer, covariance = np.split(flat, [1, 1 + d, 1 + d + d * d], axis=-1)
+    return Carried(mass[..., 0], mean, outer.reshape(square), covariance.reshape(square))
 
-    def unpack(flat: Array) -> Carried:
-        lead = flat.shape[:-1]
-        return Carried(
-            flat[..., 0],
-            flat[..., 1 : 1 + d],
-            flat[..., 1 + d : 1 + d + d * d].reshape(*lead, d, d),
-            flat[..., 1 + d + d * d :].reshape(*lead, d, d),
-        )
+
+def _packed(at: Carried) -> Array:
+    square = (*at.mean.shape[:-1], -1)
+    return np.concatenate(
+        [at.mass[..., None], at.mean, at.outer.reshape(square), at.covariance.reshape(square)], axis=-1
+    )
+
+
+def _advance(equation: Equation, start: Array, times: Array) -> Carried:
+    """Return the carried moments at ``times`` [step for maps, slow time for generators] from packed ones."""
 
     def derivative(flat: Array) -> Array:
-        rate = equation.derivative(unpack(flat))
-        square = (*flat.shape[:-1], d * d)
-        return np.concatenate(
-            [rate.mass[..., None], rate.mean, rate.outer.reshape(square), rate.covariance.reshape(square)], axis=-1
-        )
+        return _packed(equation.derivative(_unpacked(flat, equation.dimension)))
 
+    dense = start.size <= linear_flow.DENSE_SIZE
+    states = linear_flow.advance(derivative, start, times, discrete=equation.discrete, dense=dense)
+    return _unpacked(states, equation.dimension)
+
+
+def _carried(equation: Equation, initial: State, saved: NDArray[np.int64]) -> tuple[Array, Array]:
     mean = initial.mean
-    start = np.concatenate([[1.0], mean, np.outer(mean, mean).ravel(), initial.covariance.ravel()])
+    start = _packed(Carried(np.ones(()), mean, np.outer(mean, mean), initial.covariance))
     times = saved * (1.0 if equation.discrete else equation.sgd.learning_rate)
-    dense = size <= linear_flow.DENSE_SIZE
-    states = unpack(linear_flow.advance(derivative, start, times, discrete=equation.discrete, dense=dense))
+    states = _advance(equation, start, times)
     return states.mean, states.covariance
+
+
+def conditional(equation: Equation, time: float) -> tuple[Array, Array, Array]:
+    """Return how mean and covariance at ``time`` depend on the point θ started from, for a generator.
+
+    Parameters
+    ----------
+    time
+        Elapsed slow time τ.
+
+    Returns
+    -------
+    factor, shift
+        Mean = factor θ + shift, shapes (d, d) and (d,).
+    covariance
+        As a polynomial in φ = (1, θ), shape (d, d, d+1, d+1).
+    """
+    d = equation.dimension
+    mass, units = np.ones(()), np.eye(d)
+    zero = Carried(np.zeros(()), np.zeros(d), np.zeros((d, d)), np.zeros((d, d)))
+    factor, covariance = np.empty((d, d)), np.zeros((d, d, d + 1, d + 1))
+
+    def after(start: Carried) -> Carried:
+        states = _advance(equation, _packed(start), np.array([time]))
+        return Carried(*(part[0] for part in states))
+
+    constant = after(zero._replace(mass=mass))
+    covariance[:, :, 0, 0] = constant.covariance
+    for k in range(d):
+        moved = after(zero._replace(mean=units[k]))
+        factor[:, k] = moved.mean
+        covariance[:, :, 0, k + 1] = covariance[:, :, k + 1, 0] = moved.covariance / 2
+        for m in range(d):
+            # Only the symmetric part of θθᵀ ever occurs.
+            pair = (np.outer(units[k], units[m]) + np.outer(units[m], units[k])) / 2
+            covariance[:, :, k + 1, m + 1] = after(zero._replace(outer=pair)).covariance
+    return factor, constant.mean, covariance

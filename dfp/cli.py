@@ -1,0 +1,299 @@
+"""The command line: ``dfp demo``, ``dfp solve``, ``dfp compare``, ``dfp plot``.
+
+Libraries are imported inside the commands, so that help appears at once. Wrong input ends in one message on stderr
+and exit code 2, before anything is written.
+"""
+
+import difflib
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from dfp.errors import DFPError, FileFormatError
+
+if TYPE_CHECKING:
+    from dfp.config import Config, Problem, Task
+    from dfp.solution import Solution
+    from dfp.driver import Progress
+
+_FIGURES = (".png", ".pdf", ".svg")
+
+
+class _Commands(TyperGroup):
+    """Commands whose ``DFPError`` is a message, not a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except DFPError as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(2) from None
+
+
+app = typer.Typer(
+    cls=_Commands,
+    help="How the parameters of stochastic gradient descent are distributed, at finite learning rate.",
+    epilog="Start with: dfp demo",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+File = Annotated[Path, typer.Argument(metavar="FILE.toml", help="Configuration: landscape, SGD, state, equations.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace files that exist already.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from dfp.provenance import versions
+
+        typer.echo(", ".join(f"{name} {number}" for name, number in versions().items()))
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show versions and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option("--out", "-o", help="HDF5 file; the figure is put next to it.")] = Path(
+        "demo.h5"
+    ),
+    trajectories: Annotated[int, typer.Option(help="Number of sampled SGD runs.")] = 1_000_000,
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compare four routes to the distribution of two weights fitted to real data.
+
+    \b
+    Example:
+      dfp demo --out demo.h5 --trajectories 1_000_000
+    """
+    _check_output("--out", out, (".h5",), force)
+    _check_output("figure", out.with_suffix(".png"), _FIGURES, force)
+    from dfp.demo import run
+
+    with _progress("demo", quiet) as progress:
+        run(out, trajectories, progress)
+
+
+@app.command()
+def solve(
+    file: File,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="RUN.h5", help="HDF5 file to write.")],
+    equation: Annotated[
+        str | None, typer.Option("--equation", metavar="NAME", help="Which [[equation]], if there are several.")
+    ] = None,
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Solve one equation and write densities, moments and certificate to an HDF5 file.
+
+    \b
+    Example:
+      dfp solve one_mode.toml -o run.h5
+    """
+    _check_output("--output", output, (".h5",), force)
+    from dfp.config import load
+
+    config = load(file)
+    problem = config.build()
+    place = _chosen([task.name for task in problem.tasks], equation)
+    task = problem.tasks[place]
+    with _progress(task.name, quiet) as progress:
+        solution = _solved(config, problem, place, progress)
+    solution.save(output)
+    typer.echo(_summary(solution))
+    typer.echo(f"written to {output}")
+
+
+@app.command()
+def compare(
+    file: File,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="FILE.h5", help="HDF5 file for all solutions.")
+    ] = None,
+    figure: Annotated[
+        Path | None, typer.Option("--figure", metavar="FILE.png", help="Figure of the densities: .png, .pdf or .svg.")
+    ] = None,
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Solve every [[equation]] of a file and print how far each is from the first.
+
+    \b
+    Example:
+      dfp compare compare.toml -o compare.h5 --figure compare.png
+    """
+    if output is not None:
+        _check_output("--output", output, (".h5",), force)
+    if figure is not None:
+        _check_output("--figure", figure, _FIGURES, force)
+    from dfp.config import load
+
+    config = load(file)
+    problem = config.build()
+    _check_comparison(file, problem, figure is not None)
+    solutions = {}
+    for place, task in enumerate(problem.tasks):
+        with _progress(task.name, quiet) as progress:
+            solutions[task.name] = _solved(config, problem, place, progress)
+    _report(solutions, output, figure)
+
+
+@app.command()
+def plot(
+    run: Annotated[Path, typer.Argument(metavar="RUN.h5", help="File written by solve, compare or demo.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="RUN.png", help="Figure; RUN.png next to the file if left out."),
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Draw the densities in a file.
+
+    \b
+    Example:
+      dfp plot run.h5 -o run.png
+    """
+    target = run.with_suffix(".png") if output is None else output
+    _check_output("--output", target, _FIGURES, force)
+    from dfp import hdf5
+    from dfp import plot as plots
+
+    try:
+        figure = plots.solution(hdf5.load(run))
+    except FileFormatError as error:
+        if "several solutions" not in str(error):
+            raise
+        figure = plots.comparison(hdf5.load_many(run))
+    plots.save(figure, target)
+    typer.echo(f"written to {target}")
+
+
+def _check_output(option: str, path: Path, suffixes: tuple[str, ...], force: bool) -> None:
+    """Refuse a file that could not be written at the end, or that would be lost."""
+    folder = path.absolute().parent
+    if path.suffix.lower() not in suffixes:
+        raise DFPError(f"{option}={path}: must end in {' or '.join(suffixes)}; give e.g. run{suffixes[0]}.")
+    if not folder.is_dir():
+        raise DFPError(f"{option}={path}: there is no directory {folder}; create it or choose another.")
+    if path.exists() and not path.is_file():
+        raise DFPError(f"{option}={path}: is not a regular file; choose another name.")
+    if path.exists() and not force:
+        raise DFPError(f"{option}={path}: exists already; give --force to replace it, or another name.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise DFPError(f"{option}={path}: the directory {folder} is not writable; choose another.")
+
+
+def _chosen(names: list[str], wanted: str | None) -> int:
+    """Return the index of the equation to solve."""
+    listed = ", ".join(map(repr, names))
+    if wanted is None:
+        if len(names) > 1:
+            raise DFPError(
+                f"equation: there are {len(names)}, {listed}; choose one with --equation NAME, or solve all with "
+                "dfp compare."
+            )
+        return 0
+    if wanted not in names:
+        near = difflib.get_close_matches(wanted, names, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "give one of these."
+        raise DFPError(f"--equation={wanted!r}: must be one of {listed}; {hint}")
+    return names.index(wanted)
+
+
+def _check_comparison(file: Path, problem: "Problem", drawn: bool) -> None:
+    """Refuse what could not be compared, or drawn, once everything has been solved."""
+    if len(problem.tasks) < 2:
+        raise DFPError(f"{file}: equation has 1 entry: compare needs at least two; add a second [[equation]] table.")
+    if not drawn:
+        return
+    if problem.sgd.dimension > 2:
+        raise DFPError(f"--figure: the landscape has {problem.sgd.dimension} parameters; leave it out for more than 2.")
+    for task in problem.tasks:
+        if not isinstance(task.solver, str) and not task.solver.gridded:
+            raise DFPError(f"--figure: {task.solver.name} of {task.name!r} has no density; leave out one or the other.")
+
+
+def _solved(config: "Config", problem: "Problem", place: int, progress: "Progress | None") -> "Solution":
+    """Return the solution of one equation, with the configuration that makes it again in its provenance."""
+    from dfp.driver import solve
+
+    task: Task = problem.tasks[place]
+    solution = solve(
+        task.equation, problem.initial, problem.steps, problem.save, task.solver, problem.grid, progress=progress
+    )
+    alone = config.model_copy(update={"equation": [config.equation[place]]})
+    record = alone.model_dump(mode="json", exclude_none=True)
+    return replace(solution, provenance=solution.provenance | {"configuration": record})
+
+
+def _summary(solution: "Solution") -> str:
+    """Return equation, solver, the last moments and the certificate, in lines."""
+    import numpy as np
+
+    def shown(values: Any) -> str:
+        return np.array2string(values, precision=5, threshold=20).replace("\n", "\n" + " " * 13)
+
+    return "\n".join(
+        (
+            f"equation     {solution.equation}",
+            f"solver       {solution.solver}: {solution.reason}",
+            f"last step    {solution.steps[-1]}",
+            f"mean         {shown(solution.mean[-1])}",
+            f"covariance   {shown(solution.covariance[-1])}",
+            str(solution.certificate),
+        )
+    )
+
+
+def _report(solutions: "dict[str, Solution]", output: Path | None, figure: Path | None) -> None:
+    """Print the comparison and write what was asked for."""
+    from dfp import hdf5
+    from dfp import plot as plots
+    from dfp.distances import compare
+
+    typer.echo(str(compare(solutions)))
+    for name, solution in solutions.items():
+        for warning in solution.certificate.warnings:
+            typer.echo(f"! {name}: {warning}")
+    if output is not None:
+        hdf5.save_many(solutions, output)
+        typer.echo(f"written to {output}")
+    if figure is not None:
+        plots.save(plots.comparison(solutions), figure)
+        typer.echo(f"written to {figure}")
+
+
+@contextmanager
+def _progress(label: str, quiet: bool) -> "Iterator[Progress | None]":
+    """Give a progress bar on stderr, or nothing if it is not a terminal or ``quiet``."""
+    if quiet or not sys.stderr.isatty():
+        yield None
+        return
+    from tqdm import tqdm
+
+    with tqdm(desc=label, file=sys.stderr, leave=False, unit_scale=True) as bar:
+
+        def update(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield update

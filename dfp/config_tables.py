@@ -1,0 +1,306 @@
+"""The tables of a configuration file, each a mirror of a class of ``dfp``.
+
+Shapes and whatever joins several keys are checked by those classes, so that a file and a script are held to the same
+rules. Ranges of single numbers stand here too, so that one bad number does not hide the next.
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+import dfp
+from dfp import checks
+from dfp.datafiles import read_arrays, read_columns
+from dfp.equation import Equation
+from dfp.errors import DFPError
+from dfp.landscape import QuadraticLandscape
+from dfp.noise import GaussianNoise
+from dfp.schema import VARIABLES
+from dfp.sgd import SGD
+from dfp.solver import Solver
+from dfp.state import Gaussian, Grid, Point
+
+
+def _numbers(value: object) -> object:
+    """Return a number or (nested) list of finite numbers as given; errors start with the index."""
+    if not isinstance(value, list):
+        checks.real("", value)
+        return value
+    for i, entry in enumerate(value):
+        try:
+            _numbers(entry)
+        except DFPError as error:
+            raise DFPError(f"[{i}]{error}") from None
+    if len({len(entry) if isinstance(entry, list) else -1 for entry in value}) > 1:
+        raise DFPError(f"={checks.shown(value)}: rows differ in length; give every row the same number of entries.")
+    return value
+
+
+def _label(value: str) -> str:
+    """Return a name that can also be the name of a group in a file."""
+    if not re.fullmatch(r"\w([\w .+=-]{0,58}\w)?", value) or value in VARIABLES or value.startswith("theta_"):
+        raise DFPError(
+            f"={value!r}: must be up to 60 letters, digits, spaces and any of _-+=. between a letter or digit at each "
+            "end, and not an output variable such as 'mean'; rename it."
+        )
+    return value
+
+
+Numbers = Annotated[object, AfterValidator(_numbers)]
+Label = Annotated[str, AfterValidator(_label)]
+
+
+class Table(BaseModel):
+    """A table of the file: no unknown keys, no conversions, no NaN."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
+
+
+class _Checked(Table):
+    """A table that can be checked on its own, by building what it describes."""
+
+    def build(self) -> Any:
+        """Return what the table describes."""
+        raise NotImplementedError
+
+    @model_validator(mode="after")
+    def _builds(self) -> Self:
+        self.build()
+        return self
+
+
+class NoiseTable(Table):
+    """``[landscape.noise]``: Gaussian minibatch fluctuations, see ``dfp.GaussianNoise``."""
+
+    gradient: Numbers = Field(examples=[[1.0, 1.0]])
+    hessian: Numbers = 0.0
+    basis: Literal["theta", "eigen"] = "theta"
+    symmetric: bool = False
+
+
+class QuadraticTable(_Checked):
+    """``[landscape]`` with ``kind = "quadratic"``; without noise, gradient descent."""
+
+    kind: Literal["quadratic"]
+    hessian: Numbers = Field(examples=[[1.0, 0.1]])
+    gradient: Numbers = 0.0
+    noise: NoiseTable = NoiseTable(gradient=0.0)
+
+    def build(self, folder: Path = Path()) -> QuadraticLandscape:
+        """Return the landscape."""
+        noise = GaussianNoise(**self.noise.model_dump())
+        return QuadraticLandscape(np.asarray(self.hessian), np.asarray(self.gradient), noise)
+
+
+class RegressionTable(Table):
+    """``[landscape]`` with ``kind = "regression"``: least squares without intercept on columns of a CSV file.
+
+    ``standardise`` subtracts the mean of each feature and of the target and divides each feature (not the target) by
+    its standard deviation over the rows (divisor N), so that θ is in units of the target.
+    """
+
+    kind: Literal["regression"]
+    csv: str = Field(examples=["points.csv"])
+    features: list[str] = Field(min_length=1, examples=[["x1", "x2"]])
+    target: str = Field(examples=["y"])
+    batch_size: int = Field(default=1, ge=1)
+    standardise: bool = False
+
+    def build(self, folder: Path = Path()) -> QuadraticLandscape:
+        """Return the landscape of the rows of the file, found relative to ``folder``."""
+        label = f"csv={self.csv!r}"
+        table = read_columns(folder / self.csv, [*self.features, self.target], label)
+        x, y = table[:, :-1], table[:, -1]
+        if self.standardise:
+            x, y = x - x.mean(axis=0), y - y.mean()
+            spread = np.sqrt(np.mean(x * x, axis=0))
+            for name, deviation in zip(self.features, spread, strict=True):
+                if not deviation > 0:
+                    raise DFPError(f"{label}, column {name!r}: is constant; remove it, or set standardise = false.")
+            x = x / spread
+        return QuadraticLandscape.from_regression(x, y, self.batch_size)
+
+
+class SamplesTable(Table):
+    """``[landscape]`` with ``kind = "samples"``: arrays ``hessians`` (N, d, d), ``gradients`` (N, d) in an NPZ file."""
+
+    kind: Literal["samples"]
+    npz: str = Field(examples=["samples.npz"])
+    batch_size: int = Field(default=1, ge=1)
+
+    def build(self, folder: Path = Path()) -> QuadraticLandscape:
+        """Return the landscape of the samples of the file, found relative to ``folder``."""
+        hessians, gradients = read_arrays(folder / self.npz, ("hessians", "gradients"), f"npz={self.npz!r}")
+        return QuadraticLandscape.from_samples(hessians, gradients, self.batch_size)
+
+
+class SGDTable(Table):
+    """``[sgd]``, see ``dfp.SGD``."""
+
+    learning_rate: float = Field(gt=0, examples=[0.1])
+    momentum: float = Field(default=0.0, ge=0, lt=1)
+    weight_decay: float = Field(default=0.0, ge=0)
+    replace: bool = True
+    batch_size: int | None = Field(default=None, ge=1)
+
+    def build(self, landscape: QuadraticLandscape) -> SGD:
+        """Return SGD on ``landscape``."""
+        return SGD(landscape, **self.model_dump())
+
+    @model_validator(mode="after")
+    def _builds(self) -> Self:
+        self.build(QuadraticLandscape(np.ones(1)))  # any landscape will do: the ranges do not depend on it
+        return self
+
+
+class GaussianTable(_Checked):
+    """``[initial]`` with ``kind = "gaussian"``."""
+
+    kind: Literal["gaussian"]
+    mean: Numbers = Field(examples=[[1.0, 1.0]])
+    covariance: Numbers = Field(examples=[0.01])
+
+    def build(self) -> Gaussian:
+        """Return the state at step 0."""
+        return Gaussian(np.asarray(self.mean), np.asarray(self.covariance))
+
+
+class PointTable(_Checked):
+    """``[initial]`` with ``kind = "point"``."""
+
+    kind: Literal["point"]
+    theta: Numbers = Field(examples=[[1.0, 1.0]])
+
+    def build(self) -> Point:
+        """Return the state at step 0."""
+        return Point(np.asarray(self.theta))
+
+
+class AutoTable(Table):
+    """``[equation.solver]`` with ``kind = "auto"``: dfp chooses and says why."""
+
+    kind: Literal["auto"] = "auto"
+
+    def build(self) -> str:
+        """Return the word that ``dfp.solve`` understands."""
+        return "auto"
+
+
+class FourierTable(_Checked):
+    """``[equation.solver]`` with ``kind = "fourier"``."""
+
+    kind: Literal["fourier"]
+
+    def build(self) -> Solver:
+        """Return the solver."""
+        return dfp.Fourier()
+
+
+class HermiteTable(_Checked):
+    """``[equation.solver]`` with ``kind = "hermite"``."""
+
+    kind: Literal["hermite"]
+    degree: int = Field(default=16, ge=4, le=40)
+    tolerance: float = Field(default=1e-2, gt=0, lt=1)
+
+    def build(self) -> Solver:
+        """Return the solver."""
+        return dfp.Hermite(self.degree, self.tolerance)
+
+
+class MomentRecursionTable(_Checked):
+    """``[equation.solver]`` with ``kind = "moment_recursion"``."""
+
+    kind: Literal["moment_recursion"]
+    highest: int | None = Field(default=None, ge=2, le=4)
+
+    def build(self) -> Solver:
+        """Return the solver."""
+        return dfp.MomentRecursion(self.highest)
+
+
+class MonteCarloTable(_Checked):
+    """``[equation.solver]`` with ``kind = "monte_carlo"``."""
+
+    kind: Literal["monte_carlo"]
+    trajectories: int = Field(ge=2, examples=[1000000])
+    seed: int = Field(default=0, ge=0)
+
+    def build(self) -> Solver:
+        """Return the solver."""
+        return dfp.MonteCarlo(self.trajectories, self.seed)
+
+
+SolverTable = Annotated[
+    AutoTable | FourierTable | HermiteTable | MomentRecursionTable | MonteCarloTable, Field(discriminator="kind")
+]
+
+
+class EquationTable(Table):
+    """``[[equation]]``: what every kind has in common."""
+
+    name: Label | None = None
+    solver: SolverTable = AutoTable()
+
+    def build(self, sgd: SGD) -> Equation:
+        """Return the equation."""
+        raise NotImplementedError
+
+
+class MasterTable(EquationTable):
+    """``kind = "master"``."""
+
+    kind: Literal["master"]
+
+    def build(self, sgd: SGD) -> Equation:
+        """Return the equation."""
+        return dfp.MasterEquation(sgd)
+
+
+class DiscreteFokkerPlanckTable(EquationTable):
+    """``kind = "discrete_fokker_planck"``."""
+
+    kind: Literal["discrete_fokker_planck"]
+
+    def build(self, sgd: SGD) -> Equation:
+        """Return the equation."""
+        return dfp.DiscreteFokkerPlanck(sgd)
+
+
+class LangevinTable(EquationTable):
+    """``kind = "langevin"``; ``noise``: the covariance of the place, or frozen at ``reference``."""
+
+    kind: Literal["langevin"]
+    noise: Literal["state", "frozen"] = "state"
+    reference: Numbers | None = None
+
+    def build(self, sgd: SGD) -> Equation:
+        """Return the equation."""
+        return dfp.Langevin(sgd, self.noise, None if self.reference is None else np.asarray(self.reference))
+
+
+class ModifiedLangevinTable(EquationTable):
+    """``kind = "modified_langevin"``, see ``dfp.ModifiedLangevin``."""
+
+    kind: Literal["modified_langevin"]
+    matched: bool = True
+    positive: bool = False
+
+    def build(self, sgd: SGD) -> Equation:
+        """Return the equation."""
+        return dfp.ModifiedLangevin(sgd, self.matched, self.positive)
+
+
+class GridTable(_Checked):
+    """``[grid]``, see ``dfp.Grid``."""
+
+    lower: Numbers = Field(examples=[[-1.0, -1.0]])
+    upper: Numbers = Field(examples=[[1.0, 1.0]])
+    cells: Numbers = Field(examples=[[128, 128]])
+
+    def build(self) -> Grid:
+        """Return the grid."""
+        return Grid(np.asarray(self.lower), np.asarray(self.upper), self.cells)  # type: ignore[arg-type]

@@ -1,0 +1,105 @@
+"""Data of finite sums from files: columns of a CSV table, arrays of an NPZ archive."""
+
+import csv
+import difflib
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from dfp import checks
+from dfp.checks import Array
+from dfp.errors import DFPError
+
+
+def read_columns(path: Path, columns: list[str], label: str) -> Array:
+    """Return ``columns`` of the comma-separated table at ``path``, shape (rows, columns).
+
+    Parameters
+    ----------
+    path
+        A UTF-8 file with a header row; blank rows are skipped.
+    columns
+        Names in the header.
+    label
+        What errors call the file.
+
+    Raises
+    ------
+    DFPError
+        If the file or a column is missing, or an entry is not a finite number; names file, column and row. Rows count
+        from 1, the header.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
+            header = [name.strip() for name in next(reader, [])]
+            places = [_place(header, name, label) for name in columns]
+            rows = [
+                [_entry(row, place, f"{label}, column {header[place]!r}, row {reader.line_num}") for place in places]
+                for row in reader
+                if any(row)
+            ]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DFPError(f"{label}: {_reason(error, path)}") from None
+    if not rows:
+        raise DFPError(f"{label}: has no rows below the header; give at least one.")
+    return np.array(rows)
+
+
+def _place(header: list[str], name: str, label: str) -> int:
+    if header.count(name) == 1:
+        return header.index(name)
+    if name in header:
+        raise DFPError(f"{label}, column {name!r}: appears {header.count(name)} times; give every column its own name.")
+    near = difflib.get_close_matches(name, header, n=1, cutoff=0.5)
+    hint = f"did you mean {near[0]!r}?" if near else "give one of its names."
+    listed = ", ".join(map(repr, header[:12])) + (", ..." if len(header) > 12 else "")
+    raise DFPError(f"{label}, column {name!r}: is not in the header; {hint} The header has: {listed or 'nothing'}.")
+
+
+def _entry(row: list[str], place: int, where: str) -> float:
+    if place >= len(row):
+        raise DFPError(f"{where}: the row has only {len(row)} entries; fill it in or remove the row.")
+    try:
+        value = float(row[place])
+    except ValueError:
+        raise DFPError(f"{where}: {checks.shown(row[place])} is not a number; correct it or remove the row.") from None
+    if not np.isfinite(value):
+        raise DFPError(f"{where}: {value} is not finite; remove NaN and infinite entries.")
+    return value
+
+
+def read_arrays(path: Path, names: tuple[str, ...], label: str) -> list[Array]:
+    """Return the arrays called ``names`` in the NPZ archive at ``path``; pickled objects are refused.
+
+    Raises
+    ------
+    DFPError
+        If the archive or an array is missing or unreadable.
+    """
+    try:
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise DFPError(f"{label}: holds a single array; write it with numpy.savez(file, {', '.join(names)}).")
+        with archive:
+            for name in names:
+                if name not in archive:
+                    known = ", ".join(map(repr, archive.files)) or "nothing"
+                    raise DFPError(f"{label}: has no array {name!r}, only {known}; add it with numpy.savez.")
+            return [np.asarray(archive[name]) for name in names]
+    except (OSError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+        raise DFPError(f"{label}: {_reason(error, path)}") from None
+    except ValueError as error:
+        if isinstance(error, DFPError):
+            raise
+        raise DFPError(f"{label}: is not an archive of plain arrays; write it with numpy.savez.") from None
+
+
+def _reason(error: Exception, path: Path) -> str:
+    if isinstance(error, FileNotFoundError):
+        return f"there is no file {path}; paths are relative to the configuration file, so correct or move it."
+    if isinstance(error, UnicodeDecodeError):
+        return "is not UTF-8 text; save it as CSV in UTF-8."
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
+    return f"{path} cannot be read ({reason}); check the file."

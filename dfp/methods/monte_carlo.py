@@ -1,0 +1,301 @@
+"""MonteCarlo: sampled trajectories of SGD itself (T4), with every noise law, and of the Langevin forms (T6, T7)."""
+
+import hashlib
+import io
+import os
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from dfp_solvers import monte_carlo as kernels
+
+from dfp import checks
+from dfp.checks import Array
+from dfp.equation import Equation
+from dfp.errors import DFPError
+from dfp.grids import bins
+from dfp.methods.cumulants import unpolynomial
+from dfp.exact import Moments, conditional
+from dfp.noise import FiniteSumLaw, GaussianLaw, square_root
+from dfp.solver import Frame, SamplingSolver
+from dfp.state import Density, Grid, State
+
+# Moments of the generators' steps come from a dense matrix of size 1 + d + 2d².
+_LARGEST_GENERATOR = 8
+_PORTIONS = 50
+
+
+@dataclass(frozen=True)
+class _Carry:
+    model: Any
+    start: kernels.Start
+    sums: kernels.Accumulators
+    exact: Moments
+    grid: Grid | None
+    exponents: Any
+    scale: Array
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class MonteCarlo(SamplingSolver):
+    """Independent trajectories, with moments and histograms accumulated as they run.
+
+    Parameters
+    ----------
+    trajectories
+        How many, >= 1024. Memory does not grow with trajectories × steps.
+    seed
+        The result depends on nothing else: not on threads, nor on the portions it is drawn in.
+    substeps
+        For the Langevin forms with noise that depends on θ: steps of length η/substeps whose conditional mean and
+        covariance are exact; the third and fourth moments err by O(η/substeps).
+    threads
+        Number of threads; all cores if None.
+    checkpoint
+        File for the sums so far: an interrupted run that finds it goes on from there, to the same bits.
+
+    Notes
+    -----
+    A finite sum draws minibatches with replacement. Random numbers are xoshiro256++, one stream per trajectory of a
+    block (Blackman & Vigna 2021), normals by Box–Muller.
+    """
+
+    trajectories: int
+    seed: int = 0
+    substeps: int = 4
+    threads: int | None = None
+    checkpoint: str | Path | None = None
+
+    name = "MonteCarlo"
+    equations = ("T4", "T6", "T7")
+    order = "standard error ∝ trajectories^(-1/2); the law of each SGD step is exact"
+    reference = "theory page, section 5; design page, section 4"
+
+    def __post_init__(self) -> None:
+        # Standard errors come from the spread between blocks, so there must be a few.
+        checks.integer("trajectories", self.trajectories, at_least=1024, at_most=10**12)
+        checks.integer("seed", self.seed, at_least=0)
+        checks.integer("substeps", self.substeps, at_least=1, at_most=10_000)
+        if self.threads is not None:
+            import numba
+
+            checks.integer("threads", self.threads, at_least=1, at_most=numba.config.NUMBA_NUM_THREADS)
+
+    def obstacle(self, equation: Equation, initial: State) -> str | None:
+        """Return why trajectories cannot be drawn, or None."""
+        if not equation.discrete and equation.dimension > _LARGEST_GENERATOR:
+            return f"Langevin trajectories need d <= {_LARGEST_GENERATOR}, and d = {equation.dimension}"
+        return None
+
+    def grid(self, equation: Equation, initial: State, exact: Moments) -> Grid | None:
+        """Return histogram cells of a quarter of a standard deviation or less; None for d > 3."""
+        return bins(exact) if equation.dimension <= 3 else None
+
+    def prepare(self, equation: Equation, initial: State, grid: Grid | None, exact: Moments) -> _Carry:
+        """Return empty sums, or those of the checkpoint.
+
+        Raises
+        ------
+        DFPError
+            If the checkpoint belongs to another problem or seed.
+        """
+        d = equation.dimension
+        model, start = _model(equation, self.substeps), _start(initial)
+        exponents = kernels.exponents(d, 4 if d <= 3 else 2)
+        deviation = np.sqrt(np.array([np.diag(c) for c in exact.covariance]))
+        scale = np.where((deviation > 0) & np.isfinite(deviation), deviation, 1.0)
+        cells = () if grid is None else grid.cells
+        sums = kernels.empty(exact.steps, exponents, cells)
+        fingerprint = _fingerprint(model, start, exact.steps, exact.mean, scale, grid, self.seed)
+        if self.checkpoint is not None and Path(self.checkpoint).exists():
+            sums = _restored(Path(self.checkpoint), sums, fingerprint, self.trajectories)
+        return _Carry(model, start, sums, exact, grid, exponents, scale, fingerprint)
+
+    def draw(self, carry: _Carry) -> _Carry:
+        """Return the sums after a further fiftieth of the trajectories, stored if there is a checkpoint."""
+        import numba
+
+        portion = max(64, -(-self.trajectories // (_PORTIONS * kernels.BLOCK)))
+        before = numba.get_num_threads()
+        numba.set_num_threads(self.threads or numba.config.NUMBA_NUM_THREADS)
+        grid = carry.grid
+        try:
+            sums = kernels.sample(
+                carry.model,
+                carry.start,
+                carry.exact.steps,
+                carry.sums,
+                self.trajectories,
+                self.seed,
+                exponents=carry.exponents,
+                centre=carry.exact.mean,
+                scale=carry.scale,
+                lower=() if grid is None else grid.lower,
+                upper=() if grid is None else grid.upper,
+                cells=() if grid is None else grid.cells,
+                blocks=portion,
+            )
+        finally:
+            numba.set_num_threads(before)
+        if self.checkpoint is not None:
+            _store(Path(self.checkpoint), sums, carry.fingerprint)
+        return replace(carry, sums=sums)
+
+    def drawn(self, carry: _Carry) -> int:
+        """Return the number of trajectories drawn so far."""
+        return int(carry.sums.trajectories)
+
+    def warnings(self, carry: _Carry) -> list[str]:
+        """Return warnings of indefinite diffusion and of trajectories that overflowed."""
+        result = []
+        if carry.sums.indefinite:
+            result.append(
+                f"the diffusion was indefinite at {carry.sums.indefinite} trajectory-steps (clipped to 0); "
+                "use dfp.ModifiedLangevin(sgd, positive=True)."
+            )
+        if carry.sums.nonfinite.any():
+            result.append(
+                f"{int(carry.sums.nonfinite.max())} trajectories overflowed; the dynamics is unstable: lower "
+                "learning_rate or save earlier steps."
+            )
+        return result
+
+    def observe(self, carry: _Carry) -> list[Frame]:
+        """Return sample moments with standard errors and, on a grid, the histogram as mean density of each cell."""
+        frames = []
+        for s in range(len(carry.exact.steps)):
+            moments, errors = _sample_moments(carry, s)
+            density, outside = None, None
+            if carry.grid is not None:
+                counts = carry.sums.histogram[s].reshape(carry.grid.cells)
+                density = counts / (carry.sums.trajectories * carry.grid.cell_volume)
+                outside = float(carry.sums.outside[s]) / carry.sums.trajectories
+            frames.append(Frame(density=density, outside=outside, errors=errors, **moments))
+        return frames
+
+
+def _model(equation: Equation, substeps: int) -> Any:
+    sgd, d = equation.sgd, equation.dimension
+    if not equation.discrete:
+        count = 1 if equation.additive else substeps
+        factor, shift, covariance = conditional(equation, sgd.learning_rate / count)
+        return kernels.ConditionalModel(factor, shift, *unpolynomial(covariance), count)
+    law = sgd.noise
+    if isinstance(law, GaussianLaw):
+        vectors, matrices = law.loadings()
+        entries = [(r, i, -1, vectors[r, i]) for r in range(len(vectors)) for i in range(d)]
+        entries += [(r, *ij, matrices[(r, *ij)]) for r in range(len(matrices)) for ij in np.ndindex(d, d)]
+        entries = [entry for entry in entries if entry[3] != 0]
+        columns = np.array([entry[:3] for entry in entries], dtype=np.int64).reshape(-1, 3)
+        return kernels.GaussianModel(
+            np.eye(d) - sgd.learning_rate * sgd.hessian,
+            -sgd.learning_rate * sgd.gradient,
+            normal=columns[:, 0].copy(),
+            row=columns[:, 1].copy(),
+            column=columns[:, 2].copy(),
+            value=-sgd.learning_rate * np.array([entry[3] for entry in entries], dtype=np.float64),
+            normals=len(vectors),
+        )
+    assert isinstance(law, FiniteSumLaw)
+    kept = (1 - sgd.learning_rate * sgd.weight_decay) * np.eye(d)
+    if law.features is not None and law.targets is not None:
+        return kernels.RegressionModel(
+            kept, np.zeros(d), law.features, law.targets, sgd.learning_rate, law.batch_size
+        )
+    return kernels.SampleModel(
+        kept, np.zeros(d), law.sample_hessians(), law.gradients, sgd.learning_rate, law.batch_size
+    )
+
+
+def _start(initial: State) -> kernels.Start:
+    if isinstance(initial, Density):
+        cumulative = np.cumsum(initial.values.ravel())
+        grid = initial.grid
+        return kernels.Start(
+            initial.mean,
+            np.zeros((initial.dimension, initial.dimension)),
+            cumulative / cumulative[-1],
+            grid.lower,
+            grid.spacing,
+            grid.cells,
+        )
+    factor = np.zeros((initial.dimension, initial.dimension))
+    root = square_root(initial.covariance)
+    factor[:, : root.shape[1]] = root
+    return kernels.Start(initial.mean, factor)
+
+
+def _sample_moments(carry: _Carry, s: int) -> tuple[dict[str, Array | None], dict[str, Array]]:
+    """Return central moments about the sample mean, and standard errors, at saved step ``s``."""
+    d = carry.exact.mean.shape[1]
+    average, error, scale = carry.sums.mean[s], carry.sums.standard_error[s], carry.scale[s]
+    values = {tuple(int(x) for x in e): i for i, e in enumerate(carry.exponents)}
+
+    def tensor(source: Array, order: int) -> Array:
+        result = np.empty((d,) * order)
+        for index in np.ndindex(*result.shape):
+            alpha = tuple(index.count(a) for a in range(d))
+            result[index] = source[values[alpha]] * np.prod(scale[list(index)])
+        return result
+
+    first, second = tensor(average, 1), tensor(average, 2)
+    moments: dict[str, Array | None] = {
+        "mean": carry.exact.mean[s] + first,
+        "covariance": second - np.outer(first, first),
+    }
+    errors = {"mean": tensor(error, 1), "covariance": tensor(error, 2)}
+    if d <= 3:
+        # Third and fourth moments stay about the exact mean, which is known: there their errors are unbiased.
+        moments["third"], moments["fourth"] = tensor(average, 3), tensor(average, 4)
+        errors["third"], errors["fourth"] = tensor(error, 3), tensor(error, 4)
+    return moments, errors
+
+
+def _fingerprint(*parts: Any) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        values = [getattr(part, f.name) for f in fields(part)] if hasattr(part, "__dataclass_fields__") else [part]
+        for value in values:
+            array = np.asarray(() if value is None else value)
+            digest.update(f"{type(part).__name__}{array.dtype}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def _store(path: Path, sums: kernels.Accumulators, fingerprint: str) -> None:
+    """Write the sums so that the file is always complete: to a temporary name, then renamed."""
+    buffer = io.BytesIO()
+    np.savez(buffer, fingerprint=np.array(fingerprint), **{f.name: getattr(sums, f.name) for f in fields(sums)})
+    temporary = path.with_name(path.name + f".{os.getpid()}.tmp")
+    try:
+        with temporary.open("xb") as file:
+            file.write(buffer.getvalue())
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise DFPError(f"checkpoint={path.name}: cannot be written ({error.strerror}); choose another place.") from None
+
+
+def _restored(
+    path: Path, empty: kernels.Accumulators, fingerprint: str, trajectories: int
+) -> kernels.Accumulators:
+    advice = "delete it or name another checkpoint"
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            values = {f.name: stored[f.name] for f in fields(empty)}
+            owner = str(stored["fingerprint"])
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise DFPError(f"checkpoint={path.name}: not a readable checkpoint ({error}); {advice}.") from None
+    if owner != fingerprint:
+        raise DFPError(f"checkpoint={path.name}: belongs to another problem, grid or seed; {advice}.")
+    if int(values["trajectories"]) > trajectories or int(values["trajectories"]) % kernels.BLOCK:
+        if int(values["trajectories"]) != trajectories:
+            raise DFPError(
+                f"checkpoint={path.name}: holds {int(values['trajectories'])} trajectories, which cannot be cut or "
+                f"extended to trajectories={trajectories}; {advice}."
+            )
+    return kernels.Accumulators(**{k: v if v.ndim else int(v) for k, v in values.items()})
