@@ -1,6 +1,6 @@
 """The certificate: what each solution says of its own accuracy, frame by frame, and in plain words."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +67,11 @@ class Certificate:
     def ok(self) -> bool:
         """Whether there are no warnings."""
         return not self.warnings
+
+    def at(self, frames: list[int]) -> "Certificate":
+        """Return the certificate of some frames; warnings stay, for they concern the whole run."""
+        arrays = {name: values[frames] for name, values in vars(self).items() if isinstance(values, np.ndarray)}
+        return replace(self, **arrays)
 
     def __str__(self) -> str:
         """Return the worst figures, one a line, and the warnings."""
@@ -155,7 +160,8 @@ def _gaussian_outside(grid: Grid, mean: Array, covariance: Array) -> float:
 
 def _unresolved(density: Array) -> float:
     size = np.abs(fft.rfftn(density, workers=2))
-    edges = [float(np.max(np.take(size, n // 2, axis=axis))) for axis, n in enumerate(density.shape)]
+    # The very last wave number can vanish by symmetry, so its neighbour counts too.
+    edges = [float(np.max(np.take(size, [n // 2 - 1, n // 2], axis=axis))) for axis, n in enumerate(density.shape)]
     return max(edges) / float(size.flat[0])
 
 

@@ -20,22 +20,27 @@ from dfp.errors import DFPError, FileFormatError
 
 if TYPE_CHECKING:
     from dfp.config import Config, Problem, Task
-    from dfp.solution import Solution
     from dfp.driver import Progress
+    from dfp.solution import Solution
 
 _FIGURES = (".png", ".pdf", ".svg")
 
 
 class _Commands(TyperGroup):
-    """Commands whose ``DFPError`` is a message, not a traceback."""
+    """Commands whose wrong input ends in a message, not a traceback."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         try:
             return super().invoke(ctx)
         except DFPError as error:
-            typer.echo(f"error: {error}", err=True)
-            raise typer.Exit(2) from None
+            message = str(error)
+        except OSError as error:
+            if error.filename is None:
+                raise
+            message = f"{error.filename}: {error.strerror}; choose another name or place."
+        typer.echo(f"error: {message}", err=True)
+        raise typer.Exit(2)
 
 
 app = typer.Typer(
@@ -72,9 +77,7 @@ def _options(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option("--out", "-o", help="HDF5 file; the figure is put next to it.")] = Path(
-        "demo.h5"
-    ),
+    out: Annotated[Path, typer.Option("--out", "-o", help="HDF5 file; the figure goes beside it.")] = Path("demo.h5"),
     trajectories: Annotated[int, typer.Option(help="Number of sampled SGD runs.")] = 1_000_000,
     force: Force = False,
     quiet: Quiet = False,
@@ -162,7 +165,7 @@ def plot(
     run: Annotated[Path, typer.Argument(metavar="RUN.h5", help="File written by solve, compare or demo.")],
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="RUN.png", help="Figure; RUN.png next to the file if left out."),
+        typer.Option("--output", "-o", metavar="RUN.png", help="Figure; RUN.png beside RUN.h5 if left out."),
     ] = None,
     force: Force = False,
 ) -> None:
@@ -207,10 +210,7 @@ def _chosen(names: list[str], wanted: str | None) -> int:
     listed = ", ".join(map(repr, names))
     if wanted is None:
         if len(names) > 1:
-            raise DFPError(
-                f"equation: there are {len(names)}, {listed}; choose one with --equation NAME, or solve all with "
-                "dfp compare."
-            )
+            raise DFPError(f"equation: there are {listed}; choose one with --equation NAME, or use dfp compare.")
         return 0
     if wanted not in names:
         near = difflib.get_close_matches(wanted, names, n=1)
@@ -274,11 +274,12 @@ def _report(solutions: "dict[str, Solution]", output: Path | None, figure: Path 
     for name, solution in solutions.items():
         for warning in solution.certificate.warnings:
             typer.echo(f"! {name}: {warning}")
+    drawing = None if figure is None else plots.comparison(solutions)  # before a file is written: it may be refused
     if output is not None:
         hdf5.save_many(solutions, output)
         typer.echo(f"written to {output}")
-    if figure is not None:
-        plots.save(plots.comparison(solutions), figure)
+    if figure is not None and drawing is not None:
+        plots.save(drawing, figure)
         typer.echo(f"written to {figure}")
 
 

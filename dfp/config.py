@@ -27,7 +27,7 @@ MAX_BYTES = 2**20
 
 _LANDSCAPES = tables.QuadraticTable | tables.RegressionTable | tables.SamplesTable
 _INITIALS = tables.GaussianTable | tables.PointTable
-_EQUATIONS = tables.MasterTable | tables.DiscreteFokkerPlanckTable | tables.LangevinTable | tables.ModifiedLangevinTable
+_EQUATIONS = tables.MapTable | tables.LangevinTable | tables.ModifiedLangevinTable
 
 
 class Task(NamedTuple):
@@ -193,7 +193,7 @@ def _quoted(key: str) -> str:
 
 
 def _by_kind(union: Any) -> dict[str, type[tables.Table]]:
-    return {get_args(table.model_fields["kind"].annotation)[0]: table for table in get_args(union)}
+    return {kind: table for table in get_args(union) for kind in get_args(table.model_fields["kind"].annotation)}
 
 
 _KINDS = {

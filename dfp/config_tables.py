@@ -117,8 +117,8 @@ class RegressionTable(Table):
         if self.standardise:
             x, y = x - x.mean(axis=0), y - y.mean()
             spread = np.sqrt(np.mean(x * x, axis=0))
-            for name, deviation in zip(self.features, spread, strict=True):
-                if not deviation > 0:
+            for name, deviation, column in zip(self.features, spread, table.T, strict=False):
+                if not deviation > 1e-12 * np.max(np.abs(column)):
                     raise DFPError(f"{label}, column {name!r}: is constant; remove it, or set standardise = false.")
             x = x / spread
         return QuadraticLandscape.from_regression(x, y, self.batch_size)
@@ -226,7 +226,7 @@ class MonteCarloTable(_Checked):
     """``[equation.solver]`` with ``kind = "monte_carlo"``."""
 
     kind: Literal["monte_carlo"]
-    trajectories: int = Field(ge=2, examples=[1000000])
+    trajectories: int = Field(examples=[1000000])
     seed: int = Field(default=0, ge=0)
 
     def build(self) -> Solver:
@@ -250,24 +250,14 @@ class EquationTable(Table):
         raise NotImplementedError
 
 
-class MasterTable(EquationTable):
-    """``kind = "master"``."""
+class MapTable(EquationTable):
+    """``kind = "master"`` or ``"discrete_fokker_planck"``."""
 
-    kind: Literal["master"]
-
-    def build(self, sgd: SGD) -> Equation:
-        """Return the equation."""
-        return dfp.MasterEquation(sgd)
-
-
-class DiscreteFokkerPlanckTable(EquationTable):
-    """``kind = "discrete_fokker_planck"``."""
-
-    kind: Literal["discrete_fokker_planck"]
+    kind: Literal["master", "discrete_fokker_planck"]
 
     def build(self, sgd: SGD) -> Equation:
         """Return the equation."""
-        return dfp.DiscreteFokkerPlanck(sgd)
+        return dfp.MasterEquation(sgd) if self.kind == "master" else dfp.DiscreteFokkerPlanck(sgd)
 
 
 class LangevinTable(EquationTable):

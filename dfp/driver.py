@@ -79,6 +79,7 @@ def solve(
     if grid is not None and grid.dimension != equation.dimension:
         raise DFPError(f"grid has {grid.dimension} axes: the landscape has {equation.dimension}; make them equal.")
     exact = moments(equation, initial, last, saved)
+    _check_exact(exact, equation)
     attempts = pick(equation, initial) if isinstance(solver, str) else [(solver, "asked for")]
     if isinstance(solver, str):
         checks.choice("solver", solver, ("auto",))
@@ -193,6 +194,15 @@ def _sample(
 def _stacked(parts: list[Array | None]) -> Array | None:
     present = [part for part in parts if part is not None]
     return np.array(present) if len(present) == len(parts) else None
+
+
+def _check_exact(exact: Moments, equation: Equation) -> None:
+    for s, step in enumerate(exact.steps):
+        if not (np.all(np.isfinite(exact.mean[s])) and np.all(np.isfinite(exact.covariance[s]))):
+            raise DFPError(
+                f"step {step}: the moments of the {equation.label} overflow; it is unstable at "
+                f"learning_rate={equation.sgd.learning_rate:g}; lower it or save earlier steps."
+            )
 
 
 def _check_finite(frame: Frame, step: int, equation: Equation) -> None:

@@ -50,7 +50,7 @@ def moments(equation: Equation, initial: State, steps: int, save: Sequence[int] 
     Returns
     -------
     Moments
-        ``steps`` (S,), ``mean`` (S, d), ``covariance`` (S, d, d). Entries overflow to infinity where moments do.
+        ``steps`` (S,), ``mean`` (S, d), ``covariance`` (S, d, d); entries are not finite where moments overflow.
 
     Raises
     ------
@@ -64,10 +64,12 @@ def moments(equation: Equation, initial: State, steps: int, save: Sequence[int] 
     check_problem(equation, initial)
     last = checks.integer("steps", steps)
     saved = np.arange(last + 1) if save is None else checks.step_list("save", save, last)
-    if equation.additive:
-        means, covariances = _closed_form(equation, initial, saved)
-    else:
-        means, covariances = _carried(equation, initial, saved)
+    # Unstable dynamics overflows: the result then says so by entries that are not finite.
+    with np.errstate(over="ignore", invalid="ignore"):
+        if equation.additive:
+            means, covariances = _closed_form(equation, initial, saved)
+        else:
+            means, covariances = _carried(equation, initial, saved)
     return Moments(saved, means, covariances)
 
 

@@ -33,14 +33,12 @@ def automatic(
     Raises
     ------
     UnresolvedError
-        If a covariance is singular or not finite, or more than 2^26 cells would be needed.
+        If a covariance is singular, or more than 2^26 cells would be needed.
     """
     lower, upper, spacing = np.inf, -np.inf, np.inf
     for n, mean, total, detail in zip(
         exact.steps, exact.mean, exact.covariance, exact.covariance if covariances is None else covariances, strict=True
     ):
-        if not (np.all(np.isfinite(mean)) and np.all(np.isfinite(total))):
-            raise UnresolvedError(f"step {n}: the moments overflow; the dynamics is unstable, lower the learning rate.")
         smallest = float(np.linalg.eigvalsh(detail)[0])
         if not smallest > 1e-13 * float(np.linalg.eigvalsh(total)[-1]):
             raise UnresolvedError(
@@ -66,8 +64,6 @@ def bins(exact: Moments, *, width: float = 6.0) -> Grid:
     most, multiple = {1: (400, 100), 2: (120, 24), 3: (40, 10)}[exact.mean.shape[1]]
     deviation = np.sqrt(np.maximum([np.diag(c) for c in exact.covariance], 1e-300))
     lower, upper = np.min(exact.mean - width * deviation, axis=0), np.max(exact.mean + width * deviation, axis=0)
-    if not np.all(np.isfinite(upper - lower)):
-        raise UnresolvedError("the moments overflow; the dynamics is unstable, lower the learning rate.")
     wanted = (upper - lower) / np.min(deviation, axis=0) * 4
     cells = [min(int(np.ceil(min(n, most) / multiple)) * multiple, most) for n in wanted]
     return Grid(lower, upper, tuple(cells))

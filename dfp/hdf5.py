@@ -215,6 +215,8 @@ def _json(group: Any, name: str, kind: type) -> Any:
 
 def _array(home: Any, name: str, shape: tuple[int | None, ...], kind: str = "<f8") -> Any:
     """Return the values of a dataset after checking type, shape (None: any length) and that they lie in this file."""
+    if name not in home:
+        raise FileFormatError(f"has no variable {name!r}: not a complete dfp file.")
     dataset = home[name]
     if not isinstance(dataset, h5py.Dataset) or not dataset.id.get_type().equal(_TYPES[kind]):
         raise FileFormatError(f"{name} must be a dataset of type {kind}; make the file again.")
@@ -254,6 +256,8 @@ def _read(group: Any, root: Any) -> Solution:
         sampled=bool(_attribute(group, "certificate_sampled", "|i1")),
         warnings=tuple(warnings),
     )
+    if grid is None and "density" in group:
+        raise FileFormatError("has a density without a grid: dfp writes no such file; make it again.")
     optional = {name: read(name) if name in group else None for name in ("density", "third", "fourth")}
     return Solution(
         equation=_attribute(group, "equation", "str"),

@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dfp import checks
-from dfp.cells import cell_probabilities
 from dfp.checks import Array
 from dfp.errors import DFPError
 from dfp.solution import Solution
-from dfp.state import Grid
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -38,9 +36,9 @@ def solution(solved: Solution) -> "Figure":
         return curves({solved.equation: solved})
     chosen = np.unique(np.linspace(0, len(solved.steps) - 1, min(4, len(solved.steps))).astype(int))
     figure, axes = _canvas(1, len(chosen), 3.6 * len(chosen), 4.0)
-    window = _window(solved)
+    view = window(solved)
     for axis, frame in zip(axes[0], chosen, strict=True):
-        contours(axis, solved, int(frame), COLOURS[0], window)
+        contours(axis, solved, int(frame), COLOURS[0], view)
         axis.set_title(f"step {solved.steps[frame]}")
     figure.suptitle(f"Where are the parameters? {solved.equation}, by {solved.solver}")
     return figure
@@ -57,9 +55,9 @@ def comparison(solutions: Mapping[str, Solution]) -> "Figure":
     if next(iter(solutions.values())).dimension == 1:
         return curves(solutions, last)
     figure, axes = _canvas(1, len(solutions), 3.8 * len(solutions), 4.2)
-    window = _window(next(iter(solutions.values())), last)
+    view = window(next(iter(solutions.values())), last)
     for axis, (name, solved), colour in zip(axes[0], solutions.items(), COLOURS * 9, strict=False):
-        contours(axis, solved, _frame(solved, last), colour, window)
+        contours(axis, solved, _frame(solved, last), colour, view)
         axis.set_title(name)
     figure.suptitle(f"How does SGD distribute the parameters at step {last}? Contours hold 39, 86 and 99 %")
     return figure
@@ -90,20 +88,21 @@ def curves(solutions: Mapping[str, Solution], step: int | None = None) -> "Figur
     return figure
 
 
-def contours(axis: "Axes", solved: Solution, frame: int, colour: str, window: tuple[Array, Array]) -> None:
-    """Draw the contours that hold 39, 86 and 99 % of the probability of a 2D density."""
+def contours(
+    axis: "Axes", solved: Solution, frame: int, colour: str, view: tuple[Array, Array], *, outline: bool = False
+) -> None:
+    """Draw the contours that hold 39, 86 and 99 % of the probability of a 2D density; dashed lines alone if ``outline``."""
     grid, density = solved.gridded()
     values = density[frame]
-    if solved.sampled:
-        # Contours of counts are ragged: integrate over pairs of cells, as a reader's eye would.
-        coarse = Grid(grid.lower, grid.upper, tuple(max(n // 2, 4) for n in grid.cells))
-        values, grid = cell_probabilities(solved, frame, coarse) / coarse.cell_volume, coarse
     levels = _levels(values * grid.cell_volume) / grid.cell_volume
     x, y = grid.axes
-    axis.contourf(x, y, values.T, levels=[*levels, float(values.max()) * 1.001], colors=colour, alpha=0.25)
-    axis.contour(x, y, values.T, levels=levels, colors=colour, linewidths=1.2)
-    axis.set_xlim(window[0][0], window[1][0])
-    axis.set_ylim(window[0][1], window[1][1])
+    if outline:
+        axis.contour(x, y, values.T, levels=levels, colors=colour, linewidths=0.8, linestyles="--")
+    else:
+        axis.contourf(x, y, values.T, levels=[*levels, float(values.max()) * 1.001], colors=colour, alpha=0.25)
+        axis.contour(x, y, values.T, levels=levels, colors=colour, linewidths=1.2)
+    axis.set_xlim(view[0][0], view[1][0])
+    axis.set_ylim(view[0][1], view[1][1])
     axis.set_xlabel("θ₁ [parameter]")
     axis.set_ylabel("θ₂ [parameter]")
     axis.set_aspect("equal", adjustable="box")
@@ -116,7 +115,8 @@ def _levels(masses: Array) -> Array:
     return np.array([ordered[min(int(np.searchsorted(held, fraction)), len(ordered) - 1)] for fraction in _HELD])
 
 
-def _window(solved: Solution, step: int | None = None) -> tuple[Array, Array]:
+def window(solved: Solution, step: int | None = None) -> tuple[Array, Array]:
+    """Return the corners of a box of four standard deviations about the means, at one step or at all."""
     frames = range(len(solved.steps)) if step is None else [_frame(solved, step)]
     deviation = np.array([np.sqrt(np.diag(solved.covariance[f])) for f in frames])
     mean = np.array([solved.mean[f] for f in frames])
@@ -162,15 +162,15 @@ def animate(solved: Solution, path: str | Path, frames_per_second: int) -> None:
     if solved.dimension > 2:
         raise DFPError(f"solution has {solved.dimension} parameters: animations need 1 or 2.")
     figure, axes = _canvas(1, 1, 5.0, 4.4)
-    axis, window = axes[0][0], _window(solved)
+    axis, view = axes[0][0], window(solved)
 
     def draw(frame: int) -> None:
         axis.clear()
         if solved.dimension == 2:
-            contours(axis, solved, frame, COLOURS[0], window)
+            contours(axis, solved, frame, COLOURS[0], view)
         else:
             axis.plot(grid.axes[0], density[frame], color=COLOURS[0])
-            axis.set_xlim(window[0][0], window[1][0])
+            axis.set_xlim(view[0][0], view[1][0])
             axis.set_ylim(0, float(density.max()) * 1.05)
             axis.set_xlabel("θ [parameter]")
             axis.set_ylabel("density [1 / parameter]")

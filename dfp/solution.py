@@ -1,6 +1,7 @@
 """Solutions: frames of density and moments on a grid, with a certificate and provenance."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,6 +85,27 @@ class Solution:
     def sampled(self) -> bool:
         """Whether densities are histograms of sampled trajectories."""
         return self.trajectories > 0
+
+    def at(self, steps: Sequence[int]) -> "Solution":
+        """Return the solution at some of its saved steps.
+
+        Raises
+        ------
+        DFPError
+            If a step was not saved.
+        """
+        missing = [step for step in steps if step not in self.steps]
+        if missing:
+            raise DFPError(f"steps={missing}: were not saved; choose from {self.steps.tolist()}.")
+        kept = [int(np.flatnonzero(self.steps == step)[0]) for step in steps]
+        parts = {name: getattr(self, name) for name in ("density", "mean", "covariance", "third", "fourth")}
+        return replace(
+            self,
+            steps=self.steps[kept],
+            certificate=self.certificate.at(kept),
+            errors={name: values[kept] for name, values in self.errors.items()},
+            **{name: None if values is None else values[kept] for name, values in parts.items()},
+        )
 
     def gridded(self) -> tuple[Grid, Array]:
         """Return grid and densities.

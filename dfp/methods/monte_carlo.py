@@ -23,7 +23,9 @@ from dfp.state import Density, Grid, State
 
 # Moments of the generators' steps come from a dense matrix of size 1 + d + 2d².
 _LARGEST_GENERATOR = 8
+# A run is drawn in about this many portions, none shorter than the least: progress and checkpoints come between them.
 _PORTIONS = 50
+_LEAST_BLOCKS = 64
 
 
 @dataclass(frozen=True)
@@ -117,7 +119,7 @@ class MonteCarlo(SamplingSolver):
         """Return the sums after a further fiftieth of the trajectories, stored if there is a checkpoint."""
         import numba
 
-        portion = max(64, -(-self.trajectories // (_PORTIONS * kernels.BLOCK)))
+        portion = max(_LEAST_BLOCKS, -(-self.trajectories // (_PORTIONS * kernels.BLOCK)))
         before = numba.get_num_threads()
         numba.set_num_threads(self.threads or numba.config.NUMBA_NUM_THREADS)
         grid = carry.grid

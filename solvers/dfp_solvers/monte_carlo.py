@@ -151,7 +151,8 @@ def _affine(matrix: Array, shift: Array, source: Array, target: Array) -> None:
     """Set ``target`` (m, BLOCK) to shift + matrix @ source, skipping zeros of the (m, n) ``matrix``."""
     for i in range(matrix.shape[0]):
         row = target[i]
-        row[:] = shift[i]
+        for lane in range(BLOCK):
+            row[lane] = shift[i]
         for j in range(matrix.shape[1]):
             entry, column = matrix[i, j], source[j]
             if entry != 0.0:
@@ -160,11 +161,11 @@ def _affine(matrix: Array, shift: Array, source: Array, target: Array) -> None:
 
 
 @kernel(fast=True)
-def _gaussian(model: _Model, theta: Array, normals: Array, target: Array) -> None:
+def _gaussian(index: Integers, values: Array, theta: Array, normals: Array, target: Array) -> None:
     """Add the Gaussian loadings to ``target`` (d, BLOCK)."""
-    for e in range(model.table.shape[0]):
-        value, column = model.table[e, 0], model.index[1, e]
-        row, normal = target[model.index[0, e]], normals[model.index[2, e]]
+    for e in range(values.shape[0]):
+        value, column = values[e, 0], index[1, e]
+        row, normal = target[index[0, e]], normals[index[2, e]]
         if column >= 0:
             _add_product(value, normal, theta[column], row)
         else:
@@ -173,12 +174,13 @@ def _gaussian(model: _Model, theta: Array, normals: Array, target: Array) -> Non
 
 
 @kernel(fast=True)
-def _minibatch(model: _Model, theta: Array, words: Words, target: Array) -> None:
+def _minibatch(
+    rank_one: bool, table: Array, size: int, weight: float, theta: Array, words: Words, target: Array
+) -> None:
     """Add the gradients of a minibatch to ``target``; a sample's row holds forms [a | b] that stand for a·θ + b."""
-    d, rank_one = theta.shape[0], model.kind == REGRESSION
-    count, table = np.uint64(model.table.shape[0]), model.table
+    d, count = theta.shape[0], np.uint64(table.shape[0])
     picked, form = np.empty(BLOCK, np.int64), np.empty(BLOCK)
-    for b in range(model.draws):
+    for b in range(size):
         source, shift = words[b // 2], np.uint64(32 * (b % 2))
         for lane in range(BLOCK):
             picked[lane] = np.int64((((source[lane] >> shift) & _LOW) * count) >> np.uint64(32))
@@ -190,24 +192,25 @@ def _minibatch(model: _Model, theta: Array, words: Words, target: Array) -> None
                     form[lane] += table[picked[lane], f * (d + 1) + j] * theta[j, lane]
             for i in range(d if rank_one else 0):
                 for lane in range(BLOCK):
-                    target[i, lane] += model.weight * table[picked[lane], i] * form[lane]
+                    target[i, lane] += weight * table[picked[lane], i] * form[lane]
             for lane in range(0 if rank_one else BLOCK):
-                target[f, lane] += model.weight * form[lane]
+                target[f, lane] += weight * form[lane]
 
 
 @kernel(fast=True)
-def _conditional(model: _Model, theta: Array, normals: Array, target: Array, valid: int) -> int:
+def _conditional(table: Array, offset: Array, theta: Array, normals: Array, target: Array, valid: int) -> int:
     """Add chol(V(θ)) ζ to ``target``; return how many pivots of the first ``valid`` lanes were negative."""
     d, indefinite = theta.shape[0], 0
-    monomials, v = np.empty((model.table.shape[1], BLOCK)), np.empty((model.table.shape[0], BLOCK))
+    monomials, v = np.empty((table.shape[1], BLOCK)), np.empty((table.shape[0], BLOCK))
     trace, inverse = np.zeros(BLOCK), np.empty(BLOCK)
     for k in range(d):
-        monomials[k] = theta[k]
+        for lane in range(BLOCK):
+            monomials[k, lane] = theta[k, lane]
         for m in range(k + 1):
             product = monomials[d + k * (k + 1) // 2 + m]
-            product[:] = 0.0
-            _add_product(1.0, theta[k], theta[m], product)
-    _affine(model.table, model.offset, monomials, v)
+            for lane in range(BLOCK):
+                product[lane] = theta[k, lane] * theta[m, lane]
+    _affine(table, offset, monomials, v)
     for j in range(d):
         diagonal = v[j * (j + 1) // 2 + j]
         for lane in range(BLOCK):
@@ -271,7 +274,8 @@ def _observe(theta: Array, valid: int, s: int, plan: _Plan, sums: Array, counts:
         for lane in range(BLOCK):
             scaled[i, lane] = (theta[i, lane] - plan.centre[s, i]) * plan.inverse_scale[s, i]
     for k in range(plan.exponents.shape[0]):
-        product[:] = 1.0
+        for lane in range(BLOCK):
+            product[lane] = 1.0
         for i in range(d):
             row = scaled[i]
             for _ in range(plan.exponents[k, i]):
@@ -317,11 +321,11 @@ def _run_block(
             _affine(model.linear, model.constant, theta, target)
             fresh = normals[phase * model.draws :]
             if model.kind == GAUSSIAN:
-                _gaussian(model, theta, fresh, target)
+                _gaussian(model.index, model.table, theta, fresh, target)
             elif model.kind == CONDITIONAL:
-                indefinite += _conditional(model, theta, fresh, target, valid)
+                indefinite += _conditional(model.table, model.offset, theta, fresh, target, valid)
             else:
-                _minibatch(model, theta, words, target)
+                _minibatch(model.kind == REGRESSION, model.table, model.draws, model.weight, theta, words, target)
             theta, target = target, theta
             time += 1
         step = plan.saved[s]

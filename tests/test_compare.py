@@ -1,0 +1,105 @@
+"""Distances against closed forms, and sampling intervals against their promised coverage."""
+
+import numpy as np
+import pytest
+from problems import one_mode, rotated
+from scipy.stats import norm, wasserstein_distance
+
+import dfp
+from dfp.cells import cell_probabilities
+
+EQUATION = dfp.MasterEquation(dfp.SGD(one_mode(), 0.1))
+
+
+def frozen(mean, variance, solver="auto", grid=None):
+    """A solution at step 0: the initial Gaussian itself."""
+    return dfp.solve(EQUATION, dfp.Gaussian(mean, variance), 0, [0], solver, grid)
+
+
+def test_gaussians_of_equal_width():
+    """TV = 2Φ(δ/2) − 1, W1 = δ, KL = δ²/2 for N(0, 1) and N(δ, 1); cells straddle the crossing, an O(Δ²) effect."""
+    delta = 0.7
+    distance = dfp.compare({"a": frozen(0.0, 1.0), "b": frozen(delta, 1.0)}).at("b", 0)
+    assert distance.total_variation.value == pytest.approx(2 * norm.cdf(delta / 2) - 1, rel=2e-3)
+    assert distance.wasserstein.value == pytest.approx(delta, rel=1e-8)
+    assert distance.kl == pytest.approx(delta**2 / 2, rel=2e-2)
+    assert distance.mean.value == pytest.approx(delta, rel=1e-8)
+    assert distance.covariance.value < 1e-10
+    assert distance.total_variation.lower == distance.total_variation.upper
+
+
+def test_sliced_wasserstein_in_the_plane():
+    """Shift by s: the projections move by s·u, whose mean size over directions is 2|s|/π (24 of them: 0.3 %)."""
+    equation = dfp.MasterEquation(dfp.SGD(rotated(2, 5.0), 0.1))
+    a = dfp.solve(equation, dfp.Gaussian([0.0, 0.0], 1.0), 0, [0])
+    b = dfp.solve(equation, dfp.Gaussian([0.3, 0.4], 1.0), 0, [0])
+    distance = dfp.compare({"a": a, "b": b}).at("b", 0)
+    assert distance.wasserstein.value == pytest.approx(2 * 0.5 / np.pi, rel=3e-3)
+
+
+def test_identical_solutions_are_at_distance_zero():
+    a = frozen(0.2, 0.5)
+    distance = dfp.compare({"a": a, "again": a}).at("again", 0)
+    assert distance.total_variation.value == 0
+    assert distance.wasserstein.value == 0
+    assert distance.kl == 0
+
+
+def test_cell_probabilities_integrate_densities():
+    """Quintic splines through cell centres reproduce normal cell probabilities to 1e-7 on cells of σ/4."""
+    solution = frozen(0.1, 1.0, grid=dfp.Grid(-8, 8.2, 64))
+    target = dfp.Grid(-7, 7.5, 31)
+    found = cell_probabilities(solution, 0, target)
+    assert np.abs(found - np.diff(norm.cdf(target.edges[0], 0.1))).max() < 1e-7
+
+
+def test_samples_against_their_own_law_stay_within_the_noise():
+    """Both sides are N(0, 1): zero lies in every interval, for 20 seeds (the intervals are conservative)."""
+    exact = frozen(0.0, 1.0)
+    for seed in range(20):
+        sampled = frozen(0.0, 1.0, dfp.MonteCarlo(5000, seed=seed))
+        distance = dfp.compare({"exact": exact, "sampled": sampled}).at("sampled", 0)
+        assert distance.total_variation.lower == 0
+        assert distance.wasserstein.lower == 0
+        assert np.isnan(distance.kl)
+
+
+def test_intervals_cover_the_true_distance():
+    """N(0, 1) sampled against N(0.3, 1): the 95 % intervals hold TV and W1 for 20 seeds of 20."""
+    other, truth = frozen(0.3, 1.0), 2 * norm.cdf(0.15) - 1
+    for seed in range(20):
+        sampled = frozen(0.0, 1.0, dfp.MonteCarlo(20_000, seed=seed))
+        distance = dfp.compare({"other": other, "sampled": sampled}).at("sampled", 0)
+        assert distance.total_variation.lower <= truth <= distance.total_variation.upper
+        assert distance.wasserstein.lower <= 0.3 <= distance.wasserstein.upper
+        assert distance.total_variation.lower > 0  # the difference is seen
+
+
+def test_one_dimensional_w1_agrees_with_scipy():
+    sampled = frozen(0.0, 1.0, dfp.MonteCarlo(5000, seed=1), dfp.Grid(-6, 6, 240))
+    other = frozen(0.4, 2.0, grid=dfp.Grid(-12, 12, 480))
+    found = dfp.compare({"other": other, "sampled": sampled}).at("sampled", 0).wasserstein.value
+    x = sampled.grid.axes[0]
+    target = cell_probabilities(other, 0, sampled.grid)
+    expected = wasserstein_distance(x, x, sampled.density[0], target)
+    assert found == pytest.approx(expected, rel=1e-3)
+
+
+def test_moments_alone_are_compared_without_densities():
+    recursion = dfp.solve(EQUATION, dfp.Gaussian(0.0, 1.0), 0, [0], dfp.MomentRecursion())
+    comparison = dfp.compare({"recursion": recursion, "density": frozen(0.0, 1.0)})
+    distance = comparison.at("density", 0)
+    assert np.isnan(distance.total_variation.value)
+    assert distance.covariance.value < 1e-9
+    assert "distance from: recursion" in str(comparison)
+    assert " - " in str(comparison)
+
+
+def test_reference_and_shared_steps():
+    start = dfp.Gaussian(0.0, 1.0)
+    a = dfp.solve(EQUATION, start, 9, [0, 4, 9])
+    b = dfp.solve(EQUATION, start, 9, [4, 9])
+    comparison = dfp.compare({"a": a, "b": b}, reference="b")
+    assert [(d.name, d.step) for d in comparison.distances] == [("a", 4), ("a", 9)]
+    with pytest.raises(dfp.DFPError, match="step=5.*choose from"):
+        comparison.at("a", 5)

@@ -1,0 +1,238 @@
+"""Configuration files: what they build, and what they say when they are wrong."""
+
+import inspect
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tomli_w
+
+import dfp
+from dfp import config_tables as tables
+from dfp.config import MAX_BYTES, load
+
+EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
+
+
+def document(**changes):
+    """A small valid file as a dict; keyword arguments replace tables."""
+    return {
+        "steps": 20,
+        "landscape": {"kind": "quadratic", "hessian": [1.0, 0.5], "noise": {"gradient": [1.0, 1.0]}},
+        "sgd": {"learning_rate": 0.1},
+        "initial": {"kind": "gaussian", "mean": [1.0, 1.0], "covariance": 0.5},
+        "equation": [{"kind": "master"}],
+    } | changes
+
+
+def written(folder, **changes):
+    path = folder / "problem.toml"
+    path.write_bytes(tomli_w.dumps(document(**changes)).encode())
+    return path
+
+
+def message(path):
+    with pytest.raises(dfp.DFPError) as caught:
+        load(path).build()
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.toml")), ids=lambda path: path.stem)
+def test_examples_build_and_survive_a_round_trip(example, tmp_path):
+    config = load(example)
+    assert config.build().tasks
+    copy = tmp_path / "copy.toml"
+    copy.write_bytes(tomli_w.dumps(config.model_dump(mode="json", exclude_none=True)).encode())
+    assert load(copy).model_dump() == config.model_dump()
+
+
+def test_every_table_reaches_its_object(tmp_path):
+    problem = load(
+        written(
+            tmp_path,
+            save=[0, 20],
+            sgd={"learning_rate": 0.1, "weight_decay": 0.25, "batch_size": 4},
+            grid={"lower": [-3.0, -3.0], "upper": 3, "cells": [16, 32]},
+            initial={"kind": "point", "theta": [1, -1]},
+        )
+    ).build()
+    np.testing.assert_array_equal(problem.sgd.hessian, np.diag([1.25, 0.75]))
+    np.testing.assert_array_equal(problem.sgd.noise.constant, np.eye(2) / 4)
+    assert (problem.steps, problem.save) == (20, [0, 20])
+    assert problem.grid.cells == (16, 32)
+    np.testing.assert_array_equal(problem.grid.upper, [3.0, 3.0])
+    assert isinstance(problem.initial, dfp.Point)
+    np.testing.assert_array_equal(problem.initial.theta, [1.0, -1.0])
+
+
+@pytest.mark.parametrize(
+    ("table", "kind", "attributes"),
+    [
+        ({"kind": "master"}, dfp.MasterEquation, {}),
+        ({"kind": "discrete_fokker_planck"}, dfp.DiscreteFokkerPlanck, {}),
+        ({"kind": "langevin"}, dfp.Langevin, {"noise": "state"}),
+        ({"kind": "langevin", "noise": "frozen", "reference": [0.0, 0.0]}, dfp.Langevin, {"noise": "frozen"}),
+        ({"kind": "modified_langevin"}, dfp.ModifiedLangevin, {"matched": True, "positive": False}),
+        ({"kind": "modified_langevin", "matched": False}, dfp.ModifiedLangevin, {"matched": False}),
+    ],
+)
+def test_equations(table, kind, attributes, tmp_path):
+    (task,) = load(written(tmp_path, equation=[table])).build().tasks
+    assert type(task.equation) is kind
+    assert {name: getattr(task.equation, name) for name in attributes} == attributes
+    assert task.solver == "auto"
+
+
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        ({"kind": "fourier"}, dfp.Fourier()),
+        ({"kind": "hermite", "degree": 8, "tolerance": 0.1}, dfp.Hermite(8, 0.1)),
+        ({"kind": "moment_recursion", "highest": 2}, dfp.MomentRecursion(2)),
+        ({"kind": "monte_carlo", "trajectories": 5000, "seed": 3}, dfp.MonteCarlo(5000, 3)),
+    ],
+)
+def test_solvers(table, expected, tmp_path):
+    (task,) = load(written(tmp_path, equation=[{"kind": "master", "solver": table}])).build().tasks
+    assert task.solver == expected
+
+
+@pytest.mark.parametrize(
+    ("table", "described"),
+    [
+        (tables.NoiseTable, dfp.GaussianNoise),
+        (tables.SGDTable, dfp.SGD),
+        (tables.HermiteTable, dfp.Hermite),
+        (tables.MomentRecursionTable, dfp.MomentRecursion),
+        (tables.MonteCarloTable, dfp.MonteCarlo),
+        (tables.LangevinTable, dfp.Langevin),
+        (tables.ModifiedLangevinTable, dfp.ModifiedLangevin),
+    ],
+)
+def test_defaults_are_those_of_the_classes(table, described):
+    parameters = inspect.signature(described).parameters
+    for name, field in table.model_fields.items():
+        if name in parameters and not field.is_required():
+            assert field.default == parameters[name].default, name
+
+
+@pytest.mark.parametrize("standardise", [False, True])
+def test_regression_reads_columns_relative_to_the_file(standardise, tmp_path, monkeypatch):
+    rows = np.random.default_rng(0).standard_normal((12, 3)) + 2.0
+    text = "y,unused,x 2,x1\n\n" + "".join(f"{y},word, {b},{a}\n" for a, b, y in rows.tolist())
+    (tmp_path / "points.csv").write_text(text, encoding="utf-8-sig")
+    table = {"kind": "regression", "csv": "points.csv", "features": ["x1", "x 2"], "target": "y", "batch_size": 3}
+    path = written(tmp_path, landscape=table | {"standardise": standardise})
+    monkeypatch.chdir("/")
+    landscape = load(path).build().sgd.landscape
+    x, y = rows[:, :2], rows[:, 2]
+    if standardise:
+        x, y = (x - x.mean(axis=0)) / x.std(axis=0), y - y.mean()
+    wanted = dfp.QuadraticLandscape.from_regression(x, y, batch_size=3)
+    # Sums of 12 products of order one: a few roundings.
+    for name in ("hessian", "gradient"):
+        np.testing.assert_allclose(getattr(landscape, name), getattr(wanted, name), rtol=0, atol=1e-13)
+    np.testing.assert_allclose(landscape.law.constant, wanted.law.constant, rtol=1e-12)
+
+
+def test_samples_come_from_an_archive(tmp_path):
+    rng = np.random.default_rng(1)
+    factors, gradients = rng.standard_normal((6, 2, 2)), rng.standard_normal((6, 2))
+    hessians = factors @ factors.transpose(0, 2, 1)
+    np.savez(tmp_path / "samples.npz", hessians=hessians, gradients=gradients)
+    table = {"kind": "samples", "npz": "samples.npz", "batch_size": 2}
+    landscape = load(written(tmp_path, landscape=table)).build().sgd.landscape
+    np.testing.assert_array_equal(landscape.hessian, hessians.mean(axis=0))
+    assert landscape.law.batch_size == 2
+
+
+def test_names_default_to_titles_and_must_differ(tmp_path):
+    kinds = [{"kind": "master"}, {"kind": "langevin", "noise": "frozen"}, {"kind": "modified_langevin"}]
+    names = [task.name for task in load(written(tmp_path, equation=kinds)).build().tasks]
+    assert names == ["master equation", "Langevin frozen noise", "modified Langevin"]
+    text = message(written(tmp_path, equation=[{"kind": "master"}, {"kind": "master"}]))
+    assert "equation[1].name='master equation': is also the name of equation[0]; give each its own name." in text
+
+
+def test_all_errors_are_reported_at_once(tmp_path):
+    path = written(
+        tmp_path,
+        steps=True,
+        speed=3,
+        landscape={"kind": "quadratic", "hessian": [1.0, float("nan")], "noise": {"gradeint": 1.0}},
+        sgd={"learning_rate": -0.1, "momentum": float("inf"), "weight_decay": "none"},
+        initial={"kind": "gausian"},
+        equation=[{"kind": "langevin", "noise": "cold", "solver": {"kind": "hermite", "degree": 2, "degrees": 3}}, {}],
+        grid={"lower": [0.0], "upper": [0.0], "cells": [8]},
+    )
+    text = message(path)
+    for part in (
+        "steps=True: must be a whole number",
+        "speed=3: is not a known key; remove it.",
+        "landscape.hessian[1]=nan: must be finite",
+        "landscape.noise.gradient: is missing; add e.g. gradient = [1.0, 1.0].",
+        "landscape.noise.gradeint=1.0: is not a known key; did you mean 'gradient'?",
+        "sgd.learning_rate=-0.1: must be above 0",
+        "sgd.momentum=inf: must be finite",
+        "sgd.weight_decay='none': must be a number",
+        "initial.kind='gausian': must be one of 'gaussian', 'point'; did you mean 'gaussian'?",
+        "equation[0].noise='cold': must be 'state' or 'frozen'",
+        "equation[0].solver.degree=2: must be at least 4",
+        "equation[0].solver.degrees=3: is not a known key; did you mean 'degree'?",
+        "equation[1].kind: must be one of 'master', 'discrete_fokker_planck'",
+        "grid.upper[0]=0: must exceed grid.lower[0]=0",
+    ):
+        assert part in text
+    assert text.startswith(f"{path}: 14 problems\n")
+    assert len(text.splitlines()) == 15
+
+
+def test_errors_of_several_equations_are_reported_at_once(tmp_path):
+    text = message(
+        written(
+            tmp_path,
+            equation=[
+                {"kind": "modified_langevin", "matched": False, "positive": True},
+                {"kind": "discrete_fokker_planck", "solver": {"kind": "fourier"}},
+                {"kind": "langevin", "noise": "frozen", "reference": [0.0]},
+            ],
+        )
+    )
+    assert "equation[0].positive=True: only the matched form" in text
+    assert "equation[1].solver=Fourier cannot solve the discrete Fokker-Planck (T5)" in text
+    assert "equation[2].reference has shape (1,): must be (2,)" in text
+
+
+def test_a_key_in_the_wrong_table_is_sent_home(tmp_path):
+    text = message(written(tmp_path, sgd={"learning_rate": 0.1, "steps": 20}))
+    assert "sgd.steps=20: is not a known key; it belongs at the top of the file" in text
+    text = message(written(tmp_path, learning_rate=0.1))
+    assert "learning_rate=0.1: is not a known key; it belongs in [sgd]." in text
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        (b"steps = 1\nsave = [0,\n", "is not valid TOML: Invalid value (at line 2, the end of the file)"),
+        (b"steps = 1\nsteps = 2\n", "is not valid TOML: Cannot overwrite a value (at line 2"),
+        (b"steps = 1\nname = '\xff'\n", "line 2: is not UTF-8 text; save the file as UTF-8."),
+        (b"#" * (MAX_BYTES + 1), "is larger than 1048576 bytes; keep data in CSV or NPZ files"),
+        (b"a = " + b"[" * 5000 + b"]" * 5000, "is nested too deep; write it flat."),
+        (b".".join([b"a"] * 5000) + b" = 1", "is nested more than 10 deep; write it flat."),
+        (b"steps = 99999999999999999999", "steps=99999999999999999999: must fit into 64 bits"),
+        (b"save = [0x" + b"f" * 6000 + b"]", "save[0]=0xffffffffffffffff...: must fit into 64 bits"),
+        (b"steps = " + b"9" * 5000, "is not valid TOML"),
+    ],
+)
+def test_files_that_are_not_what_they_should_be(content, part, tmp_path):
+    path = tmp_path / "problem.toml"
+    path.write_bytes(content)
+    assert part in message(path)
+
+
+def test_a_byte_order_mark_and_windows_lines_are_harmless(tmp_path):
+    path = written(tmp_path)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    assert load(path).model_dump() == load(written(tmp_path)).model_dump()
+    assert tomllib.loads(path.read_text(encoding="utf-8"))["steps"] == 20
