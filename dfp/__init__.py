@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from dfp.certificate import Certificate as Certificate
     from dfp.distances import Comparison as Comparison
     from dfp.distances import compare as compare
+    from dfp.driver import solve as solve
     from dfp.equation import DiscreteFokkerPlanck as DiscreteFokkerPlanck
     from dfp.equation import Langevin as Langevin
     from dfp.equation import MasterEquation as MasterEquation
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from dfp.errors import SeriesError as SeriesError
     from dfp.errors import UnresolvedError as UnresolvedError
     from dfp.errors import UnsupportedError as UnsupportedError
+    from dfp.exact import moments as moments
     from dfp.hdf5 import load as load
     from dfp.hdf5 import load_many as load_many
     from dfp.hdf5 import save_many as save_many
@@ -27,11 +29,9 @@ if TYPE_CHECKING:
     from dfp.methods.hermite import Hermite as Hermite
     from dfp.methods.moment_recursion import MomentRecursion as MomentRecursion
     from dfp.methods.monte_carlo import MonteCarlo as MonteCarlo
-    from dfp.exact import moments as moments
     from dfp.noise import GaussianNoise as GaussianNoise
     from dfp.sgd import SGD as SGD
     from dfp.solution import Solution as Solution
-    from dfp.driver import solve as solve
     from dfp.state import Density as Density
     from dfp.state import Gaussian as Gaussian
     from dfp.state import Grid as Grid
@@ -57,7 +57,7 @@ _HOMES = {
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = sorted(_HOME)  # noqa: PLE0605
+__all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> Any:

@@ -15,13 +15,13 @@ def cell_probabilities(solution: Solution, frame: int, target: Grid) -> Array:
     monotonically in their cumulative sums where the cells differ.
     """
     grid, density = solution.gridded()
-    values = density[frame]
+    values: Array = density[frame]
     for axis in range(grid.dimension):
         old, new = grid.edges[axis], target.edges[axis]
         if solution.sampled:
             values = _rebinned(values * grid.spacing[axis], old, new, axis)
         else:
-            values = _integrated(values, grid.axes[axis], grid.spacing[axis], new, axis)
+            values = _integrated(values, grid.axes[axis], float(grid.spacing[axis]), new, axis)
     return values
 
 

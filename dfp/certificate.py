@@ -1,6 +1,7 @@
 """The certificate: what each solution says of its own accuracy, frame by frame, and in plain words."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,7 +71,7 @@ class Certificate:
 
     def at(self, frames: list[int]) -> "Certificate":
         """Return the certificate of some frames; warnings stay, for they concern the whole run."""
-        arrays = {name: values[frames] for name, values in vars(self).items() if isinstance(values, np.ndarray)}
+        arrays: dict[str, Any] = {k: v[frames] for k, v in vars(self).items() if isinstance(v, np.ndarray)}
         return replace(self, **arrays)
 
     def __str__(self) -> str:
@@ -100,7 +101,7 @@ def certify(
     rows = [_figures(frame, grid, exact.mean[s], exact.covariance[s]) for s, frame in enumerate(frames)]
     columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
     sampled = frames[0].errors is not None
-    return Certificate(**columns, sampled=sampled, warnings=tuple([*notes, *_warnings(steps, columns, sampled)]))
+    return Certificate(**columns, sampled=sampled, warnings=(*notes, *_warnings(steps, columns, sampled)))
 
 
 def _figures(frame: Frame, grid: Grid | None, mean: Array, covariance: Array) -> dict[str, float]:
@@ -174,7 +175,7 @@ def _warnings(steps: NDArray[np.int64], columns: dict[str, Array], sampled: bool
          "lower learning_rate or use the master equation"),
         ("mass_outside", OUTSIDE_LIMIT, "mass lies outside the grid", "widen the grid"),
         ("mean_error", moment_limit, f"mean off the exact recursion, in {unit}", "refine or widen the grid"),
-        ("covariance_error", moment_limit, f"covariance off the exact recursion, in {unit}", "refine or widen the grid"),
+        ("covariance_error", moment_limit, f"covariance off the recursion, in {unit}", "refine or widen the grid"),
         ("truncation", TRUNCATION_LIMIT, "estimated L1 error of the truncated series", "use another degree or solver"),
         ("grid_error", GRID_LIMIT, "spectrum not decayed at the grid's largest wave number", "use more cells"),
     ]  # fmt: skip

@@ -1,6 +1,7 @@
 """Checks at the edge of the library: turn user input into arrays, or say what is wrong and what to give instead."""
 
 import numbers
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 
 from dfp.errors import DFPError
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating[Any]]
 
 
 def shown(value: object) -> str:
@@ -17,7 +18,9 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def real(name: str, value: object, *, above: float = -np.inf, at_least: float = -np.inf, below: float = np.inf) -> float:
+def real(
+    name: str, value: object, *, above: float = -np.inf, at_least: float = -np.inf, below: float = np.inf
+) -> float:
     """Return ``value`` as a finite float inside the stated range.
 
     Raises
@@ -48,11 +51,12 @@ def integer(name: str, value: object, *, at_least: int = 0, at_most: int | None 
     """
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
         raise DFPError(f"{name}={shown(value)}: must be an integer; give a whole number such as {max(at_least, 1)}.")
-    if value < at_least:
+    number = int(value)
+    if number < at_least:
         raise DFPError(f"{name}={value}: must be at least {at_least}; give a larger integer.")
-    if at_most is not None and value > at_most:
+    if at_most is not None and number > at_most:
         raise DFPError(f"{name}={value}: must be at most {at_most}; give a smaller integer.")
-    return int(value)
+    return number
 
 
 def choice(name: str, value: object, options: tuple[str, ...]) -> str:
@@ -165,6 +169,6 @@ def step_list(name: str, value: object, last: int) -> NDArray[np.int64]:
     steps = [integer(f"{name}[{i}]", entry, at_least=0, at_most=last) for i, entry in enumerate(entries)]
     if not steps:
         raise DFPError(f"{name}=[]: must name at least one step; give e.g. [0, {last}].")
-    if any(b <= a for a, b in zip(steps, steps[1:], strict=False)):
+    if any(b <= a for a, b in pairwise(steps)):
         raise DFPError(f"{name}={shown(steps)}: must increase; sort it and remove repeated steps.")
     return np.array(steps, dtype=np.int64)

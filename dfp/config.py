@@ -183,9 +183,13 @@ def _join(path: str, error: object, keys: Collection[str] = ()) -> str:
     first = re.match(r"\w*", message)[0]  # type: ignore[index]
     if not path or message.startswith(("=", "[")):
         return path + message
-    if first == re.sub(r"\[\d+\]$", "", path.rpartition(".")[2]):
+    if first == _unnumbered(path).rpartition(".")[2]:
         return path + message[len(first) :]
     return f"{path}.{message}" if first in keys else f"{path}: {message}"
+
+
+def _unnumbered(path: str) -> str:
+    return re.sub(r"\[\d+\]", "", path)
 
 
 def _quoted(key: str) -> str:
@@ -269,7 +273,7 @@ def _explained(error: ErrorDetails) -> str:
         hint = f"did you mean {near[0]!r}?" if near else "give one of these."
         return f"{path}.kind{shown}: must be one of {options}; {hint}"
     if kind in ("model_attributes_type", "model_type") or names == ["equation"]:
-        header = f"[[{path.partition('[')[0]}]]" if names[0] == "equation" else f"[{path}]"
+        header = "[[equation]]" if path.startswith("equation") and len(names) == 1 else f"[{_unnumbered(path)}]"
         return f"{given}: must be a table; write the header {header} and its keys below it."
     return f"{given}: {_REMEDIES[kind].format(**context) if kind in _REMEDIES else error['msg'] + '; correct it.'}"
 
@@ -287,7 +291,7 @@ def _missing(path: str, names: list[str]) -> str:
 def _unknown(names: list[str]) -> str:
     table = _table(names[:-1])
     known = list(table.model_fields) if table else []
-    near = difflib.get_close_matches(names[-1], known, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(names[-1], known, n=1, cutoff=0.6)
     homes = [where for where, other in _HEADERS.items() if names[-1] in other.model_fields]
     hint = f"did you mean {near[0]!r}?" if near else f"it belongs {homes[0]}." if homes else "remove it."
     return f"is not a known key; {hint} Known here: {', '.join(known)}."

@@ -79,10 +79,10 @@ def read_arrays(path: Path, names: tuple[str, ...], label: str) -> list[Array]:
         If the archive or an array is missing or unreadable.
     """
     try:
-        archive = np.load(path, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise DFPError(f"{label}: holds a single array; write it with numpy.savez(file, {', '.join(names)}).")
-        with archive:
+        with path.open("rb") as file:
+            archive = np.load(file, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise DFPError(f"{label}: holds a single array; write it with numpy.savez(file, {', '.join(names)}).")
             for name in names:
                 if name not in archive:
                     known = ", ".join(map(repr, archive.files)) or "nothing"

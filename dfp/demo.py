@@ -16,15 +16,15 @@ import numpy as np
 from dfp import hdf5, plot
 from dfp.checks import Array
 from dfp.distances import compare
+from dfp.driver import Progress, solve
 from dfp.equation import DiscreteFokkerPlanck, Equation, Langevin, MasterEquation, ModifiedLangevin
+from dfp.exact import moments
 from dfp.landscape import QuadraticLandscape
 from dfp.methods.hermite import Hermite
 from dfp.methods.moment_recursion import MomentRecursion
 from dfp.methods.monte_carlo import MonteCarlo
-from dfp.exact import moments
 from dfp.sgd import SGD
 from dfp.solution import Solution
-from dfp.driver import Progress, solve
 from dfp.state import Gaussian
 
 FEATURES = ("bmi", "s5")
@@ -123,21 +123,24 @@ def _in_modes(solution: Solution, sgd: SGD) -> Array:
 
 
 def _mode_errors(solution: Solution, sgd: SGD) -> Array:
-    """Return the standard errors of sampled variances along the eigenvectors, from their fourth moments, shape (S, d)."""
+    """Return standard errors of sampled variances along the eigenvectors, from fourth moments, shape (S, d)."""
     vectors = sgd.modes[1]
-    fourth = np.einsum("ia,ja,ka,la,sijkl->sa", *[vectors] * 4, solution.fourth, optimize=True)
+    assert solution.fourth is not None
+    fourth = np.einsum("ia,ja,ka,la,sijkl->sa", vectors, vectors, vectors, vectors, solution.fourth, optimize=True)
     result: Array = np.sqrt((fourth - _in_modes(solution, sgd) ** 2) / solution.trajectories)
     return result
 
 
 def _covariances(solved: dict[str, Solution], sgd: SGD) -> str:
     header = (f"step {SAVED[-1]}", "Var θ₁", "Cov θ₁θ₂", "Var θ₂", "flat mode", "sharp mode", "wall time")
-    rows = [header, ("", "[parameter²]", "", "", "(variance against exact)", "", "")]
+    rows: list[tuple[str, ...]] = [header, ("", "[parameter²]", "", "", "(variance against exact)", "", "")]
     exact = _in_modes(solved[EXACT], sgd)[-1]
     for name, solution in solved.items():
         c, ratio = solution.covariance[-1], _in_modes(solution, sgd)[-1] / exact - 1
         entries = [f"{value:.4e}" for value in (c[0, 0], c[0, 1], c[1, 1])]
-        rows.append((name, *entries, *(f"{r:+.2%}" for r in ratio + 0.0), f"{solution.provenance['wall_seconds']:.2f} s"))
+        rows.append(
+            (name, *entries, *(f"{r:+.2%}" for r in ratio + 0.0), f"{solution.provenance['wall_seconds']:.2f} s")
+        )
         if solution.errors:
             e = 1.96 * solution.errors["covariance"][-1]
             relative = 1.96 * _mode_errors(solution, sgd)[-1] / exact
@@ -154,11 +157,12 @@ def _verdict(solution: Solution) -> str:
 
 
 def figure(densities: dict[str, Solution], sgd: SGD) -> Any:
-    """Return contours of SGD, discrete Fokker–Planck and Langevin side by side, and variances of the modes over steps."""
+    """Return contours of SGD, discrete Fokker–Planck and Langevin side by side, and variances of modes over steps."""
     from matplotlib.figure import Figure
 
     page = Figure(figsize=(12, 8.4), layout="constrained")
-    top, bottom = page.subfigures(2, 1, height_ratios=[1.1, 1])
+    parts: Any = page.subfigures(2, 1, height_ratios=[1.1, 1])
+    top, bottom = parts
     sampled, last = densities[SAMPLED], len(SAVED) - 1
     window = plot.window(sampled, SAVED[-1])
     for axis, name, colour in zip(top.subplots(1, 3), list(densities)[:3], plot.COLOURS, strict=False):
@@ -189,7 +193,9 @@ def _variances(left: Any, right: Any, sampled: Solution, sgd: SGD) -> None:
         reference = exact[sampled.steps, mode]
         off, bars = 100 * (points[:, mode] / reference - 1), 196 * errors[:, mode] / reference
         colour = plot.COLOURS[0]
-        right.errorbar(sampled.steps, off, bars, fmt=marker, color=colour, capsize=2, label=f"Monte Carlo ± 95 %, {label}")
+        right.errorbar(
+            sampled.steps, off, bars, fmt=marker, color=colour, capsize=2, label=f"Monte Carlo ± 95 %, {label}"
+        )
     left.set_ylabel("variance [parameter²]")
     right.set_ylabel("variance relative to exact SGD [%]")
     for axis in (left, right):

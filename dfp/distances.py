@@ -136,7 +136,9 @@ def compare(solutions: Mapping[str, Solution], reference: str | None = None) -> 
         raise DFPError("solutions: they share no saved step; solve them with the same save=[...].")
     return Comparison(
         tuple(
-            _distance(name, solution, reference, base, step) for step in sorted(shared) for name, solution in others.items()
+            _distance(name, solution, reference, base, step)
+            for step in sorted(shared)
+            for name, solution in others.items()
         )
     )
 

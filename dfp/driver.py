@@ -13,11 +13,11 @@ from dfp.certificate import certify
 from dfp.checks import Array
 from dfp.equation import Equation, ModifiedLangevin
 from dfp.errors import DFPError, SeriesError, UnsupportedError
+from dfp.exact import Moments, check_problem, moments
 from dfp.methods.fourier import Fourier
 from dfp.methods.hermite import Hermite
 from dfp.methods.moment_recursion import MomentRecursion
 from dfp.methods.monte_carlo import MonteCarlo
-from dfp.exact import Moments, check_problem, moments
 from dfp.provenance import versions
 from dfp.solution import Solution
 from dfp.solver import Frame, MarchingSolver, SamplingSolver, Solver, saved_gaps
@@ -78,7 +78,7 @@ def solve(
         raise DFPError(f"grid={checks.shown(grid)}: must be a dfp.Grid; give dfp.Grid(lower, upper, cells).")
     if grid is not None and grid.dimension != equation.dimension:
         raise DFPError(f"grid has {grid.dimension} axes: the landscape has {equation.dimension}; make them equal.")
-    exact = moments(equation, initial, last, saved)
+    exact = moments(equation, initial, last, saved.tolist())
     _check_exact(exact, equation)
     attempts = pick(equation, initial) if isinstance(solver, str) else [(solver, "asked for")]
     if isinstance(solver, str):

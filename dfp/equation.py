@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import ClassVar, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from dfp import checks
 from dfp.checks import Array
@@ -174,7 +175,7 @@ class Langevin(_Generator):
     """
 
     noise: str = "state"
-    reference: Array | None = None
+    reference: ArrayLike | None = None
 
     title = "Langevin"
     number = "T6"
@@ -197,7 +198,7 @@ class Langevin(_Generator):
 
     @cached_property
     def _frozen(self) -> Array:
-        place = self.sgd.critical_point if self.reference is None else self.reference
+        place = self.sgd.critical_point if self.reference is None else np.asarray(self.reference)
         return self.sgd.noise.covariance(place)
 
     def drift(self, eigenvalues: Array) -> Array:

@@ -14,9 +14,7 @@ _WIDTH = 7.5
 _BAND = 7.5
 
 
-def automatic(
-    exact: Moments, *, width: float = _WIDTH, band: float = _BAND, covariances: Array | None = None
-) -> Grid:
+def automatic(exact: Moments, *, width: float = _WIDTH, band: float = _BAND, covariances: Array | None = None) -> Grid:
     """Return a grid that holds and resolves a nearly Gaussian density at every saved step.
 
     Parameters
@@ -54,7 +52,7 @@ def automatic(
     if not total_cells <= MAX_CELLS:
         raise UnresolvedError(
             f"cells={cells.astype(float)}: resolving the narrowest saved density in the widest box needs "
-            f"{total_cells:.2g} cells, more than {MAX_CELLS}; save fewer, more similar steps or pass grid=dfp.Grid(...)."
+            f"{total_cells:.2g} cells, more than {MAX_CELLS}; save fewer, more similar steps or give grid=..."
         )
     return Grid(lower, upper, tuple(int(fft.next_fast_len(max(int(n), 32), real=True)) for n in cells))
 

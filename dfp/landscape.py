@@ -1,17 +1,20 @@
 """The landscape: mean Hessian, mean gradient, and the law of their minibatch fluctuations (T2)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError
 from dfp.noise import FiniteSumLaw, GaussianNoise, NoiseLaw
 
+_NO_NOISE = GaussianNoise(0.0)
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(frozen=True, eq=False, init=False)
 class QuadraticLandscape:
     """A quadratic landscape with gradient ḡ(θ) = Hθ + g and minibatch noise (T2).
 
@@ -22,7 +25,7 @@ class QuadraticLandscape:
     gradient
         Mean gradient g at θ = 0, shape (d,); a number serves every axis [loss / parameter].
     noise
-        ``GaussianNoise``, or the law of a finite sum (made by the class methods).
+        ``GaussianNoise``, or the law of a finite sum (made by the class methods); none if left out.
 
     Raises
     ------
@@ -31,30 +34,24 @@ class QuadraticLandscape:
     """
 
     hessian: Array
-    gradient: Array = field(default_factory=lambda: np.zeros(()))
-    noise: GaussianNoise | NoiseLaw = field(default_factory=lambda: GaussianNoise(0.0))
-    law: NoiseLaw = field(init=False, repr=False)
+    gradient: Array
+    law: NoiseLaw
 
-    def __post_init__(self) -> None:
-        given = checks.array("hessian", self.hessian, dimensions=(0, 1, 2))
-        if given.ndim < 2:
-            hessian = np.diag(np.atleast_1d(given))
-        elif given.shape[0] != given.shape[1]:
+    def __init__(
+        self, hessian: ArrayLike, gradient: ArrayLike = 0.0, noise: GaussianNoise | NoiseLaw = _NO_NOISE
+    ) -> None:
+        given = checks.array("hessian", hessian, dimensions=(0, 1, 2))
+        if given.ndim == 2 and given.shape[0] != given.shape[1]:
             raise DFPError(f"hessian has shape {given.shape}: must be square; give (d,) or (d, d).")
-        else:
-            hessian = checks.symmetric("hessian", given)
-        if isinstance(self.noise, GaussianNoise):
-            law: NoiseLaw = self.noise.law(hessian)
-        elif isinstance(self.noise, NoiseLaw):
-            law = self.noise
-        else:
-            raise DFPError(f"noise={checks.shown(self.noise)}: must be a noise law; give dfp.GaussianNoise(...).")
-        object.__setattr__(self, "hessian", hessian)
-        object.__setattr__(self, "gradient", checks.vector("gradient", self.gradient, hessian.shape[0]))
-        object.__setattr__(self, "law", law)
+        matrix = checks.symmetric("hessian", given) if given.ndim == 2 else np.diag(np.atleast_1d(given))
+        if not isinstance(noise, (GaussianNoise, NoiseLaw)):
+            raise DFPError(f"noise={checks.shown(noise)}: must be a noise law; give dfp.GaussianNoise(...).")
+        object.__setattr__(self, "hessian", matrix)
+        object.__setattr__(self, "gradient", checks.vector("gradient", gradient, len(matrix)))
+        object.__setattr__(self, "law", noise.law(matrix) if isinstance(noise, GaussianNoise) else noise)
 
     @classmethod
-    def from_samples(cls, hessians: object, gradients: object, batch_size: int = 1) -> Self:
+    def from_samples(cls, hessians: ArrayLike, gradients: ArrayLike, batch_size: int = 1) -> Self:
         """Return the landscape of N sample losses ½ θᵀH_iθ + g_iᵀθ, minibatches drawn with replacement.
 
         Parameters
@@ -76,7 +73,7 @@ class QuadraticLandscape:
         return cls(law.mean_hessian, g.mean(axis=0), law)
 
     @classmethod
-    def from_regression(cls, features: object, targets: object, batch_size: int = 1) -> Self:
+    def from_regression(cls, features: ArrayLike, targets: ArrayLike, batch_size: int = 1) -> Self:
         """Return the landscape of least squares, ½ (x_i·θ − y_i)² averaged over minibatches drawn with replacement.
 
         Parameters

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from dfp import checks
 from dfp.checks import Array
@@ -44,8 +45,8 @@ class GaussianNoise:
     The moments it implies are (T13) of the theory page.
     """
 
-    gradient: object
-    hessian: object = 0.0
+    gradient: ArrayLike
+    hessian: ArrayLike = 0.0
     basis: str = "theta"
     symmetric: bool = False
 
@@ -128,7 +129,7 @@ class NoiseLaw(ABC):
 
 
 class GaussianLaw(NoiseLaw):
-    """Gaussian H̃ (independent entries with variances ``table`` in the basis ``axes``) and g̃ (covariance ``constant``)."""
+    """Gaussian H̃, with independent entries of variances ``table`` in the basis ``axes``, and Gaussian g̃."""
 
     gaussian = True
 
@@ -149,10 +150,7 @@ class GaussianLaw(NoiseLaw):
             return np.zeros_like(second)
         rotated = second if self.axes is None else self.axes.T @ second @ self.axes
         diagonal = np.einsum("ik,...kk->...i", self.table, rotated)
-        if self.symmetric:
-            result = self.table * np.swapaxes(rotated, -1, -2)
-        else:
-            result = np.zeros_like(second)
+        result = self.table * np.swapaxes(rotated, -1, -2) if self.symmetric else np.zeros_like(second)
         index = np.arange(self.dimension)
         result[..., index, index] = diagonal
         return result if self.axes is None else self.axes @ result @ self.axes.T
@@ -192,8 +190,7 @@ class GaussianLaw(NoiseLaw):
 def square_root(covariance: Array) -> Array:
     """Return F of shape (d, rank) with F Fᵀ = ``covariance``: its Cholesky factor, or eigenvectors if singular."""
     try:
-        factor: Array = np.linalg.cholesky(covariance)
-        return factor
+        return np.linalg.cholesky(covariance)
     except np.linalg.LinAlgError:
         values, vectors = np.linalg.eigh(covariance)
         keep = values > 1e-14 * max(values[-1], np.finfo(float).tiny)
@@ -248,7 +245,7 @@ class FiniteSumLaw(NoiseLaw):
         return average
 
     @cached_property
-    def additive(self) -> bool:  # type: ignore[override]
+    def additive(self) -> bool:
         """Whether all samples share one Hessian."""
         hessians = self.sample_hessians() if self.dimension <= _TABULATE_UP_TO else self.hessians
         if hessians is None:

@@ -91,7 +91,7 @@ def curves(solutions: Mapping[str, Solution], step: int | None = None) -> "Figur
 def contours(
     axis: "Axes", solved: Solution, frame: int, colour: str, view: tuple[Array, Array], *, outline: bool = False
 ) -> None:
-    """Draw the contours that hold 39, 86 and 99 % of the probability of a 2D density; dashed lines alone if ``outline``."""
+    """Draw the contours that hold 39, 86 and 99 % of a 2D density; dashed lines alone if ``outline``."""
     grid, density = solved.gridded()
     values = density[frame]
     levels = _levels(values * grid.cell_volume) / grid.cell_volume
@@ -150,7 +150,9 @@ def save(figure: "Figure", path: str | Path) -> None:
     try:
         figure.savefig(path, dpi=150)
     except (OSError, ValueError) as error:
-        raise DFPError(f"path={Path(path).name}: the figure cannot be written ({error}); use .png, .pdf or .svg.") from None
+        raise DFPError(
+            f"path={Path(path).name}: the figure cannot be written ({error}); use .png, .pdf or .svg."
+        ) from None
 
 
 def animate(solved: Solution, path: str | Path, frames_per_second: int) -> None:

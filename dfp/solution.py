@@ -98,13 +98,20 @@ class Solution:
         if missing:
             raise DFPError(f"steps={missing}: were not saved; choose from {self.steps.tolist()}.")
         kept = [int(np.flatnonzero(self.steps == step)[0]) for step in steps]
-        parts = {name: getattr(self, name) for name in ("density", "mean", "covariance", "third", "fourth")}
+
+        def part(values: Array | None) -> Array | None:
+            return None if values is None else values[kept]
+
         return replace(
             self,
             steps=self.steps[kept],
-            certificate=self.certificate.at(kept),
+            density=part(self.density),
+            mean=self.mean[kept],
+            covariance=self.covariance[kept],
+            third=part(self.third),
+            fourth=part(self.fourth),
             errors={name: values[kept] for name, values in self.errors.items()},
-            **{name: None if values is None else values[kept] for name, values in parts.items()},
+            certificate=self.certificate.at(kept),
         )
 
     def gridded(self) -> tuple[Grid, Array]:
@@ -116,7 +123,9 @@ class Solution:
             If the solver produced none.
         """
         if self.grid is None or self.density is None:
-            raise DFPError(f"solver={self.solver} has no density; use dfp.Fourier(), dfp.Hermite() or dfp.MonteCarlo().")
+            raise DFPError(
+                f"solver={self.solver} has no density; use dfp.Fourier(), dfp.Hermite() or dfp.MonteCarlo()."
+            )
         return self.grid, self.density
 
     def save(self, path: str | Path) -> None:

@@ -1,10 +1,12 @@
-"""States: where the parameters are at step 0 (a point, a Gaussian, a gridded density) and the grid densities live on."""
+"""States: where the parameters are at step 0 (a point, a Gaussian, a gridded density), and the grid of densities."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from dfp import checks
 from dfp.checks import Array
@@ -13,7 +15,7 @@ from dfp.errors import DFPError
 MAX_CELLS = 2**26
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class Grid:
     """A uniform grid of cells on a box in parameter space.
 
@@ -34,17 +36,17 @@ class Grid:
     upper: Array
     cells: tuple[int, ...]
 
-    def __post_init__(self) -> None:
-        lower = np.atleast_1d(checks.array("grid.lower", self.lower, dimensions=(0, 1)))
-        upper = checks.vector("grid.upper", self.upper, lower.size)
+    def __init__(self, lower: ArrayLike, upper: ArrayLike, cells: int | Sequence[int]) -> None:
+        lower = np.atleast_1d(checks.array("grid.lower", lower, dimensions=(0, 1)))
+        upper = checks.vector("grid.upper", upper, lower.size)
         if not 1 <= lower.size <= 3:
             raise DFPError(f"grid.lower has {lower.size} entries: densities live in 1, 2 or 3 dimensions; use moments.")
         for i in range(lower.size):
             if not lower[i] < upper[i]:
                 raise DFPError(f"grid.upper[{i}]={upper[i]:g}: must exceed grid.lower[{i}]={lower[i]:g}; swap them.")
-        counts = self.cells if isinstance(self.cells, (tuple, list, np.ndarray)) else (self.cells,) * lower.size
+        counts = cells if isinstance(cells, (tuple, list, np.ndarray)) else (cells,) * lower.size
         if len(counts) != lower.size:
-            raise DFPError(f"grid.cells={checks.shown(self.cells)}: must have {lower.size} entries, one per axis.")
+            raise DFPError(f"grid.cells={checks.shown(cells)}: must have {lower.size} entries; give one per axis.")
         cells = tuple(checks.integer(f"grid.cells[{i}]", n, at_least=4) for i, n in enumerate(counts))
         total = int(np.prod([int(n) for n in cells], dtype=object))
         if total > MAX_CELLS:
@@ -77,9 +79,7 @@ class Grid:
     @cached_property
     def axes(self) -> tuple[Array, ...]:
         """Cell centres, one array of n_i values per axis."""
-        return tuple(
-            a + (np.arange(n) + 0.5) * h for a, h, n in zip(self.lower, self.spacing, self.cells, strict=True)
-        )
+        return tuple(a + (np.arange(n) + 0.5) * h for a, h, n in zip(self.lower, self.spacing, self.cells, strict=True))
 
     @property
     def points(self) -> Array:
@@ -115,7 +115,7 @@ def grid_moments(grid: Grid, values: Array) -> tuple[float, Array, Array]:
     return mass, mean, covariance
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class Gaussian:
     """A Gaussian state.
 
@@ -135,10 +135,10 @@ class Gaussian:
     mean: Array
     covariance: Array
 
-    def __post_init__(self) -> None:
-        mean = np.atleast_1d(checks.array("initial.mean", self.mean, dimensions=(0, 1)))
-        object.__setattr__(self, "mean", mean)
-        object.__setattr__(self, "covariance", checks.covariance("initial.covariance", self.covariance, mean.size))
+    def __init__(self, mean: ArrayLike, covariance: ArrayLike) -> None:
+        centre = np.atleast_1d(checks.array("initial.mean", mean, dimensions=(0, 1)))
+        object.__setattr__(self, "mean", centre)
+        object.__setattr__(self, "covariance", checks.covariance("initial.covariance", covariance, centre.size))
 
     @property
     def dimension(self) -> int:
@@ -160,7 +160,7 @@ class Gaussian:
         return result
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class Point:
     """All trajectories start at one parameter vector.
 
@@ -172,9 +172,8 @@ class Point:
 
     theta: Array
 
-    def __post_init__(self) -> None:
-        theta = np.atleast_1d(checks.array("initial.theta", self.theta, dimensions=(0, 1)))
-        object.__setattr__(self, "theta", theta)
+    def __init__(self, theta: ArrayLike) -> None:
+        object.__setattr__(self, "theta", np.atleast_1d(checks.array("initial.theta", theta, dimensions=(0, 1))))
 
     @property
     def dimension(self) -> int:
@@ -192,7 +191,7 @@ class Point:
         return np.zeros((self.dimension, self.dimension))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class Density:
     """A density given by its values at the cell centres of a grid.
 
@@ -214,18 +213,23 @@ class Density:
     values: Array
     _moments: tuple[float, Array, Array] = field(init=False, repr=False)
 
-    def __post_init__(self) -> None:
-        values = checks.array("initial.values", self.values, dimensions=(1, 2, 3))
-        checks.matching("initial.values", values, self.grid.cells)
-        if values.min() < 0:
-            raise DFPError(f"initial.values has the entry {values.min():.3g}: a density must not be negative; clip it.")
-        object.__setattr__(self, "values", values)
-        object.__setattr__(self, "_moments", grid_moments(self.grid, values))
+    def __init__(self, grid: Grid, values: ArrayLike) -> None:
+        if not isinstance(grid, Grid):
+            raise DFPError(
+                f"initial.grid={checks.shown(grid)}: must be a dfp.Grid; give dfp.Grid(lower, upper, cells)."
+            )
+        given = checks.array("initial.values", values, dimensions=(1, 2, 3))
+        checks.matching("initial.values", given, grid.cells)
+        if given.min() < 0:
+            raise DFPError(f"initial.values has the entry {given.min():.3g}: a density must not be negative; clip it.")
+        object.__setattr__(self, "grid", grid)
+        object.__setattr__(self, "values", given)
+        object.__setattr__(self, "_moments", grid_moments(grid, given))
         if not abs(self.mass - 1) <= 1e-6:
             raise DFPError(f"initial.values integrates to {self.mass:.8g}: must be 1; use Density.normalised(...).")
 
     @classmethod
-    def normalised(cls, grid: Grid, values: Array) -> Self:
+    def normalised(cls, grid: Grid, values: ArrayLike) -> Self:
         """Return the density proportional to ``values`` (shape ``grid.cells``)."""
         given = checks.array("initial.values", values, dimensions=(1, 2, 3))
         mass = float(given.sum()) * grid.cell_volume
@@ -259,11 +263,10 @@ State = Gaussian | Point | Density
 
 def _cholesky(covariance: Array) -> Array:
     try:
-        factor: Array = np.linalg.cholesky(covariance)
+        return np.linalg.cholesky(covariance)
     except np.linalg.LinAlgError:
         smallest = float(np.linalg.eigvalsh(covariance)[0])
         raise DFPError(
             f"covariance has the eigenvalue {smallest:.3g}: a density needs a positive definite covariance; "
             "widen the initial state, or look at steps where every direction has received noise."
         ) from None
-    return factor

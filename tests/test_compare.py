@@ -101,5 +101,5 @@ def test_reference_and_shared_steps():
     b = dfp.solve(EQUATION, start, 9, [4, 9])
     comparison = dfp.compare({"a": a, "b": b}, reference="b")
     assert [(d.name, d.step) for d in comparison.distances] == [("a", 4), ("a", 9)]
-    with pytest.raises(dfp.DFPError, match="step=5.*choose from"):
+    with pytest.raises(dfp.DFPError, match=r"step=5.*choose from"):
         comparison.at("a", 5)

@@ -159,7 +159,7 @@ def test_all_errors_are_reported_at_once(tmp_path):
     path = written(
         tmp_path,
         steps=True,
-        speed=3,
+        colour=3,
         landscape={"kind": "quadratic", "hessian": [1.0, float("nan")], "noise": {"gradeint": 1.0}},
         sgd={"learning_rate": -0.1, "momentum": float("inf"), "weight_decay": "none"},
         initial={"kind": "gausian"},
@@ -169,7 +169,7 @@ def test_all_errors_are_reported_at_once(tmp_path):
     text = message(path)
     for part in (
         "steps=True: must be a whole number",
-        "speed=3: is not a known key; remove it.",
+        "colour=3: is not a known key; remove it.",
         "landscape.hessian[1]=nan: must be finite",
         "landscape.noise.gradient: is missing; add e.g. gradient = [1.0, 1.0].",
         "landscape.noise.gradeint=1.0: is not a known key; did you mean 'gradient'?",

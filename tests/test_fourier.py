@@ -27,7 +27,7 @@ def linear_equations(sgd):
 @pytest.mark.parametrize("d", [1, 2, 3])
 @pytest.mark.parametrize("index", range(4))
 def test_automatic_grid_gives_exact_gaussians(d, index):
-    """1D, 2D rotated with condition number 1000, 3D: L1 error below 1e-10 at every saved step."""
+    """L1 error below 1e-10 in 1D, 2D (rotated, condition number 1000) and 3D."""
     sgd = dfp.SGD(rotated(d, 1000.0 if d == 2 else 8.0), 0.5)
     equation = linear_equations(sgd)[index]
     start = dfp.Gaussian(np.full(d, 0.5), 4.0 * np.eye(d))
@@ -97,7 +97,7 @@ def test_additive_finite_sum_is_a_mixture_of_shifted_gaussians():
 
 
 def test_long_finite_sums_end_in_closed_form():
-    """Batches of 4 over 3 000 steps agree in mean and covariance with the recursion; atoms are resolved by the start."""
+    """Batches of 4 over 3 000 steps agree in mean and covariance with the recursion; the start resolves atoms."""
     rng = np.random.default_rng(0)
     landscape = dfp.QuadraticLandscape.from_samples(np.full((20, 1, 1), 1e-3), rng.standard_normal((20, 1)), 4)
     equation, start = dfp.MasterEquation(dfp.SGD(landscape, 0.1)), dfp.Gaussian(0.0, 1.0)
@@ -119,7 +119,7 @@ def test_refuses_the_truncated_equation():
 
 def test_refuses_a_point_at_step_zero():
     sgd = dfp.SGD(one_mode(), 0.1)
-    with pytest.raises(dfp.DFPError, match="step 0.*eigenvalue"):
+    with pytest.raises(dfp.DFPError, match=r"step 0.*eigenvalue"):
         dfp.solve(dfp.MasterEquation(sgd), dfp.Point(0.0), 5, [0, 5], dfp.Fourier())
     assert dfp.solve(dfp.MasterEquation(sgd), dfp.Point(0.0), 5).certificate.ok
 
@@ -128,7 +128,7 @@ def test_refuses_an_indefinite_matched_diffusion():
     """Rank-one C off H's axes: (T7m)'s diffusion is indefinite, (T7m⁺)'s is not."""
     landscape = dfp.QuadraticLandscape([1.0, 8.0], 0, dfp.GaussianNoise([[1.0, 1.0], [1.0, 1.0]]))
     sgd, start = dfp.SGD(landscape, 0.05), dfp.Gaussian([0.0, 0.0], 1e-6)
-    with pytest.raises(dfp.DFPError, match="indefinite.*positive=True"):
+    with pytest.raises(dfp.DFPError, match=r"indefinite.*positive=True"):
         dfp.solve(dfp.ModifiedLangevin(sgd), start, 1, [1], dfp.Fourier(), dfp.Grid([-1, -1], [1, 1], 512))
     positive = dfp.ModifiedLangevin(sgd, positive=True)
     assert np.linalg.eigvalsh(dfp.moments(positive, start, 1).covariance[1])[0] > 0

@@ -115,9 +115,9 @@ def test_gridded_start():
     exact = dfp.solve(equation, start, 5, [0, 5], dfp.MomentRecursion())
     assert solution.third == pytest.approx(exact.third, rel=1e-10)
     assert solution.fourth == pytest.approx(exact.fourth, rel=1e-10)
-    assert np.abs(solution.density[0] - dfp.solve(equation, start, 0, [0], dfp.Fourier(), solution.grid).density[0]).sum() * (
-        solution.grid.cell_volume
-    ) < 3 * max(solution.certificate.truncation[0], 1e-12)
+    assert np.abs(
+        solution.density[0] - dfp.solve(equation, start, 0, [0], dfp.Fourier(), solution.grid).density[0]
+    ).sum() * (solution.grid.cell_volume) < 3 * max(solution.certificate.truncation[0], 1e-12)
 
 
 def test_refuses_points_and_three_dimensions():

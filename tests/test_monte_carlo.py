@@ -170,7 +170,7 @@ def test_many_parameters_have_moments_without_a_grid():
 
 def test_divergence_is_an_error_not_a_number():
     equation = dfp.MasterEquation(dfp.SGD(one_mode(50.0), 0.1))
-    with pytest.raises(dfp.DFPError, match="overflow|not finite"):
+    with pytest.raises(dfp.DFPError, match="overflow"):
         dfp.solve(equation, dfp.Point(1.0), 2000, [2000], dfp.MonteCarlo(2048, seed=0))
 
 

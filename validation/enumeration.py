@@ -1,7 +1,7 @@
 """The truth by enumeration: moments of SGD from every minibatch, without any code of dfp.
 
-A minibatch moves φ = (1, θ − centre) linearly, φ' = A_ξ φ, so E[φ⊗φ⊗φ⊗φ] moves with the one matrix E[A_ξ⊗A_ξ⊗A_ξ⊗A_ξ],
-which holds all moments up to the fourth (T9 and its higher orders).
+With μ the mean, a minibatch moves φ = (1, μ, θ − μ) linearly, φ' = A_ξ φ. So E[φ⊗φ⊗φ⊗φ], which holds all moments up to
+the fourth, moves with the one matrix E[A_ξ⊗A_ξ⊗A_ξ⊗A_ξ], and no step subtracts large numbers (T8, T9).
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,21 +73,41 @@ def regression(features: Array, targets: Array, batch_size: int) -> Minibatches:
 def moments(
     minibatches: Minibatches, rate: float, steps: int, mean: Array, covariance: Array, centre: Array
 ) -> Moments:
-    """Return the moments after ``steps`` steps from a Gaussian with ``mean`` (d,) and ``covariance`` (d, d)."""
+    """Return the moments after ``steps`` steps from a Gaussian with ``mean`` (d,) and ``covariance`` (d, d).
+
+    The fourth moment is E[(θ−centre)⊗(θ−centre)⊗(θ−centre)⊗(θ−centre)].
+    """
     d = len(mean)
-    affine = np.zeros((len(minibatches.weights), d + 1, d + 1))
-    affine[:, 0, 0] = 1.0
-    affine[:, 1:, 1:] = np.eye(d) - rate * minibatches.hessians
-    affine[:, 1:, 0] = -rate * (minibatches.gradients + minibatches.hessians @ centre)
-    step = _fourfold(affine, minibatches.weights)
+    step = _fourfold(_motion(minibatches, rate, centre), minibatches.weights)
     weights, points = normals(d)
     values, vectors = np.linalg.eigh(covariance)
-    phi = np.ones((len(weights), d + 1, 1))
-    phi[:, 1:, 0] = mean - centre + points @ (vectors * np.sqrt(values.clip(0))).T
-    start = _fourfold(phi, weights)[:, 0]
-    end = (np.linalg.matrix_power(step, steps) @ start).reshape((d + 1,) * 4)
-    first = end[0, 0, 0, 1:]
-    return Moments(centre + first, end[0, 0, 1:, 1:] - np.outer(first, first), end[1:, 1:, 1:, 1:])
+    start = np.ones((len(weights), 1 + 2 * d, 1))
+    start[:, 1 : d + 1, 0] = mean - centre
+    start[:, d + 1 :, 0] = points @ (vectors * np.sqrt(values.clip(0))).T
+    state = _fourfold(start, weights)[:, 0]
+    for _ in range(steps):
+        state = step @ state
+    tensor = state.reshape((1 + 2 * d,) * 4)
+    place = np.hstack([np.zeros((d, 1)), np.eye(d), np.eye(d)])
+    fourth = np.einsum("ia,jb,kc,ld,abcd->ijkl", place, place, place, place, tensor, optimize=True)
+    return Moments(centre + tensor[0, 0, 0, 1 : d + 1], tensor[0, 0, d + 1 :, d + 1 :], fourth)
+
+
+def _motion(minibatches: Minibatches, rate: float, centre: Array) -> Array:
+    """Return the matrices A_ξ of one step of φ = (1, μ − centre, θ − μ), shape (M, 1 + 2d, 1 + 2d)."""
+    d = len(centre)
+    hessian = np.tensordot(minibatches.weights, minibatches.hessians, 1)
+    gradients = minibatches.gradients + minibatches.hessians @ centre
+    gradient = minibatches.weights @ gradients
+    mean, deviation = slice(1, d + 1), slice(d + 1, None)
+    motion = np.zeros((len(gradients), 1 + 2 * d, 1 + 2 * d))
+    motion[:, 0, 0] = 1.0
+    motion[:, mean, mean] = np.eye(d) - rate * hessian
+    motion[:, mean, 0] = -rate * gradient
+    motion[:, deviation, deviation] = np.eye(d) - rate * minibatches.hessians
+    motion[:, deviation, mean] = -rate * (minibatches.hessians - hessian)
+    motion[:, deviation, 0] = -rate * (gradients - gradient)
+    return motion
 
 
 def _fourfold(matrices: Array, weights: Array) -> Array:
@@ -95,4 +115,4 @@ def _fourfold(matrices: Array, weights: Array) -> Array:
     count, rows, columns = matrices.shape
     pairs = np.einsum("mia,mjb->mijab", matrices, matrices).reshape(count, -1)
     average = (pairs.T * weights @ pairs).reshape(rows**2, columns**2, rows**2, columns**2)
-    return average.transpose(0, 2, 1, 3).reshape(rows**4, columns**4)
+    return np.ascontiguousarray(average.transpose(0, 2, 1, 3)).reshape(rows**4, columns**4)

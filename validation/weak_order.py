@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -135,12 +136,36 @@ def problems() -> list[Problem]:
 
 
 def about(centre: Array, solved: dfp.Solution) -> enumeration.Moments:
-    """Return the last moments of a solution, the fourth about ``centre`` instead of the mean."""
-    shift, covariance = solved.mean[-1] - centre, solved.covariance[-1]
+    """Return the last moments of a solution, the fourth raw about ``centre`` instead of central."""
     assert solved.third is not None and solved.fourth is not None
-    outer = np.multiply.outer
-    # Symmetric parts: E[(x + s)⁴] = E[x⁴] + 4 E[x³]s + 6 E[x²]s² + s⁴.
-    parts = 4 * outer(solved.third[-1], shift) + 6 * outer(covariance, outer(shift, shift))
-    places = [(0, 1, 2, 3), (0, 1, 3, 2), (0, 2, 1, 3), (0, 2, 3, 1), (0, 3, 1, 2), (0, 3, 2, 1)]
-    places += [tuple(1 if p == 0 else 0 if p == 1 else p for p in place) for place in places]
-    raise NotImplementedError
+    shift, covariance, outer = solved.mean[-1] - centre, solved.covariance[-1], np.multiply.outer
+    square = outer(shift, shift)
+    # E[(x + s)⁴] = E[x⁴] + 4 E[x³]s + 6 E[x²]s² + s⁴, symmetrised over the places of the factors
+    tensor = solved.fourth[-1] + 4 * outer(solved.third[-1], shift) + 6 * outer(covariance, square) + outer(square, square)
+    fourth = np.mean([tensor.transpose(places) for places in permutations(range(4))], axis=0)
+    return enumeration.Moments(solved.mean[-1], covariance, fourth)
+
+
+def measure(problem: Problem, ladder: Sequence[float]) -> dict[str, dict[str, tuple[Array, Array]]]:
+    """Return absolute errors and sizes of the truth, each of shape (K,), by model and quantity."""
+    point = dfp.Point(problem.start.mean)
+    found: dict[str, dict[str, list[tuple[float, float]]]] = {m.name: {q: [] for q in QUANTITIES} for m in MODELS}
+    for rate in ladder:
+        steps, sgd = round(TIME / rate), dfp.SGD(problem.landscape, rate)
+        centre = sgd.critical_point
+        for start, quantities in ((problem.start, QUANTITIES[:3]), (point, QUANTITIES[3:])):
+            truth = enumeration.moments(
+                problem.minibatches, rate, steps, start.mean, start.covariance, centre
+            )
+            for model in MODELS:
+                solved = dfp.solve(model.make(sgd), start, steps, [steps], dfp.MomentRecursion())
+                moments = about(centre, solved)
+                for quantity in quantities:
+                    name = _FIELDS[quantity]
+                    exact = getattr(truth, name)
+                    error = np.linalg.norm(getattr(moments, name) - exact)
+                    found[model.name][quantity].append((float(error), float(np.linalg.norm(exact))))
+    return {
+        model: {q: (np.array(v)[:, 0], np.array(v)[:, 1]) for q, v in by_quantity.items()}
+        for model, by_quantity in found.items()
+    }

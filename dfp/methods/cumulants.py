@@ -1,4 +1,4 @@
-"""Cumulants of the noise as polynomials in φ = (1, θ): what solvers for densities and higher moments need of an equation."""
+"""Cumulants of the noise as polynomials in φ = (1, θ), for solvers of densities and of higher moments."""
 
 import numpy as np
 

@@ -8,8 +8,8 @@ from dfp_solvers import fourier
 from dfp.checks import Array
 from dfp.equation import Equation
 from dfp.errors import DFPError, UnresolvedError
-from dfp.grids import automatic
 from dfp.exact import Moments, transition
+from dfp.grids import automatic
 from dfp.noise import FiniteSumLaw
 from dfp.solver import Frame, MarchingSolver, dimension_obstacle
 from dfp.state import Density, Grid, State, grid_moments
@@ -107,7 +107,9 @@ def _in_theta(equation: Equation, step: int) -> tuple[Array, Array, Array]:
     return np.diag(np.diag(matrix)) if diagonal else matrix, vectors @ shift, vectors @ noise @ vectors.T
 
 
-def _noise(carry: _Carry, waves: Array, covariance: Array) -> Array | np.ndarray[tuple[int, ...], np.dtype[np.complex128]]:
+def _noise(
+    carry: _Carry, waves: Array, covariance: Array
+) -> Array | np.ndarray[tuple[int, ...], np.dtype[np.complex128]]:
     equation, sgd = carry.equation, carry.equation.sgd
     if not _sampled(equation):
         return fourier.gaussian(waves, np.zeros(equation.dimension), covariance)

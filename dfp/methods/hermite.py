@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import factorial
+from typing import Any
 
 import numpy as np
 from dfp_solvers import hermite
@@ -12,9 +13,9 @@ from dfp import checks
 from dfp.checks import Array
 from dfp.equation import Equation
 from dfp.errors import SeriesError, UnresolvedError
+from dfp.exact import Moments, moments
 from dfp.grids import automatic
 from dfp.methods.moment_recursion import central_tensors
-from dfp.exact import Moments, moments
 from dfp.noise import FiniteSumLaw
 from dfp.solver import Frame, MarchingSolver, dimension_obstacle
 from dfp.state import Density, Gaussian, Grid, Point, State
@@ -198,7 +199,7 @@ def _generator_operator(carry: _Carry, factor: Array) -> Array:
     return hermite.operator(nodes, hermite.second_order(first, second, 0.0), carry.degree)
 
 
-def _affordable(carry: _Carry, matrix: Array, growth: Callable[[Array], Array]) -> tuple[_Carry, Array]:
+def _affordable(carry: _Carry, matrix: Array, growth: Callable[[Any], Array]) -> tuple[_Carry, Array]:
     """Drop the shells that grow beyond any use, before a power or exponential of ``matrix`` overflows.
 
     ``growth`` returns, for eigenvalues of ``matrix``, the logarithm of the factor by which their modes grow.

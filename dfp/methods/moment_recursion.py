@@ -11,8 +11,8 @@ from dfp import checks
 from dfp.checks import Array
 from dfp.equation import Equation
 from dfp.errors import UnsupportedError
-from dfp.methods.cumulants import diffusion_polynomial, step_cumulants
 from dfp.exact import Moments, moments
+from dfp.methods.cumulants import diffusion_polynomial, step_cumulants
 from dfp.solver import Frame, MarchingSolver
 from dfp.state import Density, Grid, State
 

@@ -14,9 +14,9 @@ from dfp import checks
 from dfp.checks import Array
 from dfp.equation import Equation
 from dfp.errors import DFPError
+from dfp.exact import Moments, conditional
 from dfp.grids import bins
 from dfp.methods.cumulants import unpolynomial
-from dfp.exact import Moments, conditional
 from dfp.noise import FiniteSumLaw, GaussianLaw, square_root
 from dfp.solver import Frame, SamplingSolver
 from dfp.state import Density, Grid, State
@@ -203,9 +203,7 @@ def _model(equation: Equation, substeps: int) -> Any:
     assert isinstance(law, FiniteSumLaw)
     kept = (1 - sgd.learning_rate * sgd.weight_decay) * np.eye(d)
     if law.features is not None and law.targets is not None:
-        return kernels.RegressionModel(
-            kept, np.zeros(d), law.features, law.targets, sgd.learning_rate, law.batch_size
-        )
+        return kernels.RegressionModel(kept, np.zeros(d), law.features, law.targets, sgd.learning_rate, law.batch_size)
     return kernels.SampleModel(
         kept, np.zeros(d), law.sample_hessians(), law.gradients, sgd.learning_rate, law.batch_size
     )
@@ -229,7 +227,7 @@ def _start(initial: State) -> kernels.Start:
     return kernels.Start(initial.mean, factor)
 
 
-def _sample_moments(carry: _Carry, s: int) -> tuple[dict[str, Array | None], dict[str, Array]]:
+def _sample_moments(carry: _Carry, s: int) -> tuple[dict[str, Any], dict[str, Array]]:
     """Return central moments about the sample mean, and standard errors, at saved step ``s``."""
     d = carry.exact.mean.shape[1]
     average, error, scale = carry.sums.mean[s], carry.sums.standard_error[s], carry.scale[s]
@@ -243,7 +241,7 @@ def _sample_moments(carry: _Carry, s: int) -> tuple[dict[str, Array | None], dic
         return result
 
     first, second = tensor(average, 1), tensor(average, 2)
-    moments: dict[str, Array | None] = {
+    moments = {
         "mean": carry.exact.mean[s] + first,
         "covariance": second - np.outer(first, first),
     }
@@ -282,9 +280,7 @@ def _store(path: Path, sums: kernels.Accumulators, fingerprint: str) -> None:
         raise DFPError(f"checkpoint={path.name}: cannot be written ({error.strerror}); choose another place.") from None
 
 
-def _restored(
-    path: Path, empty: kernels.Accumulators, fingerprint: str, trajectories: int
-) -> kernels.Accumulators:
+def _restored(path: Path, empty: kernels.Accumulators, fingerprint: str, trajectories: int) -> kernels.Accumulators:
     advice = "delete it or name another checkpoint"
     try:
         with np.load(path, allow_pickle=False) as stored:
@@ -294,10 +290,11 @@ def _restored(
         raise DFPError(f"checkpoint={path.name}: not a readable checkpoint ({error}); {advice}.") from None
     if owner != fingerprint:
         raise DFPError(f"checkpoint={path.name}: belongs to another problem, grid or seed; {advice}.")
-    if int(values["trajectories"]) > trajectories or int(values["trajectories"]) % kernels.BLOCK:
-        if int(values["trajectories"]) != trajectories:
-            raise DFPError(
-                f"checkpoint={path.name}: holds {int(values['trajectories'])} trajectories, which cannot be cut or "
-                f"extended to trajectories={trajectories}; {advice}."
-            )
-    return kernels.Accumulators(**{k: v if v.ndim else int(v) for k, v in values.items()})
+    done = int(values["trajectories"])
+    if done != trajectories and (done > trajectories or done % kernels.BLOCK):
+        raise DFPError(
+            f"checkpoint={path.name}: holds {done} trajectories, which cannot be cut or extended to "
+            f"trajectories={trajectories}; {advice}."
+        )
+    kept: dict[str, Any] = {name: value if value.ndim else int(value) for name, value in values.items()}
+    return kernels.Accumulators(**kept)

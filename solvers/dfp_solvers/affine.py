@@ -4,10 +4,12 @@ In the eigenbasis of the mean Hessian every entry moves on its own: means by pow
 noise covariances by geometric sums of them (T10, T14, T15).
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating[Any]]
 
 
 def geometric_sum(x: Array, n: int) -> Array:
@@ -54,7 +56,7 @@ def map_transition(rates: Array, offset: Array, noise: Array, steps: int) -> tup
 
 
 def flow_transition(rates: Array, offset: Array, noise: Array, time: float) -> tuple[Array, Array, Array]:
-    """Return factor (d,), shift (d,) and noise covariance (d, d) of dθ = −(rates θ + offset) dt + dW, Cov dW = noise dt.
+    """Return factor (d,), shift (d,) and noise covariance (d, d) of dθ = −(rates θ + offset) dt + dW.
 
     Parameters
     ----------

@@ -5,12 +5,13 @@ number. Theory page, section 5.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating[Any]]
 Complex = NDArray[np.complex128]
 
 # Padding of a gridded initial density before its characteristic function is interpolated by quintic splines: wave
@@ -102,7 +103,13 @@ def _separable(weights: Array, lower: Array, spacing: Array, waves: Array) -> Co
 
 
 def finite_sum_noise(
-    waves: Array, deviations: Array, batch_size: int, rate: float, factor: Array, steps: int, rest: Callable[[int], Array]
+    waves: Array,
+    deviations: Array,
+    batch_size: int,
+    rate: float,
+    factor: Array,
+    steps: int,
+    rest: Callable[[int], Array],
 ) -> Complex:
     """Return Π_{s<steps} χ(−η (Aᵀ)^s k) for minibatch averages of ``deviations``, sampled with replacement.
 

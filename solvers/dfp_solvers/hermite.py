@@ -1,12 +1,13 @@
 """Hermite series around a moving Gaussian: P(θ) = N(θ; μ, LLᵀ) Σ_m c_m h_m(z), z = L⁻¹(θ − μ), h_m = He_m / √m!.
 
 The coefficients are moments, c_m = E[h_m(z)], so a step is the adjoint of the evolution acting on polynomials: lower
-triangular in the degree, and exact wherever the series is cut. Matrices are projected by Gauss–Hermite quadrature, which
-is exact for the polynomials that occur. Theory page, section 5.
+triangular in the degree, and exact wherever the series is cut. Gauss–Hermite quadrature projects, exactly for the
+polynomials that occur. Theory page, section 5.
 """
 
 from functools import cache
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.polynomial.hermite_e import hermegauss
@@ -15,7 +16,7 @@ from scipy.special import gammaln
 
 from dfp_solvers.jit import kernel
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating[Any]]
 Integers = NDArray[np.int64]
 
 
@@ -74,7 +75,9 @@ def basis(z: Array, degree: int) -> Array:
 
 
 @kernel()
-def _combine(target: Integers, shift: Integers, source: Integers, weight: Array, increments: Array, values: Array) -> Array:
+def _combine(
+    target: Integers, shift: Integers, source: Integers, weight: Array, increments: Array, values: Array
+) -> Array:
     """Return Σ_α weight · increments[α] · values[m − α] for every m and node: the adjoint applied to each h_m."""
     result = np.zeros((values.shape[0], values.shape[1]))
     for p in range(len(target)):
@@ -156,7 +159,8 @@ def _convolved(a: Array, b: Array, dimension: int, degree: int) -> Array:
     target, shift, source, _ = _pairs(dimension, degree, degree)
     factorials = gammaln(indices(dimension, degree) + 1.0).sum(axis=1)
     weight = np.exp(factorials[target] - factorials[shift] - factorials[source])
-    return _combine(target, shift, source, weight, a, b)
+    result: Array = _combine(target, shift, source, weight, a, b)
+    return result
 
 
 def shells(coefficients: Array, dimension: int, degree: int) -> Array:
@@ -191,4 +195,5 @@ def series(coefficients: Array, mean: Array, factor: Array, points: Array, degre
         for axis, power in enumerate(lead):
             term = term * tables[axis][power]
         total += term
-    return (total * envelope).reshape(points.shape[:-1])
+    result: Array = (total * envelope).reshape(points.shape[:-1])
+    return result

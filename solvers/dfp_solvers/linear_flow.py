@@ -1,12 +1,13 @@
 """Powers and exponentials of a linear operator given as a function: dense while small, else by repeated application."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import expm
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating[Any]]
 Operator = Callable[[Array], Array]
 
 # Up to this size a dense matrix pays: its powers cost log(n) products, whatever the number of steps.
@@ -75,7 +76,7 @@ def _taylor(derivative: Operator, state: Array, gap: float) -> Array:
 
 def _norm(derivative: Operator, size: int) -> float:
     """Return an estimate of the spectral radius of L: growth under a few power steps from a fixed random vector."""
-    vector = np.random.default_rng(0).standard_normal(size)
+    vector: Array = np.random.default_rng(0).standard_normal(size)
     growth = 0.0
     for _ in range(12):
         moved = derivative(vector)

@@ -7,11 +7,12 @@ by polynomial algebra; polynomials are dictionaries {exponents of (μ, x): coeff
 
 from itertools import combinations_with_replacement, permutations
 from math import factorial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating[Any]]
 Exponents = tuple[int, ...]
 Polynomial = dict[Exponents, float]
 
@@ -47,7 +48,7 @@ def map_matrix(drift: Array, offset: Array, noise: list[Array | None], order: in
     if truncated:
         # x' = θ − μ' before the increment is taken; the increment's raw moments are the drift and S (T5).
         place = [_sum(_variable(d + i, d), _scaled(motion[i], -1.0)) for i in range(d)]
-        increments = {(i,): pushed[i] for i in range(d)}
+        increments: dict[tuple[int, ...], Polynomial] = {(i,): pushed[i] for i in range(d)}
         for i in range(d):
             for j in range(d):
                 increments[i, j] = _sum(cumulants.get((i, j), {}), _product(pushed[i], pushed[j]))
@@ -143,17 +144,17 @@ def _entries(tensor: Array, d: int) -> list[tuple[tuple[int, ...], Polynomial]]:
     n = tensor.ndim // 2
     one: Polynomial = {(0,) * (2 * d): 1.0}
     phi = [one] + [_sum(_variable(i, d), _variable(d + i, d)) for i in range(d)]
-    powers = {}
-    for index in combinations_with_replacement(range(d + 1), n):
+    powers: dict[tuple[int, ...], Polynomial] = {}
+    for factors in combinations_with_replacement(range(d + 1), n):
         product = one
-        for a in index:
+        for a in factors:
             product = _product(product, phi[a])
-        powers[index] = product
-    result = []
+        powers[factors] = product
+    result: list[tuple[tuple[int, ...], Polynomial]] = []
     for index in np.ndindex(*(d,) * n):
         total: Polynomial = {}
-        for a, power in powers.items():
-            coefficient = sum(float(tensor[index + p]) for p in set(permutations(a)))
+        for factors, power in powers.items():
+            coefficient = sum(float(tensor[index + p]) for p in set(permutations(factors)))
             if coefficient:
                 total = _sum(total, _scaled(power, coefficient))
         if total:
@@ -161,9 +162,7 @@ def _entries(tensor: Array, d: int) -> list[tuple[tuple[int, ...], Polynomial]]:
     return result
 
 
-def _raw_moments(
-    cumulants: dict[tuple[int, ...], Polynomial], d: int, order: int
-) -> dict[tuple[int, ...], Polynomial]:
+def _raw_moments(cumulants: dict[tuple[int, ...], Polynomial], d: int, order: int) -> dict[tuple[int, ...], Polynomial]:
     """Return the moments of order 2 … ``order`` of zero-mean noise with the given cumulants."""
     moments = dict(cumulants)
     if order >= 4:

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dfp_solvers.jit import kernel
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating[Any]]
 Integers = NDArray[np.int64]
 Words = NDArray[np.uint64]
 
@@ -39,8 +39,10 @@ class _Model(NamedTuple):
     linear: Array  # (d, d)
     constant: Array  # (d,)
     index: Integers  # (3, E): row, column and normal of every Gaussian loading
-    table: Array  # loadings (E, 1), samples (N, width), or covariance coefficients (entries, monomials)
-    offset: Array  # constant part of the conditional covariance, lower triangle
+    values: Array  # loadings (E,), or samples (N * width,)
+    covariance: Array  # conditional covariance: coefficients (entries of the lower triangle, monomials)
+    offset: Array  # its constant part (entries,)
+    samples: int  # N
     weight: float  # -learning rate / batch size
     draws: int  # normals per substep, or batch size
     substeps: int
@@ -66,7 +68,7 @@ class _Plan(NamedTuple):
     inverse_scale: Array  # (S, d)
     lower: Array  # (d,)
     cells_per_unit: Array  # (d,)
-    cells: Integers  # (d,), or empty: no histogram
+    cells: Integers  # (d,), all zero without a histogram
 
 
 @kernel()
@@ -163,8 +165,8 @@ def _affine(matrix: Array, shift: Array, source: Array, target: Array) -> None:
 @kernel(fast=True)
 def _gaussian(index: Integers, values: Array, theta: Array, normals: Array, target: Array) -> None:
     """Add the Gaussian loadings to ``target`` (d, BLOCK)."""
-    for e in range(values.shape[0]):
-        value, column = values[e, 0], index[1, e]
+    for e in range(len(values)):
+        value, column = values[e], index[1, e]
         row, normal = target[index[0, e]], normals[index[2, e]]
         if column >= 0:
             _add_product(value, normal, theta[column], row)
@@ -174,27 +176,27 @@ def _gaussian(index: Integers, values: Array, theta: Array, normals: Array, targ
 
 
 @kernel(fast=True)
-def _minibatch(
-    rank_one: bool, table: Array, size: int, weight: float, theta: Array, words: Words, target: Array
-) -> None:
-    """Add the gradients of a minibatch to ``target``; a sample's row holds forms [a | b] that stand for a·θ + b."""
-    d, count = theta.shape[0], np.uint64(table.shape[0])
-    picked, form = np.empty(BLOCK, np.int64), np.empty(BLOCK)
-    for b in range(size):
-        source, shift = words[b // 2], np.uint64(32 * (b % 2))
+def _minibatch(model: _Model, theta: Array, words: Words, target: Array) -> None:
+    """Add the gradients of a minibatch to ``target``; a sample is a row of forms [a | b] that stand for a·θ + b."""
+    d, forms, values = theta.shape[0], 1 if model.kind == REGRESSION else theta.shape[0], model.values
+    picked, form = np.empty(BLOCK, np.uint64), np.empty(BLOCK)
+    for b in range(model.draws):
+        source, shift, width = words[b // 2], np.uint64(32 * (b % 2)), np.uint64(forms * (d + 1))
         for lane in range(BLOCK):
-            picked[lane] = np.int64((((source[lane] >> shift) & _LOW) * count) >> np.uint64(32))
-        for f in range(1 if rank_one else d):
+            draw = (source[lane] >> shift) & _LOW
+            picked[lane] = ((draw * np.uint64(model.samples)) >> np.uint64(32)) * width
+        for f in range(forms):
             for lane in range(BLOCK):
-                form[lane] = table[picked[lane], f * (d + 1) + d]
-            for j in range(d):
+                form[lane] = 0.0
+            for j in range(d + 1):
+                column, factor = np.uint64(f * (d + 1) + j), theta[min(j, d - 1)]
                 for lane in range(BLOCK):
-                    form[lane] += table[picked[lane], f * (d + 1) + j] * theta[j, lane]
-            for i in range(d if rank_one else 0):
+                    form[lane] += values[picked[lane] + column] * (factor[lane] if j < d else 1.0)
+            for i in range(d if forms == 1 else 1):
+                row = target[f + i]
                 for lane in range(BLOCK):
-                    target[i, lane] += weight * table[picked[lane], i] * form[lane]
-            for lane in range(0 if rank_one else BLOCK):
-                target[f, lane] += weight * form[lane]
+                    along = values[picked[lane] + np.uint64(i)] if model.kind == REGRESSION else 1.0
+                    row[lane] += model.weight * along * form[lane]
 
 
 @kernel(fast=True)
@@ -268,35 +270,32 @@ def _begin(start: _Start, state: Words, theta: Array) -> None:
 @kernel(fast=True)
 def _observe(theta: Array, valid: int, s: int, plan: _Plan, sums: Array, counts: Integers) -> None:
     """Set the block's moment sums (K,) and add to the counts (cells + 2): histogram, outside, non-finite."""
-    d, product = theta.shape[0], np.empty(BLOCK)
-    scaled = np.empty((d, BLOCK))
+    d, ncells, product, scaled = theta.shape[0], len(counts) - 2, np.empty(BLOCK), np.empty(theta.shape)
     for i in range(d):
+        centre, unit, row, source = plan.centre[s, i], plan.inverse_scale[s, i], scaled[i], theta[i]
         for lane in range(BLOCK):
-            scaled[i, lane] = (theta[i, lane] - plan.centre[s, i]) * plan.inverse_scale[s, i]
+            row[lane] = (source[lane] - centre) * unit if lane < valid else 0.0
     for k in range(plan.exponents.shape[0]):
         for lane in range(BLOCK):
-            product[lane] = 1.0
+            product[lane] = 1.0 if lane < valid else 0.0
         for i in range(d):
             row = scaled[i]
             for _ in range(plan.exponents[k, i]):
                 for lane in range(BLOCK):
                     product[lane] *= row[lane]
         total = 0.0
-        for lane in range(valid):
+        for lane in range(BLOCK):
             total += product[lane]
         sums[k] = total
-    ncells = len(counts) - 2
     for lane in range(valid):
         finite, inside, cell = True, True, 0
         for i in range(d):
-            finite = finite and math.isfinite(theta[i, lane])
-            if ncells > 0:
-                position = (theta[i, lane] - plan.lower[i]) * plan.cells_per_unit[i]
-                inside = inside and 0.0 <= position < plan.cells[i]  # false for NaN
-                cell = cell * plan.cells[i] + (np.int64(position) if inside else 0)
+            finite &= math.isfinite(theta[i, lane])
+            position = (theta[i, lane] - plan.lower[i]) * plan.cells_per_unit[i]
+            inside &= position >= 0.0 and position < plan.cells[i]  # false for NaN
+            cell = cell * plan.cells[i] + (np.int64(position) if inside else 0)
         counts[ncells + 1] += not finite
-        if ncells > 0:
-            counts[cell if inside else ncells] += 1
+        counts[cell if inside else ncells] += 1
 
 
 @kernel(fast=True)
@@ -321,11 +320,11 @@ def _run_block(
             _affine(model.linear, model.constant, theta, target)
             fresh = normals[phase * model.draws :]
             if model.kind == GAUSSIAN:
-                _gaussian(model.index, model.table, theta, fresh, target)
+                _gaussian(model.index, model.values, theta, fresh, target)
             elif model.kind == CONDITIONAL:
-                indefinite += _conditional(model.table, model.offset, theta, fresh, target, valid)
+                indefinite += _conditional(model.covariance, model.offset, theta, fresh, target, valid)
             else:
-                _minibatch(model.kind == REGRESSION, model.table, model.draws, model.weight, theta, words, target)
+                _minibatch(model, theta, words, target)
             theta, target = target, theta
             time += 1
         step = plan.saved[s]
@@ -398,10 +397,11 @@ class _Affine:
     def packed(self) -> _Model:
         """Return the checked arrays for the kernels."""
         d, none = self.dimension, np.empty(0)
+        nothing = np.empty((0, 0))
         linear = _numbers("linear", self.linear, (d, d))
         constant = _numbers("constant", self.constant, (d,))
         index = np.empty((3, 0), dtype=np.int64)
-        return _Model(GAUSSIAN, linear, constant, index, np.empty((0, 1)), none, 1.0, 0, 1)
+        return _Model(GAUSSIAN, linear, constant, index, none, nothing, none, 0, 1.0, 0, 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -422,15 +422,16 @@ class GaussianModel(_Affine):
         row = _integers("row", self.row, shape, 0, d)
         column = _integers("column", self.column, shape, -1, d)
         normal = _integers("normal", self.normal, shape, 0, self.normals)
-        table = _numbers("value", self.value, shape).reshape(-1, 1)
-        return super().packed()._replace(index=np.array([row, column, normal]), table=table, draws=int(self.normals))
+        values, index = _numbers("value", self.value, shape), np.array([row, column, normal])
+        return super().packed()._replace(index=index, values=values, draws=int(self.normals))
 
 
 def _minibatch_model(base: _Model, kind: int, table: Array, learning_rate: float, batch_size: int) -> _Model:
     if not (1 <= len(table) <= MAX_SAMPLES and batch_size >= 1):
         raise ValueError(f"{len(table)} samples, batch_size={batch_size}: need 1 to {MAX_SAMPLES} and at least 1")
     weight = -float(learning_rate) / batch_size
-    return base._replace(kind=kind, table=table, weight=weight, draws=int(batch_size))
+    values = table.ravel()
+    return base._replace(kind=kind, values=values, samples=len(table), weight=weight, draws=int(batch_size))
 
 
 @dataclass(frozen=True, eq=False)
@@ -450,7 +451,7 @@ class RegressionModel(_Affine):
         features = _numbers("features", self.features, (count, self.dimension))
         table = np.column_stack([features, -_numbers("targets", self.targets, (count,))])
         base = super().packed()
-        return _minibatch_model(base, REGRESSION, np.ascontiguousarray(table), self.learning_rate, self.batch_size)
+        return _minibatch_model(base, REGRESSION, table, self.learning_rate, self.batch_size)
 
 
 @dataclass(frozen=True, eq=False)
@@ -495,9 +496,9 @@ class ConditionalModel(_Affine):
         first = _numbers("covariance1", self.covariance1, (d, d, d))[rows, columns]
         second = _numbers("covariance2", self.covariance2, (d, d, d, d))[rows, columns]
         second = (second + second.transpose(0, 2, 1))[:, rows, columns] * np.where(rows == columns, 0.5, 1.0)
-        table = np.concatenate([first, second], axis=1)
-        base = super().packed()
-        return base._replace(kind=CONDITIONAL, offset=offset, table=table, draws=d, substeps=int(self.substeps))
+        covariance, substeps = np.concatenate([first, second], axis=1), int(self.substeps)
+        base = super().packed()._replace(kind=CONDITIONAL, draws=d, substeps=substeps)
+        return base._replace(offset=offset, covariance=covariance)
 
 
 @dataclass(frozen=True, eq=False)
@@ -631,10 +632,11 @@ def sample(
         If a shape or a value does not fit, or ``accumulators`` were begun for another number of trajectories.
     """
     d, size, done = model.dimension, np.size(saved_steps), accumulators.next_block
+    if not len(cells):
+        lower, upper, cells = np.zeros(d), np.ones(d), (0,) * d
     saved = _integers("saved_steps", saved_steps, (size,), 0, 2**62)
-    scales, box = _numbers("scale", scale, (size, d)), (d,) if len(cells) else (0,)
-    low, high = _numbers("lower", lower, box), _numbers("upper", upper, box)
-    counted = _integers("cells", cells, box, 1, 2**31)
+    scales, counted = _numbers("scale", scale, (size, d)), _integers("cells", cells, (d,), 0, 2**31)
+    low, high = _numbers("lower", lower, (d,)), _numbers("upper", upper, (d,))
     powers = _integers("exponents", exponents, (len(exponents), d), 0, 2**31)
     if (np.diff(saved) <= 0).any() or not (scales > 0).all() or not (high > low).all() or blocks < 0:
         raise ValueError("saved_steps must increase, scale must be > 0, upper > lower and blocks >= 0")
@@ -646,17 +648,17 @@ def sample(
     keys = np.random.SeedSequence(seed).generate_state(2, np.uint64)
     end = min(done + blocks, -(-trajectories // BLOCK))
     slots = max(1, min(numba.get_num_threads(), end - done))
-    ncells = accumulators.histogram.shape[1]
+    ncells = int(np.prod(counted))
     counts, indefinite = np.zeros((slots, size, ncells + 2), dtype=np.int64), np.zeros(slots, dtype=np.int64)
     group = max(slots, 2**22 // max(1, size * len(powers)))  # bounds the memory of the sums by block
     for first in range(done, end, group):
         sums = np.empty((min(group, end - first), size, len(powers)))
         _run(packed, begin, plan, keys, first, trajectories, sums, counts, indefinite)
         _fold(sums, first, trajectories, result.total, result.total_square)
-    counted_all = counts.sum(axis=0)
-    result.histogram = accumulators.histogram + counted_all[:, :ncells]
-    result.outside = accumulators.outside + counted_all[:, ncells]
-    result.nonfinite = accumulators.nonfinite + counted_all[:, ncells + 1]
+    histogram, outside, nonfinite = np.split(counts.sum(axis=0), [ncells, ncells + 1], axis=1)
+    result.histogram = accumulators.histogram + histogram
+    result.outside = accumulators.outside + (outside[:, 0] if ncells else 0)
+    result.nonfinite = accumulators.nonfinite + nonfinite[:, 0]
     result.indefinite += int(indefinite.sum())
     result.next_block, result.trajectories = max(done, end), min(max(done, end) * BLOCK, trajectories)
     return result

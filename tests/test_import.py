@@ -1,0 +1,19 @@
+"""Importing dfp stays light: compilers, SciPy and Matplotlib load only for what needs them."""
+
+import subprocess
+import sys
+
+HEAVY = ("numba", "scipy", "matplotlib", "h5py", "xarray", "pydantic")
+
+
+def loaded_after(statement):
+    code = f"import sys; {statement}; print([m for m in {HEAVY} if m in sys.modules])"
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_import_loads_nothing_heavy():
+    assert loaded_after("import dfp") == "[]"
+
+
+def test_describing_a_problem_needs_numpy_alone():
+    assert loaded_after("import dfp; dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape([1.0]), 0.1))") == "[]"
