@@ -30,7 +30,10 @@ def real(
     """
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
         raise DFPError(f"{name}={shown(value)}: must be a real number; give a float.")
-    number = float(value)
+    try:
+        number = float(value)
+    except OverflowError:
+        number = np.inf
     if not np.isfinite(number):
         raise DFPError(f"{name}={number}: must be finite; give a finite float.")
     if not (number > above and number >= at_least and number < below):
@@ -41,7 +44,7 @@ def real(
     return number
 
 
-def integer(name: str, value: object, *, at_least: int = 0, at_most: int | None = None) -> int:
+def integer(name: str, value: object, *, at_least: int = 0, at_most: int = 2**62) -> int:
     """Return ``value`` as an int inside the stated range.
 
     Raises
@@ -54,7 +57,7 @@ def integer(name: str, value: object, *, at_least: int = 0, at_most: int | None 
     number = int(value)
     if number < at_least:
         raise DFPError(f"{name}={value}: must be at least {at_least}; give a larger integer.")
-    if at_most is not None and number > at_most:
+    if number > at_most:
         raise DFPError(f"{name}={value}: must be at most {at_most}; give a smaller integer.")
     return number
 
@@ -72,6 +75,19 @@ def choice(name: str, value: object, options: tuple[str, ...]) -> str:
     return value
 
 
+def boolean(name: str, value: object) -> bool:
+    """Return ``value`` if it is True or False.
+
+    Raises
+    ------
+    DFPError
+        If it is anything else.
+    """
+    if not isinstance(value, (bool, np.bool_)):
+        raise DFPError(f"{name}={shown(value)}: must be True or False; give one of the two.")
+    return bool(value)
+
+
 def array(name: str, value: object, *, dimensions: tuple[int, ...] = (1,)) -> Array:
     """Return ``value`` as a finite float64 array with one of the allowed numbers of dimensions.
 
@@ -82,7 +98,7 @@ def array(name: str, value: object, *, dimensions: tuple[int, ...] = (1,)) -> Ar
     """
     try:
         given: NDArray[Any] = np.asarray(value)
-        if given.dtype.kind not in "iuf":
+        if given.dtype.kind not in "iuf" or _has_booleans(value):
             raise TypeError
         result = np.array(given, dtype=np.float64)
     except (TypeError, ValueError):
@@ -98,8 +114,15 @@ def array(name: str, value: object, *, dimensions: tuple[int, ...] = (1,)) -> Ar
     return result
 
 
-def matching(name: str, value: Array, shape: tuple[int, ...]) -> Array:
-    """Return ``value`` if its shape is ``shape``.
+def _has_booleans(value: object) -> bool:
+    """Tell whether nested lists hold a boolean, which NumPy would take for a number."""
+    if isinstance(value, (list, tuple)):
+        return any(map(_has_booleans, value))
+    return isinstance(value, (bool, np.bool_))
+
+
+def matching(name: str, value: Array, shape: tuple[int, ...], per: str = "parameter") -> Array:
+    """Return ``value`` if its shape is ``shape``; ``per`` says what there is one entry for.
 
     Raises
     ------
@@ -107,7 +130,7 @@ def matching(name: str, value: Array, shape: tuple[int, ...]) -> Array:
         If the shape differs.
     """
     if value.shape != shape:
-        raise DFPError(f"{name} has shape {value.shape}: must be {shape} here; give one entry per parameter.")
+        raise DFPError(f"{name} has shape {value.shape}: must be {shape} here; give one entry per {per}.")
     return value
 
 
@@ -150,7 +173,7 @@ def symmetric(name: str, matrix: Array) -> Array:
     difference = float(np.max(np.abs(matrix - matrix.T)))
     if difference > 1e-10 * float(np.max(np.abs(matrix))):
         raise DFPError(f"{name} differs from its transpose by {difference:.3g}: must be symmetric; use (M + M.T) / 2.")
-    result: Array = (matrix + matrix.T) / 2
+    result: Array = matrix / 2 + matrix.T / 2
     return result
 
 

@@ -98,8 +98,8 @@ def read_arrays(path: Path, names: tuple[str, ...], label: str) -> list[Array]:
 
 def _reason(error: Exception, path: Path) -> str:
     if isinstance(error, FileNotFoundError):
-        return f"there is no file {path}; paths are relative to the configuration file, so correct or move it."
+        return f"there is no file {str(path)!r}; paths are relative to the configuration file, so correct or move it."
     if isinstance(error, UnicodeDecodeError):
         return "is not UTF-8 text; save it as CSV in UTF-8."
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
-    return f"{path} cannot be read ({reason}); check the file."
+    return f"{str(path)!r} cannot be read ({reason}); check the file."

@@ -44,7 +44,7 @@ class Distance:
     Attributes
     ----------
     total_variation
-        ½ ∫ |p − q| over cells and the outside, in [0, 1].
+        ``½ ∫ |p − q|`` over cells and the outside, in [0, 1].
     wasserstein
         W1 for d = 1; for d > 1 sliced: the mean W1 of projections on 24 directions [parameter].
     kl

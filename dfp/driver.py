@@ -80,11 +80,9 @@ def solve(
         raise DFPError(f"grid has {grid.dimension} axes: the landscape has {equation.dimension}; make them equal.")
     exact = moments(equation, initial, last, saved.tolist())
     _check_exact(exact, equation)
-    attempts = pick(equation, initial) if isinstance(solver, str) else [(solver, "asked for")]
-    if isinstance(solver, str):
-        checks.choice("solver", solver, ("auto",))
-    elif not isinstance(solver, Solver):
+    if solver != "auto" and not isinstance(solver, Solver):
         raise DFPError(f"solver={checks.shown(solver)}: must be 'auto' or a solver; give e.g. dfp.Fourier().")
+    attempts = [(solver, "asked for")] if isinstance(solver, Solver) else pick(equation, initial)
     for i, (candidate, reason) in enumerate(attempts):
         try:
             return _solve_with(candidate, reason, equation, initial, saved, grid, exact, progress)

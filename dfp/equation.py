@@ -235,8 +235,7 @@ class ModifiedLangevin(_Generator):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("matched", "positive"):
-            if not isinstance(getattr(self, name), (bool, np.bool_)):
-                raise DFPError(f"{name}={checks.shown(getattr(self, name))}: must be True or False.")
+            checks.boolean(name, getattr(self, name))
         if self.positive and not self.matched:
             raise DFPError("positive=True: only the matched form has a positive variant; give matched=True.")
 

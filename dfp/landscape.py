@@ -9,7 +9,8 @@ from numpy.typing import ArrayLike
 from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError
-from dfp.noise import FiniteSumLaw, GaussianNoise, NoiseLaw
+from dfp.finite_sum import FiniteSumLaw
+from dfp.noise import GaussianNoise, NoiseLaw
 
 _NO_NOISE = GaussianNoise(0.0)
 
@@ -68,7 +69,9 @@ class QuadraticLandscape:
         checks.matching("hessians", h, (g.shape[0], g.shape[1], g.shape[1]))
         skew = float(np.max(np.abs(h - h.transpose(0, 2, 1))))
         if skew > 1e-10 * float(np.max(np.abs(h))):
-            raise DFPError(f"hessians differ from their transposes by {skew:.3g}: each must be symmetric.")
+            raise DFPError(
+                f"hessians differ from their transposes by {skew:.3g}: each must be symmetric; use (H + H.T) / 2."
+            )
         law = FiniteSumLaw(g, checks.integer("batch_size", batch_size, at_least=1), hessians=h)
         return cls(law.mean_hessian, g.mean(axis=0), law)
 
@@ -86,7 +89,7 @@ class QuadraticLandscape:
             Samples per minibatch, >= 1.
         """
         x = checks.array("features", features, dimensions=(2,))
-        y = checks.matching("targets", checks.array("targets", targets), (x.shape[0],))
+        y = checks.matching("targets", checks.array("targets", targets), (x.shape[0],), "row of features")
         batch = checks.integer("batch_size", batch_size, at_least=1)
         law = FiniteSumLaw(-y[:, None] * x, batch, features=x, targets=y)
         return cls(law.mean_hessian, law.gradients.mean(axis=0), law)

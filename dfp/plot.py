@@ -99,7 +99,7 @@ def contours(
     if outline:
         axis.contour(x, y, values.T, levels=levels, colors=colour, linewidths=0.8, linestyles="--")
     else:
-        axis.contourf(x, y, values.T, levels=[*levels, float(values.max()) * 1.001], colors=colour, alpha=0.25)
+        axis.contourf(x, y, values.T, levels=[*levels, float(values.max()) * 1.01], colors=colour, alpha=0.25)
         axis.contour(x, y, values.T, levels=levels, colors=colour, linewidths=1.2)
     axis.set_xlim(view[0][0], view[1][0])
     axis.set_ylim(view[0][1], view[1][1])
@@ -112,7 +112,9 @@ def _levels(masses: Array) -> Array:
     """Return the cell masses above which cells hold the fractions ``_HELD`` of the probability, ascending."""
     ordered = np.sort(masses.ravel())[::-1]
     held = np.cumsum(ordered)
-    return np.array([ordered[min(int(np.searchsorted(held, fraction)), len(ordered) - 1)] for fraction in _HELD])
+    levels = np.array([ordered[min(int(np.searchsorted(held, fraction)), len(ordered) - 1)] for fraction in _HELD])
+    # A density in one cell has one level; contours need three that increase.
+    return np.asarray(np.minimum(levels, levels[-1] * np.array([0.98, 0.99, 1.0])))
 
 
 def window(solved: Solution, step: int | None = None) -> tuple[Array, Array]:

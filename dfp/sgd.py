@@ -47,12 +47,12 @@ class SGD:
 
     def __post_init__(self) -> None:
         if not isinstance(self.landscape, QuadraticLandscape):
-            raise DFPError(f"landscape={checks.shown(self.landscape)}: must be a dfp.QuadraticLandscape.")
+            raise DFPError(f"landscape={checks.shown(self.landscape)}: must be a dfp.QuadraticLandscape; make one.")
         object.__setattr__(self, "learning_rate", checks.real("learning_rate", self.learning_rate, above=0))
         object.__setattr__(self, "weight_decay", checks.real("weight_decay", self.weight_decay, at_least=0))
         if checks.real("momentum", self.momentum, at_least=0, below=1) != 0:
             raise UnsupportedError(f"momentum={self.momentum:g}: not supported by this version; use momentum=0.")
-        if self.replace is not True:
+        if not checks.boolean("replace", self.replace):
             raise UnsupportedError(f"replace={self.replace}: only sampling with replacement is supported; use True.")
         if self.batch_size is not None:
             checks.integer("batch_size", self.batch_size, at_least=1)
@@ -87,6 +87,6 @@ class SGD:
 
     @cached_property
     def critical_point(self) -> Array:
-        """The point closest to the origin that minimises |Hθ + g|, shape (d,)."""
+        """The point closest to the origin that minimises ‖Hθ + g‖, shape (d,)."""
         result: Array = -np.linalg.pinv(self.hessian, rcond=1e-12) @ self.gradient
         return result

@@ -63,9 +63,10 @@ class Solver(ABC):
         else:
             reason = self.obstacle(equation, initial) or ""
         if reason:
+            samples = "" if equation.number == "T5" else " and dfp.MonteCarlo(...) for samples"
             raise UnsupportedError(
                 f"solver={self.name} cannot solve the {equation.label} here: {reason}. Use solver='auto', or "
-                "dfp.MomentRecursion() for moments and dfp.MonteCarlo(...) for samples."
+                f"dfp.MomentRecursion() for moments{samples}."
             )
 
 

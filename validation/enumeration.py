@@ -6,6 +6,7 @@ the fourth, moves with the one matrix E[A_ξ⊗A_ξ⊗A_ξ⊗A_ξ], and no step 
 
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,41 +79,44 @@ def moments(
     The fourth moment is E[(θ−centre)⊗(θ−centre)⊗(θ−centre)⊗(θ−centre)].
     """
     d = len(mean)
-    step = _fourfold(_motion(minibatches, rate, centre), minibatches.weights)
+    gained = _fourfold(_increments(minibatches, rate, centre), minibatches.weights)
     weights, points = normals(d)
     values, vectors = np.linalg.eigh(covariance)
-    start = np.ones((len(weights), 1 + 2 * d, 1))
-    start[:, 1 : d + 1, 0] = mean - centre
-    start[:, d + 1 :, 0] = points @ (vectors * np.sqrt(values.clip(0))).T
-    state = _fourfold(start, weights)[:, 0]
+    start = np.ones((len(weights), 1 + 2 * d))
+    start[:, 1 : d + 1] = mean - centre
+    start[:, d + 1 :] = points @ (vectors * np.sqrt(values.clip(0))).T
+    state = np.einsum("m,ma,mb,mc,md->abcd", weights, start, start, start, start, optimize=True).ravel()
     for _ in range(steps):
-        state = step @ state
+        state = state + gained @ state
     tensor = state.reshape((1 + 2 * d,) * 4)
     place = np.hstack([np.zeros((d, 1)), np.eye(d), np.eye(d)])
     fourth = np.einsum("ia,jb,kc,ld,abcd->ijkl", place, place, place, place, tensor, optimize=True)
     return Moments(centre + tensor[0, 0, 0, 1 : d + 1], tensor[0, 0, d + 1 :, d + 1 :], fourth)
 
 
-def _motion(minibatches: Minibatches, rate: float, centre: Array) -> Array:
-    """Return the matrices A_ξ of one step of φ = (1, μ − centre, θ − μ), shape (M, 1 + 2d, 1 + 2d)."""
+def _increments(minibatches: Minibatches, rate: float, centre: Array) -> Array:
+    """Return A_ξ − I of one step of φ = (1, μ − centre, θ − μ), shape (M, 1 + 2d, 1 + 2d)."""
     d = len(centre)
     hessian = np.tensordot(minibatches.weights, minibatches.hessians, 1)
     gradients = minibatches.gradients + minibatches.hessians @ centre
     gradient = minibatches.weights @ gradients
     mean, deviation = slice(1, d + 1), slice(d + 1, None)
-    motion = np.zeros((len(gradients), 1 + 2 * d, 1 + 2 * d))
-    motion[:, 0, 0] = 1.0
-    motion[:, mean, mean] = np.eye(d) - rate * hessian
-    motion[:, mean, 0] = -rate * gradient
-    motion[:, deviation, deviation] = np.eye(d) - rate * minibatches.hessians
-    motion[:, deviation, mean] = -rate * (minibatches.hessians - hessian)
-    motion[:, deviation, 0] = -rate * (gradients - gradient)
-    return motion
+    result = np.zeros((len(gradients), 1 + 2 * d, 1 + 2 * d))
+    result[:, mean, mean] = -rate * hessian
+    result[:, mean, 0] = -rate * gradient
+    result[:, deviation, deviation] = -rate * minibatches.hessians
+    result[:, deviation, mean] = -rate * (minibatches.hessians - hessian)
+    result[:, deviation, 0] = -rate * (gradients - gradient)
+    return result
 
 
-def _fourfold(matrices: Array, weights: Array) -> Array:
-    """Return the average of A⊗A⊗A⊗A over matrices of shape (M, rows, columns)."""
-    count, rows, columns = matrices.shape
-    pairs = np.einsum("mia,mjb->mijab", matrices, matrices).reshape(count, -1)
-    average = (pairs.T * weights @ pairs).reshape(rows**2, columns**2, rows**2, columns**2)
-    return np.ascontiguousarray(average.transpose(0, 2, 1, 3)).reshape(rows**4, columns**4)
+def _fourfold(increments: Array, weights: Array) -> Array:
+    """Return E[A⊗A⊗A⊗A] − I from A − I of shape (M, n, n): what is left of rounding shrinks with the learning rate."""
+    count, n = increments.shape[:2]
+    one = np.eye(n)
+    pairs = np.einsum("mia,jb->mijab", increments, one) + np.einsum("ia,mjb->mijab", one, increments)
+    pairs = (pairs + np.einsum("mia,mjb->mijab", increments, increments)).reshape(count, n**4)
+    products = (pairs.T * weights @ pairs).reshape((n * n,) * 4).transpose(0, 2, 1, 3).reshape(n**4, n**4)
+    mean, one = (weights @ pairs).reshape(n * n, n * n), np.eye(n * n)
+    result: Array = products + np.kron(mean, one) + np.kron(one, mean)
+    return result

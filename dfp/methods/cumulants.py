@@ -4,7 +4,7 @@ import numpy as np
 
 from dfp.checks import Array
 from dfp.equation import Carried, Equation
-from dfp.noise import FiniteSumLaw
+from dfp.finite_sum import FiniteSumLaw
 
 
 def diffusion_polynomial(equation: Equation) -> Array:

@@ -14,9 +14,9 @@ from dfp.checks import Array
 from dfp.equation import Equation
 from dfp.errors import SeriesError, UnresolvedError
 from dfp.exact import Moments, moments
+from dfp.finite_sum import FiniteSumLaw
 from dfp.grids import automatic
 from dfp.methods.moment_recursion import central_tensors
-from dfp.noise import FiniteSumLaw
 from dfp.solver import Frame, MarchingSolver, dimension_obstacle
 from dfp.state import Density, Gaussian, Grid, Point, State
 
@@ -114,7 +114,8 @@ class Hermite(MarchingSolver):
             advice = (
                 f"raise degree (now {self.degree})"
                 if cut >= carry.degree - 2 and carry.degree == self.degree
-                else "lower learning_rate, or use dfp.MonteCarlo(...) or dfp.MomentRecursion()"
+                else "lower learning_rate or use dfp.MomentRecursion()"
+                + ("" if carry.equation.number == "T5" else " or dfp.MonteCarlo(...)")
             )
             raise SeriesError(
                 f"step {carry.step}: the Hermite series of the {carry.equation.label} does not converge: its smallest "

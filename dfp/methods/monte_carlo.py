@@ -15,9 +15,10 @@ from dfp.checks import Array
 from dfp.equation import Equation
 from dfp.errors import DFPError
 from dfp.exact import Moments, conditional
+from dfp.finite_sum import FiniteSumLaw
 from dfp.grids import bins
 from dfp.methods.cumulants import unpolynomial
-from dfp.noise import FiniteSumLaw, GaussianLaw, square_root
+from dfp.noise import GaussianLaw, square_root
 from dfp.solver import Frame, SamplingSolver
 from dfp.state import Density, Grid, State
 

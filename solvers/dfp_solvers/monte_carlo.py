@@ -1,9 +1,12 @@
 """Monte Carlo: many independent trajectories of SGD or of a Langevin equation, and the sums and counts they leave.
 
-Trajectories run in blocks of ``BLOCK`` lanes; a block takes all its steps while it sits in cache, and every inner loop
-runs over the lanes, so that the compiler vectorises it. Each lane has its own xoshiro256++ stream (Blackman, Vigna 2021,
-doi:10.1145/3460772), seeded from the seed, the block and the lane alone; normals come from Box-Muller. Sums over a block
-are added in the order of the blocks, so no bit depends on the number of threads or on how the work is cut into calls.
+Trajectories run in blocks of ``BLOCK`` lanes. A block takes all its steps while it sits in cache, and every inner loop
+runs over the lanes, so that the compiler vectorises it. Each lane has its own stream of xoshiro256++ (Blackman and
+Vigna 2021, doi:10.1145/3460772), seeded from the seed, the block and the lane alone; normals come from Box-Muller. Sums
+of blocks are added in the order of the blocks, so no bit depends on the threads or on how the work is cut into calls.
+
+To use it: make a model (``GaussianModel``, ``RegressionModel``, ``SampleModel``, ``ConditionalModel``), a ``Start`` and
+``empty`` accumulators, and call ``sample`` until ``accumulators.trajectories`` reaches the number wanted.
 """
 
 import math
@@ -38,7 +41,7 @@ class _Model(NamedTuple):
     kind: int
     linear: Array  # (d, d)
     constant: Array  # (d,)
-    index: Integers  # (3, E): row, column and normal of every Gaussian loading
+    loadings: Integers  # (3, E): row, column and normal of every Gaussian loading
     values: Array  # loadings (E,), or samples (N * width,)
     covariance: Array  # conditional covariance: coefficients (entries of the lower triangle, monomials)
     offset: Array  # its constant part (entries,)
@@ -163,11 +166,11 @@ def _affine(matrix: Array, shift: Array, source: Array, target: Array) -> None:
 
 
 @kernel(fast=True)
-def _gaussian(index: Integers, values: Array, theta: Array, normals: Array, target: Array) -> None:
+def _gaussian(loadings: Integers, values: Array, theta: Array, normals: Array, target: Array) -> None:
     """Add the Gaussian loadings to ``target`` (d, BLOCK)."""
     for e in range(len(values)):
-        value, column = values[e], index[1, e]
-        row, normal = target[index[0, e]], normals[index[2, e]]
+        value, column = values[e], loadings[1, e]
+        row, normal = target[loadings[0, e]], normals[loadings[2, e]]
         if column >= 0:
             _add_product(value, normal, theta[column], row)
         else:
@@ -320,7 +323,7 @@ def _run_block(
             _affine(model.linear, model.constant, theta, target)
             fresh = normals[phase * model.draws :]
             if model.kind == GAUSSIAN:
-                _gaussian(model.index, model.values, theta, fresh, target)
+                _gaussian(model.loadings, model.values, theta, fresh, target)
             elif model.kind == CONDITIONAL:
                 indefinite += _conditional(model.covariance, model.offset, theta, fresh, target, valid)
             else:
@@ -400,8 +403,8 @@ class _Affine:
         nothing = np.empty((0, 0))
         linear = _numbers("linear", self.linear, (d, d))
         constant = _numbers("constant", self.constant, (d,))
-        index = np.empty((3, 0), dtype=np.int64)
-        return _Model(GAUSSIAN, linear, constant, index, none, nothing, none, 0, 1.0, 0, 1)
+        loadings = np.empty((3, 0), dtype=np.int64)
+        return _Model(GAUSSIAN, linear, constant, loadings, none, nothing, none, 0, 1.0, 0, 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -422,8 +425,8 @@ class GaussianModel(_Affine):
         row = _integers("row", self.row, shape, 0, d)
         column = _integers("column", self.column, shape, -1, d)
         normal = _integers("normal", self.normal, shape, 0, self.normals)
-        values, index = _numbers("value", self.value, shape), np.array([row, column, normal])
-        return super().packed()._replace(index=index, values=values, draws=int(self.normals))
+        values, loadings = _numbers("value", self.value, shape), np.array([row, column, normal])
+        return super().packed()._replace(loadings=loadings, values=values, draws=int(self.normals))
 
 
 def _minibatch_model(base: _Model, kind: int, table: Array, learning_rate: float, batch_size: int) -> _Model:
@@ -467,10 +470,10 @@ class SampleModel(_Affine):
     batch_size: int
 
     def packed(self) -> _Model:  # noqa: D102
-        d, count = self.dimension, np.size(self.gradients) // self.dimension
+        d, count = self.dimension, len(np.asarray(self.gradients))
         hessians = _numbers("hessians", self.hessians, (count, d, d))
-        gradients = _numbers("gradients", self.gradients, (count, d, 1) if np.ndim(self.gradients) == 3 else (count, d))
-        table = np.concatenate([hessians, gradients.reshape(count, d, 1)], axis=2).reshape(count, d * (d + 1))
+        gradients = _numbers("gradients", self.gradients, (count, d))
+        table = np.concatenate([hessians, gradients[:, :, None]], axis=2).reshape(count, d * (d + 1))
         return _minibatch_model(super().packed(), SAMPLES, table, self.learning_rate, self.batch_size)
 
 
@@ -505,8 +508,8 @@ class ConditionalModel(_Affine):
 class Start:
     """Initial states: mean (d,) + factor (d, q) @ ζ; or uniform inside cells drawn by mass, if ``cumulative`` is given.
 
-    ``cumulative`` holds the running sums of the cells' masses in C order of ``shape``; the cells begin at ``lower`` (d,)
-    and measure ``spacing`` (d,).
+    ``cumulative`` holds the running sums of the masses of the cells, in C order of ``shape``; the cells begin at
+    ``lower`` (d,) and measure ``spacing`` (d,).
     """
 
     mean: ArrayLike
@@ -591,7 +594,7 @@ def exponents(dimension: int, order: int) -> Integers:
 
 
 def empty(saved: ArrayLike, exponents: Integers, cells: tuple[int, ...] = ()) -> Accumulators:
-    """Return accumulators for ``saved`` steps (S,), ``exponents`` (K, d) and a histogram of ``cells`` (none if empty)."""
+    """Return accumulators for ``saved`` (S,), ``exponents`` (K, d) and a histogram of ``cells`` (none if empty)."""
     steps, ncells = np.size(saved), int(np.prod(cells)) if len(cells) else 0
     sums, zeros = np.zeros((steps, len(exponents))), np.zeros(steps, dtype=np.int64)
     return Accumulators(sums, sums.copy(), np.zeros((steps, ncells), dtype=np.int64), zeros, zeros.copy())
@@ -638,17 +641,21 @@ def sample(
     scales, counted = _numbers("scale", scale, (size, d)), _integers("cells", cells, (d,), 0, 2**31)
     low, high = _numbers("lower", lower, (d,)), _numbers("upper", upper, (d,))
     powers = _integers("exponents", exponents, (len(exponents), d), 0, 2**31)
-    if (np.diff(saved) <= 0).any() or not (scales > 0).all() or not (high > low).all() or blocks < 0:
-        raise ValueError("saved_steps must increase, scale must be > 0, upper > lower and blocks >= 0")
+    if (np.diff(saved) <= 0).any() or not (scales > 0).all() or not (high > low).all():
+        raise ValueError("saved_steps must increase, scale must be > 0 and upper > lower")
+    if trajectories < 1 or blocks < 1:
+        raise ValueError(f"trajectories={trajectories}, blocks={blocks}: need at least 1")
+    ncells = int(np.prod(counted))
+    if accumulators.total.shape != (size, len(powers)) or accumulators.histogram.shape != (size, ncells):
+        raise ValueError("accumulators were made for other steps, exponents or cells")
     if accumulators.trajectories != min(done * BLOCK, trajectories):
-        raise ValueError(f"{accumulators.trajectories} trajectories in {done} blocks: begun for another number than {trajectories}")
+        raise ValueError(f"{accumulators.trajectories} trajectories in {done} blocks do not lead to {trajectories}")
     plan = _Plan(saved, powers, _numbers("centre", centre, (size, d)), 1 / scales, low, counted / (high - low), counted)
     result = replace(accumulators, total=accumulators.total.copy(), total_square=accumulators.total_square.copy())
     packed, begin = model.packed(), start.packed(d)
     keys = np.random.SeedSequence(seed).generate_state(2, np.uint64)
-    end = min(done + blocks, -(-trajectories // BLOCK))
+    end = max(done, min(done + blocks, -(-trajectories // BLOCK)))
     slots = max(1, min(numba.get_num_threads(), end - done))
-    ncells = int(np.prod(counted))
     counts, indefinite = np.zeros((slots, size, ncells + 2), dtype=np.int64), np.zeros(slots, dtype=np.int64)
     group = max(slots, 2**22 // max(1, size * len(powers)))  # bounds the memory of the sums by block
     for first in range(done, end, group):
@@ -660,5 +667,5 @@ def sample(
     result.outside = accumulators.outside + (outside[:, 0] if ncells else 0)
     result.nonfinite = accumulators.nonfinite + nonfinite[:, 0]
     result.indefinite += int(indefinite.sum())
-    result.next_block, result.trajectories = max(done, end), min(max(done, end) * BLOCK, trajectories)
+    result.next_block, result.trajectories = end, min(end * BLOCK, trajectories)
     return result
