@@ -8,12 +8,16 @@ import typer
 
 from validation.case import cases, table, write
 
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 RESULTS = Path(__file__).parent / "results"
 
 
+@app.command()
 def main(
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for figures and evidence.")] = RESULTS,
-    only: Annotated[list[str] | None, typer.Option("--only", metavar="NAME", help="Run this case; repeatable.")] = None,
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder for figures and evidence.", show_default="validation/results")
+    ] = RESULTS,
+    only: Annotated[list[str] | None, typer.Option(metavar="NAME", help="Run this case; repeatable.")] = None,
 ) -> None:
     """Gather the evidence: print a verdict on every promise, write figures and numbers; exit 1 if a verdict fails."""
     known = cases()
@@ -39,4 +43,4 @@ def main(
 
 
 if __name__ == "__main__":
-    typer.run(main)
+    app(prog_name="python -m validation")

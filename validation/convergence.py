@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dfp.checks import Array
 
@@ -15,7 +16,7 @@ def pairwise(sizes: Array, errors: Array) -> Array:
     return result
 
 
-def slope(sizes: Array, errors: Array, resolved: Array, points: int) -> float:
+def slope(sizes: Array, errors: Array, resolved: NDArray[np.bool_], points: int) -> float:
     """Return the slope of log error over log size at the ``points`` smallest sizes whose error is ``resolved``.
 
     Parameters
@@ -25,36 +26,22 @@ def slope(sizes: Array, errors: Array, resolved: Array, points: int) -> float:
     resolved
         Whether an error stands out of rounding, shape (K,).
 
-    Returns
-    -------
-    float
-        nan with fewer than three points.
+    Raises
+    ------
+    ValueError
+        If fewer than three errors are resolved.
     """
     kept = np.flatnonzero(resolved)[-points:]
     if kept.size < 3:
-        return float("nan")
+        raise ValueError(f"{kept.size} errors stand out of rounding: a slope needs 3; use larger sizes.")
     return float(np.polyfit(np.log(sizes[kept]), np.log(errors[kept]), 1)[0])
 
 
-def guide(axis: Any, sizes: Array, anchor: float, order: int) -> None:
-    """Draw a thin line of slope ``order`` that passes ``anchor`` at the largest size, and write the order beside it."""
-    ends = np.array([sizes.max(), sizes.min()])
-    values = anchor * (ends / ends[0]) ** order
-    axis.plot(ends, values, color="0.75", linewidth=0.8, zorder=0)
-    axis.annotate(
-        f"η{'⁰¹²³⁴'[order]}" if order > 1 else "η",
-        (ends[1], values[1]),
-        xytext=(-3, 0),
-        textcoords="offset points",
-        ha="right",
-        va="center",
-        fontsize="small",
-        color="0.45",
-    )
-
-
-def spread(values: Sequence[Array]) -> tuple[float, float]:
-    """Return the smallest and largest positive finite number in some arrays."""
-    flat = np.concatenate([np.ravel(v) for v in values])
-    flat = flat[np.isfinite(flat) & (flat > 0)]
-    return float(flat.min()), float(flat.max())
+def key(axis: Any, sizes: Array, smallest: float, orders: Sequence[int], name: str) -> None:
+    """Draw a small fan of lines of slope ``orders``, from ``smallest`` up, each with its power of ``name``."""
+    ends = np.array([sizes.max() / 5, sizes.max()])
+    for order in orders:
+        axis.plot(ends, smallest * (ends / ends[0]) ** order, color="0.6", linewidth=0.9)
+        power = "" if order == 1 else "⁰¹²³⁴⁵⁶⁷⁸⁹"[order]
+        place = (ends[1], smallest * 5**order)
+        axis.annotate(name + power, place, (4, 0), textcoords="offset points", va="center", color="0.35")

@@ -1,7 +1,11 @@
-"""Weak order: how fast moments of each equation approach SGD's as the learning rate falls at fixed slow time."""
+"""Weak order: how fast moments of each equation approach SGD's as the learning rate falls at fixed slow time.
+
+SGD's own moments come from the enumeration of its minibatches, so that the master equation (T4) is tested as well.
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import permutations
 from typing import Any
 
@@ -11,8 +15,9 @@ import dfp
 from dfp.checks import Array
 from dfp.equation import Carried, Equation
 from dfp.plot import COLOURS
-from validation import enumeration
+from validation import convergence, enumeration
 from validation.case import Case, Result, Verdict
+from validation.problems import Problem, problems
 
 LADDER = tuple(0.2 / 2**k for k in range(7))
 """Learning rates [parameter^2 / loss], falling."""
@@ -21,45 +26,35 @@ TIME = 1.0
 FITTED = 4
 """Slopes are fitted to this many of the smallest learning rates: there the leading error dominates."""
 ROUNDING = 1e-11
-"""Relative errors below this are left out of fits: they may be rounding."""
+"""Relative errors below this may be rounding and are left out of fits."""
 EXACT = 1e-12
-"""An exact quantity has a smaller relative error: some 10^3 roundings of 640 steps."""
+"""Relative error of an exact quantity: 320 steps that round by 1e-16 each, and some 10 terms a step."""
 SLACK = 0.1
-"""A slope may fall this short of its order: the next order still bends the curve by a few per cent at η = 0.025."""
+"""A slope may fall this short of its order: at η = 0.025 the next order still bends the curve by a few per cent."""
 
 MEAN, COVARIANCE, FOURTH, SPREAD = "mean", "covariance", "fourth moment", "noise-induced covariance"
-QUANTITIES = (MEAN, COVARIANCE, FOURTH, SPREAD)
-"""The first three start from a Gaussian; the last starts from a point, and its error is relative: all of it is O(η)."""
-LABELS = {
+QUANTITIES = {
     MEAN: "error of the mean\n[parameter]",
     COVARIANCE: "error of the covariance\n[parameter²]",
     FOURTH: "error of the fourth moment\n[parameter⁴]",
-    SPREAD: "relative error of the noise-\ninduced covariance [1]",
+    SPREAD: "relative error of the covariance\nfrom a point [1]",
 }
+"""The first three start from a Gaussian; the last starts from a point, so that all of it is of order η."""
+
 Errors = dict[tuple[str, str], tuple[Array, Array]]
 """Norms of errors and of the true values, each of shape (K,), by model and quantity."""
 
 
-@dataclass(frozen=True, eq=False)
-class Problem:
-    """A landscape, where SGD starts, and all its minibatches."""
-
-    name: str
-    landscape: dfp.QuadraticLandscape
-    minibatches: enumeration.Minibatches
-    start: dfp.Gaussian
-    skewed: bool
-    """Whether the third cumulant T of the minibatch gradient differs from 0."""
-
-
 @dataclass(frozen=True)
 class Model:
-    """An equation under test, under the number whose orders it is held to."""
+    """An equation under test, held to the orders promised for ``number``."""
 
     name: str
     number: str
     make: Callable[[dfp.SGD], Equation]
-    judged: tuple[str, ...] = QUANTITIES
+    style: dict[str, Any] | None = None
+    """How it is drawn; None if it is not."""
+    judged: tuple[str, ...] = tuple(QUANTITIES)
     control: bool = False
 
 
@@ -87,87 +82,160 @@ class LouderNoise(dfp.DiscreteFokkerPlanck):
         return super().mean_diffusion(at) * (1 + 1e-9)
 
 
+def _line(colour: str, marker: str, **rest: Any) -> dict[str, Any]:
+    return {"color": colour, "marker": marker, "markersize": 4.5, "linewidth": 1.3, **rest}
+
+
 MODELS = (
     Model("master equation (T4)", "T4", dfp.MasterEquation),
-    Model("discrete Fokker-Planck (T5)", "T5", dfp.DiscreteFokkerPlanck),
-    Model("Langevin (T6)", "T6", dfp.Langevin),
-    Model("modified Langevin (T7)", "T7", lambda sgd: dfp.ModifiedLangevin(sgd, matched=False)),
-    Model("modified Langevin (T7m)", "T7m", dfp.ModifiedLangevin),
-    Model("modified Langevin (T7m⁺)", "T7m⁺", lambda sgd: dfp.ModifiedLangevin(sgd, positive=True)),
-    Model("control: (T7), wrong sign", "T7", lambda sgd: WrongSign(sgd, matched=False), QUANTITIES[:3], True),
-    Model("control: (T7m), drift cut short", "T7m", ShortDrift, (MEAN, COVARIANCE), True),
-    Model("control: (T5), noise 1e-9 louder", "T5", LouderNoise, (COVARIANCE, SPREAD), True),
+    Model("discrete Fokker-Planck (T5)", "T5", dfp.DiscreteFokkerPlanck, _line(COLOURS[1], "s")),
+    Model("Langevin (T6)", "T6", dfp.Langevin, _line(COLOURS[2], "o")),
+    Model("modified Langevin (T7)", "T7", partial(dfp.ModifiedLangevin, matched=False), _line(COLOURS[3], "^")),
+    Model("matched (T7m)", "T7m", dfp.ModifiedLangevin, _line(COLOURS[0], "D")),
+    Model(
+        "matched, positive (T7m⁺)",
+        "T7m⁺",
+        partial(dfp.ModifiedLangevin, positive=True),
+        _line(COLOURS[4], "v", linestyle="--", markerfacecolor="white"),
+    ),
+    Model(
+        "control: (T7), wrong sign",
+        "T7",
+        partial(WrongSign, matched=False),
+        _line("0.45", "x", linestyle=":"),
+        (MEAN, COVARIANCE, FOURTH),
+        True,
+    ),
+    Model("control: (T7m), drift cut short", "T7m", ShortDrift, None, (MEAN, COVARIANCE), True),
+    Model("control: (T5), noise 1e-9 louder", "T5", LouderNoise, None, (COVARIANCE, SPREAD), True),
 )
 
 
 def promised(number: str, quantity: str, skewed: bool) -> int | None:
-    """Return the weak order that section 2 of the theory page promises, None for exact."""
+    """Return the weak order that the theory page promises (end of its section 2), or None for exact."""
     if number == "T4" or (number == "T5" and quantity != FOURTH):
         return None
-    absolute = {"T5": 2, "T6": 1, "T7": 2}.get(number, 2 if skewed and quantity == FOURTH else 3)
-    # From (T7) on, one order is lost relative to a covariance that is itself of order η; (T6) has it to spare.
-    return absolute - 1 if quantity == SPREAD and number != "T6" else absolute
-
-
-def problems() -> list[Problem]:
-    """Return one mode with Γ > 0 and g ≠ 0, least squares with correlated H̃ and g̃, and additive noise with HC ≠ CH."""
-    noise = dfp.GaussianNoise(gradient=[0.3], hessian=[0.8])
-    one_mode = Problem(
-        "one mode, curvature noise, tilted",
-        dfp.QuadraticLandscape([1.0], 0.5, noise),
-        enumeration.gaussian(
-            np.eye(1), np.array([0.5]), np.sqrt([[[0.8]], [[0.0]]]), np.sqrt([[0.0], [0.3]])
-        ),
-        dfp.Gaussian(2.0, 1.0),
-        skewed=False,
-    )
-    rng = np.random.default_rng(9)
-    features = rng.standard_normal((16, 2))
-    targets = features @ [1.0, -1.0] + rng.exponential(size=16)
-    least_squares = Problem(
-        "least squares, 16 rows, batch size 2",
-        dfp.QuadraticLandscape.from_regression(features, targets, 2),
-        enumeration.regression(features, targets, 2),
-        dfp.Gaussian([-0.5, 0.8], [[1.0, 0.2], [0.2, 0.6]]),
-        skewed=True,
-    )
-    hessian, gradient = np.array([[1.2, 0.4], [0.4, 0.6]]), np.array([0.3, -0.2])
-    factor = np.array([[0.7, 0.0], [-0.3, 0.4]])
-    additive = Problem(
-        "two modes, additive noise, HC ≠ CH",
-        dfp.QuadraticLandscape(hessian, gradient, dfp.GaussianNoise(factor @ factor.T)),
-        enumeration.gaussian(hessian, gradient, np.zeros((2, 2, 2)), factor.T),
-        dfp.Gaussian([1.0, 0.7], [[0.8, 0.2], [0.2, 0.5]]),
-        skewed=False,
-    )
-    return [one_mode, least_squares, additive]
+    if number == "T6":
+        return 1
+    order = 2 if number in ("T5", "T7") or (skewed and quantity == FOURTH) else 3
+    return order - 1 if quantity == SPREAD else order
 
 
 def about(centre: Array, solved: dfp.Solution) -> enumeration.Moments:
-    """Return the last moments of a solution, the fourth raw about ``centre`` instead of central."""
+    """Return the last moments of a solution, the fourth about ``centre`` instead of the mean."""
     assert solved.third is not None and solved.fourth is not None
     shift, covariance, outer = solved.mean[-1] - centre, solved.covariance[-1], np.multiply.outer
-    square = outer(shift, shift)
     # E[(x + s)⁴] = E[x⁴] + 4 E[x³]s + 6 E[x²]s² + s⁴, symmetrised over the places of the factors
-    tensor = solved.fourth[-1] + 4 * outer(solved.third[-1], shift) + 6 * outer(covariance, square) + outer(square, square)
-    fourth = np.mean([tensor.transpose(places) for places in permutations(range(4))], axis=0)
+    parts = 4 * outer(solved.third[-1], shift) + outer(6 * covariance + outer(shift, shift), outer(shift, shift))
+    fourth = np.mean([(solved.fourth[-1] + parts).transpose(places) for places in permutations(range(4))], axis=0)
     return enumeration.Moments(solved.mean[-1], covariance, fourth)
 
 
 def measure(problem: Problem, ladder: Sequence[float]) -> Errors:
-    """Return errors and sizes of the moments at slow time ``TIME`` for every learning rate of the ladder."""
-    starts = {name: problem.start for name in QUANTITIES[:3]} | {SPREAD: dfp.Point(problem.start.mean)}
+    """Return errors and true sizes of the moments at slow time ``TIME`` for every learning rate of the ladder."""
     found: dict[tuple[str, str], list[tuple[float, float]]] = {(m.name, q): [] for m in MODELS for q in m.judged}
     for rate in ladder:
         steps, sgd = round(TIME / rate), dfp.SGD(problem.landscape, rate)
         centre = sgd.critical_point
-        for start in (problem.start, starts[SPREAD]):
+        for start in (problem.start, dfp.Point(problem.start.mean)):
             truth = enumeration.moments(problem.minibatches, rate, steps, start.mean, start.covariance, centre)
             for model in MODELS:
-                solved = about(centre, dfp.solve(model.make(sgd), start, steps, [steps], dfp.MomentRecursion()))
-                for quantity in model.judged:
-                    if starts[quantity] is start:
-                        true, value = (_pick(moments, quantity) for moments in (truth, solved))
-                        size = float(np.linalg.norm(true))
-                        found[model.name, quantity].append((float(np.linalg.norm(value - true)), size))
+                wanted = [q for q in model.judged if (q == SPREAD) == isinstance(start, dfp.Point)]
+                if not wanted:
+                    continue
+                solved = dfp.solve(model.make(sgd), start, steps, [steps], dfp.MomentRecursion())
+                moments = about(centre, solved)
+                for quantity in wanted:
+                    field = {MEAN: "mean", FOURTH: "fourth"}.get(quantity, "covariance")
+                    true = getattr(truth, field)
+                    error = np.linalg.norm(getattr(moments, field) - true)
+                    found[model.name, quantity].append((float(error), float(np.linalg.norm(true))))
     return {key: (np.array(pairs)[:, 0], np.array(pairs)[:, 1]) for key, pairs in found.items()}
+
+
+def judge(
+    problem: Problem, model: Model, quantity: str, ladder: Array, errors: Errors
+) -> tuple[Verdict, dict[str, Any]]:
+    """Return the verdict on one quantity of one model, and the numbers it rests on."""
+    absolute, size = errors[model.name, quantity]
+    relative = absolute / size
+    shown = relative if quantity == SPREAD else absolute
+    order, slope, deviation = promised(model.number, quantity, problem.skewed), None, None
+    if order is None:
+        if not np.all(np.isfinite(relative)):
+            raise ValueError(f"{model.name}, {quantity}: not finite; use smaller learning rates.")
+        measured, passed = f"{relative.max():.0e}", bool(relative.max() < EXACT)
+    else:
+        slope = convergence.slope(ladder, shown, relative > ROUNDING, FITTED)
+        measured, passed, deviation = f"{slope:.2f}", slope >= order - SLACK, round(slope - order, 4)
+    target = "exact" if order is None else str(order)
+    verdict = Verdict(problem.name, model.name, quantity, target, measured, passed, deviation, model.control)
+    evidence = {
+        "promised": target,
+        "slope": slope,
+        "absolute_error": absolute.tolist(),
+        "relative_error": relative.tolist(),
+        "pairwise_order": None if order is None else convergence.pairwise(ladder, shown).tolist(),
+    }
+    return verdict, evidence
+
+
+def run(ladder: Sequence[float] = LADDER) -> Result:
+    """Measure every model on every problem, judge it and draw it."""
+    rates, verdicts = np.array(ladder), []
+    evidence: dict[str, Any] = {"slow_time": TIME, "learning_rate": rates.tolist(), "errors": {}}
+    measured = {problem: measure(problem, ladder) for problem in problems()}
+    for problem, errors in measured.items():
+        numbers: dict[str, Any] = evidence["errors"].setdefault(problem.name, {})
+        for model in MODELS:
+            for quantity in model.judged:
+                verdict, found = judge(problem, model, quantity, rates, errors)
+                verdicts.append(verdict)
+                numbers.setdefault(model.name, {})[quantity] = found
+    off = max(abs(v.deviation) for v in verdicts if v.deviation is not None and not v.control)
+    notes = (
+        f"Numbers are measured orders in η at slow time τ = {TIME:g}, with promised ones in brackets: slopes over the",
+        f"{FITTED} smallest learning rates, none off by more than {off:.2f}. Exact: largest relative error, "
+        f"promised < {EXACT:.0e}.",
+        f"The {SPREAD} starts from a point and its errors are relative; all else starts from a Gaussian.",
+    )
+    return Result(verdicts, evidence, {"": figure(measured, rates)}, notes)
+
+
+def figure(measured: dict[Problem, Errors], rates: Array) -> Any:
+    """Return errors against the learning rate: a row for each problem, a column for each quantity."""
+    from matplotlib.figure import Figure
+
+    page = Figure(figsize=(13, 9.6), layout="constrained")
+    axes = page.subplots(len(measured), len(QUANTITIES), sharex=True, squeeze=False)
+    for row, (problem, errors) in zip(axes, measured.items(), strict=True):
+        for axis, (quantity, label) in zip(row, QUANTITIES.items(), strict=True):
+            _panel(axis, problem, quantity, errors, rates)
+            axis.set_ylabel(label)
+        row[0].set_title(problem.name, loc="left", fontweight="bold")
+    for axis in axes[-1]:
+        axis.set_xlabel("learning rate η [parameter² / loss]")
+    handles, labels = axes[0][list(QUANTITIES).index(FOURTH)].get_legend_handles_labels()
+    page.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False)
+    page.suptitle(
+        f"How fast does each equation approach SGD as the learning rate falls? Moments at slow time τ = {TIME:g}"
+    )
+    return page
+
+
+def _panel(axis: Any, problem: Problem, quantity: str, errors: Errors, rates: Array) -> None:
+    exact, smallest = [], np.inf
+    for model in (m for m in MODELS if quantity in m.judged):
+        absolute, size = errors[model.name, quantity]
+        values = absolute / size if quantity == SPREAD else absolute
+        if promised(model.number, quantity, problem.skewed) is None:
+            exact += [] if model.control else [model.number]
+        elif model.style is not None:
+            axis.loglog(rates, values, label=model.name, **model.style)
+            smallest = min(smallest, float(values.min()))
+    convergence.key(axis, rates, smallest, (1, 2) if quantity == SPREAD else (1, 2, 3), "η")
+    axis.set_xlim(rates.min() / 1.3, rates.max() * 1.7)
+    axis.text(0.04, 0.96, f"exact: {' and '.join(exact)}", transform=axis.transAxes, va="top")
+
+
+CASE = Case("weak-order", "How fast does each equation approach SGD as the learning rate falls?", run)
