@@ -7,6 +7,10 @@ from dfp.checks import Array
 from dfp.solution import Solution
 from dfp.state import Grid
 
+# Cells into which the finer of two spacings is divided for a comparison, by dimension, and the most cells in all.
+_REFINEMENT = {1: 8, 2: 2, 3: 1}
+_MOST_CELLS = 2**21
+
 
 def cell_probabilities(solution: Solution, frame: int, target: Grid) -> Array:
     """Return the probability of every cell of ``target`` at one frame, shape ``target.cells``.
@@ -52,16 +56,17 @@ def _rebinned(masses: Array, old: Array, new: Array, axis: int) -> Array:
 
 
 def common_grid(first: Solution, second: Solution) -> Grid:
-    """Return a partition both solutions can be compared on: the sampled one's cells, else the wider and coarser."""
+    """Return a partition both solutions can be compared on: the sampled one's cells, else the wider box, finely.
+
+    Cells in which two densities cross hide part of their distance, so deterministic ones are compared on finer cells.
+    """
     a, b = first.gridded()[0], second.gridded()[0]
-    if a.matches(b):
-        return a
     if first.sampled or second.sampled:
         return a if first.sampled else b
     lower, upper = np.minimum(a.lower, b.lower), np.maximum(a.upper, b.upper)
-    spacing = np.maximum(a.spacing, b.spacing)
-    cells = tuple(int(n) for n in np.maximum(np.ceil((upper - lower) / spacing), 4))
-    return Grid(lower, upper, cells)
+    wanted = np.ceil((upper - lower) / np.minimum(a.spacing, b.spacing)) * _REFINEMENT[a.dimension]
+    shrink = min(1.0, (_MOST_CELLS / float(np.prod(wanted))) ** (1 / a.dimension))
+    return Grid(lower, upper, tuple(max(int(n * shrink), 4) for n in wanted))
 
 
 def coarsened(grid: Grid, most: int) -> Grid:

@@ -121,7 +121,8 @@ def _figures(frame: Frame, grid: Grid | None, mean: Array, covariance: Array) ->
         return row
     mass = float(frame.density.sum()) * grid.cell_volume
     outside = _gaussian_outside(grid, mean, covariance) if frame.outside is None else frame.outside
-    row["mass_outside"] = outside
+    # Rounding can make an empty outside slightly negative; more than that is shown as it is.
+    row["mass_outside"] = 0.0 if -1e-9 < outside < 0 else outside
     # Solvers that measure what is outside account for all mass; a periodic grid holds what wraps around.
     row["mass_defect"] = 1.0 - mass - (0.0 if frame.outside is None else outside)
     row["most_negative"] = min(float(frame.density.min()) / float(frame.density.max()), 0.0)
@@ -176,7 +177,7 @@ def _warnings(steps: NDArray[np.int64], columns: dict[str, Array], sampled: bool
         ("mass_outside", OUTSIDE_LIMIT, "mass lies outside the grid", "widen the grid"),
         ("mean_error", moment_limit, f"mean off the exact recursion, in {unit}", "refine or widen the grid"),
         ("covariance_error", moment_limit, f"covariance off the recursion, in {unit}", "refine or widen the grid"),
-        ("truncation", TRUNCATION_LIMIT, "estimated L1 error of the truncated series", "use another degree or solver"),
+        ("truncation", TRUNCATION_LIMIT, "estimated L1 error of the truncated series", "lower learning_rate, use another solver, or accept it"),
         ("grid_error", GRID_LIMIT, "spectrum not decayed at the grid's largest wave number", "use more cells"),
     ]  # fmt: skip
     result = []

@@ -98,8 +98,7 @@ class QuadraticTable(_Checked):
 class RegressionTable(Table):
     """``[landscape]`` with ``kind = "regression"``: least squares without intercept on columns of a CSV file.
 
-    ``standardise`` subtracts the mean of each feature and of the target and divides each feature (not the target) by
-    its standard deviation over the rows (divisor N), so that θ is in units of the target.
+    ``standardise`` gives every feature and the target mean 0 and variance 1 over the rows (divisor N).
     """
 
     kind: Literal["regression"]
@@ -113,15 +112,13 @@ class RegressionTable(Table):
         """Return the landscape of the rows of the file, found relative to ``folder``."""
         label = f"csv={self.csv!r}"
         table = read_columns(folder / self.csv, [*self.features, self.target], label)
-        x, y = table[:, :-1], table[:, -1]
         if self.standardise:
-            x, y = x - x.mean(axis=0), y - y.mean()
-            spread = np.sqrt(np.mean(x * x, axis=0))
-            for name, deviation, column in zip(self.features, spread, table.T, strict=False):
+            spread = table.std(axis=0)
+            for name, deviation, column in zip([*self.features, self.target], spread, table.T, strict=True):
                 if not deviation > 1e-12 * np.max(np.abs(column)):
                     raise DFPError(f"{label}, column {name!r}: is constant; remove it, or set standardise = false.")
-            x = x / spread
-        return QuadraticLandscape.from_regression(x, y, self.batch_size)
+            table = (table - table.mean(axis=0)) / spread
+        return QuadraticLandscape.from_regression(table[:, :-1], table[:, -1], self.batch_size)
 
 
 class SamplesTable(Table):

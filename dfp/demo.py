@@ -114,7 +114,8 @@ def _conclusion(sgd: SGD) -> str:
     return (
         "\nWhat to see: the discrete Fokker-Planck equation has SGD's mean and covariance exactly; the price is tails that\n"
         "are too heavy (kurtosis), so its total variation from SGD can exceed Langevin's. Langevin's variances are off by\n"
-        f"about -ηλ/2 ({expected}). The modified Langevin form has neither defect to this order."
+        f"about -ηλ/2 ({expected}). The modified Langevin form has neither defect to this order; what is left is the\n"
+        "skewness of minibatch gradients, a third cumulant that no Fokker-Planck equation holds."
     )
 
 

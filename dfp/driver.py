@@ -107,7 +107,8 @@ def pick(equation: Equation, initial: State) -> list[tuple[Solver, str]]:
         reason = "no deterministic solver converges or applies here" if attempts else "no deterministic solver applies"
         attempts.append((sampler, reason))
     if not attempts:
-        attempts.append((MomentRecursion(), f"no solver has densities of this equation for d = {d}: moments only"))
+        why = "from a point" if isinstance(initial, Point) and d <= 2 else f"for d = {d}"
+        attempts.append((MomentRecursion(), f"no solver has densities of this equation {why}: moments only"))
     return attempts
 
 
@@ -221,7 +222,7 @@ def _provenance(solver: Solver, equation: Equation, began: float) -> dict[str, A
         "solver_settings": settings,
         "learning_rate": equation.sgd.learning_rate,
         "weight_decay": equation.sgd.weight_decay,
-        "versions": versions(),
+        "versions": dict(versions()),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "wall_seconds": time.perf_counter() - began,
     }

@@ -128,7 +128,7 @@ def test_regression_reads_columns_relative_to_the_file(standardise, tmp_path, mo
     landscape = load(path).build().sgd.landscape
     x, y = rows[:, :2], rows[:, 2]
     if standardise:
-        x, y = (x - x.mean(axis=0)) / x.std(axis=0), y - y.mean()
+        x, y = (x - x.mean(axis=0)) / x.std(axis=0), (y - y.mean()) / y.std()
     wanted = dfp.QuadraticLandscape.from_regression(x, y, batch_size=3)
     # Sums of 12 products of order one: a few roundings.
     for name in ("hessian", "gradient"):

@@ -44,6 +44,8 @@ class Fourier(MarchingSolver):
 
     def grid(self, equation: Equation, initial: State, exact: Moments) -> Grid:
         """Return a grid on which a Gaussian of every saved covariance is resolved to 1e-12."""
+        for n in exact.steps:
+            _check_definite(equation, int(n), _in_theta(equation, int(n))[2])
         if not _sampled(equation):
             return automatic(exact)
         # Atoms of a finite sum are as wide as what is left of the initial state.
@@ -125,13 +127,17 @@ def _noise(
     )
 
 
-def _check_noise(carry: _Carry, factor: Array, noise: Array) -> None:
+def _check_definite(equation: Equation, step: int, noise: Array) -> None:
     smallest = float(np.linalg.eigvalsh(noise)[0])
     if smallest < -1e-12 * float(np.max(np.abs(noise))):
         raise DFPError(
-            f"step {carry.step}: the {carry.equation.label} has gained noise with the eigenvalue {smallest:.3g}: its "
-            "diffusion is indefinite here; use dfp.ModifiedLangevin(sgd, positive=True)."
+            f"step {step}: the {equation.label} has gained noise with the eigenvalue {smallest:.3g}: its diffusion is "
+            "indefinite here; use dfp.ModifiedLangevin(sgd, positive=True)."
         )
+
+
+def _check_noise(carry: _Carry, factor: Array, noise: Array) -> None:
+    _check_definite(carry.equation, carry.step, noise)
     total = factor @ carry.initial.covariance @ factor.T + noise
     values = np.linalg.eigvalsh(total)
     if not values[0] > 1e-14 * values[-1]:

@@ -74,7 +74,7 @@ class MonteCarlo(SamplingSolver):
     name = "MonteCarlo"
     equations = ("T4", "T6", "T7")
     order = "standard error ∝ trajectories^(-1/2); the law of each SGD step is exact"
-    reference = "theory page, section 5; design page, section 4"
+    reference = "theory page, section 5; generator: Blackman and Vigna 2021"
 
     def __post_init__(self) -> None:
         # Standard errors come from the spread between blocks, so there must be a few.
