@@ -112,9 +112,10 @@ def _levels(masses: Array) -> Array:
     """Return the cell masses above which cells hold the fractions ``_HELD`` of the probability, ascending."""
     ordered = np.sort(masses.ravel())[::-1]
     held = np.cumsum(ordered)
-    levels = np.array([ordered[min(int(np.searchsorted(held, fraction)), len(ordered) - 1)] for fraction in _HELD])
-    # A density in one cell has one level; contours need three that increase.
-    return np.asarray(np.minimum(levels, levels[-1] * np.array([0.98, 0.99, 1.0])))
+    levels = [ordered[min(int(np.searchsorted(held, fraction)), len(ordered) - 1)] for fraction in _HELD]
+    # Few samples, or a density in one cell, make levels coincide; contours need them to increase.
+    result: Array = np.unique(np.maximum(levels, 1e-12 * ordered[0]))
+    return result
 
 
 def window(solved: Solution, step: int | None = None) -> tuple[Array, Array]:

@@ -1,0 +1,80 @@
+"""Figures: every axis is labelled, every figure asks a question, and what cannot be drawn is refused in words."""
+
+import numpy as np
+import pytest
+from problems import one_mode, rotated, table
+
+import dfp
+from dfp import plot
+
+
+def checked(figure):
+    """Every axis has labels, and the figure a title."""
+    assert figure.get_suptitle()
+    for axis in figure.axes:
+        assert axis.get_xlabel() and axis.get_ylabel()
+    return figure
+
+
+@pytest.fixture(scope="module")
+def one():
+    equation = dfp.MasterEquation(dfp.SGD(one_mode(), 0.1))
+    return dfp.solve(equation, dfp.Gaussian(1.0, 0.1), 20, [0, 5, 20])
+
+
+@pytest.fixture(scope="module")
+def two():
+    sgd, start = dfp.SGD(table(2), 0.02), dfp.Gaussian([0.5, 0.0], 0.1)
+    return {
+        "sampled": dfp.solve(dfp.MasterEquation(sgd), start, 20, [0, 20], dfp.MonteCarlo(20_000)),
+        "Langevin": dfp.solve(dfp.Langevin(sgd), start, 20, [0, 20]),
+    }
+
+
+def test_one_dimension(one, tmp_path):
+    figure = checked(one.plot())
+    assert len(figure.axes[0].lines) == 3
+    assert figure.axes[1].get_yscale() == "log"
+    plot.save(figure, tmp_path / "one.png")
+    assert (tmp_path / "one.png").stat().st_size > 10_000
+
+
+def test_two_dimensions_side_by_side(two, tmp_path):
+    checked(two["Langevin"].plot())
+    figure = checked(plot.comparison(two))
+    assert [axis.get_title() for axis in figure.axes] == list(two)
+    plot.save(figure, tmp_path / "two.png")
+
+
+def test_comparison_of_curves(one):
+    figure = checked(plot.comparison({"a": one, "b": one}))
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["a", "b"]
+
+
+def test_all_mass_in_one_cell_is_drawn(tmp_path):
+    equation = dfp.MasterEquation(dfp.SGD(table(2), 0.02))
+    solution = dfp.solve(equation, dfp.Point([0, 0]), 5, [0, 5], dfp.MonteCarlo(2000))
+    plot.save(solution.plot(), tmp_path / "point.png")
+
+
+def test_moments_of_many_parameters():
+    solution = dfp.solve(dfp.MasterEquation(dfp.SGD(rotated(12, 5.0), 0.1)), dfp.Point(np.ones(12)), 30, [0, 10, 30])
+    checked(solution.plot())
+
+
+def test_animation(one, two, tmp_path):
+    one.animate(tmp_path / "one.gif")
+    two["Langevin"].animate(tmp_path / "two.gif", frames_per_second=2)
+    for name in ("one.gif", "two.gif"):
+        assert (tmp_path / name).read_bytes()[:6] == b"GIF89a"
+
+
+def test_refusals(one, tmp_path):
+    moments = dfp.solve(
+        dfp.MasterEquation(dfp.SGD(one_mode(), 0.1)), dfp.Gaussian(0, 1), 2, solver=dfp.MomentRecursion()
+    )
+    with pytest.raises(dfp.DFPError, match="has no density to draw"):
+        plot.comparison({"a": moments, "b": one})
+    with pytest.raises(dfp.DFPError, match=r"figure cannot be written.*\.png"):
+        plot.save(one.plot(), tmp_path / "figure.unknown")
+    assert list(tmp_path.iterdir()) == []
