@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dfp.equation import ModifiedLangevin as ModifiedLangevin
     from dfp.errors import DFPError as DFPError
     from dfp.errors import FileFormatError as FileFormatError
+    from dfp.errors import NoStationaryDensity as NoStationaryDensity
     from dfp.errors import SeriesError as SeriesError
     from dfp.errors import UnresolvedError as UnresolvedError
     from dfp.errors import UnsupportedError as UnsupportedError
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from dfp.noise import GaussianNoise as GaussianNoise
     from dfp.sgd import SGD as SGD
     from dfp.solution import Solution as Solution
+    from dfp.stationary_law import stationary as stationary
     from dfp.state import Density as Density
     from dfp.state import Gaussian as Gaussian
     from dfp.state import Grid as Grid
@@ -41,7 +43,14 @@ _HOMES = {
     "certificate": ("Certificate",),
     "distances": ("Comparison", "compare"),
     "equation": ("DiscreteFokkerPlanck", "Langevin", "MasterEquation", "ModifiedLangevin"),
-    "errors": ("DFPError", "FileFormatError", "SeriesError", "UnresolvedError", "UnsupportedError"),
+    "errors": (
+        "DFPError",
+        "FileFormatError",
+        "NoStationaryDensity",
+        "SeriesError",
+        "UnresolvedError",
+        "UnsupportedError",
+    ),
     "hdf5": ("load", "load_many", "save_many"),
     "landscape": ("QuadraticLandscape",),
     "methods.fourier": ("Fourier",),
@@ -53,6 +62,7 @@ _HOMES = {
     "sgd": ("SGD",),
     "solution": ("Solution",),
     "driver": ("solve",),
+    "stationary_law": ("stationary",),
     "state": ("Density", "Gaussian", "Grid", "Point"),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}

@@ -17,5 +17,9 @@ class SeriesError(DFPError):
     """A Hermite series does not converge for this problem."""
 
 
+class NoStationaryDensity(DFPError):
+    """The dynamics has no stationary density; the message names the regime and the numbers that decide."""
+
+
 class FileFormatError(DFPError):
     """A file was not written by dfp, or by a version this one cannot read."""

@@ -200,7 +200,9 @@ class Density:
     grid
         Where the values are.
     values
-        Non-negative, shape ``grid.cells`` [1 / parameter^d]; must integrate to one within 1e-6.
+        Non-negative, shape ``grid.cells`` [1 / parameter^d]; with ``outside`` must integrate to one within 1e-6.
+    outside
+        Mass beyond the grid, in [0, 1), where it is known.
 
     Raises
     ------
@@ -211,9 +213,10 @@ class Density:
 
     grid: Grid
     values: Array
+    outside: float
     _moments: tuple[float, Array, Array] = field(init=False, repr=False)
 
-    def __init__(self, grid: Grid, values: ArrayLike) -> None:
+    def __init__(self, grid: Grid, values: ArrayLike, outside: float = 0.0) -> None:
         if not isinstance(grid, Grid):
             raise DFPError(
                 f"initial.grid={checks.shown(grid)}: must be a dfp.Grid; give dfp.Grid(lower, upper, cells)."
@@ -224,8 +227,9 @@ class Density:
             raise DFPError(f"initial.values has the entry {given.min():.3g}: a density must not be negative; clip it.")
         object.__setattr__(self, "grid", grid)
         object.__setattr__(self, "values", given)
+        object.__setattr__(self, "outside", checks.real("initial.outside", outside, at_least=0, below=1))
         object.__setattr__(self, "_moments", grid_moments(grid, given))
-        if not abs(self.mass - 1) <= 1e-6:
+        if not abs(self.mass + self.outside - 1) <= 1e-6:
             raise DFPError(f"initial.values integrates to {self.mass:.8g}: must be 1; use Density.normalised(...).")
 
     @classmethod
