@@ -11,6 +11,7 @@ from typing import Any
 import numba
 import numpy as np
 import pytest
+from dfp_solvers import lanes
 from dfp_solvers import monte_carlo as mc
 from numpy.typing import NDArray
 from scipy import stats
@@ -188,11 +189,11 @@ def test_generator_matches_python_integers() -> None:
     assert [python_next(state) for _ in range(4)] == [41943041, 58720359, 3588806011781223, 3591011842654386]
     keys = np.array([3, WORD], dtype=np.uint64)
     states, out = np.empty(4 * mc.BLOCK, dtype=np.uint64), np.empty((6, mc.BLOCK), dtype=np.uint64)
-    mc._seed(keys, 2**33, states)
+    lanes._seed(keys, 2**33, states)
     reference = [python_seed(keys.tolist(), 2**33, lane) for lane in range(mc.BLOCK)]
     assert states.reshape(4, -1).T.tolist() == reference
     assert len(set(states.tolist())) == len(states)
-    mc._words(states, out)
+    lanes._words(states, out)
     assert out.T.tolist() == [[python_next(s) for _ in range(6)] for s in reference]
     assert states.reshape(4, -1).T.tolist() == reference
 
@@ -202,7 +203,7 @@ def test_normals_are_accurate_to_the_last_digits_also_in_the_tails() -> None:
     words[0, :4] = [0, WORD, 1 << 12, (1 << 62) + (1 << 12)]  # u = 1, 2^-52, 1 - 2^-52, below 3/4
     words[1, 4:8] = [0, WORD, 1 << 63, (1 << 63) - 1]
     out = np.empty(words.shape)
-    mc._normals(words, out)
+    lanes._normals(words, out)
     # A few units in the last place of the largest possible radius, 8.5.
     assert np.max(np.abs(out - box_muller(words, np.longdouble))) < 5e-15
     assert np.all(np.abs(out[:2, 0]) == 0.0)

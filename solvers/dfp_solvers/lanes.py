@@ -1,0 +1,373 @@
+"""Monte Carlo kernels: blocks of trajectories that run in lock-step, one to a lane.
+
+A block of ``BLOCK`` trajectories takes all its steps while it sits in cache, and every inner loop runs over the lanes,
+so that the compiler vectorises it. Each lane has its own stream of xoshiro256++ (Blackman and Vigna 2021,
+doi:10.1145/3460772), seeded from the seed, the block and the lane alone; normals come from Box-Muller. Sums of blocks
+are added in the order of the blocks, so no bit depends on the threads or on how the work is cut into calls.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from dfp_solvers.jit import kernel
+
+Array = NDArray[np.floating[Any]]
+Integers = NDArray[np.int64]
+Words = NDArray[np.uint64]
+
+BLOCK = 256  # trajectories per block: state, parameters and normals of a block stay in the first-level cache
+GAUSSIAN, REGRESSION, SAMPLES, CONDITIONAL = range(4)
+
+# uint64 throughout: mixed with a signed integer, Numba would turn a word into a float.
+_ONE = np.uint64(0x3FF0000000000000)  # bits of 1.0
+_MANTISSA = np.uint64(0x000FFFFFFFFFFFFF)
+_ROOT_HALF = np.uint64(0x3FE6A09E00000000)  # bits of sqrt(1/2), rounded
+_LOW = np.uint64(0xFFFFFFFF)
+
+
+class Model(NamedTuple):
+    """One step, packed for the kernels: a deterministic affine map plus noise of one of four kinds."""
+
+    kind: int
+    linear: Array  # (d, d)
+    constant: Array  # (d,)
+    loadings: Integers  # (3, E): row, column and normal of every Gaussian loading
+    values: Array  # loadings (E,), or samples (N * width,)
+    covariance: Array  # conditional covariance: coefficients (entries of the lower triangle, monomials)
+    offset: Array  # its constant part (entries,)
+    samples: int  # N
+    weight: float  # -learning rate / batch size
+    draws: int  # normals per substep, or batch size
+    substeps: int
+
+
+class Start(NamedTuple):
+    """Initial states, packed: gridded if ``cumulative`` is not empty."""
+
+    mean: Array
+    factor: Array
+    cumulative: Array
+    lower: Array
+    spacing: Array
+    shape: Integers
+
+
+class Plan(NamedTuple):
+    """What is observed when: moments about ``centre`` in units of 1 / ``inverse_scale``, and a histogram."""
+
+    saved: Integers  # (S,)
+    exponents: Integers  # (K, d)
+    centre: Array  # (S, d)
+    inverse_scale: Array  # (S, d)
+    lower: Array  # (d,)
+    cells_per_unit: Array  # (d,)
+    cells: Integers  # (d,), all zero without a histogram
+
+
+@kernel()
+def _mix(word: Any) -> Any:
+    """Return the splitmix64 finaliser of ``word``: a bijection of 64-bit words."""
+    word = (word ^ (word >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    word = (word ^ (word >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return word ^ (word >> np.uint64(31))
+
+
+@kernel()
+def _seed(keys: Words, block: int, state: Words) -> None:
+    """Set the generators of a block, ``state`` (4 * BLOCK,): distinct words for distinct (block, lane, word)."""
+    for lane in range(BLOCK):
+        for word in range(4):
+            counter = np.uint64((block * BLOCK + lane) * 4 + word + 1)
+            state[word * BLOCK + lane] = _mix(_mix(keys[0] + np.uint64(0x9E3779B97F4A7C15) * counter) ^ keys[1])
+
+
+@kernel()
+def _next(a: Any, b: Any, c: Any, d: Any) -> Any:
+    """Return the next word of xoshiro256++ in state (a, b, c, d), and the state after it."""
+    total = a + d
+    word = ((total << np.uint64(23)) | (total >> np.uint64(41))) + a
+    shifted = b << np.uint64(17)
+    c ^= a
+    d ^= b
+    return word, a ^ d, b ^ c, c ^ shifted, (d << np.uint64(45)) | (d >> np.uint64(19))
+
+
+@kernel()
+def _words(state: Words, out: Words) -> None:
+    """Fill ``out`` (n, BLOCK) with the next n words of every lane, two for one passage over the states if possible."""
+    n, s0, s1 = out.shape[0], state[:BLOCK], state[BLOCK : 2 * BLOCK]
+    s2, s3 = state[2 * BLOCK : 3 * BLOCK], state[3 * BLOCK :]
+    for r in range(0, n - 1, 2):
+        row, below = out[r], out[r + 1]
+        for lane in range(BLOCK):
+            word, a, b, c, d = _next(s0[lane], s1[lane], s2[lane], s3[lane])
+            row[lane] = word
+            below[lane], s0[lane], s1[lane], s2[lane], s3[lane] = _next(a, b, c, d)
+    if n % 2:
+        row = out[n - 1]
+        for lane in range(BLOCK):
+            row[lane], s0[lane], s1[lane], s2[lane], s3[lane] = _next(s0[lane], s1[lane], s2[lane], s3[lane])
+
+
+@kernel(fast=True)
+def _normals(words: Words, out: Array) -> None:
+    """Turn pairs of rows of ``words`` (2p, BLOCK) into standard normals: sqrt(-2 log u) times (±cos, sin)(π t / 2).
+
+    u in (0, 1] is 2 minus a mantissa in [1, 2) from the first word; t in [-1, 1) and the sign come from the second. The
+    polynomials interpolate at Chebyshev points: -2 log(m) / s in s², s = (m - 1) / (m + 1), and sine and cosine in t².
+    """
+    for p in range(0, words.shape[0], 2):
+        first, second, cosines, sines = words[p], words[p + 1], out[p], out[p + 1]
+        for lane in range(BLOCK):
+            u = 2.0 - np.uint64((first[lane] >> np.uint64(12)) | _ONE).view(np.float64)
+            bits = np.float64(u).view(np.uint64) + (_ONE - _ROOT_HALF)
+            exponent = np.float64(np.int64(bits >> np.uint64(52)) - 1023)
+            m = np.uint64((bits & _MANTISSA) + _ROOT_HALF).view(np.float64)
+            s = (m - 1.0) / (m + 1.0)
+            z = s * s
+            log = -0.4444686984281641 + z * (-0.36243844007787285 + z * -0.33675627137797287)
+            log = -4.000000000000001 + z * (
+                -1.333333333331057 + z * (-0.8000000012354611 + z * (-0.571428320319513 + z * log))
+            )
+            radius = math.sqrt(exponent * -1.3862943611198906 + s * log)
+            t = 2.0 * np.uint64((second[lane] >> np.uint64(12)) | _ONE).view(np.float64) - 3.0
+            q = t * t
+            sine = -3.5988107063136794e-06 + q * (5.688318064017795e-08 + q * -6.449471237809134e-10)
+            sine = 0.07969262624568337 + q * (-0.004681754131447062 + q * (0.0001604411695631063 + q * sine))
+            sine = t * (1.5707963267948963 + q * (-0.6459640975062232 + q * sine))
+            cosine = 4.7108307433635577e-07 + q * (-6.382235924529259e-09 + q * 6.3317327178079e-11)
+            cosine = -0.02086348076317886 + q * (0.0009192602739434877 + q * (-2.5202039782228713e-05 + q * cosine))
+            cosine = radius * (1.0 + q * (-1.233700550136169 + q * (0.25366950790103104 + q * cosine)))
+            flipped = np.float64(cosine).view(np.uint64) ^ (second[lane] << np.uint64(63))
+            cosines[lane] = np.uint64(flipped).view(np.float64)
+            sines[lane] = radius * sine
+
+
+@kernel(fast=True)
+def _add_product(weight: float, left: Array, right: Array, target: Array) -> None:
+    """Add weight * left * right to ``target``, lane by lane."""
+    for lane in range(BLOCK):
+        target[lane] += weight * left[lane] * right[lane]
+
+
+@kernel(fast=True)
+def _affine(matrix: Array, shift: Array, source: Array, target: Array) -> None:
+    """Set ``target`` (m, BLOCK) to shift + matrix @ source, skipping zeros of the (m, n) ``matrix``; n may be 0."""
+    for i in range(matrix.shape[0]):
+        row, constant, begun = target[i], shift[i], False
+        for j in range(matrix.shape[1]):
+            entry, column = matrix[i, j], source[j]
+            if entry != 0.0 and begun:
+                for lane in range(BLOCK):
+                    row[lane] += entry * column[lane]
+            elif entry != 0.0:
+                begun = True
+                for lane in range(BLOCK):
+                    row[lane] = constant + entry * column[lane]
+        if not begun:
+            for lane in range(BLOCK):
+                row[lane] = constant
+
+
+@kernel(fast=True)
+def _gaussian(loadings: Integers, values: Array, theta: Array, normals: Array, target: Array) -> None:
+    """Add the Gaussian loadings to ``target`` (d, BLOCK)."""
+    for e in range(len(values)):
+        value, column = values[e], loadings[1, e]
+        row, normal = target[loadings[0, e]], normals[loadings[2, e]]
+        if column >= 0:
+            _add_product(value, normal, theta[column], row)
+        else:
+            for lane in range(BLOCK):
+                row[lane] += value * normal[lane]
+
+
+@kernel(fast=True)
+def _minibatch(model: Model, theta: Array, words: Words, target: Array) -> None:
+    """Add the gradients of a minibatch to ``target``; a sample is a row of forms [a | b] that stand for a·θ + b."""
+    d, forms, values = theta.shape[0], 1 if model.kind == REGRESSION else theta.shape[0], model.values
+    picked, form = np.empty(BLOCK, np.uint64), np.empty(BLOCK)
+    for b in range(model.draws):
+        source, shift, width = words[b // 2], np.uint64(32 * (b % 2)), np.uint64(forms * (d + 1))
+        for lane in range(BLOCK):
+            draw = (source[lane] >> shift) & _LOW
+            picked[lane] = ((draw * np.uint64(model.samples)) >> np.uint64(32)) * width
+        for f in range(forms):
+            for lane in range(BLOCK):
+                form[lane] = 0.0
+            for j in range(d + 1):
+                column, factor = np.uint64(f * (d + 1) + j), theta[min(j, d - 1)]
+                for lane in range(BLOCK):
+                    form[lane] += values[picked[lane] + column] * (factor[lane] if j < d else 1.0)
+            for i in range(d if forms == 1 else 1):
+                row = target[f + i]
+                for lane in range(BLOCK):
+                    along = values[picked[lane] + np.uint64(i)] if model.kind == REGRESSION else 1.0
+                    row[lane] += model.weight * along * form[lane]
+
+
+@kernel(fast=True)
+def _conditional(table: Array, offset: Array, theta: Array, normals: Array, target: Array, valid: int) -> int:
+    """Add chol(V(θ)) ζ to ``target``; return how many pivots of the first ``valid`` lanes were negative."""
+    d, indefinite = theta.shape[0], 0
+    monomials, v = np.empty((table.shape[1], BLOCK)), np.empty((table.shape[0], BLOCK))
+    trace, inverse = np.zeros(BLOCK), np.empty(BLOCK)
+    for k in range(d):
+        for lane in range(BLOCK):
+            monomials[k, lane] = theta[k, lane]
+        for m in range(k + 1):
+            product = monomials[d + k * (k + 1) // 2 + m]
+            for lane in range(BLOCK):
+                product[lane] = theta[k, lane] * theta[m, lane]
+    _affine(table, offset, monomials, v)
+    for j in range(d):
+        diagonal = v[j * (j + 1) // 2 + j]
+        for lane in range(BLOCK):
+            trace[lane] += diagonal[lane]
+    for j in range(d):
+        column = j * (j + 1) // 2
+        diagonal = v[column + j]
+        for k in range(j):
+            _add_product(-1.0, v[column + k], v[column + k], diagonal)
+        for lane in range(BLOCK):
+            pivot = diagonal[lane]
+            indefinite += lane < valid and pivot < -1e-12 * trace[lane]
+            root = math.sqrt(pivot if pivot > 0.0 else 0.0)
+            diagonal[lane] = root
+            inverse[lane] = 1.0 / root if root > 0.0 else 0.0
+        _add_product(1.0, diagonal, normals[j], target[j])
+        for i in range(j + 1, d):
+            row = i * (i + 1) // 2
+            below = v[row + j]
+            for k in range(j):
+                _add_product(-1.0, v[row + k], v[column + k], below)
+            for lane in range(BLOCK):
+                below[lane] *= inverse[lane]
+            _add_product(1.0, below, normals[j], target[i])
+    return indefinite
+
+
+@kernel(fast=True)
+def _begin(start: Start, state: Words, theta: Array) -> None:
+    """Draw the initial states ``theta`` (d, BLOCK)."""
+    d, columns = start.factor.shape
+    gridded = len(start.cumulative) > 0
+    words = np.empty((d + 1 if gridded else columns + columns % 2, BLOCK), np.uint64)
+    _words(state, words)
+    if not gridded:
+        normals = np.empty(words.shape)
+        _normals(words, normals)
+        _affine(start.factor, start.mean, normals, theta)
+        return
+    for lane in range(BLOCK):
+        mass = np.float64(words[d, lane] >> np.uint64(11)) * 2.0**-53 * start.cumulative[-1]
+        cell, end = 0, len(start.cumulative) - 1
+        while cell < end:  # the first cell whose cumulative mass exceeds `mass`, so never one without mass
+            middle = (cell + end) // 2
+            if start.cumulative[middle] > mass:
+                end = middle
+            else:
+                cell = middle + 1
+        for i in range(d - 1, -1, -1):
+            inside = np.float64(words[i, lane] >> np.uint64(11)) * 2.0**-53
+            theta[i, lane] = start.lower[i] + (cell % start.shape[i] + inside) * start.spacing[i]
+            cell //= start.shape[i]
+
+
+@kernel(fast=True)
+def _observe(theta: Array, valid: int, s: int, plan: Plan, sums: Array, counts: Integers) -> None:
+    """Set the block's moment sums (K,) and add to the counts (cells + 2): histogram, outside, non-finite."""
+    d, ncells, product, scaled = theta.shape[0], len(counts) - 2, np.empty(BLOCK), np.empty(theta.shape)
+    for i in range(d):
+        centre, unit, row, source = plan.centre[s, i], plan.inverse_scale[s, i], scaled[i], theta[i]
+        for lane in range(BLOCK):
+            row[lane] = (source[lane] - centre) * unit if lane < valid else 0.0
+    for k in range(plan.exponents.shape[0]):
+        for lane in range(BLOCK):
+            product[lane] = 1.0 if lane < valid else 0.0
+        for i in range(d):
+            row = scaled[i]
+            for _ in range(plan.exponents[k, i]):
+                for lane in range(BLOCK):
+                    product[lane] *= row[lane]
+        total = 0.0
+        for lane in range(BLOCK):
+            total += product[lane]
+        sums[k] = total
+    for lane in range(valid):
+        finite, inside, cell = True, True, 0
+        for i in range(d):
+            finite &= math.isfinite(theta[i, lane])
+            position = (theta[i, lane] - plan.lower[i]) * plan.cells_per_unit[i]
+            inside &= position >= 0.0 and position < plan.cells[i]  # false for NaN
+            cell = cell * plan.cells[i] + (np.int64(position) if inside else 0)
+        counts[ncells + 1] += not finite
+        counts[cell if inside else ncells] += 1
+
+
+@kernel(fast=True)
+def _run_block(
+    model: Model, start: Start, plan: Plan, keys: Words, block: int, valid: int, sums: Array, counts: Integers
+) -> int:
+    """Run one block through all steps; set its sums (S, K), add to counts (S, cells + 2), return negative pivots."""
+    d, minibatch = len(model.constant), model.kind in (REGRESSION, SAMPLES)
+    period = 1 if minibatch else 1 + model.draws % 2  # normals come in pairs: an odd number is drawn for two steps
+    rows = (model.draws + 1) // 2 if minibatch else model.draws * period
+    state, words = np.empty(4 * BLOCK, np.uint64), np.empty((rows, BLOCK), np.uint64)
+    normals, theta, target = np.empty((0 if minibatch else rows, BLOCK)), np.empty((d, BLOCK)), np.empty((d, BLOCK))
+    _seed(keys, block, state)
+    _begin(start, state, theta)
+    indefinite, time, step = 0, 0, 0
+    for s in range(len(plan.saved)):
+        for _ in range((plan.saved[s] - step) * model.substeps):
+            phase = time % period
+            if phase == 0:
+                _words(state, words)
+                _normals(words[: len(normals)], normals)
+            _affine(model.linear, model.constant, theta, target)
+            fresh = normals[phase * model.draws :]
+            if model.kind == GAUSSIAN:
+                _gaussian(model.loadings, model.values, theta, fresh, target)
+            elif model.kind == CONDITIONAL:
+                indefinite += _conditional(model.covariance, model.offset, theta, fresh, target, valid)
+            else:
+                _minibatch(model, theta, words, target)
+            theta, target = target, theta
+            time += 1
+        step = plan.saved[s]
+        _observe(theta, valid, s, plan, sums[s], counts[s])
+    return indefinite
+
+
+@kernel(parallel=True)
+def run(
+    model: Model,
+    start: Start,
+    plan: Plan,
+    keys: Words,
+    first: int,
+    trajectories: int,
+    sums: Array,
+    counts: Integers,
+    indefinite: Integers,
+) -> None:
+    """Run the blocks ``first`` ... first + len(sums) - 1; each slot counts for itself, each block sums for itself."""
+    for slot in numba.prange(counts.shape[0]):
+        for b in range(slot, sums.shape[0], counts.shape[0]):
+            valid = min(BLOCK, trajectories - (first + b) * BLOCK)
+            indefinite[slot] += _run_block(model, start, plan, keys, first + b, valid, sums[b], counts[slot])
+
+
+@kernel()
+def fold(sums: Array, first: int, trajectories: int, total: Array, total_square: Array) -> None:
+    """Add the blocks' ``sums`` (blocks, S, K) to the totals (S, K), one block after the other."""
+    for b in range(sums.shape[0]):
+        valid = min(BLOCK, trajectories - (first + b) * BLOCK)
+        for s in range(sums.shape[1]):
+            for k in range(sums.shape[2]):
+                total[s, k] += sums[b, s, k]
+                total_square[s, k] += sums[b, s, k] * sums[b, s, k] / valid
