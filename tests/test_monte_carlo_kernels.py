@@ -38,7 +38,7 @@ def python_mix(word: int) -> int:
 
 
 def python_seed(keys: list[int], block: int, lane: int) -> list[int]:
-    counters = [(block * 256 + lane) * 4 + word + 1 for word in range(4)]
+    counters = [(block * mc.BLOCK + lane) * 4 + word + 1 for word in range(4)]
     return [python_mix(python_mix((keys[0] + 0x9E3779B97F4A7C15 * c) & WORD) ^ keys[1]) for c in counters]
 
 
@@ -198,16 +198,16 @@ def test_generator_matches_python_integers() -> None:
     assert states.reshape(4, -1).T.tolist() == reference
 
 
-def test_normals_are_accurate_to_the_last_digits_also_in_the_tails() -> None:
+def test_normals_are_accurate_also_in_the_tails() -> None:
     words = np.random.default_rng(1).integers(0, WORD, (2000, mc.BLOCK), dtype=np.uint64, endpoint=True)
     words[0, :4] = [0, WORD, 1 << 12, (1 << 62) + (1 << 12)]  # u = 1, 2^-52, 1 - 2^-52, below 3/4
     words[1, 4:8] = [0, WORD, 1 << 63, (1 << 63) - 1]
     out = np.empty(words.shape)
     lanes._normals(words, out)
-    # A few units in the last place of the largest possible radius, 8.5.
-    assert np.max(np.abs(out - box_muller(words, np.longdouble))) < 5e-15
+    # The polynomials err by 3e-11 relative to the largest possible radius, 8.5.
+    assert np.max(np.abs(out - box_muller(words, np.longdouble))) < 3e-10
     assert np.all(np.abs(out[:2, 0]) == 0.0)
-    assert math.isclose(np.hypot(*out[:2, 1]), math.sqrt(104 * math.log(2)), rel_tol=1e-15)
+    assert math.isclose(np.hypot(*out[:2, 1]), math.sqrt(104 * math.log(2)), rel_tol=1e-10)
     assert stats.kstest(out.ravel(), "norm").pvalue > 1e-6
     assert stats.kstest(np.hypot(out[0::2], out[1::2]).ravel(), "rayleigh").pvalue > 1e-6
     for power, variance in ((1, 1.0), (2, 2.0), (3, 15.0), (4, 96.0)):
