@@ -26,10 +26,12 @@ if TYPE_CHECKING:
     from dfp.hdf5 import load_many as load_many
     from dfp.hdf5 import save_many as save_many
     from dfp.landscape import QuadraticLandscape as QuadraticLandscape
+    from dfp.methods.finite_volume import FiniteVolume as FiniteVolume
     from dfp.methods.fourier import Fourier as Fourier
     from dfp.methods.hermite import Hermite as Hermite
     from dfp.methods.moment_recursion import MomentRecursion as MomentRecursion
     from dfp.methods.monte_carlo import MonteCarlo as MonteCarlo
+    from dfp.methods.transfer import Transfer as Transfer
     from dfp.noise import GaussianNoise as GaussianNoise
     from dfp.sgd import SGD as SGD
     from dfp.solution import Solution as Solution
@@ -53,10 +55,12 @@ _HOMES = {
     ),
     "hdf5": ("load", "load_many", "save_many"),
     "landscape": ("QuadraticLandscape",),
+    "methods.finite_volume": ("FiniteVolume",),
     "methods.fourier": ("Fourier",),
     "methods.hermite": ("Hermite",),
     "methods.moment_recursion": ("MomentRecursion",),
     "methods.monte_carlo": ("MonteCarlo",),
+    "methods.transfer": ("Transfer",),
     "exact": ("moments",),
     "noise": ("GaussianNoise",),
     "sgd": ("SGD",),

@@ -20,7 +20,7 @@ NEGATIVE_LIMIT = 1e-6
 OUTSIDE_LIMIT = 1e-6
 MOMENT_LIMIT = 1e-6
 GRID_LIMIT = 1e-6
-TRUNCATION_LIMIT = 1e-6
+TRUNCATION_LIMIT = 1e-3
 # A sampled moment off by five standard errors has probability 6e-7 if the sampling is right.
 Z_LIMIT = 5.0
 
@@ -44,7 +44,7 @@ class Certificate:
     covariance_error
         Largest error of the covariance, relative to σ_i σ_j (sampled: in standard errors).
     truncation
-        Estimated L1 error from truncating a series or a spectrum.
+        Estimated L1 error of the density: from truncating a series or a spectrum, or from the spacing of cells.
     grid_error
         Largest amplitude of the density's spectrum at the grid's largest wave number (unresolved detail).
     sampled
@@ -156,7 +156,7 @@ def _largest(difference: Array, scale: Array) -> float:
 
 
 def _gaussian_outside(grid: Grid, mean: Array, covariance: Array) -> float:
-    deviation = np.sqrt(np.diag(covariance))
+    deviation = np.sqrt(np.maximum(np.diag(covariance), np.finfo(float).tiny))
     return float(np.sum(ndtr((mean - grid.upper) / deviation) + ndtr((grid.lower - mean) / deviation)))
 
 
@@ -177,7 +177,7 @@ def _warnings(steps: NDArray[np.int64], columns: dict[str, Array], sampled: bool
         ("mass_outside", OUTSIDE_LIMIT, "mass lies outside the grid", "widen the grid"),
         ("mean_error", moment_limit, f"mean off the exact recursion, in {unit}", "refine or widen the grid"),
         ("covariance_error", moment_limit, f"covariance off the recursion, in {unit}", "refine or widen the grid"),
-        ("truncation", TRUNCATION_LIMIT, "estimated L1 error of the truncated series", "lower learning_rate, use another solver, or accept it"),
+        ("truncation", TRUNCATION_LIMIT, "estimated L1 error of the density", "lower learning_rate, use another solver or grid, or accept it"),
         ("grid_error", GRID_LIMIT, "spectrum not decayed at the grid's largest wave number", "use more cells"),
     ]  # fmt: skip
     result = []

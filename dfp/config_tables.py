@@ -208,6 +208,27 @@ class HermiteTable(_Checked):
         return dfp.Hermite(self.degree, self.tolerance)
 
 
+class FiniteVolumeTable(_Checked):
+    """``[equation.solver]`` with ``kind = "finite_volume"``."""
+
+    kind: Literal["finite_volume"]
+    boundary: Literal["reflecting", "absorbing"] = "reflecting"
+
+    def build(self) -> Solver:
+        """Return the solver."""
+        return dfp.FiniteVolume(self.boundary)
+
+
+class TransferTable(_Checked):
+    """``[equation.solver]`` with ``kind = "transfer"``."""
+
+    kind: Literal["transfer"]
+
+    def build(self) -> Solver:
+        """Return the solver."""
+        return dfp.Transfer()
+
+
 class MomentRecursionTable(_Checked):
     """``[equation.solver]`` with ``kind = "moment_recursion"``."""
 
@@ -232,7 +253,14 @@ class MonteCarloTable(_Checked):
 
 
 SolverTable = Annotated[
-    AutoTable | FourierTable | HermiteTable | MomentRecursionTable | MonteCarloTable, Field(discriminator="kind")
+    AutoTable
+    | FourierTable
+    | HermiteTable
+    | FiniteVolumeTable
+    | TransferTable
+    | MomentRecursionTable
+    | MonteCarloTable,
+    Field(discriminator="kind"),
 ]
 
 

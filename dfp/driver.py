@@ -14,6 +14,7 @@ from dfp.checks import Array
 from dfp.equation import Equation, ModifiedLangevin
 from dfp.errors import DFPError, SeriesError, UnsupportedError
 from dfp.exact import Moments, check_problem, moments
+from dfp.methods.finite_volume import FiniteVolume
 from dfp.methods.fourier import Fourier
 from dfp.methods.hermite import Hermite
 from dfp.methods.moment_recursion import MomentRecursion
@@ -103,9 +104,11 @@ def pick(equation: Equation, initial: State) -> list[tuple[Solver, str]]:
     attempts: list[tuple[Solver, str]] = []
     if Hermite().obstacle(equation, initial) is None:
         attempts.append((Hermite(), "the density stays near its moving Gaussian"))
-    if can_sample and d <= 3:
-        reason = "no deterministic solver converges or applies here" if attempts else "no deterministic solver applies"
-        attempts.append((sampler, reason))
+    volume = FiniteVolume()
+    if d <= 2 and equation.number in volume.equations and volume.obstacle(equation, initial) is None:
+        attempts.append((volume, "far from Gaussian, a diffusion is solved as a Markov chain on cells"))
+    elif can_sample and d <= 3:
+        attempts.append((sampler, "no deterministic solver converges or applies here"))
     if not attempts:
         why = "from a point" if isinstance(initial, Point) and d <= 2 else f"for d = {d}"
         attempts.append((MomentRecursion(), f"no solver has densities of this equation {why}: moments only"))

@@ -28,7 +28,7 @@ class Frame:
     third: Array | None = None
     fourth: Array | None = None
     truncation: float = 0.0
-    """Estimated L1 error of the density from truncating a series."""
+    """Estimated L1 error of the density, from truncating a series or from the spacing of cells."""
     outside: float | None = None
     """Mass outside the grid, where the solver knows it."""
     errors: dict[str, Array] | None = None

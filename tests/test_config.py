@@ -105,6 +105,7 @@ def test_solvers(table, expected, tmp_path):
         (tables.SGDTable, dfp.SGD),
         (tables.HermiteTable, dfp.Hermite),
         (tables.MomentRecursionTable, dfp.MomentRecursion),
+        (tables.FiniteVolumeTable, dfp.FiniteVolume),
         (tables.MonteCarloTable, dfp.MonteCarlo),
         (tables.LangevinTable, dfp.Langevin),
         (tables.ModifiedLangevinTable, dfp.ModifiedLangevin),
