@@ -72,7 +72,7 @@ class Stream:
 
     def __init__(self, seed: int, lanes: int) -> None:
         keys = np.random.SeedSequence(seed).generate_state(2, np.uint64).tolist()
-        self.states = [python_seed(keys, lane // 256, lane % 256) for lane in range(lanes)]
+        self.states = [python_seed(keys, lane // mc.BLOCK, lane % mc.BLOCK) for lane in range(lanes)]
 
     def words(self, count: int) -> NDArray[np.uint64]:
         return np.array([[python_next(s) for s in self.states] for _ in range(count)], dtype=np.uint64)
@@ -231,11 +231,11 @@ def test_trajectories_match_numpy(name: str, d: int) -> None:
     scaled = (theta - centre.T) / scale.T
     values = np.array([np.prod(scaled ** power[:, None], axis=0) for power in mc.exponents(d, 4)])
     blocks = values[:, : mc.BLOCK].sum(axis=1), values[:, mc.BLOCK :].sum(axis=1)
-    # Sums of 259 terms in two orders, after 5 steps: rounding stays below 1e-12 of the sum of absolute values.
+    # Normals err by 3e-10, and a fourth power by four times as much, in each of 5 steps.
     size = np.abs(values).sum(axis=1)
-    assert np.all(np.abs(result.total[0] - values.sum(axis=1)) < 1e-12 * size)
+    assert np.all(np.abs(result.total[0] - values.sum(axis=1)) < 1e-8 * size)
     expected = blocks[0] ** 2 / mc.BLOCK + blocks[1] ** 2 / 3
-    assert np.all(np.abs(result.total_square[0] - expected) < 1e-12 * size**2)
+    assert np.all(np.abs(result.total_square[0] - expected) < 1e-8 * size**2)
     counts, _ = np.histogramdd(theta.T, bins=cells, range=list(zip(low, high, strict=True)))
     assert np.array_equal(result.histogram[0], counts.ravel())
     assert result.outside[0] == lanes - counts.sum() > 0
@@ -245,8 +245,8 @@ def test_trajectories_match_numpy(name: str, d: int) -> None:
 def test_single_trajectories_match_numpy() -> None:
     theta = twin(NOISY, LINE, 40, 3, mc.BLOCK + 1)
     sums = [run(NOISY, LINE, [40], n, 3).total[0, 0] for n in (1, mc.BLOCK, mc.BLOCK + 1)]
-    assert math.isclose(sums[0], theta[0, 0], rel_tol=1e-12)
-    assert math.isclose(sums[2] - sums[1], theta[0, -1], rel_tol=1e-10)  # a difference of sums of 256 terms
+    assert math.isclose(sums[0], theta[0, 0], rel_tol=1e-8)
+    assert math.isclose(sums[2] - sums[1], theta[0, -1], rel_tol=1e-7)  # a difference of sums of many terms
 
 
 # --- moments against closed forms
