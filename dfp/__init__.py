@@ -35,11 +35,11 @@ if TYPE_CHECKING:
     from dfp.noise import GaussianNoise as GaussianNoise
     from dfp.sgd import SGD as SGD
     from dfp.solution import Solution as Solution
-    from dfp.stationary_law import stationary as stationary
     from dfp.state import Density as Density
     from dfp.state import Gaussian as Gaussian
     from dfp.state import Grid as Grid
     from dfp.state import Point as Point
+    from dfp.stationary_law import stationary as stationary
 
 _HOMES = {
     "certificate": ("Certificate",),

@@ -177,7 +177,8 @@ def _warnings(steps: NDArray[np.int64], columns: dict[str, Array], sampled: bool
         ("mass_outside", OUTSIDE_LIMIT, "mass lies outside the grid", "widen the grid"),
         ("mean_error", moment_limit, f"mean off the exact recursion, in {unit}", "refine or widen the grid"),
         ("covariance_error", moment_limit, f"covariance off the recursion, in {unit}", "refine or widen the grid"),
-        ("truncation", TRUNCATION_LIMIT, "estimated L1 error of the density", "lower learning_rate, use another solver or grid, or accept it"),
+        ("truncation", TRUNCATION_LIMIT, "estimated L1 error of the density",
+         "lower learning_rate, use another solver or grid, or accept it"),
         ("grid_error", GRID_LIMIT, "spectrum not decayed at the grid's largest wave number", "use more cells"),
     ]  # fmt: skip
     result = []

@@ -112,10 +112,10 @@ def _introduction(sgd: SGD, trajectories: int) -> str:
 def _conclusion(sgd: SGD) -> str:
     expected = ", ".join(f"{-sgd.learning_rate * value / 2:+.1%}" for value in sgd.modes[0])
     return (
-        "\nWhat to see: the discrete Fokker-Planck equation has SGD's mean and covariance exactly; the price is tails that\n"
-        "are too heavy (kurtosis), so its total variation from SGD can exceed Langevin's. Langevin's variances are off by\n"
-        f"about -ηλ/2 ({expected}). The modified Langevin form has neither defect to this order; what is left is the\n"
-        "skewness of minibatch gradients, a third cumulant that no Fokker-Planck equation holds."
+        "\nWhat to see: the discrete Fokker-Planck equation has SGD's mean and covariance exactly; the price is tails\n"
+        "that are too heavy (kurtosis), so its total variation from SGD can exceed Langevin's. Langevin's variances are\n"
+        f"off by about -ηλ/2 ({expected}). The modified Langevin form has neither defect to this order; what is left is\n"
+        "the skewness of minibatch gradients, a third cumulant that no Fokker-Planck equation holds."
     )
 
 

@@ -73,7 +73,5 @@ def mass(lower: float, upper: float, drift: float, offset: float, diffusion: tup
     ends = [np.clip(np.arcsinh((end - centre) / width), -300.0, 300.0) for end in (lower, upper)]
     breaks = np.clip([-20.0, -5.0, 0.0, 5.0, 20.0], *ends)
     edges = np.unique([ends[0], *breaks, ends[1]])
-    parts = [
-        quad(integrand, a, b, epsabs=1e-14, epsrel=1e-12, limit=200)[0] for a, b in pairwise(edges)
-    ]
+    parts = [quad(integrand, a, b, epsabs=1e-14, epsrel=1e-12, limit=200)[0] for a, b in pairwise(edges)]
     return float(sum(parts))

@@ -1,0 +1,1 @@
+"""Speed, measured against the alternatives in the same run."""
