@@ -113,9 +113,9 @@ def _conclusion(sgd: SGD) -> str:
     expected = ", ".join(f"{-sgd.learning_rate * value / 2:+.1%}" for value in sgd.modes[0])
     return (
         "\nWhat to see: the discrete Fokker-Planck equation has SGD's mean and covariance exactly; the price is tails\n"
-        "that are too heavy (kurtosis), so its total variation from SGD can exceed Langevin's. Langevin's variances are\n"
-        f"off by about -ηλ/2 ({expected}). The modified Langevin form has neither defect to this order; what is left is\n"
-        "the skewness of minibatch gradients, a third cumulant that no Fokker-Planck equation holds."
+        "that are too heavy (kurtosis), so its total variation from SGD can exceed Langevin's. Langevin's variances\n"
+        f"are off by about -ηλ/2 ({expected}). The modified Langevin form has neither defect to this order; what is\n"
+        "left is the skewness of minibatch gradients, a third cumulant that no Fokker-Planck equation holds."
     )
 
 
@@ -212,7 +212,7 @@ def _variances(left: Any, right: Any, sampled: Solution, sgd: SGD) -> None:
     for axis in (left, right):
         axis.set_xlabel("step n")
     left.legend(fontsize="small", loc="center right")
-    right.legend(fontsize="x-small", loc="center right", bbox_to_anchor=(1.0, 0.33))
+    right.legend(fontsize="x-small", loc="center right", bbox_to_anchor=(1.0, 0.26))
 
 
 def _mode_curves(equation: Equation) -> Array:
