@@ -65,6 +65,16 @@ def test_api_page_has_every_public_name():
     assert not set(dfp.__all__) - listed
 
 
+SUBSTITUTION = re.compile(r"\|\S[^|\n]*\S\|")
+
+
+def test_docstrings_have_no_bars_that_sphinx_would_replace():
+    """|x| outside of code is a substitution in reStructuredText, and an error in the API page."""
+    texts = {name: re.sub(r"``.*?``", "", getattr(dfp, name).__doc__ or "", flags=re.DOTALL) for name in dfp.__all__}
+    assert not {name for name, text in texts.items() if SUBSTITUTION.search(text)}
+    assert SUBSTITUTION.search("where |drift| is large")
+
+
 def test_a_broken_page_is_noticed(tmp_path):
     """Negative control: the extraction finds code that fails, and an anchor that is missing."""
     page = tmp_path / "page.md"

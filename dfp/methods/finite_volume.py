@@ -66,7 +66,7 @@ class FiniteVolume(MarchingSolver):
 
     Notes
     -----
-    Mean and covariance are exact, up to what reaches the walls, where cells are shorter than the scale Q/|drift|.
+    Mean and covariance are exact, up to what reaches the walls, where cells are shorter than the scale Q over drift.
     Cost hardly grows with the number of steps for d = 1, 2; for d = 3 it does until the density is stationary.
     """
 

@@ -56,7 +56,7 @@ class Transfer(MarchingSolver):
     Where Gaussian kernels span the grid's cells the result is spectrally accurate and non-negative, for d = 1, 2, 3.
     Kernels narrower than the grid, singular ones and the samples of a finite sum are put on it by weights that keep all
     moments up to the fifth, for d = 1, 2; the density can then be slightly negative and, where a step contracts or
-    expands much (|1 − ηh| < 0.9), ripple from cell to cell: the certificate reports both.
+    expands much (``|1 − ηh| < 0.9``), ripple from cell to cell: the certificate reports both.
 
     Raises
     ------
