@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from dfp.methods.monte_carlo import MonteCarlo as MonteCarlo
     from dfp.methods.transfer import Transfer as Transfer
     from dfp.noise import GaussianNoise as GaussianNoise
+    from dfp.schedules import CosineSchedule as CosineSchedule
+    from dfp.schedules import StepSchedule as StepSchedule
+    from dfp.schedules import WarmUp as WarmUp
     from dfp.sgd import SGD as SGD
     from dfp.solution import Solution as Solution
     from dfp.state import Density as Density
@@ -63,6 +66,7 @@ _HOMES = {
     "methods.transfer": ("Transfer",),
     "exact": ("moments",),
     "noise": ("GaussianNoise",),
+    "schedules": ("CosineSchedule", "StepSchedule", "WarmUp"),
     "sgd": ("SGD",),
     "solution": ("Solution",),
     "driver": ("solve",),

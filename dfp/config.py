@@ -81,7 +81,10 @@ class Config(tables.Table):
             landscape = self.landscape.build(self._source.parent)
         except DFPError as error:
             raise _listed(self._source, [_join("landscape", error, type(self.landscape).model_fields)]) from None
-        sgd, initial = self.sgd.build(landscape), self.initial.build()
+        try:
+            sgd, initial = self.sgd.build(landscape), self.initial.build()
+        except DFPError as error:
+            raise _listed(self._source, [_join("sgd", error, tables.SGDTable.model_fields)]) from None
         grid = None if self.grid is None else self.grid.build()
         problems = [
             f"{key} has {given.dimension} parameters: the landscape has {sgd.dimension}; make them equal."
@@ -181,7 +184,7 @@ def _join(path: str, error: object, keys: Collection[str] = ()) -> str:
     """Put the path of a table before a message of the object it describes, without naming a key twice."""
     message = str(error)
     first = re.match(r"\w*", message)[0]  # type: ignore[index]
-    if not path or message.startswith(("=", "[")):
+    if not path or message.startswith(("=", "[", ".")):
         return path + message
     if first == _unnumbered(path).rpartition(".")[2]:
         return path + message[len(first) :]

@@ -12,12 +12,13 @@ import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 import dfp
-from dfp import checks
+from dfp import checks, schedules
 from dfp.datafiles import read_arrays, read_columns
 from dfp.equation import Equation
 from dfp.errors import DFPError
 from dfp.landscape import QuadraticLandscape
 from dfp.noise import GaussianNoise
+from dfp.schedules import PerStep
 from dfp.schema import VARIABLES
 from dfp.sgd import SGD
 from dfp.solver import Solver
@@ -49,7 +50,26 @@ def _label(value: str) -> str:
     return value
 
 
+def _rate(value: object) -> object:
+    """Return a learning rate as given: a number, a list with one entry per step, or the table of a schedule."""
+    if isinstance(value, str):
+        raise DFPError(f"={value!r}: must be a number, a list or a table; write it without quotes, e.g. 0.1.")
+    if not isinstance(value, (list, dict)):
+        checks.real("", value, above=0)
+    PerStep("", schedules.read(value))
+    return value
+
+
+def _batch_size(value: object) -> object:
+    """Return a batch size as given: a whole number, a list with one entry per step, or the table of a schedule."""
+    if value is not None:
+        PerStep("", schedules.read(value), whole=True)
+    return value
+
+
 Numbers = Annotated[object, AfterValidator(_numbers)]
+Rate = Annotated[object, AfterValidator(_rate)]
+BatchSize = Annotated[object, AfterValidator(_batch_size)]
 Label = Annotated[str, AfterValidator(_label)]
 
 
@@ -137,19 +157,25 @@ class SamplesTable(Table):
 class SGDTable(Table):
     """``[sgd]``, see ``dfp.SGD``."""
 
-    learning_rate: float = Field(gt=0, examples=[0.1])
+    learning_rate: Rate = Field(examples=[0.1])
     momentum: float = Field(default=0.0, ge=0, lt=1)
     weight_decay: float = Field(default=0.0, ge=0)
     replace: bool = True
-    batch_size: int | None = Field(default=None, ge=1)
+    batch_size: BatchSize = None
+    nesterov: bool = False
 
     def build(self, landscape: QuadraticLandscape) -> SGD:
         """Return SGD on ``landscape``."""
-        return SGD(landscape, **self.model_dump())
+        given: dict[str, Any] = self.model_dump()
+        given |= {key: schedules.read(given[key]) for key in ("learning_rate", "batch_size")}
+        return SGD(landscape, **given)
 
     @model_validator(mode="after")
     def _builds(self) -> Self:
-        self.build(QuadraticLandscape(np.ones(1)))  # any landscape will do: the ranges do not depend on it
+        # Whatever does not depend on the landscape is told before data files are read.
+        any_data = QuadraticLandscape.from_samples(np.ones((1, 1, 1)), np.ones((1, 1)))
+        alone = self.model_copy(update={"replace": True})
+        alone.build(any_data)
         return self
 
 

@@ -96,16 +96,16 @@ def solve(
 def pick(equation: Equation, initial: State) -> list[tuple[Solver, str]]:
     """Return the solvers ``solver="auto"`` tries in turn, each with the reason in words."""
     d = equation.dimension
-    sampled = equation.discrete and not equation.sgd.noise.gaussian
-    if Fourier().obstacle(equation, initial) is None and equation.number in Fourier.equations and not sampled:
+    sampled = equation.discrete and not equation.sgd.landscape.law.gaussian
+    if Fourier().refusal(equation, initial) is None and not sampled:
         return [(Fourier(), "additive noise has a closed characteristic function")]
     sampler = MonteCarlo(1_000_000, seed=0)
-    can_sample = equation.number in sampler.equations and sampler.obstacle(equation, initial) is None
+    can_sample = sampler.refusal(equation, initial) is None
     attempts: list[tuple[Solver, str]] = []
-    if Hermite().obstacle(equation, initial) is None:
+    if Hermite().refusal(equation, initial) is None:
         attempts.append((Hermite(), "the density stays near its moving Gaussian"))
     volume = FiniteVolume()
-    if d <= 2 and equation.number in volume.equations and volume.obstacle(equation, initial) is None:
+    if d <= 2 and volume.refusal(equation, initial) is None:
         attempts.append((volume, "far from Gaussian, a diffusion is solved as a Markov chain on cells"))
     elif can_sample and d <= 3:
         attempts.append((sampler, "no deterministic solver converges or applies here"))

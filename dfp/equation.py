@@ -4,16 +4,16 @@ An equation knows its drift and how its noise enters, as arrays and as linear fu
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from dfp import checks
 from dfp.checks import Array
-from dfp.errors import DFPError
+from dfp.errors import DFPError, UnsupportedError
 from dfp.sgd import SGD
 
 
@@ -68,12 +68,32 @@ class Equation(ABC):
     @property
     def additive(self) -> bool:
         """Whether the noise does not depend on θ."""
-        return self.sgd.noise.additive
+        return self.sgd.landscape.law.additive
 
     @property
     def label(self) -> str:
         """Title and number, for tables and files."""
         return f"{self.title} ({self.number})"
+
+    @property
+    def rate(self) -> float:
+        """Learning rate η of a plain step.
+
+        Raises
+        ------
+        UnsupportedError
+            If SGD is not plain, where the drift and diffusion of θ alone do not say how it moves.
+        """
+        if not self.sgd.plain:
+            raise UnsupportedError(
+                f"SGD has {self.sgd.features}: this needs one learning rate, no momentum, and sampling with "
+                "replacement; use dfp.moments(...), or dfp.MonteCarlo(...) for samples."
+            )
+        return self.sgd.learning_rate
+
+    def at(self, step: int) -> Self:
+        """Return the equation with the learning rate and batch size of ``step`` at every step."""
+        return replace(self, sgd=self.sgd.at(step))
 
     @abstractmethod
     def mean_diffusion(self, at: Carried) -> Array:
@@ -133,11 +153,11 @@ class _Map(Equation):
 
     def drift(self, eigenvalues: Array) -> Array:
         """Return η for every mode: one step moves the mean by −η(Hθ + g)."""
-        return np.full_like(eigenvalues, self.sgd.learning_rate)
+        return np.full_like(eigenvalues, self.rate)
 
     def mean_diffusion(self, at: Carried) -> Array:
         """Return η² C̄, the mean covariance of one step's noise (T14)."""
-        return self.sgd.learning_rate**2 * self.sgd.noise.mean_covariance(at.mass, at.mean, at.second)
+        return self.rate**2 * self.sgd.noise.mean_covariance(at.mass, at.mean, at.second)
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,9 +175,32 @@ class DiscreteFokkerPlanck(_Map):
     title = "discrete Fokker-Planck"
     number = "T5"
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _refuse_epochs(self)
+
 
 class _Generator(Equation):
     discrete = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _refuse_epochs(self)
+        if self.sgd.momentum:
+            raise UnsupportedError(
+                f"momentum={self.sgd.momentum:g}: the {self.label} is a diffusion of θ alone, and momentum moves "
+                "(θ, v); use dfp.MasterEquation(sgd), or for slow motion an SGD with momentum=0 and "
+                f"learning_rate=η/{1 - self.sgd.momentum:.3g}, its effective learning rate."
+            )
+
+
+def _refuse_epochs(equation: Equation) -> None:
+    """Refuse sampling without replacement where the equation needs steps that are independent of the past."""
+    if not equation.sgd.replace:
+        raise UnsupportedError(
+            f"replace=False: the {equation.label} describes steps independent of the past, and the minibatches of an "
+            "epoch exclude each other; use dfp.MasterEquation(sgd), or replace=True."
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,7 +232,7 @@ class Langevin(_Generator):
     @property
     def additive(self) -> bool:
         """Whether the noise does not depend on θ."""
-        return self.noise == "frozen" or self.sgd.noise.additive
+        return self.noise == "frozen" or self.sgd.landscape.law.additive
 
     @property
     def label(self) -> str:
@@ -208,8 +251,8 @@ class Langevin(_Generator):
     def mean_diffusion(self, at: Carried) -> Array:
         """Return η C̄ (T15), or ηC(reference) if the noise is frozen."""
         if self.noise == "frozen":
-            return self.sgd.learning_rate * at.mass[..., None, None] * self._frozen
-        return self.sgd.learning_rate * self.sgd.noise.mean_covariance(at.mass, at.mean, at.second)
+            return self.rate * at.mass[..., None, None] * self._frozen
+        return self.rate * self.sgd.noise.mean_covariance(at.mass, at.mean, at.second)
 
 
 @dataclass(frozen=True, eq=False)
@@ -247,12 +290,12 @@ class ModifiedLangevin(_Generator):
 
     def drift(self, eigenvalues: Array) -> Array:
         """Return J = 1 + ηλ/2, plus η²λ²/3 if matched (T15)."""
-        x = self.sgd.learning_rate * eigenvalues
+        x = self.rate * eigenvalues
         return 1 + x / 2 + (x**2 / 3 if self.matched else 0.0)
 
     def mean_diffusion(self, at: Carried) -> Array:
         """Return ηQ̄ of (T15)."""
-        eta, noise = self.sgd.learning_rate, self.sgd.noise
+        eta, noise = self.rate, self.sgd.noise
         if self.positive:
             return eta * self._positive_diffusion(at)
         average = noise.mean_covariance(at.mass, at.mean, at.second)
@@ -266,7 +309,7 @@ class ModifiedLangevin(_Generator):
         return eta * (average + eta / 2 * (turned + transposed(turned)))
 
     def _positive_diffusion(self, at: Carried) -> Array:
-        half = self.sgd.learning_rate / 2
+        half = self.rate / 2
         factor = np.eye(self.dimension) + half * self.sgd.hessian
         g = half * self.sgd.gradient
         moved = at.mean @ factor.T

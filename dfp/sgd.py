@@ -1,66 +1,180 @@
-"""SGD on a landscape: the random affine map θ' = θ − η g_ξ(θ) (T1)."""
+"""SGD on a landscape: the random affine map θ' = θ − η g_ξ(θ) (T1), with momentum in the doubled state (T19)."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError, UnsupportedError
+from dfp.finite_sum import FiniteSumLaw
 from dfp.landscape import QuadraticLandscape
 from dfp.noise import NoiseLaw
+from dfp.schedules import PerStep, Rule
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class SGD:
-    """Stochastic gradient descent with a constant learning rate.
+    """Stochastic gradient descent, as optimisers run it.
 
     Parameters
     ----------
     landscape
         The quadratic landscape it moves in.
     learning_rate
-        η > 0 [parameter^2 / loss].
+        η > 0 [parameter^2 / loss]; or a schedule, >= 0: an array with one entry per step or a function of the step
+        n = 0, 1, …, such as ``dfp.CosineSchedule``.
     momentum
-        Only 0 is supported by this version.
+        β, 0 <= β < 1: v' = βv + g_ξ(θ), θ' = θ − ηv' (heavy ball, as in PyTorch; v = 0 at step 0).
     weight_decay
         L2 weight decay ω >= 0, added to the Hessian as ωI [loss / parameter^2].
     replace
-        Minibatches are drawn with replacement; only True is supported by this version.
+        True: every minibatch is drawn afresh with replacement. False (finite sums only): in epochs, each a fresh
+        shuffle of the N samples cut into ⌊N/B⌋ minibatches; the rest of the shuffle is left out.
     batch_size
-        Samples per minibatch; replaces the landscape's for a finite sum, divides the variances of Gaussian noise.
-        ``None`` keeps the landscape's noise as it is.
+        Samples B per minibatch; replaces the landscape's for a finite sum, divides the variances of Gaussian noise.
+        ``None`` keeps the landscape's noise as it is. With replacement also a schedule.
+    nesterov
+        Nesterov's form of momentum, θ' = θ − η(g_ξ(θ) + βv'), as in PyTorch; needs ``momentum`` > 0.
+
+    Attributes
+    ----------
+    rates, batches
+        η and B of every step, as given.
 
     Raises
     ------
     DFPError
         If a value is out of range.
+    UnsupportedError
+        If sampling without replacement is asked of noise that is no finite sum, or with a schedule of batch sizes.
     """
 
     landscape: QuadraticLandscape
-    learning_rate: float
-    momentum: float = 0.0
-    weight_decay: float = 0.0
-    replace: bool = True
-    batch_size: int | None = None
+    rates: PerStep
+    momentum: float
+    weight_decay: float
+    replace: bool
+    batches: PerStep | None
+    nesterov: bool
 
-    def __post_init__(self) -> None:
-        if not isinstance(self.landscape, QuadraticLandscape):
-            raise DFPError(f"landscape={checks.shown(self.landscape)}: must be a dfp.QuadraticLandscape; make one.")
-        object.__setattr__(self, "learning_rate", checks.real("learning_rate", self.learning_rate, above=0))
-        object.__setattr__(self, "weight_decay", checks.real("weight_decay", self.weight_decay, at_least=0))
-        if checks.real("momentum", self.momentum, at_least=0, below=1) != 0:
-            raise UnsupportedError(f"momentum={self.momentum:g}: not supported by this version; use momentum=0.")
-        if not checks.boolean("replace", self.replace):
-            raise UnsupportedError(f"replace={self.replace}: only sampling with replacement is supported; use True.")
-        if self.batch_size is not None:
-            checks.integer("batch_size", self.batch_size, at_least=1)
+    def __init__(
+        self,
+        landscape: QuadraticLandscape,
+        learning_rate: ArrayLike | Rule | PerStep,
+        momentum: float = 0.0,
+        weight_decay: float = 0.0,
+        replace: bool = True,
+        batch_size: int | ArrayLike | Rule | None = None,
+        nesterov: bool = False,
+    ) -> None:
+        if not isinstance(landscape, QuadraticLandscape):
+            raise DFPError(f"landscape={checks.shown(landscape)}: must be a dfp.QuadraticLandscape; make one.")
+        values = {
+            "landscape": landscape,
+            "rates": _rates(learning_rate),
+            "momentum": checks.real("momentum", momentum, at_least=0, below=1),
+            "weight_decay": checks.real("weight_decay", weight_decay, at_least=0),
+            "replace": checks.boolean("replace", replace),
+            "batches": None if batch_size is None else PerStep("batch_size", batch_size, whole=True),
+            "nesterov": checks.boolean("nesterov", nesterov),
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+        if self.nesterov and self.momentum == 0:
+            raise DFPError("nesterov=True: needs momentum > 0; give momentum=0.9, or leave nesterov out.")
+        if not self.replace:
+            self._check_epochs()
+
+    def _check_epochs(self) -> None:
+        law = self.landscape.law
+        if not isinstance(law, FiniteSumLaw):
+            raise UnsupportedError(
+                "replace=False: only a finite sum has samples to shuffle; make the landscape with from_regression or "
+                "from_samples, or use replace=True."
+            )
+        if self.batches is not None and not self.batches.constant:
+            raise UnsupportedError(
+                "batch_size is a schedule: an epoch without replacement is cut into equal minibatches; give one "
+                "batch_size, or use replace=True."
+            )
+        size = law.batch_size if self.batches is None else self.batches.value
+        if size > law.count:
+            raise DFPError(
+                f"batch_size={size}: must be at most the {law.count} samples without replacement; give a smaller one."
+            )
 
     @property
     def dimension(self) -> int:
         """Number of parameters d."""
         return self.landscape.dimension
+
+    @property
+    def learning_rate(self) -> float:
+        """η [parameter^2 / loss]; raises ``UnsupportedError`` if it is a schedule."""
+        return float(self.rates.value)
+
+    @property
+    def batch_size(self) -> int | None:
+        """B, or None as given; raises ``UnsupportedError`` if it is a schedule."""
+        return None if self.batches is None else int(self.batches.value)
+
+    @property
+    def scheduled(self) -> bool:
+        """Whether learning rate or batch size change from step to step."""
+        return not self.rates.constant or not (self.batches is None or self.batches.constant)
+
+    @property
+    def plain(self) -> bool:
+        """Whether every step is the same random affine map of θ alone, independent of the others (T1)."""
+        return self.momentum == 0 and self.replace and not self.scheduled
+
+    @property
+    def features(self) -> str:
+        """What makes it more than plain, in words for messages; empty if plain."""
+        parts = [f"momentum={self.momentum:g}"] if self.momentum else []
+        parts += ["a schedule"] if self.scheduled else []
+        return ", ".join(parts if self.replace else [*parts, "replace=False"])
+
+    @property
+    def epoch(self) -> int:
+        """Number of steps K = ⌊N/B⌋ of an epoch without replacement; 0 with replacement."""
+        law = self.noise
+        return law.count // law.batch_size if isinstance(law, FiniteSumLaw) and not self.replace else 0
+
+    def at(self, step: int) -> "SGD":
+        """Return the dynamics with the learning rate and batch size of ``step`` at every step."""
+        if not self.scheduled:
+            return self
+        rate = PerStep("learning_rate", self.rates.at(step))
+        size = None if self.batches is None else self.batches.at(step)
+        result = SGD(self.landscape, rate, self.momentum, self.weight_decay, self.replace, size, self.nesterov)
+        # They do not depend on the step, and are the dear part.
+        result.__dict__.update(hessian=self.hessian, modes=self.modes)
+        return result
+
+    def runs(self, first: int, last: int) -> Iterator[tuple["SGD", int]]:
+        """Yield dynamics with constant learning rate and batch size, and for how many of the steps each holds."""
+        if not self.scheduled or first == last:
+            yield self, last - first
+            return
+        rates = self.rates.values(first, last)
+        sizes = np.ones_like(rates) if self.batches is None else self.batches.values(first, last)
+        changes = np.flatnonzero((np.diff(rates) != 0) | (np.diff(sizes) != 0)) + 1
+        edges = [0, *changes.tolist(), last - first]
+        for begin, end in pairwise(edges):
+            yield self.at(first + begin), end - begin
+
+    def time(self, steps: Array) -> Array:
+        """Return slow time τ_n = Σ_{s<n} η_s at ``steps`` (S,), shape (S,)."""
+        if self.rates.constant:
+            return np.asarray(steps) * self.learning_rate
+        sums = np.concatenate([[0.0], np.cumsum(self.rates.values(0, int(np.max(steps))))])
+        return sums[np.asarray(steps, dtype=np.int64)]
 
     @cached_property
     def hessian(self) -> Array:
@@ -75,9 +189,9 @@ class SGD:
 
     @cached_property
     def noise(self) -> NoiseLaw:
-        """Law of the minibatch fluctuations at this batch size."""
-        law = self.landscape.law
-        return law if self.batch_size is None else law.with_batch_size(self.batch_size)
+        """Law of the minibatch fluctuations of one step; raises ``UnsupportedError`` if the batch size changes."""
+        law, size = self.landscape.law, self.batch_size
+        return law if size is None else law.with_batch_size(size)
 
     @cached_property
     def modes(self) -> tuple[Array, Array]:
@@ -90,3 +204,12 @@ class SGD:
         """The point closest to the origin that minimises ‖Hθ + g‖, shape (d,)."""
         result: Array = -np.linalg.pinv(self.hessian, rcond=1e-12) @ self.gradient
         return result
+
+
+def _rates(given: ArrayLike | Rule | PerStep) -> PerStep:
+    """Return learning rates: a constant must be positive, while a schedule may end at 0, where steps stand still."""
+    if isinstance(given, PerStep):
+        return given
+    if not (callable(given) or isinstance(given, (list, tuple, np.ndarray))):
+        checks.real("learning_rate", given, above=0)
+    return PerStep("learning_rate", given)

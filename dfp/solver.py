@@ -47,6 +47,12 @@ class Solver(ABC):
     """Where the method comes from."""
     gridded: ClassVar[bool] = True
     """Whether it produces densities on a grid."""
+    momentum: ClassVar[bool] = False
+    """Whether it takes momentum."""
+    schedules: ClassVar[bool] = False
+    """Whether it takes learning rates and batch sizes that change from step to step."""
+    without_replacement: ClassVar[bool] = False
+    """Whether it takes minibatches drawn without replacement."""
 
     @abstractmethod
     def obstacle(self, equation: Equation, initial: State) -> str | None:
@@ -56,12 +62,22 @@ class Solver(ABC):
     def grid(self, equation: Equation, initial: State, exact: Moments) -> Grid | None:
         """Return the grid it would choose, from the exact moments at the saved steps."""
 
+    def refusal(self, equation: Equation, initial: State) -> str | None:
+        """Return why it cannot solve this problem, counting the equation and the kind of SGD, or None if it can."""
+        sgd = equation.sgd
+        if equation.number not in self.equations:
+            return f"it solves {', '.join(self.equations)}"
+        if sgd.momentum and not self.momentum:
+            return f"it takes no momentum (momentum={sgd.momentum:g})"
+        if sgd.scheduled and not self.schedules:
+            return "it takes no schedule, only one learning_rate and batch_size"
+        if not sgd.replace and not self.without_replacement:
+            return "it takes minibatches drawn with replacement only (replace=False)"
+        return self.obstacle(equation, initial)
+
     def require(self, equation: Equation, initial: State) -> None:
         """Raise ``UnsupportedError`` with the reason and the supported equations unless the problem is supported."""
-        if equation.number not in self.equations:
-            reason = f"it solves {', '.join(self.equations)}"
-        else:
-            reason = self.obstacle(equation, initial) or ""
+        reason = self.refusal(equation, initial)
         if reason:
             samples = "" if equation.number == "T5" else " and dfp.MonteCarlo(...) for samples"
             raise UnsupportedError(

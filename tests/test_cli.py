@@ -191,7 +191,7 @@ def test_an_output_that_cannot_be_written_stops_the_work_before_it_begins(name, 
 def test_force_replaces_and_a_failing_run_keeps_the_old_file(tmp_path):
     run = tmp_path / "run.h5"
     run.write_bytes(b"old")
-    unsupported = written(tmp_path, equation=FOURIER, sgd={"learning_rate": 0.1, "momentum": 0.5})
+    unsupported = written(tmp_path, equation=FOURIER, sgd={"learning_rate": 0.1, "replace": False})
     refused(tmp_path, "solve", unsupported, "-o", run, "--force")
     assert invoke("solve", written(tmp_path, equation=FOURIER), "-o", run, "--force").exit_code == 0
     assert dfp.load(run).solver == "Fourier"

@@ -1,0 +1,250 @@
+"""Schedules: learning rates and batch sizes that change from step to step.
+
+A schedule is any function of the step n = 0, 1, 2, …, an array with one entry per step, or one of the classes here,
+which files can record.
+"""
+
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, field, fields
+from math import cos, pi
+from typing import Any, ClassVar
+
+import numpy as np
+
+from dfp import checks
+from dfp.checks import Array
+from dfp.errors import DFPError, UnsupportedError
+
+Rule = Callable[[int], Any]
+"""A function of the step n >= 0."""
+
+
+class Schedule:
+    """Common face of the schedules of this module."""
+
+    kind: ClassVar[str]
+    """Its name in configuration files."""
+
+    def record(self) -> dict[str, Any]:
+        """Return the schedule as a table for files: its kind and parameters."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+        return {"schedule": self.kind} | {k: recorded(v) for k, v in values.items()}
+
+
+@dataclass(frozen=True)
+class StepSchedule(Schedule):
+    """Multiply by a factor every so many steps: initial · factor^⌊n / every⌋.
+
+    Parameters
+    ----------
+    initial
+        Value at step 0, > 0. As a batch size: a whole number, with a whole ``factor`` (Smith et al. 2018).
+    every
+        Steps between changes, >= 1.
+    factor
+        > 0; above 1 it grows.
+    """
+
+    initial: float
+    every: int
+    factor: float = 0.1
+
+    kind = "step"
+
+    def __post_init__(self) -> None:
+        checks.real("initial", self.initial, above=0)
+        checks.integer("every", self.every, at_least=1)
+        checks.real("factor", self.factor, above=0)
+
+    def __call__(self, n: int) -> float:
+        """Return the value at step ``n``."""
+        return self.initial * self.factor ** (n // self.every)
+
+
+@dataclass(frozen=True)
+class CosineSchedule(Schedule):
+    """Half a cosine from ``initial`` at step 0 to ``final`` at step ``steps``, constant afterwards.
+
+    Parameters
+    ----------
+    initial, final
+        First and last value, > 0 and >= 0.
+    steps
+        Length, >= 1.
+
+    Notes
+    -----
+    Loshchilov and Hutter 2017, without restarts.
+    """
+
+    initial: float
+    steps: int
+    final: float = 0.0
+
+    kind = "cosine"
+
+    def __post_init__(self) -> None:
+        checks.real("initial", self.initial, above=0)
+        checks.integer("steps", self.steps, at_least=1)
+        checks.real("final", self.final, at_least=0)
+
+    def __call__(self, n: int) -> float:
+        """Return the value at step ``n``."""
+        return self.final + (self.initial - self.final) * (1 + cos(pi * min(n / self.steps, 1.0))) / 2
+
+
+@dataclass(frozen=True)
+class WarmUp(Schedule):
+    """Grow linearly to the first value of another schedule, then follow that schedule from its step 0.
+
+    Parameters
+    ----------
+    steps
+        Length of the warm-up, >= 1: step n < ``steps`` has the fraction (n + 1) / ``steps`` (Goyal et al. 2017).
+    then
+        A number or a function of the step.
+    """
+
+    steps: int
+    then: float | Rule
+
+    kind = "warm_up"
+
+    def __post_init__(self) -> None:
+        checks.integer("steps", self.steps, at_least=1)
+        if not callable(self.then):
+            checks.real("then", self.then, above=0)
+
+    def __call__(self, n: int) -> float:
+        """Return the value at step ``n``."""
+        after = max(n - self.steps, 0)
+        value = float(self.then(after)) if callable(self.then) else float(self.then)
+        return value * min((n + 1) / self.steps, 1.0)
+
+
+def recorded(value: Any) -> Any:
+    """Return a number, a list or a ``Schedule`` in the form files keep; another function by its name alone."""
+    if isinstance(value, Schedule):
+        return value.record()
+    if callable(value):
+        return {"schedule": getattr(value, "__qualname__", type(value).__qualname__)}
+    return np.asarray(value).tolist()
+
+
+def read(record: Any) -> Any:
+    """Return what ``recorded`` was given: a number or list as it is, a table as its ``Schedule``.
+
+    Raises
+    ------
+    DFPError
+        If the table names no schedule, lacks a key or has an unknown one, or a value is out of range.
+    """
+    if not isinstance(record, dict):
+        return record
+    kinds: dict[str, Any] = {kind.kind: kind for kind in (StepSchedule, CosineSchedule, WarmUp)}
+    name = record.get("schedule")
+    if not isinstance(name, str) or name not in kinds:
+        raise DFPError(f".schedule={checks.shown(name)}: must be one of {', '.join(kinds)}; give one of these.")
+    known, given = fields(kinds[name]), {key: value for key, value in record.items() if key != "schedule"}
+    for key in given:
+        if key not in [f.name for f in known]:
+            raise DFPError(f".{key}: is not a known key here; give {', '.join(f.name for f in known)}.")
+    for f in known:
+        if f.default is MISSING and f.name not in given:
+            raise DFPError(f".{f.name}: is missing; add it to the table.")
+    values = {}
+    for key, value in given.items():
+        try:
+            values[key] = read(value)
+        except DFPError as error:
+            raise DFPError(f".{key}{error}") from None
+    try:
+        return kinds[name](**values)
+    except DFPError as error:
+        raise DFPError(f".{error}") from None
+
+
+@dataclass(frozen=True, eq=False)
+class PerStep:
+    """A quantity of every step, as the user gave it: a number, one entry per step, or a function of the step.
+
+    Parameters
+    ----------
+    name
+        What error messages call it.
+    given
+        What the user gave.
+    whole
+        Whether it counts samples: whole numbers >= 1; otherwise real, >= 0.
+    """
+
+    name: str
+    given: Any
+    whole: bool = False
+    _known: dict[int, float] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        given = self.given
+        if callable(given):
+            self.at(0)
+        elif isinstance(given, (list, tuple, np.ndarray)):
+            values = checks.array(self.name, given)
+            for n, value in enumerate(given.tolist() if isinstance(given, np.ndarray) else given):
+                self._checked(f"{self.name}[{n}]", value)
+            object.__setattr__(self, "given", values)
+        else:
+            object.__setattr__(self, "given", self._checked(self.name, given))
+
+    def _checked(self, label: str, value: object) -> Any:
+        return checks.integer(label, value, at_least=1) if self.whole else checks.real(label, value, at_least=0)
+
+    @property
+    def constant(self) -> bool:
+        """Whether it is one number."""
+        return not callable(self.given) and np.ndim(self.given) == 0
+
+    @property
+    def value(self) -> Any:
+        """The number, if it is one.
+
+        Raises
+        ------
+        UnsupportedError
+            If it changes from step to step.
+        """
+        if not self.constant:
+            raise UnsupportedError(
+                f"{self.name} is a schedule: it has no one value; ask sgd.at(n) for the step n, or give a number."
+            )
+        return self.given
+
+    def at(self, n: int) -> Any:
+        """Return the value at step ``n``.
+
+        Raises
+        ------
+        DFPError
+            If a list has no entry for it, or a function returns something else than a number in range.
+        """
+        if self.constant:
+            return self.given
+        if not callable(self.given):
+            if n >= len(self.given):
+                raise DFPError(
+                    f"{self.name} has {len(self.given)} entries: step {n} needs another; give one entry per step or a "
+                    "function of the step."
+                )
+            return int(self.given[n]) if self.whole else float(self.given[n])
+        if n not in self._known:
+            self._known[n] = self._checked(f"{self.name} at step {n}", self.given(n))
+        return self._known[n]
+
+    def values(self, first: int, last: int) -> Array:
+        """Return the values at the steps ``first`` … ``last`` − 1, shape (last − first,)."""
+        if self.constant:
+            return np.full(last - first, float(self.given))
+        return np.array([self.at(n) for n in range(first, last)], dtype=np.float64)
+
+    def record(self) -> Any:
+        """Return what was given, in the form files keep."""
+        return recorded(self.given)
