@@ -1,0 +1,1 @@
+"""The cases: one claim a file, with a docstring that reads as the claim."""
