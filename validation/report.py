@@ -71,9 +71,8 @@ def _summary(records: Sequence[Record]) -> str:
 
 def _section(record: Record) -> str:
     case, content = record.case, record.content
-    facts = "".join(
-        f"<dt>{part}<dd>{escape(getattr(case, part.lower()))}" for part in ("Source", "Tolerance", "Control")
-    )
+    said = {"Source": case.source, "Tolerance": case.tolerance, "Control": case.control}
+    facts = "".join(f"<dt>{part}<dd>{escape(text)}" for part, text in said.items())
     parts = [f"<h2 id='{case.name}'>{case.name}</h2><p><b>{escape(case.claim)}</b></p><dl>{facts}</dl>"]
     if content["skipped"]:
         parts.append(f"<p class=bad>Skipped: {escape(content['skipped'])}</p>")
@@ -99,8 +98,8 @@ def _section(record: Record) -> str:
 
 def _figure(caption: str, path: Path) -> str:
     kind, data = path.suffix[1:], base64.b64encode(path.read_bytes()).decode()
-    source = f"data:image/{kind};base64,{data}"
-    return f"<figure><img alt='{escape(caption, quote=True)}' src='{source}'><figcaption>{escape(caption)}</figcaption></figure>"
+    image = f"<img alt='{escape(caption, quote=True)}' src='data:image/{kind};base64,{data}'>"
+    return f"<figure>{image}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
 def _html_table(caption: str, header: Iterable[str], rows: Iterable[str]) -> str:

@@ -6,7 +6,7 @@ own moments come from the enumeration of its minibatches, so that the master equ
 Source: theory page, end of section 2; Li, Tai and E (2017) for (T7).
 
 Tolerance: slopes over the four smallest learning rates fall short of the order by at most 0.1, since the next order
-still bends the curve by a few per cent at η = 0.025; exact quantities err by less than 1e-12, the rounding of 320 steps.
+still bends the curve by a few per cent at η = 0.025; exact quantities err by less than 1e-12, rounding of 320 steps.
 
 Control: (T7) with the wrong sign, (T7m) with a drift cut short and (T5) with noise 1e-9 too loud must fail.
 """
