@@ -101,6 +101,8 @@ def certify(
     rows = [_figures(frame, grid, exact.mean[s], exact.covariance[s]) for s, frame in enumerate(frames)]
     columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
     sampled = frames[0].errors is not None
+    # Frames that worry about the same say so once.
+    notes = [*notes, *dict.fromkeys(warning for frame in frames for warning in frame.warnings)]
     return Certificate(**columns, sampled=sampled, warnings=(*notes, *_warnings(steps, columns, sampled)))
 
 

@@ -33,6 +33,8 @@ class Frame:
     """Mass outside the grid, where the solver knows it."""
     errors: dict[str, Array] | None = None
     """Standard errors of the moments, where they are sampled."""
+    warnings: tuple[str, ...] = ()
+    """What to worry about beyond the figures: cause, value, remedy."""
 
 
 class Solver(ABC):

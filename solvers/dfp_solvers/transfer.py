@@ -235,6 +235,22 @@ def ripple(factors: Array) -> float:
     return float(np.max([abs(np.sum(values * np.cos(wave * places))) for wave in waves], initial=0.0))
 
 
+def blur(density: Array) -> float:
+    """Return the sum of |change| over the nodes that one step on the weights Λ makes beyond the exact step.
+
+    A place between nodes is equally likely anywhere, so that waves k are damped by Λ̂(k) = 1 − O(k⁶) on each axis.
+    """
+    t, weights = np.polynomial.legendre.leggauss(40)
+    t = (t + 1) / 2
+    values = np.array([np.polyval(piece[::-1], t) for piece in _PIECES]) * weights / 2
+    places = (t - (np.arange(STENCIL)[:, None] - STENCIL // 2 + 1)).ravel()
+    damping = np.ones(())
+    for n in density.shape:
+        waves = 2 * np.pi * np.fft.fftfreq(n)
+        damping = damping[..., None] * (np.cos(np.outer(waves, places)) @ values.ravel())
+    return float(np.sum(np.abs(np.fft.ifftn(np.fft.fftn(density) * (1 - damping)))))
+
+
 @kernel()
 def _weigh(x: float, n: int, weights: Array) -> Any:
     """Fill ``weights`` for a place x and return the first node: Λ, or Lagrange's where it would leave the box."""

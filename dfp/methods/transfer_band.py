@@ -1,0 +1,193 @@
+"""Transfer on a line for finite sums and additive noise of any law: band-limited transition matrices."""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from dfp_solvers import band, line
+from scipy import fft
+
+from dfp.checks import Array
+from dfp.equation import Equation
+from dfp.errors import UnresolvedError
+from dfp.exact import Moments, moments
+from dfp.finite_sum import FiniteSumLaw
+from dfp.methods.singular import density_warning
+from dfp.methods.transfer_line import counted, node_moments, start_density
+from dfp.solver import Frame
+from dfp.state import Density, Grid, Point, State
+
+# Nodes across the box, and the most an extension of it may lead to.
+_NODES, _MOST_NODES = 1024, 4096
+_WIDTH = 12.0
+_PER_DEVIATION = 12.0
+# The upper waves from which an error is judged, as shares of all; below, the filter of every step is 1.
+_EDGE = (0.45, 0.6)
+# Spectra that reach the edge with more than this belong to measures whose details are finer than the nodes.
+_UNRESOLVED = 1e-3
+
+
+@dataclass(frozen=True)
+class BandCarry:
+    """Masses of the nodes; a cloud of points at step 0."""
+
+    equation: Equation
+    initial: State
+    grid: Grid
+    step: int
+    cloud: tuple[Array, Array]
+    nodes: band.Nodes | None = None
+    mass: Array | None = field(default=None, repr=False)
+    matrix: Array | None = field(default=None, repr=False)
+    lost: float = 0.0
+
+    def advanced(self, steps: int) -> "BandCarry":
+        """Return the carry ``steps`` later."""
+        if steps == 0:
+            return self
+        carry = _extended(self, self.step + steps)
+        assert carry.nodes is not None and carry.matrix is not None
+        if carry.mass is None:
+            first = band.transition(carry.nodes, carry.cloud[0], characteristic(carry.equation))
+            mass, steps, step = first @ carry.cloud[1], steps - 1, carry.step + 1
+        else:
+            mass, step = carry.mass, carry.step
+        mass = line.powers(carry.matrix, mass, steps)
+        return replace(carry, step=step + steps, mass=mass, lost=1.0 - float(mass.sum()))
+
+    def frame(self) -> Frame:
+        """Return the density on the grid or, where there is none, cell averages; moments; what is outside."""
+        if self.mass is None or self.nodes is None:
+            density, outside = start_density(self.initial, self.grid)
+            return Frame(self.initial.mean, self.initial.covariance, density, outside=outside)
+        phi = band.spectrum(self.nodes, self.mass)
+        edge = slice(*(int(share * phi.size) for share in _EDGE))
+        resolved = float(np.max(np.abs(phi[edge]))) < _UNRESOLVED
+        width = 0.0 if resolved else self.grid.spacing.item()
+        if not resolved:
+            phi = phi * band.jackson(phi.size)
+        places, half = self.nodes.places, self.nodes.spacing / 2
+        low = max(self.grid.lower.item(), float(places[0] - half))
+        high = min(self.grid.upper.item(), float(places[-1] + half))
+        targets = self.grid.axes[0]
+        density = band.density(self.nodes, phi, targets, width) * ((targets >= low) & (targets <= high))
+        inside = float(band.density(self.nodes, phi, np.array([(low + high) / 2]), high - low)[0]) * (high - low)
+        mean, covariance = node_moments(places, self.mass)
+        # The L1 norm of what the waves beyond the edge carry, by Cauchy and Schwarz.
+        beyond = np.sqrt(2 * float(np.sum(np.abs(phi[edge.start :]) ** 2)))
+        notes = () if resolved else (density_warning(self.equation, self.step),)
+        return Frame(
+            mean,
+            covariance,
+            density,
+            truncation=beyond + abs(self.lost) + 1e-14 * self.step**0.5,
+            outside=counted(density, self.grid, 1.0 - inside),
+            warnings=notes,
+        )
+
+
+def prepare(equation: Equation, initial: State, grid: Grid) -> BandCarry:
+    """Return the carry at step 0: a cloud of points and their masses."""
+    if isinstance(initial, Point):
+        cloud = initial.theta.copy(), np.ones(1)
+    elif isinstance(initial, Density):
+        cloud = initial.grid.axes[0], initial.values * initial.grid.cell_volume
+    else:
+        deviation = float(np.sqrt(initial.covariance.item()))
+        z = np.arange(-line.REACH, line.REACH, 0.05) if deviation > 0 else np.zeros(1)
+        weights = np.exp(-0.5 * z**2)
+        cloud = initial.mean.item() + deviation * z, weights / weights.sum()
+    return BandCarry(equation, initial, grid, 0, cloud)
+
+
+def grid(equation: Equation, initial: State, exact: Moments) -> Grid:
+    """Return a grid over the box of the saved steps, finer than the least deviation there."""
+    ends = [box(equation, initial, int(n), int(n)) for n in exact.steps if n > 0]
+    deviation = np.sqrt(np.maximum(exact.covariance[:, 0, 0], 0.0))
+    if exact.steps[0] == 0:
+        reach = line.REACH * deviation[0]
+        ends.append((exact.mean[0, 0] - reach, exact.mean[0, 0] + reach, deviation[0]))
+    lower, upper = min(end[0] for end in ends), max(end[1] for end in ends)
+    least = min(end[2] for end in ends if end[2] > 0)
+    cells = np.clip(np.ceil((upper - lower) / least * _PER_DEVIATION), 128, _NODES)
+    return Grid(lower, upper, int(cells))
+
+
+def characteristic(equation: Equation) -> band.Characteristic:
+    """Return φ(k|x), the characteristic function of one step from x."""
+    sgd, law = equation.sgd, equation.sgd.noise
+    rate = sgd.learning_rate
+    if isinstance(law, FiniteSumLaw):
+        kept, hessians = 1 - rate * sgd.weight_decay, np.ascontiguousarray(law.sample_hessians()[:, 0, 0])
+        gradients = np.ascontiguousarray(law.gradients[:, 0])
+        return lambda x, waves: band.finite_sum(x, waves, kept, hessians, gradients, rate, law.batch_size)
+    slope, shift = 1 - equation.linear_drift.item(), -equation.constant_drift.item()
+    return lambda x, waves: np.exp(1j * np.outer(slope * x + shift, waves)) * law.characteristic(-rate * waves[:, None])
+
+
+def box(equation: Equation, initial: State, first: int, last: int) -> tuple[float, float, float]:
+    """Return the ends of a box that holds the mass at the steps ``first`` … ``last``, and the least deviation there."""
+    steps = np.unique(np.geomspace(first, last, 256).round().astype(np.int64))
+    path = moments(equation, initial, last, steps.tolist())
+    mean, deviation = path.mean[:, 0], np.sqrt(np.maximum(path.covariance[:, 0, 0], 0.0))
+    if not np.all(np.isfinite(deviation)):
+        raise UnresolvedError(f"step {last}: the moments overflow; lower learning_rate or save fewer steps.")
+    lower, upper = float(np.min(mean - _WIDTH * deviation)), float(np.max(mean + _WIDTH * deviation))
+    centre = equation.sgd.critical_point.item()
+    radius = _support(equation, initial, centre)
+    lower, upper = max(lower, centre - radius), min(upper, centre + radius)
+    middle, half = (lower + upper) / 2, max((upper - lower) / 2, 1e-9 * (1 + abs(lower + upper)))
+    return middle - half, middle + half, float(np.min(deviation))
+
+
+def slopes(equation: Equation) -> Array:
+    """Return 1 − ηh of every sample, or of the mean where the noise is additive."""
+    law, rate = equation.sgd.noise, equation.sgd.learning_rate
+    if not isinstance(law, FiniteSumLaw):
+        return 1 - equation.linear_drift[0]
+    result: Array = 1 - rate * (law.sample_hessians()[:, 0, 0] + equation.sgd.weight_decay)
+    return result
+
+
+def _support(equation: Equation, initial: State, centre: float) -> float:
+    """Return the radius about ``centre`` that no minibatch leaves, or infinity."""
+    law, contraction = equation.sgd.noise, float(np.max(np.abs(slopes(equation))))
+    if not (isinstance(law, FiniteSumLaw) and contraction < 1):
+        return np.inf
+    moved = law.sample_hessians()[:, 0, 0] * centre + law.gradients[:, 0] + equation.sgd.weight_decay * centre
+    radius = equation.sgd.learning_rate * float(np.max(np.abs(moved))) / (1 - contraction)
+    if isinstance(initial, Density):
+        start = float(np.max(np.abs(initial.grid.edges[0] - centre)))
+    else:
+        start = float(abs(initial.mean.item() - centre) + line.REACH * np.sqrt(initial.covariance.item()))
+    return max(radius, start) * (1 + 1e-9)
+
+
+def _extended(carry: BandCarry, last: int) -> BandCarry:
+    """Return the carry on nodes that hold the mass at all steps up to ``last``, with the matrix between them."""
+    lower, upper, deviation = box(carry.equation, carry.initial, 1, last)
+    spread = slopes(carry.equation)
+    if carry.nodes is None:
+        finest = (upper - lower) / _NODES / max(1.0, (1 + float(np.max(np.abs(spread)))) / 2.8)
+        spacing = min(finest, max(min(carry.grid.spacing.item(), deviation / 6), finest / 2))
+        old = band.Nodes(spacing, int(np.floor(lower / spacing)), int(np.floor(lower / spacing)), 0)
+    else:
+        old = carry.nodes
+    first = min(old.first, int(np.floor(lower / old.spacing)) - 4)
+    end = max(old.last, int(np.ceil(upper / old.spacing)) + 4)
+    if (first, end) == (old.first, old.last):
+        return carry
+    if end - first > _MOST_NODES:
+        raise UnresolvedError(
+            f"step {last}: the box from {lower:.4g} to {upper:.4g} is {end - first} nodes wide, more than "
+            f"{_MOST_NODES}; save fewer steps, start from a wider state, or use dfp.MonteCarlo(...)."
+        )
+    # Images of the box beyond it must not wrap around into it.
+    noise = float(np.sqrt(carry.equation.diffusion(np.array([max(abs(lower), abs(upper))])).item()))
+    middle, half = (lower + upper) / 2, (upper - lower) / 2
+    place = abs((1 - carry.equation.linear_drift.item()) * middle - carry.equation.constant_drift.item() - middle)
+    images = 2 * (place + float(np.max(np.abs(spread))) * half + _WIDTH * noise)
+    count = int(np.ceil(max(images, upper - lower) / old.spacing)) + 64
+    nodes = band.Nodes(old.spacing, first, end, 2 * fft.next_fast_len((count + end - first) // 2 + 1, real=True))
+    mass = None if carry.mass is None else np.pad(carry.mass, (old.first - first, end - old.last))
+    matrix = band.transition(nodes, nodes.places, characteristic(carry.equation))
+    return replace(carry, nodes=nodes, mass=mass, matrix=matrix)

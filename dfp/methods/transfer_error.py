@@ -1,0 +1,82 @@
+"""How far a density on a lattice is from the truth: ripple, blur, aliasing, and skewness that was left out, in L1."""
+
+import numpy as np
+from dfp_solvers import transfer
+
+from dfp.checks import Array
+from dfp.equation import Equation
+from dfp.finite_sum import FiniteSumLaw
+from dfp.methods.moment_recursion import MomentRecursion
+from dfp.methods.transfer_laws import Laws, enumerated, factor_of, widths
+from dfp.state import Grid, State, grid_moments
+
+# Rounding errors of a step, in L1: sums of some thousand kernels.
+_ROUNDING = 1e-14
+_SKEWNESS_LIMIT = 1e-3
+
+
+def lattice_error(
+    equation: Equation, initial: State, step: int, laws: Laws, grid: Grid, density: Array
+) -> tuple[float, tuple[str, ...]]:
+    """Return the estimated L1 error of ``density`` at ``step``, without what has left the box, and warnings."""
+    if step == 0:
+        return 0.0, ()
+    factor = factor_of(equation, grid.spacing)
+    error = _ROUNDING * step**0.5
+    for law in laws:
+        if isinstance(law, transfer.Resolved):
+            error += _memory(factor, step, 2) * _aliasing(equation, grid, density)
+        else:
+            matrix = law.matrix[:, -grid.dimension :, -grid.dimension :] if isinstance(law, transfer.Maps) else factor
+            error += transfer.ripple(np.linalg.svd(matrix, compute_uv=False))
+            error += _memory(factor, step, 6) * transfer.blur(density) * grid.cell_volume
+    noise = equation.sgd.noise
+    if not isinstance(noise, FiniteSumLaw) or enumerated(noise):
+        return error, ()
+    skewness = _left_out(equation, initial, step, grid, density)
+    note = (
+        f"step {step}: the steps of a finite sum of {noise.count} samples in minibatches of {noise.batch_size} are taken "
+        f"to be Gaussian; their skewness and kurtosis, left out, change the density by about {skewness:.2g} in L1: use "
+        "dfp.MonteCarlo(...) if that is too much."
+    )
+    return error + skewness, (note,) if skewness > _SKEWNESS_LIMIT else ()
+
+
+def _memory(factor: Array, step: int, order: int) -> float:
+    """Return for how many steps an error in the moments of ``order`` is remembered, at most ``step``."""
+    kept = min(float(np.linalg.svd(factor, compute_uv=False)[0]), 1.0) ** order
+    return step if kept == 1.0 else min((1 - kept**step) / (1 - kept), float(step))
+
+
+def _aliasing(equation: Equation, grid: Grid, density: Array) -> float:
+    """Return the relative error of the trapezoidal rule for one step, averaged over the density.
+
+    For a Gaussian density of v cells per deviation under a kernel of w it is 2 exp(−2π² v²w²/(v² + w²)).
+    """
+    _, _, covariance = grid_moments(grid, density)
+    mass = np.abs(density.ravel()) * grid.cell_volume
+    chosen = np.argsort(mass)[-4096:]
+    points = grid.points.reshape(-1, grid.dimension)[chosen]
+    kernel = widths(equation, points, grid.spacing)
+    whole = 1 / np.sqrt(np.diag(np.linalg.pinv(covariance / np.outer(grid.spacing, grid.spacing))))
+    seen = kernel**2 * whole**2 / (kernel**2 + whole**2)
+    return float(2 * np.sum(mass[chosen, None] * np.exp(-2 * np.pi**2 * seen)))
+
+
+def _left_out(equation: Equation, initial: State, step: int, grid: Grid, density: Array) -> float:
+    """Return the L1 norm of what the exact third and fourth moments add to the density, to first order in both.
+
+    The Edgeworth terms κ₃:He₃/6 and κ₄:He₄/24 have root mean squares |κ₃|/√6 and |κ₄|/√24 under the Gaussian.
+    """
+    solver = MomentRecursion(4)
+    exact = solver.observe(solver.advance(solver.prepare(equation, initial, None), step))
+    assert exact.third is not None and exact.fourth is not None
+    d, probability = grid.dimension, (density * grid.cell_volume).ravel()
+    inverse = np.linalg.inv(np.linalg.cholesky(exact.covariance))
+    z = (grid.points.reshape(-1, d) - exact.mean) @ inverse.T
+    pairs = (z[:, :, None] * z[:, None, :]).reshape(-1, d * d)
+    third = ((pairs * probability[:, None]).T @ z).reshape(d, d, d)
+    fourth = ((pairs * probability[:, None]).T @ pairs).reshape((d,) * 4)
+    third -= np.einsum("ia,jb,kc,abc->ijk", inverse, inverse, inverse, exact.third)
+    fourth -= np.einsum("ia,jb,kc,ld,abcd->ijkl", inverse, inverse, inverse, inverse, exact.fourth, optimize=True)
+    return float(np.linalg.norm(third) / 6**0.5 + np.linalg.norm(fourth) / 24**0.5)

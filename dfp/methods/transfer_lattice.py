@@ -1,0 +1,160 @@
+"""Transfer on a lattice: every cell of a uniform grid is spread by its own kernel, in one, two and three dimensions."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from dfp_solvers import transfer
+
+from dfp.checks import Array
+from dfp.equation import Equation
+from dfp.errors import UnresolvedError
+from dfp.exact import Moments, moments
+from dfp.finite_sum import FiniteSumLaw
+from dfp.methods.transfer_error import lattice_error
+from dfp.methods.transfer_laws import (
+    MOST_CELLS,
+    RESOLVED,
+    Laws,
+    conditional,
+    enumerated,
+    laws_of,
+    trapezoidal,
+    unresolved_kernel,
+    widths,
+)
+from dfp.methods.transfer_line import on_grid
+from dfp.solver import Frame
+from dfp.state import Density, Gaussian, Grid, State, grid_moments
+
+# Cells per deviation of the density that resolve it to 1e-12 (its spectrum is below that at the largest wave number).
+_PER_DEVIATION = 2.4
+# The same where kernels are narrower than the grid, and each step puts places on it with an error of order six.
+_PER_DEVIATION_NARROW = {1: 20.0, 2: 10.0}
+_LEAST_CELLS = 32
+# Half-width of the box in deviations: Gaussian tails, and the power-law tails of noise that depends on θ.
+_WIDTH, _WIDTH_HEAVY = 8.0, 12.0
+
+
+@dataclass(frozen=True)
+class LatticeCarry:
+    """Masses of the cells, and how each is spread."""
+
+    equation: Equation
+    grid: Grid
+    step: int
+    mass: Array
+    outside: float
+    initial: State
+    cloud: Array | None
+    """Places of the masses while they are not yet on the grid, shape (N, d); None once they are."""
+    laws: Laws
+
+    def advanced(self, steps: int) -> "LatticeCarry":
+        """Return the masses ``steps`` later, and what has left the box."""
+        mass, outside, cloud = self.mass, self.outside, self.cloud
+        for _ in range(steps):
+            laws = self.laws if cloud is None else laws_of(self.equation, self.grid, cloud)
+            mass, lost = transfer.step(mass, laws, self.grid.cells)
+            outside, cloud = outside + lost, None
+        return replace(self, step=self.step + steps, mass=mass, outside=outside, cloud=cloud)
+
+    def frame(self) -> Frame:
+        """Return the density, its mean and covariance by the trapezoidal rule, and the mass that has left the box.
+
+        Raises
+        ------
+        UnresolvedError
+            At step 0, if the initial state is narrower than the grid; or if nothing is left in the box.
+        """
+        grid = self.grid
+        if self.cloud is not None:
+            raise UnresolvedError(
+                f"step {self.step}: the initial state is narrower than the grid's spacing {grid.spacing}, so it has "
+                "no density there; save later steps, start from a wider dfp.Gaussian, or give a finer grid."
+            )
+        density = (self.mass / grid.cell_volume).reshape(grid.cells)
+        if not self.outside < 0.5:
+            raise UnresolvedError(
+                f"step {self.step}: {self.outside:.2g} of the mass has left the box from {grid.lower} to "
+                f"{grid.upper}; give a wider grid."
+            )
+        _, mean, covariance = grid_moments(grid, density)
+        error, notes = lattice_error(self.equation, self.initial, self.step, self.laws, grid, density)
+        return Frame(
+            mean, covariance, density, truncation=error + 2 * self.outside, outside=self.outside, warnings=notes
+        )
+
+
+def grid(equation: Equation, initial: State, exact: Moments) -> Grid:
+    """Return a grid that holds the density at every step and resolves the kernel or, where it cannot, the density.
+
+    Raises
+    ------
+    UnresolvedError
+        If the moments overflow, or d = 3 and the kernel is finer than the largest grid.
+    """
+    d, last = equation.dimension, int(exact.steps[-1])
+    steps = np.unique(np.geomspace(1, max(last, 1), 512).astype(np.int64) - 1)
+    steps = np.unique(np.concatenate([steps, exact.steps]))
+    path = moments(equation, initial, last, steps.tolist())
+    with np.errstate(invalid="ignore"):
+        deviation = np.sqrt(np.maximum(path.covariance.diagonal(axis1=1, axis2=2), 0.0))
+    width = _WIDTH if equation.additive else _WIDTH_HEAVY
+    lower, upper = np.min(path.mean - width * deviation, axis=0), np.max(path.mean + width * deviation, axis=0)
+    if not np.all(np.isfinite(upper - lower)):
+        raise UnresolvedError("the moments overflow before the last step; lower learning_rate or save fewer steps.")
+    centre, half = (lower + upper) / 2, np.maximum((upper - lower) / 2, 1e-12 * (1 + np.abs(lower + upper)))
+    lower, upper = centre - half, centre + half
+    density = np.full(d, np.inf)
+    for n, covariance in zip(path.steps, path.covariance, strict=True):
+        if n > 0 or exact.steps[0] == 0:
+            density = np.minimum(density, conditional(covariance[None])[0])
+    kernel = np.zeros(d)
+    noise = equation.sgd.noise
+    if not (isinstance(noise, FiniteSumLaw) and enumerated(noise)):
+        lattice = np.stack(np.meshgrid(*np.linspace(lower, upper, 33).T, indexing="ij"), axis=-1).reshape(-1, d)
+        points = np.concatenate([lattice, path.mean, equation.sgd.critical_point[None]])
+        kernel = np.min(widths(equation, points, np.ones(d)), axis=0)
+    with np.errstate(divide="ignore"):
+        wanted = 2 * half * np.maximum(RESOLVED / kernel, _PER_DEVIATION / density)
+        if not np.all(wanted <= MOST_CELLS[d]):
+            if d == 3:
+                raise unresolved_kernel(wanted)
+            wanted = 2 * half * _PER_DEVIATION_NARROW[d] / density
+    least = 2 * half * _PER_DEVIATION / density
+    if not np.all(least <= MOST_CELLS[d]):
+        raise UnresolvedError(
+            f"cells={np.ceil(least)}: the box of the moments is too wide for its narrowest density, as with heavy tails; "
+            f"at most {MOST_CELLS[d]} cells an axis are affordable: save fewer steps, give a grid of the bulk, or use "
+            "dfp.MonteCarlo(...)."
+        )
+    return Grid(lower, upper, tuple(int(n) for n in np.ceil(np.clip(wanted, _LEAST_CELLS, MOST_CELLS[d]))))
+
+
+def prepare(equation: Equation, initial: State, grid: Grid) -> LatticeCarry:
+    """Return the masses of the cells at step 0 or, where the grid does not resolve them, of a cloud of points."""
+    if min(grid.cells) < transfer.STENCIL:
+        raise UnresolvedError(f"grid.cells={grid.cells}: Transfer needs {transfer.STENCIL} per axis; use more.")
+    cloud: Array | None = None
+    if isinstance(initial, Density):
+        mass = on_grid(initial, grid) * grid.cell_volume
+    elif np.all(conditional(initial.covariance[None])[0] >= 1.2 * grid.spacing):
+        mass = Gaussian(initial.mean, initial.covariance).density(grid.points) * grid.cell_volume
+    else:
+        cloud, mass = _cloud(initial.mean, initial.covariance, grid)
+    laws = laws_of(equation, grid, grid.points.reshape(-1, grid.dimension))
+    mass = np.ascontiguousarray(mass.ravel())
+    return LatticeCarry(equation, grid, 0, mass, max(1.0 - float(mass.sum()), 0.0), initial, cloud, laws)
+
+
+def _cloud(mean: Array, covariance: Array, grid: Grid) -> tuple[Array, Array]:
+    """Return points (N, d) and their masses (N,): a trapezoidal rule for a Gaussian, finer than the grid."""
+    values, vectors = np.linalg.eigh(covariance / np.outer(grid.spacing, grid.spacing))
+    points, mass = np.zeros((1, grid.dimension)), np.ones(1)
+    for value, vector in zip(values, vectors.T, strict=True):
+        deviation = np.sqrt(max(value, 0.0))
+        if deviation > 1e-12:
+            nodes, weights = trapezoidal(min(0.3, 0.5 / deviation))
+            points = (points[:, None, :] + (deviation * nodes)[:, None] * vector).reshape(-1, grid.dimension)
+            mass = np.outer(mass, weights / weights.sum()).ravel()
+    return mean + points * grid.spacing, mass

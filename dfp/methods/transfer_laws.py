@@ -1,0 +1,145 @@
+"""Transition kernels on a lattice: which law each source follows, resolved, narrow, or one of a few maps."""
+
+from collections.abc import Iterator
+from itertools import combinations_with_replacement
+from math import comb, factorial, prod
+
+import numpy as np
+from dfp_solvers import transfer
+from numpy.typing import NDArray
+
+from dfp.checks import Array
+from dfp.equation import Equation
+from dfp.errors import UnresolvedError
+from dfp.finite_sum import FiniteSumLaw
+from dfp.state import Grid
+
+Laws = tuple[transfer.Resolved | transfer.Narrow | transfer.Maps, ...]
+
+# The trapezoidal rule for (T4) is spectrally accurate where a kernel spans this many cells (theory page, section 5).
+RESOLVED = 1 / 0.6
+# With this many the rule still errs by exp(−2π² 1.25²) = 4e-14 only: grids aim at the former and accept the latter.
+_ACCEPTED = 1.25
+MOST_CELLS = {1: 2**14, 2: 512, 3: 96}
+_MOST_MAPS = 512
+# Largest deviations [cells] a quadrature rule of the noise serves, and its nodes: Gauss–Hermite, then trapezoidal.
+_GAUSS = ((1e-9, 1), (0.7, 5), (2.0, 11))
+_TRAPEZOIDAL = (4.0, 8.0, 16.0, 32.0, 64.0, np.inf)
+
+
+def conditional(covariances: Array) -> Array:
+    """Return deviations of each axis given the others, 1/(Σ⁻¹)_ii^½, shape (N, d); 0 where Σ is singular."""
+    values = np.linalg.eigvalsh(covariances)
+    regular = values[:, 0] > 1e-13 * values[:, -1]
+    result = np.zeros(covariances.shape[:2])
+    result[regular] = np.linalg.inv(covariances[regular]).diagonal(axis1=1, axis2=2) ** -0.5
+    return result
+
+
+def widths(equation: Equation, points: Array, spacing: Array) -> Array:
+    """Return how wide the kernel from ``points`` is as a function of where it ends and of where it starts, (N, d)."""
+    covariance = equation.diffusion(points) / np.outer(spacing, spacing)
+    values = np.linalg.eigvalsh(covariance)
+    regular = values[:, 0] > 1e-13 * values[:, -1]
+    result = np.zeros(points.shape)
+    inverse = np.linalg.inv(covariance[regular])
+    factor = factor_of(equation, spacing)
+    seen = factor.T @ inverse @ factor
+    largest = np.maximum(inverse.diagonal(axis1=1, axis2=2), seen.diagonal(axis1=1, axis2=2))
+    result[regular] = largest**-0.5
+    return result
+
+
+def factor_of(equation: Equation, spacing: Array) -> Array:
+    """Return A = I − ηH in index units, shape (d, d)."""
+    factor: Array = (np.eye(equation.dimension) - equation.linear_drift) * spacing / spacing[:, None]
+    return factor
+
+
+def unresolved_kernel(wanted: Array) -> UnresolvedError:
+    return UnresolvedError(
+        f"cells={np.ceil(wanted)}: resolving the transition kernel in 3D needs more than {MOST_CELLS[3]} cells on an "
+        "axis, and only resolved kernels are supported there; raise learning_rate, give a smaller or finer grid=..., "
+        "or use dfp.MonteCarlo(...)."
+    )
+
+
+def laws_of(equation: Equation, grid: Grid, points: Array) -> Laws:
+    """Return the transition kernels from ``points`` (N, d) to the nodes of ``grid``."""
+    d, origin = grid.dimension, grid.lower + grid.spacing / 2
+    noise = equation.sgd.noise
+    if isinstance(noise, FiniteSumLaw) and enumerated(noise):
+        return (_maps(equation, noise, grid, (points - origin) / grid.spacing),)
+    moved = points - points @ equation.linear_drift.T - equation.constant_drift
+    place = (moved - origin) / grid.spacing
+    resolved = np.all(widths(equation, points, grid.spacing) >= _ACCEPTED, axis=1)
+    if d == 3 and not np.all(resolved):
+        narrowest = np.min(widths(equation, points, np.ones(d)), axis=0)
+        with np.errstate(divide="ignore"):
+            raise unresolved_kernel((grid.upper - grid.lower) * RESOLVED / narrowest)
+    covariance = equation.diffusion(points) / np.outer(grid.spacing, grid.spacing)
+    parts: list[transfer.Resolved | transfer.Narrow] = []
+    if np.any(resolved):
+        parts.append(_resolved(np.flatnonzero(resolved), place[resolved], covariance[resolved]))
+    if not np.all(resolved):
+        parts.append(_narrow(np.flatnonzero(~resolved), place[~resolved], covariance[~resolved]))
+    return tuple(parts)
+
+
+def _resolved(source: NDArray[np.int64], place: Array, covariance: Array) -> transfer.Resolved:
+    count, d = place.shape
+    whitening = np.tile(np.eye(3) * 1e3, (count, 1, 1))
+    whitening[:, 3 - d :, 3 - d :] = np.linalg.inv(np.linalg.cholesky(covariance))
+    three, reach = np.zeros((count, 3)), np.zeros((count, 3))
+    three[:, 3 - d :], reach[:, 3 - d :] = place, np.sqrt(covariance.diagonal(axis1=1, axis2=2))
+    peak = np.prod(whitening.diagonal(axis1=1, axis2=2)[:, 3 - d :], axis=1) / (2 * np.pi) ** (d / 2)
+    return transfer.Resolved(source, three, np.ascontiguousarray(whitening[:, *np.tril_indices(3)]), reach, peak)
+
+
+def _narrow(source: NDArray[np.int64], place: Array, covariance: Array) -> transfer.Narrow:
+    count, d = place.shape
+    values, vectors = np.linalg.eigh(covariance)
+    deviations = np.sqrt(np.maximum(values, 0.0))
+    two, root, rule = np.zeros((count, 2)), np.zeros((count, 2, 2)), np.zeros((count, 2), np.int64)
+    two[:, 2 - d :], root[:, 2 - d :, 2 - d :] = place, vectors * deviations[:, None, :]
+    rule[:, 2 - d :] = np.searchsorted([most for most, _ in _GAUSS] + list(_TRAPEZOIDAL), deviations)
+    rules: list[tuple[Array, Array]] = [np.polynomial.hermite_e.hermegauss(n) for _, n in _GAUSS]
+    rules += [trapezoidal(0.6 * min(1.0, 4.0 / min(most, 128.0))) for most in _TRAPEZOIDAL]
+    nodes, weights = (np.concatenate(part) for part in zip(*rules, strict=True))
+    sizes = [len(part) for part, _ in rules]
+    weights = weights / np.repeat([w.sum() for _, w in rules], sizes)
+    return transfer.Narrow(source, two, root, rule, nodes, weights, np.cumsum([0, *sizes]))
+
+
+def trapezoidal(spacing: float) -> tuple[Array, Array]:
+    """Return nodes and weights (not normalised) for a standard normal."""
+    nodes = spacing * np.arange(-int(8.5 / spacing), int(8.5 / spacing) + 1)
+    return nodes, np.exp(-0.5 * nodes**2)
+
+
+def enumerated(law: FiniteSumLaw) -> bool:
+    """Return whether the minibatches are so few that each is taken as a map of its own (d <= 2)."""
+    return law.dimension < 3 and comb(law.count + law.batch_size - 1, law.batch_size) <= _MOST_MAPS
+
+
+def _maps(equation: Equation, law: FiniteSumLaw, grid: Grid, places: Array) -> transfer.Maps:
+    """Return the affine maps of all minibatches, as multisets with their probabilities, in index units."""
+    sgd, d, batch = equation.sgd, grid.dimension, law.batch_size
+    hessians = law.sample_hessians()
+    matrix, shift, weight = [], [], []
+    for chosen, probability in _minibatches(law.count, batch):
+        factor = np.eye(d) - sgd.learning_rate * (hessians[chosen].mean(axis=0) + sgd.weight_decay * np.eye(d))
+        offset = -sgd.learning_rate * law.gradients[chosen].mean(axis=0)
+        origin = grid.lower + grid.spacing / 2
+        matrix.append(factor * grid.spacing / grid.spacing[:, None])
+        shift.append((factor @ origin + offset - origin) / grid.spacing)
+        weight.append(probability)
+    at, square, offsets = np.zeros((len(places), 2)), np.tile(np.eye(2), (len(matrix), 1, 1)), np.zeros((len(shift), 2))
+    at[:, 2 - d :], square[:, 2 - d :, 2 - d :], offsets[:, 2 - d :] = places, matrix, shift
+    return transfer.Maps(at, square, offsets, np.array(weight))
+
+
+def _minibatches(count: int, batch: int) -> Iterator[tuple[list[int], float]]:
+    for chosen in combinations_with_replacement(range(count), batch):
+        orders = factorial(batch) // prod(factorial(chosen.count(i)) for i in set(chosen))
+        yield list(chosen), orders / count**batch

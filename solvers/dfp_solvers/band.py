@@ -1,0 +1,109 @@
+"""The master equation (T4) on a line by characteristic functions: transition matrices that are band-limited, not local.
+
+The characteristic function of one step from a place x, φ(k|x), is known in closed form for finite sums and for additive
+noise of any law (theory page, section 5). Its values at the waves of a periodic box make a matrix from masses of nodes
+to masses of nodes. Where steps contract, φ at |k| <= K depends on φ one step before at |k| <= K alone, so nothing is
+lost by cutting at K = π/Δ, smooth density or not.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+
+from dfp_solvers.jit import kernel
+
+Array = NDArray[np.floating[Any]]
+Complex = NDArray[np.complex128]
+Characteristic = Callable[[Array, Array], Complex]
+"""φ(k|x) for places (n,) and waves (m,), equally spaced from 0: shape (n, m)."""
+
+_BLOCK = 512  # sources whose characteristic functions are held at once
+_ORDER, _DECAY = 16, 36.0  # of the filter exp(−36 (k/K)^16), which keeps images of single nodes local
+
+
+class Nodes(NamedTuple):
+    """Nodes (j + ½) spacing for first <= j < last, inside a periodic box of ``period`` of them."""
+
+    spacing: float
+    first: int
+    last: int
+    period: int
+
+    @property
+    def places(self) -> Array:
+        """Places of the nodes, increasing."""
+        return (np.arange(self.first, self.last) + 0.5) * self.spacing
+
+    @property
+    def waves(self) -> Array:
+        """Wave numbers of the periodic box up to π / spacing."""
+        return 2 * np.pi / (self.period * self.spacing) * np.arange(self.period // 2 + 1)
+
+
+def taper(waves: int) -> Array:
+    """Return the filter applied at every step: 1 to rounding error up to a third of the waves, 1e-3 away at half."""
+    return np.exp(-_DECAY * (np.arange(waves) / (waves - 1)) ** _ORDER)
+
+
+def transition(nodes: Nodes, sources: Array, characteristic: Characteristic) -> Array:
+    """Return the masses that one step from ``sources`` (N,) brings to the nodes (n,): a matrix (n, N)."""
+    waves, count = nodes.waves, nodes.last - nodes.first
+    phase = np.exp(1j * waves * ((nodes.first + 0.5) * nodes.spacing)) * taper(waves.size)
+    result = np.empty((count, sources.size))
+    for begin in range(0, sources.size, _BLOCK):
+        some = slice(begin, begin + _BLOCK)
+        coefficients = np.conj(characteristic(sources[some], waves)) * phase
+        result[:, some] = fft.irfft(coefficients, n=nodes.period, axis=1, workers=2)[:, :count].T
+    return result
+
+
+def spectrum(nodes: Nodes, mass: Array) -> Complex:
+    """Return the characteristic function of the masses at the waves of the box."""
+    transform = fft.rfft(mass, n=nodes.period)
+    result: Complex = np.conj(transform) * np.exp(1j * nodes.waves * ((nodes.first + 0.5) * nodes.spacing))
+    return result
+
+
+def density(nodes: Nodes, phi: Complex, targets: Array, width: float) -> Array:
+    """Return the average density over cells of ``width`` around ``targets``; its values there for width 0."""
+    weights = 2.0 * np.sinc(nodes.waves * width / (2 * np.pi)) * np.conj(phi) / (nodes.period * nodes.spacing)
+    weights[0] /= 2
+    result = np.empty(targets.size)
+    for begin in range(0, targets.size, _BLOCK):
+        some = targets[begin : begin + _BLOCK]
+        result[begin : begin + _BLOCK] = (np.exp(1j * np.outer(some, nodes.waves)) @ weights).real
+    return result
+
+
+def jackson(waves: int) -> Array:
+    """Return Jackson's damping factors: with them a cut Fourier series of a measure is never negative."""
+    m, n = np.arange(waves), waves + 1
+    turned = np.pi * m / n
+    factors: Array = ((n - m) * np.cos(turned) + np.sin(turned) / np.tan(np.pi / n)) / n
+    return factors
+
+
+@kernel(parallel=True)
+def finite_sum(
+    places: Array, waves: Array, kept: float, hessians: Array, gradients: Array, rate: float, batch: int
+) -> Any:
+    """Return e^{ik kept x} [(1/N) Σ_i e^{−i (rate/batch) k (h_i x + g_i)}]^batch, shape (n, m)."""
+    n, m, count = places.size, waves.size, hessians.size
+    result = np.empty((n, m), np.complex128)
+    step = waves[1]
+    for j in numba.prange(n):
+        angle = -rate / batch * step * (hessians * places[j] + gradients)
+        factor, power = np.exp(1j * angle), np.ones(count, np.complex128)
+        own, turned = np.exp(1j * kept * step * places[j]), 1.0 + 0.0j
+        for k in range(m):
+            average = 0.0 + 0.0j
+            for i in range(count):
+                average += power[i]
+                power[i] *= factor[i]
+            result[j, k] = turned * (average / count) ** batch
+            turned *= own
+    return result
