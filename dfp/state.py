@@ -60,13 +60,13 @@ class Grid:
         """Number of axes d."""
         return len(self.cells)
 
-    @property
+    @cached_property
     def spacing(self) -> Array:
         """Cell widths, shape (d,) [parameter]."""
         result: Array = (self.upper - self.lower) / np.array(self.cells)
         return result
 
-    @property
+    @cached_property
     def cell_volume(self) -> float:
         """Volume of one cell [parameter^d]."""
         return float(np.prod(self.spacing))

@@ -1,19 +1,18 @@
 """Finite volumes for ∂_t P = −∂_i(f_i P) + ½ ∂_i∂_j(Q_ij P) on a uniform grid: rates of a Markov chain between cells.
 
-A cell jumps by the integer offset ±e_s at the rate ½ (max(ρ_s, |a_s|) ± a_s), where, in units of cells,
+A cell jumps by the integer offset ±e_s at the rate ½ (ρ_s x_s coth x_s ± a_s), x_s = a_s / ρ_s, where, in units of
+cells,
 
     Q = Σ_s ρ_s e_s e_sᵀ, ρ_s >= 0        Selling's decomposition: d(d+1)/2 offsets, also for full tensors
     f = Σ_s a_s e_s, a_s = ρ_s e_s·Q⁻¹f   the drift along the same offsets
 
-Rates are never negative and mass is conserved, whatever the grid. Where |a_s| <= ρ_s (cells shorter than the scale
-Q/f) they are centred and second order, and move mean and covariance exactly; elsewhere they are upwinded by no more
-than positivity needs, which is less than the exponential weights of Scharfetter and Gummel (1969) add. Written as
-fluxes along an axis they are those of Chang and Cooper (1970) with this weight.
+Rates are never negative and mass is conserved, whatever the grid: these are the exponential weights of Scharfetter and
+Gummel (1969) and of Chang and Cooper (1970), here for a drift known at cell centres. The mean moves exactly; errors are
+of second order and smooth, which Richardson extrapolation needs, down to cells as long as Q/f; longer ones are upwinded.
 
 Selling's decomposition: Fehrenbach and Mirebeau (2014). Equations (T6) and (T7) of the theory page.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -139,10 +138,20 @@ def decompose(drift: Array, diffusion: Array, offsets: Integers, weights: Array,
 
 
 @kernel()
-def _rates(
-    drift: Array, diffusion: Array, shape: Integers, absorbing: bool, targets: Integers, rates: Array, exits: Array
-) -> int:
-    """Fill targets (n, 2S; −1 for none), rates (n, 2S) and rates of absorption (n,); return a cell that failed or −1.
+def _spread(weight: float, along: float) -> Any:
+    """Return the sum of the rates to and fro: ``weight`` x coth x, x = along / weight, at least |along|."""
+    if abs(along) < 1e-4 * weight:
+        return weight + along * along / (3 * weight)
+    if abs(along) > 20 * weight:
+        return abs(along)
+    return along / np.tanh(along / weight)
+
+
+@kernel()
+def _columns(
+    drift: Array, diffusion: Array, shape: Integers, absorbing: bool, rows: NDArray[np.int32], entries: Array
+) -> Integers:
+    """Fill the columns of G, rows ascending, end to end; return where each begins, or one negative number −1 − cell.
 
     A wall is met after the fraction s of a jump: absorbing walls extrapolate P linearly to zero there (second order).
     """
@@ -150,17 +159,19 @@ def _rates(
     count = d * (d + 1) // 2
     offsets, weights, along = np.empty((count, d), dtype=np.int64), np.empty(count), np.empty(count)
     place, strides = np.empty(d, dtype=np.int64), np.ones(d, dtype=np.int64)
+    begins, end = np.empty(n + 1, dtype=np.int64), 0
     for i in range(d - 1, 0, -1):
         strides[i - 1] = strides[i] * shape[i]
     for cell in range(n):
         if not decompose(drift[cell], diffusion[cell], offsets, weights, along):
-            return cell
+            return np.full(1, -1 - cell)
         for i in range(d):
             place[i] = cell // strides[i] % shape[i]
+        begins[cell] = end
+        leaving = 0.0
         for s in range(count):
-            for side in range(2):
-                sign = 1 - 2 * side
-                total = max(weights[s], abs(along[s]))
+            total = _spread(weights[s], along[s])
+            for sign in (1, -1):
                 rate, back = (total + sign * along[s]) / 2, (total - sign * along[s]) / 2
                 target, fraction = cell, 1.0
                 for i in range(d):
@@ -169,11 +180,25 @@ def _rates(
                     room = shape[i] - 0.5 - place[i] if step > 0 else place[i] + 0.5
                     if abs(step) > room:
                         fraction = min(fraction, room / abs(step))
-                if fraction == 1.0:
-                    targets[cell, 2 * s + side], rates[cell, 2 * s + side] = target, rate
-                elif absorbing:
-                    exits[cell] += rate + back * (1 / fraction - 1)
-    return -1
+                if fraction == 1.0 and rate > 0:
+                    end = _insert(begins[cell], end, target, rate, rows, entries)
+                    leaving += rate
+                elif fraction < 1.0 and absorbing:
+                    leaving += rate + back * (1 / fraction - 1)
+        end = _insert(begins[cell], end, cell, -leaving, rows, entries)
+    begins[n] = end
+    return begins
+
+
+@kernel()
+def _insert(begin: int, end: int, row: int, entry: float, rows: NDArray[np.int32], entries: Array) -> int:
+    """Insert an entry into the column [begin, end), which stays ascending; return its new end."""
+    at = end
+    while at > begin and rows[at - 1] > row:
+        rows[at], entries[at] = rows[at - 1], entries[at - 1]
+        at -= 1
+    rows[at], entries[at] = row, entry
+    return end + 1
 
 
 def generator(
@@ -204,24 +229,22 @@ def generator(
         If Selling's algorithm does not end: the diffusion is not positive definite.
     """
     n, d = drift.shape
-    width = d * (d + 1)
-    targets, rates, exits = np.full((n, width), -1, dtype=np.int64), np.zeros((n, width)), np.zeros(n)
+    room = n * (d * (d + 1) + 1)
+    rows, entries = np.empty(room, dtype=np.int32), np.empty(room)
     scaled = np.ascontiguousarray(diffusion / np.multiply.outer(spacing, spacing))
     moved = np.ascontiguousarray(drift / spacing)
-    failed = _rates(moved, scaled, np.array(shape, dtype=np.int64), absorbing, targets, rates, exits)
-    if failed >= 0:
-        raise ValueError(f"diffusion[{failed}]: must be positive definite; its decomposition does not end.")
-    kept = rates > 0
-    source = np.broadcast_to(np.arange(n)[:, None], rates.shape)[kept]
-    everyone = np.arange(n)
-    entries = np.concatenate([rates[kept], -(rates.sum(axis=1) + exits)])
-    rows, columns = np.concatenate([targets[kept], everyone]), np.concatenate([source, everyone])
-    return sparse.coo_array((entries, (rows, columns)), shape=(n, n)).tocsc()
+    begins = _columns(moved, scaled, np.array(shape, dtype=np.int64), absorbing, rows, entries)
+    if begins[0] < 0:
+        raise ValueError(f"diffusion[{-1 - begins[0]}]: must be positive definite; its decomposition does not end.")
+    kept = int(begins[-1])
+    result = sparse.csc_array((entries[:kept], rows[:kept], begins.astype(np.int32)), shape=(n, n))
+    result.has_sorted_indices = True
+    return result
 
 
 @kernel()
 def upwinded(drift: Array, diffusion: Array) -> NDArray[np.bool_]:
-    """Tell for which cells |a_s| > ρ_s for some s, so that rates are of first order; arguments in units of cells."""
+    """Tell for which cells |a_s| > ρ_s for some s, so that errors near first order; arguments in units of cells."""
     n, d = drift.shape
     count = d * (d + 1) // 2
     offsets, weights, along = np.empty((count, d), dtype=np.int64), np.empty(count), np.empty(count)
@@ -232,56 +255,3 @@ def upwinded(drift: Array, diffusion: Array) -> NDArray[np.bool_]:
             if abs(along[s]) > weights[s]:
                 result[cell] = True
     return result
-
-
-def deposit(points: Array, weights: Array, lower: Array, spacing: Array, shape: tuple[int, ...]) -> Array:
-    """Return probabilities of cells, shape ``shape``, of ``weights`` (m,) at ``points`` (m, d), shared multilinearly.
-
-    The mean is kept exactly; the variance grows by at most a quarter of a squared cell. Points beyond the outermost
-    centres go to the nearest one.
-    """
-    limits = np.array(shape) - 1
-    position = np.clip((points - lower) / spacing - 0.5, 0, limits)
-    first = np.minimum(np.floor(position).astype(np.int64), np.maximum(limits - 1, 0))
-    share = position - first
-    result = np.zeros(shape)
-    for corner in np.ndindex(*(2,) * len(shape)):
-        factor = np.prod(np.where(np.array(corner) == 1, share, 1 - share), axis=1)
-        np.add.at(result, tuple((first + np.array(corner)).T), factor * weights)
-    return result
-
-
-def cloud(mean: Array, covariance: Array, spacing: Array) -> tuple[Array, Array]:
-    """Return points (m, d) and weights (m,) that stand for a Gaussian with directions narrower than cells."""
-    values, vectors = np.linalg.eigh(covariance / np.multiply.outer(spacing, spacing))
-    deviations = np.sqrt(np.maximum(values, 0.0))
-    axes = [np.linspace(-7.5, 7.5, 2 * int(np.ceil(15 + 20 * s)) + 1) if s > 0 else np.zeros(1) for s in deviations]
-    normal = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(mean))
-    weights = np.exp(-0.5 * np.sum(normal**2, axis=1))
-    return mean + (normal * deviations) @ vectors.T * spacing, weights / weights.sum()
-
-
-def interpolation(old: Array, new: Array) -> sparse.csr_array:
-    """Return the matrix that takes values at the uniform nodes ``old`` to cubic interpolants at ``new``.
-
-    It is zero at new nodes more than half a cell beyond the old ones.
-    """
-    step = old[1] - old[0]
-    first = np.clip(np.floor((new - old[0]) / step).astype(np.int64) - 1, 0, len(old) - 4)
-    position = (new - old[0]) / step - first
-    inside = (new >= old[0] - step / 2) & (new <= old[-1] + step / 2)
-    entries = np.array(
-        [np.prod([(position - b) / (a - b) for b in range(4) if b != a], axis=0) * inside for a in range(4)]
-    )
-    rows = np.broadcast_to(np.arange(len(new)), entries.shape)
-    columns = first + np.arange(4)[:, None]
-    return sparse.coo_array((entries.ravel(), (rows.ravel(), columns.ravel())), shape=(len(new), len(old))).tocsr()
-
-
-def apply(matrices: Sequence[Any], values: Array) -> Array:
-    """Return ``values`` (n_1, ..., n_d) multiplied along each axis by the matrix (m_i, n_i) of that axis."""
-    for axis, matrix in enumerate(matrices):
-        front = np.moveaxis(values, axis, 0)
-        moved = matrix @ front.reshape(front.shape[0], -1)
-        values = np.moveaxis(moved.reshape(-1, *front.shape[1:]), 0, axis)
-    return values

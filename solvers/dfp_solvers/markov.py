@@ -35,16 +35,62 @@ _FLOOR = 1e-14
 
 
 @kernel(fast=True)
-def _jump(pointers: Integers, columns: Integers, entries: Array, start: Array, moved: Array) -> float:
-    """Write ``moved`` = M ``start`` for M in compressed rows; return the L1 norm of the change."""
+def _jump(pointers: Integers, columns: Integers, entries: Array, share: float, start: Array, moved: Array) -> float:
+    """Write ``moved`` = (I + share·G) ``start`` for G in compressed rows; return the L1 norm of the change."""
     change = 0.0
     for i in range(len(start)):
         total = 0.0
         for p in range(pointers[i], pointers[i + 1]):
             total += entries[p] * start[columns[p]]
-        moved[i] = total
-        change += abs(total - start[i])
-    return change
+        moved[i] = start[i] + share * total
+        change += abs(total)
+    return change * share
+
+
+@kernel()
+def _settled(change: float, earlier: float, remaining: int, tolerance: float) -> Any:
+    """Tell whether the ``remaining`` jumps matter, from the L1 norm of the last change and of one _WINDOW jumps before.
+
+    The norm never grows, so together they move by at most ``remaining`` times the last. Less if it decays
+    geometrically, as it does when one mode is left; if it no longer does, it is rounding.
+    """
+    if change * remaining <= tolerance / 4:
+        return True
+    if not np.isfinite(earlier):
+        return False
+    if change < 0.9 * earlier:
+        return change / (1 - (change / earlier) ** (1 / _WINDOW)) <= tolerance / 100
+    return change < _FLOOR
+
+
+@kernel()
+def _mixture(
+    pointers: Integers,
+    columns: Integers,
+    entries: Array,
+    share: float,
+    start: Array,
+    first: int,
+    weights: Array,
+    tolerance: float,
+) -> tuple[Array, int]:
+    """Return Σ_k weights[k] (I + share·G)^(first + k) ``start`` and the number of jumps made."""
+    vector, moved, total = start.copy(), np.empty_like(start), np.zeros_like(start)
+    last, earlier, left = first + len(weights) - 1, np.inf, 1.0
+    for k in range(last + 1):
+        if k >= first:
+            for i in range(len(start)):
+                total[i] += weights[k - first] * vector[i]
+            left -= weights[k - first]
+        if k == last:
+            return total, k
+        change = _jump(pointers, columns, entries, share, vector, moved)
+        vector, moved = moved, vector
+        if _settled(change, earlier if k % _WINDOW == 0 else np.inf, last - k, tolerance):
+            return total + left * vector, k + 1
+        if k % _WINDOW == 0:
+            earlier = change
+    return total, last
 
 
 def poisson(mean: float, tolerance: float) -> tuple[int, Array]:
@@ -77,41 +123,11 @@ def uniformise(matrix: sparse.csc_array, start: Array, time: float, tolerance: f
     rate = 1.1 * fastest(matrix)
     if rate * time == 0:
         return start.copy()
-    jumps = (sparse.eye_array(matrix.shape[0], format="csr") + matrix.tocsr() / rate).tocsr()
-    pointers, columns = jumps.indptr.astype(np.int32), jumps.indices.astype(np.int32)
     first, weights = poisson(rate * time, tolerance / 2)
-    vector, moved = start.copy(), np.empty_like(start)
-    total = np.zeros_like(start)
-    last = first + len(weights) - 1
-    earlier = np.inf
-    for k in range(last + 1):
-        if k >= first:
-            total += weights[k - first] * vector
-        if k == last:
-            break
-        change = _jump(pointers, columns, jumps.data, vector, moved)
-        vector, moved = moved, vector
-        if _settled(change, earlier if k % _WINDOW == 0 else np.inf, last - k, tolerance):
-            total += float(weights[max(k + 1 - first, 0) :].sum()) * vector
-            break
-        if k % _WINDOW == 0:
-            earlier = change
-    return total
-
-
-def _settled(change: float, earlier: float, remaining: int, tolerance: float) -> bool:
-    """Tell whether the ``remaining`` jumps matter, from the L1 norm of the last change and of one _WINDOW jumps before.
-
-    The norm never grows, so together they move by at most ``remaining`` times the last. Less if it decays
-    geometrically, as it does when one mode is left; if it no longer does, it is rounding.
-    """
-    if change * remaining <= tolerance / 4:
-        return True
-    if not np.isfinite(earlier):
-        return False
-    if change < 0.9 * earlier:
-        return bool(change / (1 - (change / earlier) ** (1 / _WINDOW)) <= tolerance / 100)
-    return change < _FLOOR
+    rows = matrix.tocsr()
+    pointers, columns = rows.indptr.astype(np.int32), rows.indices.astype(np.int32)
+    result: Array = _mixture(pointers, columns, rows.data, 1 / rate, start, first, weights, tolerance)[0]
+    return result
 
 
 def fastest(matrix: sparse.csc_array) -> float:
@@ -204,7 +220,12 @@ def conserves(matrix: sparse.csc_array) -> bool:
 
 
 def propagate(
-    matrix: sparse.csc_array, start: Array, time: float, dimension: int, cache: dict[float, Any] | None = None
+    matrix: sparse.csc_array,
+    start: Array,
+    time: float,
+    dimension: int,
+    cache: dict[float, Any] | None = None,
+    tolerance: float = TOLERANCE,
 ) -> Array:
     """Return exp(time·G) start by uniformisation or, where that costs more, from a rational Krylov space.
 
@@ -220,6 +241,8 @@ def propagate(
         Of the grid, which decides what factors cost: from 3 on they fill up and are not used.
     cache
         Keeps factors for later calls with the same matrix and time.
+    tolerance
+        L1 error, about.
 
     Returns
     -------
@@ -229,18 +252,21 @@ def propagate(
     n = len(start)
     mean = fastest(matrix) * time
     # Seconds, measured: what matters is where they cross.
-    direct = (mean + 8 * np.sqrt(mean)) * (2e-9 * matrix.nnz + 1e-5)
-    factored = 2e-3 + 2e-6 * n if dimension == 1 else 2e-7 * n**1.5 if dimension == 2 else np.inf
-    result = _krylov(matrix, start, time, {} if cache is None else cache) if direct > factored else None
+    direct = (mean + 8 * np.sqrt(mean)) * (1.6e-9 * matrix.nnz + 1e-7)
+    factored = 1e-3 + 1e-6 * n if dimension == 1 else 1e-7 * n**1.5 if dimension == 2 else np.inf
+    kept: dict[float, Any] = {} if cache is None else cache
+    result = _krylov(matrix, start, time, kept, tolerance) if direct > factored else None
     if result is None:
-        result = uniformise(matrix, start, time)
+        result = uniformise(matrix, start, time, tolerance)
     result = np.maximum(result, 0.0)
     if conserves(matrix):
         result *= start.sum() / result.sum()
     return result
 
 
-def _krylov(matrix: sparse.csc_array, start: Array, time: float, cache: dict[float, Any]) -> Array | None:
+def _krylov(
+    matrix: sparse.csc_array, start: Array, time: float, cache: dict[float, Any], tolerance: float
+) -> Array | None:
     """Return exp(time·G) start by ``arnoldi`` in equal pieces until one changes nothing; None if it fails."""
     pieces = int(np.ceil(fastest(matrix) * time / _LONGEST))
     piece = time / pieces
@@ -248,12 +274,12 @@ def _krylov(matrix: sparse.csc_array, start: Array, time: float, cache: dict[flo
         cache.clear()
         cache[piece] = factorise(matrix, piece)
     for _ in range(pieces):
-        result = arnoldi(cache[piece], start)
-        if result is None or -float(np.minimum(result, 0).sum()) > TOLERANCE * float(start.sum()):
+        result = arnoldi(cache[piece], start, tolerance / pieces)
+        if result is None or -float(np.minimum(result, 0).sum()) > tolerance * float(start.sum()):
             return None
         if conserves(matrix):
             result *= start.sum() / result.sum()
-        if float(np.abs(result - start).sum()) <= TOLERANCE:
+        if float(np.abs(result - start).sum()) <= TOLERANCE / 10:
             return result
         start = result
     return start

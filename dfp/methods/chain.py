@@ -1,0 +1,157 @@
+"""The Markov chain of a generator on the cells of a grid: its rates, their checks, and the states it starts from."""
+
+from typing import Any
+
+import numpy as np
+from dfp_solvers import finite_volume, lattice, markov, richardson
+
+from dfp.checks import Array
+from dfp.equation import Equation, ModifiedLangevin
+from dfp.errors import DFPError, UnresolvedError, UnsupportedError
+from dfp.methods.cumulants import diffusion_polynomial
+from dfp.state import Density, Gaussian, Grid, State
+
+# Beyond this ratio of eigenvalues of the diffusion, in units of cells, offsets become as long as the grid.
+_CONDITION = 1e4
+# A Gaussian wider than this many cells is integrated by its values at the cell centres to 1e-5, and to 1e-20 on
+# a grid with half the spacing.
+_RESOLVED = 0.75
+
+
+def coefficients(equation: Equation, points: Array) -> tuple[Array, Array]:
+    """Return the drift (n, d) and the diffusion (n, d, d) of a generator at ``points`` (n, d)."""
+    drift = -(points @ equation.linear_drift.T + equation.constant_drift)
+    if equation.additive:
+        constant = equation.diffusion(np.zeros(equation.dimension))
+        return drift, np.broadcast_to(constant, (len(points), *constant.shape))
+    return drift, equation.diffusion(points)
+
+
+def generator(equation: Equation, grid: Grid, *, absorbing: bool = False) -> tuple[Any, Array]:
+    """Return the sparse generator on all cells, and 1 for cells whose rates are upwinded, shape ``grid.cells``.
+
+    Raises
+    ------
+    UnsupportedError
+        If the diffusion is indefinite somewhere on the grid (T7m with C off H's axes).
+    UnresolvedError
+        If it is too close to singular for a monotone stencil.
+    """
+    points = grid.points.reshape(-1, grid.dimension)
+    drift, diffusion = coefficients(equation, points)
+    _check_diffusion(equation, points, diffusion, grid)
+    matrix = finite_volume.generator(drift, diffusion, grid.cells, grid.spacing, absorbing=absorbing)
+    scaled = np.ascontiguousarray(diffusion / np.multiply.outer(grid.spacing, grid.spacing))
+    flags = finite_volume.upwinded(np.ascontiguousarray(drift / grid.spacing), scaled)
+    return matrix, flags.reshape(grid.cells)
+
+
+def generators(equation: Equation, grid: Grid, *, absorbing: bool = False) -> tuple[tuple[Any, ...], Array]:
+    """Return one generator, or one per axis where they are independent and small enough for dense matrices; and flags.
+
+    The flags are those of ``generator``, which also says what is raised.
+    """
+    d = grid.dimension
+    if d == 1 or max(grid.cells) > markov.DENSE_SIZE or not separable(equation):
+        matrix, flags = generator(equation, grid, absorbing=absorbing)
+        return (matrix,), flags
+    result, upwinded = [], np.zeros(grid.cells, dtype=bool)
+    for i, axis in enumerate(grid.axes):
+        line = np.zeros((len(axis), d))
+        line[:, i] = axis
+        drift, diffusion = coefficients(equation, line)
+        drift, diffusion = drift[:, i : i + 1], np.ascontiguousarray(diffusion[:, i : i + 1, i : i + 1])
+        _check_diffusion(equation, line, diffusion, grid)
+        cells, spacing = grid.cells[i : i + 1], grid.spacing[i : i + 1]
+        result.append(finite_volume.generator(drift, diffusion, cells, spacing, absorbing=absorbing))
+        flags = finite_volume.upwinded(np.ascontiguousarray(drift / spacing), diffusion / spacing**2)
+        upwinded |= flags.reshape([-1 if k == i else 1 for k in range(d)])
+    return tuple(result), upwinded
+
+
+def separable(equation: Equation) -> bool:
+    """Tell whether the axes of a generator are independent: K diagonal, Q diagonal and Q_ii a function of θ_i alone."""
+    d = equation.dimension
+    if np.any(equation.linear_drift - np.diag(np.diag(equation.linear_drift))):
+        return False
+    allowed = np.zeros((d, d, d + 1, d + 1), dtype=bool)
+    for i in range(d):
+        allowed[i, i][np.ix_([0, i + 1], [0, i + 1])] = True
+    return not np.any(diffusion_polynomial(equation)[~allowed])
+
+
+def _check_diffusion(equation: Equation, points: Array, diffusion: Array, grid: Grid) -> None:
+    if equation.additive:
+        points, diffusion = points[:1], diffusion[:1]
+    one = diffusion.shape[1] == 1
+    scaled = diffusion / (np.ones((1, 1)) if one else np.multiply.outer(grid.spacing, grid.spacing))
+    values = scaled[:, :, 0] if one else np.linalg.eigvalsh(scaled)
+    worst = int(np.argmin(values[:, 0] / np.maximum(np.abs(values[:, -1]), np.finfo(float).tiny)))
+    smallest = float(values[worst, 0])
+    if smallest < -1e-10 * float(np.abs(values).max()):
+        remedy = (
+            "use dfp.ModifiedLangevin(sgd, positive=True)" if isinstance(equation, ModifiedLangevin) else "check it"
+        )
+        raise UnsupportedError(
+            f"solver=FiniteVolume: the diffusion of the {equation.label} is indefinite at θ = {points[worst].round(4)} "
+            f"(eigenvalue {np.linalg.eigvalsh(diffusion[worst])[0]:.3g}), so it is no process; {remedy}."
+        )
+    full = np.abs(scaled).sum(axis=(1, 2)) - np.abs(np.einsum("nii->ni", scaled)).sum(axis=1) > 1e-12 * values[:, -1]
+    bad = np.flatnonzero(full & (values[:, 0] * _CONDITION < values[:, -1]))
+    if bad.size:
+        raise UnresolvedError(
+            f"solver=FiniteVolume: the diffusion of the {equation.label} is nearly singular at θ = "
+            f"{points[bad[0]].round(4)} (eigenvalues {values[bad[0]]} in units of cells), and no monotone stencil "
+            "resolves it; use dfp.Hermite(), dfp.Fourier() or dfp.MonteCarlo(...)."
+        )
+
+
+def start(initial: State, grids: list[Grid]) -> list[Array]:
+    """Return the probabilities of the cells at step 0 on each grid, in the same manner on all of them.
+
+    Raises
+    ------
+    DFPError
+        If a grid does not hold the initial state.
+    """
+    grid = grids[0]
+    if np.any(initial.mean < grid.lower) or np.any(initial.mean > grid.upper):
+        raise DFPError(
+            f"grid: its box {grid.lower} … {grid.upper} does not hold the initial mean {initial.mean}; widen it."
+        )
+    wide = isinstance(initial, Gaussian) and all(_narrowest(initial, g) >= _RESOLVED for g in grids)
+    result = []
+    for g in grids:
+        if isinstance(initial, Density):
+            values = _resampled(initial, g)
+        elif wide and isinstance(initial, Gaussian):
+            values = initial.density(g.points)
+        else:
+            values = lattice.deposit(
+                *lattice.cloud(initial.mean, initial.covariance, g.spacing), g.lower, g.spacing, g.cells
+            )
+        total = float(values.sum())
+        if not total > 0:
+            raise DFPError("grid: the initial state has no mass on it; widen or refine it.")
+        result.append(values / total)
+    return result
+
+
+def _narrowest(initial: Gaussian, grid: Grid) -> float:
+    """Return the smallest standard deviation in units of cells, in any direction."""
+    scaled = initial.covariance / np.multiply.outer(grid.spacing, grid.spacing)
+    return float(np.sqrt(max(np.linalg.eigvalsh(scaled)[0], 0.0)))
+
+
+def _resampled(initial: Density, grid: Grid) -> Array:
+    """Return the density at the centres of ``grid`` by interpolation through six points, zero beyond its own box."""
+    if initial.grid.matches(grid):
+        return initial.values
+    pairs = zip(initial.grid.axes, grid.axes, strict=True)
+    return np.maximum(lattice.apply([lattice.interpolation(*pair, 6) for pair in pairs], initial.values), 0.0)
+
+
+def halved(grid: Grid) -> list[Grid]:
+    """Return the grid and one with half the cells per axis, and one with a quarter if they divide evenly."""
+    counts = [2, 4] if richardson.nested(grid.cells) else [2]
+    return [grid, *(Grid(grid.lower, grid.upper, tuple(n // c for n in grid.cells)) for c in counts)]
