@@ -38,6 +38,21 @@ class Carried(NamedTuple):
         return self.outer + self.covariance
 
 
+def unpacked(flat: Array, d: int) -> Carried:
+    """Return moments from one vector per entry of the leading axes, shape (..., 1 + d + 2d²)."""
+    square = (*flat.shape[:-1], d, d)
+    mass, mean, outer, covariance = np.split(flat, [1, 1 + d, 1 + d + d * d], axis=-1)
+    return Carried(mass[..., 0], mean, outer.reshape(square), covariance.reshape(square))
+
+
+def packed(at: Carried) -> Array:
+    """Return moments as one vector per entry of the leading axes, shape (..., 1 + d + 2d²)."""
+    square = (*at.mean.shape[:-1], -1)
+    return np.concatenate(
+        [at.mass[..., None], at.mean, at.outer.reshape(square), at.covariance.reshape(square)], axis=-1
+    )
+
+
 def transposed(matrix: Array) -> Array:
     """Return ``matrix`` with its last two axes exchanged."""
     return np.swapaxes(matrix, -1, -2)

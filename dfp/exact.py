@@ -7,9 +7,9 @@ import numpy as np
 from dfp_solvers import affine, linear_flow
 from numpy.typing import NDArray
 
-from dfp import checks
+from dfp import checks, stepping
 from dfp.checks import Array
-from dfp.equation import Carried, Equation
+from dfp.equation import Carried, Equation, packed, unpacked
 from dfp.errors import DFPError
 from dfp.state import State
 
@@ -26,11 +26,15 @@ class Moments:
         Shape (S, d) [parameter].
     covariance
         Shape (S, d, d) [parameter^2].
+    joint_mean, joint_covariance
+        With momentum, those of (θ, v), v the velocity: shapes (S, 2d) and (S, 2d, 2d); None without.
     """
 
     steps: NDArray[np.int64]
     mean: Array
     covariance: Array
+    joint_mean: Array | None = None
+    joint_covariance: Array | None = None
 
 
 def moments(equation: Equation, initial: State, steps: int, save: Sequence[int] | None = None) -> Moments:
@@ -56,21 +60,31 @@ def moments(equation: Equation, initial: State, steps: int, save: Sequence[int] 
     ------
     DFPError
         If the dimension of the state differs from the equation's or a step is out of range.
+    UnsupportedError
+        Without replacement, if the noise depends on θ and the finite sum is not small: no closed recursion is known.
 
     Notes
     -----
-    (T14) for the maps (T4) and (T5), (T15) for the generators (T6), (T7), (T7m).
+    (T14) for the maps (T4) and (T5), (T15) for the generators (T6), (T7), (T7m), (T19) with momentum, whose velocity is
+    0 at step 0, and (T18) without replacement. A schedule costs a product of maps for every change of its value.
     """
     check_problem(equation, initial)
     last = checks.integer("steps", steps)
     saved = np.arange(last + 1) if save is None else checks.step_list("save", save, last)
     # Unstable dynamics overflows: the result then says so by entries that are not finite.
     with np.errstate(over="ignore", invalid="ignore"):
-        if equation.additive:
-            means, covariances = _closed_form(equation, initial, saved)
-        else:
-            means, covariances = _carried(equation, initial, saved)
+        if not equation.sgd.plain:
+            return _not_plain(equation, initial, saved)
+        means, covariances = (_closed_form if equation.additive else _carried)(equation, initial, saved)
     return Moments(saved, means, covariances)
+
+
+def _not_plain(equation: Equation, initial: State, saved: NDArray[np.int64]) -> Moments:
+    run = stepping.closed_form if equation.additive else stepping.carried
+    means, covariances = run(equation, initial.mean, initial.covariance, saved)
+    d = equation.dimension
+    joint = (means, covariances) if equation.sgd.momentum else (None, None)
+    return Moments(saved, means[:, :d], covariances[:, :d, :d], *joint)
 
 
 def check_problem(equation: Equation, initial: State) -> None:
@@ -88,8 +102,10 @@ def check_problem(equation: Equation, initial: State) -> None:
 def transition(equation: Equation) -> Callable[[int], tuple[Array, Array, Array]]:
     """Return a function of n: factor (d,), shift (d,) and noise covariance (d, d) of n steps, in H's eigenbasis.
 
-    Only for additive noise, where θ_n = Fθ_0 + shift + noise exactly.
+    Only for additive noise, where θ_n = Fθ_0 + shift + noise exactly (with momentum, from v = 0).
     """
+    if not equation.sgd.plain:
+        return lambda n: _marginal(equation, n)
     values, vectors = equation.sgd.modes
     drift = equation.drift(values)
     rates, offset = drift * values, drift * (vectors.T @ equation.sgd.gradient)
@@ -97,6 +113,12 @@ def transition(equation: Equation) -> Callable[[int], tuple[Array, Array, Array]
     if equation.discrete:
         return lambda n: affine.map_transition(rates, offset, noise, n)
     return lambda n: affine.flow_transition(rates, offset, noise, n * equation.sgd.learning_rate)
+
+
+def _marginal(equation: Equation, n: int) -> tuple[Array, Array, Array]:
+    (after,) = stepping.transitions(equation, np.array([n]))
+    gradient = equation.sgd.modes[1].T @ equation.sgd.gradient
+    return after.factor[:, 0, 0], after.gain[:, 0] * gradient, after.noise[:, :, 0, 0]
 
 
 def _closed_form(equation: Equation, initial: State, saved: NDArray[np.int64]) -> tuple[Array, Array]:
@@ -113,33 +135,20 @@ def _closed_form(equation: Equation, initial: State, saved: NDArray[np.int64]) -
     return means, covariances
 
 
-def _unpacked(flat: Array, d: int) -> Carried:
-    square = (*flat.shape[:-1], d, d)
-    mass, mean, outer, covariance = np.split(flat, [1, 1 + d, 1 + d + d * d], axis=-1)
-    return Carried(mass[..., 0], mean, outer.reshape(square), covariance.reshape(square))
-
-
-def _packed(at: Carried) -> Array:
-    square = (*at.mean.shape[:-1], -1)
-    return np.concatenate(
-        [at.mass[..., None], at.mean, at.outer.reshape(square), at.covariance.reshape(square)], axis=-1
-    )
-
-
 def _advance(equation: Equation, start: Array, times: Array) -> Carried:
     """Return the carried moments at ``times`` [step for maps, slow time for generators] from packed ones."""
 
     def derivative(flat: Array) -> Array:
-        return _packed(equation.derivative(_unpacked(flat, equation.dimension)))
+        return packed(equation.derivative(unpacked(flat, equation.dimension)))
 
     dense = start.size <= linear_flow.DENSE_SIZE
     states = linear_flow.advance(derivative, start, times, discrete=equation.discrete, dense=dense)
-    return _unpacked(states, equation.dimension)
+    return unpacked(states, equation.dimension)
 
 
 def _carried(equation: Equation, initial: State, saved: NDArray[np.int64]) -> tuple[Array, Array]:
     mean = initial.mean
-    start = _packed(Carried(np.ones(()), mean, np.outer(mean, mean), initial.covariance))
+    start = packed(Carried(np.ones(()), mean, np.outer(mean, mean), initial.covariance))
     times = saved * (1.0 if equation.discrete else equation.sgd.learning_rate)
     states = _advance(equation, start, times)
     return states.mean, states.covariance
@@ -166,7 +175,7 @@ def conditional(equation: Equation, time: float) -> tuple[Array, Array, Array]:
     factor, covariance = np.empty((d, d)), np.zeros((d, d, d + 1, d + 1))
 
     def after(start: Carried) -> Carried:
-        states = _advance(equation, _packed(start), np.array([time]))
+        states = _advance(equation, packed(start), np.array([time]))
         return Carried(*(part[0] for part in states))
 
     constant = after(zero._replace(mass=mass))

@@ -143,8 +143,11 @@ class SGD:
     @property
     def epoch(self) -> int:
         """Number of steps K = ⌊N/B⌋ of an epoch without replacement; 0 with replacement."""
+        if self.replace:
+            return 0
         law = self.noise
-        return law.count // law.batch_size if isinstance(law, FiniteSumLaw) and not self.replace else 0
+        assert isinstance(law, FiniteSumLaw)
+        return law.count // law.batch_size
 
     def at(self, step: int) -> "SGD":
         """Return the dynamics with the learning rate and batch size of ``step`` at every step."""
@@ -157,17 +160,17 @@ class SGD:
         result.__dict__.update(hessian=self.hessian, modes=self.modes)
         return result
 
-    def runs(self, first: int, last: int) -> Iterator[tuple["SGD", int]]:
-        """Yield dynamics with constant learning rate and batch size, and for how many of the steps each holds."""
+    def runs(self, first: int, last: int) -> Iterator[tuple[int, int]]:
+        """Yield the runs of steps alike in learning rate and batch size: the first step of each, and its length."""
         if not self.scheduled or first == last:
-            yield self, last - first
+            yield first, last - first
             return
         rates = self.rates.values(first, last)
         sizes = np.ones_like(rates) if self.batches is None else self.batches.values(first, last)
         changes = np.flatnonzero((np.diff(rates) != 0) | (np.diff(sizes) != 0)) + 1
         edges = [0, *changes.tolist(), last - first]
         for begin, end in pairwise(edges):
-            yield self.at(first + begin), end - begin
+            yield first + begin, end - begin
 
     def time(self, steps: Array) -> Array:
         """Return slow time τ_n = Σ_{s<n} η_s at ``steps`` (S,), shape (S,)."""
@@ -192,6 +195,16 @@ class SGD:
         """Law of the minibatch fluctuations of one step; raises ``UnsupportedError`` if the batch size changes."""
         law, size = self.landscape.law, self.batch_size
         return law if size is None else law.with_batch_size(size)
+
+    @cached_property
+    def unit_noise(self) -> NoiseLaw:
+        """Law of the fluctuations whose moments over ``samples_at(n)`` are those of step n (T13)."""
+        law = self.landscape.law
+        return law if self.batches is None else law.with_batch_size(1)
+
+    def samples_at(self, step: int) -> int:
+        """Return B of ``step`` if a batch size is given, else 1: the landscape's noise is then that of one step."""
+        return 1 if self.batches is None else int(self.batches.at(step))
 
     @cached_property
     def modes(self) -> tuple[Array, Array]:

@@ -46,7 +46,7 @@ def test_slow_time_is_the_sum_of_the_learning_rates():
 
 def test_runs_of_equal_steps_are_told_together():
     scheduled = sgd(learning_rate=[0.1, 0.1, 0.2, 0.2, 0.2], batch_size=[1, 1, 1, 4, 4])
-    runs = [(part.learning_rate, part.batch_size, count) for part, count in scheduled.runs(1, 5)]
+    runs = [(scheduled.at(n).learning_rate, scheduled.at(n).batch_size, count) for n, count in scheduled.runs(1, 5)]
     assert runs == [(0.1, 1, 1), (0.2, 1, 1), (0.2, 4, 2)]
     assert [count for _, count in sgd().runs(3, 10**9)] == [10**9 - 3]
 
