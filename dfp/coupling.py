@@ -1,0 +1,228 @@
+"""SGD in the eigenbasis of its mean Hessian: how modes drive each other, and how all grow together (T16)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ParamSpec, TypeVar
+
+import numpy as np
+from dfp_solvers import matrix_product, second_moment
+from dfp_solvers.matrix_product import Step
+
+from dfp.checks import Array
+from dfp.errors import DFPError
+from dfp.finite_sum import FiniteSumLaw
+from dfp.multiplier import Estimate, mean_matrix
+from dfp.noise import GaussianLaw
+from dfp.sgd import SGD
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# Curvature noise between two modes, relative to the largest, below which they count as uncoupled.
+_ROUNDING = 1e-12
+
+
+@dataclass(frozen=True, eq=False)
+class EigenSystem:
+    """SGD seen from the eigenbasis of its mean Hessian.
+
+    Attributes
+    ----------
+    sgd
+        The dynamics, with constant learning rate and replacement.
+    step
+        Learning rate and the coefficients of momentum.
+    """
+
+    sgd: SGD
+    step: Step
+
+    @cached_property
+    def curvatures(self) -> Array:
+        """Eigenvalues, ascending, shape (d,); those that are rounding are zero."""
+        values = self.sgd.modes[0]
+        limit = 4 * len(values) * np.finfo(float).eps * float(np.max(np.abs(values)))
+        return np.where(np.abs(values) <= limit, 0.0, values)
+
+    @property
+    def axes(self) -> Array:
+        """Eigenvectors, columns, shape (d, d)."""
+        return self.sgd.modes[1]
+
+    @cached_property
+    def entry_variances(self) -> Array:
+        """Variances of the entries of H̃ in the eigenbasis, E[(v_iᵀH̃v_k)²], shape (d, d)."""
+        law, v = self.sgd.noise, self.axes
+        if isinstance(law, FiniteSumLaw):
+            return _sample_variances(law, v) / law.batch_size
+        table = np.empty_like(v)
+        for k in range(len(v)):
+            spread = law.quadratic(np.outer(v[:, k], v[:, k]))
+            table[:, k] = np.einsum("ji,jl,li->i", v, spread, v, optimize=True)
+        return np.maximum(table, 0.0)
+
+    @cached_property
+    def coupled(self) -> bool:
+        """Whether curvature noise between modes makes their second moments depend on each other."""
+        table = self.entry_variances
+        off = table - np.diag(np.diag(table))
+        return bool(np.max(off, initial=0.0) > _ROUNDING * np.max(table, initial=np.finfo(float).tiny))
+
+    @cached_property
+    def gradient_noise(self) -> Array:
+        """Variances D of g̃ along the modes, shape (d,)."""
+        variances: Array = np.einsum("ji,jk,ki->i", self.axes, self.sgd.noise.constant, self.axes, optimize=True)
+        return np.maximum(variances, 0.0)
+
+    @cached_property
+    def gradient(self) -> Array:
+        """Mean gradient at the origin along the modes, shape (d,); what is rounding is zero."""
+        along = self.axes.T @ self.sgd.gradient
+        limit = 4 * len(along) * np.finfo(float).eps * float(np.linalg.norm(self.sgd.gradient))
+        return np.where(np.abs(along) <= limit, 0.0, along)
+
+    @cached_property
+    def correlations(self) -> Array:
+        """r = Cov(v·H̃v, v·g̃) along the modes, shape (d,)."""
+        law = self.sgd.noise
+        pairs = [v @ law.cross(v) @ v for v in self.axes.T]
+        return np.array(pairs)
+
+    @cached_property
+    def critical_covariance(self) -> Array:
+        """C(θ*) in the eigenbasis: the noise of the gradient at the critical point, where the mean settles, (d, d)."""
+        covariance: Array = self.axes.T @ self.sgd.noise.covariance(self.sgd.critical_point) @ self.axes
+        return covariance
+
+    def samples(self, mode: int) -> Array:
+        """Return the curvatures vᵀH_iv of the samples of a finite sum, weight decay included, shape (N,)."""
+        law, v = self.sgd.noise, self.axes[:, mode]
+        assert isinstance(law, FiniteSumLaw)
+        if law.features is not None:
+            along = (law.features @ v) ** 2
+        else:
+            assert law.hessians is not None
+            along = np.einsum("i,nij,j->n", v, law.hessians, v, optimize=True)
+        result: Array = along + self.sgd.weight_decay
+        return result
+
+    @property
+    def size(self) -> int:
+        """Dimension of the state that moves: d, or 2d with momentum."""
+        return len(self.curvatures) * (1 if self.step.beta == 0 else 2)
+
+    @cached_property
+    def mean(self) -> Array:
+        """Mean map A of θ, or of (θ, v) with momentum (T19), in the eigenbasis, shape (size, size)."""
+        return self._mean_at(self.step)
+
+    def _mean_at(self, step: Step) -> Array:
+        blocks = [mean_matrix(curvature, step) for curvature in self.curvatures]
+        return np.block([[np.diag([block[i, j] for block in blocks]) for j in range(len(blocks[0]))]
+                         for i in range(len(blocks[0]))])  # fmt: skip
+
+    def noise_map(self, second: Array) -> Array:
+        """Return E[H̃XH̃ᵀ] in the eigenbasis for X of shape (..., d, d)."""
+        v = self.axes
+        result: Array = v.T @ self.sgd.noise.quadratic(v @ second @ v.T) @ v
+        return result
+
+    def moment_map(self, second: Array, step: Step | None = None) -> Array:
+        """Return the second moments one step later, without sources, of ``second`` (..., size, size) (T16)."""
+        used = self.step if step is None else step
+        mean, d = self.mean if step is None else self._mean_at(step), len(self.curvatures)
+        result: Array = mean @ second @ mean.T
+        return result + self.kicked(self.noise_map(second[..., :d, :d]), used)
+
+    def kicked(self, covariance: Array, step: Step) -> Array:
+        """Return b C bᵀ: how a covariance (..., d, d) of the gradient moves θ, or (θ, v)."""
+        kick = np.array([-step.learning_rate * step.p, 1.0])[: 1 if step.beta == 0 else 2]
+        return np.block([[covariance * (x * y) for y in kick] for x in kick])
+
+    @cached_property
+    def spectral_radius(self) -> float:
+        """ρ of the map of second moments (T16): they stay bounded iff it is below one."""
+        return self._radius(self.step)
+
+    def _radius(self, step: Step) -> float:
+        return _checked(second_moment.largest_real, lambda x: self.moment_map(x, step), self.size)
+
+    @cached_property
+    def largest_stable_learning_rate(self) -> float:
+        """η below which second moments stay bounded, 1/ρ(L⁻¹M) with L(X) = HX + XH, M(X) = HXH + G(X); 0 if none.
+
+        For both maps keep matrices positive, so that ρ(η) passes one there and nowhere else.
+        """
+        return self._limit(self.curvatures)
+
+    @cached_property
+    def langevin_largest_stable_learning_rate(self) -> float:
+        """The same for Langevin (T6): 1/ρ(L⁻¹G), times 1 − β; ∞ without curvature noise."""
+        return self._limit(np.zeros_like(self.curvatures)) * (1 - self.step.beta)
+
+    def _limit(self, kept: Array) -> float:
+        if self.curvatures[0] <= 0:
+            return 0.0
+        decay = self.curvatures[:, None] + self.curvatures
+
+        def ratio(second: Array) -> Array:
+            result: Array = (kept[:, None] * second * kept + self.noise_map(second)) / decay
+            return result
+
+        # Symmetrically scaled, it has the same eigenvalues; a positive map stays one.
+        radius = _checked(second_moment.largest_real, ratio, len(decay))
+        return 1 / radius if radius > 0 else np.inf
+
+    @cached_property
+    def stationary_covariance(self) -> Array:
+        """Covariance of θ in the eigenbasis in the stationary state, full solve of (T14); NaN if there is none."""
+        d = len(self.curvatures)
+        if not self.spectral_radius < 1:
+            return np.full((d, d), np.nan)
+        diagonal = np.diag(self.mean)
+        fixed = _checked(
+            second_moment.solve,
+            lambda x: self.moment_map(x) - x,
+            self.kicked(self.critical_covariance, self.step),
+            np.maximum(1 - np.outer(diagonal, diagonal), 1e-3),
+        )
+        return fixed[:d, :d]
+
+    def sampled_exponent(self, steps: int, seed: int) -> Estimate:
+        """Return the top Lyapunov exponent of the random matrix product, with its standard error."""
+        law = self.sgd.noise
+        if isinstance(law, FiniteSumLaw):
+            table = law.features if law.features is not None else law.sample_hessians()
+            decay = self.sgd.weight_decay
+            return Estimate(
+                *matrix_product.samples_exponent(table, self.step, law.batch_size, steps, seed, weight_decay=decay)
+            )
+        assert isinstance(law, GaussianLaw)
+        axes = np.eye(law.dimension) if law.axes is None else law.axes
+        hessian = axes.T @ self.sgd.hessian @ axes
+        deviations = np.sqrt(law.table)
+        return Estimate(
+            *matrix_product.gaussian_exponent(hessian, deviations, self.step, steps, seed, symmetric=law.symmetric)
+        )
+
+
+def _sample_variances(law: FiniteSumLaw, axes: Array) -> Array:
+    """Return the variances over the samples of v_iᵀH_nv_k, shape (d, d)."""
+    if law.features is not None:
+        along = law.features @ axes
+        squares = along**2
+        mean: Array = along.T @ along / law.count
+        result: Array = squares.T @ squares / law.count - mean**2
+    else:
+        turned = axes.T @ law.sample_hessians() @ axes
+        result = np.var(turned, axis=0)
+    return np.maximum(result, 0.0)
+
+
+def _checked(function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
+    """Call a numerical routine; what it could not do becomes a ``DFPError``."""
+    try:
+        return function(*arguments, **options)
+    except ArithmeticError as error:
+        raise DFPError(f"modes: {error}; lower the number of parameters, or look at the modes one by one.") from None

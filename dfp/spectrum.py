@@ -1,0 +1,286 @@
+"""Modes of SGD: eigendirections of the mean Hessian, their regimes, and the system they form (theory page, 3 and 4)."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, overload
+
+import numpy as np
+from dfp_solvers import embedding
+from dfp_solvers.matrix_product import Step
+
+from dfp import checks
+from dfp.checks import Array
+from dfp.coupling import EigenSystem
+from dfp.errors import DFPError, UnsupportedError
+from dfp.finite_sum import FiniteSumLaw
+from dfp.mode import Mode
+from dfp.multiplier import Estimate, GaussianMultiplier, MinibatchMultiplier, MomentumMultiplier, Multiplier
+from dfp.sgd import SGD
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
+_COLUMNS = (
+    ("curvature", "λ"),
+    ("curvature_noise", "Γ"),
+    ("gradient_noise", "D"),
+    ("gradient", "ḡ"),
+    ("growth", "ρ₂"),
+    ("lyapunov_exponent", "ℓ"),
+    ("tail_index", "κ"),
+    ("langevin_tail_index", "κ_L"),
+    ("stationary_variance", "V_∞"),
+    ("langevin_stationary_variance", "V_∞ (T6)"),
+    ("saturation_step", "steps"),
+    ("diffusion_coefficient", "D_eff"),
+)
+_MORE = (
+    "correlation", "critical_noise", "lyapunov_error", "tail_index_error", "time_scale", "largest_stable_learning_rate",
+    "langevin_largest_stable_learning_rate", "overshoots", "oscillates", "embeddable", "regime", "langevin_regime",
+)  # fmt: skip
+# Rows of the printed table; the rest is counted by regime.
+_SHOWN = 30
+
+
+@dataclass(frozen=True, eq=False)
+class Modes(Sequence[Mode]):
+    """The modes of SGD in ascending order of curvature, and the system they form.
+
+    Attributes
+    ----------
+    system
+        SGD in the eigenbasis of the mean Hessian.
+    horizon
+        Steps of interest, or None.
+    lyapunov_steps, seed
+        Of sampled Lyapunov exponents.
+    """
+
+    system: EigenSystem
+    horizon: float | None
+    lyapunov_steps: int
+    seed: int
+
+    @cached_property
+    def _modes(self) -> tuple[Mode, ...]:
+        system = self.system
+        return tuple(
+            Mode(
+                system.axes[:, i], float(system.curvatures[i]), float(system.entry_variances[i, i]),
+                float(system.gradient_noise[i]), float(system.gradient[i]), float(system.correlations[i]),
+                float(system.critical_covariance[i, i]), system.step, self._multiplier(i), self.horizon,
+            )
+            for i in range(len(system.curvatures))
+        )  # fmt: skip
+
+    def _multiplier(self, mode: int) -> Multiplier:
+        system, law = self.system, self.system.sgd.noise
+        curvature, eta = float(system.curvatures[mode]), system.step.learning_rate
+        deviation = float(np.sqrt(system.entry_variances[mode, mode]))
+        minibatches = isinstance(law, FiniteSumLaw) and not law.additive
+        batch = law.batch_size if isinstance(law, FiniteSumLaw) else 1
+        if system.step.beta > 0:
+            drawn = system.samples(mode) if minibatches else (curvature, deviation)
+            return MomentumMultiplier(drawn, batch, system.step, self.lyapunov_steps, self.seed)
+        if minibatches:
+            return MinibatchMultiplier(1 - eta * system.samples(mode), batch)
+        return GaussianMultiplier(1 - eta * curvature, eta * deviation)
+
+    @overload
+    def __getitem__(self, index: int) -> Mode: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Mode]: ...
+    def __getitem__(self, index: int | slice) -> Mode | Sequence[Mode]:
+        """Return a mode, or several."""
+        return self._modes[index]
+
+    def __len__(self) -> int:
+        """Return the number of modes d."""
+        return len(self.system.curvatures)
+
+    def __iter__(self) -> Iterator[Mode]:
+        """Go through the modes in ascending order of curvature."""
+        return iter(self._modes)
+
+    @property
+    def coupled(self) -> bool:
+        """Whether curvature noise couples modes: then single modes only approximate the system."""
+        return self.system.coupled
+
+    @property
+    def coupling(self) -> Array:
+        """Variances of the entries of H̃ in the eigenbasis, shape (d, d): entry (i, k) lets mode k drive mode i."""
+        return self.system.entry_variances
+
+    @cached_property
+    def spectral_radius(self) -> float:
+        """ρ of the map of second moments (T16): they are bounded iff ρ < 1; the largest ρ₂ if nothing is coupled."""
+        return self.system.spectral_radius if self.coupled else max(mode.growth for mode in self)
+
+    @cached_property
+    def _exponent(self) -> Estimate:
+        if self.coupled:
+            return self.system.sampled_exponent(self.lyapunov_steps, self.seed)
+        return max(mode.multiplier.exponent for mode in self)
+
+    @property
+    def lyapunov_exponent(self) -> float:
+        """Top Lyapunov exponent of the random matrix product: sampled if modes are coupled [1 / step]."""
+        return self._exponent.value
+
+    @property
+    def lyapunov_error(self) -> float:
+        """Standard error of ``lyapunov_exponent``; 0 if exact."""
+        return self._exponent.error
+
+    @cached_property
+    def regime(self) -> str:
+        """The regime of the whole: of the most unruly mode, or of the coupled system."""
+        if not self.coupled:
+            order = ("confined", "frozen", "diffusive", "heavy-tailed", "borderline", "unstable")
+            return max((mode.regime for mode in self), key=order.index)
+        if self.spectral_radius < 1:
+            return "confined"
+        if abs(self.lyapunov_exponent) <= 3 * self.lyapunov_error:
+            return "borderline"
+        return "heavy-tailed" if self.lyapunov_exponent < 0 else "unstable"
+
+    @cached_property
+    def largest_stable_learning_rate(self) -> float:
+        """Supremum of the η with bounded second moments of all modes together; 0 if none has."""
+        if self.coupled:
+            return self.system.largest_stable_learning_rate
+        return min(mode.largest_stable_learning_rate for mode in self)
+
+    @cached_property
+    def langevin_largest_stable_learning_rate(self) -> float:
+        """The same as Langevin (T6) sees it."""
+        if self.coupled:
+            return self.system.langevin_largest_stable_learning_rate
+        return min(mode.langevin_largest_stable_learning_rate for mode in self)
+
+    @property
+    def stationary_covariance(self) -> Array:
+        """Covariance of θ in the stationary state, shape (d, d) [parameter^2]: all couplings kept; NaN if none."""
+        v = self.system.axes
+        result: Array = v @ self.system.stationary_covariance @ v.T
+        return result
+
+    @cached_property
+    def diagonal_error(self) -> Array:
+        """Relative error, mode by mode, of the variance (T12) of a mode taken alone, shape (d,); NaN if none settles.
+
+        What it leaves out: the curvature noise by which other modes, and their correlations with it, drive a mode.
+        """
+        alone = np.array([mode.stationary_variance for mode in self])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            result: Array = alone / np.diag(self.system.stationary_covariance) - 1
+        return result
+
+    @cached_property
+    def _embedding(self) -> embedding.Embedding:
+        system, law = self.system, self.system.sgd.noise
+        noise = system.kicked(system.axes.T @ law.constant @ system.axes, system.step)
+        return embedding.embed(system.mean, noise)
+
+    @property
+    def embeddable(self) -> bool | None:
+        """Whether a process in continuous time has exactly SGD's steps (T17), Q ⪰ 0 included; None if not known."""
+        if self.system.sgd.noise.additive and self.system.sgd.noise.gaussian:
+            return self._embedding.exists
+        return False if self._embedding.exists is False and np.isnan(self._embedding.smallest) else None
+
+    @property
+    def embedding(self) -> str:
+        """The answer of ``embeddable`` and its reason, in words."""
+        found, words = self._embedding, {True: "yes", False: "no", None: "undecided"}[self.embeddable]
+        if self.embeddable is found.exists:
+            return f"{words}: {found.reason}"
+        kind = "curvature noise" if not self.system.sgd.noise.additive else "noise that is not Gaussian"
+        alone = {True: "yes", False: "no", None: "undecided"}[found.exists]
+        return f"{words}: {kind} leaves it open (with the noise at the origin, Gaussian: {alone})"
+
+    def to_dataframe(self) -> "pandas.DataFrame":
+        """Return a table with one row per mode and one column per attribute (extra ``pandas``).
+
+        Raises
+        ------
+        DFPError
+            If pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError:
+            raise DFPError("pandas is not installed: data frames need it; run pip install 'dfp[pandas]'.") from None
+        names = [name for name, _ in _COLUMNS] + list(_MORE)
+        return pandas.DataFrame({name: [getattr(mode, name) for mode in self] for name in names})
+
+    def plot(self, steps: int | None = None) -> "Figure":
+        """Return a figure: curvatures coloured by regime, and V(n) of up to eight modes up to ``steps``."""
+        from dfp import spectrum_plot
+
+        return spectrum_plot.figure(self, steps)
+
+    def __str__(self) -> str:
+        """Return a table of the modes and a summary of the system."""
+        from dfp import spectrum_table
+
+        return spectrum_table.text(self, _COLUMNS, _SHOWN)
+
+    def __repr__(self) -> str:
+        """Return the number of modes and the regime of the whole."""
+        return (
+            f"<Modes: {len(self)}, {'coupled' if self.coupled else 'uncoupled'}, learning rate {self.learning_rate:g}>"
+        )
+
+    @property
+    def learning_rate(self) -> float:
+        """η [parameter^2 / loss]."""
+        return self.system.step.learning_rate
+
+
+def modes(sgd: SGD, *, horizon: float | None = None, lyapunov_steps: int = 4000, seed: int = 0) -> Modes:
+    """Return the modes of SGD: per eigendirection of the mean Hessian its regime and the numbers that decide it.
+
+    Parameters
+    ----------
+    sgd
+        Constant learning rate, batch size, and sampling with replacement; momentum of either kind.
+    horizon
+        Steps of interest, > 0: confined modes that saturate later are called diffusive.
+    lyapunov_steps
+        Steps of each of 256 sampled products where a Lyapunov exponent has no closed form (coupled modes, momentum with
+        curvature noise); its error falls with the square root.
+    seed
+        Of these products.
+
+    Returns
+    -------
+    Modes
+        A sequence of ``Mode``, ascending in curvature; costly numbers are computed when first asked for.
+
+    Raises
+    ------
+    UnsupportedError
+        If learning rate or batch size change from step to step, or minibatches are drawn without replacement.
+    """
+    if not isinstance(sgd, SGD):
+        raise DFPError(f"sgd={checks.shown(sgd)}: must be a dfp.SGD; give dfp.SGD(landscape, learning_rate).")
+    if getattr(sgd, "scheduled", False):
+        raise UnsupportedError(
+            "learning_rate or batch_size is a schedule: regimes are limits of many equal steps, which it has not; give "
+            "a number, e.g. that of one stage of the schedule, or use dfp.moments."
+        )
+    if not sgd.replace:
+        raise UnsupportedError(
+            "replace=False: steps of an epoch depend on each other, so no step has a regime; use replace=True, or "
+            "dfp.moments for the exact covariance."
+        )
+    if horizon is not None:
+        checks.real("horizon", horizon, above=0)
+    beta, nesterov = sgd.momentum, getattr(sgd, "nesterov", False)
+    step = Step(sgd.learning_rate, 1 + beta if nesterov else 1.0, beta**2 if nesterov else beta, beta)
+    counted = checks.integer("lyapunov_steps", lyapunov_steps, at_least=100, at_most=10**8)
+    return Modes(EigenSystem(sgd, step), horizon, counted, checks.integer("seed", seed))

@@ -1,0 +1,95 @@
+"""The figure of a report of modes: the spectrum coloured by regime, and the variances V(n) of single modes."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dfp import checks
+from dfp.plot import COLOURS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from dfp.spectrum import Modes
+
+REGIME_COLOURS = {
+    "confined": COLOURS[0],
+    "heavy-tailed": COLOURS[4],
+    "diffusive": COLOURS[2],
+    "unstable": COLOURS[1],
+    "borderline": COLOURS[3],
+    "frozen": "#666666",
+}
+_CURVES = 8
+
+
+def figure(report: "Modes", steps: int | None) -> "Figure":
+    """Return the figure; V(n) runs up to ``steps``, or until most modes have settled."""
+    from matplotlib.figure import Figure
+
+    drawn = Figure(figsize=(10.5, 3.9), layout="constrained")
+    left, right = drawn.subplots(1, 2)
+    _spectrum(left, report)
+    _variances(right, report, _reach(report) if steps is None else checks.integer("steps", steps, at_least=1))
+    drawn.suptitle(f"Which modes settle? η = {report.learning_rate:.4g}, the whole is {report.regime}")
+    return drawn
+
+
+def _reach(report: "Modes") -> int:
+    settling = [mode.saturation_step for mode in report if np.isfinite(mode.saturation_step)]
+    return int(np.clip(30 * max(settling, default=100.0), 100, 1e6))
+
+
+def _spectrum(axis: "Axes", report: "Modes") -> None:
+    """Draw λ by rank, with the spread √Γ of the curvature as bars."""
+    from matplotlib.ticker import MaxNLocator
+
+    curvature = np.array([mode.curvature for mode in report])
+    spread = np.sqrt([mode.curvature_noise for mode in report])
+    regimes = np.array([mode.regime for mode in report])
+    rank = np.arange(1, len(report) + 1)
+    for regime, colour in REGIME_COLOURS.items():
+        here = regimes == regime
+        if np.any(here):
+            axis.errorbar(
+                rank[here], curvature[here], yerr=spread[here], fmt="o", markersize=4, color=colour, elinewidth=0.8,
+                label=regime,
+            )  # fmt: skip
+    limit = 2 / report.learning_rate
+    if limit < 3 * np.max(np.abs(curvature) + spread):
+        axis.axhline(limit, color="#666666", linewidth=0.8, linestyle=":")
+        axis.annotate("2/η", (0.01, limit), (2, 2), xycoords=("axes fraction", "data"), textcoords="offset points")
+    axis.axhline(0, color="#666666", linewidth=0.6)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.set_xlabel("mode, by curvature")
+    axis.set_ylabel("curvature λ ± √Γ [loss / parameter²]")
+    axis.legend(fontsize="small")
+
+
+def _variances(axis: "Axes", report: "Modes", steps: int) -> None:
+    """Draw V(n) from a point, of at most ``_CURVES`` modes spread over the spectrum, with its limit if it has one."""
+    chosen = np.unique(np.linspace(0, len(report) - 1, min(_CURVES, len(report))).astype(int))
+    times = np.unique(np.geomspace(1, steps, 80).astype(int))
+    top, highest, bottom = 0.0, 0.0, np.inf
+    for index, style in zip(chosen, ["-", "--", "-.", ":"] * _CURVES, strict=False):
+        mode = report[int(index)]
+        colour = REGIME_COLOURS[mode.regime]
+        variance = np.array([mode.variance(int(n)) for n in times])
+        if not np.any(variance > 0):
+            continue
+        axis.plot(times, variance, style, color=colour, label=f"λ = {mode.curvature:.3g}")
+        settled = mode.stationary_variance
+        if np.isfinite(settled):
+            axis.plot(times[-1], settled, marker="_", markersize=12, color=colour)
+            top = max(top, settled)
+        top = max(top, float(variance[np.searchsorted(times, min(100, steps))]))
+        highest = max(highest, float(variance[np.isfinite(variance)].max()))
+        bottom = min(bottom, float(variance[variance > 0].min()))
+    axis.set_xscale("log")
+    axis.set_yscale("log")
+    if top > 0:
+        axis.set_ylim(bottom / 3, min(1e3 * top, 3 * highest))
+    axis.set_xlabel("step n")
+    axis.set_ylabel("variance V(n) from a point [parameter²]")
+    axis.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0))

@@ -1,0 +1,59 @@
+"""The printed table of modes."""
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from dfp.spectrum import Modes
+
+
+def _shown(value: float, error: float = 0.0) -> str:
+    if np.isnan(value):
+        return "none"
+    if error == np.inf:
+        return f"> {value:.3g}"
+    text = "∞" if value == np.inf else "−∞" if value == -np.inf else f"{value:.4g}"
+    return f"{text} ± {error:.0e}" if error > 0 else text
+
+
+def text(report: "Modes", columns: tuple[tuple[str, str], ...], limit: int) -> str:
+    """Return one line per mode, at most ``limit``, and a summary of the system."""
+    errors = {"lyapunov_exponent": "lyapunov_error", "tail_index": "tail_index_error"}
+    rows = [[head for _, head in columns] + ["regime", ""]]
+    for mode in report[:limit]:
+        cells = [_shown(getattr(mode, name), getattr(mode, errors[name]) if name in errors else 0.0)
+                 for name, _ in columns]  # fmt: skip
+        notes = [note for note, true in (("overshoots", mode.overshoots), ("oscillates", mode.oscillates)) if true]
+        rows.append([*cells, mode.regime, ", ".join(notes)])
+    widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]))]
+    aligned = len(columns)
+    lines = [
+        "  ".join(
+            cell.rjust(width) if c < aligned else cell.ljust(width)
+            for c, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    if len(report) > limit:
+        counts = Counter(mode.regime for mode in report)
+        lines.append(f"… {len(report) - limit} more; of all: " + ", ".join(f"{n} {name}" for name, n in counts.items()))
+    return "\n".join(lines + _summary(report))
+
+
+def _summary(report: "Modes") -> list[str]:
+    coupling = "coupled by curvature noise" if report.coupled else "uncoupled"
+    lines = [
+        f"modes              {len(report)}, {coupling}: the whole is {report.regime}",
+        f"second moments     ρ = {report.spectral_radius:.6g} per step",
+        f"Lyapunov exponent  {_shown(report.lyapunov_exponent, report.lyapunov_error)} per step",
+        f"learning rate      {report.learning_rate:.4g}; variances are finite below "
+        f"{_shown(report.largest_stable_learning_rate)}, in Langevin (T6) below "
+        f"{_shown(report.langevin_largest_stable_learning_rate)}",
+        f"continuous time    {report.embedding}",
+    ]
+    if report.coupled and report.spectral_radius < 1:
+        worst = float(np.nanmax(np.abs(report.diagonal_error)))
+        lines.append(f"diagonal formula   off by up to {100 * worst:.2g} % in the stationary variances")
+    return lines
