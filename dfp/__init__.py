@@ -33,14 +33,14 @@ if TYPE_CHECKING:
     from dfp.methods.monte_carlo import MonteCarlo as MonteCarlo
     from dfp.methods.transfer import Transfer as Transfer
     from dfp.mode import Mode as Mode
+    from dfp.mode_report import Modes as Modes
+    from dfp.mode_report import modes as modes
     from dfp.noise import GaussianNoise as GaussianNoise
     from dfp.schedules import CosineSchedule as CosineSchedule
     from dfp.schedules import StepSchedule as StepSchedule
     from dfp.schedules import WarmUp as WarmUp
     from dfp.sgd import SGD as SGD
     from dfp.solution import Solution as Solution
-    from dfp.spectrum import Modes as Modes
-    from dfp.spectrum import modes as modes
     from dfp.state import Density as Density
     from dfp.state import Gaussian as Gaussian
     from dfp.state import Grid as Grid
@@ -69,7 +69,7 @@ _HOMES = {
     "methods.transfer": ("Transfer",),
     "exact": ("moments",),
     "mode": ("Mode",),
-    "spectrum": ("Modes", "modes"),
+    "mode_report": ("Modes", "modes"),
     "noise": ("GaussianNoise",),
     "schedules": ("CosineSchedule", "StepSchedule", "WarmUp"),
     "sgd": ("SGD",),

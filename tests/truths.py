@@ -70,7 +70,9 @@ def linear(rng: np.random.Generator) -> Truth:
     square = rng.standard_normal((d, d))
     start = dfp.Gaussian(rng.uniform(-1, 1, d), (square @ square.T + 0.3 * np.eye(d)) * np.exp(rng.uniform(-4, 0)))
     steps = int(np.exp(rng.uniform(0, 5)))
-    return Truth("linear", equation, start, steps, dfp.Gaussian(*moved(equation, start.mean, start.covariance, steps)).density)
+    return Truth(
+        "linear", equation, start, steps, dfp.Gaussian(*moved(equation, start.mean, start.covariance, steps)).density
+    )
 
 
 def mixture(rng: np.random.Generator) -> Truth:
@@ -114,7 +116,9 @@ def paths(rng: np.random.Generator) -> Truth:
             after.append((one @ mean + rate * x.T @ y / batch, one @ factor))
         states = after
     parts = [dfp.Gaussian(mean, factor @ start.covariance @ factor.T) for mean, factor in states]
-    return Truth("paths", equation, start, steps, lambda points: sum(part.density(points) for part in parts) / len(parts))
+    return Truth(
+        "paths", equation, start, steps, lambda points: sum(part.density(points) for part in parts) / len(parts)
+    )
 
 
 def polynomial(rng: np.random.Generator) -> Truth:

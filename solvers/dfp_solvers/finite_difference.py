@@ -97,9 +97,7 @@ def _add_three(target: Array, a: Array, b: Array, c: Array, q: Array, middle: fl
     c0, c1, c2 = q[2]
     for x in range(len(target)):
         z = x - middle
-        target[x] += (
-            (a0 + z * (a1 + z * a2)) * a[x] + (b0 + z * (b1 + z * b2)) * b[x] + (c0 + z * (c1 + z * c2)) * c[x]
-        )
+        target[x] += (a0 + z * (a1 + z * a2)) * a[x] + (b0 + z * (b1 + z * b2)) * b[x] + (c0 + z * (c1 + z * c2)) * c[x]
 
 
 @kernel(fast=True)
@@ -164,9 +162,7 @@ def _block(
 
 
 @kernel(parallel=True, fast=True)
-def _sweep(
-    source: Array, target: Array, block: int, steps: int, offsets: Integers, weights: Array, reach: int
-) -> None:
+def _sweep(source: Array, target: Array, block: int, steps: int, offsets: Integers, weights: Array, reach: int) -> None:
     planes = source.shape[0]
     for index in numba.prange((planes + block - 1) // block):
         begin = index * block

@@ -219,15 +219,15 @@ class Modes(Sequence[Mode]):
 
     def plot(self, steps: int | None = None) -> "Figure":
         """Return a figure: curvatures coloured by regime, and V(n) of up to eight modes up to ``steps``."""
-        from dfp import spectrum_plot
+        from dfp import mode_plot
 
-        return spectrum_plot.figure(self, steps)
+        return mode_plot.figure(self, steps)
 
     def __str__(self) -> str:
         """Return a table of the modes and a summary of the system."""
-        from dfp import spectrum_table
+        from dfp import mode_table
 
-        return spectrum_table.text(self, _COLUMNS, _SHOWN)
+        return mode_table.text(self, _COLUMNS, _SHOWN)
 
     def __repr__(self) -> str:
         """Return the number of modes and the regime of the whole."""
