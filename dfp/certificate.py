@@ -21,6 +21,9 @@ OUTSIDE_LIMIT = 1e-6
 MOMENT_LIMIT = 1e-6
 GRID_LIMIT = 1e-6
 TRUNCATION_LIMIT = 1e-3
+# What estimates are multiplied by to bound errors, and what rounding adds to a density in L1.
+SAFETY = 3.0
+ROUNDING = 1e-13
 # A sampled moment off by five standard errors has probability 6e-7 if the sampling is right.
 Z_LIMIT = 5.0
 
@@ -63,6 +66,17 @@ class Certificate:
     grid_error: Array
     sampled: bool
     warnings: tuple[str, ...]
+
+    @property
+    def error(self) -> Array:
+        """Certified L1 error of the density against the exact one, mass outside the grid included, shape (S,).
+
+        Estimates are trebled, and rounding is added: of random problems with known densities, the true error is below
+        in more than 99 of 100.
+        """
+        outside = np.abs(self.mass_outside) + np.abs(self.mass_defect)
+        result: Array = SAFETY * (self.truncation + outside) + self.negative_mass + ROUNDING
+        return result
 
     @property
     def ok(self) -> bool:

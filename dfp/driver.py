@@ -12,7 +12,7 @@ from dfp import checks
 from dfp.certificate import certify
 from dfp.checks import Array
 from dfp.equation import Equation, ModifiedLangevin
-from dfp.errors import DFPError, SeriesError, UnsupportedError
+from dfp.errors import DFPError, SeriesError, UnresolvedError, UnsupportedError
 from dfp.exact import Moments, check_problem, moments
 from dfp.methods.finite_volume import FiniteVolume
 from dfp.methods.fourier import Fourier
@@ -20,6 +20,7 @@ from dfp.methods.hermite import Hermite
 from dfp.methods.moment_recursion import MomentRecursion
 from dfp.methods.monte_carlo import MonteCarlo
 from dfp.provenance import versions
+from dfp.refinement import to_tolerance
 from dfp.solution import Solution
 from dfp.solver import Frame, MarchingSolver, SamplingSolver, Solver, saved_gaps
 from dfp.state import Grid, Point, State
@@ -36,6 +37,7 @@ def solve(
     solver: Solver | str = "auto",
     grid: Grid | None = None,
     *,
+    tolerance: float | None = None,
     progress: Progress | None = None,
 ) -> Solution:
     """Return densities and moments of ``equation`` from ``initial`` at the saved steps.
@@ -54,6 +56,9 @@ def solve(
         A solver, or ``"auto"``: the solution says which one was picked and why.
     grid
         Where densities are returned; chosen from the exact moments if left out.
+    tolerance
+        Largest certified L1 error of the densities, in (0, 1): grids are refined until ``certificate.error`` is below
+        it at every saved step. A ``grid`` that is given is kept.
     progress
         Called with work done and work in all.
 
@@ -67,7 +72,7 @@ def solve(
     UnsupportedError
         If the solver cannot solve this equation, noise law or dimension.
     UnresolvedError, SeriesError
-        If no affordable grid resolves the density, or a series does not converge.
+        If no affordable grid resolves the density, a series does not converge, or the tolerance cannot be held.
     DFPError
         If an argument is malformed, or a frame has entries that are not finite.
     """
@@ -83,14 +88,29 @@ def solve(
     _check_exact(exact, equation)
     if solver != "auto" and not isinstance(solver, Solver):
         raise DFPError(f"solver={checks.shown(solver)}: must be 'auto' or a solver; give e.g. dfp.Fourier().")
+    if tolerance is not None:
+        checks.real("tolerance", tolerance, above=0, below=1)
     attempts = [(solver, "asked for")] if isinstance(solver, Solver) else pick(equation, initial)
-    for i, (candidate, reason) in enumerate(attempts):
+    failures: list[UnresolvedError | SeriesError] = []
+    for candidate, reason in attempts:
+
+        def attempt(variant: Solver, on: Grid | None, reason: str = reason) -> Solution:
+            return _solve_with(variant, reason, equation, initial, saved, on, exact, progress)
+
         try:
-            return _solve_with(candidate, reason, equation, initial, saved, grid, exact, progress)
-        except SeriesError:
-            if i == len(attempts) - 1:
+            if tolerance is None:
+                return attempt(candidate, grid)
+            return to_tolerance(attempt, candidate, grid, tolerance)
+        except SeriesError as failure:
+            failures.append(failure)
+        except UnresolvedError as failure:
+            if tolerance is None:
                 raise
-    raise AssertionError("unreachable")  # pragma: no cover
+            failures.append(failure)
+        except UnsupportedError:
+            if not failures:
+                raise
+    raise failures[0] if tolerance is not None else failures[-1]
 
 
 def pick(equation: Equation, initial: State) -> list[tuple[Solver, str]]:

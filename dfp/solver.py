@@ -6,7 +6,7 @@ trajectories, which the driver counts out in portions. Neither owns a loop over 
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from dfp.equation import Equation
 from dfp.errors import UnsupportedError
 from dfp.exact import Moments
 from dfp.state import Grid, State
+
+if TYPE_CHECKING:
+    from dfp.solution import Solution
 
 
 @dataclass(frozen=True)
@@ -102,6 +105,22 @@ class MarchingSolver(Solver):
     @abstractmethod
     def observe(self, carry: Any) -> Frame:
         """Return what is known at the carry's step."""
+
+    def refined(self, solution: "Solution", tolerance: float) -> "tuple[MarchingSolver, Grid | None] | None":
+        """Return a solver and a grid that promise a smaller error than ``solution``, or None; here finer or wider grids.
+
+        Parameters
+        ----------
+        solution
+            By this solver, of certified error above ``tolerance``.
+        tolerance
+            Largest certified L1 error.
+        """
+        figures, (grid, _) = solution.certificate, solution.gridded()
+        outside = float(np.max(np.abs(figures.mass_outside) + np.abs(figures.mass_defect)))
+        inside = float(np.max(figures.truncation))
+        better = grid.refined(1.5 if inside > outside / 10 else 1.0, 1.3 if outside > inside / 10 else 1.0)
+        return None if better is None else (self, better)
 
 
 class SamplingSolver(Solver):

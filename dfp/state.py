@@ -13,6 +13,8 @@ from dfp.checks import Array
 from dfp.errors import DFPError
 
 MAX_CELLS = 2**26
+# Refinement stops at this many cells, by dimension.
+_AFFORDABLE = {1: 2**18, 2: 2**21, 3: 2**22}
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -85,6 +87,15 @@ class Grid:
     def points(self) -> Array:
         """Cell centres as an array of shape (n_1, ..., n_d, d)."""
         return np.stack(np.meshgrid(*self.axes, indexing="ij"), axis=-1)
+
+    def refined(self, finer: float, wider: float) -> "Grid | None":
+        """Return the grid with more cells per length and a wider box, by factors >= 1; None if that is unaffordable."""
+        centre, half = (self.lower + self.upper) / 2, (self.upper - self.lower) / 2 * wider
+        # Multiples of four, which can be halved twice.
+        wanted = np.ceil(np.array(self.cells) * finer * wider / 4) * 4
+        if float(np.prod(wanted)) > _AFFORDABLE[self.dimension]:
+            return None
+        return Grid(centre - half, centre + half, tuple(int(n) for n in wanted))
 
     def matches(self, other: "Grid") -> bool:
         """Tell whether both grids have the same cells."""

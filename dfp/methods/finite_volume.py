@@ -15,6 +15,7 @@ from dfp.errors import DFPError, UnresolvedError
 from dfp.exact import Moments, moments
 from dfp.methods import chain
 from dfp.methods.moment_recursion import MomentRecursion
+from dfp.solution import Solution
 from dfp.solver import Frame, MarchingSolver, dimension_obstacle
 from dfp.state import Density, Grid, State, grid_moments
 
@@ -163,6 +164,11 @@ class FiniteVolume(MarchingSolver):
         density = density / (float(density.sum()) * grid.cell_volume)
         _, mean, covariance = grid_moments(grid, density)
         return Frame(mean, covariance, density, truncation=min(error + 2 * _tails(grid, density, mean), 2.0))
+
+    def refined(self, solution: Solution, tolerance: float) -> tuple[MarchingSolver, Grid | None]:
+        """Return the solver with a smaller tolerance, which automatic grids aim at."""
+        aim = self.tolerance * min(tolerance / float(solution.certificate.error.max()), 0.5) / 2
+        return replace(self, tolerance=aim), None
 
 
 def _narrowest(covariances: Array) -> Array:

@@ -17,11 +17,13 @@ from dfp.exact import Moments, moments
 from dfp.finite_sum import FiniteSumLaw
 from dfp.grids import automatic
 from dfp.methods.moment_recursion import central_tensors
+from dfp.solution import Solution
 from dfp.solver import Frame, MarchingSolver, dimension_obstacle
 from dfp.state import Density, Gaussian, Grid, Point, State
 
 # A coefficient this large is beyond any useful cut; dropping its shell keeps later arithmetic finite.
 _LOST = 1e12
+_HIGHEST = 40
 # Steps are taken together while the moving Gaussian changes by less than this, in its own standard deviations.
 _DRIFT = 0.2
 
@@ -68,7 +70,7 @@ class Hermite(MarchingSolver):
     reference = "theory page, section 5 (Hermite functions around the moving Gaussian)"
 
     def __post_init__(self) -> None:
-        checks.integer("degree", self.degree, at_least=4, at_most=40)
+        checks.integer("degree", self.degree, at_least=4, at_most=_HIGHEST)
         checks.real("tolerance", self.tolerance, above=0, below=1)
 
     def obstacle(self, equation: Equation, initial: State) -> str | None:
@@ -127,6 +129,12 @@ class Hermite(MarchingSolver):
         density = hermite.series(kept, carry.mean, factor, carry.grid.points, cut)
         outside = 1.0 - float(density.sum()) * carry.grid.cell_volume
         return Frame(carry.mean, carry.covariance, density, third, fourth, truncation=error, outside=outside)
+
+    def refined(self, solution: Solution, tolerance: float) -> tuple[MarchingSolver, Grid | None] | None:
+        """Return the solver with a higher degree, or None beyond the highest."""
+        if self.degree >= _HIGHEST:
+            return None
+        return replace(self, degree=min(self.degree + 8, _HIGHEST)), solution.grid
 
 
 def _jump(carry: _Carry, steps: int) -> tuple[int, Array, Array]:
