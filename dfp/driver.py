@@ -149,7 +149,7 @@ def _solve_with(
     if grid is not None and not solver.gridded:
         raise UnsupportedError(f"grid: {solver.name} has no density; leave grid out or choose another solver.")
     grid = solver.grid(equation, initial, exact) if grid is None else grid
-    began = time.perf_counter()
+    began, sgd = time.perf_counter(), equation.sgd
     notes: list[str] = []
     if isinstance(solver, SamplingSolver):
         frames = _sample(solver, equation, initial, grid, exact, notes, progress)
@@ -163,7 +163,7 @@ def _solve_with(
         solver=solver.name,
         reason=reason,
         steps=saved,
-        learning_rate=equation.sgd.learning_rate,
+        learning_rate=sgd.learning_rate if sgd.rates.constant else float("nan"),
         grid=grid,
         density=_stacked([frame.density for frame in frames]),
         mean=np.array([frame.mean for frame in frames]),
@@ -173,7 +173,8 @@ def _solve_with(
         errors={name: np.array([f.errors[name] for f in frames if f.errors]) for name in frames[0].errors or {}},
         trajectories=solver.trajectories if isinstance(solver, SamplingSolver) else 0,
         certificate=certify(saved, frames, grid, exact, notes),
-        provenance=_provenance(solver, equation, began),
+        provenance=_provenance(solver, equation, int(saved[-1]), began),
+        slow_time=None if sgd.rates.constant else sgd.time(saved),
     )
 
 
@@ -223,7 +224,7 @@ def _check_exact(exact: Moments, equation: Equation) -> None:
         if not (np.all(np.isfinite(exact.mean[s])) and np.all(np.isfinite(exact.covariance[s]))):
             raise DFPError(
                 f"step {step}: the moments of the {equation.label} overflow; it is unstable at "
-                f"learning_rate={equation.sgd.learning_rate:g}; lower it or save earlier steps."
+                f"learning_rate={equation.sgd.rates}; lower it or save earlier steps."
             )
 
 
@@ -233,18 +234,23 @@ def _check_finite(frame: Frame, step: int, equation: Equation) -> None:
         if values is not None and not np.all(np.isfinite(values)):
             raise DFPError(
                 f"step {step}: the {name} has entries that are not finite; the {equation.label} is unstable at "
-                f"learning_rate={equation.sgd.learning_rate:g}; lower it or save earlier steps."
+                f"learning_rate={equation.sgd.rates}; lower it or save earlier steps."
             )
 
 
-def _provenance(solver: Solver, equation: Equation, began: float) -> dict[str, Any]:
+def _provenance(solver: Solver, equation: Equation, last: int, began: float) -> dict[str, Any]:
+    sgd = equation.sgd
     settings = {key: value for key, value in vars(solver).items() if isinstance(value, (int, float, str))}
     record: dict[str, Any] = {
         "equation": equation.label,
         "solver": solver.name,
         "solver_settings": settings,
-        "learning_rate": equation.sgd.learning_rate,
-        "weight_decay": equation.sgd.weight_decay,
+        "learning_rate": sgd.rates.record(last),
+        "momentum": sgd.momentum,
+        "nesterov": sgd.nesterov,
+        "weight_decay": sgd.weight_decay,
+        "replace": sgd.replace,
+        "batch_size": None if sgd.batches is None else sgd.batches.record(last),
         "versions": dict(versions()),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "wall_seconds": time.perf_counter() - began,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from dfp_solvers import affine, linear_flow
@@ -115,6 +116,7 @@ def transition(equation: Equation) -> Callable[[int], tuple[Array, Array, Array]
     return lambda n: affine.flow_transition(rates, offset, noise, n * equation.sgd.learning_rate)
 
 
+@lru_cache(maxsize=256)
 def _marginal(equation: Equation, n: int) -> tuple[Array, Array, Array]:
     (after,) = stepping.transitions(equation, np.array([n]))
     gradient = equation.sgd.modes[1].T @ equation.sgd.gradient

@@ -258,13 +258,14 @@ def _read(group: Any, root: Any) -> Solution:
     )
     if grid is None and "density" in group:
         raise FileFormatError("has a density without a grid: dfp writes no such file; make it again.")
+    rate = float(_attribute(group, "learning_rate", "<f8"))
     optional = {name: read(name) if name in group else None for name in ("density", "third", "fourth")}
     return Solution(
         equation=_attribute(group, "equation", "str"),
         solver=_attribute(group, "solver", "str"),
         reason=_attribute(group, "reason", "str"),
         steps=steps,
-        learning_rate=float(_attribute(group, "learning_rate", "<f8")),
+        learning_rate=rate,
         grid=grid,
         mean=read("mean"),
         covariance=read("covariance"),
@@ -273,6 +274,7 @@ def _read(group: Any, root: Any) -> Solution:
         trajectories=int(_attribute(group, "trajectories", "<i8")),
         certificate=certificate,
         provenance=_json(group, "config_json", dict),
+        slow_time=read("time") if math.isnan(rate) else None,
     )
 
 

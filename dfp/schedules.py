@@ -245,6 +245,13 @@ class PerStep:
             return np.full(last - first, float(self.given))
         return np.array([self.at(n) for n in range(first, last)], dtype=np.float64)
 
-    def record(self) -> Any:
-        """Return what was given, in the form files keep."""
-        return recorded(self.given)
+    def record(self, steps: int) -> Any:
+        """Return what was given, in the form files keep; other functions with their values at ``steps`` steps."""
+        result = recorded(self.given)
+        if callable(self.given) and not isinstance(self.given, Schedule):
+            result["values"] = self.values(0, steps).tolist()
+        return result
+
+    def __str__(self) -> str:
+        """Return the number, or the words for a schedule."""
+        return f"{self.given:g}" if self.constant else "a schedule"

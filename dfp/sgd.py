@@ -172,12 +172,13 @@ class SGD:
         for begin, end in pairwise(edges):
             yield first + begin, end - begin
 
-    def time(self, steps: Array) -> Array:
+    def time(self, steps: ArrayLike) -> Array:
         """Return slow time τ_n = Σ_{s<n} η_s at ``steps`` (S,), shape (S,)."""
+        wanted = np.asarray(steps, dtype=np.int64)
         if self.rates.constant:
-            return np.asarray(steps) * self.learning_rate
-        sums = np.concatenate([[0.0], np.cumsum(self.rates.values(0, int(np.max(steps))))])
-        return sums[np.asarray(steps, dtype=np.int64)]
+            return wanted * self.learning_rate
+        sums: Array = np.concatenate([[0.0], np.cumsum(self.rates.values(0, int(wanted.max())))])
+        return sums[wanted]
 
     @cached_property
     def hessian(self) -> Array:

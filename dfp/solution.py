@@ -33,7 +33,7 @@ class Solution:
     steps
         Saved steps, shape (S,) [step].
     learning_rate
-        η; slow time is τ = η · steps.
+        η; slow time is τ = η · steps. NaN if it is a schedule.
     grid
         Where densities are; None if the solver has none.
     density
@@ -52,6 +52,8 @@ class Solution:
         How accurate it is.
     provenance
         Configuration, versions, seed, wall time: what is needed to make it again.
+    slow_time
+        With a schedule, τ_n = Σ_{s<n} η_s of the saved steps, shape (S,); None otherwise.
     """
 
     equation: str
@@ -69,6 +71,7 @@ class Solution:
     errors: dict[str, Array] = field(default_factory=dict)
     trajectories: int = 0
     provenance: dict[str, Any] = field(default_factory=dict)
+    slow_time: Array | None = None
 
     @property
     def dimension(self) -> int:
@@ -77,8 +80,8 @@ class Solution:
 
     @property
     def time(self) -> Array:
-        """Slow time τ = ηn of the saved steps, shape (S,)."""
-        result: Array = self.steps * self.learning_rate
+        """Slow time τ = ηn of the saved steps, or the sum of a schedule's η, shape (S,)."""
+        result: Array = self.steps * self.learning_rate if self.slow_time is None else self.slow_time
         return result
 
     @property
@@ -112,6 +115,7 @@ class Solution:
             fourth=part(self.fourth),
             errors={name: values[kept] for name, values in self.errors.items()},
             certificate=self.certificate.at(kept),
+            slow_time=part(self.slow_time),
         )
 
     def gridded(self) -> tuple[Grid, Array]:

@@ -50,6 +50,20 @@ class _StepMaker:
         return modal.power(modal.step(sgd.modes[0], noise, sgd.rates.at(step), sgd.momentum, sgd.nesterov), count)
 
 
+def loads(sgd: SGD, steps: int) -> Iterator[tuple[Array, int]]:
+    """Yield, from the last step back to the first, how its gradient enters θ in the end, (d, d), and its batch size."""
+    values, vectors = sgd.modes
+    law = sgd.landscape.law
+    assert isinstance(law, FiniteSumLaw)
+    row = np.zeros((values.size, 1, 2 if sgd.momentum else 1))
+    row[:, 0, 0] = 1.0
+    for s in reversed(range(steps)):
+        one = modal.step(values, np.zeros((values.size,) * 2), sgd.rates.at(s), sgd.momentum, sgd.nesterov)
+        along = np.einsum("dm,dm->d", row[:, 0], one.gain)
+        yield (vectors * along) @ vectors.T, law.batch_size if sgd.batches is None else sgd.samples_at(s)
+        row = row @ one.factor
+
+
 def _flow(equation: Equation, count: int) -> modal.Transition:
     """Return the transition of a generator over ``count`` steps of slow time η each."""
     values, vectors = equation.sgd.modes

@@ -13,6 +13,7 @@ from dfp.finite_sum import FiniteSumLaw
 from dfp.grids import automatic
 from dfp.solver import Frame, MarchingSolver, dimension_obstacle
 from dfp.state import Density, Grid, State, grid_moments
+from dfp.stepping import loads
 
 
 @dataclass(frozen=True)
@@ -28,13 +29,16 @@ class Fourier(MarchingSolver):
     """Inverse FFT of the characteristic function, known in closed form for additive noise.
 
     Solves (T4), (T6), (T7), (T7m) for d = 1, 2, 3 from any state. With Gaussian noise 10 and 10⁶ steps cost the same;
-    the additive noise of a finite sum costs one factor per step (T4).
+    the additive noise of a finite sum costs one factor per step (T4). With momentum the density is that of θ, from
+    velocity 0; a schedule costs a product of small matrices for every change of its value.
     """
 
     name = "Fourier"
     equations = ("T4", "T6", "T7")
     order = "spectral in the grid, exact in the number of steps"
     reference = "theory page, section 5 (closed characteristic function)"
+    momentum = True
+    schedules = True
 
     def obstacle(self, equation: Equation, initial: State) -> str | None:
         """Return why the problem is not linear with additive noise, or None if it is."""
@@ -98,7 +102,7 @@ class Fourier(MarchingSolver):
 
 
 def _sampled(equation: Equation) -> bool:
-    return equation.discrete and not equation.sgd.noise.gaussian
+    return equation.discrete and not equation.sgd.landscape.law.gaussian
 
 
 def _in_theta(equation: Equation, step: int) -> tuple[Array, Array, Array]:
@@ -115,8 +119,12 @@ def _noise(
     equation, sgd = carry.equation, carry.equation.sgd
     if not _sampled(equation):
         return fourier.gaussian(waves, np.zeros(equation.dimension), covariance)
+    law = sgd.landscape.law
+    assert isinstance(law, FiniteSumLaw)
+    deviations = law.gradients - law.gradients.mean(axis=0)
+    if not sgd.plain:
+        return fourier.finite_sum_noise_by_steps(waves, deviations, loads(sgd, carry.step))
     assert isinstance(sgd.noise, FiniteSumLaw)
-    deviations = sgd.noise.gradients - sgd.noise.gradients.mean(axis=0)
     one_step = np.eye(equation.dimension) - sgd.learning_rate * sgd.hessian
 
     def rest(done: int) -> Array:

@@ -28,12 +28,12 @@ class _Carry:
 
 @dataclass(frozen=True)
 class MomentRecursion(MarchingSolver):
-    """Exact moments: mean and covariance in any dimension, third and fourth central moments for d <= 3.
+    """Exact moments: mean and covariance in any dimension, third and fourth central moments for d <= 3 of plain SGD.
 
     Parameters
     ----------
     highest
-        Highest order, 2, 3 or 4; ``None`` takes 4 for d <= 3 and 2 above.
+        Highest order, 2, 3 or 4; ``None`` takes 4 for plain SGD with d <= 3, else 2.
 
     Notes
     -----
@@ -47,6 +47,9 @@ class MomentRecursion(MarchingSolver):
     order = "exact"
     reference = "theory page, section 3"
     gridded = False
+    momentum = True
+    schedules = True
+    without_replacement = True
 
     def __post_init__(self) -> None:
         if self.highest is not None:
@@ -56,6 +59,8 @@ class MomentRecursion(MarchingSolver):
         """Return why orders above two are out of reach, or None."""
         if (self.highest or 2) > 2 and equation.dimension > 3:
             return f"moments of order {self.highest} need d <= 3, and d = {equation.dimension}"
+        if (self.highest or 2) > 2 and not equation.sgd.plain:
+            return f"with {equation.sgd.features} moments are of order two; give highest=2"
         return None
 
     def grid(self, equation: Equation, initial: State, exact: Moments) -> Grid | None:
@@ -66,10 +71,9 @@ class MomentRecursion(MarchingSolver):
         """Return the recursion's matrix and the moments at step 0."""
         if grid is not None:
             raise UnsupportedError("grid: MomentRecursion has no density; leave grid out or choose another solver.")
-        d = equation.dimension
-        n = self.highest or (4 if d <= 3 else 2)
-        if d > 3:
+        if not _to_fourth(equation):
             return _Carry(equation, initial, np.empty(0), np.empty(0), 0)
+        n = self.highest or 4
         values = moment_operator.start(initial.mean, central_tensors(initial), n)
         if equation.discrete:
             matrix = moment_operator.map_matrix(
@@ -87,7 +91,7 @@ class MomentRecursion(MarchingSolver):
 
     def advance(self, carry: _Carry, steps: int) -> _Carry:
         """Return the moments ``steps`` later by one matrix power or exponential."""
-        if carry.equation.dimension > 3 or steps == 0:
+        if not _to_fourth(carry.equation) or steps == 0:
             return _Carry(carry.equation, carry.initial, carry.matrix, carry.values, carry.step + steps)
         if carry.equation.discrete:
             moved = np.linalg.matrix_power(carry.matrix, steps)
@@ -98,12 +102,17 @@ class MomentRecursion(MarchingSolver):
     def observe(self, carry: _Carry) -> Frame:
         """Return mean and covariance and, for d <= 3, third and fourth central moments."""
         d = carry.equation.dimension
-        if d > 3:
+        if not _to_fourth(carry.equation):
             exact = moments(carry.equation, carry.initial, carry.step, [carry.step])
             return Frame(exact.mean[0], exact.covariance[0])
         n = self.highest or 4
         parts = moment_operator.central_moments(carry.values, d, n)
         return Frame(parts[0], parts[1], third=parts[2] if n > 2 else None, fourth=parts[3] if n > 3 else None)
+
+
+def _to_fourth(equation: Equation) -> bool:
+    """Tell whether the recursion of higher moments applies; where not, mean and covariance alone are known."""
+    return equation.dimension <= 3 and equation.sgd.plain
 
 
 def central_tensors(initial: State) -> list[Array]:

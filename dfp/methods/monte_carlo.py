@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from dfp_solvers import monte_carlo as kernels
+from numpy.typing import NDArray
 
 from dfp import checks
 from dfp.checks import Array
@@ -19,6 +20,7 @@ from dfp.finite_sum import FiniteSumLaw
 from dfp.grids import bins
 from dfp.methods.cumulants import unpolynomial
 from dfp.noise import GaussianLaw, square_root
+from dfp.sgd import SGD
 from dfp.solver import Frame, SamplingSolver
 from dfp.state import Density, Grid, State
 
@@ -32,6 +34,7 @@ _LEAST_BLOCKS = 64
 @dataclass(frozen=True)
 class _Carry:
     model: Any
+    optimiser: kernels.Optimiser | None
     start: kernels.Start
     sums: kernels.Accumulators
     exact: Moments
@@ -61,7 +64,8 @@ class MonteCarlo(SamplingSolver):
 
     Notes
     -----
-    A finite sum draws minibatches with replacement. Random numbers are xoshiro256++, one stream per trajectory of a
+    A finite sum draws minibatches with replacement, or in epochs without (``SGD(replace=False)``), each trajectory and
+    epoch by a shuffle of its own. Random numbers are xoshiro256++, one stream per trajectory of a
     block (Blackman & Vigna 2021), normals by Box–Muller.
     """
 
@@ -75,6 +79,9 @@ class MonteCarlo(SamplingSolver):
     equations = ("T4", "T6", "T7")
     order = "standard error ∝ trajectories^(-1/2); the law of each SGD step is exact"
     reference = "theory page, section 5; generator: Blackman and Vigna 2021"
+    momentum = True
+    schedules = True
+    without_replacement = True
 
     def __post_init__(self) -> None:
         # Standard errors come from the spread between blocks, so there must be a few.
@@ -90,6 +97,8 @@ class MonteCarlo(SamplingSolver):
         """Return why trajectories cannot be drawn, or None."""
         if not equation.discrete and equation.dimension > _LARGEST_GENERATOR:
             return f"Langevin trajectories need d <= {_LARGEST_GENERATOR}, and d = {equation.dimension}"
+        if not equation.discrete and equation.sgd.scheduled:
+            return "Langevin trajectories need one learning_rate and batch_size"
         return None
 
     def grid(self, equation: Equation, initial: State, exact: Moments) -> Grid | None:
@@ -106,15 +115,17 @@ class MonteCarlo(SamplingSolver):
         """
         d = equation.dimension
         model, start = _model(equation, self.substeps), _start(initial)
+        optimiser = None if equation.sgd.plain else _optimiser(equation.sgd, int(exact.steps[-1]))
         exponents = kernels.exponents(d, 4 if d <= 3 else 2)
         deviation = np.sqrt(np.array([np.diag(c) for c in exact.covariance]))
         scale = np.where((deviation > 0) & np.isfinite(deviation), deviation, 1.0)
         cells = () if grid is None else grid.cells
         sums = kernels.empty(exact.steps, exponents, cells)
-        fingerprint = _fingerprint(model, start, exact.steps, exact.mean, scale, grid, self.seed)
+        parts = (model, start) if optimiser is None else (model, optimiser, start)
+        fingerprint = _fingerprint(*parts, exact.steps, exact.mean, scale, grid, self.seed)
         if self.checkpoint is not None and Path(self.checkpoint).exists():
             sums = _restored(Path(self.checkpoint), sums, fingerprint, self.trajectories)
-        return _Carry(model, start, sums, exact, grid, exponents, scale, fingerprint)
+        return _Carry(model, optimiser, start, sums, exact, grid, exponents, scale, fingerprint)
 
     def draw(self, carry: _Carry) -> _Carry:
         """Return the sums after a further fiftieth of the trajectories, stored if there is a checkpoint."""
@@ -139,6 +150,7 @@ class MonteCarlo(SamplingSolver):
                 upper=() if grid is None else grid.upper,
                 cells=() if grid is None else grid.cells,
                 blocks=portion,
+                optimiser=carry.optimiser,
             )
         finally:
             numba.set_num_threads(before)
@@ -185,7 +197,9 @@ def _model(equation: Equation, substeps: int) -> Any:
         count = 1 if equation.additive else substeps
         factor, shift, covariance = conditional(equation, sgd.learning_rate / count)
         return kernels.ConditionalModel(factor, shift, *unpolynomial(covariance), count)
-    law = sgd.noise
+    # Plain steps are the model itself; otherwise it is the gradient, as for η = −1, and the optimiser takes the step.
+    rate, law = (sgd.learning_rate, sgd.noise) if sgd.plain else (-1.0, sgd.unit_noise)
+    kept = np.eye(d) if sgd.plain else np.zeros((d, d))
     if isinstance(law, GaussianLaw):
         vectors, matrices = law.loadings()
         entries = [(r, i, -1, vectors[r, i]) for r in range(len(vectors)) for i in range(d)]
@@ -193,21 +207,28 @@ def _model(equation: Equation, substeps: int) -> Any:
         entries = [entry for entry in entries if entry[3] != 0]
         columns = np.array([entry[:3] for entry in entries], dtype=np.int64).reshape(-1, 3)
         return kernels.GaussianModel(
-            np.eye(d) - sgd.learning_rate * sgd.hessian,
-            -sgd.learning_rate * sgd.gradient,
+            kept - rate * sgd.hessian,
+            -rate * sgd.gradient,
             normal=columns[:, 0].copy(),
             row=columns[:, 1].copy(),
             column=columns[:, 2].copy(),
-            value=-sgd.learning_rate * np.array([entry[3] for entry in entries], dtype=np.float64),
+            value=-rate * np.array([entry[3] for entry in entries], dtype=np.float64),
             normals=len(vectors),
         )
     assert isinstance(law, FiniteSumLaw)
-    kept = (1 - sgd.learning_rate * sgd.weight_decay) * np.eye(d)
+    size = law.batch_size if sgd.batches is None else sgd.samples_at(0)
+    kept = kept - rate * sgd.weight_decay * np.eye(d)
     if law.features is not None and law.targets is not None:
-        return kernels.RegressionModel(kept, np.zeros(d), law.features, law.targets, sgd.learning_rate, law.batch_size)
-    return kernels.SampleModel(
-        kept, np.zeros(d), law.sample_hessians(), law.gradients, sgd.learning_rate, law.batch_size
-    )
+        return kernels.RegressionModel(kept, np.zeros(d), law.features, law.targets, rate, size)
+    return kernels.SampleModel(kept, np.zeros(d), law.sample_hessians(), law.gradients, rate, size)
+
+
+def _optimiser(sgd: SGD, steps: int) -> kernels.Optimiser:
+    rates = sgd.rates.values(0, 1 if sgd.rates.constant else max(steps, 1))
+    sizes: NDArray[np.int64] = np.empty(0, dtype=np.int64)
+    if sgd.batches is not None and sgd.replace:
+        sizes = sgd.batches.values(0, 1 if sgd.batches.constant else max(steps, 1)).astype(np.int64)
+    return kernels.Optimiser(rates, sizes, sgd.momentum, sgd.nesterov, sgd.epoch)
 
 
 def _start(initial: State) -> kernels.Start:

@@ -4,7 +4,7 @@ Accuracy is spectral: the error is what lies outside the box (it wraps around) p
 number. Theory page, section 5.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,8 @@ Complex = NDArray[np.complex128]
 # Padding of a gridded initial density before its characteristic function is interpolated by quintic splines: wave
 # numbers then lie closer than 0.1 standard deviations of φ on a grid of 16 standard deviations of the density.
 _PADDING = 4
+# A step all of whose phases are below this differs from a Gaussian one by its third power.
+_TINY = 1e-5
 
 
 def wave_numbers(spacing: Array, cells: Sequence[int]) -> Array:
@@ -131,11 +133,36 @@ def finite_sum_noise(
     moved = waves * (-rate / batch_size)
     for s in range(steps):
         largest = float(np.max(np.abs(moved @ deviations.T))) if moved.size * len(deviations) < 1e8 else np.inf
-        if largest < 1e-5:
+        if largest < _TINY:
             return result * gaussian(waves, np.zeros(waves.shape[-1]), rest(s))
-        average = np.zeros(waves.shape[:-1], dtype=np.complex128)
-        for deviation in deviations:
-            average += np.exp(1j * (moved @ deviation))
-        result *= (average / len(deviations)) ** batch_size
+        result *= _average(moved, deviations) ** batch_size
         moved = moved @ factor
     return result
+
+
+def finite_sum_noise_by_steps(waves: Array, deviations: Array, loads: Iterable[tuple[Array, int]]) -> Complex:
+    """Return Π_s χ(M_sᵀ k), where step s adds M_s times a minibatch average of ``deviations`` to θ.
+
+    Parameters
+    ----------
+    loads
+        Pairs of M_s (d, d) and batch size, in any order. Where every phase is tiny, a step is Gaussian.
+    """
+    result = np.ones(waves.shape[:-1], dtype=np.complex128)
+    left = np.zeros((waves.shape[-1],) * 2)
+    spread = deviations.T @ deviations / len(deviations)
+    reach = float(np.sqrt(np.max(np.sum(waves**2, axis=-1)) * np.max(np.sum(deviations**2, axis=-1))))
+    for load, batch_size in loads:
+        if reach * float(np.linalg.norm(load, 2)) < _TINY * batch_size:
+            left += load @ spread @ load.T / batch_size
+        else:
+            result *= _average(waves @ load / batch_size, deviations) ** batch_size
+    return result * gaussian(waves, np.zeros(waves.shape[-1]), left)
+
+
+def _average(waves: Array, deviations: Array) -> Complex:
+    """Return the characteristic function of one sample at ``waves`` (..., d)."""
+    total = np.zeros(waves.shape[:-1], dtype=np.complex128)
+    for deviation in deviations:
+        total += np.exp(1j * (waves @ deviation))
+    return total / len(deviations)

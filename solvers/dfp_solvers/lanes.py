@@ -45,6 +45,16 @@ class Model(NamedTuple):
     substeps: int
 
 
+class Optimiser(NamedTuple):
+    """How gradients become steps, if not by the model itself: schedules, momentum (T19), epochs without replacement."""
+
+    rates: Array  # (n,) learning rates of the first n steps, the last one from then on; empty: the model is the step
+    sizes: Integers  # (n,) batch sizes likewise; empty: the model's draws
+    momentum: float
+    nesterov: bool
+    epoch: int  # steps of an epoch without replacement, 0 with replacement
+
+
 class Start(NamedTuple):
     """Initial states, packed: gridded if ``cumulative`` is not empty."""
 
@@ -172,10 +182,10 @@ def _affine(matrix: Array, shift: Array, source: Array, target: Array) -> None:
 
 
 @kernel(fast=True)
-def _gaussian(loadings: Integers, values: Array, theta: Array, normals: Array, target: Array) -> None:
-    """Add the Gaussian loadings to ``target`` (d, BLOCK)."""
+def _gaussian(loadings: Integers, values: Array, scale: float, theta: Array, normals: Array, target: Array) -> None:
+    """Add ``scale`` times the Gaussian loadings to ``target`` (d, BLOCK)."""
     for e in range(len(values)):
-        value, column = values[e], loadings[1, e]
+        value, column = scale * values[e], loadings[1, e]
         row, normal = target[loadings[0, e]], normals[loadings[2, e]]
         if column >= 0:
             _add_product(value, normal, theta[column], row)
@@ -185,15 +195,32 @@ def _gaussian(loadings: Integers, values: Array, theta: Array, normals: Array, t
 
 
 @kernel(fast=True)
-def _minibatch(model: Model, theta: Array, words: Words, target: Array) -> None:
-    """Add the gradients of a minibatch to ``target``; a sample is a row of forms [a | b] that stand for a·θ + b."""
+def _minibatch(
+    model: Model, theta: Array, words: Words, size: int, weight: float, order: Any, taken: int, target: Array
+) -> None:
+    """Add ``weight`` times the gradients of a minibatch to ``target``; a sample is rows [a | b] that mean a·θ + b.
+
+    Without replacement ``order`` (N, BLOCK) holds a permutation per lane, of which the epoch has used ``taken`` places:
+    each draw swaps a place at random among the rest to the front (Fisher and Yates). It is empty with replacement.
+    """
     d, forms, values = theta.shape[0], 1 if model.kind == REGRESSION else theta.shape[0], model.values
     picked, form = np.empty(BLOCK, np.uint64), np.empty(BLOCK)
-    for b in range(model.draws):
+    for b in range(size):
         source, shift, width = words[b // 2], np.uint64(32 * (b % 2)), np.uint64(forms * (d + 1))
-        for lane in range(BLOCK):
-            draw = (source[lane] >> shift) & _LOW
-            picked[lane] = ((draw * np.uint64(model.samples)) >> np.uint64(32)) * width
+        if order.shape[0] == 0:
+            for lane in range(BLOCK):
+                draw = (source[lane] >> shift) & _LOW
+                picked[lane] = ((draw * np.uint64(model.samples)) >> np.uint64(32)) * width
+        else:
+            place = taken + b
+            rest = np.uint64(model.samples - place)
+            for lane in range(BLOCK):
+                draw = (source[lane] >> shift) & _LOW
+                other = np.uint64(place) + ((draw * rest) >> np.uint64(32))
+                chosen = order[other, lane]
+                order[other, lane] = order[place, lane]
+                order[place, lane] = chosen
+                picked[lane] = np.uint64(chosen) * width
         for f in range(forms):
             for lane in range(BLOCK):
                 form[lane] = 0.0
@@ -205,7 +232,7 @@ def _minibatch(model: Model, theta: Array, words: Words, target: Array) -> None:
                 row = target[f + i]
                 for lane in range(BLOCK):
                     along = values[picked[lane] + np.uint64(i)] if model.kind == REGRESSION else 1.0
-                    row[lane] += model.weight * along * form[lane]
+                    row[lane] += weight * along * form[lane]
 
 
 @kernel(fast=True)
@@ -247,6 +274,18 @@ def _conditional(table: Array, offset: Array, theta: Array, normals: Array, targ
                 below[lane] *= inverse[lane]
             _add_product(1.0, below, normals[j], target[i])
     return indefinite
+
+
+@kernel(fast=True)
+def _move(optimiser: Optimiser, rate: float, gradient: Array, theta: Array, velocity: Array) -> None:
+    """Take a step along ``gradient`` (d, BLOCK): v' = βv + g, θ' = θ − ηv', or Nesterov's θ' = θ − η(g + βv')."""
+    for i in range(theta.shape[0]):
+        place, speed, slope = theta[i], velocity[i], gradient[i]
+        for lane in range(BLOCK):
+            speed[lane] = optimiser.momentum * speed[lane] + slope[lane]
+        for lane in range(BLOCK):
+            ahead = slope[lane] + optimiser.momentum * speed[lane] if optimiser.nesterov else speed[lane]
+            place[lane] -= rate * ahead
 
 
 @kernel(fast=True)
@@ -309,12 +348,26 @@ def _observe(theta: Array, valid: int, s: int, plan: Plan, sums: Array, counts: 
 
 @kernel(fast=True)
 def _run_block(
-    model: Model, start: Start, plan: Plan, keys: Words, block: int, valid: int, sums: Array, counts: Integers
+    model: Model,
+    optimiser: Optimiser,
+    start: Start,
+    plan: Plan,
+    keys: Words,
+    block: int,
+    valid: int,
+    sums: Array,
+    counts: Integers,
 ) -> int:
     """Run one block through all steps; set its sums (S, K), add to counts (S, cells + 2), return negative pivots."""
     d, minibatch = len(model.constant), model.kind in (REGRESSION, SAMPLES)
     period = 1 if minibatch else 1 + model.draws % 2  # normals come in pairs: an odd number is drawn for two steps
-    rows = (model.draws + 1) // 2 if minibatch else model.draws * period
+    moving, size, weight, scale, taken = len(optimiser.rates) > 0, model.draws, model.weight, 1.0, 0
+    most = max(model.draws, optimiser.sizes.max()) if minibatch and len(optimiser.sizes) else model.draws
+    rows = (most + 1) // 2 if minibatch else most * period
+    velocity = np.zeros((d if moving else 0, BLOCK))
+    order = np.empty((model.samples if optimiser.epoch else 0, BLOCK), np.int32)
+    for i in range(order.shape[0]):
+        order[i] = i
     state, words = np.empty(4 * BLOCK, np.uint64), np.empty((rows, BLOCK), np.uint64)
     normals, theta, target = np.empty((0 if minibatch else rows, BLOCK)), np.empty((d, BLOCK)), np.empty((d, BLOCK))
     _seed(keys, block, state)
@@ -323,18 +376,28 @@ def _run_block(
     for s in range(len(plan.saved)):
         for _ in range((plan.saved[s] - step) * model.substeps):
             phase = time % period
+            if len(optimiser.sizes):
+                size = optimiser.sizes[min(time, len(optimiser.sizes) - 1)]
+                weight, scale = model.weight * model.draws / size, 1 / math.sqrt(size)
             if phase == 0:
-                _words(state, words)
+                drawn = words[: (size + 1) // 2] if minibatch else words
+                _words(state, drawn)
                 _normals(words[: len(normals)], normals)
             _affine(model.linear, model.constant, theta, target)
             fresh = normals[phase * model.draws :]
             if model.kind == GAUSSIAN:
-                _gaussian(model.loadings, model.values, theta, fresh, target)
+                _gaussian(model.loadings, model.values, scale, theta, fresh, target)
             elif model.kind == CONDITIONAL:
                 indefinite += _conditional(model.covariance, model.offset, theta, fresh, target, valid)
             else:
-                _minibatch(model, theta, words, target)
-            theta, target = target, theta
+                if optimiser.epoch:
+                    taken = (time % optimiser.epoch) * size
+                _minibatch(model, theta, words, size, weight, order, taken, target)
+            if moving:
+                rate = optimiser.rates[min(time, len(optimiser.rates) - 1)]
+                _move(optimiser, rate, target, theta, velocity)
+            else:
+                theta, target = target, theta
             time += 1
         step = plan.saved[s]
         _observe(theta, valid, s, plan, sums[s], counts[s])
@@ -344,6 +407,7 @@ def _run_block(
 @kernel(parallel=True)
 def run(
     model: Model,
+    optimiser: Optimiser,
     start: Start,
     plan: Plan,
     keys: Words,
@@ -357,7 +421,7 @@ def run(
     for slot in numba.prange(counts.shape[0]):
         for b in range(slot, sums.shape[0], counts.shape[0]):
             valid = min(BLOCK, trajectories - (first + b) * BLOCK)
-            indefinite[slot] += _run_block(model, start, plan, keys, first + b, valid, sums[b], counts[slot])
+            indefinite[slot] += _run_block(model, optimiser, start, plan, keys, first + b, valid, sums[b], counts[slot])
 
 
 @kernel()

@@ -162,6 +162,45 @@ class ConditionalModel(_Affine):
 
 
 @dataclass(frozen=True, eq=False)
+class Optimiser:
+    """What turns gradients into steps: v' = βv + g, θ' = θ − η_n v' from v = 0, or Nesterov's θ − η_n(g + βv').
+
+    The affine part and the noise of the model are then the gradient itself: H and g with loadings of H̃ and g̃; or, with
+    ``learning_rate`` −1, the samples.
+
+    Parameters
+    ----------
+    rates
+        η_n of the first steps, shape (n,); the last one holds from then on.
+    sizes
+        Batch sizes likewise, or empty: those of the model. Gaussian noise is divided by their square roots.
+    momentum, nesterov
+        β and the form.
+    epoch
+        Steps of an epoch in which minibatches exclude each other, each a fresh shuffle; 0 with replacement.
+    """
+
+    rates: ArrayLike
+    sizes: ArrayLike = ()
+    momentum: float = 0.0
+    nesterov: bool = False
+    epoch: int = 0
+
+    def packed(self, model: lanes.Model) -> lanes.Optimiser:
+        """Return the checked arrays for the kernels."""
+        rates = _numbers("rates", self.rates, (np.size(self.rates),))
+        sizes = _integers("sizes", self.sizes, (np.size(self.sizes),), 1, 2**31)
+        if not rates.size or model.substeps != 1 or model.kind == lanes.CONDITIONAL:
+            raise ValueError("an optimiser needs at least one rate and a model of gradients")
+        if self.epoch and (sizes.size or model.kind == lanes.GAUSSIAN or self.epoch * model.draws > model.samples):
+            raise ValueError(f"epoch={self.epoch}: needs as many minibatches of one size as the samples hold")
+        return lanes.Optimiser(rates, sizes, float(self.momentum), bool(self.nesterov), int(self.epoch))
+
+
+_NONE = lanes.Optimiser(np.empty(0), np.empty(0, dtype=np.int64), 0.0, False, 0)
+
+
+@dataclass(frozen=True, eq=False)
 class Start:
     """Initial states: mean (d,) + factor (d, q) @ ζ; or uniform inside cells drawn by mass, if ``cumulative`` is given.
 
@@ -272,6 +311,7 @@ def sample(
     upper: ArrayLike = (),
     cells: tuple[int, ...] = (),
     blocks: int,
+    optimiser: Optimiser | None = None,
 ) -> Accumulators:
     """Return ``accumulators`` with the next ``blocks`` blocks added, at most until ``trajectories`` are done.
 
@@ -285,6 +325,8 @@ def sample(
         Units of the moments at every saved step, shape (S, d).
     lower, upper, cells
         Box (d,), (d,) and cells per axis of the histogram; without ``cells`` there is none.
+    optimiser
+        What turns the model's gradients into steps; without it the model is the step itself.
 
     Raises
     ------
@@ -312,6 +354,7 @@ def sample(
     )
     result = replace(accumulators, total=accumulators.total.copy(), total_square=accumulators.total_square.copy())
     packed, begin = model.packed(), start.packed(d)
+    steps = _NONE if optimiser is None else optimiser.packed(packed)
     keys = np.random.SeedSequence(seed).generate_state(2, np.uint64)
     end = max(done, min(done + blocks, -(-trajectories // BLOCK)))
     slots = max(1, min(numba.get_num_threads(), end - done))
@@ -319,7 +362,7 @@ def sample(
     group = max(slots, 2**22 // max(1, size * len(powers)))  # bounds the memory of the sums by block
     for first in range(done, end, group):
         sums = np.empty((min(group, end - first), size, len(powers)))
-        lanes.run(packed, begin, plan, keys, first, trajectories, sums, counts, indefinite)
+        lanes.run(packed, steps, begin, plan, keys, first, trajectories, sums, counts, indefinite)
         lanes.fold(sums, first, trajectories, result.total, result.total_square)
     histogram, outside, nonfinite = np.split(counts.sum(axis=0), [ncells, ncells + 1], axis=1)
     result.histogram = accumulators.histogram + histogram
