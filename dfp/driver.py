@@ -84,8 +84,7 @@ def solve(
         raise DFPError(f"grid={checks.shown(grid)}: must be a dfp.Grid; give dfp.Grid(lower, upper, cells).")
     if grid is not None and grid.dimension != equation.dimension:
         raise DFPError(f"grid has {grid.dimension} axes: the landscape has {equation.dimension}; make them equal.")
-    exact = moments(equation, initial, last, saved.tolist())
-    _check_exact(exact, equation)
+    exact = _exact(equation, initial, saved)
     if solver != "auto" and not isinstance(solver, Solver):
         raise DFPError(f"solver={checks.shown(solver)}: must be 'auto' or a solver; give e.g. dfp.Fourier().")
     if tolerance is not None:
@@ -148,11 +147,17 @@ def _solve_with(
     solver.require(equation, initial)
     if grid is not None and not solver.gridded:
         raise UnsupportedError(f"grid: {solver.name} has no density; leave grid out or choose another solver.")
-    grid = solver.grid(equation, initial, exact) if grid is None else grid
     began, sgd = time.perf_counter(), equation.sgd
     notes: list[str] = []
+    known = exact
+    if exact.unknown:
+        if not isinstance(solver, SamplingSolver):
+            raise UnsupportedError(exact.unknown)
+        notes.append(f"moments are not checked, mean_error and covariance_error are NaN ({exact.unknown})")
+        known = solver.pilot(equation, initial, exact)
+    grid = solver.grid(equation, initial, known) if grid is None else grid
     if isinstance(solver, SamplingSolver):
-        frames = _sample(solver, equation, initial, grid, exact, notes, progress)
+        frames = _sample(solver, equation, initial, grid, known, notes, progress)
     else:
         assert isinstance(solver, MarchingSolver)
         frames = _march(solver, equation, initial, grid, saved, progress)
@@ -219,13 +224,20 @@ def _stacked(parts: list[Array | None]) -> Array | None:
     return np.array(present) if len(present) == len(parts) else None
 
 
-def _check_exact(exact: Moments, equation: Equation) -> None:
+def _exact(equation: Equation, initial: State, saved: NDArray[np.int64]) -> Moments:
+    """Return the exact moments, checked to be finite; or NaN with the reason where none are known."""
+    try:
+        exact = moments(equation, initial, int(saved[-1]), saved.tolist())
+    except UnsupportedError as error:
+        mean = np.full((saved.size, equation.dimension), np.nan)
+        return Moments(saved, mean, mean[:, :, None] * mean[:, None, :], unknown=str(error))
     for s, step in enumerate(exact.steps):
         if not (np.all(np.isfinite(exact.mean[s])) and np.all(np.isfinite(exact.covariance[s]))):
             raise DFPError(
                 f"step {step}: the moments of the {equation.label} overflow; it is unstable at "
                 f"learning_rate={equation.sgd.rates}; lower it or save earlier steps."
             )
+    return exact
 
 
 def _check_finite(frame: Frame, step: int, equation: Equation) -> None:

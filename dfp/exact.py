@@ -29,6 +29,8 @@ class Moments:
         Shape (S, d, d) [parameter^2].
     joint_mean, joint_covariance
         With momentum, those of (θ, v), v the velocity: shapes (S, 2d) and (S, 2d, 2d); None without.
+    unknown
+        Why they are not known exactly, within ``dfp.solve``; empty where they are.
     """
 
     steps: NDArray[np.int64]
@@ -36,6 +38,7 @@ class Moments:
     covariance: Array
     joint_mean: Array | None = None
     joint_covariance: Array | None = None
+    unknown: str = ""
 
 
 def moments(equation: Equation, initial: State, steps: int, save: Sequence[int] | None = None) -> Moments:

@@ -134,6 +134,10 @@ class SamplingSolver(Solver):
         """Return the carry before any trajectory is drawn (or as stored by an interrupted run)."""
 
     @abstractmethod
+    def pilot(self, equation: Equation, initial: State, exact: Moments) -> Moments:
+        """Return rough moments from a few trajectories, to scale sums and grid by where ``exact`` are not known."""
+
+    @abstractmethod
     def draw(self, carry: Any) -> Any:
         """Return the carry after a further portion of trajectories."""
 

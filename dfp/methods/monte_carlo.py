@@ -15,7 +15,7 @@ from dfp import checks
 from dfp.checks import Array
 from dfp.equation import Equation
 from dfp.errors import DFPError
-from dfp.exact import Moments, conditional
+from dfp.exact import Moments, conditional, moments
 from dfp.finite_sum import FiniteSumLaw
 from dfp.grids import bins
 from dfp.methods.cumulants import unpolynomial
@@ -29,6 +29,8 @@ _LARGEST_GENERATOR = 8
 # A run is drawn in about this many portions, none shorter than the least: progress and checkpoints come between them.
 _PORTIONS = 50
 _LEAST_BLOCKS = 64
+# Trajectories of a pilot: its standard deviations err by 1 %.
+_PILOT = 16_384
 
 
 @dataclass(frozen=True)
@@ -127,6 +129,19 @@ class MonteCarlo(SamplingSolver):
             sums = _restored(Path(self.checkpoint), sums, fingerprint, self.trajectories)
         return _Carry(model, optimiser, start, sums, exact, grid, exponents, scale, fingerprint)
 
+    def pilot(self, equation: Equation, initial: State, exact: Moments) -> Moments:
+        """Return the moments of a few trajectories, scaled by those of sampling with replacement."""
+        sgd = equation.sgd
+        drawn = SGD(sgd.landscape, sgd.rates, sgd.momentum, sgd.weight_decay, True, sgd.batch_size, sgd.nesterov)
+        like = moments(replace(equation, sgd=drawn), initial, int(exact.steps[-1]), exact.steps.tolist())
+        few = replace(self, trajectories=_PILOT, seed=(self.seed + 2**61) % 2**62, checkpoint=None)
+        carry = few.prepare(equation, initial, None, replace(like, unknown=exact.unknown))
+        while few.drawn(carry) < _PILOT:
+            carry = few.draw(carry)
+        frames = few.observe(carry)
+        mean, covariance = np.array([f.mean for f in frames]), np.array([f.covariance for f in frames])
+        return Moments(exact.steps, mean, covariance, unknown=exact.unknown)
+
     def draw(self, carry: _Carry) -> _Carry:
         """Return the sums after a further fiftieth of the trajectories, stored if there is a checkpoint."""
         import numba
@@ -181,13 +196,13 @@ class MonteCarlo(SamplingSolver):
         """Return sample moments with standard errors and, on a grid, the histogram as mean density of each cell."""
         frames = []
         for s in range(len(carry.exact.steps)):
-            moments, errors = _sample_moments(carry, s)
+            central, errors = _sample_moments(carry, s)
             density, outside = None, None
             if carry.grid is not None:
                 counts = carry.sums.histogram[s].reshape(carry.grid.cells)
                 density = counts / (carry.sums.trajectories * carry.grid.cell_volume)
                 outside = float(carry.sums.outside[s]) / carry.sums.trajectories
-            frames.append(Frame(density=density, outside=outside, errors=errors, **moments))
+            frames.append(Frame(density=density, outside=outside, errors=errors, **central))
         return frames
 
 
@@ -263,16 +278,16 @@ def _sample_moments(carry: _Carry, s: int) -> tuple[dict[str, Any], dict[str, Ar
         return result
 
     first, second = tensor(average, 1), tensor(average, 2)
-    moments = {
+    central = {
         "mean": carry.exact.mean[s] + first,
         "covariance": second - np.outer(first, first),
     }
     errors = {"mean": tensor(error, 1), "covariance": tensor(error, 2)}
-    if d <= 3:
-        # Third and fourth moments stay about the exact mean, which is known: there their errors are unbiased.
-        moments["third"], moments["fourth"] = tensor(average, 3), tensor(average, 4)
+    if d <= 3 and not carry.exact.unknown:
+        # Third and fourth moments stay about the exact mean, where it is known: there their errors are unbiased.
+        central["third"], central["fourth"] = tensor(average, 3), tensor(average, 4)
         errors["third"], errors["fourth"] = tensor(error, 3), tensor(error, 4)
-    return moments, errors
+    return central, errors
 
 
 def _fingerprint(*parts: Any) -> str:

@@ -182,10 +182,10 @@ def _affine(matrix: Array, shift: Array, source: Array, target: Array) -> None:
 
 
 @kernel(fast=True)
-def _gaussian(loadings: Integers, values: Array, scale: float, theta: Array, normals: Array, target: Array) -> None:
-    """Add ``scale`` times the Gaussian loadings to ``target`` (d, BLOCK)."""
+def _gaussian(loadings: Integers, values: Array, theta: Array, normals: Array, target: Array) -> None:
+    """Add the Gaussian loadings to ``target`` (d, BLOCK)."""
     for e in range(len(values)):
-        value, column = scale * values[e], loadings[1, e]
+        value, column = values[e], loadings[1, e]
         row, normal = target[loadings[0, e]], normals[loadings[2, e]]
         if column >= 0:
             _add_product(value, normal, theta[column], row)
@@ -277,6 +277,14 @@ def _conditional(table: Array, offset: Array, theta: Array, normals: Array, targ
 
 
 @kernel(fast=True)
+def _scale(factor: float, rows: Array) -> None:
+    """Multiply ``rows`` (m, BLOCK) by ``factor``."""
+    for row in rows:
+        for lane in range(BLOCK):
+            row[lane] *= factor
+
+
+@kernel(fast=True)
 def _move(optimiser: Optimiser, rate: float, gradient: Array, theta: Array, velocity: Array) -> None:
     """Take a step along ``gradient`` (d, BLOCK): v' = βv + g, θ' = θ − ηv', or Nesterov's θ' = θ − η(g + βv')."""
     for i in range(theta.shape[0]):
@@ -348,6 +356,41 @@ def _observe(theta: Array, valid: int, s: int, plan: Plan, sums: Array, counts: 
 
 @kernel(fast=True)
 def _run_block(
+    model: Model, start: Start, plan: Plan, keys: Words, block: int, valid: int, sums: Array, counts: Integers
+) -> int:
+    """Run one block through all steps; set its sums (S, K), add to counts (S, cells + 2), return negative pivots."""
+    d, minibatch = len(model.constant), model.kind in (REGRESSION, SAMPLES)
+    period = 1 if minibatch else 1 + model.draws % 2  # normals come in pairs: an odd number is drawn for two steps
+    rows = (model.draws + 1) // 2 if minibatch else model.draws * period
+    state, words = np.empty(4 * BLOCK, np.uint64), np.empty((rows, BLOCK), np.uint64)
+    normals, theta, target = np.empty((0 if minibatch else rows, BLOCK)), np.empty((d, BLOCK)), np.empty((d, BLOCK))
+    order = np.empty((0, BLOCK), np.int32)
+    _seed(keys, block, state)
+    _begin(start, state, theta)
+    indefinite, time, step = 0, 0, 0
+    for s in range(len(plan.saved)):
+        for _ in range((plan.saved[s] - step) * model.substeps):
+            phase = time % period
+            if phase == 0:
+                _words(state, words)
+                _normals(words[: len(normals)], normals)
+            _affine(model.linear, model.constant, theta, target)
+            fresh = normals[phase * model.draws :]
+            if model.kind == GAUSSIAN:
+                _gaussian(model.loadings, model.values, theta, fresh, target)
+            elif model.kind == CONDITIONAL:
+                indefinite += _conditional(model.covariance, model.offset, theta, fresh, target, valid)
+            else:
+                _minibatch(model, theta, words, model.draws, model.weight, order, 0, target)
+            theta, target = target, theta
+            time += 1
+        step = plan.saved[s]
+        _observe(theta, valid, s, plan, sums[s], counts[s])
+    return indefinite
+
+
+@kernel(fast=True)
+def _run_moving_block(
     model: Model,
     optimiser: Optimiser,
     start: Start,
@@ -357,51 +400,46 @@ def _run_block(
     valid: int,
     sums: Array,
     counts: Integers,
-) -> int:
-    """Run one block through all steps; set its sums (S, K), add to counts (S, cells + 2), return negative pivots."""
-    d, minibatch = len(model.constant), model.kind in (REGRESSION, SAMPLES)
-    period = 1 if minibatch else 1 + model.draws % 2  # normals come in pairs: an odd number is drawn for two steps
-    moving, size, weight, scale, taken = len(optimiser.rates) > 0, model.draws, model.weight, 1.0, 0
-    most = max(model.draws, optimiser.sizes.max()) if minibatch and len(optimiser.sizes) else model.draws
-    rows = (most + 1) // 2 if minibatch else most * period
-    velocity = np.zeros((d if moving else 0, BLOCK))
+) -> None:
+    """Run one block like ``_run_block``, where the model is the gradient and the optimiser makes the step."""
+    d, minibatch, draws = len(model.constant), model.kind != GAUSSIAN, model.draws
+    period = 1 if minibatch else 1 + draws % 2
+    size, weight, scale, taken = draws, model.weight, 1.0, 0
+    most = max(draws, optimiser.sizes.max()) if minibatch and len(optimiser.sizes) else draws
+    state, words = (
+        np.empty(4 * BLOCK, np.uint64),
+        np.empty(((most + 1) // 2 if minibatch else most * period, BLOCK), np.uint64),
+    )
+    normals, theta = np.empty((0 if minibatch else len(words), BLOCK)), np.empty((d, BLOCK))
+    gradient, velocity = np.empty((d, BLOCK)), np.zeros((d, BLOCK))
     order = np.empty((model.samples if optimiser.epoch else 0, BLOCK), np.int32)
     for i in range(order.shape[0]):
         order[i] = i
-    state, words = np.empty(4 * BLOCK, np.uint64), np.empty((rows, BLOCK), np.uint64)
-    normals, theta, target = np.empty((0 if minibatch else rows, BLOCK)), np.empty((d, BLOCK)), np.empty((d, BLOCK))
     _seed(keys, block, state)
     _begin(start, state, theta)
-    indefinite, time, step = 0, 0, 0
+    step = 0
     for s in range(len(plan.saved)):
-        for _ in range((plan.saved[s] - step) * model.substeps):
-            phase = time % period
+        while step < plan.saved[s]:
             if len(optimiser.sizes):
-                size = optimiser.sizes[min(time, len(optimiser.sizes) - 1)]
-                weight, scale = model.weight * model.draws / size, 1 / math.sqrt(size)
-            if phase == 0:
-                drawn = words[: (size + 1) // 2] if minibatch else words
-                _words(state, drawn)
-                _normals(words[: len(normals)], normals)
-            _affine(model.linear, model.constant, theta, target)
-            fresh = normals[phase * model.draws :]
-            if model.kind == GAUSSIAN:
-                _gaussian(model.loadings, model.values, scale, theta, fresh, target)
-            elif model.kind == CONDITIONAL:
-                indefinite += _conditional(model.covariance, model.offset, theta, fresh, target, valid)
+                size = optimiser.sizes[min(step, len(optimiser.sizes) - 1)]
+                weight, scale = model.weight * draws / size, 1 / math.sqrt(size)
+            _affine(model.linear, model.constant, theta, gradient)
+            if minibatch:
+                _words(state, words[: (size + 1) // 2])
+                taken = step % optimiser.epoch * size if optimiser.epoch else 0
+                _minibatch(model, theta, words, size, weight, order, taken, gradient)
             else:
-                if optimiser.epoch:
-                    taken = (time % optimiser.epoch) * size
-                _minibatch(model, theta, words, size, weight, order, taken, target)
-            if moving:
-                rate = optimiser.rates[min(time, len(optimiser.rates) - 1)]
-                _move(optimiser, rate, target, theta, velocity)
-            else:
-                theta, target = target, theta
-            time += 1
-        step = plan.saved[s]
+                phase = step % period
+                if phase == 0:
+                    _words(state, words)
+                    _normals(words, normals)
+                fresh = normals[phase * draws : (phase + 1) * draws]
+                _scale(scale, fresh)
+                _gaussian(model.loadings, model.values, theta, fresh, gradient)
+            rate = optimiser.rates[min(step, len(optimiser.rates) - 1)]
+            _move(optimiser, rate, gradient, theta, velocity)
+            step += 1
         _observe(theta, valid, s, plan, sums[s], counts[s])
-    return indefinite
 
 
 @kernel(parallel=True)
@@ -421,7 +459,10 @@ def run(
     for slot in numba.prange(counts.shape[0]):
         for b in range(slot, sums.shape[0], counts.shape[0]):
             valid = min(BLOCK, trajectories - (first + b) * BLOCK)
-            indefinite[slot] += _run_block(model, optimiser, start, plan, keys, first + b, valid, sums[b], counts[slot])
+            if len(optimiser.rates) > 0:
+                _run_moving_block(model, optimiser, start, plan, keys, first + b, valid, sums[b], counts[slot])
+            else:
+                indefinite[slot] += _run_block(model, start, plan, keys, first + b, valid, sums[b], counts[slot])
 
 
 @kernel()
