@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from dfp.hdf5 import load_many as load_many
     from dfp.hdf5 import save_many as save_many
     from dfp.landscape import QuadraticLandscape as QuadraticLandscape
+    from dfp.methods.finite_difference import FiniteDifference as FiniteDifference
     from dfp.methods.finite_volume import FiniteVolume as FiniteVolume
     from dfp.methods.fourier import Fourier as Fourier
     from dfp.methods.hermite import Hermite as Hermite
@@ -61,6 +62,7 @@ _HOMES = {
     ),
     "hdf5": ("load", "load_many", "save_many"),
     "landscape": ("QuadraticLandscape",),
+    "methods.finite_difference": ("FiniteDifference",),
     "methods.finite_volume": ("FiniteVolume",),
     "methods.fourier": ("Fourier",),
     "methods.hermite": ("Hermite",),

@@ -191,3 +191,72 @@ def _blocks(source: Array, reach: int) -> tuple[int, int]:
     room = _CACHE // size
     fused = int(np.clip(room // (4 * reach), 1, _FUSED)) if planes > 1 else 64
     return int(max(min(room, (planes + 3) // 4), 1)), fused
+
+
+def amplification(drift: Array, second: Array, order: int, waves: Array) -> Array:
+    """Return max |G| over ``waves`` (M, d) [radians per cell], shape (N,): the frozen growth of a wave in a step.
+
+    Parameters
+    ----------
+    drift
+        a at some places, shape (N, d).
+    second
+        s at these places, shape (N, d, d).
+    """
+    slope = sum(2 * w * np.sin(m * waves) for m, w in FIRST[order].items())
+    bend = sum((1 if m == 0 else 2) * w * np.cos(m * waves) for m, w in SECOND[order].items())
+    d = drift.shape[1]
+    real = 1 + np.einsum("nii,mi->nm", second, bend) / 2
+    for i in range(d):
+        for j in range(i):
+            real = real - second[:, i, j, None] * (slope[:, i] * slope[:, j])
+    result: Array = np.sqrt(np.max(real**2 + (drift @ slope.T) ** 2, axis=1))
+    return result
+
+
+def wave_vectors(d: int) -> Array:
+    """Return wave vectors that sample half of the cube |κ_i| <= π, with its boundary, shape (M, d)."""
+    count = {1: 129, 2: 49, 3: 17}[d]
+    half = np.linspace(0, np.pi, count // 2 + 1)
+    full = np.concatenate([-half[:0:-1], half])
+    return np.stack(np.meshgrid(half, *[full] * (d - 1), indexing="ij"), axis=-1).reshape(-1, d)
+
+
+def smallest_scale(drift: Array, noise: Array, order: int) -> float:
+    """Return by which factor all spacings must grow for |G| <= 1 everywhere; exact for order 2 and d = 1.
+
+    Parameters
+    ----------
+    drift
+        a at some places in units of the given spacings, shape (N, d).
+    noise
+        v = s − aaᵀ at these places, shape (N, d, d).
+
+    Returns
+    -------
+    float
+        For order 2 between (Σ_i s_ii)^½, necessary, and (Σ_i s_ii^⅓)^{3/2}, sufficient; infinite if nothing is stable.
+    """
+    d = drift.shape[1]
+    second = noise + drift[:, :, None] * drift[:, None, :]
+    diagonal = np.einsum("nii->ni", second)
+    low = np.sqrt(np.max(diagonal.sum(axis=1)))
+    high = np.max(np.sum(np.cbrt(diagonal), axis=1) ** 1.5)
+    waves = wave_vectors(d)
+
+    def stable(scale: float) -> bool:
+        return bool(np.all(amplification(drift / scale, second / scale**2, order, waves) <= 1 + 1e-12))
+
+    if order == 4:
+        # Waves of one cell: 8/3 Σ_i s_ii <= 2. Waves of several cells need noise, on as coarse a grid as that takes.
+        low, high = low * np.sqrt(4 / 3), 2 * high
+        while not stable(high):
+            high *= 1.5
+            if high > 100 * low:
+                return float("inf")
+    if stable(low):
+        return float(low)
+    while high - low > 1e-6 * high:
+        middle = (low + high) / 2
+        low, high = (low, middle) if stable(middle) else (middle, high)
+    return float(high)

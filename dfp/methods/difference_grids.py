@@ -1,0 +1,211 @@
+"""Internal grids for (T5): wide enough for its tails, no finer than a step allows, moved along with the density."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from dfp_solvers import finite_difference, pseudospectral
+from scipy import stats
+
+from dfp.checks import Array
+from dfp.equation import Equation
+from dfp.errors import UnresolvedError
+from dfp.exact import moments
+from dfp.methods.cumulants import diffusion_polynomial
+from dfp.state import Gaussian, Grid
+
+SCHEMES = ("spectral", "fourth", "second")
+ORDERS = {"second": 2, "fourth": 4}
+# Spacings over the smallest stable ones; the coarser grid of the error estimate over the finer one.
+_SAFETY = {"spectral": 1.1, "fourth": 1.02, "second": 1.02}
+COARSER = {"spectral": 1.15, "fourth": 1.5, "second": 1.5}
+# Beyond this many cells per axis, or 1/0.3 cells per deviation for spectral accuracy, finer grids cost and do not help.
+_MOST_CELLS = {1: 4096, 2: 512, 3: 96}
+_SPECTRAL = 0.3
+LEAST_CELLS = 8
+# Half-widths of the box to choose from, in deviations.
+_WIDTHS = np.concatenate([np.arange(3.0, 12.0, 0.5), np.geomspace(12.0, 60.0, 8)])
+# A window moves on when the mean moves by this many deviations or a variance changes by this factor.
+_SHIFT, _RATIO = 1.0, 4.0
+
+
+@dataclass(frozen=True)
+class Window:
+    """Some steps during which the density stays in much the same place: its moments at the first, at some and the last.
+
+    ``means`` (N, d), ``covariances`` (N, d, d); ``freedom``: degrees of freedom ν (d,) of its tails.
+    """
+
+    steps: int
+    means: Array
+    covariances: Array
+    freedom: Array
+
+
+@dataclass(frozen=True)
+class Box:
+    """The internal box and how well the density is resolved in it."""
+
+    lower: Array
+    upper: Array
+    spacing: Array
+    """Asked for, shape (d,)."""
+    scale: float
+    """Smallest stable spacing over the one asked for."""
+    deviation: Array
+    """Of the density along each axis given the others, shape (d,)."""
+    outside: float
+    """Probability beyond the box, of a Student t law."""
+    resolution: float
+    """Rough L1 error of derivatives at this spacing."""
+
+    @property
+    def error(self) -> float:
+        """Rough L1 error of the density."""
+        return 2 * self.outside + self.resolution
+
+    def cells(self, factor: float = 1.0) -> tuple[int, ...]:
+        """Return cells per axis for spacings ``factor`` times as large, never finer."""
+        counts = np.floor((self.upper - self.lower) / (self.spacing * factor) * (1 + 1e-12))
+        return tuple(int(n) for n in np.maximum(counts, 1))
+
+    def near(self, other: "Box") -> bool:
+        """Tell whether both boxes agree to 2 % of their size and no finer grid is asked for."""
+        size = 0.02 * (self.upper - self.lower)
+        moved = np.abs(np.concatenate([self.lower - other.lower, self.upper - other.upper]))
+        return bool(np.all(moved < np.tile(size, 2)) and np.all(self.spacing > 0.9 * other.spacing))
+
+    def grid(self, factor: float = 1.0) -> Grid:
+        """Return the grid of ``cells(factor)``."""
+        return Grid(self.lower, self.upper, self.cells(factor))
+
+
+def window(equation: Equation, mean: Array, covariance: Array, steps: int) -> tuple[int, Array, Array]:
+    """Return the largest power of two of steps (or all) over which the density stays in place, and moments meanwhile."""
+    powers = [2**i for i in range(int(steps).bit_length()) if 2**i < steps]
+    probes = [0, *powers, steps]
+    ahead = moments(equation, Gaussian(mean, covariance), steps, probes)
+    with np.errstate(invalid="ignore"):
+        start = covariance + equation.diffusion(mean)
+        scale = np.sqrt(np.diag(start))
+        shift = np.max(np.abs(ahead.mean - mean) / scale, axis=1)
+        ratio = ahead.covariance.diagonal(axis1=1, axis2=2) / np.diag(start)
+    # From a point the variance falls short of one step's noise at step 0 only.
+    stays = (shift < _SHIFT) & np.all((ratio < _RATIO) & (ratio > 1 / _RATIO), axis=1)
+    last = 1
+    while last + 1 < len(probes) and stays[last + 1]:
+        last += 1
+    return probes[last], ahead.mean[: last + 1], ahead.covariance[: last + 1]
+
+
+def choose(equation: Equation, seen: Window, scheme: str, spacing: Array | None) -> Box:
+    """Return the box of the smallest rough error; its spacing is ``spacing`` if given, else stable.
+
+    Raises
+    ------
+    UnresolvedError
+        If the covariance is singular or overflows.
+    """
+    _check_regular(equation, seen)
+    boxes = [_box(equation, seen, scheme, float(width)) for width in _WIDTHS]
+    # A narrow start needs a box of enough cells before anything else.
+    enough = [box for box in boxes if min(box.cells(COARSER[scheme])) >= LEAST_CELLS]
+    best = min(enough or boxes, key=lambda box: box.error)
+    if spacing is None:
+        return best
+    scale = best.scale * float(np.max(best.spacing / spacing))
+    return Box(best.lower, best.upper, spacing, scale, best.deviation, best.outside, _rough(scheme, spacing, best))
+
+
+def _check_regular(equation: Equation, seen: Window) -> None:
+    covariance = seen.covariances[-1]
+    if np.all(np.isfinite(covariance)):
+        values = np.linalg.eigvalsh(covariance)
+        if values[0] > 1e-13 * values[-1]:
+            return
+    raise UnresolvedError(
+        f"the covariance of the {equation.label} is singular or overflows, so there is no density to put on a grid; "
+        "save later steps, start from a wider dfp.Gaussian, lower learning_rate or use dfp.MomentRecursion()."
+    )
+
+
+def _box(equation: Equation, seen: Window, scheme: str, width: float) -> Box:
+    d = equation.dimension
+    deviations = np.sqrt(np.maximum(seen.covariances.diagonal(axis1=1, axis2=2), 0.0))
+    low, high = seen.means.min(axis=0), seen.means.max(axis=0)
+    # The ellipsoid in the box of (pseudo)spectral coefficients holds the density at both ends of the path.
+    half = np.sqrt(d) * (high - low) / 2 + width * deviations.max(axis=0)
+    centre = (low + high) / 2
+    lower, upper = centre - half, centre + half
+    deviation = np.linalg.inv(seen.covariances[-1]).diagonal() ** -0.5
+    scale = _scale(equation, scheme, lower, upper, deviation)
+    floor = (upper - lower) / _MOST_CELLS[d] / deviation
+    finest = np.maximum(floor, _SPECTRAL * np.min(deviations[-1:], axis=0) / deviation if scheme == "spectral" else 0)
+    spacing = deviation * np.maximum(scale * _SAFETY[scheme], finest)
+    freedom = seen.freedom
+    beyond = 2 * stats.t.sf(width * np.sqrt(freedom / (freedom - 2)), freedom)
+    box = Box(lower, upper, spacing, scale * float(np.max(deviation / spacing)), deviation, float(beyond.sum()), 0.0)
+    return Box(lower, upper, spacing, box.scale, deviation, box.outside, _rough(scheme, spacing, box))
+
+
+def _rough(scheme: str, spacing: Array, box: Box) -> float:
+    ratio = spacing / box.deviation
+    if scheme == "spectral":
+        return float(2 * np.sum(np.exp(-((np.pi / ratio) ** 2) / 2)))
+    # Measured on stationary densities.
+    return float(0.05 * np.sum(ratio ** ORDERS[scheme]))
+
+
+def _scale(equation: Equation, scheme: str, lower: Array, upper: Array, unit: Array) -> float:
+    """Return the smallest stable spacing in the box over ``unit`` (d,)."""
+    d, centre, half = equation.dimension, (lower + upper) / 2, (upper - lower) / 2
+    if scheme == "spectral":
+        shell = _directions(d)
+        places = np.concatenate([radius * shell for radius in (0.0, 0.5, 0.75, 1.0)])
+    else:
+        line = np.linspace(-1, 1, {1: 33, 2: 9, 3: 5}[d])
+        places = np.stack(np.meshgrid(*[line] * d, indexing="ij"), axis=-1).reshape(-1, d)
+    theta = centre + places * half
+    drift = (theta @ equation.linear_drift.T + equation.constant_drift) / unit
+    noise = equation.diffusion(theta) / np.multiply.outer(unit, unit)
+    if scheme == "spectral":
+        return pseudospectral.smallest_scale(drift, noise, _directions(d))
+    return finite_difference.smallest_scale(drift, noise, ORDERS[scheme])
+
+
+def _directions(d: int) -> Array:
+    """Return unit vectors that cover the sphere, the axes and diagonals among them, shape (M, d)."""
+    if d == 1:
+        return np.array([[1.0], [-1.0]])
+    line = np.linspace(-1, 1, {2: 17, 3: 7}[d])
+    cube = np.stack(np.meshgrid(*[line] * d, indexing="ij"), axis=-1).reshape(-1, d)
+    cube = cube[np.max(np.abs(cube), axis=1) == 1]
+    result: Array = cube / np.linalg.norm(cube, axis=1, keepdims=True)
+    return result
+
+
+def operator(equation: Equation, box: Box, grid: Grid, scheme: str) -> "pseudospectral.Operator | finite_difference.Stencil":
+    """Return one step on ``grid``; spectral coefficients stay constant beyond the ellipsoid inscribed in the box."""
+    if scheme in ORDERS:
+        return finite_difference.Stencil(*index_polynomials(equation, grid), ORDERS[scheme])
+    centre, half = (box.lower + box.upper) / 2, (box.upper - box.lower) / 2
+    relative = (grid.points - centre) / half
+    radius = np.linalg.norm(relative, axis=-1, keepdims=True)
+    theta = centre + half * relative / np.maximum(radius, 1.0)
+    drift = (theta @ equation.linear_drift.T + equation.constant_drift) / grid.spacing
+    noise = equation.diffusion(theta) / np.multiply.outer(grid.spacing, grid.spacing)
+    second = noise + drift[..., :, None] * drift[..., None, :]
+    return pseudospectral.Operator(np.moveaxis(drift, -1, 0), np.moveaxis(second, (-2, -1), (0, 1)))
+
+
+def index_polynomials(equation: Equation, grid: Grid) -> tuple[Array, Array]:
+    """Return drift (d, d+1) and second moment (d, d, d+1, d+1) of a step as polynomials of a cell's index.
+
+    In units of cells; indices count from the middle of the box.
+    """
+    d, h = grid.dimension, grid.spacing
+    places = np.eye(d + 1)
+    places[1:, 0], places[1:, 1:] = (grid.lower + grid.upper) / 2, np.diag(h)
+    drift = np.column_stack([equation.constant_drift, equation.linear_drift]) @ places / h[:, None]
+    noise = np.einsum("ap,ijab,bq->ijpq", places, diffusion_polynomial(equation), places)
+    noise = noise / np.multiply.outer(h, h)[:, :, None, None]
+    return drift, noise + drift[:, None, :, None] * drift[None, :, None, :]
