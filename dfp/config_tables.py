@@ -234,6 +234,20 @@ class HermiteTable(_Checked):
         return dfp.Hermite(self.degree, self.tolerance)
 
 
+class FiniteDifferenceTable(_Checked):
+    """``[equation.solver]`` with ``kind = "finite_difference"``."""
+
+    kind: Literal["finite_difference"]
+    scheme: Literal["spectral", "fourth", "second", "matched"] = "spectral"
+    tolerance: float = Field(default=1e-2, gt=0, lt=1)
+    spacing: Numbers | None = None
+
+    def build(self) -> Solver:
+        """Return the solver."""
+        spacing = None if self.spacing is None else np.asarray(self.spacing)
+        return dfp.FiniteDifference(self.scheme, self.tolerance, spacing)
+
+
 class FiniteVolumeTable(_Checked):
     """``[equation.solver]`` with ``kind = "finite_volume"``."""
 
@@ -282,6 +296,7 @@ SolverTable = Annotated[
     AutoTable
     | FourierTable
     | HermiteTable
+    | FiniteDifferenceTable
     | FiniteVolumeTable
     | TransferTable
     | MomentRecursionTable

@@ -11,14 +11,10 @@ from numpy.typing import NDArray
 from dfp import checks
 from dfp.certificate import certify
 from dfp.checks import Array
+from dfp.choice import pick
 from dfp.equation import Equation, ModifiedLangevin
 from dfp.errors import DFPError, SeriesError, UnresolvedError, UnsupportedError
 from dfp.exact import Moments, check_problem, moments
-from dfp.methods.finite_volume import FiniteVolume
-from dfp.methods.fourier import Fourier
-from dfp.methods.hermite import Hermite
-from dfp.methods.moment_recursion import MomentRecursion
-from dfp.methods.monte_carlo import MonteCarlo
 from dfp.provenance import versions
 from dfp.refinement import to_tolerance
 from dfp.solution import Solution
@@ -90,6 +86,8 @@ def solve(
     if tolerance is not None:
         checks.real("tolerance", tolerance, above=0, below=1)
     attempts = [(solver, "asked for")] if isinstance(solver, Solver) else pick(equation, initial)
+    if grid is not None and len(attempts) > 1:
+        attempts = [attempt for attempt in attempts if attempt[0].gridded]
     failures: list[UnresolvedError | SeriesError] = []
     for candidate, reason in attempts:
 
@@ -100,38 +98,12 @@ def solve(
             if tolerance is None:
                 return attempt(candidate, grid)
             return to_tolerance(attempt, candidate, grid, tolerance)
-        except SeriesError as failure:
-            failures.append(failure)
-        except UnresolvedError as failure:
-            if tolerance is None:
-                raise
+        except (SeriesError, UnresolvedError) as failure:
             failures.append(failure)
         except UnsupportedError:
             if not failures:
                 raise
-    raise failures[0] if tolerance is not None else failures[-1]
-
-
-def pick(equation: Equation, initial: State) -> list[tuple[Solver, str]]:
-    """Return the solvers ``solver="auto"`` tries in turn, each with the reason in words."""
-    d = equation.dimension
-    sampled = equation.discrete and not equation.sgd.landscape.law.gaussian
-    if Fourier().refusal(equation, initial) is None and not sampled:
-        return [(Fourier(), "additive noise has a closed characteristic function")]
-    sampler = MonteCarlo(1_000_000, seed=0)
-    can_sample = sampler.refusal(equation, initial) is None
-    attempts: list[tuple[Solver, str]] = []
-    if Hermite().refusal(equation, initial) is None:
-        attempts.append((Hermite(), "the density stays near its moving Gaussian"))
-    volume = FiniteVolume()
-    if d <= 2 and volume.refusal(equation, initial) is None:
-        attempts.append((volume, "far from Gaussian, a diffusion is solved as a Markov chain on cells"))
-    elif can_sample and d <= 3:
-        attempts.append((sampler, "no deterministic solver converges or applies here"))
-    if not attempts:
-        why = "from a point" if isinstance(initial, Point) and d <= 2 else f"for d = {d}"
-        attempts.append((MomentRecursion(), f"no solver has densities of this equation {why}: moments only"))
-    return attempts
+    raise failures[-1]
 
 
 def _solve_with(

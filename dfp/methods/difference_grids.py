@@ -1,6 +1,6 @@
 """Internal grids for (T5): wide enough for its tails, no finer than a step allows, moved along with the density."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from dfp_solvers import finite_difference, pseudospectral
@@ -45,6 +45,8 @@ class Window:
 class Box:
     """The internal box and how well the density is resolved in it."""
 
+    width: float
+    """Half the box in standard deviations, beside the path of the mean."""
     lower: Array
     upper: Array
     spacing: Array
@@ -80,7 +82,7 @@ class Box:
 
 
 def window(equation: Equation, mean: Array, covariance: Array, steps: int) -> tuple[int, Array, Array]:
-    """Return the largest power of two of steps (or all) over which the density stays in place, and moments meanwhile."""
+    """Return the largest power of two of steps (or all) over which the density stays in place, and moments then."""
     powers = [2**i for i in range(int(steps).bit_length()) if 2**i < steps]
     probes = [0, *powers, steps]
     ahead = moments(equation, Gaussian(mean, covariance), steps, probes)
@@ -106,14 +108,15 @@ def choose(equation: Equation, seen: Window, scheme: str, spacing: Array | None)
         If the covariance is singular or overflows.
     """
     _check_regular(equation, seen)
-    boxes = [_box(equation, seen, scheme, float(width)) for width in _WIDTHS]
+    boxes = [_box(equation, seen, scheme, float(width), rough=True) for width in _WIDTHS]
     # A narrow start needs a box of enough cells before anything else.
     enough = [box for box in boxes if min(box.cells(COARSER[scheme])) >= LEAST_CELLS]
     best = min(enough or boxes, key=lambda box: box.error)
+    best = _box(equation, seen, scheme, best.width, rough=False)
     if spacing is None:
         return best
     scale = best.scale * float(np.max(best.spacing / spacing))
-    return Box(best.lower, best.upper, spacing, scale, best.deviation, best.outside, _rough(scheme, spacing, best))
+    return replace(best, spacing=spacing, scale=scale, resolution=_rough(scheme, spacing, best.deviation))
 
 
 def _check_regular(equation: Equation, seen: Window) -> None:
@@ -128,7 +131,7 @@ def _check_regular(equation: Equation, seen: Window) -> None:
     )
 
 
-def _box(equation: Equation, seen: Window, scheme: str, width: float) -> Box:
+def _box(equation: Equation, seen: Window, scheme: str, width: float, *, rough: bool) -> Box:
     d = equation.dimension
     deviations = np.sqrt(np.maximum(seen.covariances.diagonal(axis1=1, axis2=2), 0.0))
     low, high = seen.means.min(axis=0), seen.means.max(axis=0)
@@ -137,26 +140,34 @@ def _box(equation: Equation, seen: Window, scheme: str, width: float) -> Box:
     centre = (low + high) / 2
     lower, upper = centre - half, centre + half
     deviation = np.linalg.inv(seen.covariances[-1]).diagonal() ** -0.5
-    scale = _scale(equation, scheme, lower, upper, deviation)
+    scale = _scale(equation, scheme, lower, upper, deviation, rough=rough)
     floor = (upper - lower) / _MOST_CELLS[d] / deviation
     finest = np.maximum(floor, _SPECTRAL * np.min(deviations[-1:], axis=0) / deviation if scheme == "spectral" else 0)
     spacing = deviation * np.maximum(scale * _SAFETY[scheme], finest)
     freedom = seen.freedom
     beyond = 2 * stats.t.sf(width * np.sqrt(freedom / (freedom - 2)), freedom)
-    box = Box(lower, upper, spacing, scale * float(np.max(deviation / spacing)), deviation, float(beyond.sum()), 0.0)
-    return Box(lower, upper, spacing, box.scale, deviation, box.outside, _rough(scheme, spacing, box))
+    return Box(
+        width,
+        lower,
+        upper,
+        spacing,
+        scale * float(np.max(deviation / spacing)),
+        deviation,
+        float(beyond.sum()),
+        _rough(scheme, spacing, deviation),
+    )
 
 
-def _rough(scheme: str, spacing: Array, box: Box) -> float:
-    ratio = spacing / box.deviation
+def _rough(scheme: str, spacing: Array, deviation: Array) -> float:
+    ratio = spacing / deviation
     if scheme == "spectral":
         return float(2 * np.sum(np.exp(-((np.pi / ratio) ** 2) / 2)))
     # Measured on stationary densities.
     return float(0.05 * np.sum(ratio ** ORDERS[scheme]))
 
 
-def _scale(equation: Equation, scheme: str, lower: Array, upper: Array, unit: Array) -> float:
-    """Return the smallest stable spacing in the box over ``unit`` (d,)."""
+def _scale(equation: Equation, scheme: str, lower: Array, upper: Array, unit: Array, *, rough: bool) -> float:
+    """Return the smallest stable spacing in the box over ``unit`` (d,); for stencils ``rough`` takes a bound."""
     d, centre, half = equation.dimension, (lower + upper) / 2, (upper - lower) / 2
     if scheme == "spectral":
         shell = _directions(d)
@@ -169,6 +180,8 @@ def _scale(equation: Equation, scheme: str, lower: Array, upper: Array, unit: Ar
     noise = equation.diffusion(theta) / np.multiply.outer(unit, unit)
     if scheme == "spectral":
         return pseudospectral.smallest_scale(drift, noise, _directions(d))
+    if rough:
+        return finite_difference.sufficient_scale(drift, noise) * (1.2 if scheme == "fourth" else 1.0)
     return finite_difference.smallest_scale(drift, noise, ORDERS[scheme])
 
 
@@ -183,7 +196,10 @@ def _directions(d: int) -> Array:
     return result
 
 
-def operator(equation: Equation, box: Box, grid: Grid, scheme: str) -> "pseudospectral.Operator | finite_difference.Stencil":
+Operator = pseudospectral.Operator | finite_difference.Stencil
+
+
+def operator(equation: Equation, box: Box, grid: Grid, scheme: str) -> Operator:
     """Return one step on ``grid``; spectral coefficients stay constant beyond the ellipsoid inscribed in the box."""
     if scheme in ORDERS:
         return finite_difference.Stencil(*index_polynomials(equation, grid), ORDERS[scheme])

@@ -1,4 +1,4 @@
-"""FiniteDifference: the discrete Fokker–Planck equation on a grid, in one to three dimensions, for noise of any kind."""
+"""FiniteDifference: the discrete Fokker–Planck equation on a grid, in one to three dimensions, for any noise."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,6 +14,7 @@ from dfp.errors import DFPError, UnresolvedError
 from dfp.exact import Moments
 from dfp.grids import automatic
 from dfp.methods import difference_grids as grids
+from dfp.methods import lattice_walk
 from dfp.methods.moment_recursion import MomentRecursion
 from dfp.solver import Frame, MarchingSolver, dimension_obstacle
 from dfp.state import Density, Gaussian, Grid, Point, State, grid_moments
@@ -56,32 +57,42 @@ class _Carry:
 
 
 @dataclass(frozen=True)
+class _Walk:
+    initial: State
+    walk: lattice_walk.Carry
+
+
+@dataclass(frozen=True)
 class FiniteDifference(MarchingSolver):
     """The discrete Fokker–Planck equation (T5) stepped on a grid no finer than its steps allow.
 
-    (T5) amplifies waves shorter than a step, so its solver cannot refine at will: the internal grid is the finest stable
-    one, or coarser where that is fine enough, in a box that follows the density; its band-limited interpolant is returned
-    on ``grid``. Every run repeats itself on a coarser internal grid; the certificate's truncation is the L1 error
-    estimated from the two, plus the probability beyond the boxes.
+    (T5) amplifies waves shorter than a step, so a grid cannot be refined at will: the internal grid is the finest
+    stable one, or coarser where that is fine enough, in a box that follows the density; its band-limited interpolant is
+    returned on ``grid``. Every run repeats itself on a coarser internal grid; the certificate's truncation is the L1
+    error estimated from the two and from the exact moments, plus the probability beyond the boxes.
 
     Parameters
     ----------
     scheme
-        ``"spectral"``: Fourier derivatives; ``"second"``, ``"fourth"``: centred stencils of this order.
+        ``"spectral"``: Fourier derivatives; ``"second"``, ``"fourth"``: centred stencils of this order; ``"matched"``:
+        a random walk between the cells of ``grid`` itself with the mean and covariance of the step, never negative and
+        exact in both. Its cells must be about as wide as a step's noise; third and fourth moments tell its error.
     tolerance
         Largest accepted L1 error estimate, in (0, 1).
     spacing
-        Of the internal grid, a number or (d,) [parameter]; chosen if left out.
+        Of the internal grid, a number or (d,) [parameter]; chosen if left out. Not for ``"matched"``.
 
     Raises
     ------
     UnresolvedError
-        Before the first step, where ``spacing`` is unstable or too coarse, or no stable grid resolves the density; while
-        solving, where the estimated error exceeds ``tolerance``.
+        Before a step is taken, where ``spacing`` is unstable there, no stable grid has enough cells or the walk cannot
+        be positive; after it, where the estimated error exceeds ``tolerance``.
 
     Notes
     -----
-    Mass is kept to rounding error, and so are mean and covariance up to what reaches the ends of the box.
+    Mass is kept to rounding error, and so are mean and covariance up to what reaches the ends of the box. A start
+    narrower than the smallest stable spacing, a ``Point`` in particular, is represented by the waves the grid holds;
+    (T5) damps these within some steps, while what it makes of shorter ones is no density.
     """
 
     scheme: str = "spectral"
@@ -94,29 +105,39 @@ class FiniteDifference(MarchingSolver):
     reference = "theory page, sections 2 (stability) and 5 ((T5) on a grid)"
 
     def __post_init__(self) -> None:
-        checks.choice("scheme", self.scheme, grids.SCHEMES)
+        checks.choice("scheme", self.scheme, (*grids.SCHEMES, "matched"))
         checks.real("tolerance", self.tolerance, above=0, below=1)
         if self.spacing is not None:
             given = np.atleast_1d(checks.array("spacing", self.spacing, dimensions=(0, 1)))
             if not given.min() > 0:
                 raise DFPError(f"spacing has the entry {given.min():g}: must be positive; give widths of cells.")
+            if self.scheme == "matched":
+                raise DFPError(
+                    "spacing: scheme='matched' walks on the output grid; leave spacing out and give grid=..."
+                )
 
     def obstacle(self, equation: Equation, initial: State) -> str | None:
         """Return why the dimension is too large, or None."""
         return dimension_obstacle(equation, 3)
 
     def grid(self, equation: Equation, initial: State, exact: Moments) -> Grid:
-        """Return a grid on which nearly Gaussian densities are resolved at every saved step."""
+        """Return a grid on which nearly Gaussian densities are resolved at every saved step, or the walk's own."""
+        if self.scheme == "matched":
+            return lattice_walk.grid(equation, initial, exact)
         return automatic(exact, width=8.0)
 
-    def prepare(self, equation: Equation, initial: State, grid: Grid | None) -> _Carry:
+    def prepare(self, equation: Equation, initial: State, grid: Grid | None) -> Any:
         """Return the problem at step 0; internal grids follow once steps are asked for."""
         assert grid is not None
+        if self.scheme == "matched":
+            return _Walk(initial, lattice_walk.prepare(equation, initial, grid))
         recursion = MomentRecursion(4).prepare(equation, initial, None)
         return _Carry(equation, initial, grid, 0, initial.mean, initial.covariance, recursion, None, (), 0.0)
 
-    def advance(self, carry: _Carry, steps: int) -> _Carry:
-        """Return the densities on both internal grids ``steps`` later."""
+    def advance(self, carry: Any, steps: int) -> Any:
+        """Return the densities on both internal grids, or the walk, ``steps`` later."""
+        if isinstance(carry, _Walk):
+            return replace(carry, walk=lattice_walk.advance(carry.walk, steps))
         while steps:
             carry, seen = self._looked_ahead(carry, steps)
             carry = self._placed(carry, seen)
@@ -131,7 +152,7 @@ class FiniteDifference(MarchingSolver):
             steps -= seen.steps
         return carry
 
-    def observe(self, carry: _Carry) -> Frame:
+    def observe(self, carry: Any) -> Frame:
         """Return the density on the output grid, with moments by the trapezoidal rule on the internal one.
 
         Raises
@@ -139,6 +160,14 @@ class FiniteDifference(MarchingSolver):
         UnresolvedError
             If the estimated error exceeds the tolerance, or the state is a point.
         """
+        if isinstance(carry, _Walk):
+            frame = lattice_walk.observe(carry.walk, carry.initial)
+            if not frame.truncation <= self.tolerance:
+                raise UnresolvedError(
+                    f"step {carry.walk.step}: estimated L1 error {frame.truncation:.2g} of the walk > "
+                    f"tolerance={self.tolerance:g}; {self._remedy()}."
+                )
+            return frame
         if not carry.levels:
             return _initial_frame(carry)
         fine, coarse = (_on(carry.grid, level) for level in carry.levels)
@@ -155,7 +184,7 @@ class FiniteDifference(MarchingSolver):
     def _error(self, difference: float) -> float:
         """Return the L1 error of the finer density from its difference to the coarser one."""
         if self.scheme == "spectral":
-            return 2.0 * (difference / 2) ** _POWER + 1e-14
+            return 2.0 * float((difference / 2) ** _POWER) + 1e-14
         return _RICHARDSON[self.scheme] * difference
 
     def _looked_ahead(self, carry: _Carry, steps: int) -> tuple[_Carry, grids.Window]:
@@ -198,8 +227,8 @@ class FiniteDifference(MarchingSolver):
             )
         if min(box.cells(grids.COARSER[self.scheme])) < grids.LEAST_CELLS:
             raise UnresolvedError(
-                f"step {carry.step}: no stable grid resolves the {carry.equation.label} at learning_rate={eta:g}: spacings "
-                f"of {box.spacing} (smallest stable ones: {stable}) leave cells={box.cells()} in the box {box.lower} … "
+                f"step {carry.step}: no stable grid resolves the {carry.equation.label} at learning_rate={eta:g}: "
+                f"spacings of {box.spacing} (smallest stable ones: {stable}) leave cells={box.cells()} in the box {box.lower} … "
                 f"{box.upper}, for standard deviations {box.deviation}; {self._remedy()}."
             )
 
@@ -207,8 +236,8 @@ class FiniteDifference(MarchingSolver):
         box = carry.box
         assert box is not None
         return (
-            f"step {carry.step}: spacing={box.spacing} does not resolve the density of the {carry.equation.label}, with "
-            f"standard deviations {box.deviation}: estimated L1 error {error:.2g} > tolerance={self.tolerance:g}, and "
+            f"step {carry.step}: spacing={box.spacing} does not resolve the density of the {carry.equation.label}, "
+            f"with standard deviations {box.deviation}: estimated L1 error {error:.2g} > tolerance={self.tolerance:g}, and "
             f"spacings below {box.spacing * box.scale} are unstable; {self._remedy()}."
         )
 

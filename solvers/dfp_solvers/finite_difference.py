@@ -203,8 +203,11 @@ def amplification(drift: Array, second: Array, order: int, waves: Array) -> Arra
     second
         s at these places, shape (N, d, d).
     """
-    slope = sum(2 * w * np.sin(m * waves) for m, w in FIRST[order].items())
-    bend = sum((1 if m == 0 else 2) * w * np.cos(m * waves) for m, w in SECOND[order].items())
+    slope, bend = np.zeros_like(waves), np.zeros_like(waves)
+    for m, weight in FIRST[order].items():
+        slope += 2 * weight * np.sin(m * waves)
+    for m, weight in SECOND[order].items():
+        bend += (1 if m == 0 else 2) * weight * np.cos(m * waves)
     d = drift.shape[1]
     real = 1 + np.einsum("nii,mi->nm", second, bend) / 2
     for i in range(d):
@@ -222,6 +225,12 @@ def wave_vectors(d: int) -> Array:
     return np.stack(np.meshgrid(half, *[full] * (d - 1), indexing="ij"), axis=-1).reshape(-1, d)
 
 
+def sufficient_scale(drift: Array, noise: Array) -> float:
+    """Return (Σ_i s_ii^⅓)^{3/2}: growing spacings by it suffices at order 2; arguments of ``smallest_scale``."""
+    diagonal = np.einsum("nii->ni", noise) + drift**2
+    return float(np.max(np.sum(np.cbrt(diagonal), axis=1) ** 1.5))
+
+
 def smallest_scale(drift: Array, noise: Array, order: int) -> float:
     """Return by which factor all spacings must grow for |G| <= 1 everywhere; exact for order 2 and d = 1.
 
@@ -237,12 +246,9 @@ def smallest_scale(drift: Array, noise: Array, order: int) -> float:
     float
         For order 2 between (Σ_i s_ii)^½, necessary, and (Σ_i s_ii^⅓)^{3/2}, sufficient; infinite if nothing is stable.
     """
-    d = drift.shape[1]
     second = noise + drift[:, :, None] * drift[:, None, :]
-    diagonal = np.einsum("nii->ni", second)
-    low = np.sqrt(np.max(diagonal.sum(axis=1)))
-    high = np.max(np.sum(np.cbrt(diagonal), axis=1) ** 1.5)
-    waves = wave_vectors(d)
+    low = float(np.sqrt(np.max(np.einsum("nii->n", second))))
+    high, waves = sufficient_scale(drift, noise), wave_vectors(drift.shape[1])
 
     def stable(scale: float) -> bool:
         return bool(np.all(amplification(drift / scale, second / scale**2, order, waves) <= 1 + 1e-12))
@@ -255,8 +261,8 @@ def smallest_scale(drift: Array, noise: Array, order: int) -> float:
             if high > 100 * low:
                 return float("inf")
     if stable(low):
-        return float(low)
-    while high - low > 1e-6 * high:
+        return low
+    while high - low > 1e-4 * high:
         middle = (low + high) / 2
         low, high = (low, middle) if stable(middle) else (middle, high)
     return float(high)

@@ -1,0 +1,56 @@
+"""The choice of a solver: what ``solver="auto"`` tries, in which order, and why."""
+
+from dfp.certificate import TRUNCATION_LIMIT
+from dfp.equation import Equation
+from dfp.methods.finite_difference import FiniteDifference
+from dfp.methods.finite_volume import FiniteVolume
+from dfp.methods.fourier import Fourier
+from dfp.methods.hermite import Hermite
+from dfp.methods.moment_recursion import MomentRecursion
+from dfp.methods.monte_carlo import MonteCarlo
+from dfp.solver import Solver
+from dfp.state import Point, State
+
+
+def pick(equation: Equation, initial: State) -> list[tuple[Solver, str]]:
+    """Return the solvers ``solver="auto"`` tries in turn, each with the reason in words."""
+    d = equation.dimension
+    sampled = equation.discrete and not equation.sgd.landscape.law.gaussian
+    if Fourier().refusal(equation, initial) is None and not sampled:
+        return [(Fourier(), "additive noise has a closed characteristic function")]
+    if equation.number == "T5" and d <= 3:
+        return _pick_discrete(equation, initial)
+    sampler = MonteCarlo(1_000_000, seed=0)
+    can_sample = sampler.refusal(equation, initial) is None
+    attempts: list[tuple[Solver, str]] = []
+    if Hermite().refusal(equation, initial) is None:
+        attempts.append((Hermite(), "the density stays near its moving Gaussian"))
+    volume = FiniteVolume()
+    if d <= 2 and volume.refusal(equation, initial) is None:
+        attempts.append((volume, "far from Gaussian, a diffusion is solved as a Markov chain on cells"))
+    elif can_sample and d <= 3:
+        attempts.append((sampler, "no deterministic solver converges or applies here"))
+    if not attempts:
+        why = "from a point" if isinstance(initial, Point) and d <= 2 else f"for d = {d}"
+        attempts.append((MomentRecursion(), f"no solver has densities of this equation {why}: moments only"))
+    return attempts
+
+
+def _pick_discrete(equation: Equation, initial: State) -> list[tuple[Solver, str]]:
+    """Return the attempts for (T5): what needs no warning first, a series before a grid."""
+    grids: list[tuple[Solver, str]] = [
+        (FiniteDifference(), "a grid no finer than a step resolves the density"),
+        (FiniteDifference("fourth"), "only a stencil is stable on a grid that resolves the density"),
+    ]
+    attempts = grids
+    if Hermite().obstacle(equation, initial) is None:
+        attempts = [
+            (Hermite(tolerance=TRUNCATION_LIMIT), "the density stays near its moving Gaussian"),
+            (
+                FiniteDifference(tolerance=TRUNCATION_LIMIT),
+                "the series converges too slowly, a stable grid resolves it",
+            ),
+            (Hermite(), "the density stays near its moving Gaussian, and no stable grid resolves it better"),
+            *grids,
+        ]
+    return [*attempts, (MomentRecursion(), "no series converges and no stable grid resolves the density: moments only")]
