@@ -18,6 +18,8 @@ from dfp.state import Density, Grid, Point, State
 
 # Nodes across the box, and the most an extension of it may lead to.
 _NODES, _MOST_NODES = 1024, 4096
+# Nodes beyond the box: images of single nodes ring that far.
+_MARGIN = 48
 _WIDTH = 12.0
 _PER_DEVIATION = 12.0
 # The upper waves from which an error is judged, as shares of all; below, the filter of every step is 1.
@@ -62,27 +64,26 @@ class BandCarry:
         phi = band.spectrum(self.nodes, self.mass)
         edge = slice(*(int(share * phi.size) for share in _EDGE))
         resolved = float(np.max(np.abs(phi[edge]))) < _UNRESOLVED
-        width = 0.0 if resolved else self.grid.spacing.item()
-        if not resolved:
-            phi = phi * band.jackson(phi.size)
         places, half = self.nodes.places, self.nodes.spacing / 2
-        low = max(self.grid.lower.item(), float(places[0] - half))
-        high = min(self.grid.upper.item(), float(places[-1] + half))
-        targets = self.grid.axes[0]
-        density = band.density(self.nodes, phi, targets, width) * ((targets >= low) & (targets <= high))
-        inside = float(band.density(self.nodes, phi, np.array([(low + high) / 2]), high - low)[0]) * (high - low)
+        edges = np.clip(self.grid.edges[0], places[0] - half, places[-1] + half)
+        below = band.distribution(self.nodes, phi, edges)
+        inside = float(below[-1] - below[0])
+        if resolved:
+            targets = self.grid.axes[0]
+            density = band.density(self.nodes, phi, targets) * ((targets >= edges[0]) & (targets <= edges[-1]))
+        else:
+            density = np.diff(band.monotone(below)) / self.grid.spacing
         mean, covariance = node_moments(places, self.mass)
         # The L1 norm of what the waves beyond the edge carry, by Cauchy and Schwarz.
         beyond = np.sqrt(2 * float(np.sum(np.abs(phi[edge.start :]) ** 2)))
-        notes = () if resolved else (density_warning(self.equation, self.step),)
-        return Frame(
-            mean,
-            covariance,
-            density,
-            truncation=beyond + abs(self.lost) + 1e-14 * self.step**0.5,
-            outside=counted(density, self.grid, 1.0 - inside),
-            warnings=notes,
-        )
+        error = beyond + 2 * abs(self.lost) + 1e-14 * self.step**0.5
+        if resolved:
+            outside = counted(density, self.grid, 1.0 - inside)
+            return Frame(mean, covariance, density, truncation=error, outside=outside)
+        # There is no density to have an error: cell averages come with a warning instead.
+        outside = 1.0 - float(density.sum()) * self.grid.cell_volume
+        warnings = (density_warning(self.equation, self.step),)
+        return Frame(mean, covariance, density, truncation=np.nan, outside=outside, warnings=warnings)
 
 
 def prepare(equation: Equation, initial: State, grid: Grid) -> BandCarry:
@@ -172,8 +173,8 @@ def _extended(carry: BandCarry, last: int) -> BandCarry:
         old = band.Nodes(spacing, int(np.floor(lower / spacing)), int(np.floor(lower / spacing)), 0)
     else:
         old = carry.nodes
-    first = min(old.first, int(np.floor(lower / old.spacing)) - 4)
-    end = max(old.last, int(np.ceil(upper / old.spacing)) + 4)
+    first = min(old.first, int(np.floor(lower / old.spacing)) - _MARGIN)
+    end = max(old.last, int(np.ceil(upper / old.spacing)) + _MARGIN)
     if (first, end) == (old.first, old.last):
         return carry
     if end - first > _MOST_NODES:

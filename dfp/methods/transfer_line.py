@@ -81,8 +81,18 @@ class LineCarry:
         x, mass = self.now
         mean, covariance = node_moments(x, mass)
         error = 2 * abs(self.lost) + _ROUNDING * np.sqrt(self.step + 1.0) if self.step else 0.0
-        return Frame(
-            mean, covariance, density, truncation=error, outside=counted(density, self.grid, outside + self.lost)
+        outside = counted(density, self.grid, outside + self.lost)
+        return Frame(mean, covariance, density, truncation=error, outside=outside, warnings=self._notes())
+
+    def _notes(self) -> tuple[str, ...]:
+        """Return a warning where the second moment grows without bound, so that no mass on nodes can show it."""
+        growth = self.law.slope**2 + self.law.slope_variance
+        if not (growth >= 1 and self.law.slope_variance > 0):
+            return ()
+        return (
+            f"E(1 − ηh)² = {growth:.4g} >= 1: the variance grows without bound, carried by ever rarer excursions; the "
+            "density and the mass outside are right, mean and covariance are those of the mass followed: look at "
+            "quantiles instead.",
         )
 
     def _spread(self, sources: Array, mass: Array) -> tuple[Array, float]:
@@ -128,8 +138,8 @@ def prepare(equation: Equation, initial: State, grid: Grid | None) -> LineCarry:
 
 
 def _quantiles(x: Array, mass: Array) -> tuple[Array, Array]:
-    """Return the places beyond which there is _OUTSIDE, 10 _OUTSIDE, … of the mass, on either side."""
-    wanted = _OUTSIDE * 10.0 ** np.arange(0, 12)
+    """Return the places beyond which there is more and more of the mass, from _OUTSIDE on, on either side."""
+    wanted = _OUTSIDE * 10.0 ** np.arange(0, 12, 0.25)
     order = np.argsort(x)
     x, mass = x[order], np.maximum(mass[order], 0.0)
     low = np.minimum(np.searchsorted(np.cumsum(mass), wanted), x.size - 1)
@@ -200,7 +210,7 @@ def node_moments(x: Array, mass: Array) -> tuple[Array, Array]:
 
 
 def counted(density: Array, grid: Grid, outside: float) -> float:
-    """Return the mass outside; where the grid cuts the density, as what the midpoint rule leaves, so that all is one."""
+    """Return the mass outside; where the grid cuts the density, what the midpoint rule leaves, so that all is one."""
     left = 1.0 - float(density.sum()) * grid.cell_volume
     return left if outside > 1e-6 and abs(left - outside) < 0.02 * outside else outside
 

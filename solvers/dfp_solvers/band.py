@@ -68,10 +68,28 @@ def spectrum(nodes: Nodes, mass: Array) -> Complex:
     return result
 
 
-def density(nodes: Nodes, phi: Complex, targets: Array, width: float) -> Array:
-    """Return the average density over cells of ``width`` around ``targets``; its values there for width 0."""
-    weights = 2.0 * np.sinc(nodes.waves * width / (2 * np.pi)) * np.conj(phi) / (nodes.period * nodes.spacing)
+def density(nodes: Nodes, phi: Complex, targets: Array) -> Array:
+    """Return the density at ``targets`` (n,) inside the box."""
+    weights = 2.0 * np.conj(phi) / (nodes.period * nodes.spacing)
     weights[0] /= 2
+    return _series(nodes, weights, targets)
+
+
+def distribution(nodes: Nodes, phi: Complex, targets: Array) -> Array:
+    """Return the distribution function at ``targets`` (n,) inside the box, up to a constant; it may ripple."""
+    weights = 2.0 * np.conj(phi[1:]) / (1j * nodes.waves[1:] * nodes.period * nodes.spacing)
+    slope = phi[0].real / (nodes.period * nodes.spacing)
+    return slope * targets + _series(nodes, np.concatenate([[0.0], weights]), targets)
+
+
+def monotone(values: Array) -> Array:
+    """Return the mean of the least increasing majorant and the largest minorant: ``values`` where they increase."""
+    above, below = np.maximum.accumulate(values), np.minimum.accumulate(values[::-1])[::-1]
+    result: Array = (above + below) / 2
+    return result
+
+
+def _series(nodes: Nodes, weights: Complex, targets: Array) -> Array:
     result = np.empty(targets.size)
     for begin in range(0, targets.size, _BLOCK):
         some = targets[begin : begin + _BLOCK]
@@ -79,12 +97,21 @@ def density(nodes: Nodes, phi: Complex, targets: Array, width: float) -> Array:
     return result
 
 
-def jackson(waves: int) -> Array:
-    """Return Jackson's damping factors: with them a cut Fourier series of a measure is never negative."""
-    m, n = np.arange(waves), waves + 1
-    turned = np.pi * m / n
-    factors: Array = ((n - m) * np.cos(turned) + np.sin(turned) / np.tan(np.pi / n)) / n
-    return factors
+@kernel()
+def _characteristic(
+    place: float, wave: float, kept: float, hessians: Array, gradients: Array, scale: float, batch: int, out: Complex
+) -> None:
+    count = hessians.size
+    factor = np.exp(1j * (scale * wave * (hessians * place + gradients)))
+    power = np.ones(count, np.complex128)
+    own, turned = np.exp(1j * kept * wave * place), 1.0 + 0.0j
+    for k in range(out.size):
+        average = 0.0 + 0.0j
+        for i in range(count):
+            average += power[i]
+            power[i] *= factor[i]
+        out[k] = turned * (average / count) ** batch
+        turned *= own
 
 
 @kernel(parallel=True)
@@ -92,18 +119,7 @@ def finite_sum(
     places: Array, waves: Array, kept: float, hessians: Array, gradients: Array, rate: float, batch: int
 ) -> Any:
     """Return e^{ik kept x} [(1/N) Σ_i e^{−i (rate/batch) k (h_i x + g_i)}]^batch, shape (n, m)."""
-    n, m, count = places.size, waves.size, hessians.size
-    result = np.empty((n, m), np.complex128)
-    step = waves[1]
-    for j in numba.prange(n):
-        angle = -rate / batch * step * (hessians * places[j] + gradients)
-        factor, power = np.exp(1j * angle), np.ones(count, np.complex128)
-        own, turned = np.exp(1j * kept * step * places[j]), 1.0 + 0.0j
-        for k in range(m):
-            average = 0.0 + 0.0j
-            for i in range(count):
-                average += power[i]
-                power[i] *= factor[i]
-            result[j, k] = turned * (average / count) ** batch
-            turned *= own
+    result = np.empty((places.size, waves.size), np.complex128)
+    for j in numba.prange(places.size):
+        _characteristic(places[j], waves[1], kept, hessians, gradients, -rate / batch, batch, result[j])
     return result
