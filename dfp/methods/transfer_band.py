@@ -72,7 +72,8 @@ class BandCarry:
             targets = self.grid.axes[0]
             density = band.density(self.nodes, phi, targets) * ((targets >= edges[0]) & (targets <= edges[-1]))
         else:
-            density = np.diff(band.monotone(below)) / self.grid.spacing
+            start = band.distribution(self.nodes, phi, places[:1] - half)
+            density = np.diff(band.monotone(np.clip(below - start, 0.0, self.mass.sum()))) / self.grid.spacing
         mean, covariance = node_moments(places, self.mass)
         # The L1 norm of what the waves beyond the edge carry, by Cauchy and Schwarz.
         beyond = np.sqrt(2 * float(np.sum(np.abs(phi[edge.start :]) ** 2)))
