@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from dfp.hdf5 import load as load
     from dfp.hdf5 import load_many as load_many
     from dfp.hdf5 import save_many as save_many
+    from dfp.irreversibility import Current as Current
+    from dfp.irreversibility import GriddedCurrent as GriddedCurrent
+    from dfp.irreversibility import entropy_production as entropy_production
+    from dfp.irreversibility import probability_current as probability_current
     from dfp.landscape import QuadraticLandscape as QuadraticLandscape
     from dfp.methods.finite_difference import FiniteDifference as FiniteDifference
     from dfp.methods.finite_volume import FiniteVolume as FiniteVolume
@@ -37,9 +41,17 @@ if TYPE_CHECKING:
     from dfp.mode_report import Modes as Modes
     from dfp.mode_report import modes as modes
     from dfp.noise import GaussianNoise as GaussianNoise
+    from dfp.observables import autocorrelation as autocorrelation
+    from dfp.observables import effective_temperature as effective_temperature
+    from dfp.observables import excess_loss as excess_loss
+    from dfp.observables import expected_loss as expected_loss
+    from dfp.observables import mean_squared_displacement as mean_squared_displacement
+    from dfp.observables import stationary_excess_loss as stationary_excess_loss
     from dfp.schedules import CosineSchedule as CosineSchedule
     from dfp.schedules import StepSchedule as StepSchedule
     from dfp.schedules import WarmUp as WarmUp
+    from dfp.settled import StationaryMoments as StationaryMoments
+    from dfp.settled import stationary_moments as stationary_moments
     from dfp.sgd import SGD as SGD
     from dfp.solution import Solution as Solution
     from dfp.state import Density as Density
@@ -61,6 +73,7 @@ _HOMES = {
         "UnsupportedError",
     ),
     "hdf5": ("load", "load_many", "save_many"),
+    "irreversibility": ("Current", "GriddedCurrent", "entropy_production", "probability_current"),
     "landscape": ("QuadraticLandscape",),
     "methods.finite_difference": ("FiniteDifference",),
     "methods.finite_volume": ("FiniteVolume",),
@@ -74,6 +87,15 @@ _HOMES = {
     "mode_report": ("Modes", "modes"),
     "noise": ("GaussianNoise",),
     "schedules": ("CosineSchedule", "StepSchedule", "WarmUp"),
+    "observables": (
+        "autocorrelation",
+        "effective_temperature",
+        "excess_loss",
+        "expected_loss",
+        "mean_squared_displacement",
+        "stationary_excess_loss",
+    ),
+    "settled": ("StationaryMoments", "stationary_moments"),
     "sgd": ("SGD",),
     "solution": ("Solution",),
     "driver": ("solve",),

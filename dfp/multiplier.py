@@ -17,6 +17,10 @@ class Estimate(NamedTuple):
     value: float
     error: float = 0.0
 
+    def __float__(self) -> float:
+        """Return the value."""
+        return self.value
+
 
 class Multiplier(ABC):
     """What a law of Y provides."""

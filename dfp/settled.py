@@ -1,0 +1,91 @@
+"""Mean and covariance of the stationary state of every equation, in any dimension, all couplings kept (T10, T16)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from dfp_solvers import second_moment
+
+from dfp import checks
+from dfp.checks import Array
+from dfp.equation import Carried, Equation
+from dfp.errors import DFPError, NoStationaryDensity
+
+_ROUNDING = 1e-13
+
+
+@dataclass(frozen=True)
+class StationaryMoments:
+    """Moments of a stationary state.
+
+    Attributes
+    ----------
+    mean
+        Shape (d,) [parameter].
+    covariance
+        Shape (d, d) [parameter^2].
+    """
+
+    mean: Array
+    covariance: Array
+
+
+def stationary_moments(equation: Equation) -> StationaryMoments:
+    """Return the mean and covariance in which an equation settles, exactly: the fixed point of (T14) or (T15).
+
+    Parameters
+    ----------
+    equation
+        Any equation, with any noise.
+
+    Returns
+    -------
+    StationaryMoments
+        ``mean`` (d,), ``covariance`` (d, d).
+
+    Raises
+    ------
+    NoStationaryDensity
+        If second moments grow without bound; a heavy-tailed law may exist all the same (``dfp.modes`` tells).
+    """
+    if not isinstance(equation, Equation):
+        raise DFPError(f"equation={checks.shown(equation)}: must be an equation; give e.g. dfp.Langevin(sgd).")
+    d = equation.dimension
+    values = equation.sgd.modes[0]
+    rates = equation.drift(values) * values
+    _check_mean(equation, rates)
+
+    def change(second: Array) -> Array:
+        zeros = np.zeros(second.shape[:-2])
+        nothing = np.zeros(second.shape[:-1])
+        return equation.derivative(Carried(zeros, nothing, np.zeros_like(second), second)).covariance
+
+    # The covariance moves by itself but for what the constant mean contributes to the noise.
+    try:
+        growth = second_moment.largest_real(change, d)
+        if not growth < -_ROUNDING * max(1.0, float(np.max(np.abs(rates)))):
+            raise NoStationaryDensity(
+                f"the {equation.label}: second moments change by the factor 1 + {growth:.3g} per "
+                f"{'step' if equation.discrete else 'unit of slow time'}, so no stationary variance exists; lower "
+                "learning_rate, add weight_decay, or look at dfp.modes(sgd) for the regime."
+            )
+        mean = equation.sgd.critical_point
+        source = equation.mean_diffusion(
+            Carried(np.ones(()), mean, np.outer(mean, mean), np.zeros((d, d)))
+        )
+        pair = np.abs(rates[:, None] + rates - (np.outer(rates, rates) if equation.discrete else 0.0))
+        turned = equation.sgd.modes[1]
+        covariance = second_moment.solve(change, source, np.maximum(turned @ pair @ turned.T, pair.min()))
+    except ArithmeticError as error:
+        raise DFPError(f"stationary moments of the {equation.label}: {error}; use fewer parameters.") from None
+    return StationaryMoments(mean, covariance)
+
+
+def _check_mean(equation: Equation, rates: Array) -> None:
+    """Refuse a mean that does not settle."""
+    settled = (rates > 0) & (rates < 2) if equation.discrete else rates > 0
+    if not np.all(settled):
+        worst = int(np.flatnonzero(~settled)[0])
+        raise NoStationaryDensity(
+            f"the {equation.label}: the mode of curvature {equation.sgd.modes[0][worst]:.4g} does not contract, so "
+            "there is no stationary variance; change learning_rate or weight_decay, or use dfp.moments for a given step."
+        )
