@@ -50,6 +50,9 @@ if TYPE_CHECKING:
     from dfp.schedules import CosineSchedule as CosineSchedule
     from dfp.schedules import StepSchedule as StepSchedule
     from dfp.schedules import WarmUp as WarmUp
+    from dfp.phases import PhaseDiagram as PhaseDiagram
+    from dfp.phases import phase_diagram as phase_diagram
+    from dfp.phases_file import load_phase_diagram as load_phase_diagram
     from dfp.settled import StationaryMoments as StationaryMoments
     from dfp.settled import stationary_moments as stationary_moments
     from dfp.sgd import SGD as SGD
@@ -95,6 +98,8 @@ _HOMES = {
         "mean_squared_displacement",
         "stationary_excess_loss",
     ),
+    "phases": ("PhaseDiagram", "phase_diagram"),
+    "phases_file": ("load_phase_diagram",),
     "settled": ("StationaryMoments", "stationary_moments"),
     "sgd": ("SGD",),
     "solution": ("Solution",),

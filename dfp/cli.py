@@ -1,4 +1,4 @@
-"""The command line: ``dfp demo``, ``dfp solve``, ``dfp compare``, ``dfp plot``.
+"""The command line: ``dfp demo``, ``dfp solve``, ``dfp compare``, ``dfp modes``, ``dfp plot``.
 
 Libraries are imported inside the commands, so that help appears at once. Wrong input ends in one message on stderr
 and exit code 2, before anything is written.
@@ -158,6 +158,45 @@ def compare(
         with _progress(task.name, quiet) as progress:
             solutions[task.name] = _solved(config, problem, place, progress)
     _report(solutions, output, figure)
+
+
+@app.command()
+def modes(
+    file: File,
+    table: Annotated[
+        Path | None, typer.Option("--table", metavar="FILE.csv", help="CSV file with all numbers of every mode.")
+    ] = None,
+    figure: Annotated[
+        Path | None, typer.Option("--figure", metavar="FILE.png", help="Spectrum and variances: .png, .pdf or .svg.")
+    ] = None,
+    horizon: Annotated[
+        float | None, typer.Option(help="Steps of interest: modes that settle later are called diffusive.")
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Print the regime of every mode: does it settle, with which tails, and what does Langevin believe?
+
+    \b
+    Example:
+      dfp modes regression.toml --figure modes.png
+    """
+    if table is not None:
+        _check_output("--table", table, (".csv",), force)
+    if figure is not None:
+        _check_output("--figure", figure, _FIGURES, force)
+    from dfp import plot as plots
+    from dfp.config import load
+    from dfp.mode_report import modes as report
+
+    found = report(load(file).build().sgd, horizon=horizon)
+    frame = None if table is None else found.to_dataframe()
+    typer.echo(str(found))
+    if table is not None and frame is not None:
+        frame.to_csv(table, index=False)
+        typer.echo(f"written to {table}")
+    if figure is not None:
+        plots.save(found.plot(), figure)
+        typer.echo(f"written to {figure}")
 
 
 @app.command()

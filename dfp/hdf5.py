@@ -86,6 +86,8 @@ def load(path: str | Path) -> Solution:
         If dfp did not write it, it is damaged, or it needs a newer dfp.
     """
     with _opened(path) as root:
+        if "kind" in root.attrs:
+            raise FileFormatError("holds a phase diagram; use dfp.load_phase_diagram(path).")
         if "solver" not in root.attrs:
             raise FileFormatError("holds several solutions; use dfp.hdf5.load_many(path).")
         return _read(root, root)

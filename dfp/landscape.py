@@ -94,6 +94,40 @@ class QuadraticLandscape:
         law = FiniteSumLaw(-y[:, None] * x, batch, features=x, targets=y)
         return cls(law.mean_hessian, law.gradients.mean(axis=0), law)
 
+    @classmethod
+    def from_curvatures(
+        cls,
+        curvatures: ArrayLike,
+        gamma: float,
+        epsilon: float = 0.0,
+        *,
+        gradient: ArrayLike = 0.0,
+        curvature_noise: ArrayLike = 0.0,
+    ) -> Self:
+        """Return uncoupled modes whose gradient noise grows with their curvature, D_i = γ(|λ_i| + ε) (section 3).
+
+        Sharp modes (λ ≫ ε, ηλ ≪ 1) then settle at the variance ηγ/2 whatever their curvature, and flat ones diffuse
+        with D = γε: ε is the noise that is left where the curvature vanishes; with ε = 0 flat modes stand still.
+
+        Parameters
+        ----------
+        curvatures
+            λ_i of the modes, shape (d,), of either sign [loss / parameter^2].
+        gamma
+            γ >= 0 [loss].
+        epsilon
+            ε >= 0 [loss / parameter^2].
+        gradient
+            Mean gradient at θ = 0, shape (d,) or a number [loss / parameter].
+        curvature_noise
+            Γ_i = Var H̃_ii, shape (d,) or a number [(loss / parameter^2)^2].
+        """
+        values = checks.array("curvatures", curvatures)
+        scale = checks.real("gamma", gamma, at_least=0)
+        floor = checks.real("epsilon", epsilon, at_least=0)
+        noise = GaussianNoise(scale * (np.abs(values) + floor), checks.vector("noise", curvature_noise, values.size))
+        return cls(values, gradient, noise)
+
     @property
     def dimension(self) -> int:
         """Number of parameters d."""

@@ -83,6 +83,24 @@ VARIABLES = {
     "truncation": Variable(("step",), "1", "estimated L1 error of the truncated series"),
     "grid_error": Variable(("step",), "1", "spectrum at the grid's largest wave number"),
 }
+PHASE_VARIABLES = {
+    "learning_rate": Variable((), "parameter2 loss-1", "learning rate η"),
+    "curvature": Variable((), "loss parameter-2", "curvature λ"),
+    "curvature_noise": Variable((), "loss2 parameter-4", "curvature noise Γ of a sample"),
+    "gradient_noise": Variable((), "loss2 parameter-2", "gradient noise D of a sample"),
+    "batch_size": Variable((), "1", "batch size B"),
+    "momentum": Variable((), "1", "momentum β"),
+    "growth": Variable((), "1", "growth of the second moment per step, ρ₂"),
+    "lyapunov_exponent": Variable((), "1", "Lyapunov exponent per step, ℓ"),
+    "tail_index": Variable((), "1", "tail index of SGD, κ"),
+    "langevin_tail_index": Variable((), "1", "tail index of Langevin, κ_L"),
+    "stationary_variance": Variable((), "parameter2", "stationary variance of SGD"),
+    "langevin_stationary_variance": Variable((), "parameter2", "stationary variance of Langevin"),
+    "variance_difference": Variable((), "parameter2", "stationary variance of SGD minus that of Langevin"),
+    "regime": Variable((), "1", "regime of SGD"),
+    "langevin_regime": Variable((), "1", "regime of Langevin"),
+}
+"""Variables of phase diagrams; all lie on the two axes chosen."""
 MOMENTS = ("mean", "covariance", "third", "fourth")
 FIGURES = (
     "mass_defect", "most_negative", "negative_mass", "mass_outside",
@@ -123,7 +141,15 @@ def describe(name: str, dimension: int = 1) -> Variable:
 
 def label(name: str, dimension: int = 1) -> str:
     """Return an axis label for the variable ``name``: its long name and, unless it is a pure number, its unit."""
-    found = describe(name, dimension)
+    return _labelled(describe(name, dimension))
+
+
+def phase_label(name: str) -> str:
+    """Return an axis label for a variable of a phase diagram."""
+    return _labelled(PHASE_VARIABLES[name])
+
+
+def _labelled(found: Variable) -> str:
     unit = re.sub(r"-?\d+", lambda m: m[0].translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")), found.unit)
     return found.long_name if found.unit == "1" else f"{found.long_name} [{unit}]"
 

@@ -69,9 +69,7 @@ def stationary_moments(equation: Equation) -> StationaryMoments:
                 "learning_rate, add weight_decay, or look at dfp.modes(sgd) for the regime."
             )
         mean = equation.sgd.critical_point
-        source = equation.mean_diffusion(
-            Carried(np.ones(()), mean, np.outer(mean, mean), np.zeros((d, d)))
-        )
+        source = equation.mean_diffusion(Carried(np.ones(()), mean, np.outer(mean, mean), np.zeros((d, d))))
         pair = np.abs(rates[:, None] + rates - (np.outer(rates, rates) if equation.discrete else 0.0))
         turned = equation.sgd.modes[1]
         covariance = second_moment.solve(change, source, np.maximum(turned @ pair @ turned.T, pair.min()))

@@ -18,7 +18,7 @@ import dfp
 from dfp import cli, hdf5
 from dfp.config import load
 
-COMMANDS = ("demo", "solve", "compare", "plot")
+COMMANDS = ("demo", "solve", "compare", "modes", "plot")
 PAIR = [{"kind": "master", "name": "exact"}, {"kind": "langevin"}]
 FOURIER = [{"kind": "master", "solver": {"kind": "fourier"}}]
 

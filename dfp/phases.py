@@ -1,0 +1,246 @@
+"""Phase diagrams of one mode: its regime over any two parameters, as SGD has it and as Langevin believes (section 4)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from dfp_solvers.matrix_product import Step
+from numpy.typing import ArrayLike, NDArray
+from scipy.optimize import brentq
+
+from dfp import checks
+from dfp.checks import Array
+from dfp.errors import DFPError
+from dfp.mode import REGIMES, Mode
+from dfp.multiplier import GaussianMultiplier, MomentumMultiplier, Multiplier
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.figure import Figure
+
+# Parameters of a mode, with what they are where neither an axis nor an argument gives them.
+PARAMETERS: dict[str, float | None] = {
+    "learning_rate": None, "curvature": None, "curvature_noise": 0.0, "gradient_noise": None, "batch_size": 1,
+    "momentum": 0.0,
+}  # fmt: skip
+NUMBERS = (
+    "growth", "lyapunov_exponent", "tail_index", "langevin_tail_index", "stationary_variance",
+    "langevin_stationary_variance",
+)  # fmt: skip
+CODES = ("regime", "langevin_regime")
+BOUNDARIES = ("sgd", "langevin", "stationary")
+# Steps of each of the sampled products, where momentum leaves no closed form for ℓ.
+_SAMPLED_STEPS = 1000
+
+
+@dataclass(frozen=True, eq=False)
+class PhaseDiagram:
+    """The regimes of a mode over two of its parameters.
+
+    Attributes
+    ----------
+    names
+        The two parameters on the axes.
+    x, y
+        Their values, shapes (X,) and (Y,).
+    fixed
+        The other parameters.
+    values
+        Arrays of shape (X, Y): ``growth`` ρ₂, ``lyapunov_exponent`` ℓ, ``tail_index`` κ, ``langevin_tail_index``,
+        ``stationary_variance``, ``langevin_stationary_variance`` as in ``Mode``; ``regime`` and ``langevin_regime`` as
+        indices into ``dfp.mode.REGIMES``. With momentum ℓ is sampled, and only where ρ₂ >= 1 leaves the regime open.
+    """
+
+    names: tuple[str, str]
+    x: Array
+    y: Array
+    fixed: dict[str, float]
+    values: dict[str, NDArray[Any]]
+
+    @cached_property
+    def regime(self) -> NDArray[np.str_]:
+        """Names of the regimes, shape (X, Y)."""
+        return np.array(REGIMES)[self.values["regime"]]
+
+    @cached_property
+    def langevin_regime(self) -> NDArray[np.str_]:
+        """Names of the regimes that Langevin (T6) believes in, shape (X, Y)."""
+        return np.array(REGIMES)[self.values["langevin_regime"]]
+
+    @property
+    def gap(self) -> NDArray[np.bool_]:
+        """Where Langevin promises a finite variance and SGD has none, shape (X, Y)."""
+        result: NDArray[np.bool_] = (self.langevin_regime == "confined") & (self.regime != "confined")
+        return result
+
+    @property
+    def variance_difference(self) -> Array:
+        """V_∞ of SGD minus that of Langevin, shape (X, Y) [parameter^2]; NaN where either has none."""
+        sgd, langevin = self.values["stationary_variance"], self.values["langevin_stationary_variance"]
+        finite = np.isfinite(sgd) & np.isfinite(langevin)
+        return np.where(finite, np.where(finite, sgd, 0.0) - np.where(finite, langevin, 0.0), np.nan)
+
+    def boundary(self, which: str) -> Array:
+        """Return points (x, y) on a boundary, shape (P, 2), found along y at every x to rounding error.
+
+        Parameters
+        ----------
+        which
+            ``"sgd"``: ρ₂ = 1, where SGD loses its variance; ``"langevin"``: 2λ = ηΓ, where Langevin does;
+            ``"stationary"``: ℓ = 0, where SGD loses its stationary law (without momentum).
+        """
+        checks.choice("which", which, BOUNDARIES)
+        if which == "stationary" and (self.fixed.get("momentum", 0.0) > 0 or "momentum" in self.names):
+            raise DFPError(
+                "which='stationary': with momentum ℓ is sampled, so its zero is not sharp; read the regimes."
+            )
+        if "batch_size" in self.names:
+            raise DFPError(
+                "which: a boundary is sought along a continuous axis; batch_size is not, so read the regimes."
+            )
+        points = []
+        for x in self.x:
+            excess = [self._excess(which, x, y) for y in self.y]
+            for k in range(len(self.y) - 1):
+                if excess[k] == 0:
+                    points.append((x, self.y[k]))
+                elif excess[k] * excess[k + 1] < 0:
+                    root = brentq(lambda y, x=x: self._excess(which, x, y), self.y[k], self.y[k + 1], xtol=1e-300)
+                    points.append((x, float(root)))
+            if excess[-1] == 0:
+                points.append((x, self.y[-1]))
+        return np.array(points).reshape(-1, 2)
+
+    def _excess(self, which: str, x: float, y: float) -> float:
+        mode = _mode(self.fixed | {self.names[0]: x, self.names[1]: y})
+        if which == "sgd":
+            return mode.growth - 1
+        if which == "langevin":
+            return mode.effective_rate * mode.curvature_noise - 2 * mode.curvature
+        return mode.lyapunov_exponent
+
+    def plot(self) -> "Figure":
+        """Return a figure: the regimes with both stability boundaries, and how far the stationary variances differ."""
+        from dfp import phases_plot
+
+        return phases_plot.figure(self)
+
+    def save(self, path: str | Path) -> None:
+        """Write an HDF5 file that xarray opens as it is; ``dfp.load_phase_diagram`` reads it back."""
+        from dfp import phases_file
+
+        phases_file.save(self, path)
+
+    def to_xarray(self) -> "xarray.Dataset":
+        """Return a labelled ``xarray.Dataset`` with the variables, units and names of the file (extra ``xarray``)."""
+        from dfp import phases_file
+
+        return phases_file.to_xarray(self)
+
+    def __repr__(self) -> str:
+        """Return the axes and how many cells have which regime."""
+        names, counts = np.unique(self.regime, return_counts=True)
+        shares = ", ".join(f"{count} {name}" for name, count in zip(names, counts, strict=True))
+        return f"<PhaseDiagram of {self.names[0]} ({len(self.x)}) and {self.names[1]} ({len(self.y)}): {shares}>"
+
+
+def phase_diagram(
+    axis_x: Mapping[str, ArrayLike],
+    axis_y: Mapping[str, ArrayLike],
+    *,
+    learning_rate: float | None = None,
+    curvature: float | None = None,
+    curvature_noise: float | None = None,
+    gradient_noise: float | None = None,
+    batch_size: int | None = None,
+    momentum: float | None = None,
+) -> PhaseDiagram:
+    """Return the regimes of one mode with Gaussian noise over any two of its parameters.
+
+    Parameters
+    ----------
+    axis_x, axis_y
+        One name and its values, increasing: e.g. ``{"learning_rate": np.linspace(0.01, 2, 100)}``.
+    learning_rate
+        η > 0 [parameter^2 / loss].
+    curvature
+        λ, of either sign [loss / parameter^2].
+    curvature_noise, gradient_noise
+        Γ (0 if left out) and D of one sample, >= 0; divided by ``batch_size``.
+    batch_size
+        B >= 1; 1 if left out.
+    momentum
+        β of the heavy ball, 0 <= β < 1; 0 if left out.
+
+    Raises
+    ------
+    DFPError
+        If a parameter is unknown, missing, given twice or out of range.
+    """
+    arguments = {
+        "learning_rate": learning_rate, "curvature": curvature, "curvature_noise": curvature_noise,
+        "gradient_noise": gradient_noise, "batch_size": batch_size, "momentum": momentum,
+    }  # fmt: skip
+    (x_name, x), (y_name, y) = _axis("axis_x", axis_x), _axis("axis_y", axis_y)
+    if x_name == y_name:
+        raise DFPError(f"axis_y={y_name!r}: is on the other axis already; give two different parameters.")
+    fixed: dict[str, float] = {}
+    for name, given in arguments.items():
+        if name in (x_name, y_name):
+            if given is not None:
+                raise DFPError(f"{name}={given}: is on an axis already; leave it out.")
+            continue
+        value = PARAMETERS[name] if given is None else given
+        if value is None:
+            raise DFPError(f"{name}: is missing; give a number, or put it on an axis.")
+        fixed[name] = _parameter(name, value)
+    modes = [[_mode(fixed | {x_name: float(a), y_name: float(b)}) for b in y] for a in x]
+    values = {name: np.array([[_number(mode, name) for mode in row] for row in modes]) for name in NUMBERS}
+    values |= {name: np.array([[REGIMES.index(getattr(m, name)) for m in row] for row in modes]) for name in CODES}
+    return PhaseDiagram((x_name, y_name), x, y, fixed, values)
+
+
+def _number(mode: Mode, name: str) -> float:
+    sampled = mode.step.beta > 0 and mode.curvature_noise > 0
+    if sampled and name == "lyapunov_exponent" and mode.growth < 1:
+        return np.nan  # negative, by Jensen's inequality; not worth sampling
+    return float(getattr(mode, name))
+
+
+def _axis(label: str, axis: Mapping[str, ArrayLike]) -> tuple[str, Array]:
+    if not isinstance(axis, Mapping) or len(axis) != 1:
+        raise DFPError(f"{label}={checks.shown(axis)}: must map one name to values; give e.g. {{'curvature': values}}.")
+    ((name, given),) = axis.items()
+    checks.choice(label, name, tuple(PARAMETERS))
+    values = checks.array(f"{label}[{name!r}]", given)
+    if np.any(np.diff(values) <= 0):
+        raise DFPError(f"{label}[{name!r}]: must increase; sort the values and remove repeated ones.")
+    return name, np.array([_parameter(name, float(value)) for value in values])
+
+
+def _parameter(name: str, value: object) -> float:
+    if name == "batch_size":
+        number = checks.real(name, value, at_least=1)
+        return float(checks.integer(name, int(number) if number == int(number) else value, at_least=1))
+    if name == "learning_rate":
+        return checks.real(name, value, above=0)
+    if name == "momentum":
+        return checks.real(name, value, at_least=0, below=1)
+    return checks.real(name, value) if name == "curvature" else checks.real(name, value, at_least=0)
+
+
+def _mode(parameters: Mapping[str, float]) -> Mode:
+    """Return the mode with these parameters, at its critical point."""
+    eta, beta, curvature = parameters["learning_rate"], parameters["momentum"], parameters["curvature"]
+    batch = parameters["batch_size"]
+    gamma, noise = parameters["curvature_noise"] / batch, parameters["gradient_noise"] / batch
+    step, deviation = Step(eta, 1.0, beta, beta), float(np.sqrt(gamma))
+    multiplier: Multiplier = (
+        GaussianMultiplier(1 - eta * curvature, eta * deviation)
+        if beta == 0
+        else MomentumMultiplier((curvature, deviation), 1, step, _SAMPLED_STEPS, 0)
+    )
+    return Mode(np.ones(1), curvature, gamma, noise, 0.0, 0.0, noise, step, multiplier)

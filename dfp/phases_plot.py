@@ -1,0 +1,98 @@
+"""The figure of a phase diagram: regimes with the boundaries of SGD and of Langevin, and the error of Langevin."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dfp import schema
+from dfp.checks import Array
+from dfp.mode import REGIMES
+from dfp.phases import PhaseDiagram
+from dfp.mode_plot import REGIME_COLOURS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+
+def figure(diagram: PhaseDiagram) -> "Figure":
+    """Return the figure."""
+    from matplotlib.figure import Figure
+
+    drawn = Figure(figsize=(11.0, 4.4), layout="constrained")
+    left, right = drawn.subplots(1, 2)
+    _regimes(left, diagram)
+    _difference(drawn, right, diagram)
+    for axis in (left, right):
+        axis.set_xlabel(schema.phase_label(diagram.names[0]))
+        axis.set_ylabel(schema.phase_label(diagram.names[1]))
+        if _geometric(diagram.x):
+            axis.set_xscale("log")
+        if _geometric(diagram.y):
+            axis.set_yscale("log")
+    symbols = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in diagram.fixed.items())
+    drawn.suptitle(f"Where does SGD settle, and where does Langevin believe it does? {symbols}", fontsize="medium")
+    return drawn
+
+
+def _geometric(values: Array) -> bool:
+    """Tell whether values are spaced evenly on a logarithmic axis rather than on a linear one."""
+    if len(values) < 3 or values[0] <= 0:
+        return False
+    return bool(np.ptp(np.diff(np.log(values))) < 0.1 * np.ptp(np.diff(values)) / np.mean(np.diff(values)))
+
+
+def _regimes(axis: "Axes", diagram: PhaseDiagram) -> None:
+    from matplotlib.colors import ListedColormap
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    colours = ListedColormap([REGIME_COLOURS[name] for name in REGIMES])
+    axis.pcolormesh(
+        diagram.x, diagram.y, diagram.values["regime"].T, cmap=colours, vmin=-0.5, vmax=len(REGIMES) - 0.5, alpha=0.45,
+        shading="nearest", rasterized=True,
+    )  # fmt: skip
+    handles: list[Patch | Line2D] = [
+        Patch(facecolor=REGIME_COLOURS[name], alpha=0.45, label=name) for name in REGIMES if name in diagram.regime
+    ]
+    wanted = {"SGD: ρ₂ = 1": (diagram.values["growth"] - 1, "-"), "Langevin: ηΓ = 2λ": (_langevin(diagram), "--")}
+    if np.all(np.isfinite(diagram.values["lyapunov_exponent"])):
+        wanted["SGD: ℓ = 0"] = (diagram.values["lyapunov_exponent"], ":")
+    for label, (level, style) in wanted.items():
+        if np.min(level) < 0 < np.max(level):
+            axis.contour(diagram.x, diagram.y, level.T, levels=[0.0], colors="black", linestyles=style, linewidths=1.2)
+            handles.append(Line2D([], [], color="black", linestyle=style, linewidth=1.2, label=label))
+    if np.any(diagram.gap) and min(diagram.gap.shape) > 1:
+        hatched = axis.contourf(
+            diagram.x, diagram.y, diagram.gap.T.astype(float), levels=[0.5, 1.5], colors="none", hatches=["///"]
+        )
+        hatched.set_edgecolor("#333333")
+        hatched.set_linewidth(0.0)
+        handles.append(Patch(facecolor="none", edgecolor="#333333", hatch="///", label="finite in Langevin alone"))
+    axis.legend(handles=handles, fontsize="small", loc="best", framealpha=0.9)
+    axis.set_title("regime of SGD")
+
+
+def _langevin(diagram: PhaseDiagram) -> Array:
+    """Return ηΓ − 2λ of Langevin, with η/(1−β) for η."""
+    x, y = np.meshgrid(diagram.x, diagram.y, indexing="ij")
+    at = {name: np.full_like(x, value) for name, value in diagram.fixed.items()} | dict(
+        zip(diagram.names, (x, y), strict=True)
+    )
+    rate = at["learning_rate"] / (1 - at["momentum"])
+    result: Array = rate * at["curvature_noise"] / at["batch_size"] - 2 * at["curvature"]
+    return result
+
+
+def _difference(drawn: "Figure", axis: "Axes", diagram: PhaseDiagram) -> None:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        relative = 100 * diagram.variance_difference / diagram.values["stationary_variance"]
+    shown = np.ma.masked_invalid(relative)
+    axis.set_facecolor("#DDDDDD")
+    if shown.count():
+        limit = float(np.abs(shown).max()) or 1.0
+        mesh = axis.pcolormesh(
+            diagram.x, diagram.y, shown.T, cmap="RdBu_r", vmin=-limit, vmax=limit, shading="nearest", rasterized=True
+        )
+        drawn.colorbar(mesh, ax=axis, label="(V SGD − V Langevin) / V SGD [%]")
+    axis.set_title("share of the variance that Langevin misses")
