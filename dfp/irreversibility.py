@@ -15,8 +15,8 @@ from dfp.equation import Equation
 from dfp.errors import DFPError, UnsupportedError
 from dfp.methods import chain
 from dfp.multiplier import Estimate
-from dfp.state import Density, Gaussian, Grid
 from dfp.settled import StationaryMoments, stationary_moments
+from dfp.state import Density, Gaussian, Grid
 
 _CELLS = {2: 128, 3: 32}
 # Half-width of automatic grids in standard deviations, for Gaussian laws and for those with power-law tails.
@@ -136,7 +136,7 @@ def _check(equation: Equation, grid: Grid | None) -> None:
         raise DFPError(f"equation={checks.shown(equation)}: must be an equation; give e.g. dfp.Langevin(sgd).")
     if equation.number == "T5":
         raise UnsupportedError(
-            "the discrete Fokker-Planck equation (T5) is no process: it has no paths to reverse; use dfp.MasterEquation."
+            "the discrete Fokker-Planck equation (T5) is no process, with no paths to reverse; use dfp.MasterEquation."
         )
     if equation.discrete and (grid is not None or not equation.additive or not equation.sgd.noise.gaussian):
         raise UnsupportedError(
@@ -154,7 +154,7 @@ def _settled(equation: Equation) -> StationaryMoments:
     spectrum = np.linalg.eigvalsh(state.covariance)
     if not spectrum[0] > 1e-13 * spectrum[-1]:
         raise DFPError(
-            "noise: the stationary covariance is singular, so the law lies on a subspace and has no current in between; "
+            "noise: the stationary covariance is singular, so the law lies on a subspace, with no density; "
             "give gradient noise to every mode."
         )
     return state

@@ -9,10 +9,10 @@ from dfp.checks import Array
 from dfp.equation import Equation
 from dfp.errors import DFPError
 from dfp.exact import Moments, check_problem, moments
+from dfp.settled import stationary_moments
 from dfp.sgd import SGD
 from dfp.solution import Solution
 from dfp.state import State
-from dfp.settled import stationary_moments
 
 
 def expected_loss(sgd: SGD, over: Moments | Solution) -> Array:

@@ -1,4 +1,4 @@
-"""Phase diagrams of one mode: its regime over any two parameters, as SGD has it and as Langevin believes (section 4)."""
+"""Phase diagrams of one mode: its regime over any two parameters, for SGD and as Langevin believes (section 4)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -63,12 +63,14 @@ class PhaseDiagram:
     @cached_property
     def regime(self) -> NDArray[np.str_]:
         """Names of the regimes, shape (X, Y)."""
-        return np.array(REGIMES)[self.values["regime"]]
+        result: NDArray[np.str_] = np.array(REGIMES)[self.values["regime"]]
+        return result
 
     @cached_property
     def langevin_regime(self) -> NDArray[np.str_]:
         """Names of the regimes that Langevin (T6) believes in, shape (X, Y)."""
-        return np.array(REGIMES)[self.values["langevin_regime"]]
+        result: NDArray[np.str_] = np.array(REGIMES)[self.values["langevin_regime"]]
+        return result
 
     @property
     def gap(self) -> NDArray[np.bool_]:

@@ -85,5 +85,5 @@ def _check_mean(equation: Equation, rates: Array) -> None:
         worst = int(np.flatnonzero(~settled)[0])
         raise NoStationaryDensity(
             f"the {equation.label}: the mode of curvature {equation.sgd.modes[0][worst]:.4g} does not contract, so "
-            "there is no stationary variance; change learning_rate or weight_decay, or use dfp.moments for a given step."
+            "there is no stationary variance; change learning_rate or weight_decay, or use dfp.moments."
         )

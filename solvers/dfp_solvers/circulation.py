@@ -39,7 +39,7 @@ def flow_entropy(drift: Array, noise: Array, covariance: Array) -> float:
 
 
 def chain_entropy(drift: Array, noise: Array, covariance: Array) -> float:
-    """Return the Kullback–Leibler divergence of (x_n, x_{n+1}) from (x_{n+1}, x_n), per step; ∞ if not absolutely continuous.
+    """Return the Kullback–Leibler divergence of (x_n, x_{n+1}) from (x_{n+1}, x_n), per step; ∞ where it diverges.
 
     The reversed chain is x' = Bx + noise of C_b with B = ΣAᵀΣ⁻¹, C_b = Σ − BΣBᵀ, so the divergence is that of two
     Gaussians averaged over x: ½[tr(C_b⁻¹Q) − d + tr(C_b⁻¹(A−B)Σ(A−B)ᵀ)]; their determinants are equal.
@@ -76,7 +76,7 @@ class Fluxes(NamedTuple):
 
 
 def stationary(matrix: sparse.csc_array, cell: int) -> Array:
-    """Return the probabilities p with ``matrix`` p = 0 of an irreducible chain, from p = 1 in ``cell`` and the rest solved."""
+    """Return the probabilities p with ``matrix`` p = 0 of an irreducible chain, solved from p = 1 in ``cell``."""
     kept = np.delete(np.arange(matrix.shape[0]), cell)
     rest = matrix[kept][:, kept].tocsc()
     values = np.ones(matrix.shape[0])
