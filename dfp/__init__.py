@@ -47,12 +47,12 @@ if TYPE_CHECKING:
     from dfp.observables import expected_loss as expected_loss
     from dfp.observables import mean_squared_displacement as mean_squared_displacement
     from dfp.observables import stationary_excess_loss as stationary_excess_loss
-    from dfp.schedules import CosineSchedule as CosineSchedule
-    from dfp.schedules import StepSchedule as StepSchedule
-    from dfp.schedules import WarmUp as WarmUp
     from dfp.phases import PhaseDiagram as PhaseDiagram
     from dfp.phases import phase_diagram as phase_diagram
     from dfp.phases_file import load_phase_diagram as load_phase_diagram
+    from dfp.schedules import CosineSchedule as CosineSchedule
+    from dfp.schedules import StepSchedule as StepSchedule
+    from dfp.schedules import WarmUp as WarmUp
     from dfp.settled import StationaryMoments as StationaryMoments
     from dfp.settled import stationary_moments as stationary_moments
     from dfp.sgd import SGD as SGD

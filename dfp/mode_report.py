@@ -268,7 +268,7 @@ def modes(sgd: SGD, *, horizon: float | None = None, lyapunov_steps: int = 4000,
     """
     if not isinstance(sgd, SGD):
         raise DFPError(f"sgd={checks.shown(sgd)}: must be a dfp.SGD; give dfp.SGD(landscape, learning_rate).")
-    if getattr(sgd, "scheduled", False):
+    if sgd.scheduled:
         raise UnsupportedError(
             "learning_rate or batch_size is a schedule: regimes are limits of many equal steps, which it has not; give "
             "a number, e.g. that of one stage of the schedule, or use dfp.moments."
@@ -280,7 +280,7 @@ def modes(sgd: SGD, *, horizon: float | None = None, lyapunov_steps: int = 4000,
         )
     if horizon is not None:
         checks.real("horizon", horizon, above=0)
-    beta, nesterov = sgd.momentum, getattr(sgd, "nesterov", False)
-    step = Step(sgd.learning_rate, 1 + beta if nesterov else 1.0, beta**2 if nesterov else beta, beta)
+    beta = sgd.momentum
+    step = Step(sgd.learning_rate, 1 + beta if sgd.nesterov else 1.0, beta**2 if sgd.nesterov else beta, beta)
     counted = checks.integer("lyapunov_steps", lyapunov_steps, at_least=100, at_most=10**8)
     return Modes(EigenSystem(sgd, step), horizon, counted, checks.integer("seed", seed))

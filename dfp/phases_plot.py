@@ -7,8 +7,8 @@ import numpy as np
 from dfp import schema
 from dfp.checks import Array
 from dfp.mode import REGIMES
-from dfp.phases import PhaseDiagram
 from dfp.mode_plot import REGIME_COLOURS
+from dfp.phases import PhaseDiagram
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

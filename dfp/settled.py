@@ -9,6 +9,7 @@ from dfp import checks
 from dfp.checks import Array
 from dfp.equation import Carried, Equation
 from dfp.errors import DFPError, NoStationaryDensity
+from dfp.mode_report import modes
 
 _ROUNDING = 1e-13
 
@@ -35,7 +36,7 @@ def stationary_moments(equation: Equation) -> StationaryMoments:
     Parameters
     ----------
     equation
-        Any equation, with any noise.
+        Any equation, with any noise; the maps (T4), (T5) with momentum as well.
 
     Returns
     -------
@@ -49,6 +50,8 @@ def stationary_moments(equation: Equation) -> StationaryMoments:
     """
     if not isinstance(equation, Equation):
         raise DFPError(f"equation={checks.shown(equation)}: must be an equation; give e.g. dfp.Langevin(sgd).")
+    if equation.discrete and equation.sgd.momentum > 0:
+        return _with_momentum(equation)
     d = equation.dimension
     values = equation.sgd.modes[0]
     rates = equation.drift(values) * values
@@ -76,6 +79,17 @@ def stationary_moments(equation: Equation) -> StationaryMoments:
     except ArithmeticError as error:
         raise DFPError(f"stationary moments of the {equation.label}: {error}; use fewer parameters.") from None
     return StationaryMoments(mean, covariance)
+
+
+def _with_momentum(equation: Equation) -> StationaryMoments:
+    report = modes(equation.sgd)
+    covariance = report.stationary_covariance
+    if not np.all(np.isfinite(covariance)):
+        raise NoStationaryDensity(
+            f"the {equation.label} with momentum={equation.sgd.momentum:g}: second moments change by the factor "
+            f"{report.spectral_radius:.6g} per step, so no stationary variance exists; lower learning_rate or momentum."
+        )
+    return StationaryMoments(equation.sgd.critical_point, covariance)
 
 
 def _check_mean(equation: Equation, rates: Array) -> None:

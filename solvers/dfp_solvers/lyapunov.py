@@ -101,7 +101,9 @@ def _enumerated(values: Array, probability: Array, batch_size: int) -> Atoms:
     for k in range(1, batch_size):  # the product of run lengths is that of the factorials of the multiplicities
         run = np.where(drawn[:, k] == drawn[:, k - 1], run + 1, 1.0)
         log_weight -= np.log(run)
-    return Atoms(values[drawn].mean(axis=1), np.exp(log_weight))
+    averages = values[drawn].mean(axis=1)
+    rounding = 8 * np.finfo(float).eps * float(np.max(np.abs(values)))
+    return Atoms(np.where(np.abs(averages) <= rounding, 0.0, averages), np.exp(log_weight))
 
 
 def _convolved(values: Array, probability: Array, batch_size: int, cells: int) -> Atoms:

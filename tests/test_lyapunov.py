@@ -1,0 +1,193 @@
+"""Growth of random multipliers and random matrix products against quadrature, closed forms and brute force."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+from dfp_solvers import lyapunov, matrix_product
+from scipy.integrate import quad
+from scipy.optimize import brentq
+from scipy.special import digamma, gamma, hyp1f1
+from scipy.stats import norm
+
+MULTIPLIERS = [(1.0, 0.05), (1.0, 1.5), (0.4, 0.5), (-0.3, 1.2), (0.0, 1.3), (0.95, 0.2), (0.7, 0.08), (0.3, 0.029)]
+
+
+def gaussian_index(a, s):
+    exponent = float(lyapunov.gaussian_exponent(a, s))
+    return lyapunov.tail_index(lambda order: lyapunov.gaussian_log_moment(order, a, s), exponent)
+
+
+@pytest.mark.parametrize(("a", "s"), MULTIPLIERS)
+def test_gaussian_exponent_is_the_integral(a, s):
+    def integrand(z):
+        return np.log(abs(a + s * z)) * norm.pdf(z)
+
+    kink = -a / s
+    ends = sorted({-12.0, 12.0, *([kink] if abs(kink) < 12 else [])})
+    integral = sum(
+        quad(integrand, lower, upper, limit=500, epsabs=1e-13, epsrel=1e-13)[0]
+        for lower, upper in zip(ends, ends[1:], strict=False)
+    )
+    # What lies beyond twelve deviations weighs 1e-32; the singular end costs quad a few digits.
+    assert lyapunov.gaussian_exponent(a, s) == pytest.approx(integral, abs=1e-10)
+
+
+@pytest.mark.parametrize(("a", "s"), MULTIPLIERS)
+@pytest.mark.parametrize("order", [1e-3, 0.7, 2.0, 3.3, 10.0, 37.5])
+def test_gaussian_moment_is_the_integral(a, s, order):
+    def part(sign):
+        peak = (sign * a + np.sqrt(a * a + 4 * order * s * s)) / 2
+        scale = order * np.log(peak) - (peak - sign * a) ** 2 / (2 * s * s)
+
+        def integrand(y):
+            return np.exp(order * np.log(y) - (y - sign * a) ** 2 / (2 * s * s) - scale) if y > 0 else 0.0
+
+        value = quad(integrand, 0, peak, limit=400, epsabs=0, epsrel=1e-12, points=[max(peak - 6 * s, peak / 2)])[0]
+        return scale + np.log(value + quad(integrand, peak, peak + 40 * s, limit=400, epsabs=0, epsrel=1e-12)[0])
+
+    truth = np.logaddexp(part(1), part(-1)) - np.log(s * np.sqrt(2 * np.pi))
+    assert lyapunov.gaussian_log_moment(order, a, s) == pytest.approx(truth, rel=1e-10, abs=1e-11)
+
+
+@pytest.mark.parametrize(("a", "s"), MULTIPLIERS)
+def test_tail_index_solves_the_closed_form(a, s):
+    """E|Y|^κ = 1 by the formula of the theory page, section 4, where SciPy's ₁F₁ holds; κ agrees to 1e-8."""
+    kappa = gaussian_index(a, s)
+    if not kappa < 300:
+        pytest.skip("the formula's Γ overflows; the integral above covers this multiplier")
+
+    def log_moment(order):
+        factor = s**order * 2 ** (order / 2) / np.sqrt(np.pi) * gamma((order + 1) / 2)
+        return np.log(factor * hyp1f1(-order / 2, 0.5, -a * a / (2 * s * s)))
+
+    # The unmodified formula loses digits where κ is small and s narrow: (1, 0.05) to 1e-12.
+    assert kappa == pytest.approx(brentq(log_moment, 0.9 * kappa, 1.1 * kappa, xtol=1e-14), abs=1e-8)
+
+
+def test_known_tail_indices():
+    """ρ₂ = 1 is κ = 2; E Y⁴ = a⁴ + 6a²s² + 3s⁴ = 1 is κ = 4; a flat mode that never turns has κ = 1."""
+    a = 0.4
+    assert gaussian_index(a, np.sqrt(1 - a * a)) == pytest.approx(2, abs=1e-12)
+    square = (-6 * a * a + np.sqrt(36 * a**4 + 12 * (1 - a**4))) / 6
+    assert gaussian_index(a, np.sqrt(square)) == pytest.approx(4, abs=1e-12)
+    assert gaussian_index(1.0, 0.02) == pytest.approx(1, abs=1e-10)
+
+
+def test_a_flat_mode_turns_unstable():
+    """Theory page, section 4: Gaussian curvature noise on a flat mode is unstable above η√Γ = 1.556."""
+    limit = brentq(lambda s: float(lyapunov.gaussian_exponent(1.0, s)), 1.0, 2.0)
+    assert limit == pytest.approx(1.556, abs=5e-4)
+    assert gaussian_index(1.0, 0.999 * limit) > 0
+    assert np.isnan(gaussian_index(1.0, 1.001 * limit))
+
+
+def test_exponent_is_the_slope_of_the_moment():
+    for a, s in MULTIPLIERS:
+        step = 1e-5
+        slope = lyapunov.gaussian_log_moment(step, a, s) / step
+        # The curvature of log E|Y|^κ is at most a few units here.
+        assert slope == pytest.approx(float(lyapunov.gaussian_exponent(a, s)), abs=1e-4)
+
+
+def test_two_values_have_a_golden_index():
+    """Y = 2 or 1/4: with x = 2^κ, x + x⁻² = 2, so x is the golden ratio."""
+    atoms = lyapunov.Atoms(np.array([2.0, 0.25]), np.array([0.5, 0.5]))
+    exponent = lyapunov.atoms_exponent(atoms)
+    assert exponent == pytest.approx(-np.log(2) / 2, rel=1e-14)
+    kappa = lyapunov.tail_index(lambda order: lyapunov.atoms_log_moment(order, atoms), exponent)
+    assert kappa == pytest.approx(np.log2((1 + np.sqrt(5)) / 2), rel=1e-12)
+
+
+def test_minibatches_are_enumerated():
+    samples = np.array([0.9, -0.45, 1.3, 0.2, 0.9])
+    atoms = lyapunov.minibatch_atoms(samples, 3)
+    averages = np.array([np.mean(chosen) for chosen in product(samples, repeat=3)])
+    assert atoms.width == 0
+    assert lyapunov.atoms_exponent(atoms) == pytest.approx(np.mean(np.log(np.abs(averages))), rel=1e-13)
+    for order in (0.5, 2.0, 5.0):
+        moment = np.mean(np.abs(averages) ** order)
+        assert lyapunov.atoms_log_moment(order, atoms) == pytest.approx(np.log(moment), rel=1e-12)
+    # 0.2 + 0.2 − 0.4: a minibatch that forgets where it was, whatever rounding makes of it.
+    assert lyapunov.atoms_exponent(lyapunov.minibatch_atoms(np.array([0.9, -0.4, 0.2]), 3)) == -np.inf
+
+
+def test_lattice_agrees_with_enumeration(monkeypatch):
+    """Averages of four of 20 samples: 8855 minibatches, exactly and on the lattice."""
+    samples = 1 - 0.9 * np.random.default_rng(1).standard_exponential(20)
+    exact = lyapunov.minibatch_atoms(samples, 4)
+    monkeypatch.setattr(lyapunov, "ENUMERATED", 10)
+    lattice = lyapunov.minibatch_atoms(samples, 4)
+    assert exact.width == 0 < lattice.width
+    assert lattice.weights.sum() == pytest.approx(1, abs=1e-13)
+    # The lattice has 2^18 cells; a logarithm's singularity near an atom costs the exponent more than the moments.
+    assert lyapunov.atoms_exponent(lattice) == pytest.approx(lyapunov.atoms_exponent(exact), abs=2e-5)
+    for order in (0.5, 2.0, 6.0):
+        approximate, truth = (lyapunov.atoms_log_moment(order, atoms) for atoms in (lattice, exact))
+        # |y|^½ is not smooth at zero.
+        assert approximate == pytest.approx(truth, abs=1e-7 if order < 1 else 1e-8)
+    coarse = lyapunov.minibatch_atoms(samples, 4, cells=256)
+    assert abs(lyapunov.atoms_log_moment(2.0, coarse) - lyapunov.atoms_log_moment(2.0, exact)) > 1e-8
+
+
+def test_rounding_limits_the_order():
+    """Far tails of a convolution are rounding: the order that uses them is known, and enumerated laws have no limit."""
+    samples = np.concatenate([np.full(200, 0.5) + np.linspace(0, 0.1, 200), [4.0]])
+    lattice = lyapunov.minibatch_atoms(samples, 12)
+    assert lattice.width > 0
+    assert 5 < lyapunov.largest_resolved_order(lattice) < 30
+    assert lyapunov.largest_resolved_order(lyapunov.minibatch_atoms(samples, 1)) == np.inf
+
+
+@pytest.mark.parametrize("d", [1, 2, 3])
+def test_exponent_of_gaussian_matrices(d):
+    """A = −η H̃ with independent normal entries: ℓ = log η + (log 2 + ψ(d/2))/2 (Newman 1986)."""
+    eta = 0.7
+    step = matrix_product.Step(eta)
+    value, error = matrix_product.gaussian_exponent(np.eye(d) / eta, np.ones((d, d)), step, 1000, 1)
+    truth = np.log(eta) + (np.log(2) + digamma(d / 2)) / 2
+    assert 0 < error < 5e-3
+    assert abs(value - truth) < 4.5 * error  # a false alarm once in 150 000 seeds
+    assert abs(value - truth - 0.02) > 4.5 * error  # negative control: two per cent off would show
+
+
+def plain_growth(matrices, step):
+    """Return the log growth of one lane under H_ξ = ``matrices`` (n, d, d), with NumPy alone."""
+    d = matrices.shape[1]
+    lifted = np.zeros((2 * d, 2 * d))
+    eta, p, q, beta = step
+    state = np.concatenate([np.full(d, 1 / np.sqrt(d)), np.zeros(d)])
+    total = 0.0
+    for h in matrices:
+        lifted[:d, :d], lifted[:d, d:] = np.eye(d) - eta * p * h, -eta * q * np.eye(d)
+        lifted[d:, :d], lifted[d:, d:] = h, beta * np.eye(d)
+        if q == 0:
+            lifted[d:] = 0.0
+        state = lifted @ state
+        total += np.log(np.linalg.norm(state))
+        state /= np.linalg.norm(state)
+    return total
+
+
+@pytest.mark.parametrize("step", [matrix_product.Step(0.3), matrix_product.Step(0.3, 1.8, 0.64, 0.8)])
+def test_kernels_agree_with_numpy(step):
+    rng = np.random.default_rng(3)
+    d, n, packed = 3, 40, np.array(step)
+
+    def start():
+        return np.full(d, 1 / np.sqrt(d)), np.zeros(d)
+
+    square = rng.standard_normal((d, d))
+    hessian, deviations = square @ square.T, rng.random((d, d))
+    deviations = (deviations + deviations.T) / 2
+    normals = rng.standard_normal((n, d, d))
+    for symmetric in (False, True):
+        drawn = np.triu(normals) + np.triu(normals, 1).transpose(0, 2, 1) if symmetric else normals
+        grown = matrix_product._gaussian(hessian, deviations, symmetric, normals, packed, *start())
+        assert grown == pytest.approx(plain_growth(hessian + deviations * drawn, step), rel=1e-10)
+    features, picks = rng.standard_normal((7, d)), rng.integers(0, 7, (n, 2))
+    hessians = features[:, :, None] * features[:, None, :]
+    wanted = plain_growth(hessians[picks].mean(axis=1) + 0.1 * np.eye(d), step)
+    for table, rank_one in ((features, True), (hessians.reshape(7, -1), False)):
+        grown = matrix_product._samples(table, rank_one, 0.1, picks, packed, *start())
+        assert grown == pytest.approx(wanted, rel=1e-10)
