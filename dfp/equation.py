@@ -145,10 +145,10 @@ class Equation(ABC):
         """Return the increment of the moments per step (maps, T14) or their rate in τ (generators, T15); linear."""
         k, offset = self.linear_drift, self.constant_drift
         motion = -at.mean @ k.T - at.mass[..., None] * offset
-        turned = -(k @ at.outer) - _outer(offset, at.mean)
-        rate_outer = turned + transposed(turned)
-        pulled = -(k @ at.covariance)
-        rate = pulled + transposed(pulled) + self.mean_diffusion(at)
+        # −kX − Xkᵀ, not −kX − (kX)ᵀ: rounding that is not symmetric would grow with the latter.
+        crossed = _outer(offset, at.mean)
+        rate_outer = -(k @ at.outer) - at.outer @ k.T - crossed - transposed(crossed)
+        rate = -(k @ at.covariance) - at.covariance @ k.T + self.mean_diffusion(at)
         if self.discrete:
             # (I−K)X(I−K)ᵀ − X = −KX − XKᵀ + KXKᵀ, and likewise for the outer product of the shifted mean
             rate = rate + k @ at.covariance @ k.T

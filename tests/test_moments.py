@@ -159,3 +159,12 @@ def test_truncated_langevin_step_can_lose_positivity():
     exact = dfp.moments(dfp.DiscreteFokkerPlanck(sgd), dfp.Point(1.0), 1, [1]).covariance.item()
     assert exact == pytest.approx(0.25 * 0.01)
     assert exact - 0.25 * 1.0**2 < 0
+
+
+@pytest.mark.parametrize("landscape", [table(2), table(3, symmetric=True), regression(2), samples(3)])
+def test_late_steps_stay_at_the_fixed_point(landscape):
+    """What rounding makes asymmetric must not grow: 20 000 steps on, the covariance is that of step 1000, symmetric."""
+    for equation in every_equation(dfp.SGD(landscape, 0.2)):
+        early, late = dfp.moments(equation, dfp.Point(np.zeros(equation.dimension)), 20_000, [1000, 20_000]).covariance
+        assert np.allclose(late, early, rtol=1e-9, atol=1e-12), equation.label
+        assert np.allclose(late, late.T, rtol=1e-12, atol=1e-15), equation.label
