@@ -18,7 +18,7 @@ from dfp.multiplier import Estimate
 from dfp.settled import StationaryMoments, stationary_moments
 from dfp.state import Density, Gaussian, Grid
 
-_CELLS = {2: 128, 3: 32}
+_CELLS = {2: 192, 3: 32}
 # Half-width of automatic grids in standard deviations, for Gaussian laws and for those with power-law tails.
 _WIDTH, _HEAVY = 7.0, 12.0
 
@@ -72,9 +72,9 @@ def probability_current(equation: Equation, grid: Grid | None = None) -> Current
     equation
         The master equation with additive Gaussian noise, where the velocity at θ is half the mean step forward minus
         half the mean step of the reversed chain; or a generator (T6), (T7): closed for additive noise, else (d = 1, 2,
-        3) from the fluxes of finite volumes.
+        3) from the density of finite volumes.
     grid
-        Takes the fluxes on this grid, for a generator of any noise; chosen where it is needed if left out.
+        Takes the density on this grid, for a generator of any noise; chosen where it is needed if left out.
 
     Raises
     ------
@@ -89,9 +89,9 @@ def probability_current(equation: Equation, grid: Grid | None = None) -> Current
         matrix = circulation.velocity(*_linear(equation, state), discrete=equation.discrete)
         return Current(matrix, Gaussian(state.mean, state.covariance))
     chosen = _grid(equation) if grid is None else grid
-    probability, fluxes = _fluxes(equation, chosen)
-    values = circulation.cell_current(*fluxes, chosen.cells, chosen.spacing)
-    return GriddedCurrent(Density.normalised(chosen, probability.reshape(chosen.cells)), values)
+    probability, velocity, _ = _circulation(equation, chosen)
+    density = Density.normalised(chosen, probability)
+    return GriddedCurrent(density, velocity * density.values[..., None])
 
 
 def entropy_production(equation: Equation, grid: Grid | None = None) -> Estimate:
@@ -127,7 +127,7 @@ def entropy_production(equation: Equation, grid: Grid | None = None) -> Estimate
         return Estimate(0.0)  # on a line a current has nowhere to turn
     chosen = _grid(equation) if grid is None else grid
     half = Grid(chosen.lower, chosen.upper, tuple(n // 2 for n in chosen.cells))
-    fine, coarse = (circulation.chain_rate(*_fluxes(equation, g)[1]) for g in (chosen, half))
+    fine, coarse = (circulation.gridded_entropy(*_circulation(equation, g)) for g in (chosen, half))
     return Estimate(fine, abs(fine - coarse))
 
 
@@ -146,7 +146,9 @@ def _check(equation: Equation, grid: Grid | None) -> None:
     if grid is not None and grid.dimension != equation.dimension:
         raise DFPError(f"grid has {grid.dimension} axes: the landscape has {equation.dimension}; make them equal.")
     if not equation.additive and equation.dimension > 3:
-        raise UnsupportedError(f"d = {equation.dimension}: fluxes on a grid need d <= 3; freeze the noise in Langevin.")
+        raise UnsupportedError(
+            f"d = {equation.dimension}: currents on a grid need d <= 3; freeze the noise in Langevin."
+        )
 
 
 def _settled(equation: Equation) -> StationaryMoments:
@@ -171,8 +173,12 @@ def _grid(equation: Equation) -> Grid:
     return Grid(state.mean - reach, state.mean + reach, _CELLS.get(d, 2000))
 
 
-def _fluxes(equation: Equation, grid: Grid) -> tuple[Array, circulation.Fluxes]:
+def _circulation(equation: Equation, grid: Grid) -> tuple[Array, Array, Array]:
+    """Return the stationary probabilities of the cells, the velocity (…, d) and the diffusion (…, d, d) at them."""
     matrix, _ = chain.generator(equation, grid)
     centre = np.ravel_multi_index(tuple(np.array(grid.cells) // 2), grid.cells)
-    probability = circulation.stationary(matrix, int(centre))
-    return probability, circulation.fluxes(matrix, probability)
+    probability = circulation.stationary(matrix, int(centre)).reshape(grid.cells)
+    drift, diffusion = chain.coefficients(equation, grid.points.reshape(-1, grid.dimension))
+    drift, diffusion = drift.reshape(*grid.cells, -1), diffusion.reshape(*grid.cells, grid.dimension, -1)
+    velocity = circulation.gridded_velocity(probability, drift, diffusion, grid.spacing)
+    return probability, velocity, diffusion

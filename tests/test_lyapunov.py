@@ -1,6 +1,6 @@
 """Growth of random multipliers and random matrix products against quadrature, closed forms and brute force."""
 
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -26,8 +26,7 @@ def test_gaussian_exponent_is_the_integral(a, s):
     kink = -a / s
     ends = sorted({-12.0, 12.0, *([kink] if abs(kink) < 12 else [])})
     integral = sum(
-        quad(integrand, lower, upper, limit=500, epsabs=1e-13, epsrel=1e-13)[0]
-        for lower, upper in zip(ends, ends[1:], strict=False)
+        quad(integrand, lower, upper, limit=500, epsabs=1e-13, epsrel=1e-13)[0] for lower, upper in pairwise(ends)
     )
     # What lies beyond twelve deviations weighs 1e-32; the singular end costs quad a few digits.
     assert lyapunov.gaussian_exponent(a, s) == pytest.approx(integral, abs=1e-10)

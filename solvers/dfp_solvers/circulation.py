@@ -1,11 +1,11 @@
-"""Currents and entropy production of stationary states: linear maps and flows in closed form, Markov chains by fluxes.
+"""Currents and entropy production of stationary states: linear maps and flows in closed form, others on a grid.
 
 Linear: x' = (I − K)x + noise of covariance Q per step, or dx = −Kx dt + noise of diffusion Q, with the stationary
-covariance Σ. Godrèche and Luck (2019), doi:10.1088/1751-8121/aaf190, for flows; Schnakenberg (1976),
-doi:10.1103/RevModPhys.48.571, for chains.
+covariance Σ: Godrèche and Luck (2019), doi:10.1088/1751-8121/aaf190, for flows. Any drift and diffusion: from the
+stationary density of a Markov chain on cells.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,10 @@ from scipy import sparse
 from scipy.sparse.linalg import splu
 
 Array = NDArray[np.floating[Any]]
-Integers = NDArray[np.integer[Any]]
 
 _ROUNDING = 1e-11
+# Densities below this fraction of their maximum are left out of velocities.
+_RESOLVED = 1e-12
 
 
 def velocity(drift: Array, noise: Array, covariance: Array, *, discrete: bool) -> Array:
@@ -66,15 +67,6 @@ def _weighed(omega: Array, factor: float, noise: Array, covariance: Array, scale
     return float(factor * np.sum((moving @ covariance) * moving / values[~silent][:, None]))
 
 
-class Fluxes(NamedTuple):
-    """Jumps between pairs of cells that are counted once: cells, forward and backward flow of probability per time."""
-
-    source: Integers
-    target: Integers
-    forward: Array
-    backward: Array
-
-
 def stationary(matrix: sparse.csc_array, cell: int) -> Array:
     """Return the probabilities p with ``matrix`` p = 0 of an irreducible chain, solved from p = 1 in ``cell``."""
     kept = np.delete(np.arange(matrix.shape[0]), cell)
@@ -87,39 +79,36 @@ def stationary(matrix: sparse.csc_array, cell: int) -> Array:
     return result
 
 
-def fluxes(matrix: sparse.csc_array, probability: Array) -> Fluxes:
-    """Return the flows of probability between cells in the stationary state."""
-    n = matrix.shape[0]
-    flows = (matrix @ sparse.diags_array(probability)).tocoo()
-    off = flows.row != flows.col
-    target, source, flow = flows.row[off].astype(np.int64), flows.col[off].astype(np.int64), flows.data[off]
-    upward = source < target
-    pair = np.minimum(source, target) * n + np.maximum(source, target)
-    keys, place = np.unique(pair, return_inverse=True)
-    forward, backward = np.zeros(keys.size), np.zeros(keys.size)
-    np.add.at(forward, place[upward], flow[upward])
-    np.add.at(backward, place[~upward], flow[~upward])
-    return Fluxes(keys // n, keys % n, forward, backward)
+def gridded_velocity(density: Array, drift: Array, diffusion: Array, spacing: Array) -> Array:
+    """Return v = J/P = f − ½∇·Q − ½Q∇log P at the cells of a grid; zero where the density is rounding.
 
+    Not from the chain's own jumps: where Selling's offsets change from cell to cell some jumps are one-way, and what
+    they seem to produce does not vanish with the cells.
 
-def chain_rate(source: Integers, target: Integers, forward: Array, backward: Array) -> float:
-    """Return Σ 2 (f − b)²/(f + b) over pairs, per time: to second order in the cells the entropy produced.
+    Parameters
+    ----------
+    density
+        P, shape (n_1, …, n_d).
+    drift, diffusion
+        f, shape (n_1, …, n_d, d), and Q, shape (n_1, …, n_d, d, d).
+    spacing
+        Widths of the cells, shape (d,).
 
-    Schnakenberg's (f − b) log(f/b) is never smaller, but infinite where upwinding makes a jump one-way.
+    Returns
+    -------
+    Array
+        Shape (n_1, …, n_d, d). Central differences, exact for the divergence of a quadratic Q.
     """
-    total = forward + backward
-    used = total > 0
-    return float(np.sum(2 * (forward[used] - backward[used]) ** 2 / total[used]))
+    held = density > _RESOLVED * density.max()
+    logarithm = np.log(np.maximum(density, _RESOLVED * density.max()))
+    axes = range(len(spacing))
+    slope = np.stack([np.gradient(logarithm, spacing[i], axis=i, edge_order=2) for i in axes], axis=-1)
+    spread = sum(np.gradient(diffusion[..., :, j], spacing[j], axis=j, edge_order=2) for j in axes)
+    result: Array = drift - spread / 2 - (diffusion @ slope[..., None])[..., 0] / 2
+    return np.where(held[..., None], result, 0.0)
 
 
-def cell_current(
-    source: Integers, target: Integers, forward: Array, backward: Array, shape: tuple[int, ...], spacing: Array
-) -> Array:
-    """Return the current density at the cells, shape (*shape, d): half of the net flow of every jump at either end."""
-    d, volume = len(shape), float(np.prod(spacing))
-    ends = [np.array(np.unravel_index(index, shape)).T for index in (source, target)]
-    moved = ((forward - backward) / (2 * volume))[:, None] * (ends[1] - ends[0]) * spacing
-    result = np.zeros((int(np.prod(shape)), d))
-    np.add.at(result, source, moved)
-    np.add.at(result, target, moved)
-    return result.reshape(*shape, d)
+def gridded_entropy(probability: Array, velocity: Array, diffusion: Array) -> float:
+    """Return 2 E[vᵀQ⁻¹v] per unit of time over the probabilities of cells (n_1, …, n_d)."""
+    weighed = np.linalg.solve(diffusion, velocity[..., None])[..., 0]
+    return float(2 * np.sum(probability[..., None] * velocity * weighed))
