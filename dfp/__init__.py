@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dfp.additive import AdditiveNoise as AdditiveNoise
     from dfp.certificate import Certificate as Certificate
     from dfp.distances import Comparison as Comparison
     from dfp.distances import compare as compare
@@ -64,6 +65,7 @@ if TYPE_CHECKING:
     from dfp.stationary_law import stationary as stationary
 
 _HOMES = {
+    "additive": ("AdditiveNoise",),
     "certificate": ("Certificate",),
     "distances": ("Comparison", "compare"),
     "equation": ("DiscreteFokkerPlanck", "Langevin", "MasterEquation", "ModifiedLangevin"),

@@ -123,10 +123,10 @@ def _solve_with(
     notes: list[str] = []
     known = exact
     if exact.unknown:
-        if not isinstance(solver, SamplingSolver):
+        if not (isinstance(solver, SamplingSolver) or solver.needs_no_moments(equation)):
             raise UnsupportedError(exact.unknown)
         notes.append(f"moments are not checked, mean_error and covariance_error are NaN ({exact.unknown})")
-        known = solver.pilot(equation, initial, exact)
+        known = solver.pilot(equation, initial, exact) if isinstance(solver, SamplingSolver) else exact
     grid = solver.grid(equation, initial, known) if grid is None else grid
     if isinstance(solver, SamplingSolver):
         frames = _sample(solver, equation, initial, grid, known, notes, progress)
@@ -134,7 +134,7 @@ def _solve_with(
         assert isinstance(solver, MarchingSolver)
         frames = _march(solver, equation, initial, grid, saved, progress)
     for step, frame in zip(saved, frames, strict=True):
-        _check_finite(frame, int(step), equation)
+        _check_finite(frame, int(step), equation, ("density",) if exact.unknown else ("mean", "covariance", "density"))
     return Solution(
         equation=equation.label,
         solver=solver.name,
@@ -212,8 +212,8 @@ def _exact(equation: Equation, initial: State, saved: NDArray[np.int64]) -> Mome
     return exact
 
 
-def _check_finite(frame: Frame, step: int, equation: Equation) -> None:
-    for name in ("mean", "covariance", "density"):
+def _check_finite(frame: Frame, step: int, equation: Equation, names: tuple[str, ...]) -> None:
+    for name in names:
         values = getattr(frame, name)
         if values is not None and not np.all(np.isfinite(values)):
             raise DFPError(

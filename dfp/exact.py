@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dfp import checks, stepping
 from dfp.checks import Array
 from dfp.equation import Carried, Equation, packed, unpacked
-from dfp.errors import DFPError
+from dfp.errors import DFPError, UnsupportedError
 from dfp.state import State
 
 
@@ -73,6 +73,11 @@ def moments(equation: Equation, initial: State, steps: int, save: Sequence[int] 
     0 at step 0, and (T18) without replacement. A schedule costs a product of maps for every change of its value.
     """
     check_problem(equation, initial)
+    if not equation.sgd.landscape.law.finite:
+        raise UnsupportedError(
+            "noise.laws: a component has no variance, so there are no moments; ask for the density of the master "
+            "equation with dfp.Fourier() or dfp.MonteCarlo(...)."
+        )
     last = checks.integer("steps", steps)
     saved = np.arange(last + 1) if save is None else checks.step_list("save", save, last)
     # Unstable dynamics overflows: the result then says so by entries that are not finite.

@@ -101,6 +101,11 @@ class NoiseLaw(ABC):
     def gaussian(self) -> bool:
         """Whether the gradient noise given θ is Gaussian."""
 
+    @property
+    def finite(self) -> bool:
+        """Whether its covariance is finite."""
+        return True
+
     @abstractmethod
     def quadratic(self, second: Array) -> Array:
         """Return E[H̃ X H̃ᵀ] for X = ``second`` of shape (..., d, d)."""

@@ -67,6 +67,10 @@ class Solver(ABC):
     def grid(self, equation: Equation, initial: State, exact: Moments) -> Grid | None:
         """Return the grid it would choose, from the exact moments at the saved steps."""
 
+    def needs_no_moments(self, equation: Equation) -> bool:
+        """Return whether it has densities where the moments do not exist, overflow or are not known."""
+        return False
+
     def refusal(self, equation: Equation, initial: State) -> str | None:
         """Return why it cannot solve this problem, counting the equation and the kind of SGD, or None if it can."""
         sgd = equation.sgd

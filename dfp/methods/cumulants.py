@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from dfp.additive import AdditiveLaw
 from dfp.checks import Array
 from dfp.equation import Carried, Equation
 from dfp.finite_sum import FiniteSumLaw
@@ -24,13 +25,21 @@ def diffusion_polynomial(equation: Equation) -> Array:
     return result
 
 
-def step_cumulants(equation: Equation) -> list[Array | None]:
-    """Return the cumulants of order 2, 3, 4 of one step's noise −η(g_ξ − ḡ) of a map; None where they vanish."""
+def step_cumulants(equation: Equation, highest: int = 4) -> list[Array | None]:
+    """Return the cumulants of order 2, 3, … ``highest`` of one step's noise −η(g_ξ − ḡ) of a map; None where they vanish."""
     second = diffusion_polynomial(equation)
     noise = equation.sgd.noise
+    d, eta = equation.dimension, equation.sgd.learning_rate
+    if isinstance(noise, AdditiveLaw) and not noise.gaussian:
+        higher = []
+        for order in range(3, highest + 1):
+            tensor = np.zeros((d,) * order + (d + 1,) * order)
+            tensor[(..., *(0,) * order)] = (-eta) ** order * noise.cumulant(order)
+            higher.append(tensor)
+        return [second, *higher]
     if not isinstance(noise, FiniteSumLaw):
         return [second, None, None]
-    d, eta, batch = equation.dimension, equation.sgd.learning_rate, noise.batch_size
+    batch = noise.batch_size
     gradients = noise.gradients - noise.gradients.mean(axis=0)
     rows = np.concatenate([gradients[:, :, None], noise.sample_hessians() - noise.mean_hessian], axis=2)
     flat = rows.reshape(noise.count, -1)

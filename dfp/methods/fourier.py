@@ -5,12 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 from dfp_solvers import fourier
 
+from dfp.additive import AdditiveLaw
 from dfp.checks import Array
 from dfp.equation import Equation
 from dfp.errors import DFPError, UnresolvedError
 from dfp.exact import Moments, transition
 from dfp.finite_sum import FiniteSumLaw
 from dfp.grids import automatic
+from dfp.methods import fourier_law
 from dfp.solver import Frame, MarchingSolver, dimension_obstacle
 from dfp.state import Density, Grid, State, grid_moments
 from dfp.stepping import loads
@@ -29,8 +31,8 @@ class Fourier(MarchingSolver):
     """Inverse FFT of the characteristic function, known in closed form for additive noise.
 
     Solves (T4), (T6), (T7), (T7m) for d = 1, 2, 3 from any state. With Gaussian noise 10 and 10⁶ steps cost the same;
-    the additive noise of a finite sum costs one factor per step (T4). With momentum the density is that of θ, from
-    velocity 0; a schedule costs a product of small matrices for every change of its value.
+    the additive noise of a finite sum or of another law costs one factor per step (T4). With momentum the density is
+    that of θ, from velocity 0; a schedule costs a product of small matrices for every change of its value.
     """
 
     name = "Fourier"
@@ -44,10 +46,21 @@ class Fourier(MarchingSolver):
         """Return why the problem is not linear with additive noise, or None if it is."""
         if not equation.additive:
             return "the noise depends on θ (Var H̃ > 0), and only additive noise has a closed characteristic function"
+        if equation.discrete and isinstance(equation.sgd.landscape.law, AdditiveLaw):
+            if not equation.sgd.plain:
+                return "noise of such a law needs plain SGD: no momentum, no schedule"
+            if fourier_law.applies(equation) and fourier_law.obstacle(equation):
+                return fourier_law.obstacle(equation)
         return dimension_obstacle(equation, 3)
+
+    def needs_no_moments(self, equation: Equation) -> bool:
+        """Return whether the noise is of a law by which the box is found from quantiles."""
+        return fourier_law.applies(equation)
 
     def grid(self, equation: Equation, initial: State, exact: Moments) -> Grid:
         """Return a grid on which a Gaussian of every saved covariance is resolved to 1e-12."""
+        if fourier_law.applies(equation):
+            return fourier_law.grid(equation, initial, exact)
         for n in exact.steps:
             _check_definite(equation, int(n), _in_theta(equation, int(n))[2])
         if not _sampled(equation):
@@ -78,6 +91,8 @@ class Fourier(MarchingSolver):
             If the atoms of a finite sum are narrower than the grid.
         """
         grid = carry.grid
+        if fourier_law.applies(carry.equation):
+            return fourier_law.frame(carry.equation, carry.initial, grid, carry.step)
         waves = fourier.wave_numbers(grid.spacing, grid.cells)
         factor, shift, noise = _in_theta(carry.equation, carry.step)
         _check_noise(carry, factor, noise)

@@ -18,6 +18,7 @@ from dfp.finite_sum import FiniteSumLaw
 from dfp.grids import automatic
 from dfp.methods.moment_recursion import central_tensors
 from dfp.solution import Solution
+from dfp.noise import GaussianLaw
 from dfp.solver import Frame, MarchingSolver, dimension_obstacle
 from dfp.state import Density, Gaussian, Grid, Point, State
 
@@ -79,6 +80,8 @@ class Hermite(MarchingSolver):
             return "a point has no covariance to expand about; start from a narrow dfp.Gaussian"
         if np.linalg.eigvalsh(initial.covariance)[0] <= 0:
             return "the initial covariance is singular; start from a wider dfp.Gaussian"
+        if equation.number == "T4" and not isinstance(equation.sgd.noise, GaussianLaw | FiniteSumLaw):
+            return "it needs every moment of the noise; for additive noise of such a law dfp.Fourier() is exact"
         return dimension_obstacle(equation, 2)
 
     def grid(self, equation: Equation, initial: State, exact: Moments) -> Grid:

@@ -79,7 +79,9 @@ class MomentRecursion(MarchingSolver):
             matrix = moment_operator.map_matrix(
                 equation.linear_drift,
                 equation.constant_drift,
-                [*step_cumulants(equation)[: 1 if equation.number == "T5" else n - 1]],
+                step_cumulants(equation, 2 if equation.number == "T5" else n)[
+                    : 1 if equation.number == "T5" else n - 1
+                ],
                 n,
                 truncated=equation.number == "T5",
             )

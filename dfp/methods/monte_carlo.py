@@ -12,6 +12,7 @@ from dfp_solvers import monte_carlo as kernels
 from numpy.typing import NDArray
 
 from dfp import checks
+from dfp.additive import AdditiveLaw
 from dfp.checks import Array
 from dfp.equation import Equation
 from dfp.errors import DFPError
@@ -19,7 +20,7 @@ from dfp.exact import Moments, conditional, moments
 from dfp.finite_sum import FiniteSumLaw
 from dfp.grids import bins
 from dfp.methods.cumulants import unpolynomial
-from dfp.noise import GaussianLaw, square_root
+from dfp.noise import GaussianLaw, NoiseLaw, square_root
 from dfp.sgd import SGD
 from dfp.solver import Frame, SamplingSolver
 from dfp.state import Density, Grid, State
@@ -44,6 +45,8 @@ class _Carry:
     exponents: Any
     scale: Array
     fingerprint: str
+    highest: float = np.inf
+    """Order up to which moments exist."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,11 @@ class MonteCarlo(SamplingSolver):
 
     def obstacle(self, equation: Equation, initial: State) -> str | None:
         """Return why trajectories cannot be drawn, or None."""
+        law = equation.sgd.landscape.law
+        if not (equation.discrete or law.finite):
+            return "a component of the noise has no variance, and Langevin forms know the noise by its covariance alone"
+        if isinstance(law, AdditiveLaw) and not (equation.sgd.batches is None or equation.sgd.batches.constant):
+            return "noise of such a law takes one batch_size, not a schedule of it"
         if not equation.discrete and equation.dimension > _LARGEST_GENERATOR:
             return f"Langevin trajectories need d <= {_LARGEST_GENERATOR}, and d = {equation.dimension}"
         if not equation.discrete and equation.sgd.scheduled:
@@ -127,11 +135,13 @@ class MonteCarlo(SamplingSolver):
         fingerprint = _fingerprint(*parts, exact.steps, exact.mean, scale, grid, self.seed)
         if self.checkpoint is not None and Path(self.checkpoint).exists():
             sums = _restored(Path(self.checkpoint), sums, fingerprint, self.trajectories)
-        return _Carry(model, optimiser, start, sums, exact, grid, exponents, scale, fingerprint)
+        return _Carry(model, optimiser, start, sums, exact, grid, exponents, scale, fingerprint, _highest(equation))
 
     def pilot(self, equation: Equation, initial: State, exact: Moments) -> Moments:
         """Return the moments of a few trajectories, scaled by those of sampling with replacement."""
         sgd = equation.sgd
+        if not sgd.noise.finite:
+            return _quantiles(equation, initial, exact, self.seed)
         drawn = SGD(sgd.landscape, sgd.rates, sgd.momentum, sgd.weight_decay, True, sgd.batch_size, sgd.nesterov)
         like = moments(replace(equation, sgd=drawn), initial, int(exact.steps[-1]), exact.steps.tolist())
         few = replace(self, trajectories=_PILOT, seed=(self.seed + 2**61) % 2**62, checkpoint=None)
@@ -196,7 +206,7 @@ class MonteCarlo(SamplingSolver):
         """Return sample moments with standard errors and, on a grid, the histogram as mean density of each cell."""
         frames = []
         for s in range(len(carry.exact.steps)):
-            central, errors = _sample_moments(carry, s)
+            central, errors = _existing(carry.highest, *_sample_moments(carry, s))
             density, outside = None, None
             if carry.grid is not None:
                 counts = carry.sums.histogram[s].reshape(carry.grid.cells)
@@ -204,6 +214,30 @@ class MonteCarlo(SamplingSolver):
                 outside = float(carry.sums.outside[s]) / carry.sums.trajectories
             frames.append(Frame(density=density, outside=outside, errors=errors, **central))
         return frames
+
+
+def _highest(equation: Equation) -> float:
+    """Return the order, up to four, to which moments of the dynamics exist for all steps; infinite if all do."""
+    law = equation.sgd.landscape.law
+    if not (equation.discrete and isinstance(law, AdditiveLaw)):
+        return np.inf
+    known = [
+        min(np.inf if np.isfinite(c) else order - 1 for order, c in enumerate(part.cumulants, 2)) for part in law.laws
+    ]
+    return min(known)
+
+
+def _existing(
+    highest: float, central: dict[str, Any], errors: dict[str, Array]
+) -> tuple[dict[str, Any], dict[str, Array]]:
+    """Return the sample moments without those that estimate nothing: mean and covariance become NaN, others go."""
+    for order, name in enumerate(("mean", "covariance", "third", "fourth"), start=1):
+        if name in central and (order > highest or highest < 2):
+            if order < 3:
+                central[name], errors[name] = np.full_like(central[name], np.nan), np.full_like(errors[name], np.nan)
+            else:
+                del central[name], errors[name]
+    return central, errors
 
 
 def _model(equation: Equation, substeps: int) -> Any:
@@ -230,6 +264,8 @@ def _model(equation: Equation, substeps: int) -> Any:
             value=-rate * np.array([entry[3] for entry in entries], dtype=np.float64),
             normals=len(vectors),
         )
+    if isinstance(sgd.landscape.law, AdditiveLaw):
+        return _transformed(sgd, sgd.noise, rate, kept)
     assert isinstance(law, FiniteSumLaw)
     size = law.batch_size if sgd.batches is None else sgd.samples_at(0)
     kept = kept - rate * sgd.weight_decay * np.eye(d)
@@ -238,12 +274,56 @@ def _model(equation: Equation, substeps: int) -> Any:
     return kernels.SampleModel(kept, np.zeros(d), law.sample_hessians(), law.gradients, rate, size)
 
 
+def _transformed(sgd: SGD, law: NoiseLaw, rate: float, kept: Array) -> kernels.TransformedModel:
+    """Return the model of additive noise of any law: draw r of component a has number r d + a."""
+    assert isinstance(law, AdditiveLaw)
+    d, batch = sgd.dimension, law.batch_size
+    index = np.array([(row, draw * d + a) for draw in range(batch) for a in range(d) for row in range(d)])
+    value = -rate / batch * np.array([law.axes[row, number % d] for row, number in index])
+    tables = [part.table for part in law.laws]
+    return kernels.TransformedModel(
+        kept - rate * sgd.hessian,
+        -rate * sgd.gradient,
+        normal=index[:, 1].copy(),
+        row=index[:, 0].copy(),
+        column=np.full(len(index), -1),
+        value=value,
+        normals=d * batch,
+        pieces=[table.pieces for table in tables],
+        guide=np.array([table.guide for table in tables]),
+    )
+
+
 def _optimiser(sgd: SGD, steps: int) -> kernels.Optimiser:
     rates = sgd.rates.values(0, 1 if sgd.rates.constant else max(steps, 1))
     sizes: NDArray[np.int64] = np.empty(0, dtype=np.int64)
-    if sgd.batches is not None and sgd.replace:
+    if sgd.batches is not None and sgd.replace and not isinstance(sgd.landscape.law, AdditiveLaw):
         sizes = sgd.batches.values(0, 1 if sgd.batches.constant else max(steps, 1)).astype(np.int64)
     return kernels.Optimiser(rates, sizes, sgd.momentum, sgd.nesterov, sgd.epoch)
+
+
+def _quantiles(equation: Equation, initial: State, exact: Moments, seed: int) -> Moments:
+    """Return middles and squared widths of the bulk in place of moments, from a few trajectories of such a law."""
+    sgd, law = equation.sgd, equation.sgd.noise
+    assert isinstance(law, AdditiveLaw)
+    rng = np.random.default_rng(seed)
+    tilt, d = np.eye(sgd.dimension) - sgd.learning_rate * sgd.hessian, sgd.dimension
+    if isinstance(initial, Density):
+        cells = rng.choice(initial.values.size, _PILOT, p=initial.values.ravel() / initial.values.sum())
+        theta = initial.grid.points.reshape(-1, d)[cells]
+    else:
+        theta = rng.multivariate_normal(initial.mean, initial.covariance, _PILOT)
+    middle, covariance, now = [], [], 0
+    for n in exact.steps.tolist():
+        for _ in range(n - now):
+            z = rng.standard_normal((law.batch_size, d, _PILOT))
+            noise = np.array([law.laws[a].draw(z[:, a]).mean(axis=0) for a in range(d)]).T @ law.axes.T
+            theta = theta @ tilt.T - sgd.learning_rate * (sgd.gradient + noise)
+        low, high = np.quantile(theta, [0.005, 0.995], axis=0)
+        middle.append((low + high) / 2)
+        covariance.append(np.diag(((high - low) / 6) ** 2 + np.finfo(float).tiny))
+        now = n
+    return Moments(exact.steps, np.array(middle), np.array(covariance), unknown=exact.unknown)
 
 
 def _start(initial: State) -> kernels.Start:

@@ -20,7 +20,8 @@ Integers = NDArray[np.int64]
 Words = NDArray[np.uint64]
 
 BLOCK = 384  # trajectories per block: state, parameters and normals of a block stay in the first-level cache
-GAUSSIAN, REGRESSION, SAMPLES, CONDITIONAL = range(4)
+GAUSSIAN, REGRESSION, SAMPLES, CONDITIONAL, TRANSFORMED = range(5)
+EDGE = 8.3  # the table of a law x(z) covers normals up to here; beyond is a probability of 1e-16
 
 # uint64 throughout: mixed with a signed integer, Numba would turn a word into a float.
 _ONE = np.uint64(0x3FF0000000000000)  # bits of 1.0
@@ -30,7 +31,7 @@ _LOW = np.uint64(0xFFFFFFFF)
 
 
 class Model(NamedTuple):
-    """One step, packed for the kernels: a deterministic affine map plus noise of one of four kinds."""
+    """One step, packed for the kernels: a deterministic affine map plus noise of one of five kinds."""
 
     kind: int
     linear: Array  # (d, d)
@@ -43,6 +44,9 @@ class Model(NamedTuple):
     weight: float  # -learning rate / batch size
     draws: int  # normals per substep, or batch size
     substeps: int
+    pieces: Array  # (K, 5): start and cubic coefficients of the pieces of x(z) of all laws, end to end
+    ends: Integers  # (laws + 1,) first piece of each law
+    guide: Integers  # (laws, cells) piece at the beginning of each cell of z
 
 
 class Optimiser(NamedTuple):
@@ -192,6 +196,22 @@ def _gaussian(loadings: Integers, values: Array, theta: Array, normals: Array, t
         else:
             for lane in range(BLOCK):
                 row[lane] += value * normal[lane]
+
+
+@kernel()
+def _transform(pieces: Array, ends: Integers, guide: Integers, normals: Array) -> None:
+    """Turn standard normals (draws, BLOCK), in place, into draws of the laws x(z), which take turns."""
+    laws, cells = guide.shape
+    for r in range(normals.shape[0]):
+        law = r % laws
+        row, end = normals[r], ends[law + 1] - 1
+        for lane in range(BLOCK):
+            z = row[lane]
+            k = guide[law, min(max(int((z + EDGE) * (cells / (2 * EDGE))), 0), cells - 1)]
+            while k < end and z >= pieces[k + 1, 0]:
+                k += 1
+            t = z - pieces[k, 0]
+            row[lane] = pieces[k, 1] + t * (pieces[k, 2] + t * (pieces[k, 3] + t * pieces[k, 4]))
 
 
 @kernel(fast=True)
@@ -376,7 +396,9 @@ def _run_block(
                 _normals(words[: len(normals)], normals)
             _affine(model.linear, model.constant, theta, target)
             fresh = normals[phase * model.draws :]
-            if model.kind == GAUSSIAN:
+            if model.kind == TRANSFORMED:
+                _transform(model.pieces, model.ends, model.guide, fresh[: model.draws])
+            if model.kind == GAUSSIAN or model.kind == TRANSFORMED:
                 _gaussian(model.loadings, model.values, theta, fresh, target)
             elif model.kind == CONDITIONAL:
                 indefinite += _conditional(model.covariance, model.offset, theta, fresh, target, valid)
@@ -402,7 +424,7 @@ def _run_moving_block(
     counts: Integers,
 ) -> None:
     """Run one block like ``_run_block``, where the model is the gradient and the optimiser makes the step."""
-    d, minibatch, draws = len(model.constant), model.kind != GAUSSIAN, model.draws
+    d, minibatch, draws = len(model.constant), model.kind in (REGRESSION, SAMPLES), model.draws
     period = 1 if minibatch else 1 + draws % 2
     size, weight, scale, taken = draws, model.weight, 1.0, 0
     most = max(draws, optimiser.sizes.max()) if minibatch and len(optimiser.sizes) else draws
@@ -434,6 +456,8 @@ def _run_moving_block(
                     _words(state, words)
                     _normals(words, normals)
                 fresh = normals[phase * draws : (phase + 1) * draws]
+                if model.kind == TRANSFORMED:
+                    _transform(model.pieces, model.ends, model.guide, fresh)
                 _scale(scale, fresh)
                 _gaussian(model.loadings, model.values, theta, fresh, gradient)
             rate = optimiser.rates[min(step, len(optimiser.rates) - 1)]

@@ -61,7 +61,8 @@ class _Affine:
         linear = _numbers("linear", self.linear, (d, d))
         constant = _numbers("constant", self.constant, (d,))
         loadings = np.empty((3, 0), dtype=np.int64)
-        return lanes.Model(lanes.GAUSSIAN, linear, constant, loadings, none, nothing, none, 0, 1.0, 0, 1)
+        no_law = nothing, np.zeros(1, dtype=np.int64), np.empty((0, 0), dtype=np.int64)
+        return lanes.Model(lanes.GAUSSIAN, linear, constant, loadings, none, nothing, none, 0, 1.0, 0, 1, *no_law)
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +85,25 @@ class GaussianModel(_Affine):
         normal = _integers("normal", self.normal, shape, 0, self.normals)
         values, loadings = _numbers("value", self.value, shape), np.array([row, column, normal])
         return super().packed()._replace(loadings=loadings, values=values, draws=int(self.normals))
+
+
+@dataclass(frozen=True, eq=False)
+class TransformedModel(GaussianModel):
+    """Like ``GaussianModel`` with each ζ, in turn, replaced by x(ζ), increasing: noise of any univariate laws.
+
+    ``pieces`` (one array (K, 5) per law) hold the start of each piece of x(z) and its cubic coefficients, ``guide``
+    (laws, cells) the piece at equally spaced z from −lanes.EDGE to lanes.EDGE.
+    """
+
+    pieces: list[Array]
+    guide: ArrayLike
+
+    def packed(self) -> lanes.Model:  # noqa: D102
+        ends = np.cumsum([0, *(len(part) for part in self.pieces)])
+        laws = len(self.pieces)
+        guide = _integers("guide", self.guide, (laws, np.shape(self.guide)[-1]), 0, 2**31) + ends[:-1, None]
+        pieces = np.ascontiguousarray(np.concatenate(self.pieces))
+        return super().packed()._replace(kind=lanes.TRANSFORMED, pieces=pieces, ends=ends, guide=guide)
 
 
 def _minibatch_model(base: lanes.Model, kind: int, table: Array, learning_rate: float, batch_size: int) -> lanes.Model:

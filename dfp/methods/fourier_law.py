@@ -1,0 +1,150 @@
+"""Fourier for additive noise of any law (T4): products of characteristic functions, boxes from quantiles."""
+
+import numpy as np
+from dfp_solvers import fourier
+from scipy import fft
+
+from dfp.additive import AdditiveLaw
+from dfp.checks import Array
+from dfp.equation import Equation
+from dfp.errors import UnresolvedError
+from dfp.exact import Moments
+from dfp.solver import Frame
+from dfp.state import Density, Grid, State, grid_moments
+
+# Mass outside an automatic grid, as far as this many cells per axis reach.
+_OUTSIDE = 1e-10
+_CELLS = {1: 4096, 2: 512, 3: 96}
+# Where |φ| is below this for good, details end.
+_DECAYED = 1e-12
+_MARGINAL = 2**17  # cells of a marginal density from which quantiles are read
+# Densities are computed on a box this many times as wide, so that tails wrap around far away.
+_PADDING = {1: 16, 2: 3, 3: 1}
+
+
+def applies(equation: Equation) -> bool:
+    """Return whether the master equation's noise is additive, of a law that is not Gaussian."""
+    law = equation.sgd.landscape.law
+    if not equation.sgd.plain:
+        return False
+    return equation.number == "T4" and isinstance(law, AdditiveLaw) and not law.gaussian
+
+
+def obstacle(equation: Equation) -> str | None:
+    """Return why the characteristic function of the noise is out of reach, or None."""
+    law = equation.sgd.noise
+    assert isinstance(law, AdditiveLaw)
+    open_laws = [part.name for part in law.laws if not (part.closed or np.isfinite(part.cumulants[0]))]
+    if open_laws:
+        return f"no closed characteristic function is known of {open_laws[0]}, whose variance is infinite"
+    return None
+
+
+def characteristic(equation: Equation, initial: State, step: int, waves: Array) -> fourier.Complex:
+    """Return φ_n(k) = φ_0(Aⁿk) e^{ik·shift} Π_{s<n} χ(−η Aˢk) at the wave vectors ``waves`` (..., d)."""
+    sgd, law = equation.sgd, equation.sgd.noise
+    assert isinstance(law, AdditiveLaw)
+    values, vectors = sgd.modes
+    ratio = 1 - sgd.learning_rate * values
+    power = ratio**step
+    sums = np.where(ratio == 1, step, (1 - power) / np.where(ratio == 1, 1.0, 1 - ratio))
+    factor = (vectors * power) @ vectors.T
+    shift = -sgd.learning_rate * vectors @ (sums * (vectors.T @ sgd.gradient))
+    moved = waves @ factor
+    if isinstance(initial, Density):
+        phi = fourier.gridded(initial.values, initial.grid.lower, initial.grid.spacing, moved, separable=False)
+    else:
+        phi = fourier.gaussian(moved, initial.mean, initial.covariance)
+    phi = phi * np.exp(1j * (waves @ shift))
+    one_step = (vectors * ratio) @ vectors.T
+    moved = -sgd.learning_rate * waves
+    scales = np.sqrt([part.cumulants[0] for part in law.laws])
+    for s in range(step):
+        if law.finite and float(np.max(np.abs(moved @ law.axes) * scales)) < 1e-6:
+            # What is left is Gaussian to rounding error.
+            kept = ratio[:, None] * ratio
+            rest = np.where(kept == 1, step - s, (1 - kept ** (step - s)) / np.where(kept == 1, 1.0, 1 - kept))
+            noise = vectors @ (rest * (vectors.T @ law.constant @ vectors)) @ vectors.T
+            return phi * fourier.gaussian(moved, np.zeros(values.size), noise)
+        phi = phi * law.characteristic(moved)
+        moved = moved @ one_step
+    return phi
+
+
+def grid(equation: Equation, initial: State, exact: Moments) -> Grid:
+    """Return a grid whose box comes from quantiles of the marginals and whose spacing from where |φ| has decayed."""
+    d = equation.dimension
+    lower, upper, spacing = np.full(d, np.inf), np.full(d, -np.inf), np.full(d, np.inf)
+    for step in exact.steps.tolist():
+        for a in range(d):
+            low, high, fine = _extent(equation, initial, step, a)
+            lower[a], upper[a], spacing[a] = min(lower[a], low), max(upper[a], high), min(spacing[a], fine)
+    cells = np.clip(np.ceil((upper - lower) / spacing), 32, _CELLS[d])
+    return Grid(lower, upper, tuple(fft.next_fast_len(int(n), real=True) for n in cells))
+
+
+def _extent(equation: Equation, initial: State, step: int, axis: int) -> tuple[float, float, float]:
+    """Return the ends between which a marginal has all but 1e-10 of its mass, or what is affordable, and a spacing."""
+    direction = np.eye(equation.dimension)[axis]
+
+    def along(k: Array) -> Array:
+        return characteristic(equation, initial, step, k[:, None] * direction)
+
+    scan = np.geomspace(1e-8, 1e8, 1601)
+    size = np.abs(along(scan))
+    half = scan[int(np.argmax(size < 0.5))]
+    if not size[-1] < 0.5:
+        raise UnresolvedError(
+            f"step {step}: the law has no density yet; save later steps or start from a wider dfp.Gaussian."
+        )
+    fine = half * np.geomspace(1, 300, 600)
+    above = np.flatnonzero(np.abs(along(fine)) > _DECAYED)
+    spacing = np.pi / min(fine[min(above[-1] + 1, fine.size - 1)] if above.size else half, 60 * half)
+    # The bulk is somewhere near where the phase of φ says at the scale of the bulk.
+    centre = float(np.angle(along(np.array([half / 50])))[0] / (half / 50))
+    lower = np.array([centre - _MARGINAL / 2 * spacing])
+    phi = along(fourier.wave_numbers(np.array([spacing]), [_MARGINAL])[:, 0])
+    density, _ = fourier.invert(phi, lower, np.array([spacing]), [_MARGINAL])
+    mass = np.maximum(density, 0.0) * spacing
+    places = lower[0] + spacing * (np.arange(_MARGINAL) + 0.5)
+    below, above_mass = np.cumsum(mass), np.cumsum(mass[::-1])[::-1]
+    affordable = 0.9 * _CELLS[equation.dimension] * spacing
+    for exponent in np.arange(np.log10(_OUTSIDE), -0.5, 0.25):
+        low = places[min(int(np.searchsorted(below, 10**exponent)), _MARGINAL - 1)] - 2 * spacing
+        high = places[max(int(np.sum(above_mass > 10**exponent)) - 1, 0)] + 2 * spacing
+        if high - low <= affordable:
+            break
+    return float(low), float(high), float(spacing)
+
+
+def frame(equation: Equation, initial: State, grid: Grid, step: int) -> Frame:
+    """Return the density, computed on a wider box, and the mass outside the grid; moments are NaN if there are none."""
+    d = grid.dimension
+    extra = [(_PADDING[d] - 1) * n // 2 for n in grid.cells]
+    cells = [n + 2 * more for n, more in zip(grid.cells, extra, strict=True)]
+    lower = grid.lower - np.array(extra) * grid.spacing
+    phi = characteristic(equation, initial, step, fourier.wave_numbers(grid.spacing, cells))
+    wide, edge = fourier.invert(phi, lower, grid.spacing, cells)
+    if edge > 1e-3:
+        raise UnresolvedError(
+            f"step {step}: |φ| = {edge:.2g} at the largest wave number of the grid with cells={grid.cells}: details are "
+            "finer than the grid; use more cells, save later steps, or use dfp.MonteCarlo(...)."
+        )
+    density = wide[tuple(slice(more, more + n) for n, more in zip(grid.cells, extra, strict=True))]
+    outside = 1.0 - float(density.sum()) * grid.cell_volume
+    # What is beyond the wider box has wrapped around into it.
+    wrapped = _beyond(wide, grid.cell_volume)
+    if equation.sgd.noise.finite:
+        _, mean, covariance = grid_moments(Grid(lower, lower + np.array(cells) * grid.spacing, cells), wide)
+    else:
+        mean, covariance = np.full(d, np.nan), np.full((d, d), np.nan)
+    return Frame(mean, covariance, np.ascontiguousarray(density), truncation=edge + wrapped, outside=outside)
+
+
+def _beyond(wide: Array, volume: float) -> float:
+    """Return an estimate of the mass that has wrapped around: the density at the ends of each axis, all along it."""
+    total = 0.0
+    for axis in range(wide.ndim):
+        ends = np.take(wide, [0, -1], axis=axis)
+        total += float(np.mean(np.abs(ends)) * 2) * volume * wide.size
+    return total
