@@ -18,6 +18,11 @@ from dfp.sgd import SGD
 
 Steps = NDArray[np.int64]
 
+# Runs at least this long on average are taken by doubling, shorter ones step by step, many at a time.
+_LONG_RUN = 8
+# Entries of the covariances that are worked on at a time.
+_CHUNK = 2**18
+
 
 def transitions(equation: Equation, saved: Steps) -> Iterator[modal.Transition]:
     """Yield, for additive noise, the transition of the modes from step 0 to each saved step."""
@@ -25,29 +30,45 @@ def transitions(equation: Equation, saved: Steps) -> Iterator[modal.Transition]:
     if sgd.epoch:
         yield from _epochs(sgd, saved)
         return
-    one = _StepMaker(equation)
+    between = _StepMaker(equation)
     total, now = modal.identity(sgd.dimension, 2 if sgd.momentum else 1), 0
     for n in saved.tolist():
-        for step, count in sgd.runs(now, n):
-            total = modal.compose(total, one(step, count))
-        now = n
+        total, now = modal.compose(total, between(now, n)), n
         yield total
 
 
 class _StepMaker:
-    """Makes the transition of ``count`` equal steps beginning at a step."""
+    """Makes the transition of the steps from one to another."""
 
     def __init__(self, equation: Equation) -> None:
         self.equation = equation
         vectors = equation.sgd.modes[1]
         self.noise = vectors.T @ equation.sgd.unit_noise.constant @ vectors
 
-    def __call__(self, step: int, count: int) -> modal.Transition:
+    def __call__(self, first: int, last: int) -> modal.Transition:
         sgd = self.equation.sgd
+        runs = list(sgd.runs(first, last))
+        total = modal.identity(sgd.dimension, 2 if sgd.momentum else 1)
         if not self.equation.discrete:
-            return _flow(self.equation.at(step), count)
-        noise = self.noise / sgd.samples_at(step)
-        return modal.power(modal.step(sgd.modes[0], noise, sgd.rates.at(step), sgd.momentum, sgd.nesterov), count)
+            for step, count in runs:
+                total = modal.compose(total, _flow(self.equation.at(step), count))
+        elif len(runs) * _LONG_RUN < last - first or last - first < 2:
+            for step, count in runs:
+                total = modal.compose(total, modal.power(self._steps(step, step + 1, stacked=False), count))
+        else:
+            size = max(1, _CHUNK // self.noise.size)
+            for begin in range(first, last, size):
+                total = modal.compose(total, modal.product(self._steps(begin, min(begin + size, last), stacked=True)))
+        return total
+
+    def _steps(self, first: int, last: int, *, stacked: bool) -> modal.Transition:
+        sgd = self.equation.sgd
+        rates = sgd.rates.values(first, last)
+        sizes = np.array([sgd.samples_at(n) for n in range(first, last)])
+        if not stacked:
+            rates, sizes = rates[0], sizes[0]
+        noise = self.noise / sizes[..., None, None]
+        return modal.step(sgd.modes[0], noise, rates, sgd.momentum, sgd.nesterov)
 
 
 def loads(sgd: SGD, steps: int) -> Iterator[tuple[Array, int]]:
@@ -115,9 +136,9 @@ def closed_form(equation: Equation, mean: Array, covariance: Array, saved: Steps
     return np.array(means), np.array(covariances)
 
 
-def mean_map(sgd: SGD, step: int) -> tuple[Array, Array]:
-    """Return A (D, D) and b (D, d) of the step z' = A z + b (g + g̃ + H̃θ) (T19)."""
-    d, rate, beta = sgd.dimension, sgd.rates.at(step), sgd.momentum
+def mean_map(sgd: SGD, rate: float) -> tuple[Array, Array]:
+    """Return A (D, D) and b (D, d) of the step z' = A z + b (g + g̃ + H̃θ) with η = ``rate`` (T19)."""
+    d, beta = sgd.dimension, sgd.momentum
     eye = np.eye(d)
     if beta == 0:
         return eye - rate * sgd.hessian, -rate * eye
@@ -134,45 +155,86 @@ def carried(equation: Equation, mean: Array, covariance: Array, saved: Steps) ->
     if sgd.epoch:
         return _shuffled(sgd, start, spread, saved)
     state, now = packed(Carried(np.ones(()), start, np.outer(start, start), spread)), 0
+    advance = _Advance(equation, size)
     means, covariances = np.empty((saved.size, size)), np.empty((saved.size, size, size))
     for s, n in enumerate(saved.tolist()):
-        for step, count in sgd.runs(now, n):
-            state = _advanced(equation, step, count, state, size)
-        at, now = unpacked(state, size), n
+        state, now = advance(state, now, n), n
+        at = unpacked(state, size)
         means[s], covariances[s] = at.mean, at.covariance
     return means, covariances
 
 
-def _advanced(equation: Equation, step: int, count: int, state: Array, size: int) -> Array:
-    sgd = equation.sgd
-    if equation.discrete:
-        matrix, load = mean_map(sgd, step)
-        noise, samples, d = sgd.unit_noise, sgd.samples_at(step), sgd.dimension
-        push = load @ sgd.gradient
+class _Advance:
+    """Carries packed moments of a state of ``size`` numbers from one step to another (T14, T15, T19)."""
 
-        def derivative(flat: Array) -> Array:
+    def __init__(self, equation: Equation, size: int) -> None:
+        self.equation, self.size = equation, size
+        self.small = 1 + size + 2 * size**2 <= linear_flow.DENSE_SIZE
+
+    def __call__(self, state: Array, first: int, last: int) -> Array:
+        sgd = self.equation.sgd
+        runs = list(sgd.runs(first, last))
+        if self.equation.discrete and self.small and len(runs) * _LONG_RUN > last - first > state.size:
+            return self._by_powers_of_the_rate(state, first, last)
+        for step, count in runs:
+            state = self._run(state, step, count)
+        return state
+
+    def _run(self, state: Array, step: int, count: int) -> Array:
+        """Take ``count`` equal steps."""
+        sgd, discrete = self.equation.sgd, self.equation.discrete
+        time, dense = float(count), self.small and count > state.size
+        if discrete:
+            derivative = self._increment(sgd.rates.at(step), 1.0 / sgd.samples_at(step))
+        else:
+            derivative, time = self._flow(self.equation.at(step)), count * sgd.rates.at(step)
+        if self.small and not discrete:
+            derivative = _matrix(derivative, state.size).__matmul__
+        states = linear_flow.advance(derivative, state, np.array([time]), discrete=discrete, dense=dense)
+        result: Array = states[0]
+        return result
+
+    def _flow(self, equation: Equation) -> linear_flow.Operator:
+        return lambda flat: packed(equation.derivative(unpacked(flat, self.size)))
+
+    def _increment(self, rate: float, share: float) -> linear_flow.Operator:
+        """Return the increment of one step with learning rate ``rate`` and ``share`` of the unit noise, linear."""
+        sgd, size = self.equation.sgd, self.size
+        matrix, load = mean_map(sgd, rate)
+        push, d = load @ sgd.gradient, sgd.dimension
+
+        def increment(flat: Array) -> Array:
             at = unpacked(flat, size)
-            gained = noise.mean_covariance(at.mass, at.mean[..., :d], at.second[..., :d, :d]) / samples
+            gained = sgd.unit_noise.mean_covariance(at.mass, at.mean[..., :d], at.second[..., :d, :d]) * share
             moved = at.mean @ matrix.T
             crossed = moved[..., :, None] * push
             outer = matrix @ at.outer @ matrix.T + crossed + transposed(crossed)
             outer = outer + at.mass[..., None, None] * np.outer(push, push)
             spread = matrix @ at.covariance @ matrix.T + load @ gained @ load.T
-            after = Carried(at.mass, moved + at.mass[..., None] * push, outer, spread)
-            return packed(after) - flat
+            return packed(Carried(at.mass, moved + at.mass[..., None] * push, outer, spread)) - flat
 
-    else:
-        here = equation.at(step)
+        return increment
 
-        def derivative(flat: Array) -> Array:
-            return packed(here.derivative(unpacked(flat, size)))
+    def _by_powers_of_the_rate(self, state: Array, first: int, last: int) -> Array:
+        """Take steps that all differ: the increment is a polynomial in η of degree two, and linear in 1/B."""
+        sgd, size = self.equation.sgd, state.size
+        rates = sgd.rates.values(first, last)
+        unit = float(rates.max()) or 1.0
+        tables = []
+        for share in (0.0, 1.0):
+            low, middle, high = (_matrix(self._increment(x * unit, share), size) for x in (0.0, 0.5, 1.0))
+            tables.append([low, -3 * low + 4 * middle - high, 2 * low - 4 * middle + 2 * high])
+        quiet, noisy = np.array(tables[0]), np.array(tables[1]) - np.array(tables[0])
+        stacked = np.concatenate([quiet, noisy]).reshape(6 * size, size)
+        for step, x in enumerate(rates / unit, start=first):
+            powers = np.array([1.0, x, x * x])
+            weights = np.concatenate([powers, powers / sgd.samples_at(step)])
+            state = state + weights @ (stacked @ state).reshape(6, size)
+        return state
 
-    # A dense matrix costs about as much as its size in steps.
-    dense = state.size <= linear_flow.DENSE_SIZE and (count > state.size or not equation.discrete)
-    time = float(count) if equation.discrete else count * sgd.rates.at(step)
-    states = linear_flow.advance(derivative, state, np.array([time]), discrete=equation.discrete, dense=dense)
-    result: Array = states[0]
-    return result
+
+def _matrix(operator: linear_flow.Operator, size: int) -> Array:
+    return np.ascontiguousarray(operator(np.eye(size)).T)
 
 
 def shuffled_obstacle(sgd: SGD, steps: int) -> str | None:
@@ -199,7 +261,7 @@ def _shuffled(sgd: SGD, mean: Array, covariance: Array, saved: Steps) -> tuple[A
         )
     found: dict[int, tuple[Array, Array]] = {}
     for begin in range(0, last + 1, k):
-        steps = [shuffled.Step(*mean_map(sgd, step)) for step in range(begin, min(begin + k, last))]
+        steps = [shuffled.Step(*mean_map(sgd, sgd.rates.at(step))) for step in range(begin, min(begin + k, last))]
         frames = shuffled.epoch(steps, law.sample_hessians(), law.gradients, law.batch_size, mean, covariance)
         found.update(enumerate(frames, start=begin))
         mean, covariance = frames[-1]

@@ -265,3 +265,26 @@ def test_a_schedule_is_its_segments_chained_by_hand(landscape, form):
     np.testing.assert_allclose(found.covariance[1], state.covariance, rtol=1e-11, atol=1e-13)
     first = dfp.moments(every_form(dfp.SGD(landscape, 0.2, batch_size=1))[form], start, 2, [2])
     np.testing.assert_allclose(found.covariance[0], first.covariance[0], rtol=1e-11, atol=1e-13)
+
+
+@pytest.mark.parametrize("optimiser", OPTIMISERS)
+@pytest.mark.parametrize("landscape", [rotated(condition=10), table(), regression()], ids=["additive", "table", "sum"])
+def test_a_long_schedule_is_its_steps_one_by_one(landscape, optimiser):
+    """61 steps that all differ, taken many at a time, against the recursion (T19) written out."""
+    settings = OPTIMISERS[optimiser]
+    sgd = dfp.SGD(landscape, dfp.WarmUp(5, lambda n: 0.2 / (n + 1)), batch_size=lambda n: n + 1, **settings)
+    rates = np.concatenate([0.2 * np.arange(1, 6) / 5, 0.2 / np.arange(1, 57)])
+    beta, nesterov = settings.get("momentum", 0.0), settings.get("nesterov", False)
+    p, q = (1 + beta, beta**2) if nesterov else (1.0, beta)
+    eye, one = np.eye(2), dfp.SGD(landscape, 0.1, batch_size=1).noise
+    mean, covariance = np.array([0.5, -0.2, 0.0, 0.0]), np.zeros((4, 4))
+    covariance[:2, :2] = 0.1 * eye
+    for eta, size in zip(rates, range(1, 62), strict=True):
+        a = np.block([[eye - eta * p * sgd.hessian, -eta * q * eye], [sgd.hessian, beta * eye]])
+        b = np.concatenate([-eta * p * eye, eye])
+        noise = one.mean_covariance(1.0, mean[:2], covariance[:2, :2] + np.outer(mean[:2], mean[:2])) / size
+        mean, covariance = a @ mean + b @ sgd.gradient, a @ covariance @ a.T + b @ noise @ b.T
+    found = dfp.moments(dfp.MasterEquation(sgd), dfp.Gaussian([0.5, -0.2], 0.1), 61, [7, 61])
+    # Sixty products in another order.
+    np.testing.assert_allclose(found.mean[1], mean[:2], rtol=0, atol=1e-13)
+    np.testing.assert_allclose(found.covariance[1], covariance[:2, :2], rtol=0, atol=1e-13)

@@ -14,7 +14,7 @@ Array = NDArray[np.floating[Any]]
 
 
 class Transition(NamedTuple):
-    """Some steps taken together."""
+    """Some steps taken together; arrays may carry a leading axis of many such."""
 
     factor: Array
     """How the state of each mode is carried on, shape (d, m, m)."""
@@ -31,7 +31,7 @@ def identity(d: int, m: int) -> Transition:
     return Transition(np.tile(np.eye(m), (d, 1, 1)), np.zeros((d, m)), np.zeros((d, d, m, m)), 0)
 
 
-def step(curvatures: Array, noise: Array, rate: float, momentum: float, nesterov: bool) -> Transition:
+def step(curvatures: Array, noise: Array, rate: Array | float, momentum: float, nesterov: bool) -> Transition:
     """Return one step of SGD (T1), in the doubled state (θ, v) if there is momentum (T19).
 
     Parameters
@@ -39,19 +39,23 @@ def step(curvatures: Array, noise: Array, rate: float, momentum: float, nesterov
     curvatures
         Eigenvalues λ of the mean Hessian, weight decay included, shape (d,).
     noise
-        Covariance of g̃ in the eigenbasis, shape (d, d).
-    rate, momentum
-        η and β.
+        Covariance of g̃ in the eigenbasis, shape (d, d) or (n, d, d).
+    rate
+        η, a number; or of n steps that are not yet joined, shape (n,).
+    momentum
+        β.
     nesterov
         Nesterov's form, as in PyTorch; otherwise heavy ball.
     """
-    ones = np.ones_like(curvatures)
+    eta = np.asarray(rate)[..., None] * np.ones_like(curvatures)
     if momentum == 0:
-        factor, gain = (1 - rate * curvatures)[:, None, None], -rate * ones[:, None]
+        factor, gain = (1 - eta * curvatures)[..., None, None], -eta[..., None]
     else:
         p, q = (1 + momentum, momentum**2) if nesterov else (1.0, momentum)
-        rows = [[1 - rate * p * curvatures, -rate * q * ones], [curvatures, momentum * ones]]
-        factor, gain = np.moveaxis(np.array(rows), -1, 0), np.array([-rate * p * ones, ones]).T
+        ones = np.ones_like(eta)
+        rows = [[1 - eta * p * curvatures, -eta * q], [curvatures * ones, momentum * ones]]
+        factor = np.stack([np.stack(row, axis=-1) for row in rows], axis=-2)
+        gain = np.stack([-eta * p, ones], axis=-1)
     return Transition(factor, gain, _pairs(gain, noise), 1)
 
 
@@ -75,12 +79,29 @@ def power(one: Transition, count: int) -> Transition:
     return result
 
 
+def product(steps: Transition) -> Transition:
+    """Return all steps of a leading axis one after the other, joined pair by pair."""
+    last = None
+    while len(steps.factor) > 1:
+        count = len(steps.factor)
+        if count % 2:
+            odd = _some(steps, count - 1)
+            last = odd if last is None else compose(odd, last)
+        steps = compose(_some(steps, slice(0, count - 1, 2)), _some(steps, slice(1, count, 2)))
+    first = _some(steps, 0)
+    return first if last is None else compose(first, last)
+
+
+def _some(steps: Transition, which: int | slice) -> Transition:
+    return Transition(steps.factor[which], steps.gain[which], steps.noise[which], steps.steps)
+
+
 def pushed(factor: Array, covariance: Array) -> Array:
-    """Return F_i Σ_ij F_jᵀ for all pairs of modes, shapes (d, m, m) and (d, d, m, m)."""
+    """Return F_i Σ_ij F_jᵀ for all pairs of modes, shapes (..., d, m, m) and (..., d, d, m, m)."""
     if factor.shape[-1] == 1:
-        flat = factor[:, 0, 0]
-        return covariance * (flat[:, None] * flat)[..., None, None]
-    result: Array = factor[:, None] @ covariance @ np.swapaxes(factor, -1, -2)[None]
+        flat = factor[..., 0, 0]
+        return covariance * (flat[..., :, None] * flat[..., None, :])[..., None, None]
+    result: Array = factor[..., :, None, :, :] @ covariance @ np.swapaxes(factor, -1, -2)[..., None, :, :, :]
     return result
 
 
@@ -140,5 +161,5 @@ def _applied(factor: Array, vectors: Array) -> Array:
 
 
 def _pairs(vectors: Array, covariance: Array) -> Array:
-    """Return b_i C_ij b_jᵀ, shape (d, d, m, m)."""
-    return vectors[:, None, :, None] * covariance[:, :, None, None] * vectors[None, :, None, :]
+    """Return b_i C_ij b_jᵀ, shape (..., d, d, m, m)."""
+    return vectors[..., :, None, :, None] * covariance[..., None, None] * vectors[..., None, :, None, :]
