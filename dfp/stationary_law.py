@@ -1,7 +1,7 @@
 """Stationary densities: where the dynamics settles, or the reason why it does not (theory page, sections 2–4)."""
 
 import numpy as np
-from dfp_solvers import zero_flux
+from dfp_solvers import modal, zero_flux
 
 from dfp import checks
 from dfp.checks import Array
@@ -24,7 +24,8 @@ def stationary(equation: Equation, grid: Grid | None = None) -> Density:
     Parameters
     ----------
     equation
-        With additive Gaussian noise (d <= 3): the Gaussian of (T10) or its Langevin counterpart. In one dimension also
+        With additive Gaussian noise (d <= 3): the Gaussian of (T10), with momentum that of θ in (T19), or its Langevin
+        counterpart. In one dimension also
         (T5), (T6), (T7) with noise that depends on θ: closed forms of Pearson's family, Student's t among them.
     grid
         Where it is returned; chosen to hold all but 1e-8 of the mass, as far as it can, if left out.
@@ -60,6 +61,8 @@ def stationary(equation: Equation, grid: Grid | None = None) -> Density:
 
 def _gaussian(equation: Equation, grid: Grid | None) -> Density:
     """Return the Gaussian of a linear equation with additive noise; every mode must contract."""
+    if equation.sgd.momentum:
+        return _with_momentum(equation, grid)
     values, vectors = equation.sgd.modes
     eta = equation.sgd.learning_rate
     rates = equation.drift(values) * values
@@ -72,7 +75,27 @@ def _gaussian(equation: Equation, grid: Grid | None) -> Density:
     noise = vectors.T @ equation.diffusion(np.zeros(equation.dimension)) @ vectors
     pair = rates[:, None] + rates[None, :] - (np.outer(rates, rates) if equation.discrete else 0.0)
     offset = equation.drift(values) * (vectors.T @ equation.sgd.gradient)
-    state = Gaussian(vectors @ (-offset / rates), vectors @ (noise / pair) @ vectors.T)
+    return _gridded(Gaussian(vectors @ (-offset / rates), vectors @ (noise / pair) @ vectors.T), grid)
+
+
+def _with_momentum(equation: Equation, grid: Grid | None) -> Density:
+    """Return the Gaussian of θ where (θ, v) settles (T19); the matrix of every mode must contract."""
+    sgd = equation.sgd
+    values, vectors = sgd.modes
+    one = modal.step(values, vectors.T @ sgd.noise.constant @ vectors, sgd.learning_rate, sgd.momentum, sgd.nesterov)
+    for curvature, factor in zip(values, one.factor, strict=True):
+        radius = float(np.max(np.abs(np.linalg.eigvals(factor))))
+        if not radius < 1 - 1e-12:
+            raise NoStationaryDensity(
+                f"the mode of curvature {curvature:.4g} is {'diffusive' if radius < 1 + 1e-12 else 'unstable'} with "
+                f"momentum={sgd.momentum:g} (its matrix has the spectral radius {radius:.6g}); use dfp.solve or "
+                "dfp.moments for its law at a given step, or change learning_rate, momentum or weight_decay."
+            )
+    covariance = modal.stationary(one)[:, :, 0, 0]
+    return _gridded(Gaussian(sgd.critical_point, vectors @ covariance @ vectors.T), grid)
+
+
+def _gridded(state: Gaussian, grid: Grid | None) -> Density:
     exact = Moments(np.zeros(1, dtype=np.int64), state.mean[None], state.covariance[None])
     chosen = automatic(exact) if grid is None else grid
     density = state.density(chosen.points)

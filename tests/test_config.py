@@ -66,6 +66,31 @@ def test_every_table_reaches_its_object(tmp_path):
     np.testing.assert_array_equal(problem.initial.theta, [1.0, -1.0])
 
 
+def test_optimisers_reach_sgd(tmp_path):
+    cosine = {"schedule": "cosine", "initial": 0.1, "steps": 10}
+    table = {
+        "learning_rate": {"schedule": "warm_up", "steps": 5, "then": cosine},
+        "batch_size": {"schedule": "step", "initial": 2, "every": 4, "factor": 2},
+        "momentum": 0.9,
+        "nesterov": True,
+    }
+    path = written(tmp_path, sgd=table)
+    sgd = load(path).build().sgd
+    wanted = dfp.WarmUp(5, dfp.CosineSchedule(0.1, 10))
+    np.testing.assert_array_equal(sgd.rates.values(0, 20), [wanted(n) for n in range(20)])
+    assert [sgd.samples_at(n) for n in (0, 4, 8)] == [2, 4, 8]
+    assert (sgd.momentum, sgd.nesterov, sgd.replace) == (0.9, True, True)
+    assert load(path).model_dump()["sgd"]["learning_rate"]["then"] == cosine
+    listed = load(written(tmp_path, sgd={"learning_rate": [0.1] * 20})).build().sgd
+    np.testing.assert_array_equal(listed.rates.values(0, 20), np.full(20, 0.1))
+
+
+def test_a_list_of_rates_must_reach_the_last_step(tmp_path):
+    problem = load(written(tmp_path, sgd={"learning_rate": [0.1, 0.2]})).build()
+    with pytest.raises(dfp.DFPError, match="learning_rate has 2 entries: step 2 needs another"):
+        dfp.solve(problem.tasks[0].equation, problem.initial, problem.steps)
+
+
 @pytest.mark.parametrize(
     ("table", "kind", "attributes"),
     [

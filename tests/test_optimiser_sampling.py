@@ -223,6 +223,32 @@ def test_from_a_point_momentum_has_a_density_after_one_step_of_full_noise():
     assert [np.linalg.matrix_rank(c) for c in exact.joint_covariance] == [0, 2, 4]
 
 
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_the_stationary_density_with_momentum_is_where_moments_settle(nesterov):
+    equation = dfp.MasterEquation(dfp.SGD(rotated(condition=10), 0.3, momentum=0.8, nesterov=nesterov))
+    law = dfp.stationary(equation)
+    late = dfp.moments(equation, dfp.Point([0.0, 0.0]), 10**5, [10**5])
+    np.testing.assert_allclose(law.mean, late.mean[0], rtol=0, atol=1e-9)
+    np.testing.assert_allclose(law.covariance, late.covariance[0], rtol=1e-9, atol=1e-12)
+    # Heavy ball is stable for ηλ < 2(1 + β), Nesterov for ηλ(1 + 2β) < 2(1 + β); here λ = 1.
+    edge = 3.6 if not nesterov else 3.6 / 2.6
+    dfp.stationary(dfp.MasterEquation(dfp.SGD(one_mode(), 0.999 * edge, momentum=0.8, nesterov=nesterov)))
+    with pytest.raises(dfp.NoStationaryDensity, match=r"unstable with momentum=0\.8"):
+        dfp.stationary(dfp.MasterEquation(dfp.SGD(one_mode(), 1.001 * edge, momentum=0.8, nesterov=nesterov)))
+    with pytest.raises(dfp.NoStationaryDensity, match=r"diffusive with momentum=0\.8"):
+        dfp.stationary(dfp.MasterEquation(dfp.SGD(one_mode(0.0), 0.1, momentum=0.8, nesterov=nesterov)))
+
+
+def test_a_checkpoint_belongs_to_its_optimiser(tmp_path):
+    path, start = tmp_path / "sums.npz", dfp.Gaussian([0.5], 0.1)
+    drawn = dfp.MonteCarlo(2048, checkpoint=path)
+    run = [dfp.MasterEquation(dfp.SGD(one_mode(), 0.1, momentum=beta)) for beta in (0.5, 0.6)]
+    first = dfp.solve(run[0], start, 5, solver=drawn)
+    np.testing.assert_array_equal(dfp.solve(run[0], start, 5, solver=drawn).mean, first.mean)
+    with pytest.raises(dfp.DFPError, match="belongs to another problem"):
+        dfp.solve(run[1], start, 5, solver=drawn)
+
+
 # --- what is not known exactly, and what files keep
 
 

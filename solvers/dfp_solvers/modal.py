@@ -96,6 +96,14 @@ def _some(steps: Transition, which: int | slice) -> Transition:
     return Transition(steps.factor[which], steps.gain[which], steps.noise[which], steps.steps)
 
 
+def stationary(one: Transition) -> Array:
+    """Return the covariance that a step leaves as it is, Σ_ij = F_i Σ_ij F_jᵀ + N_ij, shape (d, d, m, m)."""
+    d, m = one.gain.shape
+    both = np.einsum("iab,jcd->ijacbd", one.factor, one.factor).reshape(d, d, m * m, m * m)
+    solved: Array = np.linalg.solve(np.eye(m * m) - both, one.noise.reshape(d, d, m * m, 1))
+    return solved.reshape(d, d, m, m)
+
+
 def pushed(factor: Array, covariance: Array) -> Array:
     """Return F_i Σ_ij F_jᵀ for all pairs of modes, shapes (..., d, m, m) and (..., d, d, m, m)."""
     if factor.shape[-1] == 1:
