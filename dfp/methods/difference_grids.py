@@ -1,6 +1,7 @@
 """Internal grids for (T5): wide enough for its tails, no finer than a step allows, moved along with the density."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from dfp_solvers import finite_difference, pseudospectral
@@ -11,6 +12,7 @@ from dfp.equation import Equation
 from dfp.errors import UnresolvedError
 from dfp.exact import moments
 from dfp.methods.cumulants import diffusion_polynomial
+from dfp.methods.moment_recursion import MomentRecursion
 from dfp.state import Gaussian, Grid
 
 SCHEMES = ("spectral", "fourth", "second")
@@ -24,6 +26,8 @@ _SPECTRAL = 0.3
 LEAST_CELLS = 8
 # Half-widths of the box to choose from, in deviations.
 _WIDTHS = np.concatenate([np.arange(3.0, 12.0, 0.5), np.geomspace(12.0, 60.0, 8)])
+# Probability beyond the box of a given spacing.
+_OUTSIDE = 1e-9
 # A window moves on when the mean moves by this many deviations or a variance changes by this factor.
 _SHIFT, _RATIO = 1.0, 4.0
 
@@ -99,8 +103,20 @@ def window(equation: Equation, mean: Array, covariance: Array, steps: int) -> tu
     return probes[last], ahead.mean[: last + 1], ahead.covariance[: last + 1]
 
 
+def tails(carry: Any, steps: int) -> tuple[Any, Array]:
+    """Return the carry of the moment recursion ``steps`` later and the degrees of freedom (d,) of the tails there."""
+    recursion = MomentRecursion(4)
+    with np.errstate(all="ignore"):
+        ahead = recursion.advance(carry, steps)
+        frame = recursion.observe(ahead)
+        assert frame.fourth is not None
+        excess = np.einsum("iiii->i", frame.fourth) / np.diag(frame.covariance) ** 2 - 3
+        # A t law with ν degrees of freedom has the kurtosis 3 + 6/(ν − 4).
+        return ahead, np.where(np.isfinite(excess), 4 + 6 / np.maximum(excess, 1e-6), 4.0)
+
+
 def choose(equation: Equation, seen: Window, scheme: str, spacing: Array | None) -> Box:
-    """Return the box of the smallest rough error; its spacing is ``spacing`` if given, else stable.
+    """Return the box of the smallest rough error with a stable spacing, or one that holds all but 1e-9 for ``spacing``.
 
     Raises
     ------
@@ -108,15 +124,29 @@ def choose(equation: Equation, seen: Window, scheme: str, spacing: Array | None)
         If the covariance is singular or overflows.
     """
     _check_regular(equation, seen)
+    if spacing is not None:
+        quantile = stats.t.isf(_OUTSIDE, seen.freedom) * np.sqrt((seen.freedom - 2) / seen.freedom)
+        wide = _box(equation, seen, scheme, float(np.clip(np.max(quantile), 0.0, _WIDTHS[-1])), rough=False)
+        scale = wide.scale * float(np.max(wide.spacing / spacing))
+        return replace(wide, spacing=spacing, scale=scale, resolution=_rough(scheme, spacing, wide.deviation))
     boxes = [_box(equation, seen, scheme, float(width), rough=True) for width in _WIDTHS]
     # A narrow start needs a box of enough cells before anything else.
     enough = [box for box in boxes if min(box.cells(COARSER[scheme])) >= LEAST_CELLS]
     best = min(enough or boxes, key=lambda box: box.error)
-    best = _box(equation, seen, scheme, best.width, rough=False)
-    if spacing is None:
-        return best
-    scale = best.scale * float(np.max(best.spacing / spacing))
-    return replace(best, spacing=spacing, scale=scale, resolution=_rough(scheme, spacing, best.deviation))
+    return _box(equation, seen, scheme, best.width, rough=False)
+
+
+def largest_rate(equation: Equation, seen: Window, scheme: str, spacing: Array) -> float:
+    """Return the largest learning rate at which ``spacing`` is stable from the window's start, to six digits."""
+    low, high = 0.0, equation.sgd.learning_rate
+    while high - low > 1e-7 * high:
+        middle = (low + high) / 2
+        slower = replace(equation, sgd=replace(equation.sgd, learning_rate=middle))
+        steps, means, covariances = window(slower, seen.means[0], seen.covariances[0], seen.steps)
+        start = MomentRecursion(4).prepare(slower, Gaussian(seen.means[0], seen.covariances[0]), None)
+        there = Window(steps, means, covariances, tails(start, steps)[1])
+        low, high = (middle, high) if choose(slower, there, scheme, spacing).scale <= 1 else (low, middle)
+    return low
 
 
 def _check_regular(equation: Equation, seen: Window) -> None:

@@ -190,21 +190,14 @@ class FiniteDifference(MarchingSolver):
     def _looked_ahead(self, carry: _Carry, steps: int) -> tuple[_Carry, grids.Window]:
         """Return a window of some of the next steps, and the carry with its moments at the window's end."""
         taken, means, covariances = grids.window(carry.equation, carry.mean, carry.covariance, steps)
-        recursion = MomentRecursion(4)
-        with np.errstate(all="ignore"):
-            ahead = recursion.advance(carry.moments, taken)
-            fourth = recursion.observe(ahead).fourth
-            assert fourth is not None
-            excess = np.einsum("iiii->i", fourth) / np.diag(covariances[-1]) ** 2 - 3
-            # A t law with ν degrees of freedom has the kurtosis 3 + 6/(ν − 4).
-            freedom = np.where(np.isfinite(excess), 4 + 6 / np.maximum(excess, 1e-6), 4.0)
+        ahead, freedom = grids.tails(carry.moments, taken)
         return replace(carry, moments=ahead), grids.Window(taken, means, covariances, freedom)
 
     def _placed(self, carry: _Carry, seen: grids.Window) -> _Carry:
         """Return the carry with its densities on grids that suit the window."""
         spacing = None if self.spacing is None else np.broadcast_to(self.spacing, carry.mean.shape).astype(float)
         box = grids.choose(carry.equation, seen, self.scheme, spacing)
-        self._check(carry, box)
+        self._check(carry, seen, box)
         lost = max(carry.lost, box.outside)
         if carry.box is not None and box.near(carry.box):
             return replace(carry, lost=lost)
@@ -215,20 +208,22 @@ class FiniteDifference(MarchingSolver):
             levels.append(_Level(grid, grids.operator(carry.equation, box, grid, self.scheme), values))
         return replace(carry, box=box, levels=tuple(levels), lost=lost)
 
-    def _check(self, carry: _Carry, box: grids.Box) -> None:
+    def _check(self, carry: _Carry, seen: grids.Window, box: grids.Box) -> None:
         """Refuse spacings that amplify short waves or leave too few cells."""
-        eta, stable = carry.equation.sgd.learning_rate, box.spacing * box.scale
+        eta, stable, label = carry.equation.sgd.learning_rate, box.spacing * box.scale, carry.equation.label
         if not box.scale <= 1:
+            largest = grids.largest_rate(carry.equation, seen, self.scheme, box.spacing)
             raise UnresolvedError(
-                f"spacing={box.spacing}: unstable from step {carry.step}: the {carry.equation.label} amplifies waves "
-                f"shorter than a step, and in the box {box.lower} … {box.upper} the smallest stable spacing of the "
-                f"{self.scheme} scheme is {stable}; coarsen it, or lower learning_rate from {eta:g} to "
-                f"{eta / box.scale:.6g} or less on this grid; leave spacing out to have it chosen."
+                f"spacing={box.spacing}: unstable from step {carry.step}: the {label} amplifies waves shorter than a "
+                f"step, and in the box {box.lower} … {box.upper} the smallest stable spacing of the {self.scheme} "
+                f"scheme is {stable}; coarsen it to between that and the standard deviation {box.deviation}, or lower "
+                f"learning_rate from {eta:g}: at most {largest:.6g} is stable on this spacing; leave spacing out to "
+                "have it chosen."
             )
         if min(box.cells(grids.COARSER[self.scheme])) < grids.LEAST_CELLS:
             raise UnresolvedError(
-                f"step {carry.step}: no stable grid resolves the {carry.equation.label} at learning_rate={eta:g}: "
-                f"spacings of {box.spacing} (smallest stable ones: {stable}) leave cells={box.cells()} in the box {box.lower} … "
+                f"step {carry.step}: no stable grid resolves the {label} at learning_rate={eta:g}: spacings of "
+                f"{box.spacing} (smallest stable ones: {stable}) leave cells={box.cells()} in the box {box.lower} … "
                 f"{box.upper}, for standard deviations {box.deviation}; {self._remedy()}."
             )
 
@@ -237,8 +232,8 @@ class FiniteDifference(MarchingSolver):
         assert box is not None
         return (
             f"step {carry.step}: spacing={box.spacing} does not resolve the density of the {carry.equation.label}, "
-            f"with standard deviations {box.deviation}: estimated L1 error {error:.2g} > tolerance={self.tolerance:g}, and "
-            f"spacings below {box.spacing * box.scale} are unstable; {self._remedy()}."
+            f"with standard deviations {box.deviation}: estimated L1 error {error:.2g} > tolerance={self.tolerance:g}, "
+            f"and spacings below {box.spacing * box.scale} are unstable; {self._remedy()}."
         )
 
     def _remedy(self) -> str:

@@ -48,8 +48,8 @@ def grid(equation: Equation, initial: State, exact: Moments) -> Grid:
         cells = np.ceil((upper - lower) / spacing)
     if not np.all(cells <= _MOST_CELLS[d]) or not np.all(cells >= 4):
         raise UnresolvedError(
-            f"cells={cells}: a walk with the step's covariance needs cells as wide as a step's noise, {spacing}, in the "
-            f"box {lower} … {upper}, and 4 to {_MOST_CELLS[d]} of them per axis; use scheme='spectral' or raise "
+            f"cells={cells}: a walk with the step's covariance needs cells as wide as a step's noise, {spacing}, in "
+            f"the box {lower} … {upper}, and 4 to {_MOST_CELLS[d]} of them per axis; use scheme='spectral' or raise "
             "learning_rate."
         )
     centre = np.round((initial.mean - lower) / spacing - 0.5) + 0.5

@@ -219,7 +219,7 @@ def amplification(drift: Array, second: Array, order: int, waves: Array) -> Arra
 
 def wave_vectors(d: int) -> Array:
     """Return wave vectors that sample half of the cube |κ_i| <= π, with its boundary, shape (M, d)."""
-    count = {1: 129, 2: 49, 3: 17}[d]
+    count = {1: 129, 2: 49, 3: 25}[d]
     half = np.linspace(0, np.pi, count // 2 + 1)
     full = np.concatenate([-half[:0:-1], half])
     return np.stack(np.meshgrid(half, *[full] * (d - 1), indexing="ij"), axis=-1).reshape(-1, d)
