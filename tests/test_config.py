@@ -130,6 +130,7 @@ def test_solvers(table, expected, tmp_path):
         (tables.SGDTable, dfp.SGD),
         (tables.HermiteTable, dfp.Hermite),
         (tables.MomentRecursionTable, dfp.MomentRecursion),
+        (tables.FiniteDifferenceTable, dfp.FiniteDifference),
         (tables.FiniteVolumeTable, dfp.FiniteVolume),
         (tables.MonteCarloTable, dfp.MonteCarlo),
         (tables.LangevinTable, dfp.Langevin),

@@ -13,6 +13,7 @@ from dfp.errors import UnresolvedError
 from dfp.exact import moments
 from dfp.methods.cumulants import diffusion_polynomial
 from dfp.methods.moment_recursion import MomentRecursion
+from dfp.sgd import SGD
 from dfp.state import Gaussian, Grid
 
 SCHEMES = ("spectral", "fourth", "second")
@@ -138,10 +139,12 @@ def choose(equation: Equation, seen: Window, scheme: str, spacing: Array | None)
 
 def largest_rate(equation: Equation, seen: Window, scheme: str, spacing: Array) -> float:
     """Return the largest learning rate at which ``spacing`` is stable from the window's start, to six digits."""
-    low, high = 0.0, equation.sgd.learning_rate
+    sgd = equation.sgd
+    low, high = 0.0, sgd.learning_rate
     while high - low > 1e-7 * high:
         middle = (low + high) / 2
-        slower = replace(equation, sgd=replace(equation.sgd, learning_rate=middle))
+        slow = SGD(sgd.landscape, middle, weight_decay=sgd.weight_decay, batch_size=sgd.batch_size)
+        slower = replace(equation, sgd=slow)
         steps, means, covariances = window(slower, seen.means[0], seen.covariances[0], seen.steps)
         start = MomentRecursion(4).prepare(slower, Gaussian(seen.means[0], seen.covariances[0]), None)
         there = Window(steps, means, covariances, tails(start, steps)[1])

@@ -16,6 +16,7 @@ from dfp.grids import automatic
 from dfp.methods import difference_grids as grids
 from dfp.methods import lattice_walk
 from dfp.methods.moment_recursion import MomentRecursion
+from dfp.solution import Solution
 from dfp.solver import Frame, MarchingSolver, dimension_obstacle
 from dfp.state import Density, Gaussian, Grid, Point, State, grid_moments
 

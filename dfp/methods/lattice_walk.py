@@ -73,9 +73,9 @@ def prepare(equation: Equation, initial: State, on: Grid) -> Carry:
             f"grid.cells={on.cells}: too many for stored weights; use scheme='second' or fewer cells."
         )
     _check_positive(equation, points, noise, drift)
-    matrix, _ = lattice_walk.walk(drift, noise, on.cells)
+    matrix = lattice_walk.walk(drift, noise, on.cells)
     recursion = MomentRecursion(4).prepare(equation, initial, None)
-    return Carry(equation, on, 0, matrix, chain.start(initial, [on])[0], recursion)
+    return Carry(equation, on, 0, matrix, _start(initial, on), recursion)
 
 
 def _check_positive(equation: Equation, points: Array, noise: Array, drift: Array) -> None:
@@ -96,6 +96,23 @@ def _check_positive(equation: Equation, points: Array, noise: Array, drift: Arra
             f"{rest[worst]} squared cells falls short of r(1 − r) = {(r * (1 - r))[worst]} for the mean step "
             f"{drift[worst]}; noise that varies or correlates less, narrower cells or scheme='spectral' would do."
         )
+
+
+def _start(initial: State, on: Grid) -> Array:
+    """Return the masses at step 0; of a start narrower than a cell with its mean and covariance, where that can be."""
+    if isinstance(initial, Density):
+        return chain.start(initial, [on])[0]
+    place = ((initial.mean - on.lower) / on.spacing - 0.5)[None]
+    spread = (initial.covariance / np.multiply.outer(on.spacing, on.spacing))[None]
+    options = [(offset[0], float(weight[0])) for offset, weight in lattice_walk.moves(np.round(place, 9), spread)]
+    inside = all(np.all((at >= 0) & (at < on.cells)) for at, weight in options if weight)
+    if not inside or min(weight for _, weight in options) < -_TINY:
+        return chain.start(initial, [on])[0]
+    mass = np.zeros(on.cells)
+    for at, weight in options:
+        if weight:
+            mass[tuple(at)] += weight
+    return mass
 
 
 def advance(carry: Carry, steps: int) -> Carry:

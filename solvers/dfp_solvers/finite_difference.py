@@ -56,13 +56,13 @@ class Stencil:
             for m, weight in curvature.items():
                 table[_offset(d, {i: m})] += weight * second[i, i]
             for j in range(i):
-                if np.any(second[i, j]):
-                    for m, left in first.items():
-                        for n, right in first.items():
-                            table[_offset(d, {i: m, j: n})] += left * right * second[i, j]
+                for m, left in first.items():
+                    for n, right in first.items():
+                        table[_offset(d, {i: m, j: n})] += left * right * second[i, j]
+        order_of_lines = sorted(table)
         self.offsets = np.zeros((len(table), 3), dtype=np.int64)
-        self.offsets[:, _AXES[d]] = list(table)
-        self.weights = np.array([_flat(polynomial) for polynomial in table.values()])
+        self.offsets[:, _AXES[d]] = order_of_lines
+        self.weights = np.array([_flat(table[offset]) for offset in order_of_lines])
 
 
 def _offset(d: int, entries: dict[int, int]) -> tuple[int, ...]:
@@ -101,6 +101,57 @@ def _add_three(target: Array, a: Array, b: Array, c: Array, q: Array, middle: fl
 
 
 @kernel(fast=True)
+def _set_nine(target: Array, a: Array, b: Array, c: Array, q: Array, middle: float) -> None:
+    """Write each cell of a line as three neighbours on each of three lines times their weights, ``q`` (9, 3)."""
+    a0, a1, a2 = q[0]
+    b0, b1, b2 = q[1]
+    c0, c1, c2 = q[2]
+    d0, d1, d2 = q[3]
+    e0, e1, e2 = q[4]
+    f0, f1, f2 = q[5]
+    g0, g1, g2 = q[6]
+    h0, h1, h2 = q[7]
+    k0, k1, k2 = q[8]
+    for x in range(len(target)):
+        z = x - middle
+        target[x] = (
+            (a0 + z * (a1 + z * a2)) * a[x]
+            + (b0 + z * (b1 + z * b2)) * a[x + 1]
+            + (c0 + z * (c1 + z * c2)) * a[x + 2]
+            + (d0 + z * (d1 + z * d2)) * b[x]
+            + (e0 + z * (e1 + z * e2)) * b[x + 1]
+            + (f0 + z * (f1 + z * f2)) * b[x + 2]
+            + (g0 + z * (g1 + z * g2)) * c[x]
+            + (h0 + z * (h1 + z * h2)) * c[x + 1]
+            + (k0 + z * (k1 + z * k2)) * c[x + 2]
+        )
+
+
+@kernel(fast=True)
+def _add_ends(target: Array, own: Array, offset: int, q: Array, middle: float) -> None:
+    """Add what cells of a line would send beyond its end; ``q`` are the coefficients of this weight."""
+    cells = len(target)
+    for x in range(0, offset) if offset > 0 else range(cells + offset, cells):
+        z = x - middle
+        target[x] += (q[0] + z * (q[1] + z * q[2])) * own[x]
+
+
+@kernel(fast=True)
+def _inner_line(source: Array, lag: int, target: Array, i: int, planes: int, offsets: Integers, weights: Array) -> None:
+    """Write a line of the nine-point stencil in two dimensions, neither the first nor the last."""
+    cells = source.shape[2] - 2
+    middle, u0 = (cells - 1) / 2, (planes - 1) / 2
+    q, end = np.empty((9, 3)), np.empty(3)
+    for k in range(9):
+        _line_polynomial(weights[k], i + offsets[k, 0] - u0, 0.0, float(offsets[k, 2]), q[k])
+    _set_nine(target, source[i - 1 - lag, 0], source[i - lag, 0], source[i + 1 - lag, 0], q, middle)
+    for k in range(9):
+        if offsets[k, 2] != 0:
+            _line_polynomial(weights[k], i - u0, 0.0, 0.0, end)
+            _add_ends(target, source[i - lag, 0, 1 : 1 + cells], offsets[k, 2], end, middle)
+
+
+@kernel(fast=True)
 def _line(
     source: Array, lag: int, target: Array, i: int, j: int, planes: int, offsets: Integers, weights: Array, reach: int
 ) -> None:
@@ -122,9 +173,7 @@ def _line(
                 rows[count], columns[count], shifts[count] = i, j, 0
             elif o2 != 0:
                 _line_polynomial(weights[k], i - u0, j - v0, 0.0, end)
-                for x in range(0, o2) if o2 > 0 else range(cells + o2, cells):
-                    z = x - middle
-                    target[x] += (end[0] + z * (end[1] + z * end[2])) * own[reach + x]
+                _add_ends(target, own[reach : reach + cells], o2, end, middle)
         elif 0 <= i + o0 < planes and 0 <= j + o1 < lines:
             rows[count], columns[count], shifts[count] = i + o0, j + o1, o2
         if (stays == 1 and leaves) or (stays == 0 and 0 <= i + o0 < planes and 0 <= j + o1 < lines):
@@ -147,7 +196,7 @@ def _block(
 ) -> None:
     """Write the planes from ``begin`` to ``end`` after ``steps`` steps, with the neighbours these need."""
     planes, lines, cells = source.shape[0], source.shape[1], source.shape[2] - 2 * reach
-    height = end - begin + 2 * reach * (steps - 1)
+    height, nine = end - begin + 2 * reach * (steps - 1), len(offsets) == 9 and reach == 1
     scratch = np.zeros((2, height if steps > 1 else 0, lines, source.shape[2]))
     now, lag = source, 0
     for step in range(1, steps + 1):
@@ -157,7 +206,10 @@ def _block(
         for i in range(first, last):
             for j in range(lines):
                 line = after[i - base, j, reach : reach + cells]
-                _line(now, lag, line, i, j, planes, offsets, weights, reach)
+                if nine and 0 < i < planes - 1:
+                    _inner_line(now, lag, line, i, planes, offsets, weights)
+                else:
+                    _line(now, lag, line, i, j, planes, offsets, weights, reach)
         now, lag = after, base
 
 

@@ -11,6 +11,7 @@ independent steps along the axes and jumps ±(e_i ± e_j) for the off-diagonal e
 V = diag(V_ii − Σ_j |V_ij|) + Σ_{i<j} |V_ij| (e_i ± e_j)(e_i ± e_j)ᵀ.
 """
 
+from collections.abc import Iterator
 from itertools import combinations, product
 from typing import Any
 
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 Array = NDArray[np.floating[Any]]
+Integers = NDArray[np.int64]
 
 
 def line_weights(r: Array, v: Array) -> Array:
@@ -42,8 +44,25 @@ def variances(covariance: Array) -> Array:
     return result
 
 
-def walk(drift: Array, covariance: Array, shape: tuple[int, ...]) -> tuple[sparse.csr_array, float]:
-    """Return the matrix of one step on the cells of a box, in C order, and its most negative weight.
+def moves(drift: Array, covariance: Array) -> Iterator[tuple[Integers, Array]]:
+    """Yield offsets (N, d) and their weights (N,) for steps of mean ``drift`` (N, d) and ``covariance`` (N, d, d)."""
+    count, d = drift.shape
+    whole = np.floor(drift).astype(np.int64)
+    lines = line_weights(drift - whole, variances(covariance))
+    jumps = [(np.zeros((count, d), dtype=np.int64), 1 - np.abs(np.triu(covariance, 1)).sum(axis=(1, 2)))]
+    for i, j in combinations(range(d), 2):
+        if np.any(covariance[:, i, j]):
+            jump = np.zeros((count, d), dtype=np.int64)
+            jump[:, i], jump[:, j] = 1, np.sign(covariance[:, i, j])
+            jumps += [(sign * jump, np.abs(covariance[:, i, j]) / 2) for sign in (1, -1)]
+    for nodes in product(range(4), repeat=d):
+        weight = np.prod([lines[node, :, axis] for axis, node in enumerate(nodes)], axis=0)
+        for jump, share in jumps:
+            yield whole + np.array(nodes) - 1 + jump, weight * share
+
+
+def walk(drift: Array, covariance: Array, shape: tuple[int, ...]) -> sparse.csr_array:
+    """Return the matrix of one step on the cells of a box, in C order.
 
     Parameters
     ----------
@@ -54,32 +73,20 @@ def walk(drift: Array, covariance: Array, shape: tuple[int, ...]) -> tuple[spars
 
     Returns
     -------
-    matrix
-        Shape (N, N); columns sum to one, less the weight that leaves the box.
-    lowest
-        Negative if V is too large or too small for positive weights.
+    scipy.sparse.csr_array
+        Shape (N, N); columns sum to one, less the weight that leaves the box. Entries are negative where V is too large
+        or too small for positive weights.
     """
-    count, d = drift.shape
-    whole = np.floor(drift).astype(np.int64)
-    place = np.stack(np.unravel_index(np.arange(count), shape), axis=1) + whole
-    lines = line_weights(drift - whole, variances(covariance))
-    jumps = [(np.zeros((count, d), dtype=np.int64), 1 - np.abs(np.triu(covariance, 1)).sum(axis=(1, 2)))]
-    for i, j in combinations(range(d), 2):
-        if np.any(covariance[:, i, j]):
-            offset = np.zeros((count, d), dtype=np.int64)
-            offset[:, i], offset[:, j] = 1, np.sign(covariance[:, i, j])
-            jumps += [(sign * offset, np.abs(covariance[:, i, j]) / 2) for sign in (1, -1)]
-    lowest = min(float(lines.min()), *(float(share.min()) for _, share in jumps))
-    matrix = sparse.csr_array((count, count))
+    count = len(drift)
     source = np.arange(count)
-    for nodes in product(range(4), repeat=d):
-        weight = np.prod([lines[node, :, axis] for axis, node in enumerate(nodes)], axis=0)
-        for offset, share in jumps:
-            target = place + offset + np.array(nodes) - 1
-            inside = np.all((target >= 0) & (target < np.array(shape)), axis=1) & (weight * share != 0)
-            row = np.ravel_multi_index(tuple(target[inside].T), shape)
-            matrix = matrix + sparse.csr_array(((weight * share)[inside], (row, source[inside])), shape=(count, count))
-    return matrix, lowest
+    place = np.stack(np.unravel_index(source, shape), axis=1)
+    matrix = sparse.csr_array((count, count))
+    for offset, weight in moves(drift, covariance):
+        target = place + offset
+        inside = np.all((target >= 0) & (target < np.array(shape)), axis=1) & (weight != 0)
+        row = np.ravel_multi_index(tuple(target[inside].T), shape)
+        matrix = matrix + sparse.csr_array((weight[inside], (row, source[inside])), shape=(count, count))
+    return matrix
 
 
 def march(values: Array, matrix: sparse.csr_array, steps: int) -> Array:

@@ -2,7 +2,7 @@
 
 Counted is one read and one write of the density a step, 16 bytes a cell, whatever the caches move; the triad
 a = b + s c on arrays too large for them counts its 24 bytes likewise. Both run in turns, so that a slow spell of the
-machine meets both; the ratio is of medians. Coefficients are full: rotated curvature, correlated noise that depends on θ.
+machine meets both; the ratio is of medians. Coefficients are full: every drift and moment depends on all of θ.
 """
 
 import argparse
