@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from dfp.errors import UnresolvedError as UnresolvedError
     from dfp.errors import UnsupportedError as UnsupportedError
     from dfp.exact import moments as moments
+    from dfp.first_passage import ExitSteps as ExitSteps
+    from dfp.first_passage import exit_steps as exit_steps
     from dfp.hdf5 import load as load
     from dfp.hdf5 import load_many as load_many
     from dfp.hdf5 import save_many as save_many
@@ -58,6 +60,8 @@ if TYPE_CHECKING:
     from dfp.settled import stationary_moments as stationary_moments
     from dfp.sgd import SGD as SGD
     from dfp.solution import Solution as Solution
+    from dfp.spectrum import Spectrum as Spectrum
+    from dfp.spectrum import spectrum as spectrum
     from dfp.state import Density as Density
     from dfp.state import Gaussian as Gaussian
     from dfp.state import Grid as Grid
@@ -103,9 +107,11 @@ _HOMES = {
     "phases": ("PhaseDiagram", "phase_diagram"),
     "phases_file": ("load_phase_diagram",),
     "settled": ("StationaryMoments", "stationary_moments"),
+    "first_passage": ("ExitSteps", "exit_steps"),
     "sgd": ("SGD",),
     "solution": ("Solution",),
     "driver": ("solve",),
+    "spectrum": ("Spectrum", "spectrum"),
     "stationary_law": ("stationary",),
     "state": ("Density", "Gaussian", "Grid", "Point"),
 }

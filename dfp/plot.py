@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from dfp.first_passage import ExitSteps
+
 # Colours that stay apart for colour-blind readers (Okabe and Ito 2008).
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 # Contours hold these fractions of the probability: one, two and three standard deviations of a 2D Gaussian.
@@ -188,3 +190,25 @@ def animate(solved: Solution, path: str | Path, frames_per_second: int) -> None:
     FuncAnimation(figure, draw, frames=len(solved.steps), init_func=lambda: None).save(
         str(path), writer=PillowWriter(fps=frames_per_second)
     )
+
+
+def exits(law: "ExitSteps") -> "Figure":
+    """Return a figure of a law of exit: the probability of being still inside, and that of leaving at each step."""
+    figure, ((left, right),) = _canvas(1, 2, 9.0, 3.6)
+    left.semilogy(law.steps, np.maximum(law.survival, 1e-300), color=COLOURS[0], label="inside")
+    if 0 < law.decay < 1 and law.survival[-1] > 0:
+        tail = law.survival[-1] * law.decay ** (law.steps - float(law.steps[-1]))
+        left.semilogy(law.steps, tail, "--", color=COLOURS[1], label=f"falls by {law.decay:.6g} a step")
+    left.set_ylim(max(float(law.survival.min()) / 2, 1e-12), 1.5)
+    left.set_xlabel("step n")
+    left.set_ylabel("probability of being inside")
+    left.legend()
+    right.plot(law.steps, law.probability, color=COLOURS[0])
+    if np.isfinite(law.mean) and law.mean <= law.steps[-1]:
+        right.axvline(law.mean, color=COLOURS[1], linestyle="--", label=f"mean {law.mean:.4g}")
+        right.legend()
+    right.set_ylim(bottom=0)
+    right.set_xlabel("step n")
+    right.set_ylabel("probability of leaving at n")
+    figure.suptitle("When do the parameters leave?")
+    return figure

@@ -214,6 +214,8 @@ class Density:
         Non-negative, shape ``grid.cells`` [1 / parameter^d]; with ``outside`` must integrate to one within 1e-6.
     outside
         Mass beyond the grid, in [0, 1), where it is known.
+    error
+        Estimated L1 error of the values, >= 0, where they were computed; 0 where they are given or exact.
 
     Raises
     ------
@@ -225,9 +227,10 @@ class Density:
     grid: Grid
     values: Array
     outside: float
+    error: float
     _moments: tuple[float, Array, Array] = field(init=False, repr=False)
 
-    def __init__(self, grid: Grid, values: ArrayLike, outside: float = 0.0) -> None:
+    def __init__(self, grid: Grid, values: ArrayLike, outside: float = 0.0, error: float = 0.0) -> None:
         if not isinstance(grid, Grid):
             raise DFPError(
                 f"initial.grid={checks.shown(grid)}: must be a dfp.Grid; give dfp.Grid(lower, upper, cells)."
@@ -239,18 +242,19 @@ class Density:
         object.__setattr__(self, "grid", grid)
         object.__setattr__(self, "values", given)
         object.__setattr__(self, "outside", checks.real("initial.outside", outside, at_least=0, below=1))
+        object.__setattr__(self, "error", checks.real("initial.error", error, at_least=0))
         object.__setattr__(self, "_moments", grid_moments(grid, given))
         if not abs(self.mass + self.outside - 1) <= 1e-6:
             raise DFPError(f"initial.values integrates to {self.mass:.8g}: must be 1; use Density.normalised(...).")
 
     @classmethod
-    def normalised(cls, grid: Grid, values: ArrayLike) -> Self:
-        """Return the density proportional to ``values`` (shape ``grid.cells``)."""
+    def normalised(cls, grid: Grid, values: ArrayLike, error: float = 0.0) -> Self:
+        """Return the density proportional to ``values`` (shape ``grid.cells``), with an estimated L1 ``error``."""
         given = checks.array("initial.values", values, dimensions=(1, 2, 3))
         mass = float(given.sum()) * grid.cell_volume
         if not mass > 0:
             raise DFPError(f"initial.values integrates to {mass:.3g}: must be positive; check the values.")
-        return cls(grid, given / mass)
+        return cls(grid, given / mass, error=error)
 
     @property
     def dimension(self) -> int:

@@ -4,12 +4,18 @@ import numpy as np
 from dfp_solvers import modal, zero_flux
 
 from dfp import checks
+from dfp import stationary_numeric as numeric
 from dfp.checks import Array
 from dfp.equation import Equation
 from dfp.errors import DFPError, NoStationaryDensity, UnsupportedError
 from dfp.exact import Moments
 from dfp.grids import automatic
 from dfp.methods.cumulants import diffusion_polynomial
+from dfp.methods.finite_volume import FiniteVolume
+from dfp.methods.fourier import Fourier
+from dfp.methods.hermite import Hermite
+from dfp.methods.transfer import Transfer
+from dfp.solver import Solver
 from dfp.state import Density, Gaussian, Grid
 
 # Heavy tails are followed until this much mass is outside, or as far as the largest grid reaches.
@@ -18,30 +24,38 @@ _CELLS = 2**16
 _CELLS_PER_WIDTH = 12
 
 
-def stationary(equation: Equation, grid: Grid | None = None) -> Density:
+def stationary(equation: Equation, grid: Grid | None = None, solver: Solver | str = "auto") -> Density:
     """Return the stationary density of an equation.
 
     Parameters
     ----------
     equation
-        With additive Gaussian noise (d <= 3): the Gaussian of (T10), with momentum that of θ in (T19), or its Langevin
-        counterpart. In one dimension also
-        (T5), (T6), (T7) with noise that depends on θ: closed forms of Pearson's family, Student's t among them.
+        Any equation, d <= 3.
     grid
         Where it is returned; chosen to hold all but 1e-8 of the mass, as far as it can, if left out.
+    solver
+        ``"auto"``: a closed form where one is known, else the first of these that applies. Additive Gaussian noise:
+        the Gaussian of (T10), with momentum that of θ in (T19), or its Langevin counterpart. (T5), (T6), (T7) in one
+        dimension: Pearson's family, Student's t among them. (T4) in one dimension with Gaussian noise that depends on θ: its integral equation, with
+        power-law tails. A solver instead asks for a numerical method: ``FiniteVolume()``, the null vector of the chain
+        (T6, T7); ``Transfer()``, the fixed point of a step (T4, d <= 2, for d = 3 where kernels are resolved);
+        ``Fourier()``, the infinite product of characteristic functions (T4, additive); ``Hermite()``, the limit of the
+        series (d <= 2), the only one for (T5) with d = 2.
 
     Returns
     -------
     Density
-        Its ``outside`` is the mass beyond the grid, exact even for power-law tails.
+        Its ``outside`` is the mass beyond the grid, exact even for power-law tails in one dimension; its ``error`` the
+        estimated L1 error, 0 for closed forms.
 
     Raises
     ------
     NoStationaryDensity
         If there is none: the message names the mode, its regime and the numbers that decide.
     UnsupportedError
-        If no closed form is known: for the master equation with noise that depends on θ or that is a finite sum, and
-        for d > 1 with noise that depends on θ.
+        If no method is known: among others (T5) with d = 3, and, for d > 1, laws whose variance is infinite.
+    UnresolvedError, SeriesError
+        If no affordable grid resolves it, or a series does not converge.
     """
     if not isinstance(equation, Equation):
         raise DFPError(f"equation={checks.shown(equation)}: must be an equation; give e.g. dfp.Langevin(sgd).")
@@ -49,14 +63,66 @@ def stationary(equation: Equation, grid: Grid | None = None) -> Density:
         raise UnsupportedError(f"d = {equation.dimension}: densities need d <= 3; use dfp.moments for covariances.")
     if grid is not None and grid.dimension != equation.dimension:
         raise DFPError(f"grid has {grid.dimension} axes: the landscape has {equation.dimension}; make them equal.")
+    if solver != "auto":
+        return _asked_for(equation, grid, solver)
     if equation.dimension == 1 and equation.number != "T4":
         return _one_dimensional(equation, grid)
-    if not equation.additive or equation.number == "T5" or (equation.discrete and not equation.sgd.noise.gaussian):
+    if equation.additive and equation.number != "T5" and (not equation.discrete or equation.sgd.noise.gaussian):
+        return _gaussian(equation, grid)
+    return _computed(equation, grid)
+
+
+def _computed(equation: Equation, grid: Grid | None) -> Density:
+    """Return it by the method that fits, where no closed form is known."""
+    if equation.number == "T5":
+        if equation.dimension == 3:
+            raise UnsupportedError(
+                f"the {equation.label}: it is not a positive operator, so its fixed point is found by Hermite series "
+                "only, for d <= 2; use dfp.MasterEquation(sgd) or dfp.moments at a late step."
+            )
+        return numeric.by_series(equation, grid, Hermite(degree=24))
+    if not equation.discrete:
+        return numeric.by_chain(equation, grid, FiniteVolume())
+    if equation.additive:
+        _require_contraction(equation)
+        return numeric.by_fourier(equation, grid)
+    if equation.dimension == 1 and equation.sgd.noise.gaussian:
+        return numeric.by_kesten(equation, grid)
+    return numeric.by_transfer(equation, grid)
+
+
+def _asked_for(equation: Equation, grid: Grid | None, solver: Solver | str) -> Density:
+    if equation.additive:
+        _require_contraction(equation)
+    supported = {
+        FiniteVolume: ("T6", "T7"),
+        Transfer: ("T4",),
+        Fourier: ("T4",) if equation.additive else (),
+        Hermite: ("T4", "T5", "T6", "T7"),
+    }
+    kind = next((k for k in supported if isinstance(solver, k)), None)
+    if kind is None or equation.number not in supported[kind]:
+        able = ", ".join(k.__name__ for k, numbers in supported.items() if equation.number in numbers)
         raise UnsupportedError(
-            f"the {equation.label}: no closed stationary density is known for this noise and d = {equation.dimension}; "
-            "solve to a late step with dfp.solve(...), or sample with dfp.MonteCarlo(...)."
+            f"solver={checks.shown(solver)}: has no stationary density of the {equation.label}; use 'auto' or {able}."
         )
-    return _gaussian(equation, grid)
+    if isinstance(solver, FiniteVolume):
+        return numeric.by_chain(equation, grid, solver)
+    if isinstance(solver, Hermite):
+        return numeric.by_series(equation, grid, solver)
+    return numeric.by_fourier(equation, grid) if isinstance(solver, Fourier) else numeric.by_transfer(equation, grid)
+
+
+def _require_contraction(equation: Equation) -> None:
+    """Raise ``NoStationaryDensity`` unless every mode of an equation with additive noise contracts."""
+    values = equation.sgd.modes[0]
+    for curvature, rate in zip(values, equation.drift(values) * values, strict=True):
+        if not (0 < rate < 2 if equation.discrete else rate > 0):
+            raise NoStationaryDensity(
+                f"the mode of curvature {curvature:.4g} "
+                f"{_regime(equation.sgd.learning_rate * curvature, equation.discrete)}; use dfp.solve "
+                "or dfp.moments for its law at a given step, or change learning_rate or weight_decay."
+            )
 
 
 def _gaussian(equation: Equation, grid: Grid | None) -> Density:
@@ -64,14 +130,8 @@ def _gaussian(equation: Equation, grid: Grid | None) -> Density:
     if equation.sgd.momentum:
         return _with_momentum(equation, grid)
     values, vectors = equation.sgd.modes
-    eta = equation.sgd.learning_rate
+    _require_contraction(equation)
     rates = equation.drift(values) * values
-    for curvature, rate in zip(values, rates, strict=True):
-        if not (0 < rate < 2 if equation.discrete else rate > 0):
-            raise NoStationaryDensity(
-                f"the mode of curvature {curvature:.4g} {_regime(eta * curvature, equation.discrete)}; use dfp.solve "
-                "or dfp.moments for its law at a given step, or change learning_rate or weight_decay."
-            )
     noise = vectors.T @ equation.diffusion(np.zeros(equation.dimension)) @ vectors
     pair = rates[:, None] + rates[None, :] - (np.outer(rates, rates) if equation.discrete else 0.0)
     offset = equation.drift(values) * (vectors.T @ equation.sgd.gradient)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from dfp_solvers import finite_difference, finite_volume, fourier, pseudospectral
+from dfp_solvers import finite_difference, fourier, lattice, pseudospectral
 from numpy.typing import ArrayLike
 
 from dfp import checks
@@ -16,7 +16,6 @@ from dfp.grids import automatic
 from dfp.methods import difference_grids as grids
 from dfp.methods import lattice_walk
 from dfp.methods.moment_recursion import MomentRecursion
-from dfp.solution import Solution
 from dfp.solver import Frame, MarchingSolver, dimension_obstacle
 from dfp.state import Density, Gaussian, Grid, Point, State, grid_moments
 
@@ -277,7 +276,7 @@ def _on(grid: Grid, level: _Level) -> Array:
         pseudospectral.interpolation(float(own.lower[i]), float(own.spacing[i]), own.cells[i], axis)
         for i, axis in enumerate(grid.axes)
     ]
-    return finite_volume.apply(matrices, level.values) / own.cell_volume
+    return lattice.apply(matrices, level.values) / own.cell_volume
 
 
 def _initial_frame(carry: _Carry) -> Frame:

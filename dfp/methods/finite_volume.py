@@ -163,7 +163,7 @@ class FiniteVolume(MarchingSolver):
             return Frame(mean, covariance, density, truncation=min(error, 2.0), outside=outside)
         density = density / (float(density.sum()) * grid.cell_volume)
         _, mean, covariance = grid_moments(grid, density)
-        return Frame(mean, covariance, density, truncation=min(error + 2 * _tails(grid, density, mean), 2.0))
+        return Frame(mean, covariance, density, truncation=min(error + 2 * wall_tails(grid, density, mean), 2.0))
 
     def refined(self, solution: Solution, tolerance: float) -> tuple[MarchingSolver, Grid | None]:
         """Return the solver with a smaller tolerance, which automatic grids aim at."""
@@ -229,7 +229,7 @@ def _advanced(level: _Level, time: float, tolerance: float) -> _Level:
     return replace(level, probability=lattice.apply(level.cache[time], level.probability))
 
 
-def _tails(grid: Grid, density: Array, mean: Array) -> float:
+def wall_tails(grid: Grid, density: Array, mean: Array) -> float:
     """Return the mass that power-law tails with a finite variance would have beyond walls, from the density at them."""
     total = 0.0
     for axis in range(grid.dimension):

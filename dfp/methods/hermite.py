@@ -17,8 +17,8 @@ from dfp.exact import Moments, moments
 from dfp.finite_sum import FiniteSumLaw
 from dfp.grids import automatic
 from dfp.methods.moment_recursion import central_tensors
-from dfp.solution import Solution
 from dfp.noise import GaussianLaw
+from dfp.solution import Solution
 from dfp.solver import Frame, MarchingSolver, dimension_obstacle
 from dfp.state import Density, Gaussian, Grid, Point, State
 
@@ -138,6 +138,27 @@ class Hermite(MarchingSolver):
         if self.degree >= _HIGHEST:
             return None
         return replace(self, degree=min(self.degree + 8, _HIGHEST)), solution.grid
+
+    def settled(self, equation: Equation, moments: Gaussian, grid: Grid, step: int) -> Frame:
+        """Return the stationary series in the frame of the stationary ``moments``; ``step`` is named in errors.
+
+        The coefficients solve c = M c with the lower triangular operator M of a step, or 0 = L c with that of a rate.
+        """
+        rate = degree_operator(equation, moments, self.degree)
+        if equation.discrete:
+            rate = rate - np.eye(len(rate))
+        coefficients, degree = hermite.fixed_point(rate, equation.dimension)
+        return self.observe(_Carry(equation, grid, step, moments.mean, moments.covariance, coefficients, degree))
+
+
+def degree_operator(equation: Equation, frame: Gaussian, degree: int) -> Array:
+    """Return the operator of a step (maps) or rate in τ (generators) on coefficients in a fixed ``frame``.
+
+    Its diagonal block of each degree is the motion of the moments of that order among themselves.
+    """
+    carry = _Carry(equation, None, 0, frame.mean, frame.covariance, np.zeros(0), degree)
+    factor = np.linalg.cholesky(frame.covariance)
+    return _map_operator(carry, factor, carry.mean, factor) if equation.discrete else _generator_operator(carry, factor)
 
 
 def _jump(carry: _Carry, steps: int) -> tuple[int, Array, Array]:

@@ -163,6 +163,34 @@ def _convolved(a: Array, b: Array, dimension: int, degree: int) -> Array:
     return result
 
 
+def fixed_point(rate: Array, dimension: int) -> tuple[Array, int]:
+    """Return the coefficients c, c_0 = 1, with ``rate`` c = 0, and their degree.
+
+    Parameters
+    ----------
+    rate
+        Lower triangular change of the coefficients per step or unit of time, shape (K, K).
+
+    Notes
+    -----
+    It ends below the first degree whose moments do not decay: they do not exist.
+    """
+    total = next(t for t in (indices(dimension, n).sum(axis=1) for n in range(len(rate) + 1)) if len(t) == len(rate))
+    degree = int(total[-1])
+    for n in range(1, degree + 1):
+        # Eigenvalues of a step, less one, or of a rate: both decay left of the imaginary axis; a step also needs
+        # more, which its second moments, bounded by assumption, ensure at low degree.
+        block = np.linalg.eigvals(rate[np.ix_(total == n, total == n)])
+        if np.max(block.real) >= 0:
+            degree = n - 1
+            break
+    keep = int(np.sum(total <= degree))
+    result = np.zeros(keep)
+    result[0] = 1.0
+    result[1:] = np.linalg.solve(rate[1:keep, 1:keep], -rate[1:keep, 0])
+    return result, degree
+
+
 def shells(coefficients: Array, dimension: int, degree: int) -> Array:
     """Return the Euclidean norm of the coefficients of each total degree, shape (degree + 1,)."""
     total = indices(dimension, degree).sum(axis=1)

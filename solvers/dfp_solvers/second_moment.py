@@ -70,7 +70,9 @@ def largest_real(apply: SymmetricMap, dimension: int) -> float:
     start = packed(np.eye(dimension))
     ncv = min(start.size, 60)
     try:
-        return float(eigs(operator, k=1, which="LR", v0=start, tol=_TOLERANCE, ncv=ncv, return_eigenvectors=False)[0].real)
+        return float(
+            eigs(operator, k=1, which="LR", v0=start, tol=_TOLERANCE, ncv=ncv, return_eigenvectors=False)[0].real
+        )
     except (ArpackError, ArpackNoConvergence) as error:
         raise ArithmeticError(f"the growth of second moments was not found (Arnoldi: {error})") from None
 

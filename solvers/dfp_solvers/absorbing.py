@@ -1,0 +1,136 @@
+"""First passage: how much mass is still inside a box, step by step, when what is outside never comes back.
+
+Maps with Gaussian kernels (T4) are taken to Gauss–Legendre nodes of the box, on which the restricted kernel, smooth inside
+and cut at the walls, is integrated with spectral accuracy. Generators (T6, T7) are taken as Markov chains on cells with
+absorbing walls; one sequence of jumps gives their survival at all times (uniformisation, Jensen 1953).
+
+After many steps one mode is left and survival falls geometrically: then it is continued in closed form.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from dfp_solvers import markov
+from dfp_solvers.jit import kernel
+
+Array = NDArray[np.floating[Any]]
+# Survival has become geometric where successive ratios agree to this over as many steps.
+_SETTLED, _WINDOW = 1e-12, 8
+
+
+def legendre(lower: Array, upper: Array, counts: tuple[int, ...]) -> tuple[Array, Array]:
+    """Return nodes (n, d) and weights (n,) of the tensor Gauss–Legendre rule of a box."""
+    rules = [np.polynomial.legendre.leggauss(n) for n in counts]
+    axes = [(a + b) / 2 + (b - a) / 2 * x for a, b, (x, _) in zip(lower, upper, rules, strict=True)]
+    sides = [(b - a) / 2 * w for a, b, (_, w) in zip(lower, upper, rules, strict=True)]
+    nodes = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(counts))
+    weights = np.prod(np.stack(np.meshgrid(*sides, indexing="ij"), axis=-1).reshape(-1, len(counts)), axis=1)
+    return nodes, weights
+
+
+def gaussian_kernel(places: Array, means: Array, covariances: Array) -> Array:
+    """Return the density at ``places`` (m, d) of Gaussians of ``means`` (n, d), ``covariances`` (n, d, d): (m, n)."""
+    factors = np.linalg.inv(np.linalg.cholesky(covariances))
+    d = places.shape[1]
+    exponent = np.zeros((len(places), len(means)))
+    for i in range(d):
+        z = np.zeros_like(exponent)
+        for j in range(i + 1):
+            z += factors[:, i, j] * (places[:, j, None] - means[:, j])
+        exponent -= 0.5 * z * z
+    peaks = np.prod(np.einsum("nii->ni", factors), axis=1) / (2 * np.pi) ** (d / 2)
+    result: Array = np.exp(exponent) * peaks
+    return result
+
+
+def survival(advance: Callable[[Array], Array], weights: Array, first: Array, steps: int) -> Array:
+    """Return the mass Σ weights·p inside after 1 … ``steps`` steps, from p = ``first`` after one."""
+    result = np.zeros(steps)
+    state = first
+    for n in range(steps):
+        result[n] = max(float(weights @ state), 0.0)
+        if _geometric(result[: n + 1]):
+            ratio = result[n] / result[n - 1] if result[n - 1] > 0 else 0.0
+            result[n + 1 :] = result[n] * ratio ** np.arange(1.0, steps - n)
+            break
+        state = advance(state)
+    return result
+
+
+def _geometric(found: Array) -> bool:
+    if len(found) and found[-1] < 1e-300:
+        return True
+    if len(found) < _WINDOW + 2:
+        return False
+    ratios = found[-_WINDOW - 1 :][1:] / found[-_WINDOW - 1 :][:-1]
+    return bool(np.ptp(ratios) <= _SETTLED * 1e-2 * max(1 - ratios[-1], 1e-2))
+
+
+@kernel(fast=True)
+def _remaining(
+    pointers: NDArray[np.int32],
+    columns: NDArray[np.int32],
+    entries: Array,
+    share: float,
+    start: Array,
+    remaining: Array,
+) -> Any:
+    """Fill the mass left after 0, 1, … jumps of I + share·G; stop once it falls geometrically, and return how many."""
+    vector, moved = start.copy(), np.empty_like(start)
+    previous = 0.0
+    for k in range(len(remaining)):
+        total = 0.0
+        for i in range(len(vector)):
+            total += vector[i]
+        remaining[k] = total
+        if total < 1e-300:
+            return k + 1
+        if k % 256 == 0 and k > 0:
+            ratio = remaining[k] / remaining[k - 1]
+            if abs(ratio - previous) <= 1e-11 * (1 - ratio):
+                return k + 1
+            previous = ratio
+        for i in range(len(vector)):
+            change = 0.0
+            for p in range(pointers[i], pointers[i + 1]):
+                change += entries[p] * vector[columns[p]]
+            moved[i] = vector[i] + share * change
+        vector, moved = moved, vector
+    return len(remaining)
+
+
+def chain_survival(matrix: sparse.csc_array, start: Array, period: float, steps: int) -> Array:
+    """Return the mass left at the times 0, ``period``, … ``steps`` periods under an absorbing generator.
+
+    Parameters
+    ----------
+    matrix
+        Generator G, shape (n, n).
+    start
+        Probabilities of the cells, shape (n,).
+    """
+    rate = 1.1 * markov.fastest(matrix)
+    rows = matrix.tocsr()
+    mean = rate * period * steps
+    remaining = np.empty(int(mean + 12 * np.sqrt(mean + 1) + 60))
+    pointers, columns = rows.indptr.astype(np.int32), rows.indices.astype(np.int32)
+    known = int(_remaining(pointers, columns, rows.data, 1 / rate, start, remaining))
+    ratio = remaining[known - 1] / remaining[known - 2] if known > 1 and remaining[known - 2] > 0 else 0.0
+    result = np.empty(steps + 1)
+    for n in range(steps + 1):
+        jumps = rate * period * n
+        first, weights = markov.poisson(jumps, 1e-13)
+        if first >= known:
+            # A Poisson mixture of a geometric sequence is an exponential.
+            closed = np.log(remaining[known - 1]) - (known - 1) * np.log(ratio) if ratio > 0 else -np.inf
+            result[n] = np.exp(closed - jumps * (1 - ratio))
+            continue
+        index = first + np.arange(len(weights))
+        inside = index < known
+        beyond = remaining[known - 1] * ratio ** (index[~inside] - known + 1.0)
+        result[n] = weights[inside] @ remaining[index[inside]] + weights[~inside] @ beyond
+    return result
