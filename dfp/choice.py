@@ -38,19 +38,12 @@ def pick(equation: Equation, initial: State) -> list[tuple[Solver, str]]:
 
 def _pick_discrete(equation: Equation, initial: State) -> list[tuple[Solver, str]]:
     """Return the attempts for (T5): what needs no warning first, a series before a grid."""
-    grids: list[tuple[Solver, str]] = [
-        (FiniteDifference(), "a grid no finer than a step resolves the density"),
+    attempts: list[tuple[Solver, str]] = [
+        (Hermite(tolerance=TRUNCATION_LIMIT), "the density stays near its moving Gaussian"),
+        (FiniteDifference(tolerance=TRUNCATION_LIMIT), "a grid no finer than a step resolves the density"),
+        (Hermite(), "the density stays near its moving Gaussian, and no stable grid resolves it better"),
+        (FiniteDifference(), "a grid no finer than a step resolves the density roughly"),
         (FiniteDifference("fourth"), "only a stencil is stable on a grid that resolves the density"),
     ]
-    attempts = grids
-    if Hermite().obstacle(equation, initial) is None:
-        attempts = [
-            (Hermite(tolerance=TRUNCATION_LIMIT), "the density stays near its moving Gaussian"),
-            (
-                FiniteDifference(tolerance=TRUNCATION_LIMIT),
-                "the series converges too slowly, a stable grid resolves it",
-            ),
-            (Hermite(), "the density stays near its moving Gaussian, and no stable grid resolves it better"),
-            *grids,
-        ]
+    attempts = [attempt for attempt in attempts if attempt[0].refusal(equation, initial) is None]
     return [*attempts, (MomentRecursion(), "no series converges and no stable grid resolves the density: moments only")]

@@ -415,6 +415,21 @@ def test_walk_refuses_what_cannot_be_positive():
 # --- the automatic choice
 
 
+def test_certified_errors_hold_on_random_problems():
+    """Stationary t laws of random curvature, noise and rate: the truth is below the estimate, by less than 30 times."""
+    rng = np.random.default_rng(6)
+    for scheme in (*SCHEMES, "matched"):
+        for _ in range(3):
+            rate, curvature, noise = 10 ** rng.uniform([-2.3, -1, -1], [-1.6, 1, 1])
+            landscape = one_mode(curvature, noise, rng.choice([0.0, 0.4]) * curvature**2)
+            equation = discrete(landscape, rate / curvature)
+            start = dfp.Gaussian(0.0, rate / curvature**2 * noise / 2)
+            solution = solved(equation, start, round(20 / rate), scheme, tolerance=0.5)
+            error = distance(solution, dfp.stationary(equation, solution.grid).values)[0]
+            certified = solution.certificate.truncation[0]
+            assert error < certified < 30 * error + 1e-11
+
+
 def test_automatic_choice_for_the_discrete_equation():
     """A series where it needs no warning, else a stable grid, else moments, each with the reason."""
     narrow = dfp.Gaussian(0.0, 0.01)

@@ -16,12 +16,15 @@ from dfp.grids import automatic
 from dfp.methods import difference_grids as grids
 from dfp.methods import lattice_walk
 from dfp.methods.moment_recursion import MomentRecursion
+from dfp.solution import Solution
 from dfp.solver import Frame, MarchingSolver, dimension_obstacle
 from dfp.state import Density, Gaussian, Grid, Point, State, grid_moments
 
 # Differences between two grids are multiplied by these for the error of the finer one: Richardson's factors 1/(r^p − 1)
 # for r = 1.5, and a margin before they settle.
 _RICHARDSON = {"second": 1.5 * 0.8, "fourth": 3.0 * 0.246}
+# Rounding errors of thousands of steps.
+_ROUNDING = 1e-12
 # A spectrum that falls as slowly as an exponential has, at r = 1.15 times the wave number, the power r of its error.
 _POWER = grids.COARSER["spectral"]
 
@@ -181,10 +184,14 @@ class FiniteDifference(MarchingSolver):
         outside = mass - float(fine.sum()) * volume
         return Frame(mean, covariance, fine, truncation=error, outside=outside)
 
+    def refined(self, solution: Solution, tolerance: float) -> None:
+        """Return None: the internal grids are as fine as steps allow, or as rounding errors do."""
+        return None
+
     def _error(self, difference: float) -> float:
         """Return the L1 error of the finer density from its difference to the coarser one."""
         if self.scheme == "spectral":
-            return 2.0 * float((difference / 2) ** _POWER) + 1e-14
+            return 2.0 * float((difference / 2) ** _POWER) + _ROUNDING
         return _RICHARDSON[self.scheme] * difference
 
     def _looked_ahead(self, carry: _Carry, steps: int) -> tuple[_Carry, grids.Window]:
