@@ -84,7 +84,7 @@ class ExitSteps:
         return "\n".join(
             [
                 f"exit after {self.mean:.6g} steps on average (error {self.mean_error:.1g})",
-                f"  median {self.quantile(0.5):.6g}, 90 % by {self.quantile(0.9):.6g}, 99 % by {self.quantile(0.99):.6g}",
+                "  " + ", ".join(f"{share:.0%} by {self.quantile(share):.6g}" for share in (0.5, 0.9, 0.99)),
                 f"  inside after {self.steps[-1]} steps: {self.survival[-1]:.4g} (error {self.error:.1g})",
                 f"  in the end survival falls by the factor {self.decay:.8g} a step",
             ]
@@ -143,12 +143,11 @@ def exit_steps(equation: Equation, domain: Any, initial: State, steps: int | Non
         raise DFPError(f"domain: {lower} … {upper} holds nothing of the initial state; widen it.")
     if not equation.discrete:
         return _by_chain(equation, lower, upper, cells, initial, float(masses.sum()), last)
+    solve = _by_masses if isinstance(equation.sgd.noise, FiniteSumLaw) else _by_nodes
     if isinstance(equation.sgd.noise, FiniteSumLaw):
-        solve = _by_masses
         counts = [cells or (_SUM_CELLS.get(equation.dimension, 0),) * equation.dimension]
         counts.append(tuple(n // 2 for n in counts[0]))
     else:
-        solve = _by_nodes
         counts = _node_counts(equation, lower, upper)
     laws = [solve(equation, lower, upper, c, points, masses) for c in counts]
     return _compared(laws, last, float(masses.sum()))
@@ -173,8 +172,10 @@ def _corner(part: ArrayLike, d: int) -> Array:
 
 def _start(initial: State, lower: Array, upper: Array) -> tuple[Array, Array]:
     """Return points (m, d) inside the box and their masses (m,): a quadrature of the initial state."""
+    points: Array
+    masses: Array
     if isinstance(initial, Point):
-        points, masses = initial.theta[None], np.ones(1)
+        points, masses = initial.theta[None], np.asarray([1.0])
     elif isinstance(initial, Density):
         points = initial.grid.points.reshape(-1, initial.dimension)
         masses = initial.values.ravel() * initial.grid.cell_volume
@@ -221,9 +222,11 @@ def _by_nodes(
     factors = lu_factor(np.eye(len(nodes)) - matrix)
     mean = float(masses.sum()) + float(weights @ lu_solve(factors, first))
     decay = _leading(lambda p: matrix @ p, first)
-    return _Law(
-        lambda n: absorbing.survival(lambda p: matrix @ p, weights, first, n), mean if decay < 1 else np.inf, decay
-    )
+
+    def survival(n: int) -> Array:
+        return absorbing.survival(lambda p: matrix @ p, weights, first, n, decay)
+
+    return _Law(survival, mean if decay < 1 else np.inf, decay)
 
 
 def _by_masses(
@@ -243,7 +246,7 @@ def _by_masses(
     solved, failed = gmres(resolvent, first, rtol=1e-9, restart=60, maxiter=20)
     decay = _leading(step, first)
     mean = np.inf if failed or not decay < 1 else float(masses.sum()) + float(solved.sum())
-    return _Law(lambda n: absorbing.survival(step, np.ones(size), first, n), mean, decay)
+    return _Law(lambda n: absorbing.survival(step, np.ones(size), first, n, decay), mean, decay)
 
 
 def _leading(step: Callable[[Array], Array], start: Array) -> float:
@@ -290,7 +293,7 @@ def _by_chain(
     matrices = [chain.generator(equation, grid, absorbing=True)[0] for grid in grids]
     rates = [_slowest(matrix) for matrix in matrices]
     n = _length(last, float(np.exp(-eta * rates[0])))
-    tables = [absorbing.chain_survival(m, p, eta, n) for m, p in zip(matrices, starts, strict=True)]
+    tables = [absorbing.chain_survival(m, p, eta, n, r) for m, p, r in zip(matrices, starts, rates, strict=True)]
     means = [float(-splu(m.tocsc()).solve(p).sum()) / eta for m, p in zip(matrices, starts, strict=True)]
     survival, error = _extrapolated(tables)
     mean, mean_error = _extrapolated([np.array([m]) for m in means])

@@ -16,7 +16,8 @@ _REMEDY = "change learning_rate or weight_decay, or use dfp.solve or dfp.moments
 
 def moment_growth(equation: Equation) -> Array:
     """Return the eigenvalues of the motion of covariances: factors per step (maps, T16) or rates in τ (generators)."""
-    return np.linalg.eigvals(_covariance_motion(equation)) + float(equation.discrete)
+    result: Array = np.asarray(np.linalg.eigvals(_covariance_motion(equation))) + float(equation.discrete)
+    return result
 
 
 def _covariance_motion(equation: Equation) -> Array:

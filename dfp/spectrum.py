@@ -196,7 +196,7 @@ def _on_grid(equation: Equation, count: int, grid: Grid) -> Spectrum:
     error = np.abs(values - matched)
     if not equation.discrete:
         # Eigenvalues of the chain are of second order.
-        values, error = values + (values - matched) / 3, error / 3
+        values, error = values + (values - matched) / 3, 2 * error / 3
     edge = _edge(equation)
     notes = []
     if np.isfinite(edge) and np.any(np.abs(values) <= edge):

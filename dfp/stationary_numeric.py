@@ -51,7 +51,8 @@ def by_chain(equation: Equation, grid: Grid | None, solver: FiniteVolume) -> Den
         last = settling_steps(equation)
         exact = Moments(np.array([last]), moments.mean[None], moments.covariance[None])
         grid = solver.grid(equation, moments, exact)
-    levels, upwinded = [], 0.0
+    levels: list[Array] = []
+    upwinded = 0.0
     for g in chain.halved(grid):
         parts, flags = chain.generators(equation, g)
         found = _null(parts, moments, g)
@@ -105,7 +106,7 @@ def by_kesten(equation: Equation, grid: Grid | None) -> Density:
     spread = np.sqrt(v / max(1 - a**2 - s**2, min(2 * abs(exponent), 1.0))) + abs(b) / max(1 - a, abs(exponent))
     reach = float(np.arcsinh(9 * spread * s / np.sqrt(v))) + min(24 / index, 250.0)
     spacing = 0.5 / max(1.0, abs(a))
-    reach = min(reach, spacing * s * (kesten.MOST_NODES // 2 - 2), 300.0)
+    reach = min(reach, kesten.farthest(s, spacing))
     law = kesten.Fixed(a, b, s, v, reach, spacing)
     coarse = kesten.Fixed(a, b, s, v, reach, 1.4 * spacing)
     tails = float(sum(abs(law.density[i] * law.theta[i]) for i in (0, -1))) / index

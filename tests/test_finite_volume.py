@@ -401,7 +401,7 @@ def test_jump_and_poisson_against_their_plain_twins():
 
 
 def test_points_and_narrow_gaussians_keep_their_mean():
-    """Narrower than cells, states keep their mean and widen by a third of a squared cell, which extrapolation removes."""
+    """Narrower than cells, states keep their mean and widen by a third of a squared cell, to be extrapolated away."""
     equation = dfp.Langevin(dfp.SGD(one_mode(1.0, 0.3, 0.2), 0.05))
     solution = dfp.solve(equation, dfp.Point(0.3), 40, [40], FiniteVolume())
     assert solution.certificate.mean_error[0] < 1e-9

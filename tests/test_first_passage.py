@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from dfp_solvers import absorbing, markov
 from problems import one_mode, regression, rotated, table
+from scipy import sparse
 from scipy.integrate import quad
 from scipy.special import ndtr
 
@@ -121,7 +122,7 @@ def test_langevin_leaves_earlier_than_sgd():
     shifted = 1 + 0.5826 * 0.1
     assert touched.mean < discrete.mean
     # The shift is the first term of a series in 0.1, the width of a step in boxes.
-    assert discrete.mean == pytest.approx(touched.mean * shifted**2, rel=2e-3)
+    assert discrete.mean == pytest.approx(touched.mean * shifted**2, rel=4e-3)
 
 
 def test_two_dimensions_of_independent_axes():
@@ -131,6 +132,20 @@ def test_two_dimensions_of_independent_axes():
     square = dfp.exit_steps(flat, dfp.Grid([0.0, 0.0], [1.0, 1.0], 64), dfp.Point([0.3, 0.5]), 20)
     sides = [dfp.exit_steps(line, (0.0, 1.0), dfp.Point(x), 20).survival for x in (0.3, 0.5)]
     assert np.abs(square.survival - sides[0] * sides[1]).max() <= square.error < 1e-3
+
+
+def test_nothing_leaves_for_long():
+    """Survival that has not begun to fall is not taken for a law that never does: SGD and Langevin, far from walls."""
+    sgd = dfp.SGD(one_mode(0.0, 1.0), 0.02)
+    for equation in (dfp.MasterEquation(sgd), dfp.Langevin(sgd)):
+        law = dfp.exit_steps(equation, (-1.0, 1.0), dfp.Point(0.0), 4000)
+        assert law.survival[40] == pytest.approx(1, abs=1e-12)
+        times = law.steps * 0.02**2 / 2
+        k = np.arange(1, 200, 2)[:, None] * np.pi / 2
+        exact = np.sum(2 / k * np.sin(k) * np.exp(-(k**2) * times), axis=0)
+        # A step is a hundredth of the box wide: SGD leaves 2.3 % later.
+        assert law.survival[1:] == pytest.approx(exact[1:], abs=1e-6 if equation.number == "T6" else 0.02)
+        assert law.survival[-1] < 0.25
 
 
 def test_starts():
@@ -148,8 +163,6 @@ def test_chain_survival_against_dense_powers():
     """Uniformised once for all steps, also beyond where it is continued geometrically."""
     n = 24
     matrix = np.diag(np.full(n - 1, 40.0), 1) + np.diag(np.full(n - 1, 60.0), -1) - 100.0 * np.eye(n)
-    from scipy import sparse
-
     start = np.zeros(n)
     start[3] = 1.0
     step = markov.transition(sparse.csc_array(matrix), 0.1)
@@ -157,12 +170,13 @@ def test_chain_survival_against_dense_powers():
     for _ in range(400):
         expected.append(state.sum())
         state = step @ state
-    found = absorbing.chain_survival(sparse.csc_array(matrix), start, 0.1, 399)
+    slowest = float(-np.linalg.eigvals(matrix).real.max())
+    found = absorbing.chain_survival(sparse.csc_array(matrix), start, 0.1, 399, slowest)
     assert found[:60] == pytest.approx(expected[:60], rel=1e-9)
-    assert np.log(found[1:200]) == pytest.approx(np.log(expected[1:200]), rel=1e-7)
+    assert found[1:] == pytest.approx(expected[1:], rel=1e-5)
     remaining = np.empty(50)
     rows = sparse.csr_array(matrix)
-    absorbing._remaining(rows.indptr, rows.indices, rows.data, 0.005, start, remaining)
+    absorbing._remaining(rows.indptr, rows.indices, rows.data, 0.005, start, remaining, 0.5)
     state = start
     for k in range(50):
         assert remaining[k] == pytest.approx(state.sum(), rel=1e-12)

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from dfp_solvers import kesten
 from problems import every_equation, one_mode, regression, rotated, table
-from scipy.stats import cauchy
+from scipy.stats import cauchy, chi2
 from scipy.stats import t as student
 
 import dfp
@@ -97,11 +98,143 @@ def test_noise_that_vanishes_somewhere_is_refused():
         dfp.stationary(dfp.Langevin(dfp.SGD(one_mode(1.0, 0.0, 0.5), 0.2)))
 
 
-def test_unknown_closed_forms_are_refused():
-    with pytest.raises(dfp.UnsupportedError, match="no closed stationary density"):
-        dfp.stationary(dfp.MasterEquation(dfp.SGD(one_mode(1.0, 0.3, 0.2), 0.1)))
-    with pytest.raises(dfp.UnsupportedError, match="no closed stationary density"):
-        dfp.stationary(dfp.Langevin(dfp.SGD(table(2), 0.1)))
+def long_run(sgd, steps, lanes, seed):
+    """Return plain NumPy trajectories of one mode of SGD with Gaussian noise after ``steps`` steps."""
+    rng = np.random.default_rng(seed)
+    gamma, noise = sgd.noise.quadratic(np.ones((1, 1))).item(), sgd.noise.constant.item()
+    theta, h, g = np.zeros(lanes), sgd.hessian.item(), sgd.gradient.item()
+    for _ in range(steps):
+        kick = np.sqrt(gamma) * theta * rng.standard_normal(lanes) + np.sqrt(noise) * rng.standard_normal(lanes)
+        theta = theta - sgd.learning_rate * (h * theta + g + kick)
+    return theta
+
+
+@pytest.mark.parametrize(
+    ("curvature", "gamma", "gradient", "eta"), [(1.0, 0.3, 0.4, 0.1), (1.0, 20.0, 0.0, 0.2), (0.0, 6.0, 0.0, 0.4)]
+)
+def test_master_equation_with_curvature_noise(curvature, gamma, gradient, eta):
+    """Confined, heavy-tailed and flat: probabilities of cells of a long run, chi-square at a level of 1e-6."""
+    sgd = dfp.SGD(one_mode(curvature, 0.3, gamma, gradient), eta)
+    density = dfp.stationary(dfp.MasterEquation(sgd))
+    assert density.error < 1e-2
+    lanes = 40_000
+    theta = long_run(sgd, 400, lanes, 4)
+    cumulative = np.cumsum(density.values) * density.grid.cell_volume + density.outside / 2
+    edges = np.interp(np.arange(1, 16) / 16, cumulative, density.grid.edges[0][1:])
+    counts = np.bincount(np.searchsorted(edges, theta), minlength=16)
+    assert np.sum((counts - lanes / 16) ** 2) / (lanes / 16) < chi2.isf(1e-6, 15)
+    # Control: the law of a noise 5 % larger is told apart.
+    moved = np.bincount(np.searchsorted(edges, 1.05 * theta), minlength=16)
+    assert np.sum((moved - lanes / 16) ** 2) / (lanes / 16) > chi2.isf(1e-6, 15)
+
+
+def test_confined_master_equation_has_the_exact_moments_and_tails():
+    """Mean and variance to 1e-9, and mass beyond x falling like x^(−κ), E|1−ηh|^κ = 1."""
+    equation = dfp.MasterEquation(dfp.SGD(one_mode(1.0, 0.3, 0.2, 0.4), 0.1))
+    density = dfp.stationary(equation)
+    late = dfp.moments(equation, dfp.Point(0.0), LATE, [LATE])
+    assert density.mean == pytest.approx(late.mean[0], abs=1e-9)
+    assert density.covariance.item() == pytest.approx(late.covariance.item(), rel=1e-9)
+    a, s, v = 0.8, 0.8, 0.01
+    law = kesten.Fixed(a, 0.0, s, v, 16.0)
+    index = kesten.tail_index(a, s)
+    slope = np.log(law.outside(-40, 40) / law.outside(-400, 400)) / np.log(10)
+    assert slope == pytest.approx(index, rel=1e-2)
+    deep = np.abs(a + s * np.random.default_rng(0).standard_normal(2_000_000))
+    assert abs(np.mean(deep**index) - 1) < 5 * np.std(deep**index) / np.sqrt(2e6)
+    assert abs(np.mean(np.log(deep)) - kesten.lyapunov_exponent(a, s)) < 5 * np.std(np.log(deep)) / np.sqrt(2e6)
+
+
+def test_chains_agree_with_closed_forms_and_moments():
+    """Forced on a Gaussian in 2D, the chain's true error is within its estimate; with coupled noise, exact moments."""
+    bowl = dfp.Langevin(dfp.SGD(rotated(2, 5.0), 0.1))
+    found = dfp.stationary(bowl, None, dfp.FiniteVolume(tolerance=1e-3))
+    exact = dfp.stationary(bowl, found.grid)
+    error = np.abs(found.values - exact.values).sum() * found.grid.cell_volume
+    assert error <= found.error < 1e-2
+    for equation in (dfp.Langevin(dfp.SGD(table(2), 0.05)), dfp.ModifiedLangevin(dfp.SGD(table(2), 0.05))):
+        density = dfp.stationary(equation, None, dfp.FiniteVolume(cells=96))
+        late = dfp.moments(equation, dfp.Point([0.0, 0.0]), LATE, [LATE])
+        assert density.mean == pytest.approx(late.mean[0], abs=1e-5)
+        assert density.covariance == pytest.approx(late.covariance[0], abs=1e-4 * late.covariance[0].max())
+        moved = dfp.solve(equation, density, 200, [200], dfp.FiniteVolume(), density.grid)
+        change = np.abs(moved.density[0] - density.values).sum() * density.grid.cell_volume
+        assert change <= density.error + moved.certificate.truncation[0]
+
+
+def test_independent_axes_in_three_dimensions():
+    """A product of Student laws, each closed in 1D."""
+    noise = dfp.GaussianNoise([0.3, 0.2, 0.4], [0.4, 0.1, 0.0])
+    equation = dfp.Langevin(dfp.SGD(dfp.QuadraticLandscape([1.0, 0.5, 2.0], 0.1, noise), 0.1))
+    density = dfp.stationary(equation, None, dfp.FiniteVolume(cells=48))
+    for i, (h, d, gamma) in enumerate(((1.0, 0.3, 0.4), (0.5, 0.2, 0.1), (2.0, 0.4, 0.0))):
+        side = dfp.Grid(density.grid.lower[i], density.grid.upper[i], density.grid.cells[i])
+        exact = dfp.stationary(dfp.Langevin(dfp.SGD(one_mode(h, d, gamma, 0.1), 0.1)), side)
+        others = tuple(k for k in range(3) if k != i)
+        marginal = density.values.sum(axis=others) * density.grid.cell_volume / side.cell_volume
+        assert np.abs(marginal - exact.values).sum() * side.cell_volume <= density.error
+
+
+def test_fixed_points_of_the_master_equation():
+    """Transfer: in 1D against the integral equation, in 2D and for a finite sum against the exact moments."""
+    line = dfp.MasterEquation(dfp.SGD(one_mode(1.0, 0.3, 0.2, 0.4), 0.1))
+    grid = dfp.stationary(line).grid
+    found = dfp.stationary(line, grid, dfp.Transfer())
+    assert np.abs(found.values - dfp.stationary(line, grid).values).sum() * grid.cell_volume <= found.error
+    for landscape, eta, box in ((table(2), 0.2, dfp.Grid([-2, -2], [2.5, 1.6], 40)), (regression(1, 2), 0.1, None)):
+        equation = dfp.MasterEquation(dfp.SGD(landscape, eta))
+        density = dfp.stationary(equation, box)
+        late = dfp.moments(equation, dfp.Point(np.zeros(equation.dimension)), LATE, [LATE])
+        scale = np.sqrt(np.diag(late.covariance[0]))
+        assert np.abs(density.mean - late.mean[0]).max() < 1e-3 * scale.max()
+        assert density.covariance == pytest.approx(late.covariance[0], abs=5e-3 * scale.max() ** 2)
+
+
+def test_additive_finite_sums():
+    """The infinite product of characteristic functions: cumulants κ_n η^n/(1 − (1−ηλ)^n) of the samples' law."""
+    rng = np.random.default_rng(2)
+    data = rng.exponential(size=9)
+    landscape = dfp.QuadraticLandscape.from_samples(np.ones((9, 1, 1)), data[:, None], 1)
+    density = dfp.stationary(dfp.MasterEquation(dfp.SGD(landscape, 0.2)))
+    x = density.grid.axes[0] - density.mean
+    third = (density.values * x**3).sum() * density.grid.cell_volume
+    centred = data - data.mean()
+    # Gibbs ripples of a rough density are cut at zero; without that both would be exact to the width of the box.
+    assert density.covariance.item() == pytest.approx(np.mean(centred**2) * 0.04 / (1 - 0.64), rel=2e-4)
+    assert third == pytest.approx(-np.mean(centred**3) * 0.008 / (1 - 0.512), rel=2e-3)
+    with pytest.raises(dfp.NoStationaryDensity, match=r"singular.*entropy <= 2\.2.*dfp\.MonteCarlo"):
+        dfp.stationary(dfp.MasterEquation(dfp.SGD(landscape, 0.95)))
+
+
+def test_discrete_equation_in_two_dimensions():
+    """(T5): the limit of the Hermite series has the exact moments, kurtosis included, and does not move."""
+    equation = dfp.DiscreteFokkerPlanck(dfp.SGD(rotated(2, 3.0), 0.03))
+    density = dfp.stationary(equation)
+    late = dfp.moments(equation, dfp.Point([0.0, 0.0]), LATE, [LATE])
+    assert density.covariance == pytest.approx(late.covariance[0], rel=1e-6)
+    assert density.error < 1e-3
+    start = dfp.Gaussian(late.mean[0], late.covariance[0])
+    moved = dfp.solve(equation, start, 800, [800], dfp.Hermite(24), density.grid)
+    assert np.abs(moved.density[0] - density.values).sum() * density.grid.cell_volume < 2 * density.error
+
+
+def test_what_has_none_or_no_method_is_refused():
+    with pytest.raises(dfp.NoStationaryDensity, match=r"Lyapunov exponent is ℓ = 0\.1.*>= 0"):
+        dfp.stationary(dfp.MasterEquation(dfp.SGD(one_mode(-1.0, 0.3, 0.8), 0.2)))
+    with pytest.raises(dfp.NoStationaryDensity, match=r"unstable.*ℓ = "):
+        dfp.stationary(dfp.MasterEquation(dfp.SGD(table(2), 3.0)))
+    with pytest.raises(dfp.NoStationaryDensity, match="no gradient noise"):
+        dfp.stationary(dfp.MasterEquation(dfp.SGD(one_mode(1.0, 0.0, 0.5), 0.2)))
+    with pytest.raises(dfp.UnsupportedError, match=r"ℓ = -.*settles.*ρ₂ = "):
+        dfp.stationary(dfp.MasterEquation(dfp.SGD(table(2), 1.25)))
+    with pytest.raises(dfp.UnsupportedError, match="second moments grow"):
+        dfp.stationary(dfp.Langevin(dfp.SGD(table(2), 8.0)))
+    with pytest.raises(dfp.UnsupportedError, match=r"not a positive operator.*d <= 2"):
+        dfp.stationary(dfp.DiscreteFokkerPlanck(dfp.SGD(rotated(3, 2.0), 0.1)))
+    with pytest.raises(dfp.SeriesError, match="does not converge"):
+        dfp.stationary(dfp.DiscreteFokkerPlanck(dfp.SGD(rotated(2, 2.0), 0.4)))
+    with pytest.raises(dfp.UnsupportedError, match=r"use 'auto' or FiniteVolume"):
+        dfp.stationary(dfp.Langevin(dfp.SGD(table(2), 0.1)), None, dfp.Transfer())
     with pytest.raises(dfp.UnsupportedError, match="d = 5"):
         dfp.stationary(dfp.Langevin(dfp.SGD(rotated(5, 2.0), 0.1)))
 

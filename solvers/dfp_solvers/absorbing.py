@@ -1,10 +1,11 @@
 """First passage: how much mass is still inside a box, step by step, when what is outside never comes back.
 
-Maps with Gaussian kernels (T4) are taken to Gauss–Legendre nodes of the box, on which the restricted kernel, smooth inside
-and cut at the walls, is integrated with spectral accuracy. Generators (T6, T7) are taken as Markov chains on cells with
-absorbing walls; one sequence of jumps gives their survival at all times (uniformisation, Jensen 1953).
+Maps with Gaussian kernels (T4) are taken to Gauss–Legendre nodes of the box, on which the restricted kernel, smooth
+inside and cut at the walls, is integrated with spectral accuracy. Generators (T6, T7) are taken as Markov chains on
+cells with absorbing walls; one sequence of jumps gives their survival at all times (uniformisation, Jensen 1953).
 
-After many steps one mode is left and survival falls geometrically: then it is continued in closed form.
+After many steps one mode is left and survival falls geometrically, by the leading eigenvalue: then it is continued in
+closed form. The eigenvalue must be known: survival that does not fall yet looks geometric as well.
 """
 
 from collections.abc import Callable
@@ -18,8 +19,8 @@ from dfp_solvers import markov
 from dfp_solvers.jit import kernel
 
 Array = NDArray[np.floating[Any]]
-# Survival has become geometric where successive ratios agree to this over as many steps.
-_SETTLED, _WINDOW = 1e-12, 8
+# Survival has become geometric where it falls by the leading eigenvalue to this, relatively, over two windows.
+_SETTLED, _WINDOW = 1e-8, 128
 
 
 def legendre(lower: Array, upper: Array, counts: tuple[int, ...]) -> tuple[Array, Array]:
@@ -47,27 +48,37 @@ def gaussian_kernel(places: Array, means: Array, covariances: Array) -> Array:
     return result
 
 
-def survival(advance: Callable[[Array], Array], weights: Array, first: Array, steps: int) -> Array:
-    """Return the mass Σ weights·p inside after 1 … ``steps`` steps, from p = ``first`` after one."""
+@kernel()
+def _settled(remaining: Array, k: int, decay: float) -> Any:
+    """Tell whether the masses up to index ``k`` have fallen by the factor ``decay`` each over the last two windows."""
+    if k < 2 * _WINDOW or not remaining[k] > 0.0:
+        return not remaining[k] > 0.0
+    wanted = np.log(decay)
+    for end in (k, k - _WINDOW):
+        if not abs(np.log(remaining[end] / remaining[end - _WINDOW]) / _WINDOW - wanted) <= -_SETTLED * wanted:
+            return False
+    return True
+
+
+def survival(advance: Callable[[Array], Array], weights: Array, first: Array, steps: int, decay: float) -> Array:
+    """Return the mass Σ weights·p inside after 1 … ``steps`` steps, from p = ``first`` after one.
+
+    Parameters
+    ----------
+    advance
+        One restricted step.
+    decay
+        Its leading eigenvalue.
+    """
     result = np.zeros(steps)
     state = first
     for n in range(steps):
         result[n] = max(float(weights @ state), 0.0)
-        if _geometric(result[: n + 1]):
-            ratio = result[n] / result[n - 1] if result[n - 1] > 0 else 0.0
-            result[n + 1 :] = result[n] * ratio ** np.arange(1.0, steps - n)
+        if n % 16 == 0 and _settled(result, n, decay):
+            result[n + 1 :] = result[n] * decay ** np.arange(1.0, steps - n)
             break
         state = advance(state)
     return result
-
-
-def _geometric(found: Array) -> bool:
-    if len(found) and found[-1] < 1e-300:
-        return True
-    if len(found) < _WINDOW + 2:
-        return False
-    ratios = found[-_WINDOW - 1 :][1:] / found[-_WINDOW - 1 :][:-1]
-    return bool(np.ptp(ratios) <= _SETTLED * 1e-2 * max(1 - ratios[-1], 1e-2))
 
 
 @kernel(fast=True)
@@ -78,22 +89,17 @@ def _remaining(
     share: float,
     start: Array,
     remaining: Array,
+    decay: float,
 ) -> Any:
-    """Fill the mass left after 0, 1, … jumps of I + share·G; stop once it falls geometrically, and return how many."""
+    """Fill the mass left after 0, 1, … jumps of I + share·G; stop once it falls by ``decay``, and return how many."""
     vector, moved = start.copy(), np.empty_like(start)
-    previous = 0.0
     for k in range(len(remaining)):
         total = 0.0
         for i in range(len(vector)):
             total += vector[i]
         remaining[k] = total
-        if total < 1e-300:
+        if k % _WINDOW == 0 and _settled(remaining, k, decay):
             return k + 1
-        if k % 256 == 0 and k > 0:
-            ratio = remaining[k] / remaining[k - 1]
-            if abs(ratio - previous) <= 1e-11 * (1 - ratio):
-                return k + 1
-            previous = ratio
         for i in range(len(vector)):
             change = 0.0
             for p in range(pointers[i], pointers[i + 1]):
@@ -103,7 +109,7 @@ def _remaining(
     return len(remaining)
 
 
-def chain_survival(matrix: sparse.csc_array, start: Array, period: float, steps: int) -> Array:
+def chain_survival(matrix: sparse.csc_array, start: Array, period: float, steps: int, slowest: float) -> Array:
     """Return the mass left at the times 0, ``period``, … ``steps`` periods under an absorbing generator.
 
     Parameters
@@ -112,22 +118,24 @@ def chain_survival(matrix: sparse.csc_array, start: Array, period: float, steps:
         Generator G, shape (n, n).
     start
         Probabilities of the cells, shape (n,).
+    slowest
+        Smallest rate of decay of G.
     """
     rate = 1.1 * markov.fastest(matrix)
     rows = matrix.tocsr()
     mean = rate * period * steps
     remaining = np.empty(int(mean + 12 * np.sqrt(mean + 1) + 60))
     pointers, columns = rows.indptr.astype(np.int32), rows.indices.astype(np.int32)
-    known = int(_remaining(pointers, columns, rows.data, 1 / rate, start, remaining))
-    ratio = remaining[known - 1] / remaining[known - 2] if known > 1 and remaining[known - 2] > 0 else 0.0
+    ratio = 1 - slowest / rate
+    known = int(_remaining(pointers, columns, rows.data, 1 / rate, start, remaining, ratio))
     result = np.empty(steps + 1)
     for n in range(steps + 1):
         jumps = rate * period * n
         first, weights = markov.poisson(jumps, 1e-13)
         if first >= known:
             # A Poisson mixture of a geometric sequence is an exponential.
-            closed = np.log(remaining[known - 1]) - (known - 1) * np.log(ratio) if ratio > 0 else -np.inf
-            result[n] = np.exp(closed - jumps * (1 - ratio))
+            last = remaining[known - 1]
+            result[n] = np.exp(np.log(last) - (known - 1) * np.log(ratio) - jumps * (1 - ratio)) if last > 0 else 0.0
             continue
         index = first + np.arange(len(weights))
         inside = index < known

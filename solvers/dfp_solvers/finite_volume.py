@@ -8,7 +8,7 @@ cells,
 
 Rates are never negative and mass is conserved, whatever the grid: these are the exponential weights of Scharfetter and
 Gummel (1969) and of Chang and Cooper (1970), here for a drift known at cell centres. The mean moves exactly; errors are
-of second order and smooth, which Richardson extrapolation needs, down to cells as long as Q/f; longer ones are upwinded.
+of second order and smooth, as Richardson extrapolation needs, up to cells as long as Q/f; longer ones are upwinded.
 
 Selling's decomposition: Fehrenbach and Mirebeau (2014). Equations (T6) and (T7) of the theory page.
 """
@@ -140,10 +140,10 @@ def decompose(drift: Array, diffusion: Array, offsets: Integers, weights: Array,
 @kernel()
 def _spread(weight: float, along: float) -> Any:
     """Return the sum of the rates to and fro: ``weight`` x coth x, x = along / weight, at least |along|."""
+    if abs(along) >= 20 * weight:
+        return abs(along)
     if abs(along) < 1e-4 * weight:
         return weight + along * along / (3 * weight)
-    if abs(along) > 20 * weight:
-        return abs(along)
     return along / np.tanh(along / weight)
 
 

@@ -1,7 +1,7 @@
 """Random affine maps in one dimension, θ' = A θ + c with Gaussian A and c: regimes and the stationary density.
 
-With A ~ N(a, s²) and independent noise of variance v, the law settles iff ℓ = E log|A| < 0 (Kesten 1973); its tails then
-fall like x^(−κ), E|A|^κ = 1. Theory page, section 4.
+With A ~ N(a, s²) and independent noise of variance v, the law settles iff ℓ = E log|A| < 0 (Kesten 1973); its tails
+then fall like x^(−κ), E|A|^κ = 1. Theory page, section 4.
 
 In the coordinate t = arcsinh(θ s / √v) every transition is about s wide, from the peak to any distance in the tails, so
 that the trapezoidal rule for the fixed point P = ∫ W P is spectrally accurate with few nodes even where no variance
@@ -16,9 +16,9 @@ from scipy.optimize import brentq, minimize_scalar
 from scipy.special import gammaln, hyp1f1, ndtr
 
 Array = NDArray[np.floating[Any]]
-# Spacing of nodes in widths of a transition: the trapezoidal rule then errs by exp(−2π²/0.5²) = 5e-35, or by 1e-12 where
-# the map stretches places by three.
-_SPACING = 0.5
+# Spacing of nodes in widths of a transition, or of a wide one in units of arcsinh: there the noise's deviation has
+# branch points at a distance of π/2 from the real axis. The trapezoidal rule then errs by 1e-9 at most.
+_SPACING, _WIDEST = 0.5, 0.24
 # Largest number of nodes: a dense system of this size takes seconds.
 MOST_NODES = 4000
 
@@ -69,6 +69,11 @@ def continuous_edge(a: float, s: float) -> tuple[float, float]:
     return float(np.exp(found.fun)), float(found.x)
 
 
+def farthest(s: float, spacing: float = _SPACING) -> float:
+    """Return the largest reach that the most nodes cover; beyond 300 numbers overflow."""
+    return min((MOST_NODES // 2 - 2) * spacing * min(s, _WIDEST), 300.0)
+
+
 class Fixed:
     """The stationary law of θ' = a θ + b + noise of variance v + s² θ², all parts Gaussian; ℓ < 0, v > 0.
 
@@ -76,17 +81,15 @@ class Fixed:
     ----------
     a, b, s, v
         As above; ``s`` > 0 [1], ``b`` [parameter], ``v`` [parameter^2].
-    centre
-        Where the law is centred, b / (1 − a) where that exists.
     reach
         Half-width of the nodes in t.
     spacing
-        Of the nodes, in units of s.
+        Of the nodes, in widths of a transition.
     """
 
     def __init__(self, a: float, b: float, s: float, v: float, reach: float, spacing: float = _SPACING) -> None:
         self.a, self.b, self.s, self.v = a, b, s, v
-        half = int(np.ceil(reach / (spacing * s)))
+        half = int(np.ceil(reach / (spacing * min(s, _WIDEST))))
         if 2 * half + 1 > MOST_NODES:
             raise ValueError(f"nodes: {2 * half + 1} are needed, more than {MOST_NODES}.")
         t = np.arange(-half, half + 1) * (reach / half)

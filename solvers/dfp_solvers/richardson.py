@@ -1,6 +1,6 @@
 """Richardson extrapolation: values on cells of width h, 2h, 4h of one box, whose errors are c₂h² + c₄h⁴ + …
 
-Two lattices remove c₂; with the third c₄ goes too, and its size tells the error. Corrections are taken where the coarser
+Two lattices remove c₂; with the third c₄ goes too, and its size tells the error. Corrections are taken where coarser
 values are, and only they are interpolated, so that interpolation adds no error of the order removed. They are cut to
 half the value they correct, which keeps signs and matters only far out in tails, where coarse values mean nothing.
 """
