@@ -253,10 +253,12 @@ class FiniteVolumeTable(_Checked):
 
     kind: Literal["finite_volume"]
     boundary: Literal["reflecting", "absorbing"] = "reflecting"
+    tolerance: float = Field(default=1e-6, gt=0, lt=0.1)
+    cells: int | list[int] | None = None
 
     def build(self) -> Solver:
         """Return the solver."""
-        return dfp.FiniteVolume(self.boundary)
+        return dfp.FiniteVolume(self.boundary, self.tolerance, self.cells)
 
 
 class TransferTable(_Checked):

@@ -28,7 +28,7 @@ _NODES, _MOST = 2.7, 4500
 _CELLS = {1: 512, 2: 96, 3: 32}
 _SUM_CELLS = {1: 2048, 2: 96}
 # Survival at which a law is long enough if its length is left open, and the longest then.
-_ENOUGH, _LONGEST = 1e-3, 100_000
+_ENOUGH, _LONGEST = 1e-3, 10_000
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def exit_steps(equation: Equation, domain: Any, initial: State, steps: int | Non
     initial
         State at step 0; what is outside has left at step 0.
     steps
-        Last step of ``survival``; if left out, long enough for all but 1e-3 to leave, at most 100 000.
+        Last step of ``survival``; if left out, long enough for all but 1e-3 to leave, at most 10 000.
 
     Returns
     -------

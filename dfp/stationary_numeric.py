@@ -164,10 +164,10 @@ def by_transfer(equation: Equation, grid: Grid | None) -> Density:
         grid = solver.grid(equation, moments, exact)
         most = _CELLS_2D[equation.sgd.noise.gaussian] if equation.dimension == 2 else max(grid.cells)
         grid = Grid(grid.lower, grid.upper, tuple(min(n, most) for n in grid.cells))
-    half = Grid(grid.lower, grid.upper, tuple(max(n // 2, transfer.STENCIL) for n in grid.cells))
+    coarse = Grid(grid.lower, grid.upper, tuple(max(3 * n // 4, transfer.STENCIL) for n in grid.cells))
     fine, leak = _fixed_point(equation, moments, grid)
-    rough, _ = _fixed_point(equation, moments, half)
-    error = float(np.abs(richardson.regridded(fine, half.cells) - rough).sum()) * half.cell_volume
+    rough, _ = _fixed_point(equation, moments, coarse)
+    error = float(np.abs(richardson.regridded(fine, coarse.cells) - rough).sum()) * coarse.cell_volume
     return Density.normalised(grid, np.maximum(fine, 0.0), error=min(error + leak, 2.0))
 
 
