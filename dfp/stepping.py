@@ -242,8 +242,7 @@ def shuffled_obstacle(sgd: SGD, steps: int) -> str | None:
     law = sgd.noise
     if not isinstance(law, FiniteSumLaw) or sgd.replace or law.additive:
         return None
-    sets = shuffled.moves(law.count, law.batch_size) if law.count <= shuffled.MOST_SAMPLES else float("inf")
-    if sets * max(1, steps // sgd.epoch) <= shuffled.MOST_MOVES:
+    if shuffled.effort(law.count, law.batch_size) * max(1, steps // sgd.epoch) <= shuffled.MOST_EFFORT:
         return None
     return (
         f"with noise that depends on θ they need every set of samples an epoch can have used, too many for {law.count} "

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.floating[Any]]
 
 MOST_SAMPLES = 24  # bit masks index a table of 2^N entries
-MOST_MOVES = 2_000_000  # moves from set to set in an epoch: seconds
+MOST_EFFORT = 5_000_000  # in moves from set to set: seconds
 
 
 class Step(NamedTuple):
@@ -26,13 +26,17 @@ class Step(NamedTuple):
     """b, shape (D, d)."""
 
 
-def moves(population: int, batch_size: int) -> float:
-    """Return how many moves from set to set an epoch has."""
-    total, used = 0, 0
+def effort(population: int, batch_size: int) -> float:
+    """Return the cost of an epoch, in moves from one set to another by a minibatch; infinite for too many samples."""
+    if population > MOST_SAMPLES:
+        return float("inf")
+    batches, total, used = comb(population, batch_size), 0.0, 0
     while used + batch_size <= population:
-        total += comb(population, used) * comb(population - used, batch_size)
+        sets = comb(population, used)
+        # Every minibatch is also compared with every set (a tenth of a move), and starts some array operations.
+        total += sets * comb(population - used, batch_size) + batches * (sets / 10 + 50)
         used += batch_size
-    return float(total)
+    return total
 
 
 def epoch(
@@ -61,7 +65,7 @@ def epoch(
     result = [(np.array(mean), np.array(covariance))]
     for j, (matrix, load) in enumerate(steps):
         chance = 1.0 / comb(count - j * batch_size, batch_size)
-        following = np.unique((used[:, None] | masks)[(used[:, None] & masks) == 0])
+        following = np.unique(np.concatenate([used[(used & mask) == 0] | mask for mask in masks]))
         place = np.full(1 << count, -1, dtype=np.int64)
         place[following] = np.arange(following.size)
         weights, firsts = np.zeros(following.size), np.zeros((following.size, mean.size))
