@@ -54,13 +54,18 @@ class EigenSystem:
     def entry_variances(self) -> Array:
         """Variances of the entries of H̃ in the eigenbasis, E[(v_iᵀH̃v_k)²], shape (d, d)."""
         law, v = self.sgd.noise, self.axes
+        if law.additive:
+            return np.zeros_like(v)
         if isinstance(law, FiniteSumLaw):
-            return _sample_variances(law, v) / law.batch_size
-        table = np.empty_like(v)
-        for k in range(len(v)):
-            spread = law.quadratic(np.outer(v[:, k], v[:, k]))
-            table[:, k] = np.einsum("ji,jl,li->i", v, spread, v, optimize=True)
-        return np.maximum(table, 0.0)
+            table = _sample_variances(law, v) / law.batch_size
+        else:
+            table = np.empty_like(v)
+            for k in range(len(v)):
+                spread = law.quadratic(np.outer(v[:, k], v[:, k]))
+                table[:, k] = np.einsum("ji,jl,li->i", v, spread, v, optimize=True)
+        # Squares of rounding, of the mean or of the largest fluctuations, are no fluctuations.
+        scale = float(np.max(self.curvatures**2)) + float(np.max(table))
+        return np.where(table > (16 * np.finfo(float).eps) ** 2 * scale, table, 0.0)
 
     @cached_property
     def coupled(self) -> bool:

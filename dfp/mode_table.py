@@ -18,6 +18,10 @@ def _shown(value: float, error: float = 0.0) -> str:
     return f"{text} ± {error:.0e}" if error > 0 else text
 
 
+def _below(limit: float) -> str:
+    return "at none" if limit == 0 else "at any" if limit == np.inf else f"below {limit:.4g}"
+
+
 def text(report: "Modes", columns: tuple[tuple[str, str], ...], limit: int) -> str:
     """Return one line per mode, at most ``limit``, and a summary of the system."""
     errors = {"lyapunov_exponent": "lyapunov_error", "tail_index": "tail_index_error"}
@@ -48,9 +52,9 @@ def _summary(report: "Modes") -> list[str]:
         f"modes              {len(report)}, {coupling}: the whole is {report.regime}",
         f"second moments     ρ = {report.spectral_radius:.6g} per step",
         f"Lyapunov exponent  {_shown(report.lyapunov_exponent, report.lyapunov_error)} per step",
-        f"learning rate      {report.learning_rate:.4g}; variances are finite below "
-        f"{_shown(report.largest_stable_learning_rate)}, in Langevin (T6) below "
-        f"{_shown(report.langevin_largest_stable_learning_rate)}",
+        f"learning rate      {report.learning_rate:.4g}; variances are finite "
+        f"{_below(report.largest_stable_learning_rate)}, in Langevin (T6) "
+        f"{_below(report.langevin_largest_stable_learning_rate)}",
         f"continuous time    {report.embedding}",
     ]
     if report.coupled and report.spectral_radius < 1:

@@ -230,3 +230,15 @@ def test_progress_is_shown_on_a_terminal_only(monkeypatch, capsys):
         progress(1, 4)
         progress(4, 4)
     assert "work" in capsys.readouterr().err
+
+
+def test_modes_prints_the_table_and_writes_what_is_asked(tmp_path):
+    file = small_copy(EXAMPLES / "regression.toml", tmp_path)
+    result = invoke("modes", file, "--table", tmp_path / "modes.csv", "--figure", tmp_path / "modes.png")
+    assert result.exit_code == 0, result.output
+    assert result.output.startswith(str(dfp.modes(load(file).build().sgd)))
+    rows = (tmp_path / "modes.csv").read_text(encoding="utf-8").splitlines()
+    assert rows[0].startswith("curvature,") and len(rows) == 3
+    assert (tmp_path / "modes.png").read_bytes().startswith(b"\x89PNG")
+    assert "exists already" in refused(tmp_path, "modes", file, "--table", tmp_path / "modes.csv")
+    assert "must be above 0" in refused(tmp_path, "modes", file, "--horizon", "-1")

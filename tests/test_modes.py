@@ -455,6 +455,11 @@ def test_degenerate_and_tiny_problems():
     assert (mode.regime, mode.stationary_variance) == ("confined", 0.0)
     (single,) = dfp.modes(dfp.SGD(dfp.QuadraticLandscape.from_regression([[1.0]], [2.0], 5), 0.5))
     assert (single.curvature_noise, single.tail_index, single.regime) == (0.0, np.inf, "confined")
+    shared = np.outer([0.6, 0.8], [0.6, 0.8]) / 3
+    gradients = np.random.default_rng(6).standard_normal((9, 2))
+    common = dfp.modes(dfp.SGD(dfp.QuadraticLandscape.from_samples([shared] * 9, gradients), 0.5))
+    assert [mode.curvature_noise for mode in common] == [0.0, 0.0]
+    assert common[0].regime == "diffusive"
     direction = np.array([0.6, 0.8])
     flat, _ = dfp.modes(dfp.SGD(dfp.QuadraticLandscape(np.outer(direction, direction), 0, dfp.GaussianNoise(0.1)), 0.5))
     assert (flat.curvature, flat.regime) == (0.0, "diffusive")
