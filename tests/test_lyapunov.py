@@ -99,7 +99,7 @@ def test_two_values_have_a_golden_index():
 
 
 def test_minibatches_are_enumerated():
-    samples = np.array([0.9, -0.45, 1.3, 0.2, 0.9])
+    samples = np.array([0.9, -0.47, 1.3, 0.2, 0.9])
     atoms = lyapunov.minibatch_atoms(samples, 3)
     averages = np.array([np.mean(chosen) for chosen in product(samples, repeat=3)])
     assert atoms.width == 0
