@@ -2,20 +2,29 @@
 
 from dfp.certificate import TRUNCATION_LIMIT
 from dfp.equation import Equation
+from dfp.errors import UnresolvedError
+from dfp.exact import Moments
+from dfp.finite_sum import FiniteSumLaw
+from dfp.methods import transfer_line
 from dfp.methods.finite_difference import FiniteDifference
 from dfp.methods.finite_volume import FiniteVolume
 from dfp.methods.fourier import Fourier
 from dfp.methods.hermite import Hermite
 from dfp.methods.moment_recursion import MomentRecursion
 from dfp.methods.monte_carlo import MonteCarlo
+from dfp.methods.transfer import Transfer
 from dfp.solver import Solver
 from dfp.state import Point, State
 
 
-def pick(equation: Equation, initial: State) -> list[tuple[Solver, str]]:
+# Seconds beyond which a transfer operator leaves the field to sampling.
+_PATIENCE = 120.0
+
+
+def pick(equation: Equation, initial: State, exact: Moments) -> list[tuple[Solver, str]]:
     """Return the solvers ``solver="auto"`` tries in turn, each with the reason in words."""
     d = equation.dimension
-    sampled = equation.discrete and not equation.sgd.landscape.law.gaussian
+    sampled = equation.discrete and isinstance(equation.sgd.landscape.law, FiniteSumLaw)
     if Fourier().refusal(equation, initial) is None and not sampled:
         return [(Fourier(), "additive noise has a closed characteristic function")]
     if equation.number == "T5" and d <= 3:
@@ -23,17 +32,37 @@ def pick(equation: Equation, initial: State) -> list[tuple[Solver, str]]:
     sampler = MonteCarlo(1_000_000, seed=0)
     can_sample = sampler.refusal(equation, initial) is None
     attempts: list[tuple[Solver, str]] = []
-    if Hermite().refusal(equation, initial) is None:
+    if Hermite().refusal(equation, initial) is None and not exact.unknown and not transfer_line.heavy(equation):
         attempts.append((Hermite(), "the density stays near its moving Gaussian"))
+    slow = _pick_transfer(equation, initial, exact, attempts)
     volume = FiniteVolume()
     if d <= 2 and volume.refusal(equation, initial) is None:
         attempts.append((volume, "far from Gaussian, a diffusion is solved as a Markov chain on cells"))
     elif can_sample and d <= 3:
-        attempts.append((sampler, "no deterministic solver converges or applies here"))
+        attempts.append((sampler, f"no deterministic solver converges or applies here{slow}"))
     if not attempts:
         why = "from a point" if isinstance(initial, Point) and d <= 2 else f"for d = {d}"
         attempts.append((MomentRecursion(), f"no solver has densities of this equation {why}: moments only"))
     return attempts
+
+
+def _pick_transfer(
+    equation: Equation, initial: State, exact: Moments, attempts: list[tuple[Solver, str]]
+) -> str:
+    """Add ``Transfer`` to the attempts where it is exact enough and affordable; else return why not, in words."""
+    solver, law = Transfer(), equation.sgd.landscape.law
+    # In more dimensions the steps of a finite sum would be taken to be Gaussian.
+    if solver.refusal(equation, initial) or (equation.dimension > 1 and not law.gaussian) or equation.dimension > 2:
+        return ""
+    try:
+        seconds = solver.seconds(equation, initial, exact)
+    except UnresolvedError:
+        return ": no affordable grid holds the kernels of a transfer operator"
+    if seconds > _PATIENCE:
+        return f": a transfer operator would take some {seconds:.0f} s"
+    where = "far from Gaussian" if attempts else "no series applies"
+    attempts.append((solver, f"{where}, the master equation is solved by transition matrices"))
+    return ""
 
 
 def _pick_discrete(equation: Equation, initial: State) -> list[tuple[Solver, str]]:

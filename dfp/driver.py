@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,6 +16,7 @@ from dfp.choice import pick
 from dfp.equation import Equation, ModifiedLangevin
 from dfp.errors import DFPError, SeriesError, UnresolvedError, UnsupportedError
 from dfp.exact import Moments, check_problem, moments
+from dfp.methods.transfer import Transfer
 from dfp.provenance import versions
 from dfp.refinement import to_tolerance
 from dfp.solution import Solution
@@ -85,7 +87,7 @@ def solve(
         raise DFPError(f"solver={checks.shown(solver)}: must be 'auto' or a solver; give e.g. dfp.Fourier().")
     if tolerance is not None:
         checks.real("tolerance", tolerance, above=0, below=1)
-    attempts = [(solver, "asked for")] if isinstance(solver, Solver) else pick(equation, initial)
+    attempts = [(solver, "asked for")] if isinstance(solver, Solver) else pick(equation, initial, exact)
     if grid is not None and len(attempts) > 1:
         attempts = [attempt for attempt in attempts if attempt[0].gridded]
     failures: list[UnresolvedError | SeriesError] = []
@@ -205,10 +207,13 @@ def _exact(equation: Equation, initial: State, saved: NDArray[np.int64]) -> Mome
         return Moments(saved, mean, mean[:, :, None] * mean[:, None, :], unknown=str(error))
     for s, step in enumerate(exact.steps):
         if not (np.all(np.isfinite(exact.mean[s])) and np.all(np.isfinite(exact.covariance[s]))):
-            raise DFPError(
+            overflow = (
                 f"step {step}: the moments of the {equation.label} overflow; it is unstable at "
                 f"learning_rate={equation.sgd.rates}; lower it or save earlier steps."
             )
+            if not Transfer().needs_no_moments(equation):
+                raise DFPError(overflow)
+            return replace(exact, unknown=overflow)
     return exact
 
 

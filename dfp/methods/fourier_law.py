@@ -90,16 +90,16 @@ def _extent(equation: Equation, initial: State, step: int, axis: int) -> tuple[f
     def along(k: Array) -> Array:
         return characteristic(equation, initial, step, k[:, None] * direction)
 
-    scan = np.geomspace(1e-8, 1e8, 1601)
-    size = np.abs(along(scan))
-    half = scan[int(np.argmax(size < 0.5))]
-    if not size[-1] < 0.5:
+    half = 1e-12
+    while abs(along(np.array([half]))[0]) > 0.5 and half < 1e12:
+        half *= 1.5
+    if half >= 1e12:
         raise UnresolvedError(
             f"step {step}: the law has no density yet; save later steps or start from a wider dfp.Gaussian."
         )
-    fine = half * np.geomspace(1, 300, 600)
+    fine = half * np.geomspace(1, 60, 600)
     above = np.flatnonzero(np.abs(along(fine)) > _DECAYED)
-    spacing = np.pi / min(fine[min(above[-1] + 1, fine.size - 1)] if above.size else half, 60 * half)
+    spacing = np.pi / (fine[min(above[-1] + 1, fine.size - 1)] if above.size else half)
     # The bulk is somewhere near where the phase of φ says at the scale of the bulk.
     centre = float(np.angle(along(np.array([half / 50])))[0] / (half / 50))
     lower = np.array([centre - _MARGINAL / 2 * spacing])

@@ -49,6 +49,19 @@ class Transfer(MarchingSolver):
             return "additive noise of such a law needs d = 1 here; dfp.Fourier() is exact for it"
         return dimension_obstacle(equation, 3)
 
+    def needs_no_moments(self, equation: Equation) -> bool:
+        """Return whether tails are heavy on a line, where graded nodes follow them by quantiles."""
+        return equation.number in self.equations and equation.sgd.plain and transfer_line.heavy(equation)
+
+    def seconds(self, equation: Equation, initial: State, exact: Moments) -> float:
+        """Return about how long a run takes on an ordinary core, by the size of its kernels."""
+        steps = int(exact.steps[-1])
+        if transfer_line.applies(equation):
+            return transfer_line.seconds(equation, steps)
+        if _banded(equation):
+            return 10.0 + 1e-3 * min(steps, 20_000)
+        return transfer_lattice.seconds(equation, transfer_lattice.grid(equation, initial, exact), steps)
+
     def grid(self, equation: Equation, initial: State, exact: Moments) -> Grid:
         """Return a grid that holds the density at every saved step and resolves it.
 

@@ -85,6 +85,15 @@ class LatticeCarry:
         )
 
 
+def seconds(equation: Equation, grid: Grid, steps: int) -> float:
+    """Return about how long ``steps`` take: a nanosecond an entry of resolved kernels, 50 a quadrature node of others."""
+    middle = ((grid.lower + grid.upper) / 2)[None]
+    covariance = equation.diffusion(middle)[0] / np.outer(grid.spacing, grid.spacing)
+    volume = float(np.prod(np.maximum(17 * np.sqrt(np.diag(covariance)), 1.0)))
+    narrow = not np.all(widths(equation, middle, grid.spacing) >= 1)
+    return steps * float(np.prod(grid.cells)) * (25 * 50e-9 if narrow else volume * 0.5e-9)
+
+
 def grid(equation: Equation, initial: State, exact: Moments) -> Grid:
     """Return a grid that holds the density at every step and resolves the kernel or, where it cannot, the density.
 

@@ -98,11 +98,19 @@ class Univariate:
         width = float(self.transform(np.array(1.0)) - self.transform(np.array(-1.0)))
         self._unit, self._known = 0.05 / width, max(2 * largest, 40 / width)
         knots = self._unit * np.sinh(np.linspace(0, np.arcsinh(self._known / self._unit), _KNOTS))
+        smooth = interpolate.make_interp_spline(*self._places, k=5)
         values = np.empty(_KNOTS, dtype=np.complex128)
         for some in np.array_split(np.arange(_KNOTS), 100):
-            values[some] = _quadrature(self.transform, knots[some])
+            values[some] = _quadrature(smooth, knots[some])
         pair = np.stack([values.real, values.imag], axis=1)
         self._spline = interpolate.make_interp_spline(np.arcsinh(knots / self._unit), pair, k=5)
+
+    @cached_property
+    def _places(self) -> tuple[Array, Array]:
+        """Standard normals, equally spaced, and x(z) there, where finite."""
+        z = np.linspace(-_EDGE, _EDGE, int(2 * _EDGE * _CELLS_PER_UNIT) + 1)
+        x = self.transform(z)
+        return z[np.isfinite(x)], x[np.isfinite(x)]
 
     @cached_property
     def table(self) -> Table:
@@ -118,9 +126,7 @@ class Univariate:
             pieces = np.zeros((places.size, 5))
             pieces[:, 0], pieces[:, 1] = starts, places
         else:
-            x = self.transform(z)
-            keep = np.isfinite(x)
-            cubic = interpolate.PchipInterpolator(z[keep], x[keep])
+            cubic = interpolate.PchipInterpolator(*self._places)
             pieces = np.column_stack([cubic.x[:-1], cubic.c[::-1].T])
         return Table(pieces, np.maximum(np.searchsorted(pieces[:, 0], z[:-1], side="right") - 1, 0))
 
