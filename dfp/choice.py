@@ -16,7 +16,6 @@ from dfp.methods.transfer import Transfer
 from dfp.solver import Solver
 from dfp.state import Point, State
 
-
 # Seconds beyond which a transfer operator leaves the field to sampling.
 _PATIENCE = 120.0
 
@@ -46,9 +45,7 @@ def pick(equation: Equation, initial: State, exact: Moments) -> list[tuple[Solve
     return attempts
 
 
-def _pick_transfer(
-    equation: Equation, initial: State, exact: Moments, attempts: list[tuple[Solver, str]]
-) -> str:
+def _pick_transfer(equation: Equation, initial: State, exact: Moments, attempts: list[tuple[Solver, str]]) -> str:
     """Add ``Transfer`` to the attempts where it is exact enough and affordable; else return why not, in words."""
     solver, law = Transfer(), equation.sgd.landscape.law
     # In more dimensions the steps of a finite sum would be taken to be Gaussian.

@@ -222,6 +222,8 @@ def _table(names: list[str]) -> type[tables.Table] | None:
             return tables.GridTable
         case ["landscape", _, "noise"]:
             return tables.NoiseTable
+        case ["landscape", _, "additive"]:
+            return tables.AdditiveTable
         case [*_, key, kind] if key in _KINDS:
             return _KINDS[key].get(kind)
     return None
@@ -232,6 +234,7 @@ _HEADERS: dict[str, type[tables.Table]] = {
     "in [sgd]": tables.SGDTable,
     "in [grid]": tables.GridTable,
     "in [landscape.noise]": tables.NoiseTable,
+    "in [landscape.additive]": tables.AdditiveTable,
 }
 _REMEDIES = {
     "float_type": "must be a number; write it without quotes, e.g. 0.1.",

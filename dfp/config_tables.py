@@ -4,6 +4,7 @@ Shapes and whatever joins several keys are checked by those classes, so that a f
 rules. Ranges of single numbers stand here too, so that one bad number does not hide the next.
 """
 
+import ast
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -13,6 +14,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 import dfp
 from dfp import checks, schedules
+from dfp.additive import AdditiveNoise
 from dfp.datafiles import read_arrays, read_columns
 from dfp.equation import Equation
 from dfp.errors import DFPError
@@ -101,17 +103,64 @@ class NoiseTable(Table):
     symmetric: bool = False
 
 
+def _law(value: str) -> str:
+    """Return the text of a distribution if it names one of ``scipy.stats`` with numbers as arguments."""
+    parse_law(value)
+    return value
+
+
+def parse_law(text: str) -> Any:
+    """Return the frozen distribution of ``scipy.stats`` that a text such as ``t(3, scale=0.5)`` stands for.
+
+    Raises
+    ------
+    DFPError
+        If it is not a name of a distribution with numbers in parentheses, or scipy refuses the numbers.
+    """
+    from scipy import stats
+
+    advice = "must be a distribution of scipy.stats with its numbers, such as 'skewnorm(4)' or 't(3, scale=0.5)'"
+    try:
+        call = ast.parse(text, mode="eval").body
+        assert isinstance(call, ast.Call) and isinstance(call.func, ast.Name)
+        numbers = [float(ast.literal_eval(node)) for node in call.args]
+        named = {str(node.arg): float(ast.literal_eval(node.value)) for node in call.keywords}
+        law = getattr(stats, call.func.id)
+        assert isinstance(law, stats.rv_continuous | stats.rv_discrete)
+        return law(*numbers, **named)
+    except (AssertionError, AttributeError, SyntaxError, TypeError, ValueError):
+        raise DFPError(f"={checks.shown(text)}: {advice}; correct it.") from None
+
+
+class AdditiveTable(Table):
+    """``[landscape.additive]``: additive noise of other laws, see ``dfp.AdditiveNoise``."""
+
+    laws: list[Annotated[str, AfterValidator(_law)]] = Field(min_length=1, examples=[["skewnorm(4)", "t(3)"]])
+    basis: Literal["theta", "eigen"] = "theta"
+
+    def build(self) -> AdditiveNoise:
+        """Return the noise; a single law serves every axis."""
+        laws = [parse_law(text) for text in self.laws]
+        return AdditiveNoise(laws if len(laws) > 1 else laws[0], self.basis)
+
+
 class QuadraticTable(_Checked):
     """``[landscape]`` with ``kind = "quadratic"``; without noise, gradient descent."""
 
     kind: Literal["quadratic"]
     hessian: Numbers = Field(examples=[[1.0, 0.1]])
     gradient: Numbers = 0.0
-    noise: NoiseTable = NoiseTable(gradient=0.0)
+    noise: NoiseTable | None = None
+    additive: AdditiveTable | None = None
 
     def build(self, folder: Path = Path()) -> QuadraticLandscape:
         """Return the landscape."""
-        noise = GaussianNoise(**self.noise.model_dump())
+        if self.noise is not None and self.additive is not None:
+            raise DFPError("additive: the noise is given twice; keep either [landscape.noise] or [landscape.additive].")
+        if self.additive is not None:
+            noise: AdditiveNoise | GaussianNoise = self.additive.build()
+        else:
+            noise = GaussianNoise(0.0) if self.noise is None else GaussianNoise(**self.noise.model_dump())
         return QuadraticLandscape(np.asarray(self.hessian), np.asarray(self.gradient), noise)
 
 

@@ -61,7 +61,8 @@ def test_automatic_choice_says_why():
         (dfp.Langevin(multiplicative), start, "Hermite", "moving Gaussian"),
         (dfp.Langevin(multiplicative, noise="frozen"), start, "Fourier", "closed characteristic function"),
         (dfp.Langevin(multiplicative), dfp.Point(0.3), "FiniteVolume", "Markov chain"),
-        (dfp.MasterEquation(multiplicative), dfp.Point(0.3), "MonteCarlo", "no deterministic solver"),
+        (dfp.MasterEquation(multiplicative), dfp.Point(0.3), "Transfer", "no series applies"),
+        (dfp.MasterEquation(dfp.SGD(regression(2), 0.02)), dfp.Point([0, 0]), "MonteCarlo", "no deterministic solver"),
         (dfp.DiscreteFokkerPlanck(dfp.SGD(table(3), 0.02)), dfp.Point([0, 0, 0]), "MomentRecursion", "moments only"),
     ]
     for equation, initial, name, reason in cases:

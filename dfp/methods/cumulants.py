@@ -26,7 +26,7 @@ def diffusion_polynomial(equation: Equation) -> Array:
 
 
 def step_cumulants(equation: Equation, highest: int = 4) -> list[Array | None]:
-    """Return the cumulants of order 2, 3, … ``highest`` of one step's noise −η(g_ξ − ḡ) of a map; None where they vanish."""
+    """Return the cumulants of order 2 … ``highest`` of one step's noise −η(g_ξ − ḡ); None where they vanish."""
     second = diffusion_polynomial(equation)
     noise = equation.sgd.noise
     d, eta = equation.dimension, equation.sgd.learning_rate
@@ -34,7 +34,7 @@ def step_cumulants(equation: Equation, highest: int = 4) -> list[Array | None]:
         higher = []
         for order in range(3, highest + 1):
             tensor = np.zeros((d,) * order + (d + 1,) * order)
-            tensor[(..., *(0,) * order)] = (-eta) ** order * noise.cumulant(order)
+            tensor.reshape((d,) * order + (-1,))[..., 0] = (-eta) ** order * noise.cumulant(order)
             higher.append(tensor)
         return [second, *higher]
     if not isinstance(noise, FiniteSumLaw):

@@ -50,14 +50,14 @@ def characteristic(equation: Equation, initial: State, step: int, waves: Array) 
     sums = np.where(ratio == 1, step, (1 - power) / np.where(ratio == 1, 1.0, 1 - ratio))
     factor = (vectors * power) @ vectors.T
     shift = -sgd.learning_rate * vectors @ (sums * (vectors.T @ sgd.gradient))
-    moved = waves @ factor
+    turned: Array = waves @ factor
     if isinstance(initial, Density):
-        phi = fourier.gridded(initial.values, initial.grid.lower, initial.grid.spacing, moved, separable=False)
+        phi = fourier.gridded(initial.values, initial.grid.lower, initial.grid.spacing, turned, separable=False)
     else:
-        phi = fourier.gaussian(moved, initial.mean, initial.covariance)
+        phi = fourier.gaussian(turned, initial.mean, initial.covariance)
     phi = phi * np.exp(1j * (waves @ shift))
     one_step = (vectors * ratio) @ vectors.T
-    moved = -sgd.learning_rate * waves
+    moved: Array = np.asarray(-sgd.learning_rate * waves)
     scales = np.sqrt([part.cumulants[0] for part in law.laws])
     for s in range(step):
         if law.finite and float(np.max(np.abs(moved @ law.axes) * scales)) < 1e-6:
@@ -65,10 +65,10 @@ def characteristic(equation: Equation, initial: State, step: int, waves: Array) 
             kept = ratio[:, None] * ratio
             rest = np.where(kept == 1, step - s, (1 - kept ** (step - s)) / np.where(kept == 1, 1.0, 1 - kept))
             noise = vectors @ (rest * (vectors.T @ law.constant @ vectors)) @ vectors.T
-            return phi * fourier.gaussian(moved, np.zeros(values.size), noise)
+            return np.asarray(phi * fourier.gaussian(moved, np.zeros(values.size), noise))
         phi = phi * law.characteristic(moved)
         moved = moved @ one_step
-    return phi
+    return np.asarray(phi)
 
 
 def grid(equation: Equation, initial: State, exact: Moments) -> Grid:
@@ -87,7 +87,7 @@ def _extent(equation: Equation, initial: State, step: int, axis: int) -> tuple[f
     """Return the ends between which a marginal has all but 1e-10 of its mass, or what is affordable, and a spacing."""
     direction = np.eye(equation.dimension)[axis]
 
-    def along(k: Array) -> Array:
+    def along(k: Array) -> fourier.Complex:
         return characteristic(equation, initial, step, k[:, None] * direction)
 
     half = 1e-12
@@ -127,8 +127,8 @@ def frame(equation: Equation, initial: State, grid: Grid, step: int) -> Frame:
     wide, edge = fourier.invert(phi, lower, grid.spacing, cells)
     if edge > 1e-3:
         raise UnresolvedError(
-            f"step {step}: |φ| = {edge:.2g} at the largest wave number of the grid with cells={grid.cells}: details are "
-            "finer than the grid; use more cells, save later steps, or use dfp.MonteCarlo(...)."
+            f"step {step}: |φ| = {edge:.2g} at the largest wave number of the grid with cells={grid.cells}: details "
+            "are finer than the grid; use more cells, save later steps, or use dfp.MonteCarlo(...)."
         )
     density = wide[tuple(slice(more, more + n) for n, more in zip(grid.cells, extra, strict=True))]
     outside = 1.0 - float(density.sum()) * grid.cell_volume

@@ -47,6 +47,8 @@ class Transfer(MarchingSolver):
         """Return why the transition kernel is out of reach, or None."""
         if not isinstance(equation.sgd.noise, GaussianLaw | FiniteSumLaw) and equation.dimension > 1:
             return "additive noise of such a law needs d = 1 here; dfp.Fourier() is exact for it"
+        if not equation.sgd.noise.finite:
+            return "a component of the noise has no variance, by which its box is found; dfp.Fourier() needs none"
         return dimension_obstacle(equation, 3)
 
     def needs_no_moments(self, equation: Equation) -> bool:

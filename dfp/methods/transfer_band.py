@@ -6,6 +6,7 @@ import numpy as np
 from dfp_solvers import band, line
 from scipy import fft
 
+from dfp.additive import AdditiveLaw
 from dfp.checks import Array
 from dfp.equation import Equation
 from dfp.errors import UnresolvedError
@@ -50,7 +51,8 @@ class BandCarry:
         assert carry.nodes is not None and carry.matrix is not None
         if carry.mass is None:
             first = band.transition(carry.nodes, carry.cloud[0], characteristic(carry.equation))
-            mass, steps, step = first @ carry.cloud[1], steps - 1, carry.step + 1
+            mass: Array = first @ carry.cloud[1]
+            steps, step = steps - 1, carry.step + 1
         else:
             mass, step = carry.mass, carry.step
         mass = line.powers(carry.matrix, mass, steps)
@@ -90,7 +92,7 @@ class BandCarry:
 def prepare(equation: Equation, initial: State, grid: Grid) -> BandCarry:
     """Return the carry at step 0: a cloud of points and their masses."""
     if isinstance(initial, Point):
-        cloud = initial.theta.copy(), np.ones(1)
+        cloud: tuple[Array, Array] = initial.theta.copy(), np.ones(1)
     elif isinstance(initial, Density):
         cloud = initial.grid.axes[0], initial.values * initial.grid.cell_volume
     else:
@@ -123,6 +125,7 @@ def characteristic(equation: Equation) -> band.Characteristic:
         gradients = np.ascontiguousarray(law.gradients[:, 0])
         return lambda x, waves: band.finite_sum(x, waves, kept, hessians, gradients, rate, law.batch_size)
     slope, shift = 1 - equation.linear_drift.item(), -equation.constant_drift.item()
+    assert isinstance(law, AdditiveLaw)
     return lambda x, waves: np.exp(1j * np.outer(slope * x + shift, waves)) * law.characteristic(-rate * waves[:, None])
 
 
@@ -145,7 +148,7 @@ def slopes(equation: Equation) -> Array:
     """Return 1 − ηh of every sample, or of the mean where the noise is additive."""
     law, rate = equation.sgd.noise, equation.sgd.learning_rate
     if not isinstance(law, FiniteSumLaw):
-        return 1 - equation.linear_drift[0]
+        return np.asarray(1 - equation.linear_drift[0])
     result: Array = 1 - rate * (law.sample_hessians()[:, 0, 0] + equation.sgd.weight_decay)
     return result
 

@@ -86,7 +86,7 @@ class LatticeCarry:
 
 
 def seconds(equation: Equation, grid: Grid, steps: int) -> float:
-    """Return about how long ``steps`` take: a nanosecond an entry of resolved kernels, 50 a quadrature node of others."""
+    """Return about how long ``steps`` take: half a nanosecond an entry, 50 a quadrature node."""
     middle = ((grid.lower + grid.upper) / 2)[None]
     covariance = equation.diffusion(middle)[0] / np.outer(grid.spacing, grid.spacing)
     volume = float(np.prod(np.maximum(17 * np.sqrt(np.diag(covariance)), 1.0)))
@@ -133,9 +133,9 @@ def grid(equation: Equation, initial: State, exact: Moments) -> Grid:
     least = 2 * half * _PER_DEVIATION / density
     if not np.all(least <= MOST_CELLS[d]):
         raise UnresolvedError(
-            f"cells={np.ceil(least)}: the box of the moments is too wide for its narrowest density, as with heavy tails; "
-            f"at most {MOST_CELLS[d]} cells an axis are affordable: save fewer steps, give a grid of the bulk, or use "
-            "dfp.MonteCarlo(...)."
+            f"cells={np.ceil(least)}: the box of the moments is too wide for its narrowest density, as with heavy "
+            f"tails; at most {MOST_CELLS[d]} cells an axis are affordable: save fewer steps, give a grid of the bulk, or "
+            "use dfp.MonteCarlo(...)."
         )
     return Grid(lower, upper, tuple(int(n) for n in np.ceil(np.clip(wanted, _LEAST_CELLS, MOST_CELLS[d]))))
 

@@ -88,14 +88,16 @@ class LineCarry:
 
     def frame(self) -> Frame:
         """Return the density on the grid, the moments of all mass on the nodes, and the mass outside the grid."""
+        grid = self.grid
+        assert grid is not None
         if self.before is None:
-            density, outside = start_density(self.initial, self.grid)
+            density, outside = start_density(self.initial, grid)
         else:
-            density, outside = self._spread(*self.before)
+            density, outside = self._spread(grid, *self.before)
         x, mass = self.now
         mean, covariance = node_moments(x, mass)
         error = 2 * abs(self.lost) + _ROUNDING * np.sqrt(self.step + 1.0) if self.step else 0.0
-        outside = counted(density, self.grid, outside + self.lost)
+        outside = counted(density, grid, outside + self.lost)
         return Frame(mean, covariance, density, truncation=error, outside=outside, warnings=self._notes())
 
     def _notes(self) -> tuple[str, ...]:
@@ -109,11 +111,11 @@ class LineCarry:
             "quantiles instead.",
         )
 
-    def _spread(self, sources: Array, mass: Array) -> tuple[Array, float]:
+    def _spread(self, grid: Grid, sources: Array, mass: Array) -> tuple[Array, float]:
         """Return the density on the grid one step from ``sources``, and the mass that lands outside."""
-        density: Array = line.transition(self.grid.axes[0], sources, self.law) @ mass
+        density: Array = line.transition(grid.axes[0], sources, self.law) @ mass
         mean, deviation = self.law.mean(sources), self.law.deviation(sources)
-        below, above = (self.grid.lower.item() - mean) / deviation, (mean - self.grid.upper.item()) / deviation
+        below, above = (grid.lower.item() - mean) / deviation, (mean - grid.upper.item()) / deviation
         return density, float((ndtr(below) + ndtr(above)) @ mass)
 
 

@@ -70,7 +70,7 @@ def spectrum(nodes: Nodes, mass: Array) -> Complex:
 
 def density(nodes: Nodes, phi: Complex, targets: Array) -> Array:
     """Return the density at ``targets`` (n,) inside the box."""
-    weights = 2.0 * np.conj(phi) / (nodes.period * nodes.spacing)
+    weights: Complex = np.asarray(2.0 * np.conj(phi) / (nodes.period * nodes.spacing), dtype=np.complex128)
     weights[0] /= 2
     return _series(nodes, weights, targets)
 
@@ -79,7 +79,8 @@ def distribution(nodes: Nodes, phi: Complex, targets: Array) -> Array:
     """Return the distribution function at ``targets`` (n,) inside the box, up to a constant; it may ripple."""
     weights = 2.0 * np.conj(phi[1:]) / (1j * nodes.waves[1:] * nodes.period * nodes.spacing)
     slope = phi[0].real / (nodes.period * nodes.spacing)
-    return slope * targets + _series(nodes, np.concatenate([[0.0], weights]), targets)
+    result: Array = slope * targets + _series(nodes, np.concatenate([np.zeros(1, complex), weights]), targets)
+    return result
 
 
 def monotone(values: Array) -> Array:

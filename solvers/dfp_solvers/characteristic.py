@@ -7,7 +7,7 @@ laws that end abruptly, since x(z) nears the end of the support smoothly.
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,7 @@ class Univariate:
         self.discrete = not hasattr(law.dist, "pdf")
         mean, variance, skewness, excess = (float(value) for value in law.stats("mvsk"))
         self.centre = mean if np.isfinite(mean) else float(law.median())
+        self._known, self._unit, self._spline = -1.0, 1.0, cast(Any, None)
         deviation = variance**0.5 if np.isfinite(variance) else np.nan
         self.cumulants = (
             variance if np.isfinite(variance) else np.inf,
@@ -49,7 +50,8 @@ class Univariate:
     def transform(self, z: Array) -> Array:
         """Return the centred x(z) = F⁻¹(Φ(z)), increasing, of the law where z is standard normal."""
         tail = special.ndtr(-np.abs(z))
-        return np.where(z < 0, self.law.ppf(tail), self.law.isf(tail)) - self.centre
+        result: Array = np.where(z < 0, self.law.ppf(tail), self.law.isf(tail)) - self.centre
+        return result
 
     @property
     def closed(self) -> bool:
@@ -90,8 +92,6 @@ class Univariate:
         real, imaginary = self._spline(size).T if np.ndim(waves) == 1 else np.moveaxis(self._spline(size), -1, 0)
         result: Complex = real + 1j * np.sign(waves) * imaginary
         return result
-
-    _known, _unit, _spline = -1.0, 1.0, None  # type: ignore[assignment]
 
     def _tabulate(self, largest: float) -> None:
         """Find the characteristic function at knots up to ``largest``, graded towards 0, and join them by a spline."""

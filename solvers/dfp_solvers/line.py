@@ -39,7 +39,8 @@ class Step(NamedTuple):
 
     def deviation(self, x: Array) -> Array:
         """Return the standard deviation of the next place."""
-        return np.sqrt(self.slope_variance * x**2 + self.shift_variance)
+        result: Array = np.sqrt(self.slope_variance * x**2 + self.shift_variance)
+        return result
 
 
 class Lattice(NamedTuple):
@@ -53,13 +54,15 @@ class Lattice(NamedTuple):
     @property
     def nodes(self) -> Array:
         """Places of the nodes, increasing."""
-        return self.scale * np.sinh((np.arange(self.first, self.last) + 0.5) * self.spacing)
+        result: Array = self.scale * np.sinh((np.arange(self.first, self.last) + 0.5) * self.spacing)
+        return result
 
     @property
     def weights(self) -> Array:
         """Weights of the trapezoidal rule: mass = density × weight."""
         u = (np.arange(self.first, self.last) + 0.5) * self.spacing
-        return self.scale * self.spacing * np.cosh(u)
+        result: Array = self.scale * self.spacing * np.cosh(u)
+        return result
 
     def reaching(self, reach: float) -> "Lattice":
         """Return the lattice extended, if need be, to −reach … reach."""
@@ -103,7 +106,7 @@ def powers(matrix: Any, mass: Array, steps: int) -> Array:
     return mass
 
 
-def reach(step: Step, start: dict[float, float], steps: Array, epsilon: float) -> float:
+def reach(step: Step, start: dict[float, float], steps: NDArray[np.int64], epsilon: float) -> float:
     """Return a distance from 0 beyond which there is less than ``epsilon`` of the mass at each of ``steps``.
 
     Markov's inequality with the exact moments of even order up to 32, and with bounds on the moments E|x|^p, p <= 1,
@@ -142,7 +145,7 @@ def absolute_moment(mean: float, variance: float, p: float) -> float:
     return float(np.exp(constant) * hyp1f1(-p / 2, 0.5, -mean * mean / (2 * variance)))
 
 
-def _even_moments(step: Step, start: dict[float, float], steps: Array, unit: float) -> Array:
+def _even_moments(step: Step, start: dict[float, float], steps: NDArray[np.int64], unit: float) -> Array:
     """Return E(x/unit)^m at each of ``steps`` for the even m of ``_EVEN``; odd moments are bounded by even ones."""
     n = _EVEN[-1] + 1
     matrix, shift = np.zeros((n, n)), abs(step.shift) / unit

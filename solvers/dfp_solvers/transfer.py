@@ -26,7 +26,7 @@ from dfp_solvers.jit import kernel
 Array = NDArray[np.floating[Any]]
 Integers = NDArray[np.int64]
 
-FLOOR = 1e-21  # weights below this are left out: 1e5 sources and 1e3 steps then lose 1e-13 of the mass
+FLOOR = 1e-20  # weights below this are left out: 1e5 sources then lose 1e-15 of the mass a step, as much as rounding
 BANDS = 16  # target bands of the gather; neighbours go to different threads
 BLOCKS = 8  # source blocks of the scatter and of the losses
 LANES = 8  # nodes of a row are taken in vectors of this many
