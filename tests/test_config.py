@@ -47,6 +47,26 @@ def test_examples_build_and_survive_a_round_trip(example, tmp_path):
     assert load(copy).model_dump() == config.model_dump()
 
 
+def test_laws_of_scipy_reach_the_noise(tmp_path):
+    additive = {"laws": ["skewnorm(4)", "t(3, scale=0.5)"], "basis": "eigen"}
+    path = written(tmp_path, landscape={"kind": "quadratic", "hessian": [1.0, 0.5], "additive": additive})
+    law = load(path).build().sgd.noise
+    assert [part.name for part in law.laws] == ["skewnorm", "t"]
+    assert law.constant[1, 1] == pytest.approx(3 * 0.5**2)
+
+
+@pytest.mark.parametrize("text", ["skewnorm", "system('ls')", "t(3).rvs(2)", "t(x)", "multivariate_normal([0])", "t("])
+def test_laws_are_names_with_numbers_only(text, tmp_path):
+    path = written(tmp_path, landscape={"kind": "quadratic", "hessian": [1.0, 0.5], "additive": {"laws": [text]}})
+    assert "landscape.additive.laws[0]=" in message(path)
+    assert "skewnorm(4)" in message(path)
+
+
+def test_noise_is_given_once(tmp_path):
+    both = {"kind": "quadratic", "hessian": [1.0], "noise": {"gradient": [1.0]}, "additive": {"laws": ["t(3)"]}}
+    assert "given twice" in message(written(tmp_path, landscape=both))
+
+
 def test_every_table_reaches_its_object(tmp_path):
     problem = load(
         written(
