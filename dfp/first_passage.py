@@ -136,6 +136,12 @@ def exit_steps(equation: Equation, domain: Any, initial: State, steps: int | Non
         )
     if equation.dimension > 3:
         raise UnsupportedError(f"d = {equation.dimension}: first passage needs d <= 3; use dfp.MonteCarlo(...).")
+    noise = equation.sgd.noise
+    if equation.discrete and not (noise.gaussian or isinstance(noise, FiniteSumLaw)):
+        raise UnsupportedError(
+            f"the {equation.label} with gradient noise that is neither Gaussian nor a finite sum: its restricted step "
+            "is not known here; count trajectories of dfp.MonteCarlo(...)."
+        )
     lower, upper, cells = _box(domain, equation.dimension)
     last = None if steps is None else checks.integer("steps", steps)
     points, masses = _start(initial, lower, upper)
@@ -143,8 +149,8 @@ def exit_steps(equation: Equation, domain: Any, initial: State, steps: int | Non
         raise DFPError(f"domain: {lower} … {upper} holds nothing of the initial state; widen it.")
     if not equation.discrete:
         return _by_chain(equation, lower, upper, cells, initial, float(masses.sum()), last)
-    solve = _by_masses if isinstance(equation.sgd.noise, FiniteSumLaw) else _by_nodes
-    if isinstance(equation.sgd.noise, FiniteSumLaw):
+    solve = _by_masses if isinstance(noise, FiniteSumLaw) else _by_nodes
+    if isinstance(noise, FiniteSumLaw):
         counts = [cells or (_SUM_CELLS.get(equation.dimension, 0),) * equation.dimension]
         counts.append(tuple(n // 2 for n in counts[0]))
     else:

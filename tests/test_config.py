@@ -147,6 +147,12 @@ def test_solvers(table, expected, tmp_path):
     assert task.solver == expected
 
 
+def test_finite_volume(tmp_path):
+    table = {"kind": "finite_volume", "tolerance": 1e-4, "cells": [40, 48], "boundary": "absorbing"}
+    (task,) = load(written(tmp_path, equation=[{"kind": "langevin", "solver": table}])).build().tasks
+    assert task.solver == dfp.FiniteVolume("absorbing", 1e-4, [40, 48])
+
+
 @pytest.mark.parametrize(
     ("table", "described"),
     [

@@ -7,6 +7,7 @@ from problems import one_mode, regression, rotated, table
 from scipy import sparse
 from scipy.integrate import quad
 from scipy.special import ndtr
+from scipy.stats import gamma
 
 import dfp
 
@@ -195,6 +196,9 @@ def test_refusals_name_the_remedy():
         dfp.exit_steps(dfp.DiscreteFokkerPlanck(sgd), (-1, 1), point)
     with pytest.raises(dfp.UnsupportedError, match="d <= 3"):
         dfp.exit_steps(dfp.Langevin(dfp.SGD(rotated(4), 0.1)), (-np.ones(4), np.ones(4)), dfp.Point(np.zeros(4)))
+    skewed = dfp.QuadraticLandscape([1.0], 0.0, dfp.AdditiveNoise(gamma(2.0)))
+    with pytest.raises(dfp.UnsupportedError, match=r"neither Gaussian nor a finite sum.*dfp\.MonteCarlo"):
+        dfp.exit_steps(dfp.MasterEquation(dfp.SGD(skewed, 0.1)), (-1, 1), point)
     law = dfp.MasterEquation(sgd)
     with pytest.raises(dfp.DFPError, match=r"must be \(lower, upper\)"):
         dfp.exit_steps(law, 3.0, point)
