@@ -37,10 +37,10 @@ def stationary(equation: Equation, grid: Grid | None = None, solver: Solver | st
         ``"auto"``: a closed form where one is known, else the first of these that applies. Additive Gaussian noise:
         the Gaussian of (T10), with momentum that of θ in (T19), or its Langevin counterpart. (T5), (T6), (T7) in one
         dimension: Pearson's family, Student's t among them. (T4) in one dimension with Gaussian noise that depends on
-        θ: its integral equation, with power-law tails. A solver instead asks for a numerical method: ``FiniteVolume()``, the null vector of the chain
-        (T6, T7); ``Transfer()``, the fixed point of a step (T4, d <= 2, for d = 3 where kernels are resolved);
-        ``Fourier()``, the infinite product of characteristic functions (T4, additive); ``Hermite()``, the limit of the
-        series (d <= 2), the only one for (T5) with d = 2.
+        θ: its integral equation, with power-law tails. A solver instead asks for a numerical method:
+        ``FiniteVolume()``, the null vector of the chain (T6, T7); ``Transfer()``, the fixed point of a step (T4,
+        d <= 2, for d = 3 where kernels are resolved); ``Fourier()``, the infinite product of characteristic functions
+        (T4, additive); ``Hermite()``, the limit of the series (d <= 2), the only one for (T5) with d = 2.
 
     Returns
     -------

@@ -135,10 +135,6 @@ def test_equations(table, kind, attributes, tmp_path):
         ({"kind": "fourier"}, dfp.Fourier()),
         ({"kind": "hermite", "degree": 8, "tolerance": 0.1}, dfp.Hermite(8, 0.1)),
         ({"kind": "moment_recursion", "highest": 2}, dfp.MomentRecursion(2)),
-        (
-            {"kind": "finite_volume", "tolerance": 1e-4, "cells": [40, 48]},
-            dfp.FiniteVolume(tolerance=1e-4, cells=[40, 48]),
-        ),
         ({"kind": "monte_carlo", "trajectories": 5000, "seed": 3}, dfp.MonteCarlo(5000, 3)),
     ],
 )
