@@ -10,6 +10,7 @@ import numpy as np
 from dfp_solvers import affine, linear_flow, modal, shuffled
 from numpy.typing import NDArray
 
+from dfp.additive import AdditiveLaw
 from dfp.checks import Array
 from dfp.equation import Carried, Equation, packed, transposed, unpacked
 from dfp.errors import UnsupportedError
@@ -75,7 +76,7 @@ def loads(sgd: SGD, steps: int) -> Iterator[tuple[Array, int]]:
     """Yield, from the last step back to the first, how its gradient enters θ in the end, (d, d), and its batch size."""
     values, vectors = sgd.modes
     law = sgd.landscape.law
-    assert isinstance(law, FiniteSumLaw)
+    assert isinstance(law, (FiniteSumLaw, AdditiveLaw))
     row = np.zeros((values.size, 1, 2 if sgd.momentum else 1))
     row[:, 0, 0] = 1.0
     for s in reversed(range(steps)):

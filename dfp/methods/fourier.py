@@ -5,7 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 from dfp_solvers import fourier
 
-from dfp.additive import AdditiveLaw
 from dfp.checks import Array
 from dfp.equation import Equation
 from dfp.errors import DFPError, UnresolvedError
@@ -46,11 +45,8 @@ class Fourier(MarchingSolver):
         """Return why the problem is not linear with additive noise, or None if it is."""
         if not equation.additive:
             return "the noise depends on θ (Var H̃ > 0), and only additive noise has a closed characteristic function"
-        if equation.discrete and isinstance(equation.sgd.landscape.law, AdditiveLaw):
-            if not equation.sgd.plain:
-                return "noise of such a law needs plain SGD: no momentum, no schedule"
-            if fourier_law.applies(equation) and fourier_law.obstacle(equation):
-                return fourier_law.obstacle(equation)
+        if fourier_law.applies(equation) and fourier_law.obstacle(equation):
+            return fourier_law.obstacle(equation)
         return dimension_obstacle(equation, 3)
 
     def needs_no_moments(self, equation: Equation) -> bool:

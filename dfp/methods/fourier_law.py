@@ -11,6 +11,7 @@ from dfp.errors import UnresolvedError
 from dfp.exact import Moments
 from dfp.solver import Frame
 from dfp.state import Density, Grid, State, grid_moments
+from dfp.stepping import loads, transitions
 
 # Mass outside an automatic grid, as far as this many cells per axis reach.
 _OUTSIDE = 1e-10
@@ -25,14 +26,12 @@ _PADDING = {1: 16, 2: 3, 3: 1}
 def applies(equation: Equation) -> bool:
     """Return whether the master equation's noise is additive, of a law that is not Gaussian."""
     law = equation.sgd.landscape.law
-    if not equation.sgd.plain:
-        return False
     return equation.number == "T4" and isinstance(law, AdditiveLaw) and not law.gaussian
 
 
 def obstacle(equation: Equation) -> str | None:
     """Return why the characteristic function of the noise is out of reach, or None."""
-    law = equation.sgd.noise
+    law = equation.sgd.landscape.law
     assert isinstance(law, AdditiveLaw)
     open_laws = [part.name for part in law.laws if not (part.closed or np.isfinite(part.cumulants[0]))]
     if open_laws:
@@ -42,6 +41,8 @@ def obstacle(equation: Equation) -> str | None:
 
 def characteristic(equation: Equation, initial: State, step: int, waves: Array) -> fourier.Complex:
     """Return φ_n(k) = φ_0(Aⁿk) e^{ik·shift} Π_{s<n} χ(−η Aˢk) at the wave vectors ``waves`` (..., d)."""
+    if not equation.sgd.plain:
+        return _by_steps(equation, initial, step, waves)
     sgd, law = equation.sgd, equation.sgd.noise
     assert isinstance(law, AdditiveLaw)
     values, vectors = sgd.modes
@@ -50,14 +51,10 @@ def characteristic(equation: Equation, initial: State, step: int, waves: Array) 
     sums = np.where(ratio == 1, step, (1 - power) / np.where(ratio == 1, 1.0, 1 - ratio))
     factor = (vectors * power) @ vectors.T
     shift = -sgd.learning_rate * vectors @ (sums * (vectors.T @ sgd.gradient))
-    turned: Array = waves @ factor
-    if isinstance(initial, Density):
-        phi = fourier.gridded(initial.values, initial.grid.lower, initial.grid.spacing, turned, separable=False)
-    else:
-        phi = fourier.gaussian(turned, initial.mean, initial.covariance)
-    phi = phi * np.exp(1j * (waves @ shift))
+    phi = _start(initial, waves @ factor)
+    phi *= np.exp(1j * (waves @ shift))
     one_step = (vectors * ratio) @ vectors.T
-    moved: Array = np.asarray(-sgd.learning_rate * waves)
+    moved: Array = -sgd.learning_rate * waves
     scales = np.sqrt([part.cumulants[0] for part in law.laws])
     for s in range(step):
         if law.finite and float(np.max(np.abs(moved @ law.axes) * scales)) < 1e-6:
@@ -65,10 +62,39 @@ def characteristic(equation: Equation, initial: State, step: int, waves: Array) 
             kept = ratio[:, None] * ratio
             rest = np.where(kept == 1, step - s, (1 - kept ** (step - s)) / np.where(kept == 1, 1.0, 1 - kept))
             noise = vectors @ (rest * (vectors.T @ law.constant @ vectors)) @ vectors.T
-            return np.asarray(phi * fourier.gaussian(moved, np.zeros(values.size), noise))
-        phi = phi * law.characteristic(moved)
+            phi *= fourier.gaussian(moved, np.zeros(values.size), noise)
+            return phi
+        phi *= law.characteristic(moved)
         moved = moved @ one_step
-    return np.asarray(phi)
+    return phi
+
+
+def _start(initial: State, waves: Array) -> fourier.Complex:
+    """Return φ_0 at wave vectors that have been moved back to step 0."""
+    if isinstance(initial, Density):
+        return fourier.gridded(initial.values, initial.grid.lower, initial.grid.spacing, waves, separable=False)
+    return fourier.gaussian(waves, initial.mean, initial.covariance)
+
+
+def _by_steps(equation: Equation, initial: State, step: int, waves: Array) -> fourier.Complex:
+    """Return φ_n with momentum or a schedule: the gradient of step s enters θ_n by a matrix of its own (T19)."""
+    sgd, law = equation.sgd, equation.sgd.landscape.law
+    assert isinstance(law, AdditiveLaw)
+    vectors = sgd.modes[1]
+    with np.errstate(invalid="ignore"):  # a variance may be infinite; only factor and gain are used
+        (after,) = transitions(equation, np.array([step]))
+    moved = waves @ ((vectors * after.factor[:, 0, 0]) @ vectors.T)
+    phi = _start(initial, moved)
+    phi *= np.exp(1j * (waves @ vectors @ (after.gain[:, 0] * (vectors.T @ sgd.gradient))))
+    scales, left = np.sqrt([part.cumulants[0] for part in law.laws]), np.zeros((sgd.dimension,) * 2)
+    for load, batch_size in loads(sgd, step):
+        here, moved = law.with_batch_size(batch_size), waves @ load
+        if law.finite and float(np.max(np.abs(moved @ law.axes) * scales)) < 1e-6:
+            left += load @ here.constant @ load.T  # Gaussian to rounding error
+        else:
+            phi *= here.characteristic(moved)
+    phi *= fourier.gaussian(waves, np.zeros(sgd.dimension), left)
+    return phi
 
 
 def grid(equation: Equation, initial: State, exact: Moments) -> Grid:
@@ -134,7 +160,9 @@ def frame(equation: Equation, initial: State, grid: Grid, step: int) -> Frame:
     outside = 1.0 - float(density.sum()) * grid.cell_volume
     # What is beyond the wider box has wrapped around into it.
     wrapped = _beyond(wide, grid.cell_volume)
-    if equation.sgd.noise.finite:
+    law = equation.sgd.landscape.law
+    assert isinstance(law, AdditiveLaw)
+    if law.finite:
         _, mean, covariance = grid_moments(Grid(lower, lower + np.array(cells) * grid.spacing, cells), wide)
     else:
         mean, covariance = np.full(d, np.nan), np.full((d, d), np.nan)

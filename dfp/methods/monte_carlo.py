@@ -309,18 +309,21 @@ def _quantiles(equation: Equation, initial: State, exact: Moments, seed: int) ->
     sgd, law = equation.sgd, equation.sgd.noise
     assert isinstance(law, AdditiveLaw)
     rng = np.random.default_rng(seed)
-    tilt, d = np.eye(sgd.dimension) - sgd.learning_rate * sgd.hessian, sgd.dimension
+    d = sgd.dimension
     if isinstance(initial, Density):
         cells = rng.choice(initial.values.size, _PILOT, p=initial.values.ravel() / initial.values.sum())
         theta = initial.grid.points.reshape(-1, d)[cells]
     else:
         theta = rng.multivariate_normal(initial.mean, initial.covariance, _PILOT)
+    velocity = np.zeros_like(theta)
     middle, covariance, now = [], [], 0
     for n in exact.steps.tolist():
-        for _ in range(n - now):
+        for step in range(now, n):
             z = rng.standard_normal((law.batch_size, d, _PILOT))
             noise = np.array([law.laws[a].draw(z[:, a]).mean(axis=0) for a in range(d)]).T @ law.axes.T
-            theta = theta @ tilt.T - sgd.learning_rate * (sgd.gradient + noise)
+            gradient = theta @ sgd.hessian + sgd.gradient + noise
+            velocity = sgd.momentum * velocity + gradient
+            theta = theta - sgd.rates.at(step) * (gradient + sgd.momentum * velocity if sgd.nesterov else velocity)
         low, high = np.quantile(theta, [0.005, 0.995], axis=0)
         middle.append((low + high) / 2)
         covariance.append(np.diag(((high - low) / 6) ** 2 + np.finfo(float).tiny))
