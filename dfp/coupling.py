@@ -179,20 +179,24 @@ class EigenSystem:
         radius = _checked(second_moment.largest_real, ratio, len(decay))
         return 1 / radius if radius > 0 else np.inf
 
-    @cached_property
+    @property
     def stationary_covariance(self) -> Array:
-        """Covariance of θ in the eigenbasis in the stationary state, full solve of (T14); NaN if there is none."""
+        """Covariance of θ in the eigenbasis in the stationary state, shape (d, d); NaN if there is none."""
         d = len(self.curvatures)
+        return self.stationary_state[:d, :d]
+
+    @cached_property
+    def stationary_state(self) -> Array:
+        """Covariance of θ, or of (θ, v), in the eigenbasis: full solve of (T14), shape (size, size); NaN if none."""
         if not self.spectral_radius < 1:
-            return np.full((d, d), np.nan)
+            return np.full((self.size, self.size), np.nan)
         diagonal = np.diag(self.mean)
-        fixed = _checked(
+        return _checked(
             second_moment.solve,
             lambda x: self.moment_map(x) - x,
             self.kicked(self.critical_covariance, self.step),
             np.maximum(1 - np.outer(diagonal, diagonal), 1e-3),
         )
-        return fixed[:d, :d]
 
     def sampled_exponent(self, steps: int, seed: int) -> Estimate:
         """Return the top Lyapunov exponent of the random matrix product, with its standard error."""

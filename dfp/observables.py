@@ -9,6 +9,7 @@ from dfp.checks import Array
 from dfp.equation import Equation
 from dfp.errors import DFPError
 from dfp.exact import Moments, check_problem, moments
+from dfp.mode_report import modes
 from dfp.settled import stationary_moments
 from dfp.sgd import SGD
 from dfp.solution import Solution
@@ -96,8 +97,25 @@ def effective_temperature(equation: Equation) -> Array:
     return result
 
 
+def _heavy(equation: Equation) -> bool:
+    """Tell whether momentum carries memory beside θ."""
+    return equation.discrete and equation.sgd.momentum > 0
+
+
+def _power(matrix: Array, count: float) -> Array:
+    result: Array = np.linalg.matrix_power(matrix, int(count))
+    return result
+
+
 def _memory(equation: Equation, steps: Array) -> Array:
-    """Return the mean propagators F_n, E[θ_n | θ_0] = F_n θ_0 + const, at ``steps`` (S,), shape (S, d, d)."""
+    """Return the mean propagators F_n, E[θ_n | θ_0] = F_n θ_0 + const, at ``steps`` (S,), shape (S, d, d).
+
+    With momentum v = 0 at step 0 (T19).
+    """
+    if _heavy(equation):
+        system = modes(equation.sgd).system
+        d = equation.dimension
+        return np.array([system.axes @ _power(system.mean, n)[:d, :d] @ system.axes.T for n in steps])
     values, vectors = equation.sgd.modes
     rates = equation.drift(values) * values
     if equation.discrete:
@@ -157,5 +175,12 @@ def autocorrelation(equation: Equation, lags: Sequence[int]) -> Array:
     deviation = np.sqrt(np.diag(covariance))
     if not np.all(deviation > 0):
         raise DFPError("noise vanishes along an axis, so nothing correlates there; give noise to every parameter.")
-    result: Array = _memory(equation, counted.astype(float)) @ covariance / np.outer(deviation, deviation)
+    if _heavy(equation):
+        system = modes(equation.sgd).system
+        shared = np.array([_power(system.mean, n) @ system.stationary_state for n in counted])
+        d = equation.dimension
+        lagged = system.axes @ shared[:, :d, :d] @ system.axes.T
+    else:
+        lagged = _memory(equation, counted.astype(float)) @ covariance
+    result: Array = lagged / np.outer(deviation, deviation)
     return result

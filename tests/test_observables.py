@@ -135,6 +135,29 @@ def test_autocorrelation_decays_by_the_step():
     assert dfp.autocorrelation(equation, [3])[0] == pytest.approx(shared, rel=1e-9)
 
 
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_momentum_remembers_its_velocity(nesterov):
+    """Stationary correlations of (θ, v) by SciPy's Lyapunov solver; displacements from v = 0 by powers of (T19)."""
+    eta, beta, d = 0.3, 0.8, 2
+    sgd = dfp.SGD(TURNED, eta, momentum=beta, nesterov=nesterov)
+    p, q = (1 + beta, beta**2) if nesterov else (1.0, beta)
+    h, eye = TURNED.hessian, np.eye(d)
+    step = np.block([[eye - eta * p * h, -eta * q * eye], [h, beta * eye]])
+    kick = np.vstack([-eta * p * eye, eye])
+    state = solve_discrete_lyapunov(step, kick @ TURNED.law.constant @ kick.T)
+    equation = dfp.MasterEquation(sgd)
+    deviation = np.sqrt(np.diag(state)[:d])
+    for lag, found in zip((0, 1, 7), dfp.autocorrelation(equation, [0, 1, 7]), strict=True):
+        truth = (np.linalg.matrix_power(step, lag) @ state)[:d, :d] / np.outer(deviation, deviation)
+        assert found == pytest.approx(truth, rel=1e-9, abs=1e-12)
+    start = dfp.Gaussian([1.0, -0.5], [[0.3, 0.1], [0.1, 0.2]])
+    path = dfp.moments(equation, start, 6, [6])
+    shared = np.linalg.matrix_power(step, 6)[:d, :d] @ start.covariance
+    shift = path.mean[0] - start.mean
+    truth = np.trace(path.covariance[0] + start.covariance - 2 * shared) + shift @ shift
+    assert dfp.mean_squared_displacement(equation, start, 6)[-1] == pytest.approx(truth, rel=1e-10)
+
+
 def divergence(before, after):
     """Kullback-Leibler divergence of two centred Gaussians with these covariances."""
     ratio = np.linalg.solve(after, before)
