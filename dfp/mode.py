@@ -43,6 +43,8 @@ class Mode:
         Law of 1 − ηh, or of its 2 × 2 matrix with momentum.
     horizon
         Steps of interest: a mode that saturates later is called diffusive; None for no such limit.
+    gaussian
+        Whether the noise is Gaussian, rather than that of minibatches or of another law.
     """
 
     direction: Array
@@ -55,6 +57,7 @@ class Mode:
     step: Step
     multiplier: Multiplier
     horizon: float | None = None
+    gaussian: bool = True
 
     @property
     def learning_rate(self) -> float:
@@ -106,7 +109,10 @@ class Mode:
 
     @property
     def tail_index(self) -> float:
-        """Kesten's κ, P(|θ| > x) ~ x^−κ: ∞ if nothing ever grows, NaN without a stationary law or if unknown."""
+        """Kesten's κ, P(|θ| > x) ~ x^−κ: ∞ if nothing ever grows, NaN without a stationary law or if unknown.
+
+        It is what curvature noise makes; gradient noise whose own law has a heavier tail hands that on.
+        """
         return self.multiplier.tail_index.value
 
     @property
@@ -232,11 +238,6 @@ class Mode:
         if self.curvature_noise == 0 and self.gaussian:
             return found.exists
         return False if found.exists is False and np.isnan(found.smallest) else None
-
-    @property
-    def gaussian(self) -> bool:
-        """Whether the noise is Gaussian, rather than that of minibatches."""
-        return self.multiplier.gaussian
 
     def variance(self, steps: int, initial_variance: float = 0.0) -> float:
         """Return V(n) of (T11), started at the critical point, or at the origin if the mode is a slope (λ = 0).

@@ -27,8 +27,6 @@ class Multiplier(ABC):
 
     method: str
     """How its numbers are found."""
-    gaussian: bool
-    """Whether the curvature is Gaussian, rather than that of minibatches."""
 
     @property
     @abstractmethod
@@ -49,7 +47,6 @@ class GaussianMultiplier(Multiplier):
     deviation: float
 
     method = "closed form"
-    gaussian = True
 
     @cached_property
     def exponent(self) -> Estimate:
@@ -74,8 +71,6 @@ class MinibatchMultiplier(Multiplier):
 
     samples: Array
     batch_size: int
-
-    gaussian = False
 
     @cached_property
     def _atoms(self) -> lyapunov.Atoms:
@@ -136,11 +131,6 @@ class MomentumMultiplier(Multiplier):
     seed: int
 
     method = "sampled product"
-
-    @property
-    def gaussian(self) -> bool:  # type: ignore[override]
-        """Whether the curvature is Gaussian."""
-        return isinstance(self.law, tuple)
 
     @cached_property
     def exponent(self) -> Estimate:

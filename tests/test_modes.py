@@ -391,6 +391,9 @@ def test_embedding_in_continuous_time():
     assert dfp.modes(dfp.SGD(double, 1.5)).embeddable is None
     assert "rotates" in dfp.modes(dfp.SGD(double, 1.5)).embedding
     assert mode_of(1.0, 0.2, 0.3).embeddable is None
+    minibatches = dfp.QuadraticLandscape.from_samples([[[1.0]]] * 3, [[0.0], [1.0], [5.0]])  # additive, not Gaussian
+    skewed = dfp.modes(dfp.SGD(minibatches, 0.5))
+    assert skewed.embeddable is skewed[0].embeddable is None
     assert mode_of(2.0, 0.2, 0.3).embeddable is False
 
 
