@@ -3,15 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from dfp_solvers.characteristic import Univariate
 
 from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError, UnsupportedError
 from dfp.noise import NoiseLaw, eigenbasis
+
+if TYPE_CHECKING:
+    from dfp_solvers.characteristic import Univariate
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +58,9 @@ class AdditiveNoise:
         return AdditiveLaw(tuple(laws), axes)
 
 
-def _univariate(name: str, law: object) -> Univariate:
+def _univariate(name: str, law: object) -> "Univariate":
+    from dfp_solvers.characteristic import Univariate
+
     if not all(hasattr(law, method) for method in ("dist", "ppf", "isf", "stats")) or hasattr(law, "dim"):
         raise DFPError(
             f"{name}={checks.shown(law)}: must be a frozen univariate distribution; give e.g. scipy.stats.skewnorm(4)."
@@ -73,7 +77,7 @@ def _univariate(name: str, law: object) -> Univariate:
 class AdditiveLaw(NoiseLaw):
     """Independent components along ``axes`` (columns), each the average of ``batch_size`` draws of its law."""
 
-    laws: tuple[Univariate, ...]
+    laws: "tuple[Univariate, ...]"
     axes: Array
     batch_size: int = 1
 

@@ -71,11 +71,11 @@ def test_automatic_choice_says_why():
         assert reason in solution.reason
 
 
-def test_automatic_choice_falls_back_to_sampling_where_the_series_fails():
-    sgd = dfp.SGD(one_mode(1.0, 0.3, 1.5), 0.9)
+def test_automatic_choice_falls_back_to_matrices_where_the_series_fails():
+    sgd = dfp.SGD(one_mode(1.0, 0.3, 0.8), 0.2)
     solution = dfp.solve(dfp.MasterEquation(sgd), dfp.Gaussian(0.3, 0.1), 40)
-    assert solution.solver == "MonteCarlo"
-    assert "converges" in solution.reason
+    assert solution.solver == "Transfer"
+    assert "transition matrices" in solution.reason
 
 
 def test_moment_recursion_in_many_dimensions():
