@@ -36,7 +36,7 @@ def lattice_error(
     skewness = _left_out(equation, initial, step, grid, density)
     note = (
         f"step {step}: the steps of a finite sum of {noise.count} samples in minibatches of {noise.batch_size} are "
-        f"taken to be Gaussian; their skewness and kurtosis, left out, change the density by about {skewness:.2g} in L1: "
+        f"taken to be Gaussian; skewness and kurtosis, left out, change the density by about {skewness:.2g} in L1: "
         "use dfp.MonteCarlo(...) if that is too much."
     )
     return error + skewness, (note,) if skewness > _SKEWNESS_LIMIT else ()

@@ -134,7 +134,7 @@ def grid(equation: Equation, initial: State, exact: Moments) -> Grid:
     if not np.all(least <= MOST_CELLS[d]):
         raise UnresolvedError(
             f"cells={np.ceil(least)}: the box of the moments is too wide for its narrowest density, as with heavy "
-            f"tails; at most {MOST_CELLS[d]} cells an axis are affordable: save fewer steps, give a grid of the bulk, or "
+            f"tails; at most {MOST_CELLS[d]} cells an axis are affordable: save fewer steps, give a smaller grid, or "
             "use dfp.MonteCarlo(...)."
         )
     return Grid(lower, upper, tuple(int(n) for n in np.ceil(np.clip(wanted, _LEAST_CELLS, MOST_CELLS[d]))))
