@@ -108,14 +108,14 @@ def _rotated(degrees: float, eigenvalues: list[float]) -> Array:
     return result
 
 
-_PLANE = (_rotated(30.0, [1.0, 0.05]), np.array([[1.0, 0.3], [0.3, 0.5]]), np.array([0.5, 0.3]), 0.04 * np.eye(2))
+_PLANE = (_rotated(30.0, [1.0, 0.05]), np.array([[1.0, 0.3], [0.3, 0.5]]), np.array([0.4, 0.3]), 0.09 * np.eye(2))
 
 WORKLOADS = {
     w.name: w
     for w in (
         Workload("W1", "1D", np.eye(1), np.eye(1), np.array([1.0]), 0.04 * np.eye(1), 2.0),
-        Workload("W2", "2D, rotated, full noise", *_PLANE, 2.5),
-        Workload("W3", "3D", np.diag([1.0, 0.3, 0.01]), np.eye(3), np.full(3, 0.4), 0.04 * np.eye(3), 2.5),
+        Workload("W2", "2D, rotated, full noise", *_PLANE, 3.0),
+        Workload("W3", "3D", np.diag([1.0, 0.3, 0.01]), np.eye(3), np.full(3, 0.25), 0.09 * np.eye(3), 2.6),
         Workload("W5", "stationary law of W2", *_PLANE, 4.5, np.inf),
     )
 }

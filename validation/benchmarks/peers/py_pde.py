@@ -16,7 +16,7 @@ def rungs(workload: Workload) -> list[tuple[int, str, float]]:
         return [(48, "RK23", 1e-3), (64, "RK23", 1e-3)]
     return {
         1: [(64, "BDF", 1e-4), (128, "BDF", 1e-5), (256, "BDF", 1e-5), (768, "BDF", 1e-7), (256, "numba", 1e-5)],
-        2: [(48, "RK45", 1e-4), (64, "RK45", 1e-4), (128, "RK45", 1e-4), (64, "numba", 1e-4), (192, "RK45", 1e-5)],
+        2: [(48, "RK45", 1e-4), (64, "RK45", 1e-4), (128, "RK45", 1e-4), (192, "RK45", 1e-5), (64, "numba", 1e-4)],
         3: [(24, "RK45", 1e-3), (32, "RK45", 1e-3), (48, "RK45", 1e-3)],
     }[workload.dimension]
 
@@ -58,7 +58,7 @@ def solve(workload: Workload, cells: int, method: str, tolerance: float) -> Samp
     state, end = pde.ScalarField(grid, workload.initial(points)), min(workload.time, _LATE)
     if method == "numba":
         equation = _expression(workload)
-        out = equation.solve(state, end, dt=1e-4, solver="explicit", adaptive=True, tolerance=tolerance, tracker=None)
+        out = equation.solve(state, end, dt=1e-4, solver="runge-kutta", adaptive=True, tolerance=tolerance, tracker=None)
     else:
         options = {"method": method, "rtol": tolerance, "atol": tolerance / 10}
         equation = FokkerPlanck(workload, points)
