@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from validation.benchmarks.workloads import TOLERANCES, WORKLOADS, Sampled, Workload
+from validation.benchmarks.workloads import TOLERANCES, WORKLOADS, Gridded, Sampled, Workload
 
 Rungs = Callable[[Workload], Iterable[tuple[Any, ...]]]
-Solve = Callable[..., Sampled]
+Solve = Callable[..., Sampled | Gridded]
 _REPETITIONS = 3
 """Warm runs at least, if the budget allows; more while they are short."""
 _SHORT = 0.2
@@ -37,17 +37,17 @@ def climb(version: str, rungs: Rungs, solve: Solve, arguments: list[str] | None 
     """
     parser = argparse.ArgumentParser()
     parser.add_argument("workload", choices=sorted(WORKLOADS))
-    parser.add_argument("--budget", type=float, default=60.0, help="seconds after which no further rung is begun")
+    parser.add_argument("--budget", type=float, default=60.0, help="seconds for all rungs but the first")
     options = parser.parse_args(arguments)
     workload = WORKLOADS[options.workload]
-    end = time.perf_counter() + options.budget
     print(json.dumps({"version": version}), flush=True)
+    end = float("inf")
     for rung in rungs(workload):
-        if time.perf_counter() > end:
-            break
         row = measured(workload, solve, rung, end)
         print(json.dumps(row), flush=True)
-        if row["error"] <= min(TOLERANCES):
+        # The budget begins after the first rung, which pays for imports and compilation.
+        end = min(end, time.perf_counter() + options.budget)
+        if row["error"] <= min(TOLERANCES) or time.perf_counter() > end:
             break
 
 

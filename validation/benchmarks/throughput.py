@@ -28,6 +28,8 @@ from dfp_solvers import monte_carlo
 from dfp_solvers.jit import kernel
 from numpy.typing import NDArray
 
+from validation.benchmarks.verdict import Verdict
+
 Array = NDArray[np.float64]
 Run = Callable[[], Array]  # runs all trajectories once, returns final parameters (some, d) or (some,) for a check
 
@@ -35,6 +37,7 @@ Run = Callable[[], Array]  # runs all trajectories once, returns final parameter
 DECAY, CURVATURE, GRADIENT = 0.9, 0.05, 0.1
 LINEAR = np.array([[0.9, 0.03], [0.02, 0.95]])
 ROOT = np.array([[0.1, 0.0], [0.04, 0.08]])
+_CASES = ((1, "one parameter, two normals a step"), (2, "two parameters, full covariance"))
 
 
 def stationary_second(dimension: int) -> float:
@@ -219,8 +222,8 @@ def best(runs: list[Run], expected: float, name: str) -> Run:
     return min(runs, key=timed) if len(runs) > 1 else runs[0]
 
 
-def measure(dimension: int, trajectories: int, steps: int, rounds: int) -> None:
-    """Print the table of one case."""
+def measure(dimension: int, trajectories: int, steps: int, rounds: int) -> dict[str, float]:
+    """Print the table of one case and return the median seconds of each contender."""
     chosen: dict[str, Run] = {}
     for name, make in CONTENDERS.items():
         try:
@@ -239,6 +242,25 @@ def measure(dimension: int, trajectories: int, steps: int, rounds: int) -> None:
         ratios = [other / own for other, own in zip(times, reference, strict=True)]
         rate = trajectories * steps / statistics.median(times) / 1e6
         print(f"  {name:<34}{rate:>16.1f}{statistics.median(ratios):>18.1f}  ({min(ratios):.1f} to {max(ratios):.1f})")
+    return {name: statistics.median(times) for name, times in seconds.items()}
+
+
+def contest(*, quick: bool) -> list[Verdict]:
+    """Print W4 and return the verdicts: 10 times plain NumPy, 3 times the faster of PyTorch and JAX."""
+    trajectories, steps, rounds = (2**14, 100, 1) if quick else (2**16, 500, 7)
+    numba.set_num_threads(os.cpu_count() or 1)
+    verdicts = []
+    for dimension, title in _CASES[: 1 if quick else None]:
+        print(f"\nW4, {title}; {trajectories} trajectories, {steps} steps, medians of rounds")
+        seconds = measure(dimension, trajectories, steps, rounds)
+        own = seconds["dfp, float64"]
+        for least, goal, names in (
+            (10, "plain NumPy", ("NumPy loop, float64",)),
+            (3, "PyTorch and JAX", ("PyTorch, float32", "JAX, float32")),
+        ):
+            other = min((seconds.get(name, float("inf")) for name in names), default=float("inf"))
+            verdicts.append(Verdict.at_least(f"W4, {dimension}D: {least}× {goal}", other, own, least))
+    return verdicts
 
 
 def main() -> None:
@@ -253,7 +275,7 @@ def main() -> None:
         parser.error("--trajectories must be a multiple of 16384")
     numba.set_num_threads(options.threads)
     print(f"{options.trajectories} trajectories, {options.steps} steps, {options.threads} threads, medians of rounds")
-    for dimension, title in ((1, "one parameter, two normals a step"), (2, "two parameters, full covariance")):
+    for dimension, title in _CASES:
         print(title)
         measure(dimension, options.trajectories, options.steps, options.rounds)
 

@@ -4,6 +4,7 @@ Each is the Langevin form (T6) of one landscape with additive noise, from a Gaus
 solution is then a Gaussian, which a contender must not make use of unless it says so.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,6 +23,21 @@ class Sampled(NamedTuple):
     """Shape (N,)."""
     weights: Array
     """Volume of each point's cell, shape (N,)."""
+
+
+class Gridded(NamedTuple):
+    """A density on a uniform tensor grid; its points are made only when its error is computed."""
+
+    axes: Sequence[Array]
+    """One array per axis."""
+    density: Array
+    """Shape (n_1, …, n_d)."""
+
+    def sampled(self) -> Sampled:
+        """Return it as points with weights."""
+        points = np.stack(np.meshgrid(*self.axes, indexing="ij"), axis=-1).reshape(-1, len(self.axes))
+        volume = float(np.prod([axis[1] - axis[0] for axis in self.axes]))
+        return Sampled(points, np.asarray(self.density, dtype=np.float64).ravel(), np.full(len(points), volume))
 
 
 @dataclass(frozen=True)
@@ -74,8 +90,10 @@ class Workload:
         """Return the density at τ = 0 at ``points`` (..., d)."""
         return gaussian(points, self.mean, self.covariance)
 
-    def error(self, result: Sampled) -> float:
+    def error(self, result: Sampled | Gridded) -> float:
         """Return the L1 distance of ``result`` from the exact density."""
+        if isinstance(result, Gridded):
+            result = result.sampled()
         difference = np.abs(result.density - gaussian(result.points, *self.exact()))
         return float(difference @ result.weights)
 
@@ -92,13 +110,6 @@ def gaussian(points: Array, mean: Array, covariance: Array) -> Array:
     form = np.einsum("...i,ij,...j->...", shifted, np.linalg.inv(covariance), shifted)
     result: Array = np.exp(-0.5 * form) / np.sqrt(np.linalg.det(2 * np.pi * covariance))
     return result
-
-
-def on_grid(axes: list[Array], density: Array) -> Sampled:
-    """Return values on a uniform tensor grid, shape (n_1, …, n_d), as points with weights."""
-    points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
-    volume = float(np.prod([axis[1] - axis[0] for axis in axes]))
-    return Sampled(points, np.asarray(density, dtype=np.float64).ravel(), np.full(len(points), volume))
 
 
 def _rotated(degrees: float, eigenvalues: list[float]) -> Array:

@@ -6,7 +6,7 @@ from scipy import fft, linalg, sparse
 from scipy.sparse.linalg import splu
 
 from validation.benchmarks.ladder import climb
-from validation.benchmarks.workloads import Array, Sampled, Workload, on_grid
+from validation.benchmarks.workloads import Array, Gridded, Workload
 
 
 def rungs(workload: Workload) -> list[tuple[int, ...]]:
@@ -20,14 +20,14 @@ def rungs(workload: Workload) -> list[tuple[int, ...]]:
     }[workload.dimension]
 
 
-def solve(workload: Workload, points: int, steps: int = 0) -> Sampled:
+def solve(workload: Workload, points: int, steps: int = 0) -> Gridded:
     """Solve on the box, periodic; the stationary law by finite differences and inverse iteration."""
     if np.isinf(workload.time):
         return _stationary(workload, points)
     axes = workload.axes(points, ends=True)
     grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
     start = workload.initial(grid)
-    return on_grid(axes, _dense(workload, axes[0], start) if workload.dimension == 1 else _rk4(workload, start, steps))
+    return Gridded(axes, _dense(workload, axes[0], start) if workload.dimension == 1 else _rk4(workload, start, steps))
 
 
 def _dense(workload: Workload, axis: Array, start: Array) -> Array:
@@ -68,7 +68,7 @@ def _rk4(workload: Workload, p: Array, steps: int) -> Array:
     return p
 
 
-def _stationary(workload: Workload, n: int) -> Sampled:
+def _stationary(workload: Workload, n: int) -> Gridded:
     axis = workload.axes(n)[0]
     h = axis[1] - axis[0]
     one, x = sparse.identity(n, format="csr"), sparse.diags(axis)
@@ -85,7 +85,7 @@ def _stationary(workload: Workload, n: int) -> Sampled:
     for _ in range(3):
         p = factored.solve(p)
         p /= p.sum() * h**2
-    return on_grid([axis, axis], p)
+    return Gridded([axis, axis], p)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from fplanck.solver import FokkerPlanck
 from scipy import constants
 
 from validation.benchmarks.ladder import climb
-from validation.benchmarks.workloads import Sampled, Workload, on_grid
+from validation.benchmarks.workloads import Gridded, Sampled, Workload
 
 
 def rungs(workload: Workload) -> list[tuple[int]]:
@@ -43,7 +43,7 @@ def solve(workload: Workload, cells: int) -> Sampled:
             return workload.initial(np.stack(y, axis=-1) @ vectors.T)
 
         probability = problem.propagate(start, workload.time)
-    result = on_grid(problem.axes, probability / width**d)
+    result = Gridded(problem.axes, probability / width**d).sampled()
     return result._replace(points=result.points @ vectors.T)
 
 

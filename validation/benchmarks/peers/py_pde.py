@@ -4,7 +4,7 @@ import numpy as np
 import pde
 
 from validation.benchmarks.ladder import climb
-from validation.benchmarks.workloads import Sampled, Workload, on_grid
+from validation.benchmarks.workloads import Gridded, Workload
 
 # Where the stationary law is reached to 1e-2.
 _LATE = 120.0
@@ -49,7 +49,7 @@ def _expression(workload: Workload) -> pde.PDE:
     return pde.PDE({"c": "+".join(terms)}, bc={"value": 0})
 
 
-def solve(workload: Workload, cells: int, method: str, tolerance: float) -> Sampled:
+def solve(workload: Workload, cells: int, method: str, tolerance: float) -> Gridded:
     """Set up, compile if asked to, and step to the end."""
     d = workload.dimension
     grid = pde.CartesianGrid([[-workload.half_width, workload.half_width]] * d, [cells] * d)
@@ -63,7 +63,7 @@ def solve(workload: Workload, cells: int, method: str, tolerance: float) -> Samp
         options = {"method": method, "rtol": tolerance, "atol": tolerance / 10}
         equation = FokkerPlanck(workload, points)
         out = equation.solve(state, end, solver="scipy", backend="numpy", tracker=None, **options)
-    return on_grid(axes, out.data)
+    return Gridded(axes, out.data)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,67 @@
+"""This package on the workloads: ``python -m validation.benchmarks.ours auto|general W1``.
+
+``auto`` is what users call, ``dfp.solve`` or ``dfp.stationary`` with everything left to it; ``general`` is
+``FiniteVolume``, which makes no use of the noise being additive. Both with their certificates.
+"""
+
+import sys
+from typing import Any
+
+import numpy as np
+
+import dfp
+from dfp.provenance import versions
+from validation.benchmarks.ladder import climb
+from validation.benchmarks.workloads import Gridded, Workload
+
+# When the general solver takes the law for stationary: e^{−0.05 τ} of the slowest mode is then 4e-5, its square counts.
+_LATE = 2000
+_TOLERANCES = (0.05, 2e-2, 1e-2, 5e-3, 2e-3, 1e-3, 5e-4, 2e-4, 1e-4, 1e-5, 1e-6)
+
+
+def equation(workload: Workload) -> dfp.Langevin:
+    """Return the Langevin form (T6) of the workload, made from scratch."""
+    landscape = dfp.QuadraticLandscape(workload.hessian, 0.0, dfp.GaussianNoise(workload.noise))
+    return dfp.Langevin(dfp.SGD(landscape, workload.rate))
+
+
+def box(workload: Workload, cells: int) -> dfp.Grid:
+    """Return the workload's box with ``cells`` cells per axis."""
+    width = np.full(workload.dimension, workload.half_width)
+    return dfp.Grid(-width, width, cells)
+
+
+def auto_rungs(workload: Workload) -> list[tuple[int]]:
+    """Return (cells per axis,); 0 for the automatic grid."""
+    return [(24,), (0,)] if workload.dimension == 1 else [(0,)]
+
+
+def auto(workload: Workload, cells: int) -> Gridded:
+    """Return what ``dfp.solve`` or ``dfp.stationary`` gives."""
+    problem, grid = equation(workload), box(workload, cells) if cells else None
+    if np.isinf(workload.time):
+        law = dfp.stationary(problem, grid)
+        return Gridded(law.grid.axes, law.values)
+    return _solved(problem, workload, workload.steps, "auto", grid)
+
+
+def general_rungs(_: Workload) -> list[tuple[float]]:
+    """Return (tolerance of the automatic grid,)."""
+    return [(tolerance,) for tolerance in _TOLERANCES]
+
+
+def general(workload: Workload, tolerance: float) -> Gridded:
+    """Return what ``dfp.FiniteVolume`` gives; a stationary law as the density at a late step."""
+    steps = workload.steps if np.isfinite(workload.time) else _LATE
+    return _solved(equation(workload), workload, steps, dfp.FiniteVolume(tolerance=tolerance), None)
+
+
+def _solved(problem: dfp.Langevin, workload: Workload, steps: int, solver: Any, grid: dfp.Grid | None) -> Gridded:
+    start = dfp.Gaussian(workload.mean, workload.covariance)
+    found, density = dfp.solve(problem, start, steps, [steps], solver, grid).gridded()
+    return Gridded(found.axes, density[0])
+
+
+if __name__ == "__main__":
+    rungs, solve = {"auto": (auto_rungs, auto), "general": (general_rungs, general)}[sys.argv[1]]
+    climb(versions()["dfp"], rungs, solve, sys.argv[2:])
