@@ -1,6 +1,7 @@
 """The certificate: what each solution says of its own accuracy, frame by frame, and in plain words."""
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -145,7 +146,7 @@ def _figures(frame: Frame, grid: Grid | None, mean: Array, covariance: Array) ->
     row["negative_mass"] = -float(np.minimum(frame.density, 0).sum()) * grid.cell_volume
     if frame.errors is None:
         row["grid_error"] = _unresolved(frame.density)
-        if np.isfinite(frame.truncation) and np.isfinite(mass):
+        if np.isfinite(frame.truncation) and np.isfinite(mass) and not frame.gridded_moments:
             row.update(_grid_moment_errors(frame, grid, mean, covariance, row))
     return row
 
@@ -177,10 +178,23 @@ def _gaussian_outside(grid: Grid, mean: Array, covariance: Array) -> float:
 
 
 def _unresolved(density: Array) -> float:
-    size = np.abs(fft.rfftn(density, workers=2))
+    """Return the largest amplitude of the spectrum at the largest wave number of any axis, over that at zero."""
+    largest = 0.0
+    for axis, n in enumerate(density.shape):
+        planes = np.tensordot(_edge_waves(n), density, axes=(1, axis))
+        spectrum = planes[0::2] + 1j * planes[1::2]
+        if density.ndim > 1:
+            spectrum = fft.fftn(spectrum, axes=range(1, density.ndim))
+        largest = max(largest, float(np.abs(spectrum).max()))
+    return largest / abs(float(density.sum()))
+
+
+@lru_cache(maxsize=32)
+def _edge_waves(n: int) -> Array:
+    """Return real and imaginary parts of the last two waves of n cells, shape (4, n)."""
     # The very last wave number can vanish by symmetry, so its neighbour counts too.
-    edges = [float(np.max(np.take(size, [n // 2 - 1, n // 2], axis=axis))) for axis, n in enumerate(density.shape)]
-    return max(edges) / float(size.flat[0])
+    angles = 2 * np.pi / n * (np.multiply.outer([n // 2 - 1, n // 2], np.arange(n)) % n)
+    return np.stack([np.cos(angles), -np.sin(angles)], axis=1).reshape(4, n)
 
 
 def _warnings(steps: NDArray[np.int64], columns: dict[str, Array], sampled: bool) -> list[str]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from dfp_solvers import affine, linear_flow
@@ -108,20 +109,33 @@ def check_problem(equation: Equation, initial: State) -> None:
         )
 
 
-def transition(equation: Equation) -> Callable[[int], tuple[Array, Array, Array]]:
+Transition = Callable[[int], tuple[Array, Array, Array]]
+
+_transitions: WeakKeyDictionary[Equation, Transition] = WeakKeyDictionary()
+
+
+def transition(equation: Equation) -> Transition:
     """Return a function of n: factor (d,), shift (d,) and noise covariance (d, d) of n steps, in H's eigenbasis.
 
-    Only for additive noise, where θ_n = Fθ_0 + shift + noise exactly (with momentum, from v = 0).
+    Only for additive noise, where θ_n = Fθ_0 + shift + noise exactly (with momentum, from v = 0). The function is kept
+    as long as the equation, and remembers its last values.
     """
     if not equation.sgd.plain:
         return lambda n: _marginal(equation, n)
+    if equation not in _transitions:
+        _transitions[equation] = lru_cache(maxsize=64)(_plain_transition(equation))
+    return _transitions[equation]
+
+
+def _plain_transition(equation: Equation) -> Transition:
     values, vectors = equation.sgd.modes
     drift = equation.drift(values)
     rates, offset = drift * values, drift * (vectors.T @ equation.sgd.gradient)
     noise = vectors.T @ equation.diffusion(np.zeros(equation.dimension)) @ vectors
     if equation.discrete:
         return lambda n: affine.map_transition(rates, offset, noise, n)
-    return lambda n: affine.flow_transition(rates, offset, noise, n * equation.sgd.learning_rate)
+    rate = equation.rate
+    return lambda n: affine.flow_transition(rates, offset, noise, n * rate)
 
 
 @lru_cache(maxsize=256)

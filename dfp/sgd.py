@@ -123,12 +123,12 @@ class SGD:
         """B, or None as given; raises ``UnsupportedError`` if it is a schedule."""
         return None if self.batches is None else int(self.batches.value)
 
-    @property
+    @cached_property
     def scheduled(self) -> bool:
         """Whether learning rate or batch size change from step to step."""
         return not self.rates.constant or not (self.batches is None or self.batches.constant)
 
-    @property
+    @cached_property
     def plain(self) -> bool:
         """Whether every step is the same random affine map of θ alone, independent of the others (T1)."""
         return self.momentum == 0 and self.replace and not self.scheduled

@@ -34,6 +34,8 @@ class Frame:
     """Estimated L1 error of the density, from truncating a series or from the spacing of cells."""
     outside: float | None = None
     """Mass outside the grid, where the solver knows it."""
+    gridded_moments: bool = False
+    """Whether mean and covariance are those of the gridded density, so that a check need not sum them again."""
     errors: dict[str, Array] | None = None
     """Standard errors of the moments, where they are sampled."""
     warnings: tuple[str, ...] = ()

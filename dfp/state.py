@@ -108,22 +108,22 @@ class Grid:
 
 def grid_moments(grid: Grid, values: Array) -> tuple[float, Array, Array]:
     """Return mass, mean (d,) and covariance (d, d) of the density ``values`` on ``grid`` by the trapezoidal rule."""
-    mass = float(values.sum()) * grid.cell_volume
-    probability = values * (grid.cell_volume / mass)
-    mean = np.empty(grid.dimension)
-    for i, axis in enumerate(grid.axes):
-        others = tuple(k for k in range(grid.dimension) if k != i)
-        mean[i] = probability.sum(axis=others) @ axis
-    covariance = np.empty((grid.dimension, grid.dimension))
-    for i, first in enumerate(grid.axes):
-        for j, second in enumerate(grid.axes[: i + 1]):
-            others = tuple(k for k in range(grid.dimension) if k not in (i, j))
-            marginal = probability.sum(axis=others)
-            if i == j:
-                covariance[i, i] = marginal @ (first - mean[i]) ** 2
-            else:
-                covariance[i, j] = covariance[j, i] = (second - mean[j]) @ marginal @ (first - mean[i])
-    return mass, mean, covariance
+    d = grid.dimension
+    # The whole array is summed once for every pair of axes; the rest follows from these.
+    pairs = {(i, j): values.sum(axis=tuple({0, 1, 2}.difference((i, j)))) if d == 3 else values
+             for i in range(d) for j in range(i)}  # fmt: skip
+    marginals = [values] if d == 1 else [pairs[1, 0].sum(axis=1), pairs[1, 0].sum(axis=0)]
+    if d == 3:
+        marginals.append(pairs[2, 0].sum(axis=0))
+    total = float(marginals[0].sum())
+    mean = np.array([marginal @ axis for marginal, axis in zip(marginals, grid.axes, strict=True)]) / total
+    shifted = [axis - centre for axis, centre in zip(grid.axes, mean, strict=True)]
+    covariance = np.empty((d, d))
+    for i in range(d):
+        covariance[i, i] = marginals[i] @ shifted[i] ** 2 / total
+        for j in range(i):
+            covariance[i, j] = covariance[j, i] = shifted[j] @ pairs[i, j] @ shifted[i] / total
+    return total * grid.cell_volume, mean, covariance
 
 
 @dataclass(frozen=True, eq=False, init=False)

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
-from dfp_solvers import fourier
+from dfp_solvers import fourier, gaussian
 
 from dfp.checks import Array
-from dfp.equation import Equation
+from dfp.equation import Equation, ModifiedLangevin
 from dfp.errors import DFPError, UnresolvedError
 from dfp.exact import Moments, transition
 from dfp.finite_sum import FiniteSumLaw
@@ -57,12 +57,13 @@ class Fourier(MarchingSolver):
         """Return a grid on which a Gaussian of every saved covariance is resolved to 1e-12."""
         if fourier_law.applies(equation):
             return fourier_law.grid(equation, initial, exact)
+        after = transition(equation)
         for n in exact.steps:
-            _check_definite(equation, int(n), _in_theta(equation, int(n))[2])
+            _check_definite(equation, int(n), after(int(n))[2])
         if not _sampled(equation):
             return automatic(exact)
         # Atoms of a finite sum are as wide as what is left of the initial state.
-        after, vectors = transition(equation), equation.sgd.modes[1]
+        vectors = equation.sgd.modes[1]
         kernel = [vectors * after(int(n))[0] @ vectors.T for n in exact.steps]
         detail = np.array([f @ initial.covariance @ f.T for f in kernel])
         return automatic(exact, covariances=detail)
@@ -86,30 +87,39 @@ class Fourier(MarchingSolver):
         UnresolvedError
             If the atoms of a finite sum are narrower than the grid.
         """
-        grid = carry.grid
         if fourier_law.applies(carry.equation):
-            return fourier_law.frame(carry.equation, carry.initial, grid, carry.step)
-        waves = fourier.wave_numbers(grid.spacing, grid.cells)
+            return fourier_law.frame(carry.equation, carry.initial, carry.grid, carry.step)
         factor, shift, noise = _in_theta(carry.equation, carry.step)
-        _check_noise(carry, factor, noise)
-        if isinstance(carry.initial, Density):
-            start = carry.initial
-            separable = not np.any(factor - np.diag(np.diag(factor)))
-            moved = waves @ factor
-            phi = fourier.gridded(start.values, start.grid.lower, start.grid.spacing, moved, separable=separable)
-            phi = phi * fourier.gaussian(waves, shift, np.zeros_like(noise))
+        total = _checked_covariance(carry, factor, noise)
+        if isinstance(carry.initial, Density) or _sampled(carry.equation):
+            density, edge = _inverted(carry, factor, shift, noise)
         else:
-            start_covariance = factor @ carry.initial.covariance @ factor.T
-            phi = fourier.gaussian(waves, factor @ carry.initial.mean + shift, start_covariance)
-        phi = phi * _noise(carry, waves, noise)
-        density, edge = fourier.invert(phi, grid.lower, grid.spacing, grid.cells)
+            # A Gaussian stays one: no transform is needed, nor is anything wrapped around.
+            density = gaussian.on_grid(carry.grid.axes, factor @ carry.initial.mean + shift, np.linalg.cholesky(total))
+            edge = gaussian.largest_beyond(total, carry.grid.spacing)
         if edge > 1e-3:
             raise UnresolvedError(
-                f"step {carry.step}: |φ| = {edge:.2g} at the largest wave number of the grid with cells={grid.cells}: "
-                "details are finer than the grid; use more cells, a smaller box or dfp.MonteCarlo(...)."
+                f"step {carry.step}: |φ| = {edge:.2g} at the largest wave number of the grid with "
+                f"cells={carry.grid.cells}: details are finer than the grid; use more cells, a smaller box or "
+                "dfp.MonteCarlo(...)."
             )
-        _, mean, covariance = grid_moments(grid, density)
-        return Frame(mean, covariance, density, truncation=edge)
+        _, mean, covariance = grid_moments(carry.grid, density)
+        return Frame(mean, covariance, density, truncation=edge, gridded_moments=True)
+
+
+def _inverted(carry: _Carry, factor: Array, shift: Array, noise: Array) -> tuple[Array, float]:
+    """Return the density by an inverse FFT of its characteristic function, and |φ| at the grid's edge."""
+    grid, initial = carry.grid, carry.initial
+    waves = fourier.wave_numbers(grid.spacing, grid.cells)
+    if isinstance(initial, Density):
+        separable = not np.any(factor - np.diag(np.diag(factor)))
+        own = initial.grid
+        phi = fourier.gridded(initial.values, own.lower, own.spacing, waves @ factor, separable=separable)
+        phi = phi * fourier.gaussian(waves, shift, np.zeros_like(noise))
+    else:
+        phi = fourier.gaussian(waves, factor @ initial.mean + shift, factor @ initial.covariance @ factor.T)
+    phi = phi * _noise(carry, waves, noise)
+    return fourier.invert(phi, grid.lower, grid.spacing, grid.cells)
 
 
 def _sampled(equation: Equation) -> bool:
@@ -147,6 +157,8 @@ def _noise(
 
 
 def _check_definite(equation: Equation, step: int, noise: Array) -> None:
+    if not isinstance(equation, ModifiedLangevin):
+        return  # any other equation gains a covariance
     smallest = float(np.linalg.eigvalsh(noise)[0])
     if smallest < -1e-12 * float(np.max(np.abs(noise))):
         raise DFPError(
@@ -155,12 +167,14 @@ def _check_definite(equation: Equation, step: int, noise: Array) -> None:
         )
 
 
-def _check_noise(carry: _Carry, factor: Array, noise: Array) -> None:
+def _checked_covariance(carry: _Carry, factor: Array, noise: Array) -> Array:
+    """Return the covariance at the carry's step."""
     _check_definite(carry.equation, carry.step, noise)
-    total = factor @ carry.initial.covariance @ factor.T + noise
+    total: Array = factor @ carry.initial.covariance @ factor.T + noise
     values = np.linalg.eigvalsh(total)
     if not values[0] > 1e-14 * values[-1]:
         raise DFPError(
             f"step {carry.step}: the covariance has the eigenvalue {values[0]:.3g}, so there is no density yet; save "
             "later steps, start from a wider dfp.Gaussian, or use dfp.MomentRecursion()."
         )
+    return total
