@@ -23,8 +23,8 @@ test: $(VENV)/.installed  ## the tests, in minutes
 validate: $(VENV)/.installed  ## the evidence: figures and verdicts in validation/results
 	$(BIN)/python -m validation
 
-benchmark: $(VENV)/.installed  ## throughput against plain NumPy and, where installed, PyTorch and JAX
-	$(BIN)/python -m validation.benchmarks.throughput
+benchmark: $(VENV)/.installed  ## speed beside the alternatives that are installed, with verdicts
+	$(BIN)/python -m validation.benchmarks $(BENCHMARK)
 
 docs: $(VENV)/.developed  ## the documentation, every number executed, in docs/_build/html
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html

@@ -212,13 +212,12 @@ def _warnings(steps: NDArray[np.int64], columns: dict[str, Array], sampled: bool
         ("grid_error", GRID_LIMIT, "spectrum not decayed at the grid's largest wave number", "use more cells"),
     ]  # fmt: skip
     result = []
-    for name, limit, cause, remedy in table:
-        values = np.abs(columns[name])
-        if sampled and name in ("mass_outside",):
-            limit = 1e-3
-        bad = ~(values <= limit) & ~np.isnan(columns[name])
-        if np.any(bad):
-            worst = int(np.nanargmax(np.where(bad, values, -1.0)))
+    limits = np.array([1e-3 if sampled and name == "mass_outside" else limit for name, limit, _, _ in table])
+    figures = np.abs([columns[name] for name, _, _, _ in table])
+    exceeded = figures > limits[:, None]  # a figure that is NaN does not apply
+    for (name, _, cause, remedy), limit, values, bad in zip(table, limits, figures, exceeded, strict=True):
+        if bad.any():
+            worst = int(np.argmax(np.where(bad, values, -1.0)))
             result.append(
                 f"step {steps[worst]}: {cause} ({name} = {columns[name][worst]:.2g}, limit {limit:g}); {remedy}."
             )

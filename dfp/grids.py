@@ -37,8 +37,9 @@ def automatic(exact: Moments, *, width: float = _WIDTH, band: float = _BAND, cov
     for n, mean, total, detail in zip(
         exact.steps, exact.mean, exact.covariance, exact.covariance if covariances is None else covariances, strict=True
     ):
-        smallest = float(np.linalg.eigvalsh(detail)[0])
-        if not smallest > 1e-13 * float(np.linalg.eigvalsh(total)[-1]):
+        sizes = np.linalg.eigvalsh(detail)
+        smallest, largest = sizes[0], sizes[-1] if covariances is None else np.linalg.eigvalsh(total)[-1]
+        if not smallest > 1e-13 * largest:
             raise UnresolvedError(
                 f"step {n}: the covariance has the eigenvalue {smallest:.3g}, so there is no density to put on a grid; "
                 "save later steps, start from a wider dfp.Gaussian, or use dfp.MomentRecursion()."

@@ -6,6 +6,7 @@ from functools import cached_property
 from typing import Self
 
 import numpy as np
+from dfp_solvers import gaussian
 from numpy.typing import ArrayLike
 
 from dfp import checks
@@ -169,6 +170,16 @@ class Gaussian:
         norm = np.prod(np.diag(factor)) * (2 * np.pi) ** (self.dimension / 2)
         result: Array = np.exp(-0.5 * np.sum(z * z, axis=-1)) / norm
         return result
+
+    def on(self, grid: Grid) -> Array:
+        """Return the density at the cell centres, shape ``grid.cells``; faster than ``density(grid.points)``.
+
+        Raises
+        ------
+        DFPError
+            If the covariance is singular.
+        """
+        return gaussian.on_grid(grid.axes, self.mean, _cholesky(self.covariance))
 
 
 @dataclass(frozen=True, eq=False, init=False)

@@ -158,7 +158,7 @@ def _with_momentum(equation: Equation, grid: Grid | None) -> Density:
 def _gridded(state: Gaussian, grid: Grid | None) -> Density:
     exact = Moments(np.zeros(1, dtype=np.int64), state.mean[None], state.covariance[None])
     chosen = automatic(exact) if grid is None else grid
-    density = state.density(chosen.points)
+    density = state.on(chosen)
     return Density(chosen, density, outside=max(0.0, 1.0 - float(density.sum()) * chosen.cell_volume))
 
 

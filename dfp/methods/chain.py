@@ -125,7 +125,7 @@ def start(initial: State, grids: list[Grid]) -> list[Array]:
         if isinstance(initial, Density):
             values = _resampled(initial, g)
         elif wide and isinstance(initial, Gaussian):
-            values = initial.density(g.points)
+            values = initial.on(g)
         else:
             values = lattice.deposit(
                 *lattice.cloud(initial.mean, initial.covariance, g.spacing), g.lower, g.spacing, g.cells

@@ -292,7 +292,7 @@ def _initial_frame(carry: _Carry) -> Frame:
     if isinstance(initial, Point):
         raise UnresolvedError("step 0: a point has no density; save later steps or start from a narrow dfp.Gaussian.")
     if isinstance(initial, Gaussian):
-        density = initial.density(grid.points)
+        density = initial.on(grid)
     else:
         density = _on(grid, _Level(initial.grid, None, initial.values * initial.grid.cell_volume))
     outside = 1.0 - float(density.sum()) * grid.cell_volume

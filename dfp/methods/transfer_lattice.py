@@ -148,7 +148,7 @@ def prepare(equation: Equation, initial: State, grid: Grid) -> LatticeCarry:
     if isinstance(initial, Density):
         mass = on_grid(initial, grid) * grid.cell_volume
     elif np.all(conditional(initial.covariance[None])[0] >= 1.2 * grid.spacing):
-        mass = Gaussian(initial.mean, initial.covariance).density(grid.points) * grid.cell_volume
+        mass = Gaussian(initial.mean, initial.covariance).on(grid) * grid.cell_volume
     else:
         cloud, mass = _cloud(initial.mean, initial.covariance, grid)
     laws = laws_of(equation, grid, grid.points.reshape(-1, grid.dimension))

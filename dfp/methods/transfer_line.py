@@ -236,7 +236,7 @@ def start_density(initial: State, grid: Grid) -> tuple[Array, float]:
     if isinstance(initial, Density):
         values = on_grid(initial, grid)
     elif initial.covariance.item() > 0:
-        values = Gaussian(initial.mean, initial.covariance).density(grid.points)
+        values = Gaussian(initial.mean, initial.covariance).on(grid)
     else:
         raise UnresolvedError("step 0: the initial state has no density; save later steps, or start from a wider one.")
     return values, max(1.0 - float(values.sum()) * grid.cell_volume, 0.0)

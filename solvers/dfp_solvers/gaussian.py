@@ -1,4 +1,4 @@
-"""Gaussian densities on tensor grids, by one exponential an axis where the axes are independent, and how fine they are."""
+"""Gaussian densities on tensor grids, one exponential an axis where axes are independent, and the grids they ask for."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -28,7 +28,10 @@ def on_grid(axes: Sequence[Array], mean: Array, factor: Array) -> Array:
     """
     d = len(axes)
     inverse = np.linalg.inv(factor)
-    shifted = [np.reshape(axis - m, (1,) * i + (-1,) + (1,) * (d - 1 - i)) for i, (axis, m) in enumerate(zip(axes, mean))]
+    shifted = [
+        np.reshape(axis - m, (1,) * i + (-1,) + (1,) * (d - 1 - i))
+        for i, (axis, m) in enumerate(zip(axes, mean, strict=True))
+    ]
     result: Array = np.array((2 * np.pi) ** (-d / 2) / np.prod(np.diagonal(factor)))
     for i in range(d):
         z = inverse[i, i] * shifted[i]

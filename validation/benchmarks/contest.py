@@ -22,7 +22,7 @@ PEERS = {
     "fipy": "FiPy",
 }
 BY_HAND = {"by_hand": "written by hand"}
-"""A careful script for this one problem: shown, but no alternative that one installs, so not counted among the peers."""
+"""A careful script for this one problem: shown, but nothing that one installs, so not counted among the peers."""
 
 # Our least ratios, (peer's time) / (ours): closed forms at 1e-3, by dimension; the general solver at 1e-3 and 1e-4.
 _CLOSED = {"W1": 10.0, "W2": 100.0, "W3": 1000.0, "W5": 100.0}
@@ -59,14 +59,16 @@ def run(module: str, label: str, workload: str, python: str, budget: float, *arg
     records = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
     if code:
         last = error.strip().splitlines()[-1] if error.strip() else f"exit status {code}"
-        trouble = "not installed" if "ModuleNotFoundError" in last else last[:80]
+        trouble = "not installed" if "No module named" in last else last[:80]
     version = records[0]["version"] if records else ""
     return Contender(label, version, records[1:], trouble)
 
 
 def contest(workload: str, pythons: dict[str, str], budget: float) -> list[Verdict]:
     """Print the table of one workload and return the verdicts on it."""
-    print(f"\n{workload}: {WORKLOADS[workload].title}; seconds to an L1 error (best warm run; budget {budget:g} s each)")
+    print(
+        f"\n{workload}: {WORKLOADS[workload].title}; seconds to an L1 error (best warm run; budget {budget:g} s each)"
+    )
     ours = {
         method: run("validation.benchmarks.ours", label, workload, sys.executable, budget, method)
         for method, label in OURS.items()

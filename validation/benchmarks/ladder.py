@@ -1,7 +1,7 @@
 """Climb a contender's ladder of resolutions; every rung's error and time is printed as a line of JSON. NumPy alone.
 
 A contender is a module run as ``python -m validation.benchmarks.peers.NAME W1``, perhaps by another interpreter; it
-calls ``climb`` with a function that solves one workload at one rung, everything included: mesh, matrices, time stepping.
+calls ``climb`` with a function that solves one workload at one rung, all included: mesh, matrices, time stepping.
 """
 
 import argparse

@@ -11,11 +11,9 @@ import numpy as np
 
 import dfp
 from dfp.provenance import versions
-from validation.benchmarks.ladder import climb
+from validation.benchmarks.ladder import Rungs, Solve, climb
 from validation.benchmarks.workloads import Gridded, Workload
 
-# When the general solver takes the law for stationary: e^{−0.05 τ} of the slowest mode is then 4e-5, its square counts.
-_LATE = 2000
 _TOLERANCES = (0.05, 2e-2, 1e-2, 5e-3, 2e-3, 1e-3, 5e-4, 2e-4, 1e-4, 1e-5, 1e-6)
 
 
@@ -51,9 +49,12 @@ def general_rungs(_: Workload) -> list[tuple[float]]:
 
 
 def general(workload: Workload, tolerance: float) -> Gridded:
-    """Return what ``dfp.FiniteVolume`` gives; a stationary law as the density at a late step."""
-    steps = workload.steps if np.isfinite(workload.time) else _LATE
-    return _solved(equation(workload), workload, steps, dfp.FiniteVolume(tolerance=tolerance), None)
+    """Return what ``dfp.FiniteVolume`` gives."""
+    problem, solver = equation(workload), dfp.FiniteVolume(tolerance=tolerance)
+    if np.isinf(workload.time):
+        law = dfp.stationary(problem, solver=solver)
+        return Gridded(law.grid.axes, law.values)
+    return _solved(problem, workload, workload.steps, solver, None)
 
 
 def _solved(problem: dfp.Langevin, workload: Workload, steps: int, solver: Any, grid: dfp.Grid | None) -> Gridded:
@@ -63,5 +64,5 @@ def _solved(problem: dfp.Langevin, workload: Workload, steps: int, solver: Any, 
 
 
 if __name__ == "__main__":
-    rungs, solve = {"auto": (auto_rungs, auto), "general": (general_rungs, general)}[sys.argv[1]]
-    climb(versions()["dfp"], rungs, solve, sys.argv[2:])
+    methods: dict[str, tuple[Rungs, Solve]] = {"auto": (auto_rungs, auto), "general": (general_rungs, general)}
+    climb(versions()["dfp"], *methods[sys.argv[1]], sys.argv[2:])

@@ -33,7 +33,9 @@ _MOST = 3.0
 def startup(*, quick: bool) -> list[Verdict]:
     """Print the table and return a verdict on the second process of each solver."""
     print("\nFirst call, warm call, second process; seconds")
-    print(f"  {'1D, noise depends on θ':<24}{'import':>8}{'first':>8}{'warm':>8}   with a cache:{'first':>8}{'warm':>8}")
+    print(
+        f"  {'1D, noise depends on θ':<24}{'import':>8}{'first':>8}{'warm':>8}   from a cache:{'first':>8}{'warm':>8}"
+    )
     verdicts = []
     for name, (equation, solver) in list(_CASES.items())[: 1 if quick else None]:
         with tempfile.TemporaryDirectory() as cache:

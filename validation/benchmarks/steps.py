@@ -1,10 +1,11 @@
-"""Costs of our own: does it grow with the number of steps, what does a step of ``Transfer`` take, what do checks add?"""
+"""Costs of our own: does it grow with the number of steps, what does a step of ``Transfer`` take, what checks add?"""
 
 import statistics
 import time
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 import dfp
 from validation.benchmarks import ours
@@ -18,7 +19,7 @@ _REPETITIONS = 15
 Run = Callable[[int], object]
 
 
-def _fourier(hessian: object, noise: object, start: dfp.Gaussian, grid: dfp.Grid) -> Run:
+def _fourier(hessian: ArrayLike, noise: ArrayLike, start: dfp.Gaussian, grid: dfp.Grid) -> Run:
     """Return what solves the master equation, additive noise, to a given step on a grid that serves every step."""
     equation = dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape(hessian, 0.0, dfp.GaussianNoise(noise)), 0.1))
     return lambda steps: dfp.solve(equation, start, steps, [steps], dfp.Fourier(), grid)

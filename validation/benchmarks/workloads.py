@@ -6,12 +6,12 @@ solution is then a Gaussian, which a contender must not make use of unless it sa
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+Array = NDArray[np.floating[Any]]
 
 
 class Sampled(NamedTuple):

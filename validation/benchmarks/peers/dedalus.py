@@ -49,7 +49,7 @@ def solve(workload: Workload, modes: int, steps: int) -> Sampled:
     return Sampled(points.reshape(-1, d), np.asarray(p["g"]).ravel(), weights.ravel())
 
 
-def _line(workload, distributor, coordinates, bases, p, points):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _line(workload, distributor, coordinates, bases, p, points):  # type: ignore[no-untyped-def]
     x = distributor.Field(name="x", bases=bases)
     x["g"] = points[..., 0]
     h, q = float(workload.hessian[0, 0]), float(workload.diffusion[0, 0])
@@ -66,7 +66,7 @@ def _line(workload, distributor, coordinates, bases, p, points):  # type: ignore
     return problem.build_solver(d3.RK443)
 
 
-def _box(workload, distributor, coordinates, bases, p, points):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+def _box(workload, distributor, coordinates, bases, p, points):  # type: ignore[no-untyped-def]
     d, q = workload.dimension, workload.diffusion
     names = {"p": p}
     # Where the periodic drift jumps and no density is, its mean: Dedalus drops the largest wave number.

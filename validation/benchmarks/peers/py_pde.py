@@ -1,4 +1,4 @@
-"""py-pde: finite differences, SciPy's BDF or RK45 in time; with Numba, adaptive steps, compiled anew for each object."""
+"""py-pde: finite differences, SciPy's BDF or RK45 in time; with Numba, adaptive steps, compiled for each object."""
 
 import numpy as np
 import pde
@@ -31,7 +31,7 @@ class FokkerPlanck(pde.PDEBase):  # type: ignore[misc]
         self.rest = workload.diffusion - self.isotropic * np.eye(d)
         self.drift = np.einsum("ij,...j->i...", workload.hessian, points)
 
-    def evolution_rate(self, state: pde.ScalarField, t: float = 0) -> pde.ScalarField:  # noqa: ARG002
+    def evolution_rate(self, state: pde.ScalarField, t: float = 0) -> pde.ScalarField:
         """Return ∂p/∂τ."""
         options = {"bc": {"value": 0}, "backend": "scipy"}
         flux = self.drift * state.data
@@ -58,7 +58,9 @@ def solve(workload: Workload, cells: int, method: str, tolerance: float) -> Grid
     state, end = pde.ScalarField(grid, workload.initial(points)), min(workload.time, _LATE)
     if method == "numba":
         equation = _expression(workload)
-        out = equation.solve(state, end, dt=1e-4, solver="runge-kutta", adaptive=True, tolerance=tolerance, tracker=None)
+        out = equation.solve(
+            state, end, dt=1e-4, solver="runge-kutta", adaptive=True, tolerance=tolerance, tracker=None
+        )
     else:
         options = {"method": method, "rtol": tolerance, "atol": tolerance / 10}
         equation = FokkerPlanck(workload, points)
