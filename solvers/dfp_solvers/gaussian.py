@@ -1,4 +1,4 @@
-"""Gaussian densities on tensor grids, one exponential an axis where axes are independent, and the grids they ask for."""
+"""Gaussian densities on tensor grids, one exponential per axis where axes are independent; how fine they are."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -28,10 +28,7 @@ def on_grid(axes: Sequence[Array], mean: Array, factor: Array) -> Array:
     """
     d = len(axes)
     inverse = np.linalg.inv(factor)
-    shifted = [
-        np.reshape(axis - m, (1,) * i + (-1,) + (1,) * (d - 1 - i))
-        for i, (axis, m) in enumerate(zip(axes, mean, strict=True))
-    ]
+    shifted = np.meshgrid(*(axis - m for axis, m in zip(axes, mean, strict=True)), indexing="ij", sparse=True)
     result: Array = np.array((2 * np.pi) ** (-d / 2) / np.prod(np.diagonal(factor)))
     for i in range(d):
         z = inverse[i, i] * shifted[i]

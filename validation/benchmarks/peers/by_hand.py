@@ -1,5 +1,7 @@
 """A careful one-off script in NumPy and SciPy: Fourier derivatives with a dense exponential (1D) or RK4 (2D, 3D)."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import scipy
 from scipy import fft, linalg, sparse
@@ -9,7 +11,7 @@ from validation.benchmarks.ladder import climb
 from validation.benchmarks.workloads import Array, Gridded, Workload
 
 
-def rungs(workload: Workload) -> list[tuple[int, ...]]:
+def rungs(workload: Workload) -> Sequence[tuple[int, ...]]:
     """Return (grid points per axis[, time steps])."""
     if np.isinf(workload.time):
         return [(48,), (64,), (128,), (192,), (256,)]
