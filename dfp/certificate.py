@@ -138,12 +138,13 @@ def _figures(frame: Frame, grid: Grid | None, mean: Array, covariance: Array) ->
         return row
     mass = float(frame.density.sum()) * grid.cell_volume
     outside = _gaussian_outside(grid, mean, covariance) if frame.outside is None else frame.outside
+    lowest = float(frame.density.min())
     # Rounding can make an empty outside slightly negative; more than that is shown as it is.
     row["mass_outside"] = 0.0 if -1e-9 < outside < 0 else outside
     # Solvers that measure what is outside account for all mass; a periodic grid holds what wraps around.
     row["mass_defect"] = 1.0 - mass - (0.0 if frame.outside is None else outside)
-    row["most_negative"] = min(float(frame.density.min()) / float(frame.density.max()), 0.0)
-    row["negative_mass"] = -float(np.minimum(frame.density, 0).sum()) * grid.cell_volume
+    row["most_negative"] = min(lowest / float(frame.density.max()), 0.0)
+    row["negative_mass"] = 0.0 if lowest >= 0 else -float(np.minimum(frame.density, 0).sum()) * grid.cell_volume
     if frame.errors is None:
         row["grid_error"] = _unresolved(frame.density)
         if np.isfinite(frame.truncation) and np.isfinite(mass) and not frame.gridded_moments:
@@ -168,13 +169,13 @@ def _grid_moment_errors(
 
 def _largest(difference: Array, scale: Array) -> float:
     """Return the largest |difference| / scale; 0/0 counts as no error."""
-    ratio = np.where(np.abs(difference) == 0, 0.0, np.abs(difference) / scale)
-    return float(np.max(ratio))
+    size = np.abs(difference)
+    return float(np.where(size == 0, 0.0, size / scale).max())
 
 
 def _gaussian_outside(grid: Grid, mean: Array, covariance: Array) -> float:
     deviation = np.sqrt(np.maximum(np.diag(covariance), np.finfo(float).tiny))
-    return float(np.sum(ndtr((mean - grid.upper) / deviation) + ndtr((grid.lower - mean) / deviation)))
+    return float(ndtr(np.concatenate([mean - grid.upper, grid.lower - mean]) / np.tile(deviation, 2)).sum())
 
 
 def _unresolved(density: Array) -> float:

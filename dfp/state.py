@@ -179,7 +179,7 @@ class Gaussian:
         DFPError
             If the covariance is singular.
         """
-        return gaussian.on_grid(grid.axes, self.mean, _cholesky(self.covariance))
+        return gaussian.on_grid(grid.axes, self.mean, np.linalg.inv(_cholesky(self.covariance)))
 
 
 @dataclass(frozen=True, eq=False, init=False)

@@ -95,8 +95,9 @@ class Fourier(MarchingSolver):
             density, edge = _inverted(carry, factor, shift, noise)
         else:
             # A Gaussian stays one: no transform is needed, nor is anything wrapped around.
-            density = gaussian.on_grid(carry.grid.axes, factor @ carry.initial.mean + shift, np.linalg.cholesky(total))
-            edge = gaussian.largest_beyond(total, carry.grid.spacing)
+            inverse = np.linalg.inv(np.linalg.cholesky(total))
+            density = gaussian.on_grid(carry.grid.axes, factor @ carry.initial.mean + shift, inverse)
+            edge = gaussian.largest_beyond(inverse, carry.grid.spacing)
         if edge > 1e-3:
             raise UnresolvedError(
                 f"step {carry.step}: |φ| = {edge:.2g} at the largest wave number of the grid with "

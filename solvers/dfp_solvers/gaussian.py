@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.floating[Any]]
 
 
-def on_grid(axes: Sequence[Array], mean: Array, factor: Array) -> Array:
+def on_grid(axes: Sequence[Array], mean: Array, inverse: Array) -> Array:
     """Return the Gaussian density at the points of a tensor grid, shape (n_1, …, n_d) [1 / parameter^d].
 
     Parameters
@@ -18,8 +18,8 @@ def on_grid(axes: Sequence[Array], mean: Array, factor: Array) -> Array:
         Coordinates, one array of n_i values per axis [parameter].
     mean
         Shape (d,).
-    factor
-        Cholesky factor L of the covariance LLᵀ, lower triangular, shape (d, d).
+    inverse
+        L⁻¹, the inverse of the Cholesky factor of the covariance LLᵀ, lower triangular, shape (d, d).
 
     Notes
     -----
@@ -27,9 +27,8 @@ def on_grid(axes: Sequence[Array], mean: Array, factor: Array) -> Array:
     e^{−z_i²/2} is computed on no more axes than it needs.
     """
     d = len(axes)
-    inverse = np.linalg.inv(factor)
     shifted = np.meshgrid(*(axis - m for axis, m in zip(axes, mean, strict=True)), indexing="ij", sparse=True)
-    result: Array = np.array((2 * np.pi) ** (-d / 2) / np.prod(np.diagonal(factor)))
+    result: Array = np.array((2 * np.pi) ** (-d / 2) * inverse.diagonal().prod())
     for i in range(d):
         z = inverse[i, i] * shifted[i]
         for j in range(i):
@@ -39,7 +38,10 @@ def on_grid(axes: Sequence[Array], mean: Array, factor: Array) -> Array:
     return result
 
 
-def largest_beyond(covariance: Array, spacing: Array) -> float:
-    """Return the largest |φ| = e^{−½kᵀΣk} among wave vectors with some |k_i| = π / spacing_i, the grid's largest."""
-    narrowest = 1.0 / np.diagonal(np.linalg.inv(covariance))
-    return float(np.exp(-0.5 * np.min((np.pi / spacing) ** 2 * narrowest)))
+def largest_beyond(inverse: Array, spacing: Array) -> float:
+    """Return the largest |φ| = e^{−½kᵀΣk} among wave vectors with some |k_i| = π / spacing_i, the grid's largest.
+
+    ``inverse`` is L⁻¹ as in ``on_grid``: over the other components, kᵀΣk is at least k_i² / (Σ⁻¹)_ii.
+    """
+    precision = (inverse * inverse).sum(axis=0)
+    return float(np.exp(-0.5 * (np.pi**2 / (spacing * spacing * precision)).min()))
