@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from dfp.mode_report import Modes as Modes
     from dfp.mode_report import modes as modes
     from dfp.noise import GaussianNoise as GaussianNoise
+    from dfp.nonlinear import Landscape as Landscape
     from dfp.observables import autocorrelation as autocorrelation
     from dfp.observables import effective_temperature as effective_temperature
     from dfp.observables import excess_loss as excess_loss
@@ -95,6 +96,7 @@ _HOMES = {
     "mode": ("Mode",),
     "mode_report": ("Modes", "modes"),
     "noise": ("GaussianNoise",),
+    "nonlinear": ("Landscape",),
     "schedules": ("CosineSchedule", "StepSchedule", "WarmUp"),
     "observables": (
         "autocorrelation",

@@ -106,6 +106,8 @@ class Certificate:
             if np.any(np.isfinite(values)):
                 worst = values[np.nanargmax(np.abs(values))]
                 lines.append(f"  {name.replace('_', ' '):17s} {worst: .1e}{note}")
+        if np.all(np.isnan(self.mean_error)):
+            lines.append("  moment errors     unknown: in a nonlinear landscape no exact moments exist to compare with")
         return "\n".join(lines + [f"  ! {warning}" for warning in self.warnings])
 
 

@@ -2,7 +2,7 @@
 
 from dfp.certificate import TRUNCATION_LIMIT
 from dfp.equation import Equation
-from dfp.errors import UnresolvedError
+from dfp.errors import UnresolvedError, UnsupportedError
 from dfp.exact import Moments
 from dfp.finite_sum import FiniteSumLaw
 from dfp.methods import transfer_line
@@ -23,7 +23,9 @@ _PATIENCE = 120.0
 def pick(equation: Equation, initial: State, exact: Moments) -> list[tuple[Solver, str]]:
     """Return the solvers ``solver="auto"`` tries in turn, each with the reason in words."""
     d = equation.dimension
-    sampled = equation.discrete and isinstance(equation.sgd.landscape.law, FiniteSumLaw)
+    if not equation.sgd.affine:
+        return _pick_nonlinear(equation)
+    sampled = equation.discrete and isinstance(equation.sgd.law, FiniteSumLaw)
     if Fourier().refusal(equation, initial) is None and not sampled:
         return [(Fourier(), "additive noise has a closed characteristic function")]
     if equation.number == "T5" and d <= 3:
@@ -47,7 +49,7 @@ def pick(equation: Equation, initial: State, exact: Moments) -> list[tuple[Solve
 
 def _pick_transfer(equation: Equation, initial: State, exact: Moments, attempts: list[tuple[Solver, str]]) -> str:
     """Add ``Transfer`` to the attempts where it is exact enough and affordable; else return why not, in words."""
-    solver, law = Transfer(), equation.sgd.landscape.law
+    solver, law = Transfer(), equation.sgd.law
     # In more dimensions the steps of a finite sum would be taken to be Gaussian.
     if solver.refusal(equation, initial) or (equation.dimension > 1 and not law.gaussian) or equation.dimension > 2:
         return ""
@@ -60,6 +62,18 @@ def _pick_transfer(equation: Equation, initial: State, exact: Moments, attempts:
     where = "far from Gaussian" if attempts else "no series applies"
     attempts.append((solver, f"{where}, the master equation is solved by transition matrices"))
     return ""
+
+
+def _pick_nonlinear(equation: Equation) -> list[tuple[Solver, str]]:
+    why = "the landscape is nonlinear"
+    if equation.number == "T5":
+        raise UnsupportedError(
+            f"the {equation.label} is not solved in a nonlinear landscape by this version; use dfp.MasterEquation, "
+            "which it approximates, or dfp.ModifiedLangevin."
+        )
+    if equation.dimension <= 2:
+        return [(Transfer() if equation.discrete else FiniteVolume(), why)]
+    return [(MonteCarlo(1_000_000, seed=0), why)]
 
 
 def _pick_discrete(equation: Equation, initial: State) -> list[tuple[Solver, str]]:

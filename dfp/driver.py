@@ -17,6 +17,7 @@ from dfp.equation import Equation, ModifiedLangevin
 from dfp.errors import DFPError, SeriesError, UnresolvedError, UnsupportedError
 from dfp.exact import Moments, check_problem, moments
 from dfp.methods.transfer import Transfer
+from dfp.pilot import path, unknown
 from dfp.provenance import versions
 from dfp.refinement import to_tolerance
 from dfp.solution import Solution
@@ -124,7 +125,7 @@ def _solve_with(
     began, sgd = time.perf_counter(), equation.sgd
     notes: list[str] = []
     known = exact
-    if exact.unknown:
+    if exact.unknown and sgd.affine:
         if not (isinstance(solver, SamplingSolver) or solver.needs_no_moments(equation)):
             raise UnsupportedError(exact.unknown)
         notes.append(f"moments are not checked, mean_error and covariance_error are NaN ({exact.unknown})")
@@ -151,7 +152,7 @@ def _solve_with(
         fourth=_stacked([frame.fourth for frame in frames]),
         errors={name: np.array([f.errors[name] for f in frames if f.errors]) for name in frames[0].errors or {}},
         trajectories=solver.trajectories if isinstance(solver, SamplingSolver) else 0,
-        certificate=certify(saved, frames, grid, exact, notes),
+        certificate=certify(saved, frames, grid, exact if sgd.affine else unknown(exact), notes),
         provenance=_provenance(solver, equation, int(saved[-1]), began),
         slow_time=None if sgd.rates.constant else sgd.time(saved),
     )
@@ -199,7 +200,9 @@ def _stacked(parts: list[Array | None]) -> Array | None:
 
 
 def _exact(equation: Equation, initial: State, saved: NDArray[np.int64]) -> Moments:
-    """Return the exact moments, checked to be finite; or NaN with the reason where none are known."""
+    """Return the exact moments, checked to be finite; or NaN, or those of a pilot, with the reason where none are known."""
+    if not equation.sgd.affine:
+        return path(equation, initial, int(saved[-1]), saved.tolist())
     try:
         exact = moments(equation, initial, int(saved[-1]), saved.tolist())
     except UnsupportedError as error:

@@ -11,7 +11,7 @@ from typing import ClassVar, NamedTuple, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from dfp import checks
+from dfp import checks, nonlinear
 from dfp.checks import Array
 from dfp.errors import DFPError, UnsupportedError
 from dfp.sgd import SGD
@@ -82,8 +82,8 @@ class Equation(ABC):
 
     @property
     def additive(self) -> bool:
-        """Whether the noise does not depend on θ."""
-        return self.sgd.landscape.law.additive
+        """Whether the noise is known not to depend on θ."""
+        return self.sgd.additive
 
     @property
     def label(self) -> str:
@@ -116,8 +116,24 @@ class Equation(ABC):
 
     def diffusion(self, theta: Array) -> Array:
         """Return that second cumulant at ``theta`` (..., d), shape (..., d, d)."""
+        if not self.sgd.affine:
+            return self.local_diffusion(theta)
         outer = theta[..., :, None] * theta[..., None, :]
         return self.mean_diffusion(Carried(np.ones(theta.shape[:-1]), theta, outer, np.zeros_like(outer)))
+
+    def motion(self, theta: Array) -> Array:
+        """Return the mean motion at ``theta`` (..., d) per step (maps) or per unit of τ (generators), (..., d)."""
+        if not self.sgd.affine:
+            return self.local_motion(theta)
+        return -(theta @ self.linear_drift.T + self.constant_drift)
+
+    @abstractmethod
+    def local_motion(self, theta: Array) -> Array:
+        """Return ``motion`` in a nonlinear landscape."""
+
+    @abstractmethod
+    def local_diffusion(self, theta: Array) -> Array:
+        """Return ``diffusion`` in a nonlinear landscape."""
 
     @abstractmethod
     def drift(self, eigenvalues: Array) -> Array:
@@ -169,6 +185,14 @@ class _Map(Equation):
     def drift(self, eigenvalues: Array) -> Array:
         """Return η for every mode: one step moves the mean by −η(Hθ + g)."""
         return np.full_like(eigenvalues, self.rate)
+
+    def local_motion(self, theta: Array) -> Array:
+        """Return −ηḡ."""
+        return -self.rate * self.sgd.local.gradient_at(theta)
+
+    def local_diffusion(self, theta: Array) -> Array:
+        """Return η²C."""
+        return self.rate**2 * self.sgd.local.covariance_at(theta)
 
     def mean_diffusion(self, at: Carried) -> Array:
         """Return η² C̄, the mean covariance of one step's noise (T14)."""
@@ -247,7 +271,7 @@ class Langevin(_Generator):
     @property
     def additive(self) -> bool:
         """Whether the noise does not depend on θ."""
-        return self.noise == "frozen" or self.sgd.landscape.law.additive
+        return self.sgd.affine and (self.noise == "frozen" or self.sgd.additive)
 
     @property
     def label(self) -> str:
@@ -262,6 +286,18 @@ class Langevin(_Generator):
     def drift(self, eigenvalues: Array) -> Array:
         """Return J = 1 for every mode."""
         return np.ones_like(eigenvalues)
+
+    def local_motion(self, theta: Array) -> Array:
+        """Return −ḡ."""
+        return -self.sgd.local.gradient_at(theta)
+
+    def local_diffusion(self, theta: Array) -> Array:
+        """Return ηC, at the reference if the noise is frozen."""
+        if self.noise == "frozen":
+            if self.reference is None:
+                raise DFPError("reference=None: a nonlinear landscape has no one critical point; give reference=θ.")
+            theta = np.broadcast_to(np.asarray(self.reference), theta.shape)
+        return self.rate * self.sgd.local.covariance_at(theta)
 
     def mean_diffusion(self, at: Carried) -> Array:
         """Return η C̄ (T15), or ηC(reference) if the noise is frozen."""
@@ -307,6 +343,16 @@ class ModifiedLangevin(_Generator):
         """Return J = 1 + ηλ/2, plus η²λ²/3 if matched (T15)."""
         x = self.rate * eigenvalues
         return 1 + x / 2 + (x**2 / 3 if self.matched else 0.0)
+
+    def local_motion(self, theta: Array) -> Array:
+        """Return minus the modified drift, with the terms in ∂∂ḡ if matched (T7m)."""
+        return -nonlinear.modified_drift(self.sgd.local, theta, self.rate, self.matched)
+
+    def local_diffusion(self, theta: Array) -> Array:
+        """Return ηC (T7), or η times the covariance of (T7m) or (T7m⁺)."""
+        if not self.matched:
+            return self.rate * self.sgd.local.covariance_at(theta)
+        return self.rate * nonlinear.matched_covariance(self.sgd.local, theta, self.rate, self.positive)
 
     def mean_diffusion(self, at: Carried) -> Array:
         """Return ηQ̄ of (T15)."""

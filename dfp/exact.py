@@ -74,7 +74,12 @@ def moments(equation: Equation, initial: State, steps: int, save: Sequence[int] 
     0 at step 0, and (T18) without replacement. A schedule costs a product of maps for every change of its value.
     """
     check_problem(equation, initial)
-    if not equation.sgd.landscape.law.finite:
+    if not equation.sgd.affine:
+        raise UnsupportedError(
+            "landscape is nonlinear: the recursion for mean and covariance does not close (each order needs the next); "
+            "solve for the density with dfp.solve(...) and read solution.mean and solution.covariance."
+        )
+    if not equation.sgd.unit_noise.finite:
         raise UnsupportedError(
             "noise.laws: a component has no variance, so there are no moments; ask for the density of the master "
             "equation with dfp.Fourier() or dfp.MonteCarlo(...)."

@@ -1,4 +1,4 @@
-"""SGD on a landscape: the random affine map θ' = θ − η g_ξ(θ) (T1), with momentum in the doubled state (T19)."""
+"""SGD on a landscape: θ' = θ − η g_ξ(θ) (T1), an affine map where it is quadratic; with momentum (T19)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from dfp.errors import DFPError, UnsupportedError
 from dfp.finite_sum import FiniteSumLaw
 from dfp.landscape import QuadraticLandscape
 from dfp.noise import NoiseLaw
+from dfp.nonlinear import Landscape
 from dfp.schedules import PerStep, Rule
 
 
@@ -24,7 +25,8 @@ class SGD:
     Parameters
     ----------
     landscape
-        The quadratic landscape it moves in.
+        The landscape it moves in: a ``QuadraticLandscape`` or, without momentum, schedules or epochs, a nonlinear
+        ``Landscape``.
     learning_rate
         η > 0 [parameter^2 / loss]; or a schedule, >= 0: an array with one entry per step or a function of the step
         n = 0, 1, …, such as ``dfp.CosineSchedule``.
@@ -54,7 +56,7 @@ class SGD:
         If sampling without replacement is asked of noise that is no finite sum, or with a schedule of batch sizes.
     """
 
-    landscape: QuadraticLandscape
+    landscape: QuadraticLandscape | Landscape
     rates: PerStep
     momentum: float
     weight_decay: float
@@ -64,7 +66,7 @@ class SGD:
 
     def __init__(
         self,
-        landscape: QuadraticLandscape,
+        landscape: QuadraticLandscape | Landscape,
         learning_rate: ArrayLike | Rule | PerStep,
         momentum: float = 0.0,
         weight_decay: float = 0.0,
@@ -72,8 +74,10 @@ class SGD:
         batch_size: int | ArrayLike | Rule | None = None,
         nesterov: bool = False,
     ) -> None:
-        if not isinstance(landscape, QuadraticLandscape):
-            raise DFPError(f"landscape={checks.shown(landscape)}: must be a dfp.QuadraticLandscape; make one.")
+        if not isinstance(landscape, QuadraticLandscape | Landscape):
+            raise DFPError(
+                f"landscape={checks.shown(landscape)}: must be a landscape; give e.g. a dfp.QuadraticLandscape."
+            )
         values = {
             "landscape": landscape,
             "rates": _rates(learning_rate),
@@ -87,11 +91,15 @@ class SGD:
             object.__setattr__(self, name, value)
         if self.nesterov and self.momentum == 0:
             raise DFPError("nesterov=True: needs momentum > 0; give momentum=0.9, or leave nesterov out.")
+        if not self.affine and not self.plain:
+            raise UnsupportedError(
+                f"landscape is nonlinear: {self.features} is not supported there by this version; leave it out."
+            )
         if not self.replace:
             self._check_epochs()
 
     def _check_epochs(self) -> None:
-        law = self.landscape.law
+        law = self._quadratic.law
         if not isinstance(law, FiniteSumLaw):
             raise UnsupportedError(
                 "replace=False: only a finite sum has samples to shuffle; make the landscape with from_regression or "
@@ -180,27 +188,57 @@ class SGD:
         sums: Array = np.concatenate([[0.0], np.cumsum(self.rates.values(0, int(wanted.max())))])
         return sums[wanted]
 
+    @property
+    def affine(self) -> bool:
+        """Whether the landscape is quadratic, so that every step is an affine map."""
+        return isinstance(self.landscape, QuadraticLandscape)
+
+    @property
+    def additive(self) -> bool:
+        """Whether the noise is known not to depend on θ."""
+        return isinstance(self.landscape, QuadraticLandscape) and self.landscape.law.additive
+
+    @property
+    def law(self) -> NoiseLaw:
+        """The landscape's own noise law, at its own batch size."""
+        return self._quadratic.law
+
+    @cached_property
+    def local(self) -> Landscape:
+        """The nonlinear landscape at this weight decay and batch size."""
+        assert isinstance(self.landscape, Landscape)
+        return self.landscape.adjusted(self.weight_decay, self.batch_size)
+
+    @property
+    def _quadratic(self) -> QuadraticLandscape:
+        if isinstance(self.landscape, QuadraticLandscape):
+            return self.landscape
+        raise UnsupportedError(
+            "landscape is nonlinear: it has no one Hessian, so moments do not close and nothing is affine; solve for "
+            "densities with dfp.solve(...), or expand it about a point as a dfp.QuadraticLandscape."
+        )
+
     @cached_property
     def hessian(self) -> Array:
         """Mean Hessian including weight decay, H + ωI, shape (d, d)."""
-        result: Array = self.landscape.hessian + self.weight_decay * np.eye(self.dimension)
+        result: Array = self._quadratic.hessian + self.weight_decay * np.eye(self.dimension)
         return result
 
     @property
     def gradient(self) -> Array:
         """Mean gradient g at θ = 0, shape (d,)."""
-        return self.landscape.gradient
+        return self._quadratic.gradient
 
     @cached_property
     def noise(self) -> NoiseLaw:
         """Law of the minibatch fluctuations of one step; raises ``UnsupportedError`` if the batch size changes."""
-        law, size = self.landscape.law, self.batch_size
+        law, size = self._quadratic.law, self.batch_size
         return law if size is None else law.with_batch_size(size)
 
     @cached_property
     def unit_noise(self) -> NoiseLaw:
         """Law of the fluctuations whose moments over ``samples_at(n)`` are those of step n (T13)."""
-        law = self.landscape.law
+        law = self._quadratic.law
         return law if self.batches is None else law.with_batch_size(1)
 
     def samples_at(self, step: int) -> int:

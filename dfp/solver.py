@@ -54,6 +54,8 @@ class Solver(ABC):
     """Where the method comes from."""
     gridded: ClassVar[bool] = True
     """Whether it produces densities on a grid."""
+    nonlinear: ClassVar[tuple[str, ...]] = ()
+    """Numbers of the equations it also solves in a nonlinear landscape."""
     momentum: ClassVar[bool] = False
     """Whether it takes momentum."""
     schedules: ClassVar[bool] = False
@@ -78,6 +80,8 @@ class Solver(ABC):
         sgd = equation.sgd
         if equation.number not in self.equations:
             return f"it solves {', '.join(self.equations)}"
+        if not sgd.affine and equation.number not in self.nonlinear:
+            return f"the landscape is nonlinear, where it solves {', '.join(self.nonlinear) or 'nothing'}"
         if sgd.momentum and not self.momentum:
             return f"it takes no momentum (momentum={sgd.momentum:g})"
         if sgd.scheduled and not self.schedules:

@@ -75,7 +75,7 @@ class _StepMaker:
 def loads(sgd: SGD, steps: int) -> Iterator[tuple[Array, int]]:
     """Yield, from the last step back to the first, how its gradient enters θ in the end, (d, d), and its batch size."""
     values, vectors = sgd.modes
-    law = sgd.landscape.law
+    law = sgd.law
     assert isinstance(law, (FiniteSumLaw, AdditiveLaw))
     row = np.zeros((values.size, 1, 2 if sgd.momentum else 1))
     row[:, 0, 0] = 1.0

@@ -20,7 +20,7 @@ _RESOLVED = 0.75
 
 def coefficients(equation: Equation, points: Array) -> tuple[Array, Array]:
     """Return the drift (n, d) and the diffusion (n, d, d) of a generator at ``points`` (n, d)."""
-    drift = -(points @ equation.linear_drift.T + equation.constant_drift)
+    drift = equation.motion(points)
     if equation.additive:
         constant = equation.diffusion(np.zeros(equation.dimension))
         return drift, np.broadcast_to(constant, (len(points), *constant.shape))
@@ -72,6 +72,8 @@ def generators(equation: Equation, grid: Grid, *, absorbing: bool = False) -> tu
 def separable(equation: Equation) -> bool:
     """Tell whether the axes of a generator are independent: K diagonal, Q diagonal and Q_ii a function of θ_i alone."""
     d = equation.dimension
+    if not equation.sgd.affine:
+        return False
     if np.any(equation.linear_drift - np.diag(np.diag(equation.linear_drift))):
         return False
     allowed = np.zeros((d, d, d + 1, d + 1), dtype=bool)

@@ -12,9 +12,10 @@ from dfp import checks
 from dfp.checks import Array
 from dfp.equation import Equation
 from dfp.errors import DFPError, UnresolvedError
-from dfp.exact import Moments, moments
+from dfp.exact import Moments
 from dfp.methods import chain
 from dfp.methods.moment_recursion import MomentRecursion
+from dfp.pilot import path as moments_at
 from dfp.solution import Solution
 from dfp.solver import Frame, MarchingSolver, dimension_obstacle
 from dfp.state import Density, Grid, State, grid_moments
@@ -86,6 +87,7 @@ class FiniteVolume(MarchingSolver):
 
     name = "FiniteVolume"
     equations = ("T6", "T7")
+    nonlinear = ("T6", "T7")
     order = "fourth in the spacing where cells divide by four, else second; to a tolerance in time"
     reference = "Chang and Cooper (1970); Fehrenbach and Mirebeau (2014); van den Eshof and Hochbruck (2006)"
 
@@ -95,7 +97,7 @@ class FiniteVolume(MarchingSolver):
 
     def obstacle(self, equation: Equation, initial: State) -> str | None:
         """Return why the dimension is too large, or None."""
-        return dimension_obstacle(equation, 3)
+        return dimension_obstacle(equation, 3 if equation.sgd.affine else 2)
 
     def grid(self, equation: Equation, initial: State, exact: Moments) -> Grid:
         """Return the widest box any step up to the last saved one asks for, with cells for the narrowest saved density.
@@ -104,7 +106,7 @@ class FiniteVolume(MarchingSolver):
         """
         d, last = equation.dimension, int(exact.steps[-1])
         probes = np.unique([0, *exact.steps, *np.geomspace(1, max(last, 1), 24).astype(int).clip(max=last)])
-        path = moments(equation, initial, last, probes.tolist())
+        path = moments_at(equation, initial, last, probes.tolist())
         deviation = np.sqrt(np.array([np.diag(c) for c in path.covariance]))
         if not np.all(deviation[-1] > 0):
             raise UnresolvedError(
@@ -197,7 +199,7 @@ def _widths(equation: Equation, initial: State, probes: Array) -> tuple[Array, f
     """
     d, tail = equation.dimension, _TAIL[equation.dimension]
     widths = np.full(d, -float(ndtri(tail)))
-    if equation.additive and not isinstance(initial, Density):
+    if not equation.sgd.affine or (equation.additive and not isinstance(initial, Density)):
         return widths, 1.0
     recursion, core = MomentRecursion(4), 1.0
     carry = recursion.prepare(equation, initial, None)

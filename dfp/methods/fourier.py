@@ -124,7 +124,7 @@ def _inverted(carry: _Carry, factor: Array, shift: Array, noise: Array) -> tuple
 
 
 def _sampled(equation: Equation) -> bool:
-    return equation.discrete and not equation.sgd.landscape.law.gaussian
+    return equation.discrete and not equation.sgd.law.gaussian
 
 
 def _in_theta(equation: Equation, step: int) -> tuple[Array, Array, Array]:
@@ -141,7 +141,7 @@ def _noise(
     equation, sgd = carry.equation, carry.equation.sgd
     if not _sampled(equation):
         return fourier.gaussian(waves, np.zeros(equation.dimension), covariance)
-    law = sgd.landscape.law
+    law = sgd.law
     assert isinstance(law, FiniteSumLaw)
     deviations = law.gradients - law.gradients.mean(axis=0)
     if not sgd.plain:

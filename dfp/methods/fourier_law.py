@@ -25,7 +25,7 @@ _PADDING = {1: 16, 2: 3, 3: 1}
 
 def applies(equation: Equation) -> bool:
     """Return whether the master equation's noise is additive, of a law that is not Gaussian."""
-    law = equation.sgd.landscape.law
+    law = equation.sgd.law
     return equation.number == "T4" and isinstance(law, AdditiveLaw) and not law.gaussian
 
 

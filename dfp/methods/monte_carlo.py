@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from dfp_solvers import function_sampling
 from dfp_solvers import monte_carlo as kernels
 from numpy.typing import NDArray
 
@@ -21,6 +22,7 @@ from dfp.finite_sum import FiniteSumLaw
 from dfp.grids import bins
 from dfp.methods.cumulants import unpolynomial
 from dfp.noise import GaussianLaw, NoiseLaw, square_root
+from dfp.pilot import roots
 from dfp.sgd import SGD
 from dfp.solver import Frame, SamplingSolver
 from dfp.state import Density, Grid, State
@@ -82,6 +84,7 @@ class MonteCarlo(SamplingSolver):
 
     name = "MonteCarlo"
     equations = ("T4", "T6", "T7")
+    nonlinear = ("T4",)
     order = "standard error ∝ trajectories^(-1/2); the law of each SGD step is exact"
     reference = "theory page, section 5; generator: Blackman and Vigna 2021"
     momentum = True
@@ -100,7 +103,9 @@ class MonteCarlo(SamplingSolver):
 
     def obstacle(self, equation: Equation, initial: State) -> str | None:
         """Return why trajectories cannot be drawn, or None."""
-        law = equation.sgd.landscape.law
+        if not equation.sgd.affine:
+            return None
+        law = equation.sgd.law
         if not (equation.discrete or law.finite):
             return "a component of the noise has no variance, and Langevin forms know the noise by its covariance alone"
         if isinstance(law, AdditiveLaw) and not (equation.sgd.batches is None or equation.sgd.batches.constant):
@@ -126,12 +131,13 @@ class MonteCarlo(SamplingSolver):
         d = equation.dimension
         model, start = _model(equation, self.substeps), _start(initial)
         optimiser = None if equation.sgd.plain else _optimiser(equation.sgd, int(exact.steps[-1]))
-        exponents = kernels.exponents(d, 4 if d <= 3 else 2)
+        exponents = kernels.exponents(d, 4 if d <= 3 and equation.sgd.affine else 2)
         deviation = np.sqrt(np.array([np.diag(c) for c in exact.covariance]))
         scale = np.where((deviation > 0) & np.isfinite(deviation), deviation, 1.0)
         cells = () if grid is None else grid.cells
         sums = kernels.empty(exact.steps, exponents, cells)
-        parts = (model, start) if optimiser is None else (model, optimiser, start)
+        models = _identity(model, exact, scale)
+        parts = (*models, start) if optimiser is None else (*models, optimiser, start)
         fingerprint = _fingerprint(*parts, exact.steps, exact.mean, scale, grid, self.seed)
         if self.checkpoint is not None and Path(self.checkpoint).exists():
             sums = _restored(Path(self.checkpoint), sums, fingerprint, self.trajectories)
@@ -163,13 +169,10 @@ class MonteCarlo(SamplingSolver):
         numba.set_num_threads(self.threads or numba.config.NUMBA_NUM_THREADS)
         grid = carry.grid
         try:
-            sums = kernels.sample(
-                carry.model,
-                carry.start,
-                carry.exact.steps,
-                carry.sums,
-                self.trajectories,
-                self.seed,
+            arguments = (carry.model, carry.start, carry.exact.steps, carry.sums, self.trajectories, self.seed)
+            function = isinstance(carry.model, function_sampling.FunctionModel)
+            sums = (function_sampling if function else kernels).sample(
+                *arguments,
                 exponents=carry.exponents,
                 centre=carry.exact.mean,
                 scale=carry.scale,
@@ -177,7 +180,7 @@ class MonteCarlo(SamplingSolver):
                 upper=() if grid is None else grid.upper,
                 cells=() if grid is None else grid.cells,
                 blocks=portion,
-                optimiser=carry.optimiser,
+                **({} if function else {"optimiser": carry.optimiser}),
             )
         finally:
             numba.set_num_threads(before)
@@ -220,7 +223,9 @@ class MonteCarlo(SamplingSolver):
 
 def _highest(equation: Equation) -> float:
     """Return the order, up to four, to which moments of the dynamics exist for all steps; infinite if all do."""
-    law = equation.sgd.landscape.law
+    if not equation.sgd.affine:
+        return np.inf
+    law = equation.sgd.law
     if not (equation.discrete and isinstance(law, AdditiveLaw)):
         return np.inf
     known = [
@@ -244,6 +249,8 @@ def _existing(
 
 def _model(equation: Equation, substeps: int) -> Any:
     sgd, d = equation.sgd, equation.dimension
+    if not sgd.affine:
+        return _function_model(equation)
     if not equation.discrete:
         count = 1 if equation.additive else substeps
         factor, shift, covariance = conditional(equation, sgd.learning_rate / count)
@@ -266,7 +273,7 @@ def _model(equation: Equation, substeps: int) -> Any:
             value=-rate * np.array([entry[3] for entry in entries], dtype=np.float64),
             normals=len(vectors),
         )
-    if isinstance(sgd.landscape.law, AdditiveLaw):
+    if isinstance(sgd.law, AdditiveLaw):
         return _transformed(sgd, sgd.noise, rate, kept)
     assert isinstance(law, FiniteSumLaw)
     size = law.batch_size if sgd.batches is None else sgd.samples_at(0)
@@ -299,7 +306,7 @@ def _transformed(sgd: SGD, law: NoiseLaw, rate: float, kept: Array) -> kernels.T
 def _optimiser(sgd: SGD, steps: int) -> kernels.Optimiser:
     rates = sgd.rates.values(0, 1 if sgd.rates.constant else max(steps, 1))
     sizes: NDArray[np.int64] = np.empty(0, dtype=np.int64)
-    if sgd.batches is not None and sgd.replace and not isinstance(sgd.landscape.law, AdditiveLaw):
+    if sgd.batches is not None and sgd.replace and not isinstance(sgd.law, AdditiveLaw):
         sizes = sgd.batches.values(0, 1 if sgd.batches.constant else max(steps, 1)).astype(np.int64)
     return kernels.Optimiser(rates, sizes, sgd.momentum, sgd.nesterov, sgd.epoch)
 
@@ -329,6 +336,29 @@ def _quantiles(equation: Equation, initial: State, exact: Moments, seed: int) ->
         covariance.append(np.diag(((high - low) / 6) ** 2 + np.finfo(float).tiny))
         now = n
     return Moments(exact.steps, np.array(middle), np.array(covariance), unknown=exact.unknown)
+
+
+def _identity(model: Any, exact: Moments, scale: Array) -> list[Any]:
+    """Return what tells one model from another: of functions, values at some places."""
+    if not isinstance(model, function_sampling.FunctionModel):
+        return [model]
+    places = np.concatenate([exact.mean, exact.mean + scale, exact.mean - scale])
+    return [model.mean(places), model.factor(places)]
+
+
+def _function_model(equation: Equation) -> function_sampling.FunctionModel:
+    def factor(theta: Array) -> Array:
+        covariance = equation.diffusion(theta)
+        smallest = np.linalg.eigvalsh(covariance)[:, 0] if equation.dimension > 1 else covariance[:, 0, 0]
+        if smallest.min() < -1e-12 * float(np.abs(covariance).max()):
+            place = theta[int(np.argmin(smallest))]
+            raise DFPError(f"covariance has a negative eigenvalue at θ = {place}: it must be positive semidefinite.")
+        return roots(covariance)
+
+    def mean(theta: Array) -> Array:
+        return theta + equation.motion(theta)
+
+    return function_sampling.FunctionModel(equation.dimension, mean, factor)
 
 
 def _start(initial: State) -> kernels.Start:

@@ -40,11 +40,14 @@ class Transfer(MarchingSolver):
 
     name = "Transfer"
     equations = ("T4",)
+    nonlinear = ("T4",)
     order = "spectral where the grid resolves the kernel; else order 6 in the grid, moments to order 5 exact"
     reference = "theory page, section 5 (trapezoidal rule, characteristic function, push-forward)"
 
     def obstacle(self, equation: Equation, initial: State) -> str | None:
         """Return why the transition kernel is out of reach, or None."""
+        if not equation.sgd.affine:
+            return dimension_obstacle(equation, 2)
         if not isinstance(equation.sgd.noise, GaussianLaw | FiniteSumLaw) and equation.dimension > 1:
             return "additive noise of such a law needs d = 1 here; dfp.Fourier() is exact for it"
         if not equation.sgd.noise.finite:
@@ -104,6 +107,8 @@ class Transfer(MarchingSolver):
 
 def _banded(equation: Equation) -> bool:
     """Return whether characteristic functions of a step on a line are known and affordable."""
+    if not equation.sgd.affine:
+        return False
     law = equation.sgd.noise
     if equation.dimension > 1 or isinstance(law, GaussianLaw):
         return False

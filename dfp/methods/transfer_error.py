@@ -21,17 +21,18 @@ def lattice_error(
     """Return the estimated L1 error of ``density`` at ``step``, without what has left the box, and warnings."""
     if step == 0:
         return 0.0, ()
-    factor = factor_of(equation, grid.spacing)
+    factors = factor_of(equation, grid.spacing, _heavy(grid, density))
+    factor = _strongest(factors)
     error = _ROUNDING * step**0.5
     for law in laws:
         if isinstance(law, transfer.Resolved):
             error += _memory(factor, step, 2) * _aliasing(equation, grid, density)
         else:
-            matrix = law.matrix[:, -grid.dimension :, -grid.dimension :] if isinstance(law, transfer.Maps) else factor
+            matrix = law.matrix[:, -grid.dimension :, -grid.dimension :] if isinstance(law, transfer.Maps) else factors
             error += transfer.ripple(np.linalg.svd(matrix, compute_uv=False))
             error += _memory(factor, step, 6) * transfer.blur(density) * grid.cell_volume
-    noise = equation.sgd.noise
-    if not isinstance(noise, FiniteSumLaw) or enumerated(noise):
+    noise = equation.sgd.noise if equation.sgd.affine else None
+    if not isinstance(noise, FiniteSumLaw) or enumerated(equation):
         return error, ()
     skewness = _left_out(equation, initial, step, grid, density)
     note = (
@@ -40,6 +41,20 @@ def lattice_error(
         "use dfp.MonteCarlo(...) if that is too much."
     )
     return error + skewness, (note,) if skewness > _SKEWNESS_LIMIT else ()
+
+
+def _heavy(grid: Grid, density: Array) -> Array:
+    """Return the points (N, d) of the cells with most of the mass."""
+    chosen = np.argsort(np.abs(density.ravel()))[-4096:]
+    points: Array = grid.points.reshape(-1, grid.dimension)[chosen]
+    return points
+
+
+def _strongest(factors: Array) -> Array:
+    """Return the factor, (d, d), that remembers errors longest, of one or many (..., d, d)."""
+    flat = factors.reshape(-1, *factors.shape[-2:])
+    chosen: Array = flat[int(np.argmax(np.linalg.norm(flat, ord=2, axis=(1, 2))))]
+    return chosen
 
 
 def _memory(factor: Array, step: int, order: int) -> float:

@@ -8,8 +8,7 @@ from dfp_solvers import transfer
 from dfp.checks import Array
 from dfp.equation import Equation
 from dfp.errors import UnresolvedError
-from dfp.exact import Moments, moments
-from dfp.finite_sum import FiniteSumLaw
+from dfp.exact import Moments
 from dfp.methods.transfer_error import lattice_error
 from dfp.methods.transfer_laws import (
     MOST_CELLS,
@@ -23,6 +22,7 @@ from dfp.methods.transfer_laws import (
     widths,
 )
 from dfp.methods.transfer_line import on_grid
+from dfp.pilot import path as moments_at
 from dfp.solver import Frame
 from dfp.state import Density, Gaussian, Grid, State, grid_moments
 
@@ -105,10 +105,10 @@ def grid(equation: Equation, initial: State, exact: Moments) -> Grid:
     d, last = equation.dimension, int(exact.steps[-1])
     steps = np.unique(np.geomspace(1, max(last, 1), 512).astype(np.int64) - 1)
     steps = np.unique(np.concatenate([steps, exact.steps]))
-    path = moments(equation, initial, last, steps.tolist())
+    path = moments_at(equation, initial, last, steps.tolist())
     with np.errstate(invalid="ignore"):
         deviation = np.sqrt(np.maximum(path.covariance.diagonal(axis1=1, axis2=2), 0.0))
-    width = _WIDTH if equation.additive else _WIDTH_HEAVY
+    width = _WIDTH if equation.additive or not equation.sgd.affine else _WIDTH_HEAVY
     lower, upper = np.min(path.mean - width * deviation, axis=0), np.max(path.mean + width * deviation, axis=0)
     if not np.all(np.isfinite(upper - lower)):
         raise UnresolvedError("the moments overflow before the last step; lower learning_rate or save fewer steps.")
@@ -119,10 +119,10 @@ def grid(equation: Equation, initial: State, exact: Moments) -> Grid:
         if n > 0 or exact.steps[0] == 0:
             density = np.minimum(density, conditional(covariance[None])[0])
     kernel = np.zeros(d)
-    noise = equation.sgd.noise
-    if not (isinstance(noise, FiniteSumLaw) and enumerated(noise)):
+    if not enumerated(equation):
         lattice = np.stack(np.meshgrid(*np.linspace(lower, upper, 33).T, indexing="ij"), axis=-1).reshape(-1, d)
-        points = np.concatenate([lattice, path.mean, equation.sgd.critical_point[None]])
+        centre = equation.sgd.critical_point[None] if equation.sgd.affine else path.mean[-1:]
+        points = np.concatenate([lattice, path.mean, centre])
         kernel = np.min(widths(equation, points, np.ones(d)), axis=0)
     with np.errstate(divide="ignore"):
         wanted = 2 * half * np.maximum(RESOLVED / kernel, _PER_DEVIATION / density)

@@ -43,16 +43,18 @@ def widths(equation: Equation, points: Array, spacing: Array) -> Array:
     regular = values[:, 0] > 1e-13 * values[:, -1]
     result = np.zeros(points.shape)
     inverse = np.linalg.inv(covariance[regular])
-    factor = factor_of(equation, spacing)
-    seen = factor.T @ inverse @ factor
+    factor = factor_of(equation, spacing, points[regular])
+    seen = np.swapaxes(factor, -1, -2) @ inverse @ factor
     largest = np.maximum(inverse.diagonal(axis1=1, axis2=2), seen.diagonal(axis1=1, axis2=2))
     result[regular] = largest**-0.5
     return result
 
 
-def factor_of(equation: Equation, spacing: Array) -> Array:
-    """Return A = I − ηH in index units, shape (d, d)."""
-    factor: Array = (np.eye(equation.dimension) - equation.linear_drift) * spacing / spacing[:, None]
+def factor_of(equation: Equation, spacing: Array, points: Array) -> Array:
+    """Return A = I − ηH at ``points`` (N, d) in index units, shape (N, d, d), or (d, d) where it is one for all."""
+    sgd = equation.sgd
+    moved = equation.linear_drift if sgd.affine else sgd.learning_rate * sgd.local.hessian_at(points)
+    factor: Array = (np.eye(equation.dimension) - moved) * spacing / spacing[:, None]
     return factor
 
 
@@ -68,11 +70,9 @@ def unresolved_kernel(wanted: Array) -> UnresolvedError:
 def laws_of(equation: Equation, grid: Grid, points: Array) -> Laws:
     """Return the transition kernels from ``points`` (N, d) to the nodes of ``grid``."""
     d, origin = grid.dimension, grid.lower + grid.spacing / 2
-    noise = equation.sgd.noise
-    if isinstance(noise, FiniteSumLaw) and enumerated(noise):
-        return (_maps(equation, noise, grid, (points - origin) / grid.spacing),)
-    moved = points - points @ equation.linear_drift.T - equation.constant_drift
-    place = (moved - origin) / grid.spacing
+    if enumerated(equation):
+        return (_maps(equation, grid, (points - origin) / grid.spacing),)
+    place = (points + equation.motion(points) - origin) / grid.spacing
     resolved = np.all(widths(equation, points, grid.spacing) >= _ACCEPTED, axis=1)
     if d == 3 and not np.all(resolved):
         narrowest = np.min(widths(equation, points, np.ones(d)), axis=0)
@@ -118,13 +118,18 @@ def trapezoidal(spacing: float) -> tuple[Array, Array]:
     return nodes, np.exp(-0.5 * nodes**2)
 
 
-def enumerated(law: FiniteSumLaw) -> bool:
-    """Return whether the minibatches are so few that each is taken as a map of its own (d <= 2)."""
+def enumerated(equation: Equation) -> bool:
+    """Return whether it is a finite sum with so few minibatches that each is taken as a map of its own (d <= 2)."""
+    law = equation.sgd.noise if equation.sgd.affine else None
+    if not isinstance(law, FiniteSumLaw):
+        return False
     return law.dimension < 3 and comb(law.count + law.batch_size - 1, law.batch_size) <= _MOST_MAPS
 
 
-def _maps(equation: Equation, law: FiniteSumLaw, grid: Grid, places: Array) -> transfer.Maps:
+def _maps(equation: Equation, grid: Grid, places: Array) -> transfer.Maps:
     """Return the affine maps of all minibatches, as multisets with their probabilities, in index units."""
+    law = equation.sgd.noise
+    assert isinstance(law, FiniteSumLaw)
     sgd, d, batch = equation.sgd, grid.dimension, law.batch_size
     hessians = law.sample_hessians()
     matrix, shift, weight = [], [], []

@@ -27,6 +27,8 @@ _ROUNDING = 2e-15
 
 def applies(equation: Equation) -> bool:
     """Return whether the equation is one-dimensional with Gaussian noise that vanishes nowhere."""
+    if not equation.sgd.affine:
+        return False
     law = equation.sgd.noise
     return equation.dimension == 1 and isinstance(law, GaussianLaw) and law.constant.item() > 0
 
