@@ -33,14 +33,15 @@ def path(equation: Equation, initial: State, steps: int, save: Sequence[int]) ->
     theta, done = draw(initial, _TRAJECTORIES, rng), 0
     means, covariances = [], []
     for step in save:
-        for done in range(done + 1, step + 1):
+        for n in range(done + 1, step + 1):
             theta = _moved(equation.sgd, theta, rng)
             theta = theta[np.all(np.abs(theta) < _DIVERGED, axis=1)]
             if len(theta) < _TRAJECTORIES / 2:
                 raise UnresolvedError(
-                    f"step {done}: most trajectories have diverged at learning_rate={equation.sgd.learning_rate:g}; "
+                    f"step {n}: most trajectories have diverged at learning_rate={equation.sgd.learning_rate:g}; "
                     "lower it or save earlier steps."
                 )
+        done = step
         means.append(theta.mean(axis=0))
         covariances.append(np.atleast_2d(np.cov(theta, rowvar=False)))
     steps_saved = np.asarray(save, dtype=np.int64)

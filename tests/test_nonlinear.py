@@ -218,7 +218,7 @@ def test_faults_far_away_are_named_while_solving():
     with pytest.raises(dfp.DFPError, match="gradient is not finite at θ = "):
         dfp.solve(dfp.MasterEquation(dfp.SGD(hole, 0.3)), start, 3)
     runaway = dfp.Landscape(lambda at: -(at**3), one)
-    with pytest.raises(dfp.UnresolvedError, match="diverged at learning_rate=0.5"):
+    with pytest.raises(dfp.UnresolvedError, match="most trajectories have diverged"):
         dfp.solve(dfp.MasterEquation(dfp.SGD(runaway, 0.5)), start, 20)
     steep = dfp.Landscape(lambda at: at**3, one)
     with pytest.raises(dfp.DFPError, match="diverging"):  # rare: the pilot sees none, a large sample some
