@@ -1,12 +1,12 @@
 """EXP 1A: with strong curvature noise the variance grows without end, and no affordable ensemble can see it.
 
-x' = x (1 − η(λ + 5z)), η = 0.05, λ = 0.1, has E(1 − ηh)² > 1 and a negative Lyapunov exponent: every run dies out, while
-the ensemble's second moment, carried by runs that never occur among thousands, grows like ρ₂ⁿ.
+x' = x (1 − η(λ + 5z)), η = 0.05, λ = 0.1, has E(1 − ηh)² > 1 and a negative Lyapunov exponent: every run dies out,
+while the ensemble's second moment, carried by runs that never occur among thousands, grows like ρ₂ⁿ.
 
 Source: authors' experiment 1A; theory page (T11) and section 4, after Kesten (1973).
 
-Tolerance: sampled numbers within four standard errors; after 2000 steps the sampled second moment must fall short of the
-exact one by a factor of at least 1e20, for its logarithm is typically 2ℓn and not n log ρ₂.
+Tolerance: sampled numbers within four standard errors; after 2000 steps the sampled second moment must fall short of
+the exact one by a factor of at least 1e20, for its logarithm is typically 2ℓn and not n log ρ₂.
 
 Control: that 4096 runs see the exact second moment after 2000 steps must fail.
 """

@@ -1,10 +1,10 @@
 """EXP 16, 18, 20, 23: the raw second moment S = C + ḡḡᵀ is no conditional covariance, and what they report is algebra.
 
-One step has covariance η²C whatever its mean. That S fits worse is a Kullback–Leibler divergence, negative whatever the
-data; slopes, ratios and directions follow from |ḡ|² at the authors' one point and need no simulation.
+One step has covariance η²C whatever its mean. That S fits worse is a Kullback–Leibler divergence, negative whatever
+the data; slopes, ratios and directions follow from |ḡ|² at the authors' one point and need no simulation.
 
-Source: authors' experiments 16, 18, 20 and 23 (seed 42, and 42–49 for 16; their point and Hessian are drawn here from the
-same generator); theory page (T3), (T14).
+Source: authors' experiments 16, 18, 20 and 23 (seed 42, and 42–49 for 16; their point and Hessian are drawn here from
+the same generator); theory page (T3), (T14).
 
 Tolerance: reported ratios within four of their own standard errors, which follow from 50 000 Gaussian samples; the
 log ratio of experiment 16 within four standard errors of the difference between eight runs of theirs and ours.

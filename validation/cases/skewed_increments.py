@@ -1,13 +1,14 @@
 """EXP 41, 42: one step of skewed noise is far from any Gaussian; over many steps the difference fades like n^(-1/2).
 
-Skewness, kurtosis and entropy of the increments are known exactly; the reported entropy is biased by empty bins. That a
-Poisson surrogate wins is no discovery, since the truth is Poisson; over 20 steps both reach the noise of the sample.
+Skewness, kurtosis and entropy of the increments are known exactly; the reported entropy is biased by empty bins. That
+a Poisson surrogate wins is no discovery, since the truth is Poisson; over 20 steps both reach the noise of the
+sample.
 
 Source: authors' experiments 41 and 42; exponential and Poisson laws in closed form; theory page, section 5.
 
-Tolerance: reported skewness and kurtosis within four standard errors at 200 000 samples; reported entropy and distances,
-biased by binning, fitting and sampling, within the range of a hundred repeats of their procedure or four deviations of them;
-skewness of n steps to 1e-9, rounding.
+Tolerance: reported skewness and kurtosis within four standard errors at 200 000 samples; reported entropy and
+distances, biased by binning, fitting and sampling, within the range of a hundred repeats of their procedure or four
+deviations of them; skewness of n steps to 1e-9, rounding.
 
 Control: a Gaussian with the same variance must be told from the increments by its skewness.
 """
@@ -139,8 +140,8 @@ def _picture() -> Picture:
     label(axis, "jumps", "probability", "20 steps of Poisson(0.7) jumps")
     keys(axis)
     caption = (
-        "Left: exact distance between n steps of Poisson jumps and the Gaussian of the same mean and variance; the lattice of "
-        "jumps and the skewness both fade like n^(-1/2). Right: after 20 steps."
+        "Left: exact distance between n steps of Poisson jumps and the Gaussian of the same mean and variance; the "
+        "lattice of jumps and the skewness both fade like n^(-1/2). Right: after 20 steps."
     )
     return Picture("", caption, figure)
 

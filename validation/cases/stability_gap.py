@@ -1,13 +1,14 @@
 """EXP 27: SGD's variance stays finite only below η(λ² + Γ) = 2λ; Langevin believes in ηΓ = 2λ.
 
-At seven of 28 points Langevin predicts a finite variance where SGD has none; the authors' ensembles flag six of them. A
-finite ensemble cannot decide: near the boundary tails are so heavy that its variance says little, on either side. Infinite
-variance is not absence of a stationary law, which all these points have: their Lyapunov exponents are negative.
+At seven of 28 points Langevin predicts a finite variance where SGD has none; the authors' ensembles flag six of them.
+A finite ensemble cannot decide: near the boundary tails are so heavy that its variance says little, on either side.
+Infinite variance is not absence of a stationary law, which all these points have: their Lyapunov exponents are
+negative.
 
 Source: authors' experiment 27; theory page (T12) and section 4.
 
-Tolerance: growth of the exact second moment per step equals ρ₂ to 1e-12, rounding; sampled Lyapunov exponents within four
-standard errors.
+Tolerance: growth of the exact second moment per step equals ρ₂ to 1e-12, rounding; sampled Lyapunov exponents within
+four standard errors.
 
 Control: Langevin's boundary must miss SGD's.
 """
@@ -61,8 +62,9 @@ def run(quick: bool) -> Result:
         if (eta, gamma) in gap or 0 < flagged[eta, gamma] < 1 or (flagged[eta, gamma] == 1) == finite[eta, gamma]
     ]  # fmt: skip
     table = Table(
-        "Points in the gap, and points where ensembles of 16 000 runs × 500 steps with the authors' criterion disagree with "
-        "each other or with the exact answer: who is right is the exact ρ₂; the share flagged unstable depends on the seed.",
+        "Points in the gap, and points where ensembles of 16 000 runs × 500 steps with the authors' criterion "
+        "disagree with each other or with the exact answer: who is right is the exact ρ₂; the share flagged unstable "
+        "depends on the seed.",
         ("η", "Γ", "ρ₂", "ℓ", "κ", "finite variance", "Langevin", "ensembles that flag it", ""),
         rows,
     )
@@ -82,7 +84,7 @@ def _walk(eta: float, gamma: float, start: np.ndarray, noise: float, saved: list
 
 def _flag(eta: float, gamma: float, seed: int) -> bool:
     """Return whether an ensemble of the authors' size calls the point unstable, by their criterion."""
-    times = list(range(0, 500, 5)) + [500]
+    times = [*range(0, 500, 5), 500]
     trace = [x.var(ddof=1) for x in _walk(eta, gamma, np.zeros(16_000), GRADIENT_NOISE, times, seed)]
     return bool(max(trace) > 20 or trace[-1] > 10 * max(trace[1], 1e-12))
 
@@ -105,8 +107,9 @@ def _picture(flagged: dict[tuple[float, float], float]) -> Picture:
     label(axis, "learning rate η [1/λ]", "curvature noise Γ [λ²]")
     keys(axis)
     caption = (
-        "Where the variance is finite: below the blue line for SGD, below the green one for Langevin. Dots: what ensembles "
-        "of 16 000 runs over 500 steps conclude; near the lines they contradict each other, since tails are heavy there."
+        "Where the variance is finite: below the blue line for SGD, below the green one for Langevin. Dots: what "
+        "ensembles of 16 000 runs over 500 steps conclude; near the lines they contradict each other, since tails "
+        "are heavy there."
     )
     return Picture("", caption, figure)
 

@@ -1,12 +1,12 @@
 """EXP 17 = 21: (T5) has SGD's covariance exactly, so that the reported error of its recursion is sampling noise alone.
 
-Langevin's (T6) misses the factor 1/(1 − ηλ/2) of every mode, whatever the sample; the reported gain of 6.46 is the ratio of
-that error to the noise of 50 000 runs, and would be 65 with a hundred times as many.
+Langevin's (T6) misses the factor 1/(1 − ηλ/2) of every mode, whatever the sample; the reported gain of 6.46 is the
+ratio of that error to the noise of 50 000 runs, and would be 65 with a hundred times as many.
 
 Source: authors' experiments 17 and 21, bit-identical; theory page (T10), (T14).
 
-Tolerance: sampled traces within four standard errors; reported traces to their last digit; the reported error of the exact
-recursion within four of the spread it has between samples of 50 000 (chi-squared, 20 % here).
+Tolerance: sampled traces within four standard errors; reported traces to their last digit; the reported error of the
+exact recursion within four of the spread it has between samples of 50 000 (chi-squared, 20 % here).
 
 Control: Langevin's covariance must be told from the sample.
 """
@@ -101,8 +101,8 @@ def _picture(
     label(axis, "runs in the sample", "relative error of the covariance [1]")
     keys(axis)
     caption = (
-        "Distance between a sample's covariance and the recursions: Langevin's is a bias, that of (T5) is the noise of the "
-        "sample, which the authors' 50 000 runs sit on as well."
+        "Distance between a sample's covariance and the recursions: Langevin's is a bias, that of (T5) is the noise "
+        "of the sample, which the authors' 50 000 runs sit on as well."
     )
     return Picture("", caption, figure)
 

@@ -1,12 +1,12 @@
 """EXP 29: on a tilted flat mode with curvature noise the variance grows like n³, faster than diffusion.
 
-Its exact value has a closed recursion; the authors' prediction leaves out η²ΓV, the noise that the spread itself feeds, and
-is 7 % too small after 900 steps.
+Its exact value has a closed recursion; the authors' prediction leaves out η²ΓV, the noise that the spread itself
+feeds, and is 7 % too small after 900 steps.
 
 Source: authors' experiment 29; theory page (T11) and section 4.
 
-Tolerance: sampled variances within four standard errors; the reported one within four of its own, from the exact fourth
-moment at 50 000 runs; the cubic law within the next terms, n⁻¹ and η²Γn, of its own expansion.
+Tolerance: sampled variances within four standard errors; the reported one within four of its own, from the exact
+fourth moment at 50 000 runs; the cubic law within the next terms, n⁻¹ and η²Γn, of its own expansion.
 
 Control: the prediction without η²ΓV must differ from the exact variance by more than one per cent.
 """
@@ -87,8 +87,8 @@ def _picture(n: np.ndarray, exact: np.ndarray, without: np.ndarray, cubic: np.nd
     label(axis, "step n", "variance of the flat mode [parameter²]")
     keys(axis)
     caption = (
-        "Variance of a flat mode with a slope: first diffusion, then n³. The dashed prediction falls short at the end, where "
-        "the spread feeds the noise."
+        "Variance of a flat mode with a slope: first diffusion, then n³. The dashed prediction falls short at the "
+        "end, where the spread feeds the noise."
     )
     return Picture("", caption, figure)
 
