@@ -5,7 +5,7 @@ NumPy sampling and by a brute trapezoidal rule; (T5) by its literal stencil on a
 
 Source: Zwicker (2020), py-pde; SciPy; theory page (T4) to (T7m).
 
-Tolerance: py-pde's explicit scheme of second order on 400 cells has errors below 2e-3 in L1; covariances by SciPy
+Tolerance: py-pde's explicit scheme of second order on 320 cells has errors below 2e-3 in L1; covariances by SciPy
 agree to 1e-10; the trapezoidal rule to 1e-8; the stencil, exact in mean and covariance, to 1e-8 of what its walls
 keep.
 
@@ -165,7 +165,7 @@ def _py_pde(
     if kind == "T7m":
         c = f"({c} * (1 + {ETA}) + {ETA * CURVATURE_NOISE} * x * (x + {TILT}))"
     half, text = ETA / 2, f"{factor} * (x + {TILT})"
-    grid = pde.CartesianGrid([[-4, 4]], 400)
+    grid = pde.CartesianGrid([[-4, 4]], 320)
     state = pde.ScalarField.from_expression(grid, f"exp(-0.5 * (x - 0.8)**2 / 0.1) / sqrt(0.2 * {np.pi})")
     right = f"d_dx({text} * p) + laplace({half} * {c} * p)"
     solver = pde.PDE({"p": right}, bc={"value": 0})

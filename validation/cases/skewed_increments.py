@@ -7,7 +7,7 @@ sample.
 Source: authors' experiments 41 and 42; exponential and Poisson laws in closed form; theory page, section 5.
 
 Tolerance: reported skewness and kurtosis within four standard errors at 200 000 samples; reported entropy and
-distances, biased by binning, fitting and sampling, within the range of a hundred repeats of their procedure or four
+distances, biased by binning, fitting and sampling, within the range of forty repeats of their procedure or four
 deviations of them; skewness of n steps to 1e-9, rounding.
 
 Control: a Gaussian with the same variance must be told from the increments by its skewness.
@@ -26,8 +26,8 @@ SAMPLES, JUMP, MEAN = 200_000, 0.04, 0.7
 
 def run(quick: bool) -> Result:
     """Compute what one and many steps of both laws give, exactly and sampled."""
-    verdicts, rows = _exponential(16 if quick else 64)
-    more, others, numbers = _poisson(100 if quick else 1000)
+    verdicts, rows = _exponential(12 if quick else 64)
+    more, others, numbers = _poisson(40 if quick else 1000)
     header = ("EXP", "quantity", "exact", "Monte Carlo", "authors", "who is right")
     table = Table("Exact, sampled, reported.", header, rows + others)
     return Result(verdicts + more + [_fading()], numbers, [_picture()], [table])

@@ -40,7 +40,7 @@ def run(quick: bool) -> Result:
     gap = [point for point in POINTS if believed[point] and not finite[point]]
     wrong = max(abs(m.growth - (1 - eta) ** 2 - eta**2 * gamma) for (eta, gamma), m in modes.items())
     stable = max(abs(m.largest_stable_learning_rate - 2 / (1 + gamma)) for (_, gamma), m in modes.items())
-    repeats = 5 if quick else 40
+    repeats = 2 if quick else 40
     flagged = {point: np.mean([_flag(*point, seed) for seed in range(repeats)]) for point in POINTS}
     verdicts = [
         at_most((PROBLEM, "dfp.modes", "growth of E θ² per step against (1 − ηλ)² + η²Γ"), wrong, 1e-12),
