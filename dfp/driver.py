@@ -200,7 +200,7 @@ def _stacked(parts: list[Array | None]) -> Array | None:
 
 
 def _exact(equation: Equation, initial: State, saved: NDArray[np.int64]) -> Moments:
-    """Return the exact moments, checked to be finite; or NaN, or those of a pilot, with the reason where none are known."""
+    """Return the exact moments, checked to be finite; else NaN or those of a pilot, with the reason."""
     if not equation.sgd.affine:
         return path(equation, initial, int(saved[-1]), saved.tolist())
     try:

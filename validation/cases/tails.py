@@ -1,7 +1,8 @@
 """Tails: SGD's stationary law with curvature noise falls like the power κ of Kesten, not like Langevin's power κ_L.
 
-The tail index of one mode with Gaussian curvature noise is the root of a closed form; here it meets the tail of sampled
-SGD, at (λ, D, η) = (1, 0.2, 0.6) for three strengths of curvature noise about and beyond the loss of the variance.
+The tail index of one mode with Gaussian curvature noise is the root of a closed form; here it meets the tail of
+sampled SGD, at (λ, D, η) = (1, 0.2, 0.6) for three strengths of curvature noise about and beyond the loss of the
+variance.
 
 Source: theory page, section 4; Kesten (1973), doi:10.1007/BF02392040.
 
