@@ -136,3 +136,30 @@ def test_slope_leaves_out_rounding():
 def test_verdict_keys_are_unique(result):
     keys = [verdict.key for verdict in result.verdicts]
     assert len(keys) == len(set(keys)) and isinstance(result.verdicts[0], Verdict)
+
+
+# Cases that take a second or two in the quick mode; the others are as long as a test run may take in all.
+FAST = ("exp-16-18-20-23", "exp-29", "exp-37-38-39", "reviewers", "sampling-scheme")
+
+
+@pytest.mark.parametrize("name", FAST)
+def test_evidence_holds(name):
+    """The numbers committed with the code are those a fresh, quick run finds, within both errors."""
+    case = cases()[name]
+    stored = json.loads((records.EVIDENCE / f"{case.stem}.json").read_text(encoding="utf-8"))
+    old = {(v["problem"], v["subject"], v["quantity"]): v for v in stored["verdicts"]}
+    result = case.run(True)
+    assert result.ok and stored["passed"]
+    for verdict in result.verdicts:
+        kept = old.pop(verdict.key)
+        assert kept["passed"] == verdict.passed, verdict.key
+        if verdict.value is not None and not verdict.control:
+            # Five standard errors of the difference, or the nine digits that are stored; rounding errors may differ.
+            error = 5 * math.hypot(verdict.error, kept["error"]) + 1e-6 * abs(kept["value"]) + 1e-9
+            assert abs(verdict.value - kept["value"]) <= error, verdict.key
+    # A full run may ask more of a case than a quick one, never less.
+    assert stored["mode"] == "full" or not old
+
+
+def test_every_case_has_evidence():
+    assert {path.stem for path in records.EVIDENCE.glob("*.json")} == {case.stem for case in cases().values()}

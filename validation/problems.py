@@ -67,3 +67,14 @@ def two_modes() -> Problem:
         dfp.Gaussian([1.0, 0.7], [[0.8, 0.2], [0.2, 0.5]]),
         skewed=False,
     )
+
+
+AUTHORS_CURVATURES = np.linspace(0.3, 3.0, 10)
+"""Spectrum of the authors' quadratic experiments in ten dimensions [loss / parameter^2]."""
+
+
+def authors_point(seed: int = 42) -> tuple[np.ndarray, np.ndarray]:
+    """Return Hessian and point of the authors' experiments: both from one seed, so that they are not independent."""
+    square = np.random.default_rng(seed).normal(size=(10, 10))
+    axes = np.linalg.qr(square)[0]
+    return (axes * AUTHORS_CURVATURES) @ axes.T, np.random.default_rng(seed).normal(size=10)

@@ -12,6 +12,7 @@ within four standard errors; total variation on grids to 1e-4.
 Control: Langevin's tail index must miss Kesten's.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -19,11 +20,12 @@ from scipy.stats import norm
 from scipy.stats import t as student
 
 import dfp
+from dfp.equation import Equation
 from validation.case import Case, Picture, Result, Table, Verdict, at_most, close, sampled
 from validation.figures import COLOURS, canvas, keys, label
 from validation.sampling import ensemble, mean
 
-STEPS_OF = {
+STEPS_OF: dict[str, Callable[[dfp.SGD], Equation]] = {
     "(T6)": dfp.Langevin,
     "(T7)": partial(dfp.ModifiedLangevin, matched=False),
     "(T7m)": dfp.ModifiedLangevin,
@@ -67,8 +69,13 @@ def _variances() -> list[Verdict]:
     for name, make in {**STEPS_OF, "(T4)": dfp.MasterEquation}.items():
         moments = [dfp.moments(make(additive(x)), dfp.Point([0.0]), 3000, [3000]).covariance.item() for x in GRID]
         exact = np.array([_variance(name, x) for x in GRID])
-        found.append(at_most(("additive noise", name, "stationary variance, relative error of its closed form"),
-                             float(np.max(np.abs(moments / exact - 1))), 1e-9))  # fmt: skip
+        found.append(
+            at_most(
+                ("additive noise", name, "stationary variance, relative error of its closed form"),
+                float(np.max(np.abs(moments / exact - 1))),
+                1e-9,
+            )
+        )
     errors = [_variance(name, 0.02) / _variance("(T4)", 0.02) - 1 for name in ("(T6)", "(T7)")]
     found.append(
         close(
@@ -105,7 +112,8 @@ def _tails(runs: int) -> list[Verdict]:
 
     def step(theta: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         h, g = rng.standard_normal((2, *theta.shape))
-        return (1 - eta * (1 + np.sqrt(gamma) * h)) * theta - eta * g
+        moved: np.ndarray = (1 - eta * (1 + np.sqrt(gamma) * h)) * theta - eta * g
+        return moved
 
     last = np.abs(ensemble(np.zeros(runs), step, [60], seed=8)[0])
     low, high = 4.0, 8.0
@@ -116,10 +124,17 @@ def _tails(runs: int) -> list[Verdict]:
     return [
         at_most((*what, "E|1 − ηh|^κ − 1"), abs(moment - 1), 1e-8),
         # The power law holds only far out: between these thresholds it may still bend by a tenth.
-        sampled((*what, f"index between |θ| = {low:g} and {high:g}"), index, float(np.hypot(error, 0.1)), mode.tail_index),
-        close(("curvature noise, ηλ = 0.4, Γ = 3λ²", "control: Langevin's κ_L", "against Kesten's"),
-              mode.langevin_tail_index, mode.tail_index, 0.01, control=True),
-    ]  # fmt: skip
+        sampled(
+            (*what, f"index between |θ| = {low:g} and {high:g}"), index, float(np.hypot(error, 0.1)), mode.tail_index
+        ),
+        close(
+            ("curvature noise, ηλ = 0.4, Γ = 3λ²", "control: Langevin's κ_L", "against Kesten's"),
+            mode.langevin_tail_index,
+            mode.tail_index,
+            0.01,
+            control=True,
+        ),
+    ]
 
 
 def _walk(theta: np.ndarray, rng: np.random.Generator, x: float) -> np.ndarray:
@@ -128,7 +143,7 @@ def _walk(theta: np.ndarray, rng: np.random.Generator, x: float) -> np.ndarray:
 
 
 def _overshooting(quick: bool) -> list[Verdict]:
-    """Return verdicts on the correlation of neighbouring steps, 1 − ηλ: negative past 1, which no Langevin process is."""
+    """Return verdicts on the correlation of neighbouring steps, 1 − ηλ: negative past 1, as in no Langevin process."""
     found = []
     for x in (0.5, 1.5):
         start = np.zeros(20_000 if quick else 400_000)
@@ -164,8 +179,16 @@ def _embedding() -> list[Verdict]:
         rates = -np.log(1 - 0.3 * np.array([1.0, 0.1]))
         pair = rates[:, None] + rates[None, :]
         smallest = np.linalg.eigvalsh(landscape.law.constant * pair / (1 - np.exp(-pair)))[0]
-        found.append(Verdict("embedding in time", name, "dfp.modes, and the least eigenvalue of Q by hand", str(wanted),
-                             f"{says}, {smallest:.2g}", bool(says) == wanted == bool(smallest >= 0)))  # fmt: skip
+        found.append(
+            Verdict(
+                "embedding in time",
+                name,
+                "dfp.modes, and the least eigenvalue of Q by hand",
+                str(wanted),
+                f"{says}, {smallest:.2g}",
+                bool(says) == wanted == bool(smallest >= 0),
+            )
+        )
     return found
 
 
@@ -190,8 +213,15 @@ def _stability() -> Table:
     rows = []
     for gamma in (0.0, 1.0, 4.0, 16.0):
         mode = dfp.modes(dfp.SGD(dfp.QuadraticLandscape([1.0], 0.0, dfp.GaussianNoise([1.0], [gamma])), 0.1))[0]
-        rows.append((gamma, mode.largest_stable_learning_rate, mode.langevin_largest_stable_learning_rate,
-                     mode.tail_index, mode.langevin_tail_index))  # fmt: skip
+        rows.append(
+            (
+                gamma,
+                mode.largest_stable_learning_rate,
+                mode.langevin_largest_stable_learning_rate,
+                mode.tail_index,
+                mode.langevin_tail_index,
+            )
+        )
     return Table(
         "Largest learning rate with a finite variance, 2λ/(λ² + Γ) against Langevin's 2λ/Γ, and tail indices at η = "
         "0.1.",

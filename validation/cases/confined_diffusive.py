@@ -11,6 +11,8 @@ rounding, of their closed form; the slope of D_eff in η to 1e-9 in theory, and 
 Control: the saturated variance in place of that of a flat mode must fail.
 """
 
+from functools import partial
+
 import numpy as np
 
 import dfp
@@ -58,13 +60,16 @@ def _step(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return result
 
 
+def _kick(x: np.ndarray, rng: np.random.Generator, eta: float) -> np.ndarray:
+    result: np.ndarray = x - eta * rng.standard_normal(x.shape)
+    return result
+
+
 def _effective(runs: int) -> tuple[list[Verdict], np.ndarray, np.ndarray]:
     """Return verdicts on D_eff = V/(2τ) of a flat mode over two decades of η, the rates, and sampled values (K, 2)."""
     rates, noise, steps, found, exact = np.geomspace(0.003, 0.3, 5), 1.0, 50, [], []
     for k, eta in enumerate(rates):
-        states = ensemble(
-            np.zeros(runs), lambda x, rng, e=eta: x - e * rng.standard_normal(x.shape), [steps], seed=20 + k
-        )
+        states = ensemble(np.zeros(runs), partial(_kick, eta=eta), [steps], seed=20 + k)
         found.append(np.array(mean(states[0] ** 2)) / (2 * eta * steps))
         sgd = dfp.SGD(dfp.QuadraticLandscape([0.0], 0.0, dfp.GaussianNoise([noise])), eta)
         exact.append(dfp.modes(sgd)[0].diffusion_coefficient)

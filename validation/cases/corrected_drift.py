@@ -102,15 +102,17 @@ def _flows() -> tuple[list[Verdict], list[tuple[object, ...]], Picture]:
     figure, axes = canvas(1, 1, 7.0, 4.2)
     rates = (*SMALL, *THEIRS[2:])
     for colour, (kind, values) in zip(COLOURS, errors.items(), strict=False):
-        order = np.argsort(rates)
-        axes[0][0].loglog(np.array(rates)[order], np.array(values)[order], "o-", color=colour, label=kind)
+        places = np.argsort(rates)
+        axes[0][0].loglog(np.array(rates)[places], np.array(values)[places], "o-", color=colour, label=kind)
     label(axes[0][0], "learning rate η", "distance of the flow from one step [parameter]")
     keys(axes[0][0])
     caption = "Errors of one step without noise: slopes 2, 3 and 4; the wrong sign of the correction stays at 2."
     return verdicts, rows, Picture("", caption, figure)
 
 
-def _moments(curvature: float, noise: float, eta: float, start: object, steps: int) -> dict[str, tuple[float, float]]:
+def _moments(
+    curvature: float, noise: float, eta: float, start: dfp.Gaussian | dfp.Point, steps: int
+) -> dict[str, tuple[float, float]]:
     sgd = dfp.SGD(mode(curvature, noise), eta)
     box = dfp.Grid(-3.0, 3.0, 2000)
     equations = {"T4": dfp.MasterEquation(sgd), "T6": dfp.Langevin(sgd),

@@ -64,7 +64,7 @@ def run(quick: bool) -> Result:
 
 
 def _box(eta: float) -> float:
-    return 9 * SIGMA * np.sqrt(eta / 2)
+    return 9 * SIGMA * float(np.sqrt(eta / 2))
 
 
 def master_rates(eta: float, half: float, cells_per_width: float | None) -> Array:
@@ -77,7 +77,8 @@ def master_rates(eta: float, half: float, cells_per_width: float | None) -> Arra
     if cells_per_width is None:
         kernel /= np.maximum(kernel.sum(axis=0), 1e-18)
     values = np.sort(np.abs(np.linalg.eigvals(kernel)))[::-1]
-    return -np.log(np.maximum(values[1:4], 1e-300)) / eta
+    rates: Array = -np.log(np.maximum(values[1:4], 1e-300)) / eta
+    return rates
 
 
 def _generator_rates(name: str, eta: float) -> Array:

@@ -42,12 +42,28 @@ def run(quick: bool) -> Result:
     ]
     rows = [
         ("E x² at step 10", float(exact[10]), shown(*short), None, "both; the last step at which sampling is easy"),
-        ("E x² at step 2000", f"{exact[-1]:.2e}", f"{seen[-1]:.1e}", "late slopes ≈ 0",
-         "theory: the runs that carry the moment do not occur among 4096"),
-        ("E log|x| per step", exponent, shown(*late), None, "both: every run dies out, so W₁ and slopes show only that"),
-        ("verdict on stationarity", "no finite variance", "all runs near 0", "failed (W₁ 1.97)",
-         "their test could not pass: it looks for growth in an ensemble that shows decay"),
-    ]  # fmt: skip
+        (
+            "E x² at step 2000",
+            f"{exact[-1]:.2e}",
+            f"{seen[-1]:.1e}",
+            "late slopes ≈ 0",
+            "theory: the runs that carry the moment do not occur among 4096",
+        ),
+        (
+            "E log|x| per step",
+            exponent,
+            shown(*late),
+            None,
+            "both: every run dies out, so W₁ and slopes show only that",
+        ),
+        (
+            "verdict on stationarity",
+            "no finite variance",
+            "all runs near 0",
+            "failed (W₁ 1.97)",
+            "their test could not pass: it looks for growth in an ensemble that shows decay",
+        ),
+    ]
     tables = [Table("Exact, sampled, reported.", ("quantity", "exact", "Monte Carlo", "authors", "who is right"), rows)]
     return Result(verdicts, {"exact": exact, "seen": seen}, [_picture(exact, seen, exponent)], tables)
 

@@ -16,19 +16,12 @@ import numpy as np
 
 import dfp
 from validation.case import Case, Result, Table, Verdict, close, sampled
+from validation.problems import authors_point
 from validation.sampling import Step, ensemble, mean, mean_covariance, shown
 
 DIMENSION, SIGMA, SAMPLES = 10, 0.5, 50_000
-CURVATURES = np.linspace(0.3, 3.0, DIMENSION)
 # Of independent entries above the diagonal; twice that on it: (0.2)²/10 times a matrix of the orthogonal ensemble.
 OFF_DIAGONAL = 0.2**2 / DIMENSION
-
-
-def authors_point(seed: int = 42) -> tuple[np.ndarray, np.ndarray]:
-    """Return Hessian and point of the authors' experiments: both from one seed, so that they are not independent."""
-    square = np.random.default_rng(seed).normal(size=(DIMENSION, DIMENSION))
-    axes = np.linalg.qr(square)[0]
-    return (axes * CURVATURES) @ axes.T, np.random.default_rng(seed).normal(size=DIMENSION)
 
 
 def landscape(hessian: np.ndarray) -> dfp.QuadraticLandscape:
@@ -44,7 +37,8 @@ def stepper(hessian: np.ndarray, eta: float) -> Step:
         square = rng.standard_normal((len(w), DIMENSION, DIMENSION))
         noise = np.sqrt(OFF_DIAGONAL / 2) * (square + square.transpose(0, 2, 1))
         gradient = w @ hessian + np.einsum("nij,nj->ni", noise, w) + SIGMA * rng.standard_normal(w.shape)
-        return w - eta * gradient
+        moved: np.ndarray = w - eta * gradient
+        return moved
 
     return step
 
@@ -59,14 +53,20 @@ def run(quick: bool) -> Result:
     verdicts.append(sampled(("EXP 16", "authors, 8 runs", "log ratio of S against C"), -48.7, error, found[0]))
     verdicts.append(sampled(("EXP 16", "sum of −KL along the runs", "log ratio of S against C"), *found, exact))
     rows = [
-        ("16", "log ratio S : C, 1000 steps", exact, shown(*found), "−48.7 (sd 8.3)",
-         "both; it is Σ −KL, negative by construction"),
+        (
+            "16",
+            "log ratio S : C, 1000 steps",
+            exact,
+            shown(*found),
+            "−48.7 (sd 8.3)",
+            "both; it is Σ −KL, negative by construction",
+        ),
         ("18", "raw : centred at one point", 1 + squared / 2.5, None, 7.385, "both; 1 + |ḡ|²/(dσ²)"),
         ("18", "slopes in η", 2.0, None, 2.0, "an identity: the same noise is rescaled"),
         ("20", "parallel : orthogonal at twice the point", 1 + 4 * squared / 0.25, None, 256.3, "both; 1 + |ḡ|²/σ²"),
         ("23", "centred, B = 1024 against 1", 1 / 1024, None, 9.75e-4, "both; 1/B was put in by hand"),
         ("23", "raw, B = 1024 against 1", _raw(squared), None, 0.962, "both; (|ḡ|² + dσ²/B)/(|ḡ|² + dσ²)"),
-    ]  # fmt: skip
+    ]
     table = Table(
         "All reported numbers follow from |ḡ|² at one point; none tests a Fokker–Planck equation.",
         ("EXP", "quantity", "exact", "Monte Carlo", "authors", "who is right"),
@@ -97,10 +97,15 @@ def _reported(squared: float) -> list[Verdict]:
     raw, parallel = 1 + squared / 2.5, 1 + 4 * squared / 0.25
     return [
         close(("EXP 18", "from |ḡ|²", "raw : centred"), 7.385, raw, 4 * raw * many + 5e-4),
-        close(("EXP 20", "from |ḡ|²", "parallel : orthogonal"), 256.3, parallel, 4 * parallel * np.hypot(many, 0.3 * one) + 0.05),
+        close(
+            ("EXP 20", "from |ḡ|²", "parallel : orthogonal"),
+            256.3,
+            parallel,
+            4 * parallel * np.hypot(many, 0.3 * one) + 0.05,
+        ),
         close(("EXP 23", "from |ḡ|²", "raw, B = 1024 : 1"), 0.962, _raw(squared), 4 * 2 * many * 0.04 + 5e-4),
         close(("EXP 23", "1/B", "centred, B = 1024 : 1"), 9.75e-4, 1 / 1024, 4 * many * np.sqrt(2) / 1024 + 5e-7),
-    ]  # fmt: skip
+    ]
 
 
 def _raw(squared: float) -> float:

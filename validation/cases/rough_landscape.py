@@ -32,8 +32,12 @@ LANDSCAPE = dfp.Landscape(
 def run(quick: bool) -> Result:
     """Solve all equations, sample the waves, and compare means, variances and whole densities."""
     sgd, box, start = dfp.SGD(LANDSCAPE, ETA), dfp.Grid(-1.6, 1.4, 3000), dfp.Gaussian([0.0], [START**2])
-    equations = {"T4": dfp.MasterEquation(sgd), "T6": dfp.Langevin(sgd),
-                 "T7": dfp.ModifiedLangevin(sgd, matched=False), "T7m": dfp.ModifiedLangevin(sgd)}  # fmt: skip
+    equations = {
+        "T4": dfp.MasterEquation(sgd),
+        "T6": dfp.Langevin(sgd),
+        "T7": dfp.ModifiedLangevin(sgd, matched=False),
+        "T7m": dfp.ModifiedLangevin(sgd),
+    }
     solved = {name: dfp.solve(equation, start, STEPS, [STEPS], grid=box) for name, equation in equations.items()}
     runs = 100_000 if quick else 2_000_000
     begin = START * np.random.default_rng(1).standard_normal(runs)
@@ -47,18 +51,26 @@ def run(quick: bool) -> Result:
     truncation = max(float(np.nanmax(s.certificate.truncation)) for s in solved.values())
     verdicts = [
         sampled((PROBLEM, "(T4)", "mean"), centre[0], float(np.hypot(centre[1], slack / 4)), exact["T4"][0]),
-        sampled((PROBLEM, "(T4)", "variance"), width[0], float(np.hypot(width[1], 0.01 * width[0] / 4)), exact["T4"][1]),
+        sampled(
+            (PROBLEM, "(T4)", "variance"), width[0], float(np.hypot(width[1], 0.01 * width[0] / 4)), exact["T4"][1]
+        ),
         sampled((PROBLEM, "control: η 10 % too large", "variance"), *width, wrong.covariance[-1, 0, 0], control=True),
         at_most((PROBLEM, "all solutions", "L1 error by their certificates"), truncation, 1e-4),
-        at_least((PROBLEM, "(T7) against (T6)", "gain in the mean"),
-                 abs(exact["T6"][0] - exact["T4"][0]) / abs(exact["T7"][0] - exact["T4"][0]), 1.5),
-        at_least((PROBLEM, "(T7) against (T6)", "gain in the variance"),
-                 abs(exact["T6"][1] - exact["T4"][1]) / abs(exact["T7"][1] - exact["T4"][1]), 1.5),
+        at_least(
+            (PROBLEM, "(T7) against (T6)", "gain in the mean"),
+            abs(exact["T6"][0] - exact["T4"][0]) / abs(exact["T7"][0] - exact["T4"][0]),
+            1.5,
+        ),
+        at_least(
+            (PROBLEM, "(T7) against (T6)", "gain in the variance"),
+            abs(exact["T6"][1] - exact["T4"][1]) / abs(exact["T7"][1] - exact["T4"][1]),
+            1.5,
+        ),
         at_least((PROBLEM, "(T7)", "total variation from (T4) over (T6)'s"), apart["T7"] / apart["T6"], 1.5),
         at_most((PROBLEM, "(T7m)", "total variation from (T4) over (T6)'s"), apart["T7m"] / apart["T6"], 0.5),
-    ]  # fmt: skip
+    ]
     noise = np.sqrt(2 * width[0] / 10_000)
-    rows = [
+    rows: list[tuple[object, ...]] = [
         (name, *exact[name], exact[name][0] - exact["T4"][0], exact[name][1] / exact["T4"][1] - 1, apart.get(name))
         for name in exact
     ]

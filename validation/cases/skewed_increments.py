@@ -53,7 +53,7 @@ def _exponential(repeats: int) -> tuple[list[Verdict], list[tuple[object, ...]]]
         sampled((*what, "kurtosis"), 9.22, errors[1] * 2, 9.0),
         close((*what, "entropy by histogram, as biased as here"), 0.489, biased, 4 * width),
     ]
-    rows = [
+    rows: list[tuple[object, ...]] = [
         ("41", "skewness", -2.0, shown(skew, errors[0]), -2.03, "exact; theirs within its error"),
         ("41", "kurtosis", 9.0, shown(kurt, errors[1]), 9.22, "exact; theirs within its error"),
         ("41", "KL(increment, Gaussian)", entropy, f"{biased:.3f} ± {width:.1g} (sd) by 120 bins", 0.489,
@@ -63,7 +63,7 @@ def _exponential(repeats: int) -> tuple[list[Verdict], list[tuple[object, ...]]]
 
 
 def _histogram_entropy(seed: int) -> float:
-    """Return the entropy of increments relative to a Gaussian by 120 bins, empty ones filled, as the authors take it."""
+    """Return the entropy of increments relative to a Gaussian by 120 bins, empty ones filled, as the authors do."""
     rng = np.random.default_rng(seed)
     first, second = 1 - rng.exponential(size=SAMPLES), rng.normal(size=SAMPLES)
     low, high = min(first.min(), second.min()), max(first.max(), second.max())
@@ -80,7 +80,9 @@ def _distance(count: float, second: str) -> float:
 
 
 def _poisson(repeats: int) -> tuple[list[Verdict], list[tuple[object, ...]], dict[str, object]]:
-    verdicts, rows, numbers = [], [], {}
+    verdicts: list[Verdict] = []
+    rows: list[tuple[object, ...]] = []
+    numbers: dict[str, object] = {}
     reported = {(1, "gaussian"): 0.0130, (20, "gaussian"): 0.0124, (1, "poisson"): 0.0005, (20, "poisson"): 0.0059}
     for (steps, second), theirs in reported.items():
         exact = _distance(MEAN * steps, second)
@@ -97,7 +99,7 @@ def _poisson(repeats: int) -> tuple[list[Verdict], list[tuple[object, ...]], dic
 
 
 def _sampled_distance(steps: int, second: str, seed: int) -> float:
-    """Return W₁ between two samples as the authors take it: sums of increments, and of a surrogate fitted to one step."""
+    """Return W₁ between two samples, as the authors do: sums of increments, and of a surrogate fitted to one step."""
     rng = np.random.default_rng(seed)
     one = JUMP * rng.poisson(MEAN, SAMPLES)
     deviations = one - one.mean()

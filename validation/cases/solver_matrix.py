@@ -14,6 +14,7 @@ Control: a density of another learning rate must be told from the others.
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 
@@ -54,7 +55,7 @@ def solvers(trajectories: int) -> dict[str, Callable[[], Solver]]:
     for name in dfp.__all__:
         kind = getattr(dfp, name)
         if isinstance(kind, type) and issubclass(kind, Solver):
-            found[name] = (lambda kind=kind: kind(trajectories)) if name == "MonteCarlo" else kind
+            found[name] = partial(kind, trajectories) if name == "MonteCarlo" else kind
     return found
 
 
@@ -78,7 +79,7 @@ def run(quick: bool) -> Result:
     refused = sum(row[3] == "refused" for row in rows)
     note = f"{len(rows)} combinations: {len(rows) - refused} solved, {refused} refused with a reason."
     header = ("problem", "equation", "solver", "outcome", "error of the covariance", "L1 error it states", "time [s]")
-    caption = "Errors relative to the exact recursion (sampled: in standard errors), stated L1 errors, and wall time, first call included."
+    caption = "Errors of the covariance (sampled: in standard errors), stated L1 errors, wall time with the first call."
     return Result(verdicts, {}, tables=[Table(caption, header, rows)], notes=[note])
 
 
@@ -88,8 +89,8 @@ def _attempt(problem, number, equation, name, make, start, solved) -> tuple[obje
         solution = dfp.solve(equation, start, STEPS, [STEPS], make())
     except dfp.UnsupportedError:
         return problem, number, name, "refused", None, None, None
-    except (dfp.SeriesError, dfp.UnresolvedError) as error:
-        return problem, number, name, type(error).__name__, None, None, time.perf_counter() - began
+    except (dfp.SeriesError, dfp.UnresolvedError) as failure:
+        return problem, number, name, type(failure).__name__, None, None, time.perf_counter() - began
     solved[name] = solution
     certificate = solution.certificate
     outcome = "solved" if certificate.ok else f"{len(certificate.warnings)} warning(s)"

@@ -41,26 +41,47 @@ def run(quick: bool) -> Result:
     wrong = max(abs(m.growth - (1 - eta) ** 2 - eta**2 * gamma) for (eta, gamma), m in modes.items())
     stable = max(abs(m.largest_stable_learning_rate - 2 / (1 + gamma)) for (_, gamma), m in modes.items())
     repeats = 2 if quick else 40
-    flagged = {point: np.mean([_flag(*point, seed) for seed in range(repeats)]) for point in POINTS}
+    flagged = {point: float(np.mean([_flag(*point, seed) for seed in range(repeats)])) for point in POINTS}
     verdicts = [
         at_most((PROBLEM, "dfp.modes", "growth of E θ² per step against (1 − ηλ)² + η²Γ"), wrong, 1e-12),
         at_most((PROBLEM, "dfp.modes", "largest η with finite variance against 2λ/(λ² + Γ)"), stable, 1e-9),
         Verdict(PROBLEM, "dfp.modes", "points in the gap", "7 (authors: 7)", str(len(gap)), len(gap) == 7, len(gap)),
-        Verdict(PROBLEM, "control: Langevin's boundary", "points classified as SGD's", "28",
-                str(sum(believed[p] == finite[p] for p in POINTS)), believed == finite, control=True),
-        Verdict(PROBLEM, "dfp.modes", "points of the gap with a stationary law (ℓ < 0)", "7",
-                str(sum(modes[p].lyapunov_exponent < 0 for p in gap)), all(modes[p].lyapunov_exponent < 0 for p in gap)),
-    ]  # fmt: skip
+        Verdict(
+            PROBLEM,
+            "control: Langevin's boundary",
+            "points classified as SGD's",
+            "28",
+            str(sum(believed[p] == finite[p] for p in POINTS)),
+            believed == finite,
+            control=True,
+        ),
+        Verdict(
+            PROBLEM,
+            "dfp.modes",
+            "points of the gap with a stationary law (ℓ < 0)",
+            "7",
+            str(sum(modes[p].lyapunov_exponent < 0 for p in gap)),
+            all(modes[p].lyapunov_exponent < 0 for p in gap),
+        ),
+    ]
     for point in gap[:2] if quick else gap:
         exponent = modes[point].lyapunov_exponent
         verdicts.append(sampled((PROBLEM, f"η = {point[0]}, Γ = {point[1]}", "ℓ"), *_exponent(*point), exponent))
     rows = [
-        (eta, gamma, modes[eta, gamma].growth, modes[eta, gamma].lyapunov_exponent, modes[eta, gamma].tail_index,
-         "yes" if finite[eta, gamma] else "no", "yes" if believed[eta, gamma] else "no",
-         f"{flagged[eta, gamma]:.0%}", "gap" if (eta, gamma) in gap else "")
+        (
+            eta,
+            gamma,
+            modes[eta, gamma].growth,
+            modes[eta, gamma].lyapunov_exponent,
+            modes[eta, gamma].tail_index,
+            "yes" if finite[eta, gamma] else "no",
+            "yes" if believed[eta, gamma] else "no",
+            f"{flagged[eta, gamma]:.0%}",
+            "gap" if (eta, gamma) in gap else "",
+        )
         for eta, gamma in POINTS
         if (eta, gamma) in gap or 0 < flagged[eta, gamma] < 1 or (flagged[eta, gamma] == 1) == finite[eta, gamma]
-    ]  # fmt: skip
+    ]
     table = Table(
         "Points in the gap, and points where ensembles of 16 000 runs × 500 steps with the authors' criterion "
         "disagree with each other or with the exact answer: who is right is the exact ρ₂; the share flagged unstable "
@@ -68,8 +89,13 @@ def run(quick: bool) -> Result:
         ("η", "Γ", "ρ₂", "ℓ", "κ", "finite variance", "Langevin", "ensembles that flag it", ""),
         rows,
     )
-    numbers = {"eta": [p[0] for p in POINTS], "gamma": [p[1] for p in POINTS], "flagged": list(flagged.values()),
-               "growth": [modes[p].growth for p in POINTS], "tail_index": [modes[p].tail_index for p in POINTS]}  # fmt: skip
+    numbers = {
+        "eta": [p[0] for p in POINTS],
+        "gamma": [p[1] for p in POINTS],
+        "flagged": list(flagged.values()),
+        "growth": [modes[p].growth for p in POINTS],
+        "tail_index": [modes[p].tail_index for p in POINTS],
+    }
     return Result(verdicts, numbers, [_picture(flagged)], [table])
 
 

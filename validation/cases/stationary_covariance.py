@@ -16,8 +16,9 @@ from scipy.linalg import solve_discrete_lyapunov
 
 import dfp
 from validation.case import Case, Picture, Result, Table, at_most, close, sampled
-from validation.cases.raw_moment import CURVATURES, authors_point
 from validation.figures import COLOURS, canvas, keys, label
+from validation.problems import AUTHORS_CURVATURES as CURVATURES
+from validation.problems import authors_point
 from validation.sampling import ensemble, mean, shown
 
 ETA, NOISE, STEPS, RUNS = 0.15, 0.25, 1000, 50_000
@@ -40,14 +41,18 @@ def run(quick: bool) -> Result:
     truncated = float(np.linalg.norm(discrete - langevin) / size)
     lyapunov = solve_discrete_lyapunov(np.eye(10) - ETA * hessian, ETA**2 * NOISE * np.eye(10))
     verdicts = [
-        at_most((PROBLEM, "(T5)", "error against SciPy's discrete Lyapunov solver"), np.abs(discrete - lyapunov).max(), 1e-14),
+        at_most(
+            (PROBLEM, "(T5)", "error against SciPy's discrete Lyapunov solver"),
+            np.abs(discrete - lyapunov).max(),
+            1e-14,
+        ),
         sampled((PROBLEM, "(T5)", "trace"), *trace, np.trace(discrete)),
         sampled((PROBLEM, "control: (T6)", "trace"), *trace, np.trace(langevin), control=True),
         close((PROBLEM, "authors", "trace, discrete"), 0.19920, np.trace(discrete), 5e-6),
         close((PROBLEM, "authors", "trace, truncated"), 0.18306, np.trace(langevin), 5e-6),
         close((PROBLEM, "authors", "error, truncated"), 0.0631, truncated, 4 * 0.2 * noise),
         close((PROBLEM, "authors", "error, discrete, is sampling noise"), 0.00978, noise, 4 * 0.2 * noise),
-    ]  # fmt: skip
+    ]
     rows = [
         ("trace, discrete", np.trace(discrete), shown(*trace), 0.19920, "both: it is exact"),
         ("trace, truncated", np.trace(langevin), None, 0.18306, "both: it is Langevin's, 8 % too small"),
@@ -76,7 +81,8 @@ def _sampled(hessian: np.ndarray, runs: int) -> tuple[tuple[float, float], float
     """Return the trace with its error, and the relative error of the covariance against the exact one, of a sample."""
 
     def step(w: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return w - ETA * (w @ hessian + np.sqrt(NOISE) * rng.standard_normal(w.shape))
+        moved: np.ndarray = w - ETA * (w @ hessian + np.sqrt(NOISE) * rng.standard_normal(w.shape))
+        return moved
 
     # 150 steps settle the slowest mode to (1 − 0.045)³⁰⁰ = 1e-6.
     start = np.random.default_rng(runs).standard_normal((runs, 10))

@@ -43,10 +43,19 @@ def run(quick: bool) -> Result:
         sampled((PROBLEM, "master equation", "variance after 900 steps"), *sample, exact[-1]),
         close((PROBLEM, "authors", "variance after 900 steps"), 8.14, exact[-1], 4 * error),
         close((PROBLEM, "authors", "prediction"), 7.77, without[-1], 0.01),
-        at_most((PROBLEM, "cubic law", f"relative error at step {early}"), abs(cubic[early] / exact[early] - 1),
-                1.5 * 1.5 / early + ETA**2 * GAMMA * early),
-        close((PROBLEM, "control: without η²ΓV", "variance after 900 steps"), without[-1], exact[-1], 0.01 * exact[-1], control=True),
-    ]  # fmt: skip
+        at_most(
+            (PROBLEM, "cubic law", f"relative error at step {early}"),
+            abs(cubic[early] / exact[early] - 1),
+            1.5 * 1.5 / early + ETA**2 * GAMMA * early,
+        ),
+        close(
+            (PROBLEM, "control: without η²ΓV", "variance after 900 steps"),
+            without[-1],
+            exact[-1],
+            0.01 * exact[-1],
+            control=True,
+        ),
+    ]
     rows = [
         (
             "variance after 900 steps",
