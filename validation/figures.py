@@ -49,3 +49,9 @@ def shades(count: int) -> Sequence[Any]:
     from matplotlib import colormaps
 
     return [colormaps["viridis"](0.05 + 0.85 * k / max(count - 1, 1)) for k in range(count)]
+
+
+def ticks(axis: Any, values: Sequence[float]) -> None:
+    """Mark a short logarithmic x axis at ``values``, written as plain numbers."""
+    axis.set_xticks(list(values), [f"{value:g}" for value in values])
+    axis.minorticks_off()

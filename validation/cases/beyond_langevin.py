@@ -22,7 +22,7 @@ from scipy.stats import t as student
 import dfp
 from dfp.equation import Equation
 from validation.case import Case, Picture, Result, Table, Verdict, at_most, close, sampled
-from validation.figures import COLOURS, canvas, keys, label
+from validation.figures import COLOURS, canvas, keys, label, ticks
 from validation.sampling import ensemble, mean
 
 STEPS_OF: dict[str, Callable[[dfp.SGD], Equation]] = {
@@ -147,9 +147,7 @@ def _overshooting(quick: bool) -> list[Verdict]:
     found = []
     for x in (0.5, 1.5):
         start = np.zeros(20_000 if quick else 400_000)
-        first, second = ensemble(
-            start, lambda th, rng, x=x: (1 - x) * th - x * rng.standard_normal(th.shape), [60, 61], seed=11
-        )
+        first, second = ensemble(start, partial(_walk, x=x), [60, 61], seed=11)
         value, error = mean(first * second)
         exact = (1 - x) * _variance("(T4)", x)
         found.append(
@@ -237,6 +235,7 @@ def _picture(distances: dict[str, list[float]]) -> Picture:
         x = np.linspace(0.01, 1.5, 200)
         ratio = [_variance(name, v) / _variance("(T4)", v) for v in x]
         axes[0][1].plot(x, ratio, color=colour, label=name)
+    ticks(axes[0][0], (0.02, 0.05, 0.1, 0.2, 0.5))
     label(axes[0][0], "ηλ", "total variation from SGD's stationary density")
     label(axes[0][1], "ηλ", "stationary variance over SGD's")
     keys(axes[0][0])

@@ -17,7 +17,7 @@ import numpy as np
 import dfp
 from dfp.checks import Array
 from validation.case import Case, Picture, Result, Table, Verdict, at_least, at_most, close
-from validation.figures import COLOURS, canvas, keys, label
+from validation.figures import COLOURS, canvas, keys, label, ticks
 
 CURVATURES = np.linspace(0.4, 1.8, 6)
 SMALL = (0.04, 0.02, 0.01)
@@ -104,6 +104,7 @@ def _flows() -> tuple[list[Verdict], list[tuple[object, ...]], Picture]:
     for colour, (kind, values) in zip(COLOURS, errors.items(), strict=False):
         places = np.argsort(rates)
         axes[0][0].loglog(np.array(rates)[places], np.array(values)[places], "o-", color=colour, label=kind)
+    ticks(axes[0][0], (0.01, 0.02, 0.05, 0.1, 0.2))
     label(axes[0][0], "learning rate η", "distance of the flow from one step [parameter]")
     keys(axes[0][0])
     caption = "Errors of one step without noise: slopes 2, 3 and 4; the wrong sign of the correction stays at 2."

@@ -19,7 +19,7 @@ import dfp
 from dfp.checks import Array
 from dfp.methods import chain
 from validation.case import Case, Picture, Result, Table, at_most, close
-from validation.figures import COLOURS, canvas, keys, label
+from validation.figures import COLOURS, canvas, keys, label, ticks
 
 RATES, SIGMA, PROBLEM = (0.1, 0.06, 0.03, 0.015), 0.35, "EXP 40"
 LANDSCAPE = dfp.Landscape(
@@ -100,6 +100,7 @@ def _picture(errors: dict[str, list[float]]) -> Picture:
     figure, axes = canvas(1, 1, 6.5, 4.0)
     for colour, (name, values) in zip(COLOURS, errors.items(), strict=False):
         axes[0][0].loglog(RATES, values, "o-", color=colour, label=f"({name})")
+    ticks(axes[0][0], RATES)
     label(axes[0][0], "learning rate η", "relative error of the slowest rate")
     keys(axes[0][0])
     return Picture("", "Relative error of the slowest decay rate: orders 1, 2 and 3, at every learning rate.", figure)

@@ -55,7 +55,7 @@ def solvers(trajectories: int) -> dict[str, Callable[[], Solver]]:
     for name in dfp.__all__:
         kind = getattr(dfp, name)
         if isinstance(kind, type) and issubclass(kind, Solver):
-            found[name] = partial(kind, trajectories) if name == "MonteCarlo" else kind
+            found[name] = partial(dfp.MonteCarlo, trajectories) if kind is dfp.MonteCarlo else kind
     return found
 
 

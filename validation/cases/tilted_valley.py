@@ -76,7 +76,7 @@ def run(quick: bool) -> Result:
     ]
     table = Table("Exact, sampled, reported.", ("quantity", "exact", "Monte Carlo", "authors", "who is right"), rows)
     numbers = {"step": n, "exact": exact, "without": without, "cubic": cubic}
-    return Result(verdicts, numbers, [_picture(n, exact, without, cubic)], [table])
+    return Result(verdicts, numbers, [_picture(n, exact, without, cubic, error)], [table])
 
 
 def _step(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -85,8 +85,8 @@ def _step(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return result
 
 
-def _picture(n: np.ndarray, exact: np.ndarray, without: np.ndarray, cubic: np.ndarray) -> Picture:
-    figure, axes = canvas(1, 1, 7.0, 4.2)
+def _picture(n: np.ndarray, exact: np.ndarray, without: np.ndarray, cubic: np.ndarray, error: float) -> Picture:
+    figure, axes = canvas(1, 2, 11.0, 4.2)
     axis = axes[0][0]
     axis.loglog(n[1:], exact[1:], color=COLOURS[0], label="exact")
     axis.loglog(n[1:], without[1:], color=COLOURS[1], linestyle="--", label="authors' prediction, without η²ΓV")
@@ -95,6 +95,10 @@ def _picture(n: np.ndarray, exact: np.ndarray, without: np.ndarray, cubic: np.nd
     axis.plot(STEPS, 8.14, "*", color=COLOURS[4], markersize=12, label="authors: 8.14")
     label(axis, "step n", "variance of the flat mode [parameter²]")
     keys(axis)
+    for values, colour, line in ((without, COLOURS[1], "--"), (cubic, "0.4", ":")):
+        axes[0][1].plot(n[1:], values[1:] / exact[1:], color=colour, linestyle=line)
+    axes[0][1].errorbar(STEPS, 8.14 / exact[-1], 2 * error / exact[-1], fmt="*", markersize=12, color=COLOURS[4])
+    label(axes[0][1], "step n", "over the exact variance")
     caption = (
         "Variance of a flat mode with a slope: first diffusion, then n³. The dashed prediction falls short at the "
         "end, where the spread feeds the noise."
