@@ -65,7 +65,7 @@ def run(quick: bool) -> Result:
     rows: list[tuple[object, ...]] = []
     made = solvers(50_000 if quick else 1_000_000)
     for problem, landscape in landscapes().items():
-        if quick and problem in ("2D finite sum", "2D additive"):
+        if quick and problem in ("1D finite sum", "2D finite sum", "2D additive"):
             continue
         d = landscape.dimension
         start = dfp.Gaussian(np.full(d, 0.5), 0.1 * np.eye(d))
