@@ -70,7 +70,8 @@ class Modes(Sequence[Mode]):
             Mode(
                 system.axes[:, i], float(system.curvatures[i]), float(system.entry_variances[i, i]),
                 float(system.gradient_noise[i]), float(system.gradient[i]), float(system.correlations[i]),
-                float(system.critical_covariance[i, i]), system.step, self._multiplier(i), self.horizon, system.sgd.noise.gaussian,
+                float(system.critical_covariance[i, i]), system.step, self._multiplier(i), self.horizon,
+                system.sgd.noise.gaussian,
             )
             for i in range(len(system.curvatures))
         )  # fmt: skip

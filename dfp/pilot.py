@@ -30,10 +30,10 @@ def path(equation: Equation, initial: State, steps: int, save: Sequence[int]) ->
     if equation.sgd.affine:
         return moments(equation, initial, steps, save)
     rng = np.random.default_rng(0)
-    theta, done = draw(initial, _TRAJECTORIES, rng), 0
+    theta, begin = draw(initial, _TRAJECTORIES, rng), 0
     means, covariances = [], []
     for step in save:
-        for n in range(done + 1, step + 1):
+        for n in range(begin + 1, step + 1):
             theta = _moved(equation.sgd, theta, rng)
             theta = theta[np.all(np.abs(theta) < _DIVERGED, axis=1)]
             if len(theta) < _TRAJECTORIES / 2:
@@ -41,7 +41,7 @@ def path(equation: Equation, initial: State, steps: int, save: Sequence[int]) ->
                     f"step {n}: most trajectories have diverged at learning_rate={equation.sgd.learning_rate:g}; "
                     "lower it or save earlier steps."
                 )
-        done = step
+        begin = step
         means.append(theta.mean(axis=0))
         covariances.append(np.atleast_2d(np.cov(theta, rowvar=False)))
     steps_saved = np.asarray(save, dtype=np.int64)

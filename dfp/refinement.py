@@ -72,6 +72,6 @@ def _failure(solution: Solution, tolerance: float, why: str) -> UnresolvedError:
     listed = ", ".join(f"{name} {np.nanmax(np.abs(values)):.1g}" for name, values in parts.items())
     cells = "×".join(map(str, solution.gridded()[0].cells))
     return UnresolvedError(
-        f"tolerance={tolerance:g}: {solution.solver} certifies an L1 error of {worst(solution):.2g} at step {step} with "
-        f"{cells} cells ({listed}), and {why}; raise tolerance, give another grid, or use another solver."
+        f"tolerance={tolerance:g}: {solution.solver} certifies an L1 error of {worst(solution):.2g} at step {step} "
+        f"with {cells} cells ({listed}), and {why}; raise tolerance, give another grid, or use another solver."
     )

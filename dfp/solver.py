@@ -117,7 +117,7 @@ class MarchingSolver(Solver):
         """Return what is known at the carry's step."""
 
     def refined(self, solution: "Solution", tolerance: float) -> "tuple[MarchingSolver, Grid | None] | None":
-        """Return a solver and a grid that promise a smaller error than ``solution``, or None; here finer or wider grids.
+        """Return a solver and a grid that promise a smaller error than ``solution``, here a finer or wider one, or None.
 
         Parameters
         ----------

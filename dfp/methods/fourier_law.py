@@ -31,7 +31,7 @@ def applies(equation: Equation) -> bool:
 
 def obstacle(equation: Equation) -> str | None:
     """Return why the characteristic function of the noise is out of reach, or None."""
-    law = equation.sgd.landscape.law
+    law = equation.sgd.law
     assert isinstance(law, AdditiveLaw)
     open_laws = [part.name for part in law.laws if not (part.closed or np.isfinite(part.cumulants[0]))]
     if open_laws:
@@ -78,7 +78,7 @@ def _start(initial: State, waves: Array) -> fourier.Complex:
 
 def _by_steps(equation: Equation, initial: State, step: int, waves: Array) -> fourier.Complex:
     """Return φ_n with momentum or a schedule: the gradient of step s enters θ_n by a matrix of its own (T19)."""
-    sgd, law = equation.sgd, equation.sgd.landscape.law
+    sgd, law = equation.sgd, equation.sgd.law
     assert isinstance(law, AdditiveLaw)
     vectors = sgd.modes[1]
     with np.errstate(invalid="ignore"):  # a variance may be infinite; only factor and gain are used
@@ -160,7 +160,7 @@ def frame(equation: Equation, initial: State, grid: Grid, step: int) -> Frame:
     outside = 1.0 - float(density.sum()) * grid.cell_volume
     # What is beyond the wider box has wrapped around into it.
     wrapped = _beyond(wide, grid.cell_volume)
-    law = equation.sgd.landscape.law
+    law = equation.sgd.law
     assert isinstance(law, AdditiveLaw)
     if law.finite:
         _, mean, covariance = grid_moments(Grid(lower, lower + np.array(cells) * grid.spacing, cells), wide)
