@@ -63,7 +63,7 @@ class Hermite(MarchingSolver):
     """
 
     degree: int = 16
-    tolerance: float = 1e-2
+    tolerance: float = 2e-2
 
     name = "Hermite"
     equations = ("T4", "T5", "T6", "T7")
