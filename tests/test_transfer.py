@@ -207,7 +207,7 @@ def test_finite_sums_against_all_paths(d, batch, steps):
     # Images of the cells are 1 − ηh = 0.7 … 1 cells apart. The ripple this leaves is within its estimate, and so short
     # that the distribution function sees but ripple × spacing × peak = 1e-4 of it.
     error = (solution.density[0] - expected) * grid.cell_volume
-    assert np.abs(error).sum() < solution.certificate.truncation[0] < 0.02
+    assert np.abs(error).sum() < solution.certificate.truncation[0] < 0.1
     if d == 1:
         assert np.abs(np.cumsum(error)).max() < 1e-4
     check_moments(solution, equation, start, 1e-10)

@@ -22,7 +22,8 @@ def scores(equation, start, steps, solution, bins, count, seed=5):
     expected = np.maximum(cell_probabilities(solution, len(solution.steps) - 1, bins), 0.0)
     observed = sampled.density[0] * bins.cell_volume
     keep = expected * count > 50
-    return ((observed - expected) / np.sqrt(expected * (1 - expected) / count))[keep], sampled
+    observed, expected = observed[keep], expected[keep]
+    return (observed - expected) / np.sqrt(expected * (1 - expected) / count), sampled
 
 
 def passes(z):

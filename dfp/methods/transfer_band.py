@@ -79,7 +79,7 @@ class BandCarry:
         mean, covariance = node_moments(places, self.mass)
         # The L1 norm of what the waves beyond the edge carry, by Cauchy and Schwarz.
         beyond = np.sqrt(2 * float(np.sum(np.abs(phi[edge.start :]) ** 2)))
-        error = beyond + 2 * abs(self.lost) + 1e-14 * self.step**0.5
+        error = beyond + 2 * abs(self.lost) + 1e-13 * self.step**0.5
         if resolved:
             outside = counted(density, self.grid, 1.0 - inside)
             return Frame(mean, covariance, density, truncation=error, outside=outside)
