@@ -173,4 +173,6 @@ def dimension_obstacle(equation: Equation, largest: int) -> str | None:
 
 def saved_gaps(steps: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the number of steps from each saved step to the next, starting at step 0."""
-    return np.diff(steps, prepend=0)
+    gaps = steps.copy()
+    gaps[1:] -= steps[:-1]
+    return gaps

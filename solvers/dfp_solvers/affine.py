@@ -70,4 +70,5 @@ def flow_transition(rates: Array, offset: Array, noise: Array, time: float) -> t
     pair = rates[:, None] + rates[None, :]
     with np.errstate(over="ignore", under="ignore"):
         factor = np.exp(-rates * time)
-    return factor, -offset * exponential_sum(rates, time), noise * exponential_sum(pair, time)
+    sums = exponential_sum(np.vstack([rates, pair]), time)
+    return factor, -offset * sums[0], noise * sums[1:]
