@@ -117,11 +117,12 @@ def grid_moments(grid: Grid, values: Array) -> tuple[float, Array, Array]:
     if d == 3:
         marginals.append(pairs[2, 0].sum(axis=0))
     total = float(marginals[0].sum())
-    mean = np.array([marginal @ axis for marginal, axis in zip(marginals, grid.axes, strict=True)]) / total
+    # Sums, no dot products: these wait for threads, and lose more to rounding.
+    mean = np.array([(marginal * axis).sum() for marginal, axis in zip(marginals, grid.axes, strict=True)]) / total
     shifted = [axis - centre for axis, centre in zip(grid.axes, mean, strict=True)]
     covariance = np.empty((d, d))
     for i in range(d):
-        covariance[i, i] = marginals[i] @ shifted[i] ** 2 / total
+        covariance[i, i] = (marginals[i] * shifted[i] ** 2).sum() / total
         for j in range(i):
             covariance[i, j] = covariance[j, i] = shifted[j] @ pairs[i, j] @ shifted[i] / total
     return total * grid.cell_volume, mean, covariance
