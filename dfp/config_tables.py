@@ -276,7 +276,7 @@ class HermiteTable(_Checked):
 
     kind: Literal["hermite"]
     degree: int = Field(default=16, ge=4, le=40)
-    tolerance: float = Field(default=1e-2, gt=0, lt=1)
+    tolerance: float = Field(default=2e-2, gt=0, lt=1)
 
     def build(self) -> Solver:
         """Return the solver."""

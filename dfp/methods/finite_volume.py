@@ -77,7 +77,7 @@ class FiniteVolume(MarchingSolver):
     Notes
     -----
     Grids whose numbers of cells are not multiples of four give densities of second order. Mean and covariance are
-    exact, up to what reaches the walls, where cells are shorter than the scale Q/|drift|.
+    exact, up to what reaches the walls, where cells are shorter than the scale ``Q/|drift|``.
     Cost hardly grows with the number of steps for d = 1, 2; for d = 3 it does until the density is stationary.
     """
 
