@@ -20,7 +20,7 @@ demo: $(VENV)/.installed  ## how SGD is distributed on real data: a table, demo.
 test: $(VENV)/.installed  ## the tests, in minutes
 	$(BIN)/python -m pytest
 
-validate: $(VENV)/.installed  ## the evidence: figures and verdicts in validation/results
+validate: $(VENV)/.installed  ## the evidence: verdicts, numbers and report.html in validation/results
 	$(BIN)/python -m validation
 
 benchmark: $(VENV)/.installed  ## speed beside the alternatives that are installed, with verdicts

@@ -129,7 +129,7 @@ def _memory(equation: Equation, steps: Array) -> Array:
 def mean_squared_displacement(
     equation: Equation, initial: State, steps: int, save: Sequence[int] | None = None
 ) -> Array:
-    """Return E|θ_n − θ_0|² at the saved steps, exactly, for every equation.
+    """Return E‖θ_n − θ_0‖² at the saved steps, exactly, for every equation.
 
     Parameters
     ----------
