@@ -117,7 +117,7 @@ class MarchingSolver(Solver):
         """Return what is known at the carry's step."""
 
     def refined(self, solution: "Solution", tolerance: float) -> "tuple[MarchingSolver, Grid | None] | None":
-        """Return a solver and a grid that promise a smaller error than ``solution``, here a finer or wider one, or None.
+        """Return a solver and a grid that promise a smaller error, here a finer or wider one, or None if there is none.
 
         Parameters
         ----------

@@ -29,7 +29,7 @@ def solved(truth, solver):
 
 
 def test_certified_errors_bound_true_ones():
-    """In 99 % of 200 random problems the true error is below the certified one, in the median by less than 100 times."""
+    """In 99 % of 200 random problems the true error is below the certified one, which is at most 100 times too large."""
     pairs = []
     for seed in range(COUNT):
         truth = random_truth(seed)
