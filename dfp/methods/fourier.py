@@ -16,6 +16,9 @@ from dfp.solver import Frame, MarchingSolver, dimension_obstacle
 from dfp.state import Density, Grid, State, grid_moments
 from dfp.stepping import loads
 
+# Error of the characteristic function of a gridded density between the nodes of its FFT, where axes are turned.
+_INTERPOLATED = 1e-9
+
 
 @dataclass(frozen=True)
 class _Carry:
@@ -109,18 +112,22 @@ class Fourier(MarchingSolver):
 
 
 def _inverted(carry: _Carry, factor: Array, shift: Array, noise: Array) -> tuple[Array, float]:
-    """Return the density by an inverse FFT of its characteristic function, and |φ| at the grid's edge."""
+    """Return the density by an inverse FFT of its characteristic function φ, and an estimate of its error."""
     grid, initial = carry.grid, carry.initial
     waves = fourier.wave_numbers(grid.spacing, grid.cells)
+    interpolated = 0.0
     if isinstance(initial, Density):
         separable = not np.any(factor - np.diag(np.diag(factor)))
+        interpolated = 0.0 if separable else _INTERPOLATED
         own = initial.grid
         phi = fourier.gridded(initial.values, own.lower, own.spacing, waves @ factor, separable=separable)
         phi = phi * fourier.gaussian(waves, shift, np.zeros_like(noise))
     else:
         phi = fourier.gaussian(waves, factor @ initial.mean + shift, factor @ initial.covariance @ factor.T)
     phi = phi * _noise(carry, waves, noise)
-    return fourier.invert(phi, grid.lower, grid.spacing, grid.cells)
+    density, edge = fourier.invert(phi, grid.lower, grid.spacing, grid.cells)
+    # Waves are cut at a face of the grid of wave numbers, not at one of them.
+    return density, 2.0**grid.dimension * edge + interpolated
 
 
 def _sampled(equation: Equation) -> bool:

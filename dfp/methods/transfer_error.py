@@ -2,13 +2,14 @@
 
 import numpy as np
 from dfp_solvers import transfer
+from scipy import fft
 
 from dfp.checks import Array
 from dfp.equation import Equation
 from dfp.finite_sum import FiniteSumLaw
 from dfp.methods.moment_recursion import MomentRecursion
-from dfp.methods.transfer_laws import Laws, enumerated, factor_of, widths
-from dfp.state import Grid, State, grid_moments
+from dfp.methods.transfer_laws import ON_GRID, Laws, conditional, enumerated, factor_of, widths
+from dfp.state import Density, Grid, State
 
 # Rounding errors of a step, in L1: sums of some thousand kernels.
 _ROUNDING = 3e-14
@@ -25,10 +26,10 @@ def lattice_error(
         return 0.0, ()
     factors = factor_of(equation, grid.spacing, _heavy(grid, density))
     factor = _strongest(factors)
-    error = 0.0
+    error = _resampling(initial, grid)
     for law in laws:
         if isinstance(law, transfer.Resolved):
-            error += _memory(factor, step, 2) * _aliasing(equation, grid, density)
+            error += _memory(factor, step, 2) * _aliasing(equation, initial, grid, density)
         else:
             matrix = law.matrix[:, -grid.dimension :, -grid.dimension :] if isinstance(law, transfer.Maps) else factors
             error += transfer.ripple(np.linalg.svd(matrix, compute_uv=False))
@@ -59,25 +60,55 @@ def _strongest(factors: Array) -> Array:
     return chosen
 
 
+def _resampling(initial: State, grid: Grid) -> float:
+    """Return how much of a gridded initial state is outside the box of ``grid`` or beyond its largest wave number."""
+    if not isinstance(initial, Density) or initial.grid.matches(grid):
+        return 0.0
+    own = initial.grid
+    size = np.abs(fft.rfftn(initial.values)) * own.cell_volume
+    beyond = 0.0
+    for axis, (n, h) in enumerate(zip(own.cells, own.spacing, strict=True)):
+        waves = fft.rfftfreq(n, h) if axis == own.dimension - 1 else np.abs(fft.fftfreq(n, h))
+        kept = np.take(size, np.flatnonzero(waves >= min(0.5 / grid.spacing[axis], 0.5 / h) * (1 - 1e-9)), axis=axis)
+        beyond = max(beyond, float(np.max(kept, initial=0.0)))
+    inside = [(x >= a) & (x <= b) for x, a, b in zip(own.axes, grid.lower, grid.upper, strict=True)]
+    outside = 1.0 - float(initial.values[np.ix_(*inside)].sum()) / float(initial.values.sum())
+    # What is outside wraps around.
+    return 2.0**own.dimension * beyond + 2 * max(outside, 0.0)
+
+
 def _memory(factor: Array, step: int, order: int) -> float:
     """Return for how many steps an error in the moments of ``order`` is remembered, at most ``step``."""
     kept = min(float(np.linalg.svd(factor, compute_uv=False)[0]), 1.0) ** order
     return step if kept == 1.0 else min((1 - kept**step) / (1 - kept), float(step))
 
 
-def _aliasing(equation: Equation, grid: Grid, density: Array) -> float:
+def _aliasing(equation: Equation, initial: State, grid: Grid, density: Array) -> float:
     """Return the relative error of the trapezoidal rule for one step, averaged over the density.
 
-    For a Gaussian density of v cells per deviation under a kernel of w it is 2 exp(−2π² v²w²/(v² + w²)).
+    For a Gaussian density of v cells per deviation under a kernel of w it is 2 exp(−2π² v²w²/(v² + w²)); v is that of
+    the finest part of the density, at first or now.
     """
-    _, _, covariance = grid_moments(grid, density)
     mass = np.abs(density.ravel()) * grid.cell_volume
     chosen = np.argsort(mass)[-4096:]
     points = grid.points.reshape(-1, grid.dimension)[chosen]
     kernel = widths(equation, points, grid.spacing)
-    whole = 1 / np.sqrt(np.diag(np.linalg.pinv(covariance / np.outer(grid.spacing, grid.spacing))))
+    whole = _detail(density)
+    if isinstance(initial, Density):
+        whole = np.minimum(whole, _detail(initial.values) * initial.grid.spacing / grid.spacing)
+    elif np.all(np.diag(initial.covariance) > 0):
+        first = conditional(initial.covariance[None])[0] / grid.spacing
+        # Narrower ones are put on the grid by the kernel of their first step.
+        whole = np.minimum(whole, first) if np.all(first >= ON_GRID) else whole
     seen = kernel**2 * whole**2 / (kernel**2 + whole**2)
     return float(2 * np.sum(mass[chosen, None] * np.exp(-2 * np.pi**2 * seen)))
+
+
+def _detail(density: Array) -> Array:
+    """Return the deviation of a Gaussian with the mean squared slope of ``density``, along each axis [cells]."""
+    slopes = [np.diff(density, axis=axis) for axis in range(density.ndim)]
+    size = float(np.sum(density**2))
+    return np.sqrt([size / (2 * float(np.sum(slope**2))) for slope in slopes])
 
 
 def _left_out(equation: Equation, initial: State, step: int, grid: Grid, density: Array) -> float:

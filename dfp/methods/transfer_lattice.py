@@ -12,6 +12,7 @@ from dfp.exact import Moments
 from dfp.methods.transfer_error import lattice_error
 from dfp.methods.transfer_laws import (
     MOST_CELLS,
+    ON_GRID,
     RESOLVED,
     Laws,
     conditional,
@@ -147,7 +148,7 @@ def prepare(equation: Equation, initial: State, grid: Grid) -> LatticeCarry:
     cloud: Array | None = None
     if isinstance(initial, Density):
         mass = on_grid(initial, grid) * grid.cell_volume
-    elif np.all(conditional(initial.covariance[None])[0] >= 1.2 * grid.spacing):
+    elif np.all(conditional(initial.covariance[None])[0] >= ON_GRID * grid.spacing):
         mass = Gaussian(initial.mean, initial.covariance).on(grid) * grid.cell_volume
     else:
         cloud, mass = _cloud(initial.mean, initial.covariance, grid)

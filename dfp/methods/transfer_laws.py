@@ -20,6 +20,8 @@ Laws = tuple[transfer.Resolved | transfer.Narrow | transfer.Maps, ...]
 RESOLVED = 1 / 0.6
 # With this many the rule still errs by exp(−2π² 1.25²) = 4e-14 only: grids aim at the former and accept the latter.
 _ACCEPTED = 1.25
+# Conditional deviations [cells] from which a Gaussian is given by its values on the grid.
+ON_GRID = 1.2
 MOST_CELLS = {1: 2**14, 2: 512, 3: 96}
 _MOST_MAPS = 512
 # Largest deviations [cells] a quadrature rule of the noise serves, and its nodes: Gauss–Hermite, then trapezoidal.
