@@ -58,11 +58,7 @@ class GaussianMultiplier(Multiplier):
         """The root of the closed form of E|Y|^κ."""
         if self.deviation == 0:
             return Estimate(np.inf if abs(self.mean) < 1 else np.nan)
-
-        def log_moment(order: float) -> float:
-            return lyapunov.gaussian_log_moment(order, self.mean, self.deviation)
-
-        return Estimate(lyapunov.tail_index(log_moment, self.exponent.value))
+        return Estimate(lyapunov.gaussian_tail_index(self.mean, self.deviation))
 
 
 @dataclass(frozen=True, eq=False)

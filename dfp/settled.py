@@ -56,29 +56,46 @@ def stationary_moments(equation: Equation) -> StationaryMoments:
     values = equation.sgd.modes[0]
     rates = equation.drift(values) * values
     _check_mean(equation, rates)
+    growth = moment_growth(equation)
+    if not growth < -_ROUNDING * max(1.0, float(np.max(np.abs(rates)))):
+        raise NoStationaryDensity(
+            f"the {equation.label}: second moments change by the factor 1 + {growth:.3g} per "
+            f"{'step' if equation.discrete else 'unit of slow time'}, so no stationary variance exists; lower "
+            "learning_rate, add weight_decay, or look at dfp.modes(sgd) for the regime."
+        )
+    mean = equation.sgd.critical_point
+    source = equation.mean_diffusion(Carried(np.ones(()), mean, np.outer(mean, mean), np.zeros((d, d))))
+    pair = np.abs(rates[:, None] + rates - (np.outer(rates, rates) if equation.discrete else 0.0))
+    turned = equation.sgd.modes[1]
+    diagonal = np.maximum(turned @ pair @ turned.T, pair.min())
+    try:
+        covariance = second_moment.solve(_covariance_motion(equation), source, diagonal)
+    except ArithmeticError as error:
+        raise _unsolved(equation, error) from None
+    return StationaryMoments(mean, covariance)
+
+
+def moment_growth(equation: Equation) -> float:
+    """Return how fast second moments grow: the factor of a step less one (maps, T16), or a rate in τ (generators)."""
+    try:
+        return second_moment.largest_real(_covariance_motion(equation), equation.dimension)
+    except ArithmeticError as error:
+        raise _unsolved(equation, error) from None
+
+
+def _covariance_motion(equation: Equation) -> second_moment.SymmetricMap:
+    """Return how a covariance moves by itself, but for what the constant mean contributes to the noise."""
 
     def change(second: Array) -> Array:
         zeros = np.zeros(second.shape[:-2])
         nothing = np.zeros(second.shape[:-1])
         return equation.derivative(Carried(zeros, nothing, np.zeros_like(second), second)).covariance
 
-    # The covariance moves by itself but for what the constant mean contributes to the noise.
-    try:
-        growth = second_moment.largest_real(change, d)
-        if not growth < -_ROUNDING * max(1.0, float(np.max(np.abs(rates)))):
-            raise NoStationaryDensity(
-                f"the {equation.label}: second moments change by the factor 1 + {growth:.3g} per "
-                f"{'step' if equation.discrete else 'unit of slow time'}, so no stationary variance exists; lower "
-                "learning_rate, add weight_decay, or look at dfp.modes(sgd) for the regime."
-            )
-        mean = equation.sgd.critical_point
-        source = equation.mean_diffusion(Carried(np.ones(()), mean, np.outer(mean, mean), np.zeros((d, d))))
-        pair = np.abs(rates[:, None] + rates - (np.outer(rates, rates) if equation.discrete else 0.0))
-        turned = equation.sgd.modes[1]
-        covariance = second_moment.solve(change, source, np.maximum(turned @ pair @ turned.T, pair.min()))
-    except ArithmeticError as error:
-        raise DFPError(f"stationary moments of the {equation.label}: {error}; use fewer parameters.") from None
-    return StationaryMoments(mean, covariance)
+    return change
+
+
+def _unsolved(equation: Equation, error: ArithmeticError) -> DFPError:
+    return DFPError(f"stationary moments of the {equation.label}: {error}; use fewer parameters.")
 
 
 def _with_momentum(equation: Equation) -> StationaryMoments:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from dfp_solvers import hermite, kesten, transfer
+from dfp_solvers import hermite, lyapunov, transfer
 from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator, eigs
 
@@ -16,7 +16,7 @@ from dfp.methods import chain, transfer_lattice
 from dfp.methods.cumulants import diffusion_polynomial
 from dfp.methods.hermite import degree_operator
 from dfp.methods.transfer import Transfer
-from dfp.recurrence import scalar_law, stationary_moments
+from dfp.recurrence import scalar_law, settled_moments
 from dfp.state import Gaussian, Grid
 
 # Highest degree of polynomials whose decay is looked at, by dimension, where noise depends on θ.
@@ -126,7 +126,7 @@ def _products(equation: Equation, count: int) -> tuple[Array, NDArray[np.int64]]
 def _polynomial(equation: Equation, count: int) -> Spectrum:
     """Return the eigenvalues of moments of every degree, while moments of twice the degree stay bounded."""
     d, highest = equation.dimension, _DEGREE[equation.dimension]
-    frame = stationary_moments(equation) or Gaussian(np.zeros(d), np.eye(d))
+    frame = settled_moments(equation) or Gaussian(np.zeros(d), np.eye(d))
     rate = degree_operator(equation, frame, highest)
     total = hermite.indices(d, highest).sum(axis=1)
     blocks = [np.linalg.eigvals(rate[np.ix_(total == n, total == n)]) for n in range(1, highest + 1)]
@@ -156,7 +156,7 @@ def _edge(equation: Equation) -> float:
         return np.nan
     if equation.discrete:
         a, _, s, _ = scalar_law(equation)
-        return kesten.continuous_edge(a, s)[0] if s > 0 and kesten.lyapunov_exponent(a, s) < 0 else np.nan
+        return lyapunov.continuous_edge(a, s) if s > 0 and lyapunov.gaussian_exponent(a, s) < 0 else np.nan
     drift = float(equation.linear_drift.item())
     spread = float(diffusion_polynomial(equation)[0, 0, 1, 1])
     if not (spread > 0 and 2 * drift + spread > 0):

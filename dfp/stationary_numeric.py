@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-from dfp_solvers import kesten, markov, richardson, transfer
+from dfp_solvers import kesten, lyapunov, markov, richardson, transfer
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigs
 
 from dfp.checks import Array
@@ -16,8 +16,9 @@ from dfp.methods import chain, transfer_lattice
 from dfp.methods.finite_volume import FiniteVolume, wall_tails
 from dfp.methods.fourier import Fourier
 from dfp.methods.hermite import Hermite
+from dfp.methods.singular import choice_entropy
 from dfp.methods.transfer import Transfer
-from dfp.recurrence import lyapunov_exponent, require_settling, scalar_law, stationary_moments
+from dfp.recurrence import lyapunov_exponent, require_settling, scalar_law, settled_moments
 from dfp.state import Density, Gaussian, Grid
 
 # Relaxation times of the slowest mode after which a law has settled to rounding.
@@ -42,7 +43,7 @@ def settling_steps(equation: Equation) -> int:
 
 def by_chain(equation: Equation, grid: Grid | None, solver: FiniteVolume) -> Density:
     """Return the null vector of a generator's chain on a grid (T6, T7), extrapolated from three grids."""
-    moments = stationary_moments(equation)
+    moments = settled_moments(equation)
     require_settling(equation, moments is not None)
     assert moments is not None
     if grid is None:
@@ -90,7 +91,7 @@ def _null(parts: tuple[Any, ...], moments: Gaussian, grid: Grid) -> Array:
 def by_kesten(equation: Equation, grid: Grid | None) -> Density:
     """Return the stationary density of one mode with Gaussian noise that depends on θ (T4), power-law tails and all."""
     a, b, s, v = scalar_law(equation)
-    exponent = lyapunov_exponent(equation)[0]
+    exponent = lyapunov_exponent(equation).value
     curvature = float(equation.sgd.hessian.item())
     if not exponent < 0:
         raise NoStationaryDensity(
@@ -102,7 +103,7 @@ def by_kesten(equation: Equation, grid: Grid | None) -> Density:
             f"the mode of curvature {curvature:.4g} has no gradient noise: the law collapses where the step vanishes; "
             "add gradient noise."
         )
-    index = kesten.tail_index(a, s)
+    index = lyapunov.gaussian_tail_index(a, s)
     spread = np.sqrt(v / max(1 - a**2 - s**2, min(2 * abs(exponent), 1.0))) + abs(b) / max(1 - a, abs(exponent))
     reach = float(np.arcsinh(9 * spread * s / np.sqrt(v))) + min(24 / index, 250.0)
     spacing = 0.5 / max(1.0, abs(a))
@@ -145,7 +146,7 @@ def _kesten_grid(law: kesten.Fixed, spread: float) -> Grid:
 
 def by_transfer(equation: Equation, grid: Grid | None) -> Density:
     """Return the fixed point of one step of the master equation on a grid, for second moments that are bounded."""
-    moments = stationary_moments(equation)
+    moments = settled_moments(equation)
     require_settling(equation, moments is not None)
     assert moments is not None or equation.dimension == 1
     if moments is None:
@@ -205,12 +206,10 @@ def _fixed_point(equation: Equation, moments: Gaussian, grid: Grid) -> tuple[Arr
 
 def _refuse_singular(equation: Equation) -> None:
     """Raise if a finite sum in one dimension has a singular stationary law: entropy of a step below |ℓ|."""
-    noise = equation.sgd.noise
-    if not isinstance(noise, FiniteSumLaw) or equation.dimension > 1:
+    law = equation.sgd.noise
+    if not isinstance(law, FiniteSumLaw) or equation.dimension > 1:
         return
-    exponent = lyapunov_exponent(equation)[0]
-    # An upper bound of the entropy: distinct ordered batches give no more.
-    entropy = noise.batch_size * np.log(noise.count)
+    entropy, exponent = choice_entropy(law), lyapunov_exponent(equation).value
     if entropy < abs(exponent):
         raise NoStationaryDensity(
             f"the stationary law is singular: a minibatch chooses with entropy <= {entropy:.3g}, less than the "
@@ -221,7 +220,7 @@ def _refuse_singular(equation: Equation) -> None:
 
 def by_fourier(equation: Equation, grid: Grid | None) -> Density:
     """Return the limit of the product of characteristic functions: additive noise of a finite sum (T4)."""
-    moments = stationary_moments(equation)
+    moments = settled_moments(equation)
     assert moments is not None
     _refuse_singular(equation)
     last = settling_steps(equation)
@@ -238,7 +237,7 @@ def by_fourier(equation: Equation, grid: Grid | None) -> Density:
 
 def by_series(equation: Equation, grid: Grid | None, solver: Hermite) -> Density:
     """Return the stationary Hermite series (T4, T5, T6, T7; d = 1, 2), cut where its terms are smallest."""
-    moments = stationary_moments(equation)
+    moments = settled_moments(equation)
     if moments is None:
         raise UnsupportedError(
             f"the {equation.label}: its stationary second moments are unbounded, so there is no Gaussian to expand "

@@ -9,7 +9,8 @@ from scipy.special import ndtr
 
 import dfp
 from dfp.cells import cell_probabilities
-from dfp.methods.singular import choice_entropy, lyapunov_exponent
+from dfp.methods.singular import choice_entropy
+from dfp.recurrence import lyapunov_exponent
 
 
 def master(landscape, learning_rate, **options):
@@ -148,7 +149,7 @@ def test_cantors_measure():
     assert "no density on any grid" in warning
     law = pair.law
     assert choice_entropy(law) == pytest.approx(np.log(2))
-    assert lyapunov_exponent(equation, law) == pytest.approx(-np.log(3))
+    assert lyapunov_exponent(equation).value == pytest.approx(-np.log(3))
 
 
 def cantor(x):

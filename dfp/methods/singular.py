@@ -7,9 +7,9 @@ import numpy as np
 
 from dfp.equation import Equation
 from dfp.finite_sum import FiniteSumLaw
+from dfp.recurrence import lyapunov_exponent
 
 _ENUMERATED = 20_000
-_SAMPLED = 20_000
 
 
 def density_warning(equation: Equation, step: int) -> str:
@@ -19,9 +19,9 @@ def density_warning(equation: Equation, step: int) -> str:
         "cells: probabilities of cells and distribution functions are meaningful, peaks are not"
     )
     law = equation.sgd.noise
-    if equation.dimension > 1 or not isinstance(law, FiniteSumLaw):
+    if equation.dimension > 1 or not isinstance(law, FiniteSumLaw) or not equation.sgd.plain:
         return f"{text}; the law may have no density at all."
-    entropy, exponent = choice_entropy(law), lyapunov_exponent(equation, law)
+    entropy, exponent = choice_entropy(law), lyapunov_exponent(equation).value
     if exponent < 0 and entropy < -exponent:
         return (
             f"{text}; the stationary law has no density on any grid: the entropy of the choice of a minibatch, "
@@ -31,27 +31,14 @@ def density_warning(equation: Equation, step: int) -> str:
 
 
 def choice_entropy(law: FiniteSumLaw) -> float:
-    """Return the entropy of the multiset of samples in a minibatch, or a lower bound if there are very many."""
+    """Return the entropy of the multiset of samples in a minibatch, or an upper bound if there are very many."""
     n, batch = law.count, law.batch_size
-    if comb(n + batch - 1, batch) > _ENUMERATED:
-        return batch * log(n) - lgamma(batch + 1)
+    choices = comb(n + batch - 1, batch)
+    if choices > _ENUMERATED:
+        return log(choices)
     total = 0.0
     for chosen in combinations_with_replacement(range(n), batch):
         orders = lgamma(batch + 1) - sum(lgamma(chosen.count(i) + 1) for i in set(chosen))
         weight = orders - batch * log(n)
         total -= np.exp(weight) * weight
     return float(total)
-
-
-def lyapunov_exponent(equation: Equation, law: FiniteSumLaw) -> float:
-    """Return ℓ = E log|1 − ηh| of a minibatch, by enumeration or from 20 000 of them drawn with a fixed seed."""
-    curvature = law.sample_hessians()[:, 0, 0] + equation.sgd.weight_decay
-    n, batch = law.count, law.batch_size
-    if n**batch <= _ENUMERATED:
-        mean = np.zeros(1)
-        for _ in range(batch):
-            mean = (mean[:, None] + curvature / batch).ravel()
-    else:
-        mean = np.random.default_rng(0).choice(curvature, (_SAMPLED, batch)).mean(axis=1)
-    with np.errstate(divide="ignore"):
-        return float(np.mean(np.log(np.abs(1 - equation.sgd.learning_rate * mean))))

@@ -1,7 +1,7 @@
-"""Random affine maps in one dimension, θ' = A θ + c with Gaussian A and c: regimes and the stationary density.
+"""Random affine maps in one dimension, θ' = A θ + c with Gaussian A and c: the stationary density, tails and all.
 
 With A ~ N(a, s²) and independent noise of variance v, the law settles iff ℓ = E log|A| < 0 (Kesten 1973); its tails
-then fall like x^(−κ), E|A|^κ = 1. Theory page, section 4.
+then fall like x^(−κ), E|A|^κ = 1 (``lyapunov.py``). Theory page, section 4.
 
 In the coordinate t = arcsinh(θ s / √v) every transition is about s wide, from the peak to any distance in the tails, so
 that the trapezoidal rule for the fixed point P = ∫ W P is spectrally accurate with few nodes even where no variance
@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq, minimize_scalar
-from scipy.special import gammaln, hyp1f1, ndtr
+from scipy.special import ndtr
 
 Array = NDArray[np.floating[Any]]
 # Spacing of nodes in widths of a transition, or of a wide one in units of arcsinh: there the noise's deviation has
@@ -21,52 +20,6 @@ Array = NDArray[np.floating[Any]]
 _SPACING, _WIDEST = 0.5, 0.24
 # Largest number of nodes: a dense system of this size takes seconds.
 MOST_NODES = 4000
-
-
-def absolute_moment(power: float, a: float, s: float) -> float:
-    """Return E|A|^power of A ~ N(a, s²), s > 0, power > −1."""
-    if power == 0:
-        return 1.0
-    z = -0.5 * (a / s) ** 2
-    if z < -500:
-        # Beyond the reach of ₁F₁: the moment expanded about a, to the precision of doubles.
-        x = (s / a) ** 2
-        return float(abs(a) ** power * (1 + power * (power - 1) / 2 * x * (1 + (power - 2) * (power - 3) / 4 * x)))
-    logarithm = power * np.log(s) + power / 2 * np.log(2) - 0.5 * np.log(np.pi) + gammaln((power + 1) / 2)
-    return float(np.exp(logarithm) * hyp1f1(-power / 2, 0.5, z))
-
-
-def lyapunov_exponent(a: float, s: float) -> float:
-    """Return ℓ = E log|A| of A ~ N(a, s²): the derivative of E|A|^p at p = 0, or log|a| for s = 0."""
-    if s == 0:
-        return float(np.log(abs(a))) if a else -np.inf
-    step = 1e-3
-    values = [np.log(absolute_moment(p, a, s)) for p in (-2 * step, -step, step, 2 * step)]
-    return float((values[0] - 8 * values[1] + 8 * values[2] - values[3]) / (12 * step))
-
-
-def tail_index(a: float, s: float) -> float:
-    """Return κ > 0 with E|A|^κ = 1, of A ~ N(a, s²) with ℓ < 0 and s > 0."""
-
-    def excess(power: float) -> float:
-        return float(np.log(absolute_moment(power, a, s)))
-
-    upper = 1.0
-    while excess(upper) < 0 and upper < 1e3:
-        upper *= 2
-    if upper >= 1e3:
-        return np.inf
-    lower = upper / 2
-    while excess(lower) > 0:
-        lower /= 2
-    return float(brentq(excess, lower, upper, xtol=1e-12))
-
-
-def continuous_edge(a: float, s: float) -> tuple[float, float]:
-    """Return the least E|A|^p over p and that p: decay beyond it has no discrete modes where tails are power laws."""
-    kappa = min(tail_index(a, s), 200.0)
-    found = minimize_scalar(lambda p: np.log(absolute_moment(p, a, s)), bounds=(0, kappa), method="bounded")
-    return float(np.exp(found.fun)), float(found.x)
 
 
 def farthest(s: float, spacing: float = _SPACING) -> float:

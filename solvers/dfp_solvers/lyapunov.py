@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
-from scipy.optimize import brentq
+from scipy.optimize import brentq, minimize_scalar
 from scipy.special import dawsn, gammaln, hyp1f1, logsumexp
 
 Array = NDArray[np.floating[Any]]
@@ -69,6 +69,24 @@ def gaussian_log_moment(order: float, mean: float, deviation: float) -> float:
     y = np.linspace(max(peak - 12 * s, 1e-3 * peak), peak + 12 * s, 401)
     log_weights = np.log((y[1] - y[0]) / (s * np.sqrt(2 * np.pi))) - (((y - a) / s) ** 2) / 2
     return _log_moment(order, np.log(y), log_weights)
+
+
+def gaussian_tail_index(mean: float, deviation: float) -> float:
+    """Return Kesten's κ of Y ~ N(a, s²), s > 0; NaN if there is no stationary law."""
+
+    def log_moment(order: float) -> float:
+        return gaussian_log_moment(order, mean, deviation)
+
+    return tail_index(log_moment, float(gaussian_exponent(mean, deviation)))
+
+
+def continuous_edge(mean: float, deviation: float) -> float:
+    """Return the least E|Y|^κ over κ, E log|Y| < 0: decay beyond it has no discrete modes where tails are power laws."""
+    highest = min(gaussian_tail_index(mean, deviation), 200.0)
+    found = minimize_scalar(
+        lambda order: gaussian_log_moment(order, mean, deviation), bounds=(0, highest), method="bounded"
+    )
+    return float(np.exp(found.fun))
 
 
 def _log_moment(order: float, logarithm: Array, log_weights: Array) -> float:
