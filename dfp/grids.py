@@ -12,6 +12,8 @@ from dfp.state import MAX_CELLS, Grid
 _WIDTH = 7.5
 # φ of a Gaussian is 1e-12 at this many inverse standard deviations: π over it is the spacing that resolves it.
 _BAND = 7.5
+# Ratio of the extreme eigenvalues of a covariance at which there is no density to put on a grid.
+_SINGULAR = 1e-13
 
 
 def automatic(exact: Moments, *, width: float = _WIDTH, band: float = _BAND, covariances: Array | None = None) -> Grid:
@@ -39,7 +41,7 @@ def automatic(exact: Moments, *, width: float = _WIDTH, band: float = _BAND, cov
     ):
         sizes = np.linalg.eigvalsh(detail)
         smallest, largest = sizes[0], sizes[-1] if covariances is None else np.linalg.eigvalsh(total)[-1]
-        if not smallest > 1e-13 * largest:
+        if not smallest > _SINGULAR * largest:
             raise UnresolvedError(
                 f"step {n}: the covariance has the eigenvalue {smallest:.3g}, so there is no density to put on a grid; "
                 "save later steps, start from a wider dfp.Gaussian, or use dfp.MomentRecursion()."
@@ -56,6 +58,15 @@ def automatic(exact: Moments, *, width: float = _WIDTH, band: float = _BAND, cov
             f"{total_cells:.2g} cells, more than {MAX_CELLS}; save fewer, more similar steps or give grid=..."
         )
     return Grid(lower, upper, tuple(int(fft.next_fast_len(max(int(n), 32), real=True)) for n in cells))
+
+
+def conditional_deviations(covariances: Array) -> Array:
+    """Return deviations of each axis given the others, 1/(Σ⁻¹)_ii^½, shape (N, d); 0 where Σ is singular."""
+    values = np.linalg.eigvalsh(covariances)
+    regular = values[:, 0] > _SINGULAR * values[:, -1]
+    result = np.zeros(covariances.shape[:2])
+    result[regular] = np.linalg.inv(covariances[regular]).diagonal(axis1=1, axis2=2) ** -0.5
+    return result
 
 
 def bins(exact: Moments, *, width: float = 6.0) -> Grid:

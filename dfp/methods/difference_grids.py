@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 from dfp_solvers import finite_difference, pseudospectral
-from scipy import stats
 
 from dfp.checks import Array
 from dfp.equation import Equation
 from dfp.errors import UnresolvedError
 from dfp.exact import moments
+from dfp.grids import conditional_deviations
+from dfp.methods import student
 from dfp.methods.cumulants import diffusion_polynomial
 from dfp.methods.moment_recursion import MomentRecursion
 from dfp.sgd import SGD
@@ -109,11 +110,8 @@ def tails(carry: Any, steps: int) -> tuple[Any, Array]:
     recursion = MomentRecursion(4)
     with np.errstate(all="ignore"):
         ahead = recursion.advance(carry, steps)
-        frame = recursion.observe(ahead)
-        assert frame.fourth is not None
-        excess = np.einsum("iiii->i", frame.fourth) / np.diag(frame.covariance) ** 2 - 3
-        # A t law with ν degrees of freedom has the kurtosis 3 + 6/(ν − 4).
-        return ahead, np.where(np.isfinite(excess), 4 + 6 / np.maximum(excess, 1e-6), 4.0)
+        freedom = student.freedom(recursion.observe(ahead))
+        return ahead, np.where(np.isfinite(freedom), freedom, 4.0)
 
 
 def choose(equation: Equation, seen: Window, scheme: str, spacing: Array | None) -> Box:
@@ -126,7 +124,7 @@ def choose(equation: Equation, seen: Window, scheme: str, spacing: Array | None)
     """
     _check_regular(equation, seen)
     if spacing is not None:
-        quantile = stats.t.isf(_OUTSIDE, seen.freedom) * np.sqrt((seen.freedom - 2) / seen.freedom)
+        quantile = student.half_width(seen.freedom, _OUTSIDE)
         wide = _box(equation, seen, scheme, float(np.clip(np.max(quantile), 0.0, _WIDTHS[-1])), rough=False)
         scale = wide.scale * float(np.max(wide.spacing / spacing))
         return replace(wide, spacing=spacing, scale=scale, resolution=_rough(scheme, spacing, wide.deviation))
@@ -172,13 +170,12 @@ def _box(equation: Equation, seen: Window, scheme: str, width: float, *, rough: 
     half = np.sqrt(d) * (high - low) / 2 + width * deviations.max(axis=0)
     centre = (low + high) / 2
     lower, upper = centre - half, centre + half
-    deviation = np.linalg.inv(seen.covariances[-1]).diagonal() ** -0.5
+    deviation = conditional_deviations(seen.covariances[-1:])[0]
     scale = _scale(equation, scheme, lower, upper, deviation, rough=rough)
     floor = (upper - lower) / _MOST_CELLS[d] / deviation
     finest = np.maximum(floor, _SPECTRAL * np.min(deviations[-1:], axis=0) / deviation if scheme == "spectral" else 0)
     spacing = deviation * np.maximum(scale * _SAFETY[scheme], finest)
-    freedom = seen.freedom
-    beyond = 2 * stats.t.sf(width * np.sqrt(freedom / (freedom - 2)), freedom)
+    beyond = student.beyond(seen.freedom, width)
     return Box(
         width,
         lower,

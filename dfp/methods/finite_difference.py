@@ -211,7 +211,11 @@ class FiniteDifference(MarchingSolver):
         levels = []
         for i, factor in enumerate((1.0, grids.COARSER[self.scheme])):
             grid = box.grid(factor)
-            values = _moved(carry.levels[i], grid) if carry.levels else _started(carry.initial, grid)
+            if carry.levels:
+                level = carry.levels[i]
+                values = _regridded(level.values / level.grid.cell_volume, level.grid, grid)
+            else:
+                values = _started(carry.initial, grid)
             levels.append(_Level(grid, grids.operator(carry.equation, box, grid, self.scheme), values))
         return replace(carry, box=box, levels=tuple(levels), lost=lost)
 
@@ -260,20 +264,16 @@ def _moment_error(shift: Array, spread: Array, covariance: Array) -> float:
 
 def _started(initial: State, grid: Grid) -> Array:
     """Return the masses of the initial state's waves that the grid holds, shape ``grid.cells``."""
-    waves = fourier.wave_numbers(grid.spacing, grid.cells)
     if isinstance(initial, Density):
-        start = initial.grid
-        phi = fourier.gridded(initial.values / initial.mass, start.lower, start.spacing, waves, separable=True)
-    else:
-        phi = fourier.gaussian(waves, initial.mean, initial.covariance)
+        return _regridded(initial.values / initial.mass, initial.grid, grid)
+    phi = fourier.gaussian(fourier.wave_numbers(grid.spacing, grid.cells), initial.mean, initial.covariance)
     return fourier.invert(phi, grid.lower, grid.spacing, grid.cells)[0] * grid.cell_volume
 
 
-def _moved(level: _Level, grid: Grid) -> Array:
-    """Return the masses on another internal grid: the waves that both hold."""
-    old, waves = level.grid, fourier.wave_numbers(grid.spacing, grid.cells)
-    phi = fourier.gridded(level.values / old.cell_volume, old.lower, old.spacing, waves, separable=True)
-    return fourier.invert(phi, grid.lower, grid.spacing, grid.cells)[0] * grid.cell_volume
+def _regridded(density: Array, old: Grid, grid: Grid) -> Array:
+    """Return the masses of a density on another grid: the waves that both hold."""
+    moved = fourier.regridded(density, old.lower, old.spacing, grid.lower, grid.spacing, grid.cells)
+    return moved[0] * grid.cell_volume
 
 
 def _on(grid: Grid, level: _Level) -> Array:

@@ -6,14 +6,15 @@ from typing import Any
 
 import numpy as np
 from dfp_solvers import lattice, markov, richardson
-from scipy.special import ndtri, stdtrit
+from scipy.special import ndtri
 
 from dfp import checks
 from dfp.checks import Array
 from dfp.equation import Equation
 from dfp.errors import DFPError, UnresolvedError
 from dfp.exact import Moments
-from dfp.methods import chain
+from dfp.grids import conditional_deviations
+from dfp.methods import chain, student
 from dfp.methods.moment_recursion import MomentRecursion
 from dfp.pilot import path as moments_at
 from dfp.solution import Solution
@@ -175,9 +176,9 @@ class FiniteVolume(MarchingSolver):
 
 def _narrowest(covariances: Array) -> Array:
     """Return the smallest conditional standard deviation of every axis, shape (d,); infinite if all are singular."""
-    regular = [c for c in covariances if np.linalg.eigvalsh(c)[0] > 1e-13 * np.trace(c)]
-    every = [np.diag(np.linalg.inv(c)) ** -0.5 for c in regular]
-    return np.min(every, axis=0) if every else np.full(covariances.shape[1], np.inf)
+    every = conditional_deviations(covariances)
+    result: Array = np.min(np.where(every > 0, every, np.inf), axis=0)
+    return result
 
 
 def _carried_scale(equation: Equation, path: Moments) -> Array:
@@ -207,16 +208,12 @@ def _widths(equation: Equation, initial: State, probes: Array) -> tuple[Array, f
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         for gap in np.diff(some, prepend=0):
             carry = recursion.advance(carry, int(gap))
-            frame = recursion.observe(carry)
-            assert frame.fourth is not None
-            kurtosis = np.einsum("iiii->i", frame.fourth) / np.diag(frame.covariance) ** 2
-            # A t law with ν degrees of freedom has the kurtosis 3 + 6/(ν − 4).
-            freedom = 4 + 6 / np.maximum(kurtosis - 3, 1e-6)
-            student = -stdtrit(freedom, tail) * np.sqrt((freedom - 2) / freedom)
+            freedom = student.freedom(recursion.observe(carry))
+            wanted = student.half_width(freedom, tail)
             # A point has no kurtosis yet, an overflowing moment none any more.
-            student = np.where(np.isfinite(student), student, widths if carry.step == 0 else _WIDEST[d])
-            widths = np.clip(student, widths, _WIDEST[d])
-            core = min(core, float(np.nanmin(np.sqrt((freedom - 2) / freedom), initial=1.0)))
+            wanted = np.where(np.isfinite(wanted), wanted, widths if carry.step == 0 else _WIDEST[d])
+            widths = np.clip(wanted, widths, _WIDEST[d])
+            core = min(core, float(np.nanmin(student.core(freedom), initial=1.0)))
     return widths, core
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from dfp_solvers import band, line
+from dfp_solvers import band, lattice, line
 from scipy import fft
 
 from dfp.additive import AdditiveLaw
@@ -97,9 +97,8 @@ def prepare(equation: Equation, initial: State, grid: Grid) -> BandCarry:
         cloud = initial.grid.axes[0], initial.values * initial.grid.cell_volume
     else:
         deviation = float(np.sqrt(initial.covariance.item()))
-        z = np.arange(-line.REACH, line.REACH, 0.05) if deviation > 0 else np.zeros(1)
-        weights = np.exp(-0.5 * z**2)
-        cloud = initial.mean.item() + deviation * z, weights / weights.sum()
+        z, mass = lattice.normal_rule(0.05) if deviation > 0 else (np.zeros(1), np.ones(1))
+        cloud = initial.mean.item() + deviation * z, mass
     return BandCarry(equation, initial, grid, 0, cloud)
 
 

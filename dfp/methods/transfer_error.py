@@ -7,8 +7,9 @@ from scipy import fft
 from dfp.checks import Array
 from dfp.equation import Equation
 from dfp.finite_sum import FiniteSumLaw
+from dfp.grids import conditional_deviations
 from dfp.methods.moment_recursion import MomentRecursion
-from dfp.methods.transfer_laws import ON_GRID, Laws, conditional, enumerated, factor_of, widths
+from dfp.methods.transfer_laws import ON_GRID, Laws, enumerated, factor_of, widths
 from dfp.state import Density, Grid, State
 
 # Rounding errors of a step, in L1: sums of some thousand kernels.
@@ -97,7 +98,7 @@ def _aliasing(equation: Equation, initial: State, grid: Grid, density: Array) ->
     if isinstance(initial, Density):
         whole = np.minimum(whole, _detail(initial.values) * initial.grid.spacing / grid.spacing)
     elif np.all(np.diag(initial.covariance) > 0):
-        first = conditional(initial.covariance[None])[0] / grid.spacing
+        first = conditional_deviations(initial.covariance[None])[0] / grid.spacing
         # Narrower ones are put on the grid by the kernel of their first step.
         whole = np.minimum(whole, first) if np.all(first >= ON_GRID) else whole
     seen = kernel**2 * whole**2 / (kernel**2 + whole**2)

@@ -3,22 +3,21 @@
 from dataclasses import dataclass, replace
 
 import numpy as np
-from dfp_solvers import transfer
+from dfp_solvers import lattice, transfer
 
 from dfp.checks import Array
 from dfp.equation import Equation
 from dfp.errors import UnresolvedError
 from dfp.exact import Moments
+from dfp.grids import conditional_deviations
 from dfp.methods.transfer_error import lattice_error
 from dfp.methods.transfer_laws import (
     MOST_CELLS,
     ON_GRID,
     RESOLVED,
     Laws,
-    conditional,
     enumerated,
     laws_of,
-    trapezoidal,
     unresolved_kernel,
     widths,
 )
@@ -118,12 +117,12 @@ def grid(equation: Equation, initial: State, exact: Moments) -> Grid:
     density = np.full(d, np.inf)
     for n, covariance in zip(path.steps, path.covariance, strict=True):
         if n > 0 or exact.steps[0] == 0:
-            density = np.minimum(density, conditional(covariance[None])[0])
+            density = np.minimum(density, conditional_deviations(covariance[None])[0])
     kernel = np.zeros(d)
     if not enumerated(equation):
-        lattice = np.stack(np.meshgrid(*np.linspace(lower, upper, 33).T, indexing="ij"), axis=-1).reshape(-1, d)
+        places = np.stack(np.meshgrid(*np.linspace(lower, upper, 33).T, indexing="ij"), axis=-1).reshape(-1, d)
         centre = equation.sgd.critical_point[None] if equation.sgd.affine else path.mean[-1:]
-        points = np.concatenate([lattice, path.mean, centre])
+        points = np.concatenate([places, path.mean, centre])
         kernel = np.min(widths(equation, points, np.ones(d)), axis=0)
     with np.errstate(divide="ignore"):
         wanted = 2 * half * np.maximum(RESOLVED / kernel, _PER_DEVIATION / density)
@@ -148,23 +147,10 @@ def prepare(equation: Equation, initial: State, grid: Grid) -> LatticeCarry:
     cloud: Array | None = None
     if isinstance(initial, Density):
         mass = on_grid(initial, grid) * grid.cell_volume
-    elif np.all(conditional(initial.covariance[None])[0] >= ON_GRID * grid.spacing):
+    elif np.all(conditional_deviations(initial.covariance[None])[0] >= ON_GRID * grid.spacing):
         mass = Gaussian(initial.mean, initial.covariance).on(grid) * grid.cell_volume
     else:
-        cloud, mass = _cloud(initial.mean, initial.covariance, grid)
+        cloud, mass = lattice.cloud(initial.mean, initial.covariance, grid.spacing)
     laws = laws_of(equation, grid, grid.points.reshape(-1, grid.dimension))
     mass = np.ascontiguousarray(mass.ravel())
     return LatticeCarry(equation, grid, 0, mass, max(1.0 - float(mass.sum()), 0.0), initial, cloud, laws)
-
-
-def _cloud(mean: Array, covariance: Array, grid: Grid) -> tuple[Array, Array]:
-    """Return points (N, d) and their masses (N,): a trapezoidal rule for a Gaussian, finer than the grid."""
-    values, vectors = np.linalg.eigh(covariance / np.outer(grid.spacing, grid.spacing))
-    points, mass = np.zeros((1, grid.dimension)), np.ones(1)
-    for value, vector in zip(values, vectors.T, strict=True):
-        deviation = np.sqrt(max(value, 0.0))
-        if deviation > 1e-12:
-            nodes, weights = trapezoidal(min(0.3, 0.5 / deviation))
-            points = (points[:, None, :] + (deviation * nodes)[:, None] * vector).reshape(-1, grid.dimension)
-            mass = np.outer(mass, weights / weights.sum()).ravel()
-    return mean + points * grid.spacing, mass

@@ -5,7 +5,7 @@ from itertools import combinations_with_replacement
 from math import comb, factorial, prod
 
 import numpy as np
-from dfp_solvers import transfer
+from dfp_solvers import lattice, transfer
 from numpy.typing import NDArray
 
 from dfp.checks import Array
@@ -18,7 +18,8 @@ Laws = tuple[transfer.Resolved | transfer.Narrow | transfer.Maps, ...]
 
 # The trapezoidal rule for (T4) is spectrally accurate where a kernel spans this many cells (theory page, section 5).
 RESOLVED = 1 / 0.6
-# With this many the rule still errs by exp(−2π² 1.25²) = 4e-14 only: grids aim at the former and accept the latter.
+# The rule errs by exp(−2π² v²w²/(v² + w²)) for a kernel and a density w and v cells wide. At this width that is 2e-7
+# where the density is as narrow, 4e-14 where it is wide: grids aim at the former width and accept the latter.
 _ACCEPTED = 1.25
 # Conditional deviations [cells] from which a Gaussian is given by its values on the grid.
 ON_GRID = 1.2
@@ -27,15 +28,6 @@ _MOST_MAPS = 512
 # Largest deviations [cells] a quadrature rule of the noise serves, and its nodes: Gauss–Hermite, then trapezoidal.
 _GAUSS = ((1e-9, 1), (0.7, 5), (2.0, 11))
 _TRAPEZOIDAL = (4.0, 8.0, 16.0, 32.0, 64.0, np.inf)
-
-
-def conditional(covariances: Array) -> Array:
-    """Return deviations of each axis given the others, 1/(Σ⁻¹)_ii^½, shape (N, d); 0 where Σ is singular."""
-    values = np.linalg.eigvalsh(covariances)
-    regular = values[:, 0] > 1e-13 * values[:, -1]
-    result = np.zeros(covariances.shape[:2])
-    result[regular] = np.linalg.inv(covariances[regular]).diagonal(axis1=1, axis2=2) ** -0.5
-    return result
 
 
 def widths(equation: Equation, points: Array, spacing: Array) -> Array:
@@ -107,17 +99,11 @@ def _narrow(source: NDArray[np.int64], place: Array, covariance: Array) -> trans
     two[:, 2 - d :], root[:, 2 - d :, 2 - d :] = place, vectors * deviations[:, None, :]
     rule[:, 2 - d :] = np.searchsorted([most for most, _ in _GAUSS] + list(_TRAPEZOIDAL), deviations)
     rules: list[tuple[Array, Array]] = [np.polynomial.hermite_e.hermegauss(n) for _, n in _GAUSS]
-    rules += [trapezoidal(0.6 * min(1.0, 4.0 / min(most, 128.0))) for most in _TRAPEZOIDAL]
+    rules += [lattice.normal_rule(0.6 * min(1.0, 4.0 / min(most, 128.0))) for most in _TRAPEZOIDAL]
     nodes, weights = (np.concatenate(part) for part in zip(*rules, strict=True))
     sizes = [len(part) for part, _ in rules]
     weights = weights / np.repeat([w.sum() for _, w in rules], sizes)
     return transfer.Narrow(source, two, root, rule, nodes, weights, np.cumsum([0, *sizes]))
-
-
-def trapezoidal(spacing: float) -> tuple[Array, Array]:
-    """Return nodes and weights (not normalised) for a standard normal."""
-    nodes = spacing * np.arange(-int(8.5 / spacing), int(8.5 / spacing) + 1)
-    return nodes, np.exp(-0.5 * nodes**2)
 
 
 def enumerated(equation: Equation) -> bool:

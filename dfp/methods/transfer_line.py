@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-from dfp_solvers import fourier, line
+from dfp_solvers import fourier, lattice, line
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
@@ -185,11 +185,8 @@ def _cloud(initial: State, law: line.Step) -> tuple[Array, Array]:
         return initial.theta.copy(), np.ones(1)
     narrow = float(np.sqrt(law.shift_variance)) / max(1.0, abs(law.slope)) / line.CELLS
     if isinstance(initial, Gaussian):
-        deviation = float(np.sqrt(initial.covariance.item()))
-        count = int(np.ceil(line.REACH / min(0.5, narrow / max(deviation, 1e-300)))) if deviation > 0 else 0
-        z = np.arange(-count, count + 1) * (line.REACH / max(count, 1))
-        mass = np.exp(-0.5 * z**2)
-        return initial.mean.item() + deviation * z, mass / mass.sum()
+        places, mass = lattice.cloud(initial.mean, initial.covariance, np.array([2 * narrow]))
+        return places[:, 0], mass
     factor = int(np.ceil(initial.grid.spacing.item() / narrow))
     fine = Grid(initial.grid.lower, initial.grid.upper, factor * initial.grid.cells[0])
     values = on_grid(initial, fine)
@@ -204,19 +201,19 @@ def _extended(carry: LineCarry, last: int) -> LineCarry:
     far = line.reach(carry.law, start, steps, _BEYOND)
     if not np.isfinite(far):
         raise UnresolvedError(f"step {last}: the moments overflow; lower learning_rate or save fewer steps.")
-    lattice = carry.lattice.reaching(far)
-    if lattice == carry.lattice:
+    wider = carry.lattice.reaching(far)
+    if wider == carry.lattice:
         return carry
-    nodes, at = lattice.nodes, carry.now
+    nodes, at = wider.nodes, carry.now
     if carry.step:
-        shift = carry.lattice.first - lattice.first
+        shift = carry.lattice.first - wider.first
         at = nodes, np.pad(at[1], (shift, nodes.size - at[1].size - shift))
-    return replace(carry, lattice=lattice, now=at, matrix=_weighted(line.transition(nodes, nodes, carry.law), lattice))
+    return replace(carry, lattice=wider, now=at, matrix=_weighted(line.transition(nodes, nodes, carry.law), wider))
 
 
-def _weighted(matrix: Any, lattice: line.Lattice) -> Any:
+def _weighted(matrix: Any, nodes: line.Lattice) -> Any:
     """Return the matrix from masses to masses for one from masses to densities."""
-    weights = lattice.weights[:, None]
+    weights = nodes.weights[:, None]
     return matrix * weights if isinstance(matrix, np.ndarray) else matrix.multiply(weights).tocsr()
 
 
@@ -248,9 +245,8 @@ def on_grid(initial: Density, grid: Grid) -> Array:
     """Return the density at the cells of ``grid``, by band-limited interpolation where the cells differ."""
     if initial.grid.matches(grid):
         return initial.values
-    waves = fourier.wave_numbers(grid.spacing, grid.cells)
-    phi = fourier.gridded(initial.values, initial.grid.lower, initial.grid.spacing, waves, separable=True)
-    values, edge = fourier.invert(phi, grid.lower, grid.spacing, grid.cells)
+    start = initial.grid
+    values, edge = fourier.regridded(initial.values, start.lower, start.spacing, grid.lower, grid.spacing, grid.cells)
     if edge > 1e-3:
         raise UnresolvedError(
             f"step 0: details of initial are finer than the grid, cells={grid.cells}; use more cells."

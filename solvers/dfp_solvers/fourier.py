@@ -104,6 +104,17 @@ def _separable(weights: Array, lower: Array, spacing: Array, waves: Array) -> Co
     return result
 
 
+def regridded(
+    values: Array, lower: Array, spacing: Array, new_lower: Array, new_spacing: Array, cells: Sequence[int]
+) -> tuple[Array, float]:
+    """Return a gridded density on other cells, by the waves that both hold, and the largest |φ| at the edge of these.
+
+    Parameters are those of ``gridded`` for the old cells and of ``invert`` for the new ones.
+    """
+    phi = gridded(values, lower, spacing, wave_numbers(new_spacing, cells), separable=True)
+    return invert(phi, new_lower, new_spacing, cells)
+
+
 def finite_sum_noise(
     waves: Array,
     deviations: Array,

@@ -13,6 +13,8 @@ from dfp_solvers.jit import kernel
 Array = NDArray[np.floating[Any]]
 Integers = NDArray[np.int64]
 
+_REACH = 8.5  # deviations at which a Gaussian is cut: 2e-17 of it is beyond
+
 
 @kernel()
 def _spline(position: float, count: int, nodes: Integers, shares: Array) -> None:
@@ -54,22 +56,27 @@ def deposit(points: Array, weights: Array, lower: Array, spacing: Array, shape: 
     return out.reshape(shape)
 
 
+def normal_rule(spacing: float) -> tuple[Array, Array]:
+    """Return nodes and weights, one in all, of the trapezoidal rule for a standard normal variable, to 2e-17 of it."""
+    half = int(_REACH / spacing)
+    nodes = spacing * np.arange(-half, half + 1)
+    weights = np.exp(-0.5 * nodes**2)
+    return nodes, weights / weights.sum()
+
+
 def cloud(mean: Array, covariance: Array, spacing: Array) -> tuple[Array, Array]:
     """Return points (m, d) and weights (m,) that stand for a Gaussian with directions narrower than cells.
 
-    A trapezoidal rule of half a deviation or half a cell: its moments are the Gaussian's to rounding.
+    A trapezoidal rule of 0.3 deviations or half a cell: its moments are the Gaussian's to rounding.
     """
     values, vectors = np.linalg.eigh(covariance / np.multiply.outer(spacing, spacing))
-    deviations = np.sqrt(np.maximum(values, 0.0))
-    axes = [_nodes(min(0.5, 0.5 / s)) if s > 1e-12 else np.zeros(1) for s in deviations]
-    normal = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(mean))
-    weights = np.exp(-0.5 * np.sum(normal**2, axis=1))
-    return mean + (normal * deviations) @ vectors.T * spacing, weights / weights.sum()
-
-
-def _nodes(step: float) -> Array:
-    half = int(8 / step)
-    return step * np.arange(-half, half + 1)
+    points, weights = np.zeros((1, len(mean))), np.ones(1)
+    for deviation, vector in zip(np.sqrt(np.maximum(values, 0.0)), vectors.T, strict=True):
+        if deviation > 1e-12:
+            nodes, shares = normal_rule(min(0.3, 0.5 / deviation))
+            points = (points[:, None, :] + (deviation * nodes)[:, None] * vector).reshape(-1, len(mean))
+            weights = np.outer(weights, shares).ravel()
+    return mean + points * spacing, weights
 
 
 def interpolation(old: Array, new: Array, points: int = 4) -> sparse.csr_array:

@@ -81,7 +81,7 @@ def gaussian_tail_index(mean: float, deviation: float) -> float:
 
 
 def continuous_edge(mean: float, deviation: float) -> float:
-    """Return the least E|Y|^κ over κ, E log|Y| < 0: decay beyond it has no discrete modes where tails are power laws."""
+    """Return the least E|Y|^κ over κ, E log|Y| < 0: decay beyond it has no discrete modes if tails are power laws."""
     highest = min(gaussian_tail_index(mean, deviation), 200.0)
     found = minimize_scalar(
         lambda order: gaussian_log_moment(order, mean, deviation), bounds=(0, highest), method="bounded"
