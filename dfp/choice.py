@@ -4,7 +4,7 @@ from dfp.certificate import TRUNCATION_LIMIT
 from dfp.equation import Equation
 from dfp.errors import UnresolvedError, UnsupportedError
 from dfp.exact import Moments
-from dfp.finite_sum import FiniteSumLaw
+from dfp.laws.finite_sum import FiniteSumLaw
 from dfp.methods import transfer_line
 from dfp.methods.finite_difference import FiniteDifference
 from dfp.methods.finite_volume import FiniteVolume

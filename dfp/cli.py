@@ -19,8 +19,8 @@ from typer.core import TyperGroup
 from dfp.errors import DFPError, FileFormatError
 
 if TYPE_CHECKING:
-    from dfp.config import Config, Problem, Task
     from dfp.driver import Progress
+    from dfp.files.config import Config, Problem, Task
     from dfp.solution import Solution
 
 _FIGURES = (".png", ".pdf", ".svg")
@@ -113,7 +113,7 @@ def solve(
       dfp solve one_mode.toml -o run.h5
     """
     _check_output("--output", output, (".h5",), force)
-    from dfp.config import load
+    from dfp.files.config import load
 
     config = load(file)
     problem = config.build()
@@ -148,7 +148,7 @@ def compare(
         _check_output("--output", output, (".h5",), force)
     if figure is not None:
         _check_output("--figure", figure, _FIGURES, force)
-    from dfp.config import load
+    from dfp.files.config import load
 
     config = load(file)
     problem = config.build()
@@ -185,8 +185,8 @@ def modes(
     if figure is not None:
         _check_output("--figure", figure, _FIGURES, force)
     from dfp import plot as plots
-    from dfp.config import load
-    from dfp.mode_report import modes as report
+    from dfp.files.config import load
+    from dfp.regimes.mode_report import modes as report
 
     found = report(load(file).build().sgd, horizon=horizon)
     frame = None if table is None else found.to_dataframe()
@@ -216,8 +216,8 @@ def plot(
     """
     target = run.with_suffix(".png") if output is None else output
     _check_output("--output", target, _FIGURES, force)
-    from dfp import hdf5
     from dfp import plot as plots
+    from dfp.files import hdf5
 
     try:
         figure = plots.solution(hdf5.load(run))
@@ -305,9 +305,9 @@ def _summary(solution: "Solution") -> str:
 
 def _report(solutions: "dict[str, Solution]", output: Path | None, figure: Path | None) -> None:
     """Print the comparison and write what was asked for."""
-    from dfp import hdf5
     from dfp import plot as plots
     from dfp.distances import compare
+    from dfp.files import hdf5
 
     typer.echo(str(compare(solutions)))
     for name, solution in solutions.items():

@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from dfp import hdf5, plot
+from dfp import plot
 from dfp.checks import Array
 from dfp.distances import compare
 from dfp.driver import Progress, solve
 from dfp.equation import DiscreteFokkerPlanck, Equation, Langevin, MasterEquation, ModifiedLangevin
 from dfp.exact import moments
+from dfp.files import hdf5
 from dfp.landscape import QuadraticLandscape
 from dfp.methods.hermite import Hermite
 from dfp.methods.moment_recursion import MomentRecursion

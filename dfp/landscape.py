@@ -7,11 +7,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dfp import checks
-from dfp.additive import AdditiveNoise
 from dfp.checks import Array
 from dfp.errors import DFPError
-from dfp.finite_sum import FiniteSumLaw
-from dfp.noise import GaussianNoise, NoiseLaw
+from dfp.laws.additive import AdditiveNoise
+from dfp.laws.finite_sum import FiniteSumLaw
+from dfp.laws.noise import GaussianNoise, NoiseLaw
 
 _NO_NOISE = GaussianNoise(0.0)
 

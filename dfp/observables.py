@@ -9,8 +9,8 @@ from dfp.checks import Array
 from dfp.equation import Equation
 from dfp.errors import DFPError
 from dfp.exact import Moments, check_problem, moments
-from dfp.mode_report import modes
-from dfp.settled import stationary_moments
+from dfp.regimes.mode_report import modes
+from dfp.settling.stationary_moments import stationary_moments
 from dfp.sgd import SGD
 from dfp.solution import Solution
 from dfp.state import State

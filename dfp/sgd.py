@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike
 from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError, UnsupportedError
-from dfp.finite_sum import FiniteSumLaw
 from dfp.landscape import QuadraticLandscape
-from dfp.noise import NoiseLaw
+from dfp.laws.finite_sum import FiniteSumLaw
+from dfp.laws.noise import NoiseLaw
 from dfp.nonlinear import Landscape
 from dfp.schedules import PerStep, Rule
 

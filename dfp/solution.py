@@ -140,13 +140,13 @@ class Solution:
         path
             File name, usually ending in ``.h5``; an existing file is replaced.
         """
-        from dfp import hdf5
+        from dfp.files import hdf5
 
         hdf5.save(self, path)
 
     def to_xarray(self) -> "xarray.Dataset":
         """Return a labelled ``xarray.Dataset`` with the variables, units and names of the file (extra ``xarray``)."""
-        from dfp import hdf5
+        from dfp.files import hdf5
 
         return hdf5.to_xarray(self)
 

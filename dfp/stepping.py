@@ -10,11 +10,11 @@ import numpy as np
 from dfp_solvers import affine, linear_flow, modal, shuffled
 from numpy.typing import NDArray
 
-from dfp.additive import AdditiveLaw
 from dfp.checks import Array
 from dfp.equation import Carried, Equation, packed, transposed, unpacked
 from dfp.errors import UnsupportedError
-from dfp.finite_sum import FiniteSumLaw
+from dfp.laws.additive import AdditiveLaw
+from dfp.laws.finite_sum import FiniteSumLaw
 from dfp.sgd import SGD
 
 Steps = NDArray[np.int64]

@@ -15,8 +15,9 @@ from test_config import EXAMPLES, written
 from typer.testing import CliRunner
 
 import dfp
-from dfp import cli, hdf5
-from dfp.config import load
+from dfp import cli
+from dfp.files import hdf5
+from dfp.files.config import load
 
 COMMANDS = ("demo", "solve", "compare", "modes", "plot")
 PAIR = [{"kind": "master", "name": "exact"}, {"kind": "langevin"}]

@@ -9,8 +9,8 @@ import pytest
 import tomli_w
 
 import dfp
-from dfp import config_tables as tables
-from dfp.config import MAX_BYTES, load
+from dfp.files import config_tables as tables
+from dfp.files.config import MAX_BYTES, load
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 

@@ -8,7 +8,7 @@ import pytest
 from solutions import assert_same, made
 
 import dfp
-from dfp import sealed
+from dfp.files import sealed
 
 
 def replaced(name, **options):

@@ -9,7 +9,8 @@ import pytest
 from solutions import assert_same, made
 
 import dfp
-from dfp import hdf5, schema
+from dfp import schema
+from dfp.files import hdf5
 
 xarray = pytest.importorskip("xarray")
 netCDF4 = pytest.importorskip("netCDF4")

@@ -1,7 +1,10 @@
 """Importing dfp stays light: compilers, SciPy and Matplotlib load only for what needs them."""
 
+import pkgutil
 import subprocess
 import sys
+
+import dfp
 
 HEAVY = ("numba", "scipy", "matplotlib", "h5py", "xarray", "pydantic")
 
@@ -17,3 +20,10 @@ def test_import_loads_nothing_heavy():
 
 def test_describing_a_problem_needs_numpy_alone():
     assert loaded_after("import dfp; dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape([1.0]), 0.1))") == "[]"
+
+
+def test_no_module_hides_a_public_name():
+    """Importing ``dfp.modes`` would put the module in the place of the function."""
+    modules = {module.name for module in pkgutil.iter_modules(dfp.__path__)}
+    assert "regimes" in modules
+    assert not modules & set(dfp.__all__)

@@ -7,8 +7,8 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 import dfp
-from dfp import sealed
-from dfp.mode import REGIMES
+from dfp.files import sealed
+from dfp.regimes.mode import REGIMES
 
 FIXED = {"curvature": 1.0, "gradient_noise": 0.2}
 

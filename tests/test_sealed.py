@@ -12,7 +12,7 @@ import pytest
 from solutions import assert_same, made
 
 import dfp
-from dfp import sealed
+from dfp.files import sealed
 
 
 def failing(number):

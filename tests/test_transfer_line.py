@@ -10,7 +10,7 @@ from scipy.special import ndtr
 import dfp
 from dfp.cells import cell_probabilities
 from dfp.methods.singular import choice_entropy
-from dfp.recurrence import lyapunov_exponent
+from dfp.settling.recurrence import lyapunov_exponent
 
 
 def master(landscape, learning_rate, **options):

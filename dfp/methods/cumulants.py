@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from dfp.additive import AdditiveLaw
 from dfp.checks import Array
 from dfp.equation import Carried, Equation
-from dfp.finite_sum import FiniteSumLaw
+from dfp.laws.additive import AdditiveLaw
+from dfp.laws.finite_sum import FiniteSumLaw
 
 
 def diffusion_polynomial(equation: Equation) -> Array:

@@ -9,8 +9,8 @@ from dfp.checks import Array
 from dfp.equation import Equation, ModifiedLangevin
 from dfp.errors import DFPError, UnresolvedError
 from dfp.exact import Moments, transition
-from dfp.finite_sum import FiniteSumLaw
 from dfp.grids import automatic
+from dfp.laws.finite_sum import FiniteSumLaw
 from dfp.methods import fourier_law
 from dfp.solver import Frame, MarchingSolver, dimension_obstacle
 from dfp.state import Density, Grid, State, grid_moments

@@ -4,11 +4,11 @@ import numpy as np
 from dfp_solvers import fourier
 from scipy import fft
 
-from dfp.additive import AdditiveLaw
 from dfp.checks import Array
 from dfp.equation import Equation
 from dfp.errors import UnresolvedError
 from dfp.exact import Moments
+from dfp.laws.additive import AdditiveLaw
 from dfp.solver import Frame
 from dfp.state import Density, Grid, State, grid_moments
 from dfp.stepping import loads, transitions

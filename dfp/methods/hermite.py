@@ -14,10 +14,10 @@ from dfp.checks import Array
 from dfp.equation import Equation
 from dfp.errors import SeriesError, UnresolvedError
 from dfp.exact import Moments, moments
-from dfp.finite_sum import FiniteSumLaw
 from dfp.grids import automatic
+from dfp.laws.finite_sum import FiniteSumLaw
+from dfp.laws.noise import GaussianLaw
 from dfp.methods.moment_recursion import central_tensors
-from dfp.noise import GaussianLaw
 from dfp.solution import Solution
 from dfp.solver import Frame, MarchingSolver, dimension_obstacle
 from dfp.state import Density, Gaussian, Grid, Point, State

@@ -13,15 +13,15 @@ from dfp_solvers import monte_carlo as kernels
 from numpy.typing import NDArray
 
 from dfp import checks
-from dfp.additive import AdditiveLaw
 from dfp.checks import Array
 from dfp.equation import Equation
 from dfp.errors import DFPError
 from dfp.exact import Moments, conditional, moments
-from dfp.finite_sum import FiniteSumLaw
 from dfp.grids import bins
+from dfp.laws.additive import AdditiveLaw
+from dfp.laws.finite_sum import FiniteSumLaw
+from dfp.laws.noise import GaussianLaw, NoiseLaw, square_root
 from dfp.methods.cumulants import unpolynomial
-from dfp.noise import GaussianLaw, NoiseLaw, square_root
 from dfp.pilot import roots
 from dfp.sgd import SGD
 from dfp.solver import Frame, SamplingSolver

@@ -6,8 +6,8 @@ from math import comb, lgamma, log
 import numpy as np
 
 from dfp.equation import Equation
-from dfp.finite_sum import FiniteSumLaw
-from dfp.recurrence import lyapunov_exponent
+from dfp.laws.finite_sum import FiniteSumLaw
+from dfp.settling.recurrence import lyapunov_exponent
 
 _ENUMERATED = 20_000
 

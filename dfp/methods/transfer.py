@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 from dfp.equation import Equation
 from dfp.exact import Moments
-from dfp.finite_sum import FiniteSumLaw
+from dfp.laws.finite_sum import FiniteSumLaw
+from dfp.laws.noise import GaussianLaw
 from dfp.methods import transfer_band, transfer_lattice, transfer_line
 from dfp.methods.transfer_band import BandCarry
 from dfp.methods.transfer_lattice import LatticeCarry
 from dfp.methods.transfer_line import LineCarry
-from dfp.noise import GaussianLaw
 from dfp.solver import Frame, MarchingSolver, dimension_obstacle
 from dfp.state import Grid, State
 

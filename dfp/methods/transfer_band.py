@@ -6,12 +6,12 @@ import numpy as np
 from dfp_solvers import band, lattice, line
 from scipy import fft
 
-from dfp.additive import AdditiveLaw
 from dfp.checks import Array
 from dfp.equation import Equation
 from dfp.errors import UnresolvedError
 from dfp.exact import Moments, moments
-from dfp.finite_sum import FiniteSumLaw
+from dfp.laws.additive import AdditiveLaw
+from dfp.laws.finite_sum import FiniteSumLaw
 from dfp.methods.singular import density_warning
 from dfp.methods.transfer_line import counted, node_moments, start_density
 from dfp.solver import Frame

@@ -6,7 +6,7 @@ from scipy import fft
 
 from dfp.checks import Array
 from dfp.equation import Equation
-from dfp.finite_sum import FiniteSumLaw
+from dfp.laws.finite_sum import FiniteSumLaw
 from dfp.grids import conditional_deviations
 from dfp.methods.moment_recursion import MomentRecursion
 from dfp.methods.transfer_laws import ON_GRID, Laws, enumerated, factor_of, widths

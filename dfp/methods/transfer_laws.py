@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from dfp.checks import Array
 from dfp.equation import Equation
 from dfp.errors import UnresolvedError
-from dfp.finite_sum import FiniteSumLaw
+from dfp.laws.finite_sum import FiniteSumLaw
 from dfp.state import Grid
 
 Laws = tuple[transfer.Resolved | transfer.Narrow | transfer.Maps, ...]

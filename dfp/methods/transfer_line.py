@@ -11,7 +11,7 @@ from scipy.special import ndtr
 from dfp.checks import Array
 from dfp.equation import Equation
 from dfp.errors import UnresolvedError
-from dfp.noise import GaussianLaw
+from dfp.laws.noise import GaussianLaw
 from dfp.solver import Frame, saved_gaps
 from dfp.state import Density, Gaussian, Grid, Point, State
 

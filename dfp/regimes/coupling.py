@@ -11,9 +11,9 @@ from dfp_solvers.matrix_product import Step
 
 from dfp.checks import Array
 from dfp.errors import DFPError
-from dfp.finite_sum import FiniteSumLaw
-from dfp.multiplier import Estimate, mean_matrix
-from dfp.noise import GaussianLaw
+from dfp.laws.finite_sum import FiniteSumLaw
+from dfp.laws.noise import GaussianLaw
+from dfp.regimes.multiplier import Estimate, mean_matrix
 from dfp.sgd import SGD
 
 P = ParamSpec("P")

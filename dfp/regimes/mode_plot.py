@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from dfp.mode_report import Modes
+    from dfp.regimes.mode_report import Modes
 
 REGIME_COLOURS = {
     "confined": COLOURS[0],

@@ -14,8 +14,8 @@ from dfp.checks import Array
 from dfp.equation import Equation
 from dfp.errors import DFPError, UnsupportedError
 from dfp.methods import chain
-from dfp.multiplier import Estimate
-from dfp.settled import StationaryMoments, stationary_moments
+from dfp.regimes.multiplier import Estimate
+from dfp.settling.stationary_moments import StationaryMoments, stationary_moments
 from dfp.state import Density, Gaussian, Grid
 
 _CELLS = {2: 192, 3: 32}

@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 
 from dfp.checks import Array
-from dfp.noise import NoiseLaw
+from dfp.laws.noise import NoiseLaw
 
 # Up to this dimension E[δH ⊗ δH] is tabulated once (d⁴ numbers), so that steps do not touch the data.
 _TABULATE_UP_TO = 12

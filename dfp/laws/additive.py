@@ -10,7 +10,7 @@ import numpy as np
 from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError, UnsupportedError
-from dfp.noise import NoiseLaw, eigenbasis
+from dfp.laws.noise import NoiseLaw, eigenbasis
 
 if TYPE_CHECKING:
     from dfp_solvers.characteristic import Univariate

@@ -4,7 +4,6 @@ import numpy as np
 from dfp_solvers import modal, zero_flux
 
 from dfp import checks
-from dfp import stationary_numeric as numeric
 from dfp.checks import Array
 from dfp.equation import Equation
 from dfp.errors import DFPError, NoStationaryDensity, UnsupportedError
@@ -15,6 +14,7 @@ from dfp.methods.finite_volume import FiniteVolume
 from dfp.methods.fourier import Fourier
 from dfp.methods.hermite import Hermite
 from dfp.methods.transfer import Transfer
+from dfp.settling import stationary_numeric as numeric
 from dfp.solver import Solver
 from dfp.state import Density, Gaussian, Grid
 

@@ -14,8 +14,8 @@ from scipy.optimize import brentq
 from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError
-from dfp.mode import REGIMES, Mode
-from dfp.multiplier import GaussianMultiplier, MomentumMultiplier, Multiplier
+from dfp.regimes.mode import REGIMES, Mode
+from dfp.regimes.multiplier import GaussianMultiplier, MomentumMultiplier, Multiplier
 
 if TYPE_CHECKING:
     import xarray
@@ -51,7 +51,8 @@ class PhaseDiagram:
     values
         Arrays of shape (X, Y): ``growth`` ρ₂, ``lyapunov_exponent`` ℓ, ``tail_index`` κ, ``langevin_tail_index``,
         ``stationary_variance``, ``langevin_stationary_variance`` as in ``Mode``; ``regime`` and ``langevin_regime`` as
-        indices into ``dfp.mode.REGIMES``. With momentum ℓ is sampled, and only where ρ₂ >= 1 leaves the regime open.
+        indices into ``dfp.regimes.mode.REGIMES``. With momentum ℓ is sampled, and only where ρ₂ >= 1 leaves the regime
+        open.
     """
 
     names: tuple[str, str]
@@ -126,19 +127,19 @@ class PhaseDiagram:
 
     def plot(self) -> "Figure":
         """Return a figure: the regimes with both stability boundaries, and how far the stationary variances differ."""
-        from dfp import phases_plot
+        from dfp.regimes import phases_plot
 
         return phases_plot.figure(self)
 
     def save(self, path: str | Path) -> None:
         """Write an HDF5 file that xarray opens as it is; ``dfp.load_phase_diagram`` reads it back."""
-        from dfp import phases_file
+        from dfp.regimes import phases_file
 
         phases_file.save(self, path)
 
     def to_xarray(self) -> "xarray.Dataset":
         """Return a labelled ``xarray.Dataset`` with the variables, units and names of the file (extra ``xarray``)."""
-        from dfp import phases_file
+        from dfp.regimes import phases_file
 
         return phases_file.to_xarray(self)
 

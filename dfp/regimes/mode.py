@@ -9,7 +9,7 @@ from dfp_solvers.matrix_product import Step
 
 from dfp import checks
 from dfp.checks import Array
-from dfp.multiplier import Multiplier, mean_matrix
+from dfp.regimes.multiplier import Multiplier, mean_matrix
 
 REGIMES = ("confined", "heavy-tailed", "diffusive", "unstable", "borderline", "frozen")
 # Numbers that should vanish, relative to what they are differences of.

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
-from dfp import schema, sealed
+from dfp import schema
 from dfp.certificate import Certificate
 from dfp.checks import Array, shown
 from dfp.errors import DFPError, FileFormatError
+from dfp.files import sealed
 from dfp.solution import Solution
 from dfp.state import Grid
 
@@ -89,7 +90,7 @@ def load(path: str | Path) -> Solution:
         if "kind" in root.attrs:
             raise FileFormatError("holds a phase diagram; use dfp.load_phase_diagram(path).")
         if "solver" not in root.attrs:
-            raise FileFormatError("holds several solutions; use dfp.hdf5.load_many(path).")
+            raise FileFormatError("holds several solutions; use dfp.files.hdf5.load_many(path).")
         return _read(root, root)
 
 

@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dfp import hdf5, schema, sealed
+from dfp import schema
 from dfp.errors import DFPError, FileFormatError
-from dfp.mode import REGIMES
-from dfp.phases import CODES, NUMBERS, PARAMETERS, PhaseDiagram
+from dfp.files import hdf5, sealed
 from dfp.provenance import versions
+from dfp.regimes.mode import REGIMES
+from dfp.regimes.phases import CODES, NUMBERS, PARAMETERS, PhaseDiagram
 from dfp.schema import Column
 
 if TYPE_CHECKING:

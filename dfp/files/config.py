@@ -16,9 +16,9 @@ from pydantic import Field, PrivateAttr, ValidationError, ValidationInfo, field_
 from pydantic_core import ErrorDetails
 
 from dfp import checks
-from dfp import config_tables as tables
 from dfp.equation import Equation
 from dfp.errors import DFPError
+from dfp.files import config_tables as tables
 from dfp.sgd import SGD
 from dfp.solver import Solver
 from dfp.state import Grid, State

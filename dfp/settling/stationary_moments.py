@@ -9,7 +9,7 @@ from dfp import checks
 from dfp.checks import Array
 from dfp.equation import Carried, Equation
 from dfp.errors import DFPError, NoStationaryDensity
-from dfp.mode_report import modes
+from dfp.regimes.mode_report import modes
 
 _ROUNDING = 1e-13
 

@@ -10,15 +10,15 @@ from dfp.checks import Array
 from dfp.equation import Equation
 from dfp.errors import NoStationaryDensity, UnresolvedError, UnsupportedError
 from dfp.exact import Moments
-from dfp.finite_sum import FiniteSumLaw
 from dfp.grids import automatic
+from dfp.laws.finite_sum import FiniteSumLaw
 from dfp.methods import chain, transfer_lattice
 from dfp.methods.finite_volume import FiniteVolume, wall_tails
 from dfp.methods.fourier import Fourier
 from dfp.methods.hermite import Hermite
 from dfp.methods.singular import choice_entropy
 from dfp.methods.transfer import Transfer
-from dfp.recurrence import lyapunov_exponent, require_settling, scalar_law, settled_moments
+from dfp.settling.recurrence import lyapunov_exponent, require_settling, scalar_law, settled_moments
 from dfp.state import Density, Gaussian, Grid
 
 # Relaxation times of the slowest mode after which a law has settled to rounding.

@@ -6,9 +6,9 @@ import numpy as np
 
 from dfp import schema
 from dfp.checks import Array
-from dfp.mode import REGIMES
-from dfp.mode_plot import REGIME_COLOURS
-from dfp.phases import PhaseDiagram
+from dfp.regimes.mode import REGIMES
+from dfp.regimes.mode_plot import REGIME_COLOURS
+from dfp.regimes.phases import PhaseDiagram
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 if TYPE_CHECKING:
-    from dfp.mode_report import Modes
+    from dfp.regimes.mode_report import Modes
 
 
 def _shown(value: float, error: float = 0.0) -> str:

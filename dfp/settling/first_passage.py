@@ -15,7 +15,7 @@ from dfp.checks import Array
 from dfp.equation import Equation
 from dfp.errors import DFPError, UnresolvedError, UnsupportedError
 from dfp.exact import check_problem
-from dfp.finite_sum import FiniteSumLaw
+from dfp.laws.finite_sum import FiniteSumLaw
 from dfp.methods import chain, transfer_lattice
 from dfp.methods.transfer_laws import laws_of, widths
 from dfp.state import Density, Gaussian, Grid, Point, State

@@ -4,9 +4,9 @@ import numpy as np
 
 from dfp.equation import Equation
 from dfp.errors import NoStationaryDensity, UnsupportedError
-from dfp.mode_report import modes
-from dfp.multiplier import Estimate
-from dfp.settled import moment_growth, stationary_moments
+from dfp.regimes.mode_report import modes
+from dfp.regimes.multiplier import Estimate
+from dfp.settling.stationary_moments import moment_growth, stationary_moments
 from dfp.state import Gaussian
 
 _REMEDY = "change learning_rate or weight_decay, or use dfp.solve or dfp.moments for its law at a given step"

@@ -11,12 +11,12 @@ from dfp import checks
 from dfp.checks import Array
 from dfp.equation import Equation
 from dfp.errors import DFPError, UnsupportedError
-from dfp.finite_sum import FiniteSumLaw
+from dfp.laws.finite_sum import FiniteSumLaw
 from dfp.methods import chain, transfer_lattice
 from dfp.methods.cumulants import diffusion_polynomial
 from dfp.methods.hermite import degree_operator
 from dfp.methods.transfer import Transfer
-from dfp.recurrence import scalar_law, settled_moments
+from dfp.settling.recurrence import scalar_law, settled_moments
 from dfp.state import Gaussian, Grid
 
 # Highest degree of polynomials whose decay is looked at, by dimension, where noise depends on θ.

@@ -11,11 +11,11 @@ from dfp_solvers.matrix_product import Step
 
 from dfp import checks
 from dfp.checks import Array
-from dfp.coupling import EigenSystem
 from dfp.errors import DFPError, UnsupportedError
-from dfp.finite_sum import FiniteSumLaw
-from dfp.mode import Mode
-from dfp.multiplier import Estimate, GaussianMultiplier, MinibatchMultiplier, MomentumMultiplier, Multiplier
+from dfp.laws.finite_sum import FiniteSumLaw
+from dfp.regimes.coupling import EigenSystem
+from dfp.regimes.mode import Mode
+from dfp.regimes.multiplier import Estimate, GaussianMultiplier, MinibatchMultiplier, MomentumMultiplier, Multiplier
 from dfp.sgd import SGD
 
 if TYPE_CHECKING:
@@ -220,13 +220,13 @@ class Modes(Sequence[Mode]):
 
     def plot(self, steps: int | None = None) -> "Figure":
         """Return a figure: curvatures coloured by regime, and V(n) of up to eight modes up to ``steps``."""
-        from dfp import mode_plot
+        from dfp.regimes import mode_plot
 
         return mode_plot.figure(self, steps)
 
     def __str__(self) -> str:
         """Return a table of the modes and a summary of the system."""
-        from dfp import mode_table
+        from dfp.regimes import mode_table
 
         return mode_table.text(self, _COLUMNS, _SHOWN)
 

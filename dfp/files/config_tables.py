@@ -14,12 +14,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 import dfp
 from dfp import checks, schedules
-from dfp.additive import AdditiveNoise
-from dfp.datafiles import read_arrays, read_columns
 from dfp.equation import Equation
 from dfp.errors import DFPError
+from dfp.files.datafiles import read_arrays, read_columns
 from dfp.landscape import QuadraticLandscape
-from dfp.noise import GaussianNoise
+from dfp.laws.additive import AdditiveNoise
+from dfp.laws.noise import GaussianNoise
 from dfp.schedules import PerStep
 from dfp.schema import VARIABLES
 from dfp.sgd import SGD
