@@ -27,7 +27,7 @@ Array = NDArray[np.floating[Any]]
 Integers = NDArray[np.int64]
 
 FLOOR = 1e-20  # weights below this are left out: 1e5 sources then lose 1e-15 of the mass a step, as much as rounding
-BANDS = 16  # target bands of the gather; neighbours go to different threads
+BANDS = 16  # most target bands of the gather; neighbours go to different threads
 BLOCKS = 8  # source blocks of the scatter and of the losses
 LANES = 8  # nodes of a row are taken in vectors of this many
 SMALL = 4096  # sources up to which a step runs on one thread
@@ -36,7 +36,18 @@ STENCIL = 8  # nodes per axis on which a place is put
 _LOG2E = 1.0 / math.log(2.0)
 _LN2 = math.log(2.0)
 _SHIFT = 2.0**52 + 1023.0  # its sum with an integer n has the low bits of n + 1023
-_C = tuple(1.0 / math.factorial(k) for k in range(13))
+
+
+def _tail_of_exp(degree: int) -> tuple[float, ...]:
+    """Return the coefficients in x of a nearly minimax polynomial for (eˣ − 1 − x)/x² on |x| <= ½ ln 2."""
+    taylor = [1.0 / math.factorial(k + 2) for k in range(18)]
+    fit = np.polynomial.Chebyshev.interpolate(
+        lambda x: np.polynomial.polynomial.polyval(x, taylor), degree, domain=[-0.35, 0.35]
+    )
+    return tuple(float(c) for c in fit.convert(kind=np.polynomial.Polynomial).coef)
+
+
+_C = _tail_of_exp(8)  # leaves 2e-16 of eˣ
 
 
 class Resolved(NamedTuple):
@@ -75,9 +86,9 @@ def _exp(x: float) -> Any:
     """Return eˣ for −700 <= x <= 0 to two units in the last place, without a branch, so that loops vectorise."""
     n = np.floor(x * _LOG2E + 0.5)
     f = x - n * _LN2
-    p = (((_C[12] * f + _C[11]) * f + _C[10]) * f + _C[9]) * f + _C[8]
-    p = (((p * f + _C[7]) * f + _C[6]) * f + _C[5]) * f + _C[4]
-    p = (((p * f + _C[3]) * f + _C[2]) * f + 1.0) * f + 1.0
+    p = (((_C[8] * f + _C[7]) * f + _C[6]) * f + _C[5]) * f + _C[4]
+    p = (((p * f + _C[3]) * f + _C[2]) * f + _C[1]) * f + _C[0]
+    p = (p * f + 1.0) * f + 1.0
     bits = np.float64(n + _SHIFT).view(np.uint64) << np.uint64(52)
     return p * np.uint64(bits).view(np.float64)
 
@@ -182,20 +193,23 @@ def _measure(first: int, last: int, mass: Array, law: Resolved, shape: Integers,
 
 
 @kernel(parallel=True)
-def spread_resolved(mass: Array, law: Resolved, out: Array) -> Any:
-    """Add one step of all resolved sources to ``out`` (n0, n1, n2) and return the mass that leaves the box."""
+def spread_resolved(mass: Array, law: Resolved, bands: int, out: Array) -> Any:
+    """Add one step of all resolved sources to ``out`` (n0, n1, n2) and return the mass that leaves the box.
+
+    The number of ``bands``, which is even, only decides the speed where n0 or n1 is above 1.
+    """
     shape = np.array(out.shape)
     radius, losses = np.empty(law.source.size), np.zeros(BLOCKS)
     for b in numba.prange(BLOCKS):
         count = law.source.size
         losses[b] = _measure(b * count // BLOCKS, (b + 1) * count // BLOCKS, mass, law, shape, radius)
     axis = 0 if shape[0] > 1 else (1 if shape[1] > 1 else 2)
-    for t in numba.prange(BANDS):
+    for t in numba.prange(bands):
         # Even bands first: a thread's contiguous share of t then holds every other band.
-        band = 2 * t if 2 * t < BANDS else 2 * t - BANDS + 1
+        band = 2 * t if 2 * t < bands else 2 * t - bands + 1
         low, high = np.zeros(3, np.int64), shape.copy()
-        low[axis] = band * shape[axis] // BANDS
-        high[axis] = (band + 1) * shape[axis] // BANDS
+        low[axis] = band * shape[axis] // bands
+        high[axis] = (band + 1) * shape[axis] // bands
         _gather(axis, low, high, mass, radius, law, out)
     lost = 0.0
     for b in range(BLOCKS):
@@ -346,10 +360,12 @@ def step(mass: Array, laws: tuple[Resolved | Narrow | Maps, ...], cells: tuple[i
     threads = numba.get_num_threads()
     # Waking threads costs more than a small step.
     numba.set_num_threads(1 if mass.size < SMALL else threads)
+    # Kernels reach into several bands, and begin anew in each: no more than it takes to share them out evenly.
+    bands = BANDS if len(cells) == 1 else min(BANDS, 4 * threads)
     try:
         for law in laws:
             if isinstance(law, Resolved):
-                lost += spread_resolved(mass, law, out)
+                lost += spread_resolved(mass, law, bands, out)
             elif isinstance(law, Narrow):
                 lost += push_narrow(mass, law, out[0])
             else:
