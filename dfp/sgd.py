@@ -157,6 +157,13 @@ class SGD:
         assert isinstance(law, FiniteSumLaw)
         return law.count // law.batch_size
 
+    @property
+    def redrawn(self) -> "SGD":
+        """The same dynamics with every minibatch drawn afresh with replacement."""
+        if self.replace:
+            return self
+        return SGD(self.landscape, self.rates, self.momentum, self.weight_decay, True, self.batch_size, self.nesterov)
+
     def at(self, step: int) -> "SGD":
         """Return the dynamics with the learning rate and batch size of ``step`` at every step."""
         if not self.scheduled:

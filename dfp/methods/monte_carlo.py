@@ -150,8 +150,7 @@ class MonteCarlo(SamplingSolver):
             return _quantiles(equation, initial, exact, self.seed)
         if sgd.plain:
             raise DFPError(exact.unknown)
-        drawn = SGD(sgd.landscape, sgd.rates, sgd.momentum, sgd.weight_decay, True, sgd.batch_size, sgd.nesterov)
-        like = moments(replace(equation, sgd=drawn), initial, int(exact.steps[-1]), exact.steps.tolist())
+        like = moments(replace(equation, sgd=sgd.redrawn), initial, int(exact.steps[-1]), exact.steps.tolist())
         few = replace(self, trajectories=_PILOT, seed=(self.seed + 2**61) % 2**62, checkpoint=None)
         carry = few.prepare(equation, initial, None, replace(like, unknown=exact.unknown))
         while few.drawn(carry) < _PILOT:

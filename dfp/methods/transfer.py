@@ -2,16 +2,21 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from dfp.equation import Equation
 from dfp.exact import Moments
 from dfp.laws.finite_sum import FiniteSumLaw
 from dfp.laws.noise import GaussianLaw
-from dfp.methods import transfer_band, transfer_lattice, transfer_line
+from dfp.methods import transfer_band, transfer_epoch, transfer_lattice, transfer_line
 from dfp.methods.transfer_band import BandCarry
+from dfp.methods.transfer_epoch import EpochCarry
 from dfp.methods.transfer_lattice import LatticeCarry
 from dfp.methods.transfer_line import LineCarry
 from dfp.solver import Frame, MarchingSolver, dimension_obstacle
 from dfp.state import Grid, State
+
+Carry = LineCarry | BandCarry | LatticeCarry | EpochCarry
 
 # Samples times waves times nodes that a characteristic function of a finite sum on a line may cost.
 _MOST_PHASES = 4e9
@@ -32,6 +37,9 @@ class Transfer(MarchingSolver):
     can then be slightly negative and, where a step contracts or expands much (``|1 − ηh| < 0.9``), ripple from cell to
     cell. The steps of a large finite sum are taken to be Gaussian. The certificate estimates what each of these costs.
 
+    Epochs without replacement are exact for small sums and d <= 2: a density is carried for each set of samples that
+    the epoch has used. On a line about ten single samples are affordable, in two dimensions some eight.
+
     Raises
     ------
     UnresolvedError
@@ -41,6 +49,7 @@ class Transfer(MarchingSolver):
     name = "Transfer"
     equations = ("T4",)
     nonlinear = ("T4",)
+    without_replacement = True
     order = "spectral where the grid resolves the kernel; else order 6 in the grid, moments to order 5 exact"
     reference = "theory page, section 5 (trapezoidal rule, characteristic function, push-forward)"
 
@@ -52,7 +61,7 @@ class Transfer(MarchingSolver):
             return "additive noise of such a law needs d = 1 here; dfp.Fourier() is exact for it"
         if not equation.sgd.noise.finite:
             return "a component of the noise has no variance, by which its box is found; dfp.Fourier() needs none"
-        return dimension_obstacle(equation, 3)
+        return dimension_obstacle(equation, 3) if equation.sgd.replace else transfer_epoch.obstacle(equation)
 
     def needs_no_moments(self, equation: Equation) -> bool:
         """Return whether tails are heavy on a line, where graded nodes follow them by quantiles."""
@@ -61,6 +70,9 @@ class Transfer(MarchingSolver):
     def seconds(self, equation: Equation, initial: State, exact: Moments) -> float:
         """Return about how long a run takes on an ordinary core, by the size of its kernels."""
         steps = int(exact.steps[-1])
+        if not equation.sgd.replace:
+            cells = transfer_epoch.grid(equation, initial, exact).cells
+            return transfer_epoch.seconds(equation, int(np.prod(cells)), steps)
         if transfer_line.applies(equation):
             return transfer_line.seconds(equation, steps)
         if _banded(equation):
@@ -75,26 +87,30 @@ class Transfer(MarchingSolver):
         UnresolvedError
             If the moments overflow, or d = 3 and the kernel is finer than the largest grid.
         """
+        if not equation.sgd.replace:
+            return transfer_epoch.grid(equation, initial, exact)
         if transfer_line.applies(equation):
             return transfer_line.grid(transfer_line.prepare(equation, initial, None), exact.steps)
         if _banded(equation):
             return transfer_band.grid(equation, initial, exact)
         return transfer_lattice.grid(equation, initial, exact)
 
-    def prepare(self, equation: Equation, initial: State, grid: Grid | None) -> LineCarry | BandCarry | LatticeCarry:
+    def prepare(self, equation: Equation, initial: State, grid: Grid | None) -> Carry:
         """Return the carry at step 0."""
         assert grid is not None
+        if not equation.sgd.replace:
+            return transfer_epoch.prepare(equation, initial, grid)
         if transfer_line.applies(equation):
             return transfer_line.prepare(equation, initial, grid)
         if _banded(equation):
             return transfer_band.prepare(equation, initial, grid)
         return transfer_lattice.prepare(equation, initial, grid)
 
-    def advance(self, carry: LineCarry | BandCarry | LatticeCarry, steps: int) -> LineCarry | BandCarry | LatticeCarry:
+    def advance(self, carry: Carry, steps: int) -> Carry:
         """Return the carry ``steps`` later."""
         return carry.advanced(steps)
 
-    def observe(self, carry: LineCarry | BandCarry | LatticeCarry) -> Frame:
+    def observe(self, carry: Carry) -> Frame:
         """Return the density on the grid, mean and covariance, the mass outside, and an estimate of the L1 error.
 
         Raises

@@ -47,8 +47,12 @@ class BandCarry:
         """Return the carry ``steps`` later."""
         if steps == 0:
             return self
-        carry = _extended(self, self.step + steps)
-        assert carry.nodes is not None and carry.matrix is not None
+        carry = extended(self, self.step + steps)
+        assert carry.nodes is not None
+        if carry.matrix is None:
+            matrix = band.transition(carry.nodes, carry.nodes.places, characteristic(carry.equation))
+            carry = replace(carry, matrix=matrix)
+        assert carry.matrix is not None
         if carry.mass is None:
             first = band.transition(carry.nodes, carry.cloud[0], characteristic(carry.equation))
             mass: Array = first @ carry.cloud[1]
@@ -166,8 +170,8 @@ def _support(equation: Equation, initial: State, centre: float) -> float:
     return max(radius, start) * (1 + 1e-9)
 
 
-def _extended(carry: BandCarry, last: int) -> BandCarry:
-    """Return the carry on nodes that hold the mass at all steps up to ``last``, with the matrix between them."""
+def extended(carry: BandCarry, last: int) -> BandCarry:
+    """Return the carry on nodes that hold the mass at all steps up to ``last``, without a matrix where they change."""
     lower, upper, deviation = box(carry.equation, carry.initial, 1, last)
     spread = slopes(carry.equation)
     if carry.nodes is None:
@@ -186,12 +190,12 @@ def _extended(carry: BandCarry, last: int) -> BandCarry:
             f"{_MOST_NODES}; save fewer steps, start from a wider state, or use dfp.MonteCarlo(...)."
         )
     # Images of the box beyond it must not wrap around into it.
-    noise = float(np.sqrt(carry.equation.diffusion(np.array([max(abs(lower), abs(upper))])).item()))
+    single = replace(carry.equation, sgd=carry.equation.sgd.redrawn)
+    noise = float(np.sqrt(single.diffusion(np.array([max(abs(lower), abs(upper))])).item()))
     middle, half = (lower + upper) / 2, (upper - lower) / 2
-    place = abs((1 - carry.equation.linear_drift.item()) * middle - carry.equation.constant_drift.item() - middle)
+    place = abs(float(single.motion(np.array([middle])).item()))
     images = 2 * (place + float(np.max(np.abs(spread))) * half + _WIDTH * noise)
     count = int(np.ceil(max(images, upper - lower) / old.spacing)) + 64
     nodes = band.Nodes(old.spacing, first, end, 2 * fft.next_fast_len((count + end - first) // 2 + 1, real=True))
     mass = None if carry.mass is None else np.pad(carry.mass, (old.first - first, end - old.last))
-    matrix = band.transition(nodes, nodes.places, characteristic(carry.equation))
-    return replace(carry, nodes=nodes, mass=mass, matrix=matrix)
+    return replace(carry, nodes=nodes, mass=mass, matrix=None)

@@ -1,6 +1,6 @@
 """Transition kernels on a lattice: which law each source follows, resolved, narrow, or one of a few maps."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations_with_replacement
 from math import comb, factorial, prod
 
@@ -65,7 +65,9 @@ def laws_of(equation: Equation, grid: Grid, points: Array) -> Laws:
     """Return the transition kernels from ``points`` (N, d) to the nodes of ``grid``."""
     d, origin = grid.dimension, grid.lower + grid.spacing / 2
     if enumerated(equation):
-        return (_maps(equation, grid, (points - origin) / grid.spacing),)
+        law = equation.sgd.noise
+        assert isinstance(law, FiniteSumLaw)
+        return (maps(equation, grid, points, _minibatches(law.count, law.batch_size)),)
     place = (points + equation.motion(points) - origin) / grid.spacing
     resolved = np.all(widths(equation, points, grid.spacing) >= _ACCEPTED, axis=1)
     if d == 3 and not np.all(resolved):
@@ -114,22 +116,26 @@ def enumerated(equation: Equation) -> bool:
     return law.dimension < 3 and comb(law.count + law.batch_size - 1, law.batch_size) <= _MOST_MAPS
 
 
-def _maps(equation: Equation, grid: Grid, places: Array) -> transfer.Maps:
-    """Return the affine maps of all minibatches, as multisets with their probabilities, in index units."""
+def maps(
+    equation: Equation, grid: Grid, points: Array, minibatches: Iterable[tuple[Sequence[int], float]]
+) -> transfer.Maps:
+    """Return the affine maps of ``minibatches``, each with its probability, from ``points`` (N, d), in index units."""
     law = equation.sgd.noise
     assert isinstance(law, FiniteSumLaw)
-    sgd, d, batch = equation.sgd, grid.dimension, law.batch_size
+    sgd, d, origin = equation.sgd, grid.dimension, grid.lower + grid.spacing / 2
     hessians = law.sample_hessians()
     matrix, shift, weight = [], [], []
-    for chosen, probability in _minibatches(law.count, batch):
-        factor = np.eye(d) - sgd.learning_rate * (hessians[chosen].mean(axis=0) + sgd.weight_decay * np.eye(d))
-        offset = -sgd.learning_rate * law.gradients[chosen].mean(axis=0)
-        origin = grid.lower + grid.spacing / 2
+    for chosen, probability in minibatches:
+        mean_hessian = hessians[list(chosen)].mean(axis=0)
+        factor = np.eye(d) - sgd.learning_rate * (mean_hessian + sgd.weight_decay * np.eye(d))
+        offset = -sgd.learning_rate * law.gradients[list(chosen)].mean(axis=0)
         matrix.append(factor * grid.spacing / grid.spacing[:, None])
         shift.append((factor @ origin + offset - origin) / grid.spacing)
         weight.append(probability)
-    at, square, offsets = np.zeros((len(places), 2)), np.tile(np.eye(2), (len(matrix), 1, 1)), np.zeros((len(shift), 2))
-    at[:, 2 - d :], square[:, 2 - d :, 2 - d :], offsets[:, 2 - d :] = places, matrix, shift
+    at, square = np.zeros((len(points), 2)), np.tile(np.eye(2), (len(matrix), 1, 1))
+    offsets = np.zeros((len(shift), 2))
+    at[:, 2 - d :], square[:, 2 - d :, 2 - d :] = (points - origin) / grid.spacing, matrix
+    offsets[:, 2 - d :] = shift
     return transfer.Maps(at, square, offsets, np.array(weight))
 
 
