@@ -13,9 +13,9 @@ from dfp.exact import Moments, moments
 from dfp.laws.additive import AdditiveLaw
 from dfp.laws.finite_sum import FiniteSumLaw
 from dfp.methods.singular import density_warning
-from dfp.methods.transfer_line import counted, node_moments, start_density
+from dfp.methods.transfer_line import counted, node_moments, on_grid, start_density
 from dfp.solver import Frame
-from dfp.state import Density, Grid, Point, State
+from dfp.state import Density, Grid, State
 
 # Nodes across the box, and the most an extension of it may lead to.
 _NODES, _MOST_NODES = 1024, 4096
@@ -31,13 +31,12 @@ _UNRESOLVED = 1e-3
 
 @dataclass(frozen=True)
 class BandCarry:
-    """Masses of the nodes; a cloud of points at step 0."""
+    """Masses of the nodes; none at step 0."""
 
     equation: Equation
     initial: State
     grid: Grid
     step: int
-    cloud: tuple[Array, Array]
     nodes: band.Nodes | None = None
     mass: Array | None = field(default=None, repr=False)
     matrix: Array | None = field(default=None, repr=False)
@@ -54,8 +53,8 @@ class BandCarry:
             carry = replace(carry, matrix=matrix)
         assert carry.matrix is not None
         if carry.mass is None:
-            first = band.transition(carry.nodes, carry.cloud[0], characteristic(carry.equation))
-            mass: Array = first @ carry.cloud[1]
+            places, masses = cloud(carry)
+            mass: Array = band.transition(carry.nodes, places, characteristic(carry.equation)) @ masses
             steps, step = steps - 1, carry.step + 1
         else:
             mass, step = carry.mass, carry.step
@@ -94,16 +93,31 @@ class BandCarry:
 
 
 def prepare(equation: Equation, initial: State, grid: Grid) -> BandCarry:
-    """Return the carry at step 0: a cloud of points and their masses."""
-    if isinstance(initial, Point):
-        cloud: tuple[Array, Array] = initial.theta.copy(), np.ones(1)
-    elif isinstance(initial, Density):
-        cloud = initial.grid.axes[0], initial.values * initial.grid.cell_volume
-    else:
-        deviation = float(np.sqrt(initial.covariance.item()))
-        z, mass = lattice.normal_rule(0.05) if deviation > 0 else (np.zeros(1), np.ones(1))
-        cloud = initial.mean.item() + deviation * z, mass
-    return BandCarry(equation, initial, grid, 0, cloud)
+    """Return the carry at step 0."""
+    return BandCarry(equation, initial, grid, 0)
+
+
+def cloud(carry: BandCarry) -> tuple[Array, Array]:
+    """Return points (N,) and their masses (N,) for the state at step 0, so close that the nodes do not see them.
+
+    After one step the points are no further apart than the nodes, whose waves end before the period of such a comb.
+    """
+    initial = carry.initial
+    assert carry.nodes is not None
+    apart = carry.nodes.spacing / max(1.0, float(np.max(np.abs(slopes(carry.equation)))))
+    if isinstance(initial, Density):
+        given = initial.grid
+        dense = Grid(given.lower, given.upper, given.cells[0] * int(np.ceil(given.spacing.item() / apart)))
+        try:
+            return dense.axes[0], on_grid(initial, dense) * dense.cell_volume
+        except UnresolvedError:  # a density with jumps is what its cells are
+            return given.axes[0], initial.values * given.cell_volume
+    deviation = float(np.sqrt(initial.covariance.item()))
+    if deviation == 0:
+        return initial.mean.copy(), np.ones(1)
+    z = np.arange(-line.REACH, line.REACH, min(0.05, apart / deviation))
+    weights = np.exp(-0.5 * z**2)
+    return initial.mean.item() + deviation * z, weights / weights.sum()
 
 
 def grid(equation: Equation, initial: State, exact: Moments) -> Grid:

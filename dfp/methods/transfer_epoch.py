@@ -21,7 +21,7 @@ from scipy import sparse
 from dfp.checks import Array
 from dfp.equation import Equation
 from dfp.exact import Moments
-from dfp.finite_sum import FiniteSumLaw
+from dfp.laws.finite_sum import FiniteSumLaw
 from dfp.methods import transfer_band, transfer_lattice
 from dfp.methods.transfer_band import BandCarry
 from dfp.methods.transfer_lattice import LatticeCarry
@@ -118,8 +118,7 @@ def grid(equation: Equation, initial: State, exact: Moments) -> Grid:
 def prepare(equation: Equation, initial: State, grid: Grid) -> EpochCarry:
     """Return the carry at step 0: no sample is used."""
     if equation.dimension == 1:
-        line = transfer_band.prepare(equation, initial, grid)
-        return EpochCarry(line, np.zeros(1, np.int64), line.cloud[1][None])
+        return EpochCarry(transfer_band.prepare(equation, initial, grid), np.zeros(1, np.int64), np.ones((1, 1)))
     # The frames of a lattice need the equation of a single step.
     single = replace(equation, sgd=equation.sgd.redrawn)
     lattice = transfer_lattice.prepare(single, initial, grid)
@@ -180,7 +179,10 @@ def _line_step(carry: EpochCarry) -> EpochCarry:
         masses = np.pad(masses, ((0, 0), (old.nodes.first - nodes.first, nodes.last - old.nodes.last)))
     if matrices is None or nodes != old.nodes:
         matrices = _matrices(line.equation, nodes, nodes.places)
-    moved = matrices if old.nodes is not None else _matrices(line.equation, nodes, line.cloud[0])
+    moved = matrices
+    if old.mass is None:
+        places, start = transfer_band.cloud(line)
+        moved, masses = _matrices(line.equation, nodes, places), start[None]
     pushes = [_matrix_push(matrix) for matrix in moved]
     used, masses, _ = _step(replace(carry, masses=masses), pushes, nodes.last - nodes.first)
     mass: Array = masses.sum(axis=0)

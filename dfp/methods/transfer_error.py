@@ -6,8 +6,8 @@ from scipy import fft
 
 from dfp.checks import Array
 from dfp.equation import Equation
-from dfp.laws.finite_sum import FiniteSumLaw
 from dfp.grids import conditional_deviations
+from dfp.laws.finite_sum import FiniteSumLaw
 from dfp.methods.moment_recursion import MomentRecursion
 from dfp.methods.transfer_laws import ON_GRID, Laws, enumerated, factor_of, widths
 from dfp.state import Density, Grid, State
