@@ -54,6 +54,7 @@ class BandCarry:
         assert carry.matrix is not None
         if carry.mass is None:
             places, masses = cloud(carry)
+            assert carry.nodes is not None
             mass: Array = band.transition(carry.nodes, places, characteristic(carry.equation)) @ masses
             steps, step = steps - 1, carry.step + 1
         else:

@@ -33,13 +33,11 @@ Push = Callable[[Array], tuple[Array, float]]
 """Moves the masses of some sets, (sets, n), by the map of one minibatch; returns also what leaves the box."""
 
 # Moves from one set to another in an epoch, by dimension, and minibatches on a line, where each has a matrix.
-_MOST_MOVES = {1: 30_000, 2: 3_000}
+_MOST_MOVES = {1: 30_000, 2: 1_200}
 _MOST_MATRICES = 128
-# Entries of a band-limited matrix below this are left out: a thousand of them are below rounding.
-_NEGLIGIBLE = 1e-19
 # Seconds of a move from set to set for each node, by dimension, and of making a matrix.
-_SECONDS = {1: 1.5e-7, 2: 6e-8}
-_SECONDS_MATRIX = 0.1
+_SECONDS = {1: 1e-6, 2: 1e-6}
+_SECONDS_MATRIX = 0.05
 
 
 def moves(count: int, batch: int) -> int:
@@ -112,7 +110,9 @@ class EpochCarry:
 
 def grid(equation: Equation, initial: State, exact: Moments) -> Grid:
     """Return a grid that holds the density at every saved step and resolves it."""
-    return (transfer_band if equation.dimension == 1 else transfer_lattice).grid(equation, initial, exact)
+    if equation.dimension == 1:
+        return transfer_band.grid(equation, initial, exact)
+    return transfer_lattice.grid(equation, initial, exact)
 
 
 def prepare(equation: Equation, initial: State, grid: Grid) -> EpochCarry:
@@ -194,17 +194,11 @@ def _matrices(equation: Equation, nodes: band.Nodes, sources: Array) -> tuple[sp
     """Return the map of each minibatch from ``sources`` (N,) to the nodes, sparse (n, N)."""
     sgd, law = equation.sgd, equation.sgd.noise
     assert isinstance(law, FiniteSumLaw)
-    kept, hessians = 1 - sgd.learning_rate * sgd.weight_decay, law.sample_hessians()[:, 0, 0]
+    hessians, gradients = law.sample_hessians()[:, 0, 0] + sgd.weight_decay, law.gradients[:, 0]
     result = []
     for chosen in map(list, _minibatches(equation)):
-        one = hessians[chosen].mean(keepdims=True), law.gradients[chosen, 0].mean(keepdims=True)
-
-        def characteristic(x: Array, waves: Array, one: tuple[Array, Array] = one) -> Array:
-            phi: Array = band.finite_sum(x, waves, kept, *one, sgd.learning_rate, 1)
-            return phi
-
-        full = band.transition(nodes, sources, characteristic)
-        result.append(sparse.csr_array(np.where(np.abs(full) > _NEGLIGIBLE, full, 0.0)))
+        moved = sources - sgd.learning_rate * (hessians[chosen].mean() * sources + gradients[chosen].mean())
+        result.append(band.images(nodes, moved))
     return tuple(result)
 
 

@@ -7,12 +7,13 @@ lost by cutting at K = π/Δ, smooth density or not.
 """
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft
+from scipy import fft, sparse
 
 from dfp_solvers.jit import kernel
 
@@ -22,6 +23,7 @@ Characteristic = Callable[[Array, Array], Complex]
 """φ(k|x) for places (n,) and waves (m,), equally spaced from 0: shape (n, m)."""
 
 _BLOCK = 512  # sources whose characteristic functions are held at once
+_REACH, _DEGREE = 100, 22  # nodes to which a single place rings by 1e-14, and of polynomials between nodes
 _ORDER, _DECAY = 16, 36.0  # of the filter exp(−36 (k/K)^16), which keeps images of single nodes local
 
 
@@ -58,6 +60,36 @@ def transition(nodes: Nodes, sources: Array, characteristic: Characteristic) -> 
         some = slice(begin, begin + _BLOCK)
         coefficients = np.conj(characteristic(sources[some], waves)) * phase
         result[:, some] = fft.irfft(coefficients, n=nodes.period, axis=1, workers=2)[:, :count].T
+    return result
+
+
+def images(nodes: Nodes, places: Array) -> sparse.csr_array:
+    """Return the masses that unit masses at ``places`` (N,) bring to the nodes (n,): a sparse matrix (n, N).
+
+    It is the ``transition`` of a step that is an affine map, where sources have these places as their images.
+    """
+    index = places / nodes.spacing - 0.5 - nodes.first
+    nearest = np.floor(index + 0.5).astype(np.int64)
+    values = np.polynomial.chebyshev.chebvander(2 * (index - nearest), _DEGREE) @ _ringing()
+    row = nearest[:, None] + np.arange(-_REACH, _REACH + 1)
+    column = np.broadcast_to(np.arange(places.size)[:, None], row.shape)
+    inside = (row >= 0) & (row < nodes.last - nodes.first)
+    shape = (nodes.last - nodes.first, places.size)
+    return sparse.csr_array((values[inside], (row[inside], column[inside])), shape=shape)
+
+
+@cache
+def _ringing() -> Array:
+    """Return Chebyshev coefficients (degree + 1, nodes) of ∫₀¹ exp(−36 x^16) cos(π(j − f)x) dx in 2f, |f| <= ½."""
+    # The trapezoidal rule repeats the kernel after 1024 nodes, where it has decayed.
+    x, weights = np.linspace(0.0, 1.0, 513), np.full(513, 1 / 512)
+    weights[[0, -1]] /= 2
+    angles = np.pi * (np.arange(_DEGREE + 1) + 0.5) / (_DEGREE + 1)
+    apart = np.arange(-_REACH, _REACH + 1) - np.cos(angles)[:, None] / 2
+    values = np.cos(np.pi * apart[:, :, None] * x) @ (weights * np.exp(-_DECAY * x**_ORDER))
+    share = np.full(_DEGREE + 1, 2.0 / (_DEGREE + 1))
+    share[0] /= 2
+    result: Array = share[:, None] * (np.cos(np.outer(np.arange(_DEGREE + 1), angles)) @ values)
     return result
 
 
