@@ -53,6 +53,8 @@ def _pick_transfer(equation: Equation, initial: State, exact: Moments, attempts:
     # In more dimensions the steps of a finite sum would be taken to be Gaussian.
     if solver.refusal(equation, initial) or (equation.dimension > 1 and not law.gaussian) or equation.dimension > 2:
         return ""
+    if exact.unknown and not equation.sgd.replace:
+        return f": a transfer operator chooses its grid by exact moments ({exact.unknown})"
     try:
         seconds = solver.seconds(equation, initial, exact)
     except UnresolvedError:

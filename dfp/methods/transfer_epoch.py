@@ -37,7 +37,7 @@ _MOST_MOVES = {1: 30_000, 2: 1_200}
 _MOST_MATRICES = 128
 # Seconds of a move from set to set for each node, by dimension, and of making a matrix.
 _SECONDS = {1: 1e-6, 2: 1e-6}
-_SECONDS_MATRIX = 0.05
+_SECONDS_MATRIX = 0.03
 
 
 def moves(count: int, batch: int) -> int:
@@ -50,7 +50,9 @@ def obstacle(equation: Equation) -> str | None:
     law, d = equation.sgd.noise, equation.dimension
     assert isinstance(law, FiniteSumLaw)
     n, size = law.count, law.batch_size
-    instead = "dfp.moments(...) is exact for additive noise" if law.additive else "dfp.moments(...) is exact for more"
+    instead = (
+        "dfp.moments(...) is exact for additive noise" if law.additive else "dfp.moments(...) is exact for more samples"
+    )
     instead = f"dfp.MonteCarlo(...) samples any number, and {instead}"
     if d > 2:
         return f"without replacement densities need d <= 2, and d = {d}; {instead}"
@@ -92,7 +94,7 @@ class EpochCarry:
 
     def advanced(self, steps: int) -> "EpochCarry":
         """Return the carry ``steps`` later."""
-        carry = self
+        carry = _widened(self, steps) if isinstance(self.whole, BandCarry) and steps else self
         for _ in range(steps):
             carry = _line_step(carry) if isinstance(carry.whole, BandCarry) else _lattice_step(carry)
         return carry
@@ -167,27 +169,32 @@ def _step(carry: EpochCarry, pushes: list[Push], nodes: int) -> tuple[NDArray[np
     return following, masses, lost
 
 
-def _line_step(carry: EpochCarry) -> EpochCarry:
+def _widened(carry: EpochCarry, steps: int) -> EpochCarry:
+    """Return the carry on nodes that hold the next steps and the rest of their epoch, with the maps between them."""
     old = carry.whole
     assert isinstance(old, BandCarry)
     epoch = old.equation.sgd.epoch
-    # Nodes for the rest of the epoch, so that matrices are made once.
-    line = transfer_band.extended(old, (old.step // epoch + 1) * epoch)
-    nodes, masses, matrices = line.nodes, carry.masses, carry.matrices
+    line = transfer_band.extended(old, -(-(old.step + steps) // epoch) * epoch)
+    nodes, masses = line.nodes, carry.masses
+    if nodes == old.nodes:
+        return carry
     assert nodes is not None
-    if old.nodes is not None and nodes != old.nodes:
+    if old.nodes is not None and old.mass is not None:
         masses = np.pad(masses, ((0, 0), (old.nodes.first - nodes.first, nodes.last - old.nodes.last)))
-    if matrices is None or nodes != old.nodes:
-        matrices = _matrices(line.equation, nodes, nodes.places)
-    moved = matrices
-    if old.mass is None:
+    return replace(carry, whole=line, masses=masses, matrices=_matrices(line.equation, nodes, nodes.places))
+
+
+def _line_step(carry: EpochCarry) -> EpochCarry:
+    line, matrices = carry.whole, carry.matrices
+    assert isinstance(line, BandCarry) and line.nodes is not None and matrices is not None
+    if line.mass is None:
         places, start = transfer_band.cloud(line)
-        moved, masses = _matrices(line.equation, nodes, places), start[None]
-    pushes = [_matrix_push(matrix) for matrix in moved]
-    used, masses, _ = _step(replace(carry, masses=masses), pushes, nodes.last - nodes.first)
+        carry, matrices = replace(carry, masses=start[None]), _matrices(line.equation, line.nodes, places)
+    pushes = [_matrix_push(matrix) for matrix in matrices]
+    used, masses, _ = _step(carry, pushes, line.nodes.last - line.nodes.first)
     mass: Array = masses.sum(axis=0)
-    line = replace(line, step=old.step + 1, mass=mass, lost=1.0 - float(mass.sum()))
-    return EpochCarry(line, used, masses, matrices)
+    line = replace(line, step=line.step + 1, mass=mass, lost=1.0 - float(mass.sum()))
+    return replace(carry, whole=line, used=used, masses=masses)
 
 
 def _matrices(equation: Equation, nodes: band.Nodes, sources: Array) -> tuple[sparse.csr_array, ...]:
