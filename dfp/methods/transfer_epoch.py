@@ -50,10 +50,8 @@ def obstacle(equation: Equation) -> str | None:
     law, d = equation.sgd.noise, equation.dimension
     assert isinstance(law, FiniteSumLaw)
     n, size = law.count, law.batch_size
-    instead = (
-        "dfp.moments(...) is exact for additive noise" if law.additive else "dfp.moments(...) is exact for more samples"
-    )
-    instead = f"dfp.MonteCarlo(...) samples any number, and {instead}"
+    exact = ", and dfp.moments(...) is exact for additive noise" if law.additive else ""
+    instead = f"dfp.MonteCarlo(...) samples any number{exact}"
     if d > 2:
         return f"without replacement densities need d <= 2, and d = {d}; {instead}"
     if moves(n, size) > _MOST_MOVES[d]:
