@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from dfp_solvers import lanes
 from dfp_solvers import monte_carlo as mc
+from dfp_solvers import trajectory_models as tm
 from numpy.typing import NDArray
 from scipy import stats
 
@@ -82,7 +83,7 @@ class Stream:
         return result
 
 
-def twin(model: Any, start: mc.Start, steps: int, seed: int, lanes: int) -> Array:
+def twin(model: Any, start: tm.Start, steps: int, seed: int, lanes: int) -> Array:
     """Return θ after ``steps``, shape (d, lanes), from the model's definition."""
     stream = Stream(seed, lanes)
     factor = np.asarray(start.factor)
@@ -92,10 +93,10 @@ def twin(model: Any, start: mc.Start, steps: int, seed: int, lanes: int) -> Arra
     left: Array = np.empty((0, lanes))
     for _ in range(steps * getattr(model, "substeps", 1)):
         after = linear @ theta + constant
-        if isinstance(model, mc.RegressionModel | mc.SampleModel):
+        if isinstance(model, tm.RegressionModel | tm.SampleModel):
             after += minibatch_twin(model, theta, stream)
         else:
-            count = len(theta) if isinstance(model, mc.ConditionalModel) else model.normals
+            count = len(theta) if isinstance(model, tm.ConditionalModel) else model.normals
             if len(left) < count:
                 left = stream.normals(2 * count if count % 2 else count)
             zeta, left = left[:count], left[count:]
@@ -151,18 +152,18 @@ def models(d: int) -> dict[str, Any]:
     drift = np.zeros((d, d, d))
     drift[0, 0] = 0.01
     return {
-        "gaussian-even": mc.GaussianModel(
+        "gaussian-even": tm.GaussianModel(
             linear, constant, rows, columns, [0, 1, 1, 0, 1], rng.uniform(0.1, 0.3, 5), 2
         ),
-        "gaussian-odd": mc.GaussianModel(linear, constant, rows, columns, [0, 1, 2, 0, 2], rng.uniform(0.1, 0.3, 5), 3),
-        "regression": mc.RegressionModel(linear, constant, features, targets, 0.1, 3),
-        "samples": mc.SampleModel(linear, constant, hessians, gradients, 0.1, 4),
-        "conditional": mc.ConditionalModel(linear, constant, root @ root.T + np.eye(d), drift, state, 2),
+        "gaussian-odd": tm.GaussianModel(linear, constant, rows, columns, [0, 1, 2, 0, 2], rng.uniform(0.1, 0.3, 5), 3),
+        "regression": tm.RegressionModel(linear, constant, features, targets, 0.1, 3),
+        "samples": tm.SampleModel(linear, constant, hessians, gradients, 0.1, 4),
+        "conditional": tm.ConditionalModel(linear, constant, root @ root.T + np.eye(d), drift, state, 2),
     }
 
 
 def run(
-    model: Any, start: mc.Start, saved: Any, trajectories: int, seed: int = 7, order: int = 2, **options: Any
+    model: Any, start: tm.Start, saved: Any, trajectories: int, seed: int = 7, order: int = 2, **options: Any
 ) -> Any:
     d, cells = model.dimension, options.pop("cells", ())
     powers, accumulators = mc.exponents(d, order), options.pop("accumulators", None)
@@ -176,8 +177,8 @@ def same(a: mc.Accumulators, b: mc.Accumulators) -> bool:
     return all(np.array_equal(x, y) for x, y in zip(vars(a).values(), vars(b).values(), strict=True))
 
 
-LINE = mc.Start([1.0], [[0.5]])
-NOISY = mc.GaussianModel([[0.9]], [0.05], [0, 0], [-1, 0], [0, 1], [0.3, 0.2], 2)
+LINE = tm.Start([1.0], [[0.5]])
+NOISY = tm.GaussianModel([[0.9]], [0.05], [0, 0], [-1, 0], [0, 1], [0.3, 0.2], 2)
 
 
 # --- random numbers
@@ -222,7 +223,7 @@ def test_normals_are_accurate_also_in_the_tails() -> None:
 @pytest.mark.parametrize("name", ["gaussian-even", "gaussian-odd", "regression", "samples", "conditional"])
 def test_trajectories_match_numpy(name: str, d: int) -> None:
     model, steps, lanes = models(d)[name], 5, mc.BLOCK + 3
-    start = mc.Start(np.arange(1.0, d + 1), 0.3 * np.eye(d)[:, : max(1, d - 1)])
+    start = tm.Start(np.arange(1.0, d + 1), 0.3 * np.eye(d)[:, : max(1, d - 1)])
     theta = twin(model, start, steps, 11, lanes)
     centre, scale = np.full((1, d), 0.2), np.full((1, d), 1.7)
     units, cells, middle = {"centre": centre, "scale": scale}, (3, 4, 5)[:d], theta.mean(axis=1)
@@ -269,7 +270,7 @@ def closed_forms() -> dict[str, tuple[Any, Any, Any]]:
     def finite_sum(m: float, q: float) -> float:
         return float(f * f * q + 2 * f * s * m + s * s + eta**2 * (vh * q + 2 * cross * m + vg))
 
-    conditional = mc.ConditionalModel([[0.9]], [0.1], [[0.1]], [[[0.02]]], [[[[0.05]]]])
+    conditional = tm.ConditionalModel([[0.9]], [0.1], [[0.1]], [[[0.02]]], [[[[0.05]]]])
     return {
         "gaussian": (
             NOISY,
@@ -277,12 +278,12 @@ def closed_forms() -> dict[str, tuple[Any, Any, Any]]:
             lambda m, q: 0.81 * q + 0.09 * m + 0.0025 + 0.09 + 0.04 * q,
         ),
         "regression": (
-            mc.RegressionModel([[1.0]], [0.0], x[:, None], y, eta, size),
+            tm.RegressionModel([[1.0]], [0.0], x[:, None], y, eta, size),
             lambda m, q: f * m + s,
             finite_sum,
         ),
         "samples": (
-            mc.SampleModel([[1.0]], [0.0], h[:, None, None], g[:, None], eta, size),
+            tm.SampleModel([[1.0]], [0.0], h[:, None, None], g[:, None], eta, size),
             lambda m, q: f * m + s,
             finite_sum,
         ),
@@ -321,7 +322,7 @@ def test_standard_error_matches_the_known_variance() -> None:
 
 
 def test_bits_do_not_depend_on_threads_or_portions() -> None:
-    model, start, n = models(2)["gaussian-odd"], mc.Start([1.0, 0.0], 0.1 * np.eye(2)), 20 * mc.BLOCK + 17
+    model, start, n = models(2)["gaussian-odd"], tm.Start([1.0, 0.0], 0.1 * np.eye(2)), 20 * mc.BLOCK + 17
     box = {"lower": [-2.0, -2.0], "upper": [2.0, 2.0], "cells": (8, 9)}
     numba.set_num_threads(1)
     reference = run(model, start, [0, 3, 9], n, order=4, **box)
@@ -352,7 +353,7 @@ def test_resuming_leaves_the_given_sums_alone_and_refuses_another_goal() -> None
 
 
 def test_divergence_is_counted_and_visible() -> None:
-    wild = mc.GaussianModel([[1e200]], [0.0], [0], [-1], [0], [1.0], 1)
+    wild = tm.GaussianModel([[1e200]], [0.0], [0], [-1], [0], [1.0], 1)
     result = run(wild, LINE, [0, 4], 300, lower=[-9.0], upper=[9.0], cells=(6,))
     assert result.nonfinite.tolist() == [0, 300]
     assert result.outside.tolist() == [0, 300]
@@ -362,10 +363,10 @@ def test_divergence_is_counted_and_visible() -> None:
 
 def test_indefinite_covariances_are_counted() -> None:
     zero1, zero2 = np.zeros((2, 2, 2)), np.zeros((2, 2, 2, 2))
-    start = mc.Start([0.0, 0.0], np.zeros((2, 0)))
+    start = tm.Start([0.0, 0.0], np.zeros((2, 0)))
 
     def count(v: Any) -> int:
-        model = mc.ConditionalModel(np.eye(2), [0.0, 0.0], v, zero1, zero2, 3)
+        model = tm.ConditionalModel(np.eye(2), [0.0, 0.0], v, zero1, zero2, 3)
         return int(run(model, start, [5], 300).indefinite)
 
     assert count([[1.0, 2.0], [2.0, 1.0]]) == 300 * 5 * 3
@@ -395,9 +396,9 @@ def test_wrong_plans_are_refused() -> None:
     with pytest.raises(ValueError, match="scale"):
         run(NOISY, LINE, [1], 100, scale=[[0.0]])
     with pytest.raises(ValueError, match="cumulative"):
-        run(NOISY, mc.Start([0.0], [[0.0]], [1.0, 0.5], [0.0], [1.0], (2,)), [1], 100)
+        run(NOISY, tm.Start([0.0], [[0.0]], [1.0, 0.5], [0.0], [1.0], (2,)), [1], 100)
     with pytest.raises(ValueError, match="samples"):
-        mc.RegressionModel([[1.0]], [0.0], np.empty((0, 1)), [], 0.1, 1)
+        tm.RegressionModel([[1.0]], [0.0], np.empty((0, 1)), [], 0.1, 1)
 
 
 # --- starts
@@ -406,8 +407,8 @@ def test_wrong_plans_are_refused() -> None:
 def test_gridded_start_has_the_masses_of_its_cells() -> None:
     masses = np.array([[0.0, 3.0, 1.0], [2.0, 0.0, 2.0]])
     lower, spacing, n = np.array([-1.0, 2.0]), np.array([0.5, 0.25]), 2**16
-    start = mc.Start([0.0, 0.0], np.zeros((2, 1)), np.cumsum(masses), lower, spacing, masses.shape)
-    still = mc.GaussianModel(np.eye(2), [0.0, 0.0], [], [], [], [], 0)
+    start = tm.Start([0.0, 0.0], np.zeros((2, 1)), np.cumsum(masses), lower, spacing, masses.shape)
+    still = tm.GaussianModel(np.eye(2), [0.0, 0.0], [], [], [], [], 0)
     cells = (8, 12)  # every cell of the start is cut into 4 × 4
     result = run(still, start, [0, 1], n, lower=lower, upper=lower + spacing * masses.shape, cells=cells)
     assert np.array_equal(result.histogram[0], result.histogram[1])

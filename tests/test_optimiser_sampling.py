@@ -10,6 +10,7 @@ import numba
 import numpy as np
 import pytest
 from dfp_solvers import monte_carlo as mc
+from dfp_solvers import trajectory_models as tm
 from problems import one_mode, regression, rotated, table
 from scipy import special, stats
 from test_monte_carlo_kernels import Stream, loads
@@ -19,21 +20,21 @@ import dfp
 
 RNG = np.random.default_rng(11)
 FEATURES, TARGETS = RNG.standard_normal((7, 2)), RNG.standard_normal(7)
-GAUSSIAN = mc.GaussianModel(
+GAUSSIAN = tm.GaussianModel(
     [[1.0, 0.2], [0.2, 0.5]], [0.1, -0.3], row=[0, 1, 1], column=[-1, -1, 0], normal=[0, 1, 2], value=[0.5, 0.3, 0.4],
     normals=3,
 )  # fmt: skip
-REGRESSION = mc.RegressionModel(0.1 * np.eye(2), np.zeros(2), FEATURES, TARGETS, -1.0, 3)
-SAMPLES = mc.SampleModel(
+REGRESSION = tm.RegressionModel(0.1 * np.eye(2), np.zeros(2), FEATURES, TARGETS, -1.0, 3)
+SAMPLES = tm.SampleModel(
     np.zeros((2, 2)), np.zeros(2), FEATURES[:, :, None] * FEATURES[:, None, :], FEATURES[:, ::-1], -1.0, 2
 )
-START = mc.Start([0.5, -0.2], [[0.3, 0.0], [0.1, 0.2]])
+START = tm.Start([0.5, -0.2], [[0.3, 0.0], [0.1, 0.2]])
 RATES, SIZES = [0.3, 0.1, 0.1, 0.2, 0.05], [1, 4, 2, 3, 5]
 OPTIMISERS = {
-    "heavy ball": mc.Optimiser(RATES, momentum=0.8),
-    "nesterov": mc.Optimiser([0.1], momentum=0.7, nesterov=True),
-    "sizes": mc.Optimiser(RATES, SIZES, momentum=0.5),
-    "epoch": mc.Optimiser(RATES, momentum=0.8, epoch=2),
+    "heavy ball": tm.Optimiser(RATES, momentum=0.8),
+    "nesterov": tm.Optimiser([0.1], momentum=0.7, nesterov=True),
+    "sizes": tm.Optimiser(RATES, SIZES, momentum=0.5),
+    "epoch": tm.Optimiser(RATES, momentum=0.8, epoch=2),
 }
 
 
@@ -118,9 +119,9 @@ def test_bits_depend_on_neither_threads_nor_portions():
 def test_an_optimiser_that_does_not_fit_its_model_is_refused():
     for model, optimiser in (
         (GAUSSIAN, replace(OPTIMISERS["epoch"])),
-        (REGRESSION, mc.Optimiser([0.1], epoch=3)),
-        (REGRESSION, mc.Optimiser([0.1], [2], epoch=2)),
-        (REGRESSION, mc.Optimiser([])),
+        (REGRESSION, tm.Optimiser([0.1], epoch=3)),
+        (REGRESSION, tm.Optimiser([0.1], [2], epoch=2)),
+        (REGRESSION, tm.Optimiser([])),
     ):
         with pytest.raises(ValueError, match=r"epoch=|optimiser needs"):
             sampled(model, optimiser, [1], 1000)

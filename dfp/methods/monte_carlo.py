@@ -1,28 +1,23 @@
 """MonteCarlo: sampled trajectories of SGD itself (T4), with every noise law, and of the Langevin forms (T6, T7)."""
 
-import hashlib
-import io
-import os
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from dfp_solvers import function_sampling
 from dfp_solvers import monte_carlo as kernels
-from numpy.typing import NDArray
+from dfp_solvers import trajectory_models as models
 
 from dfp import checks
 from dfp.checks import Array
 from dfp.equation import Equation
 from dfp.errors import DFPError
-from dfp.exact import Moments, conditional, moments
+from dfp.exact import Moments, moments
 from dfp.grids import bins
 from dfp.laws.additive import AdditiveLaw
-from dfp.laws.finite_sum import FiniteSumLaw
-from dfp.laws.noise import GaussianLaw, NoiseLaw, square_root
-from dfp.methods.cumulants import unpolynomial
-from dfp.pilot import roots
+from dfp.methods.monte_carlo_checkpoint import fingerprint_of, restored, store
+from dfp.methods.monte_carlo_models import identity_of, model_of, optimiser_of, start_of
 from dfp.sgd import SGD
 from dfp.solver import Frame, SamplingSolver
 from dfp.state import Density, Grid, State
@@ -39,8 +34,8 @@ _PILOT = 16_384
 @dataclass(frozen=True)
 class _Carry:
     model: Any
-    optimiser: kernels.Optimiser | None
-    start: kernels.Start
+    optimiser: models.Optimiser | None
+    start: models.Start
     sums: kernels.Accumulators
     exact: Moments
     grid: Grid | None
@@ -129,18 +124,18 @@ class MonteCarlo(SamplingSolver):
             If the checkpoint belongs to another problem or seed.
         """
         d = equation.dimension
-        model, start = _model(equation, self.substeps), _start(initial)
-        optimiser = None if equation.sgd.plain else _optimiser(equation.sgd, int(exact.steps[-1]))
+        model, start = model_of(equation, self.substeps), start_of(initial)
+        optimiser = None if equation.sgd.plain else optimiser_of(equation.sgd, int(exact.steps[-1]))
         exponents = kernels.exponents(d, 4 if d <= 3 and equation.sgd.affine else 2)
         deviation = np.sqrt(np.array([np.diag(c) for c in exact.covariance]))
         scale = np.where((deviation > 0) & np.isfinite(deviation), deviation, 1.0)
         cells = () if grid is None else grid.cells
         sums = kernels.empty(exact.steps, exponents, cells)
-        models = _identity(model, exact, scale)
-        parts = (*models, start) if optimiser is None else (*models, optimiser, start)
-        fingerprint = _fingerprint(*parts, exact.steps, exact.mean, scale, grid, self.seed)
+        identity = identity_of(model, exact, scale)
+        parts = (*identity, start) if optimiser is None else (*identity, optimiser, start)
+        fingerprint = fingerprint_of(*parts, exact.steps, exact.mean, scale, grid, self.seed)
         if self.checkpoint is not None and Path(self.checkpoint).exists():
-            sums = _restored(Path(self.checkpoint), sums, fingerprint, self.trajectories)
+            sums = restored(Path(self.checkpoint), sums, fingerprint, self.trajectories)
         return _Carry(model, optimiser, start, sums, exact, grid, exponents, scale, fingerprint, _highest(equation))
 
     def pilot(self, equation: Equation, initial: State, exact: Moments) -> Moments:
@@ -184,7 +179,7 @@ class MonteCarlo(SamplingSolver):
         finally:
             numba.set_num_threads(before)
         if self.checkpoint is not None:
-            _store(Path(self.checkpoint), sums, carry.fingerprint)
+            store(Path(self.checkpoint), sums, carry.fingerprint)
         return replace(carry, sums=sums)
 
     def drawn(self, carry: _Carry) -> int:
@@ -246,70 +241,6 @@ def _existing(
     return central, errors
 
 
-def _model(equation: Equation, substeps: int) -> Any:
-    sgd, d = equation.sgd, equation.dimension
-    if not sgd.affine:
-        return _function_model(equation)
-    if not equation.discrete:
-        count = 1 if equation.additive else substeps
-        factor, shift, covariance = conditional(equation, sgd.learning_rate / count)
-        return kernels.ConditionalModel(factor, shift, *unpolynomial(covariance), count)
-    # Plain steps are the model itself; otherwise it is the gradient, as for η = −1, and the optimiser takes the step.
-    rate, law = (sgd.learning_rate, sgd.noise) if sgd.plain else (-1.0, sgd.unit_noise)
-    kept = np.eye(d) if sgd.plain else np.zeros((d, d))
-    if isinstance(law, GaussianLaw):
-        vectors, matrices = law.loadings()
-        entries = [(r, i, -1, vectors[r, i]) for r in range(len(vectors)) for i in range(d)]
-        entries += [(r, *ij, matrices[(r, *ij)]) for r in range(len(matrices)) for ij in np.ndindex(d, d)]
-        entries = [entry for entry in entries if entry[3] != 0]
-        columns = np.array([entry[:3] for entry in entries], dtype=np.int64).reshape(-1, 3)
-        return kernels.GaussianModel(
-            kept - rate * sgd.hessian,
-            -rate * sgd.gradient,
-            normal=columns[:, 0].copy(),
-            row=columns[:, 1].copy(),
-            column=columns[:, 2].copy(),
-            value=-rate * np.array([entry[3] for entry in entries], dtype=np.float64),
-            normals=len(vectors),
-        )
-    if isinstance(sgd.law, AdditiveLaw):
-        return _transformed(sgd, sgd.noise, rate, kept)
-    assert isinstance(law, FiniteSumLaw)
-    size = law.batch_size if sgd.batches is None else sgd.samples_at(0)
-    kept = kept - rate * sgd.weight_decay * np.eye(d)
-    if law.features is not None and law.targets is not None:
-        return kernels.RegressionModel(kept, np.zeros(d), law.features, law.targets, rate, size)
-    return kernels.SampleModel(kept, np.zeros(d), law.sample_hessians(), law.gradients, rate, size)
-
-
-def _transformed(sgd: SGD, law: NoiseLaw, rate: float, kept: Array) -> kernels.TransformedModel:
-    """Return the model of additive noise of any law: draw r of component a has number r d + a."""
-    assert isinstance(law, AdditiveLaw)
-    d, batch = sgd.dimension, law.batch_size
-    index = np.array([(row, draw * d + a) for draw in range(batch) for a in range(d) for row in range(d)])
-    value = -rate / batch * np.array([law.axes[row, number % d] for row, number in index])
-    tables = [part.table for part in law.laws]
-    return kernels.TransformedModel(
-        kept - rate * sgd.hessian,
-        -rate * sgd.gradient,
-        normal=index[:, 1].copy(),
-        row=index[:, 0].copy(),
-        column=np.full(len(index), -1),
-        value=value,
-        normals=d * batch,
-        pieces=[table.pieces for table in tables],
-        guide=np.array([table.guide for table in tables]),
-    )
-
-
-def _optimiser(sgd: SGD, steps: int) -> kernels.Optimiser:
-    rates = sgd.rates.values(0, 1 if sgd.rates.constant else max(steps, 1))
-    sizes: NDArray[np.int64] = np.empty(0, dtype=np.int64)
-    if sgd.batches is not None and sgd.replace and not isinstance(sgd.law, AdditiveLaw):
-        sizes = sgd.batches.values(0, 1 if sgd.batches.constant else max(steps, 1)).astype(np.int64)
-    return kernels.Optimiser(rates, sizes, sgd.momentum, sgd.nesterov, sgd.epoch)
-
-
 def _quantiles(equation: Equation, initial: State, exact: Moments, seed: int) -> Moments:
     """Return middles and squared widths of the bulk in place of moments, from a few trajectories of such a law."""
     sgd, law = equation.sgd, equation.sgd.noise
@@ -337,47 +268,6 @@ def _quantiles(equation: Equation, initial: State, exact: Moments, seed: int) ->
     return Moments(exact.steps, np.array(middle), np.array(covariance), unknown=exact.unknown)
 
 
-def _identity(model: Any, exact: Moments, scale: Array) -> list[Any]:
-    """Return what tells one model from another: of functions, values at some places."""
-    if not isinstance(model, function_sampling.FunctionModel):
-        return [model]
-    places = np.concatenate([exact.mean, exact.mean + scale, exact.mean - scale])
-    return [model.mean(places), model.factor(places)]
-
-
-def _function_model(equation: Equation) -> function_sampling.FunctionModel:
-    def factor(theta: Array) -> Array:
-        covariance = equation.diffusion(theta)
-        smallest = np.linalg.eigvalsh(covariance)[:, 0] if equation.dimension > 1 else covariance[:, 0, 0]
-        if smallest.min() < -1e-12 * float(np.abs(covariance).max()):
-            place = theta[int(np.argmin(smallest))]
-            raise DFPError(f"covariance has a negative eigenvalue at θ = {place}: it must be positive semidefinite.")
-        return roots(covariance)
-
-    def mean(theta: Array) -> Array:
-        return theta + equation.motion(theta)
-
-    return function_sampling.FunctionModel(equation.dimension, mean, factor)
-
-
-def _start(initial: State) -> kernels.Start:
-    if isinstance(initial, Density):
-        cumulative = np.cumsum(initial.values.ravel())
-        grid = initial.grid
-        return kernels.Start(
-            initial.mean,
-            np.zeros((initial.dimension, initial.dimension)),
-            cumulative / cumulative[-1],
-            grid.lower,
-            grid.spacing,
-            grid.cells,
-        )
-    factor = np.zeros((initial.dimension, initial.dimension))
-    root = square_root(initial.covariance)
-    factor[:, : root.shape[1]] = root
-    return kernels.Start(initial.mean, factor)
-
-
 def _sample_moments(carry: _Carry, s: int) -> tuple[dict[str, Any], dict[str, Array]]:
     """Return central moments about the sample mean, and standard errors, at saved step ``s``."""
     d = carry.exact.mean.shape[1]
@@ -402,50 +292,3 @@ def _sample_moments(carry: _Carry, s: int) -> tuple[dict[str, Any], dict[str, Ar
         central["third"], central["fourth"] = tensor(average, 3), tensor(average, 4)
         errors["third"], errors["fourth"] = tensor(error, 3), tensor(error, 4)
     return central, errors
-
-
-def _fingerprint(*parts: Any) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        values = [getattr(part, f.name) for f in fields(part)] if hasattr(part, "__dataclass_fields__") else [part]
-        for value in values:
-            array = np.asarray(() if value is None else value)
-            digest.update(f"{type(part).__name__}{array.dtype}{array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
-
-
-def _store(path: Path, sums: kernels.Accumulators, fingerprint: str) -> None:
-    """Write the sums so that the file is always complete: to a temporary name, then renamed."""
-    buffer = io.BytesIO()
-    np.savez(buffer, fingerprint=np.array(fingerprint), **{f.name: getattr(sums, f.name) for f in fields(sums)})
-    temporary = path.with_name(path.name + f".{os.getpid()}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(buffer.getvalue())
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise DFPError(f"checkpoint={path.name}: cannot be written ({error.strerror}); choose another place.") from None
-
-
-def _restored(path: Path, empty: kernels.Accumulators, fingerprint: str, trajectories: int) -> kernels.Accumulators:
-    advice = "delete it or name another checkpoint"
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            values = {f.name: stored[f.name] for f in fields(empty)}
-            owner = str(stored["fingerprint"])
-    except (OSError, ValueError, KeyError, EOFError) as error:
-        raise DFPError(f"checkpoint={path.name}: not a readable checkpoint ({error}); {advice}.") from None
-    if owner != fingerprint:
-        raise DFPError(f"checkpoint={path.name}: belongs to another problem, grid or seed; {advice}.")
-    done = int(values["trajectories"])
-    if done != trajectories and (done > trajectories or done % kernels.BLOCK):
-        raise DFPError(
-            f"checkpoint={path.name}: holds {done} trajectories, which cannot be cut or extended to "
-            f"trajectories={trajectories}; {advice}."
-        )
-    kept: dict[str, Any] = {name: value if value.ndim else int(value) for name, value in values.items()}
-    return kernels.Accumulators(**kept)

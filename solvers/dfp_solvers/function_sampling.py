@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfp_solvers.lanes import BLOCK
-from dfp_solvers.monte_carlo import Accumulators, Start
+from dfp_solvers.monte_carlo import Accumulators
+from dfp_solvers.trajectory_models import Start
 
 Array = NDArray[np.floating[Any]]
 

@@ -24,7 +24,7 @@ from typing import Any
 
 import numba
 import numpy as np
-from dfp_solvers import monte_carlo
+from dfp_solvers import monte_carlo, trajectory_models
 from dfp_solvers.jit import kernel
 from numpy.typing import NDArray
 
@@ -51,11 +51,11 @@ def stationary_second(dimension: int) -> float:
 def dfp_kernel(dimension: int, trajectories: int, steps: int) -> list[Run]:
     """Return the Monte Carlo kernel of this package."""
     if dimension == 1:
-        model = monte_carlo.GaussianModel([[DECAY]], [0.0], [0, 0], [0, -1], [0, 1], [CURVATURE, GRADIENT], 2)
+        model = trajectory_models.GaussianModel([[DECAY]], [0.0], [0, 0], [0, -1], [0, 1], [CURVATURE, GRADIENT], 2)
     else:
         rows, normals = np.nonzero(ROOT)
-        model = monte_carlo.GaussianModel(LINEAR, np.zeros(2), rows, [-1] * 3, normals, ROOT[rows, normals], 2)
-    start = monte_carlo.Start(np.zeros(dimension), np.zeros((dimension, 0)))
+        model = trajectory_models.GaussianModel(LINEAR, np.zeros(2), rows, [-1] * 3, normals, ROOT[rows, normals], 2)
+    start = trajectory_models.Start(np.zeros(dimension), np.zeros((dimension, 0)))
     powers, zero = monte_carlo.exponents(dimension, 2), np.zeros((1, dimension))
     blocks = -(-trajectories // monte_carlo.BLOCK)
 
