@@ -113,12 +113,8 @@ def cloud(carry: BandCarry) -> tuple[Array, Array]:
             return dense.axes[0], on_grid(initial, dense) * dense.cell_volume
         except UnresolvedError:  # a density with jumps is what its cells are
             return given.axes[0], initial.values * given.cell_volume
-    deviation = float(np.sqrt(initial.covariance.item()))
-    if deviation == 0:
-        return initial.mean.copy(), np.ones(1)
-    z = np.arange(-line.REACH, line.REACH, min(0.05, apart / deviation))
-    weights = np.exp(-0.5 * z**2)
-    return initial.mean.item() + deviation * z, weights / weights.sum()
+    points, weights = lattice.cloud(initial.mean, initial.covariance, np.full(1, 2 * apart))
+    return points[:, 0], weights
 
 
 def grid(equation: Equation, initial: State, exact: Moments) -> Grid:
