@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from dfp_solvers import band, line
+from dfp_solvers import band, lattice, line
 from scipy import fft
 
 from dfp.checks import Array
