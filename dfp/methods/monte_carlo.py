@@ -18,7 +18,6 @@ from dfp.grids import bins
 from dfp.laws.additive import AdditiveLaw
 from dfp.methods.monte_carlo_checkpoint import fingerprint_of, restored, store
 from dfp.methods.monte_carlo_models import identity_of, model_of, optimiser_of, start_of
-from dfp.sgd import SGD
 from dfp.solver import Frame, SamplingSolver
 from dfp.state import Density, Grid, State
 
