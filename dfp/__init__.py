@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from dfp.schedules import CosineSchedule as CosineSchedule
     from dfp.schedules import StepSchedule as StepSchedule
     from dfp.schedules import WarmUp as WarmUp
-    from dfp.settling.first_passage import ExitSteps as ExitSteps
+    from dfp.settling.exit_law import ExitSteps as ExitSteps
     from dfp.settling.first_passage import exit_steps as exit_steps
     from dfp.settling.irreversibility import Current as Current
     from dfp.settling.irreversibility import GriddedCurrent as GriddedCurrent
@@ -108,7 +108,8 @@ _HOMES = {
     "regimes.phases": ("PhaseDiagram", "phase_diagram"),
     "regimes.phases_file": ("load_phase_diagram",),
     "schedules": ("CosineSchedule", "StepSchedule", "WarmUp"),
-    "settling.first_passage": ("ExitSteps", "exit_steps"),
+    "settling.exit_law": ("ExitSteps",),
+    "settling.first_passage": ("exit_steps",),
     "settling.irreversibility": ("Current", "GriddedCurrent", "entropy_production", "probability_current"),
     "settling.spectrum": ("Spectrum", "spectrum"),
     "settling.stationary_law": ("stationary",),

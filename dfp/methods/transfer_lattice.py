@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from dfp_solvers import lattice, transfer
+from scipy.sparse.linalg import LinearOperator
 
 from dfp.checks import Array
 from dfp.equation import Equation
@@ -142,8 +143,7 @@ def grid(equation: Equation, initial: State, exact: Moments) -> Grid:
 
 def prepare(equation: Equation, initial: State, grid: Grid) -> LatticeCarry:
     """Return the masses of the cells at step 0 or, where the grid does not resolve them, of a cloud of points."""
-    if min(grid.cells) < transfer.STENCIL:
-        raise UnresolvedError(f"grid.cells={grid.cells}: Transfer needs {transfer.STENCIL} per axis; use more.")
+    laws = _laws_between_cells(equation, grid)
     cloud: Array | None = None
     if isinstance(initial, Density):
         mass = on_grid(initial, grid) * grid.cell_volume
@@ -151,6 +151,21 @@ def prepare(equation: Equation, initial: State, grid: Grid) -> LatticeCarry:
         mass = Gaussian(initial.mean, initial.covariance).on(grid) * grid.cell_volume
     else:
         cloud, mass = lattice.cloud(initial.mean, initial.covariance, grid.spacing)
-    laws = laws_of(equation, grid, grid.points.reshape(-1, grid.dimension))
     mass = np.ascontiguousarray(mass.ravel())
     return LatticeCarry(equation, grid, 0, mass, max(1.0 - float(mass.sum()), 0.0), initial, cloud, laws)
+
+
+def step_operator(equation: Equation, grid: Grid) -> LinearOperator:
+    """Return one step as an operator on the masses of all cells, flat, without what leaves the box."""
+    laws, size = _laws_between_cells(equation, grid), int(np.prod(grid.cells))
+
+    def step(mass: Array) -> Array:
+        return transfer.step(np.ascontiguousarray(mass).ravel(), laws, grid.cells)[0]
+
+    return LinearOperator((size, size), matvec=step, dtype=float)
+
+
+def _laws_between_cells(equation: Equation, grid: Grid) -> Laws:
+    if min(grid.cells) < transfer.STENCIL:
+        raise UnresolvedError(f"grid.cells={grid.cells}: Transfer needs {transfer.STENCIL} per axis; use more.")
+    return laws_of(equation, grid, grid.points.reshape(-1, grid.dimension))

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-from dfp_solvers import hermite, lyapunov, transfer
+from dfp_solvers import hermite, lyapunov
 from numpy.typing import NDArray
-from scipy.sparse.linalg import LinearOperator, eigs
+from scipy.sparse.linalg import eigs
 
 from dfp import checks
 from dfp.checks import Array
@@ -224,13 +224,8 @@ def _step_modes(equation: Equation, count: int, grid: Grid) -> tuple[Array, Arra
     """Return eigenvalues and modes of the transfer operator of the master equation."""
     middle = Gaussian((grid.lower + grid.upper) / 2, np.diag(((grid.upper - grid.lower) / 8) ** 2))
     Transfer().require(equation, middle)
-    carry = transfer_lattice.prepare(equation, middle, grid)
-    size = int(np.prod(grid.cells))
-
-    def step(mass: Array) -> Array:
-        return transfer.step(np.ascontiguousarray(np.real(mass)).ravel(), carry.laws, grid.cells)[0]
-
-    operator = LinearOperator((size, size), matvec=step, dtype=float)
-    values, vectors = eigs(operator, k=count + 1, v0=carry.mass, which="LM", tol=1e-10, ncv=min(4 * count + 20, size))
+    start, ncv = middle.on(grid).ravel(), min(4 * count + 20, int(np.prod(grid.cells)))
+    operator = transfer_lattice.step_operator(equation, grid)
+    values, vectors = eigs(operator, k=count + 1, v0=start, which="LM", tol=1e-10, ncv=ncv)
     keep = np.argsort(-np.abs(values))[1:]
     return values[keep], vectors[:, keep]

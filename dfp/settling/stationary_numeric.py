@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 from dfp_solvers import kesten, lyapunov, markov, richardson, transfer
-from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigs
+from scipy.sparse.linalg import ArpackNoConvergence, eigs
 
 from dfp.checks import Array
 from dfp.equation import Equation
@@ -183,17 +183,10 @@ def _late(equation: Equation, moments: Gaussian, exact: Moments, grid: Grid | No
 
 def _fixed_point(equation: Equation, moments: Gaussian, grid: Grid) -> tuple[Array, float]:
     """Return the leading eigenvector of one step, as a density, and the error from what leaves the box."""
-    carry = transfer_lattice.prepare(equation, Gaussian(moments.mean, moments.covariance), grid)
-    size = int(np.prod(grid.cells))
-
-    def step(mass: Array) -> Array:
-        flat = np.ascontiguousarray(np.real(mass)).ravel()
-        return transfer.step(flat, carry.laws, grid.cells)[0]
-
     start = chain.start(moments, [grid])[0].ravel()
-    operator = LinearOperator((size, size), matvec=step, dtype=float)
+    operator = transfer_lattice.step_operator(equation, grid)
     try:
-        value, vector = eigs(operator, k=1, v0=start, which="LM", tol=_EIGEN, ncv=min(12, size - 1))
+        value, vector = eigs(operator, k=1, v0=start, which="LM", tol=_EIGEN, ncv=min(12, start.size - 1))
     except ArpackNoConvergence as failure:
         raise UnresolvedError(
             f"grid.cells={grid.cells}: the fixed point of the {equation.label} does not converge; {failure}"
