@@ -121,6 +121,11 @@ class Equation(ABC):
         outer = theta[..., :, None] * theta[..., None, :]
         return self.mean_diffusion(Carried(np.ones(theta.shape[:-1]), theta, outer, np.zeros_like(outer)))
 
+    @cached_property
+    def additive_diffusion(self) -> Array:
+        """The diffusion at every place where the noise is additive, shape (d, d)."""
+        return self.diffusion(np.zeros(self.dimension))
+
     def motion(self, theta: Array) -> Array:
         """Return the mean motion at ``theta`` (..., d) per step (maps) or per unit of τ (generators), (..., d)."""
         if not self.sgd.affine:

@@ -115,8 +115,9 @@ def check_problem(equation: Equation, initial: State) -> None:
 
 
 Transition = Callable[[int], tuple[Array, Array, Array]]
+Transitions = Callable[[NDArray[np.int64]], tuple[Array, Array, Array]]
 
-_transitions: WeakKeyDictionary[Equation, Transition] = WeakKeyDictionary()
+_known: WeakKeyDictionary[Equation, tuple[Transition, Transitions]] = WeakKeyDictionary()
 
 
 def transition(equation: Equation) -> Transition:
@@ -127,16 +128,22 @@ def transition(equation: Equation) -> Transition:
     """
     if not equation.sgd.plain:
         return lambda n: _marginal(equation, n)
-    if equation not in _transitions:
-        _transitions[equation] = lru_cache(maxsize=64)(_plain_transition(equation))
-    return _transitions[equation]
+    return _plain_transitions(equation)[0]
 
 
-def _plain_transition(equation: Equation) -> Transition:
+def _plain_transitions(equation: Equation) -> tuple[Transition, Transitions]:
+    """Return ``transition`` of plain SGD, and the same for an array of steps (S,), uncached."""
+    if equation not in _known:
+        several = _plain(equation)
+        _known[equation] = lru_cache(maxsize=64)(several), several
+    return _known[equation]
+
+
+def _plain(equation: Equation) -> Callable[..., tuple[Array, Array, Array]]:
     values, vectors = equation.sgd.modes
     drift = equation.drift(values)
     rates, offset = drift * values, drift * (vectors.T @ equation.sgd.gradient)
-    noise = vectors.T @ equation.diffusion(np.zeros(equation.dimension)) @ vectors
+    noise = vectors.T @ equation.additive_diffusion @ vectors
     if equation.discrete:
         return lambda n: affine.map_transition(rates, offset, noise, n)
     rate = equation.rate
@@ -154,14 +161,11 @@ def _closed_form(equation: Equation, initial: State, saved: NDArray[np.int64]) -
     vectors = equation.sgd.modes[1]
     mean = vectors.T @ initial.mean
     covariance = vectors.T @ initial.covariance @ vectors
-    after = transition(equation)
-    means = np.empty((saved.size, mean.size))
-    covariances = np.empty((saved.size, mean.size, mean.size))
-    for s, n in enumerate(saved):
-        factor, shift, noise = after(int(n))
-        means[s] = vectors @ (factor * mean + shift)
-        covariances[s] = vectors @ (factor[:, None] * covariance * factor + noise) @ vectors.T
-    return means, covariances
+    one, several = _plain_transitions(equation)
+    # A solver is likely to ask for the only step again.
+    factor, shift, noise = (part[None] for part in one(int(saved[0]))) if saved.size == 1 else several(saved)
+    covariances = vectors @ (factor[:, :, None] * covariance * factor[:, None, :] + noise) @ vectors.T
+    return (factor * mean + shift) @ vectors.T, covariances
 
 
 def _advance(equation: Equation, start: Array, times: Array) -> Carried:

@@ -87,6 +87,8 @@ class Grid:
     @property
     def points(self) -> Array:
         """Cell centres as an array of shape (n_1, ..., n_d, d)."""
+        if self.dimension == 1:
+            return self.axes[0][:, None]
         return np.stack(np.meshgrid(*self.axes, indexing="ij"), axis=-1)
 
     def refined(self, finer: float, wider: float) -> "Grid | None":

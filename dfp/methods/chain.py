@@ -3,7 +3,8 @@
 from typing import Any
 
 import numpy as np
-from dfp_solvers import finite_volume, lattice, markov, richardson
+from dfp_solvers import finite_volume, gaussian, lattice, markov, richardson
+from numpy.typing import NDArray
 
 from dfp.checks import Array
 from dfp.equation import Equation, ModifiedLangevin
@@ -22,12 +23,12 @@ def coefficients(equation: Equation, points: Array) -> tuple[Array, Array]:
     """Return the drift (n, d) and the diffusion (n, d, d) of a generator at ``points`` (n, d)."""
     drift = equation.motion(points)
     if equation.additive:
-        constant = equation.diffusion(np.zeros(equation.dimension))
+        constant = equation.additive_diffusion
         return drift, np.broadcast_to(constant, (len(points), *constant.shape))
     return drift, equation.diffusion(points)
 
 
-def generator(equation: Equation, grid: Grid, *, absorbing: bool = False) -> tuple[Any, Array]:
+def generator(equation: Equation, grid: Grid, *, absorbing: bool = False) -> tuple[Any, NDArray[np.bool_]]:
     """Return the sparse generator on all cells, and 1 for cells whose rates are upwinded, shape ``grid.cells``.
 
     Raises
@@ -40,13 +41,11 @@ def generator(equation: Equation, grid: Grid, *, absorbing: bool = False) -> tup
     points = grid.points.reshape(-1, grid.dimension)
     drift, diffusion = coefficients(equation, points)
     _check_diffusion(equation, points, diffusion, grid)
-    matrix = finite_volume.generator(drift, diffusion, grid.cells, grid.spacing, absorbing=absorbing)
-    scaled = np.ascontiguousarray(diffusion / np.multiply.outer(grid.spacing, grid.spacing))
-    flags = finite_volume.upwinded(np.ascontiguousarray(drift / grid.spacing), scaled)
+    matrix, flags = finite_volume.generator(drift, diffusion, grid.cells, grid.spacing, absorbing=absorbing)
     return matrix, flags.reshape(grid.cells)
 
 
-def generators(equation: Equation, grid: Grid, *, absorbing: bool = False) -> tuple[tuple[Any, ...], Array]:
+def generators(equation: Equation, grid: Grid, *, absorbing: bool = False) -> tuple[tuple[Any, ...], NDArray[np.bool_]]:
     """Return one generator, or one per axis where they are independent and small enough for dense matrices; and flags.
 
     The flags are those of ``generator``, which also says what is raised.
@@ -63,8 +62,8 @@ def generators(equation: Equation, grid: Grid, *, absorbing: bool = False) -> tu
         drift, diffusion = drift[:, i : i + 1], np.ascontiguousarray(diffusion[:, i : i + 1, i : i + 1])
         _check_diffusion(equation, line, diffusion, grid)
         cells, spacing = grid.cells[i : i + 1], grid.spacing[i : i + 1]
-        result.append(finite_volume.generator(drift, diffusion, cells, spacing, absorbing=absorbing))
-        flags = finite_volume.upwinded(np.ascontiguousarray(drift / spacing), diffusion / spacing**2)
+        matrix, flags = finite_volume.generator(drift, diffusion, cells, spacing, absorbing=absorbing)
+        result.append(matrix)
         upwinded |= flags.reshape([-1 if k == i else 1 for k in range(d)])
     return tuple(result), upwinded
 
@@ -86,6 +85,8 @@ def _check_diffusion(equation: Equation, points: Array, diffusion: Array, grid: 
     if equation.additive:
         points, diffusion = points[:1], diffusion[:1]
     one = diffusion.shape[1] == 1
+    if one and diffusion.min() >= 0:
+        return
     scaled = diffusion / (np.ones((1, 1)) if one else np.multiply.outer(grid.spacing, grid.spacing))
     values = scaled[:, :, 0] if one else np.linalg.eigvalsh(scaled)
     worst = int(np.argmin(values[:, 0] / np.maximum(np.abs(values[:, -1]), np.finfo(float).tiny)))
@@ -121,13 +122,14 @@ def start(initial: State, grids: list[Grid]) -> list[Array]:
         raise DFPError(
             f"grid: its box {grid.lower} … {grid.upper} does not hold the initial mean {initial.mean}; widen it."
         )
-    wide = isinstance(initial, Gaussian) and all(_narrowest(initial, g) >= _RESOLVED for g in grids)
+    wide = isinstance(initial, Gaussian) and _narrowest(initial, grids[-1]) >= _RESOLVED  # the coarsest
+    inverse = np.linalg.inv(np.linalg.cholesky(initial.covariance)) if wide else np.empty((0, 0))
     result = []
     for g in grids:
         if isinstance(initial, Density):
             values = _resampled(initial, g)
-        elif wide and isinstance(initial, Gaussian):
-            values = initial.on(g)
+        elif wide:
+            values = gaussian.on_grid(g.axes, initial.mean, inverse)
         else:
             values = lattice.deposit(
                 *lattice.cloud(initial.mean, initial.covariance, g.spacing), g.lower, g.spacing, g.cells

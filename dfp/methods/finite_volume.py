@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from dfp_solvers import lattice, markov, richardson
+from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from dfp import checks
@@ -50,7 +52,7 @@ class _Carry:
     equation: Equation
     levels: tuple[_Level, ...]
     """From fine to coarse."""
-    upwinded: Array
+    upwinded: NDArray[np.bool_]
     """Whether the rates of the finest cells are of first order."""
     step: int
 
@@ -106,9 +108,9 @@ class FiniteVolume(MarchingSolver):
         Where noise depends on θ, the kurtosis sets the width, read as that of a Student t law.
         """
         d, last = equation.dimension, int(exact.steps[-1])
-        probes = np.unique([0, *exact.steps, *np.geomspace(1, max(last, 1), 24).astype(int).clip(max=last)])
+        probes = np.array(sorted({*_probes(last), *exact.steps.tolist()}))
         path = moments_at(equation, initial, last, probes.tolist())
-        deviation = np.sqrt(np.array([np.diag(c) for c in path.covariance]))
+        deviation = np.sqrt(np.diagonal(path.covariance, axis1=1, axis2=2))
         if not np.all(deviation[-1] > 0):
             raise UnresolvedError(
                 f"step {last}: the covariance is singular, so there is no density to put on a grid; save later steps, "
@@ -163,15 +165,22 @@ class FiniteVolume(MarchingSolver):
         if self.boundary == "absorbing":
             _, mean, covariance = grid_moments(grid, density)
             outside = max(1.0 - float(density.sum()) * grid.cell_volume, 0.0)
-            return Frame(mean, covariance, density, truncation=min(error, 2.0), outside=outside)
+            return Frame(mean, covariance, density, truncation=min(error, 2.0), outside=outside, gridded_moments=True)
         density = density / (float(density.sum()) * grid.cell_volume)
         _, mean, covariance = grid_moments(grid, density)
-        return Frame(mean, covariance, density, truncation=min(error + 2 * wall_tails(grid, density, mean), 2.0))
+        error = min(error + 2 * wall_tails(grid, density, mean), 2.0)
+        return Frame(mean, covariance, density, truncation=error, gridded_moments=True)
 
     def refined(self, solution: Solution, tolerance: float) -> tuple[MarchingSolver, Grid | None]:
         """Return the solver with a smaller tolerance, which automatic grids aim at."""
         aim = self.tolerance * min(tolerance / float(solution.certificate.error.max()), 0.5) / 2
         return replace(self, tolerance=aim), None
+
+
+@lru_cache(maxsize=64)
+def _probes(last: int) -> tuple[int, ...]:
+    """Return some steps from 0 to ``last``, geometrically spaced."""
+    return 0, *np.unique(np.geomspace(1, max(last, 1), 24).astype(int).clip(max=last)).tolist()
 
 
 def _narrowest(covariances: Array) -> Array:

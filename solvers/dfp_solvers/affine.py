@@ -7,12 +7,12 @@ noise covariances by geometric sums of them (T10, T14, T15).
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.floating[Any]]
 
 
-def geometric_sum(x: Array, n: int) -> Array:
+def geometric_sum(x: Array, n: ArrayLike) -> Array:
     """Return Σ_{s<n} (1−x)^s elementwise, without cancellation for small x.
 
     Parameters
@@ -20,27 +20,32 @@ def geometric_sum(x: Array, n: int) -> Array:
     x
         Any shape, any sign.
     n
-        Number of terms, >= 0.
+        Number of terms, integers >= 0 of a shape that broadcasts with ``x``.
     """
+    n = np.asarray(n)
     ratio = 1.0 - x
     safe = np.where(x == 0, 1.0, x)
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         size = np.where(x < 1, np.log1p(-np.minimum(x, 1 - 1e-300)), np.log(np.abs(ratio)))
         power = np.expm1(n * size)
-        if n % 2:
-            power = np.where(ratio < 0, ratio**n - 1.0, power)
-        return np.where(x == 0, float(n), np.where(ratio == 0, float(n > 0), -power / safe))
+        odd = n % 2 == 1
+        if odd.any():
+            power = np.where(odd & (ratio < 0), ratio**n - 1.0, power)
+        return np.where(x == 0, n * 1.0, np.where(ratio == 0, (n > 0) * 1.0, -power / safe))
 
 
-def exponential_sum(x: Array, time: float) -> Array:
-    """Return ∫₀ᵗ e^{−xs} ds elementwise, shape of ``x``."""
+def exponential_sum(x: Array, time: ArrayLike) -> Array:
+    """Return ∫₀ᵗ e^{−xs} ds elementwise; shapes broadcast."""
+    time = np.asarray(time)
     safe = np.where(x == 0, 1.0, x)
     with np.errstate(over="ignore", invalid="ignore"):
         return np.where(x == 0, time, -np.expm1(-safe * time) / safe)
 
 
-def map_transition(rates: Array, offset: Array, noise: Array, steps: int) -> tuple[Array, Array, Array]:
+def map_transition(rates: Array, offset: Array, noise: Array, steps: ArrayLike) -> tuple[Array, Array, Array]:
     """Return factor (d,), shift (d,) and noise covariance (d, d) of ``steps`` steps θ' = (1−rates)θ − offset + noise.
+
+    Several numbers of steps, shape (S,), give each result a first axis of S.
 
     Parameters
     ----------
@@ -51,12 +56,15 @@ def map_transition(rates: Array, offset: Array, noise: Array, steps: int) -> tup
     """
     pair = rates[:, None] + rates[None, :] - rates[:, None] * rates[None, :]
     with np.errstate(over="ignore", under="ignore"):
-        factor = (1.0 - rates) ** steps
-    return factor, -offset * geometric_sum(rates, steps), noise * geometric_sum(pair, steps)
+        count = np.asarray(steps)[..., None]
+        factor = (1.0 - rates) ** count
+    return factor, -offset * geometric_sum(rates, count), noise * geometric_sum(pair, count[..., None])
 
 
-def flow_transition(rates: Array, offset: Array, noise: Array, time: float) -> tuple[Array, Array, Array]:
+def flow_transition(rates: Array, offset: Array, noise: Array, time: ArrayLike) -> tuple[Array, Array, Array]:
     """Return factor (d,), shift (d,) and noise covariance (d, d) of dθ = −(rates θ + offset) dt + dW.
+
+    Several times, shape (S,), give each result a first axis of S.
 
     Parameters
     ----------
@@ -69,6 +77,7 @@ def flow_transition(rates: Array, offset: Array, noise: Array, time: float) -> t
     """
     pair = rates[:, None] + rates[None, :]
     with np.errstate(over="ignore", under="ignore"):
-        factor = np.exp(-rates * time)
-    sums = exponential_sum(np.vstack([rates, pair]), time)
-    return factor, -offset * sums[0], noise * sums[1:]
+        elapsed = np.asarray(time)[..., None]
+        factor = np.exp(-rates * elapsed)
+    sums = exponential_sum(np.concatenate([rates[None], pair]), elapsed[..., None])
+    return factor, -offset * sums[..., 0, :], noise * sums[..., 1:, :]

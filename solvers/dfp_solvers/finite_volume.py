@@ -149,9 +149,17 @@ def _spread(weight: float, along: float) -> Any:
 
 @kernel()
 def _columns(
-    drift: Array, diffusion: Array, shape: Integers, absorbing: bool, rows: NDArray[np.int32], entries: Array
+    drift: Array,
+    diffusion: Array,
+    shape: Integers,
+    absorbing: bool,
+    rows: NDArray[np.int32],
+    entries: Array,
+    upwinded: NDArray[np.bool_],
 ) -> Integers:
-    """Fill the columns of G, rows ascending, end to end; return where each begins, or one negative number −1 − cell.
+    """Fill the columns of G, rows ascending, end to end, and tell which cells have some |a_s| > ρ_s.
+
+    Return where each column begins, or one negative number −1 − cell.
 
     A wall is met after the fraction s of a jump: absorbing walls extrapolate P linearly to zero there (second order).
     """
@@ -171,6 +179,7 @@ def _columns(
         leaving = 0.0
         for s in range(count):
             total = _spread(weights[s], along[s])
+            upwinded[cell] |= abs(along[s]) > weights[s]
             for sign in (1, -1):
                 rate, back = (total + sign * along[s]) / 2, (total - sign * along[s]) / 2
                 target, fraction = cell, 1.0
@@ -203,8 +212,8 @@ def _insert(begin: int, end: int, row: int, entry: float, rows: NDArray[np.int32
 
 def generator(
     drift: Array, diffusion: Array, shape: tuple[int, ...], spacing: Array, *, absorbing: bool = False
-) -> sparse.csc_array:
-    """Return the matrix G of dp/dt = G p for the probabilities p of cells in C order.
+) -> tuple[sparse.csc_array, NDArray[np.bool_]]:
+    """Return the matrix G of dp/dt = G p for the probabilities p of cells in C order, and which rates are upwinded.
 
     Parameters
     ----------
@@ -220,8 +229,10 @@ def generator(
 
     Returns
     -------
-    scipy.sparse.csc_array
+    matrix
         Shape (n, n): off-diagonal entries >= 0; columns sum to zero, or with absorbing walls to minus the rate of loss.
+    upwinded
+        Shape (n,): where |a_s| > ρ_s for some s, so that errors near first order.
 
     Raises
     ------
@@ -230,28 +241,13 @@ def generator(
     """
     n, d = drift.shape
     room = n * (d * (d + 1) + 1)
-    rows, entries = np.empty(room, dtype=np.int32), np.empty(room)
+    rows, entries, upwinded = np.empty(room, dtype=np.int32), np.empty(room), np.zeros(n, dtype=np.bool_)
     scaled = np.ascontiguousarray(diffusion / np.multiply.outer(spacing, spacing))
     moved = np.ascontiguousarray(drift / spacing)
-    begins = _columns(moved, scaled, np.array(shape, dtype=np.int64), absorbing, rows, entries)
+    begins = _columns(moved, scaled, np.array(shape, dtype=np.int64), absorbing, rows, entries, upwinded)
     if begins[0] < 0:
         raise ValueError(f"diffusion[{-1 - begins[0]}]: must be positive definite; its decomposition does not end.")
     kept = int(begins[-1])
     result = sparse.csc_array((entries[:kept], rows[:kept], begins.astype(np.int32)), shape=(n, n))
     result.has_sorted_indices = True
-    return result
-
-
-@kernel()
-def upwinded(drift: Array, diffusion: Array) -> NDArray[np.bool_]:
-    """Tell for which cells |a_s| > ρ_s for some s, so that errors near first order; arguments in units of cells."""
-    n, d = drift.shape
-    count = d * (d + 1) // 2
-    offsets, weights, along = np.empty((count, d), dtype=np.int64), np.empty(count), np.empty(count)
-    result = np.zeros(n, dtype=np.bool_)
-    for cell in range(n):
-        decompose(drift[cell], diffusion[cell], offsets, weights, along)
-        for s in range(count):
-            if abs(along[s]) > weights[s]:
-                result[cell] = True
-    return result
+    return result, upwinded

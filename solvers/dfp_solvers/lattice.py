@@ -12,6 +12,8 @@ from dfp_solvers.jit import kernel
 
 Array = NDArray[np.floating[Any]]
 Integers = NDArray[np.int64]
+# Entries of a matrix below which dense products are faster than sparse ones.
+_SMALL = 2**13
 
 _REACH = 8.5  # deviations at which a Gaussian is cut: 2e-17 of it is beyond
 
@@ -88,9 +90,10 @@ def interpolation(old: Array, new: Array, points: int = 4) -> sparse.csr_array:
 
 
 @lru_cache(maxsize=64)
-def regridding(count: int, other: int, points: int) -> sparse.csr_array:
-    """Return the matrix from ``count`` cells to ``other`` cells of the same box; do not change it."""
-    return _interpolation(count, (np.arange(other) + 0.5) * (count / other) - 0.5, points)
+def regridding(count: int, other: int, points: int) -> Any:
+    """Return the matrix from ``count`` cells to ``other`` cells of the same box, dense if small; do not change it."""
+    matrix = _interpolation(count, (np.arange(other) + 0.5) * (count / other) - 0.5, points)
+    return matrix.toarray() if count * other <= _SMALL else matrix
 
 
 def _interpolation(count: int, places: Array, points: int) -> sparse.csr_array:

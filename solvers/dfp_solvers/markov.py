@@ -48,6 +48,37 @@ def _jump(pointers: Integers, columns: Integers, entries: Array, share: float, s
 
 
 @kernel()
+def _rows(pointers: Integers, rows: Integers, entries: Array) -> tuple[Integers, Integers, Array]:
+    """Return a square matrix in compressed rows from one in columns; SciPy takes longer to check a small one."""
+    begins = np.zeros(len(pointers), dtype=np.int32)
+    for p in range(len(rows)):
+        begins[rows[p] + 1] += 1
+    for i in range(len(pointers) - 1):
+        begins[i + 1] += begins[i]
+    ends, columns, moved = begins[:-1].copy(), np.empty(len(rows), dtype=np.int32), np.empty(len(rows))
+    for j in range(len(pointers) - 1):
+        for p in range(pointers[j], pointers[j + 1]):
+            at = ends[rows[p]]
+            columns[at], moved[at] = j, entries[p]
+            ends[rows[p]] += 1
+    return begins, columns, moved
+
+
+@kernel()
+def _balance(pointers: Integers, rows: Integers, entries: Array) -> tuple[float, float]:
+    """Return the largest rate of leaving a cell and the largest |sum| of a column, of a generator in columns."""
+    fastest, imbalance = -np.inf, 0.0
+    for j in range(len(pointers) - 1):
+        total, diagonal = 0.0, 0.0
+        for p in range(pointers[j], pointers[j + 1]):
+            total += entries[p]
+            if rows[p] == j:
+                diagonal = entries[p]
+        fastest, imbalance = max(fastest, -diagonal), max(imbalance, abs(total))
+    return fastest, imbalance
+
+
+@kernel()
 def _settled(change: float, earlier: float, remaining: int, tolerance: float) -> Any:
     """Tell whether the ``remaining`` jumps matter, from the L1 norm of the last change and of one _WINDOW jumps before.
 
@@ -124,15 +155,14 @@ def uniformise(matrix: sparse.csc_array, start: Array, time: float, tolerance: f
     if rate * time == 0:
         return start.copy()
     first, weights = poisson(rate * time, tolerance / 2)
-    rows = matrix.tocsr()
-    pointers, columns = rows.indptr.astype(np.int32), rows.indices.astype(np.int32)
-    result: Array = _mixture(pointers, columns, rows.data, 1 / rate, start, first, weights, tolerance)[0]
+    rows = _rows(matrix.indptr, matrix.indices, matrix.data)
+    result: Array = _mixture(*rows, 1 / rate, start, first, weights, tolerance)[0]
     return result
 
 
 def fastest(matrix: sparse.csc_array) -> float:
     """Return the largest rate of leaving a cell."""
-    return float(-matrix.diagonal().min())
+    return float(_balance(matrix.indptr, matrix.indices, matrix.data)[0])
 
 
 def transition(matrix: sparse.csc_array, time: float) -> Array:
@@ -216,7 +246,8 @@ def arnoldi(factors: Any, start: Array, tolerance: float = TOLERANCE, largest: i
 
 def conserves(matrix: sparse.csc_array) -> bool:
     """Tell whether every column sums to zero."""
-    return bool(np.all(np.abs(matrix.sum(axis=0)) <= 1e-12 * fastest(matrix)))
+    rate, imbalance = _balance(matrix.indptr, matrix.indices, matrix.data)
+    return bool(imbalance <= 1e-12 * rate)
 
 
 def propagate(
