@@ -143,7 +143,7 @@ def grid(equation: Equation, initial: State, exact: Moments) -> Grid:
 
 def prepare(equation: Equation, initial: State, grid: Grid) -> LatticeCarry:
     """Return the masses of the cells at step 0 or, where the grid does not resolve them, of a cloud of points."""
-    laws = _laws_between_cells(equation, grid)
+    laws = laws_between_cells(equation, grid)
     cloud: Array | None = None
     if isinstance(initial, Density):
         mass = on_grid(initial, grid) * grid.cell_volume
@@ -157,7 +157,7 @@ def prepare(equation: Equation, initial: State, grid: Grid) -> LatticeCarry:
 
 def step_operator(equation: Equation, grid: Grid) -> LinearOperator:
     """Return one step as an operator on the masses of all cells, flat, without what leaves the box."""
-    laws, size = _laws_between_cells(equation, grid), int(np.prod(grid.cells))
+    laws, size = laws_between_cells(equation, grid), int(np.prod(grid.cells))
 
     def step(mass: Array) -> Array:
         return transfer.step(np.ascontiguousarray(mass).ravel(), laws, grid.cells)[0]
@@ -165,7 +165,8 @@ def step_operator(equation: Equation, grid: Grid) -> LinearOperator:
     return LinearOperator((size, size), matvec=step, dtype=float)
 
 
-def _laws_between_cells(equation: Equation, grid: Grid) -> Laws:
+def laws_between_cells(equation: Equation, grid: Grid) -> Laws:
+    """Return how every cell of ``grid`` is spread over the others in one step."""
     if min(grid.cells) < transfer.STENCIL:
         raise UnresolvedError(f"grid.cells={grid.cells}: Transfer needs {transfer.STENCIL} per axis; use more.")
     return laws_of(equation, grid, grid.points.reshape(-1, grid.dimension))

@@ -18,6 +18,7 @@ from dfp.methods.fourier import Fourier
 from dfp.methods.hermite import Hermite
 from dfp.methods.singular import choice_entropy
 from dfp.methods.transfer import Transfer
+from dfp.methods.transfer_error import lattice_error
 from dfp.settling.recurrence import lyapunov_exponent, require_settling, scalar_law, settled_moments
 from dfp.state import Density, Gaussian, Grid
 
@@ -165,10 +166,15 @@ def by_transfer(equation: Equation, grid: Grid | None) -> Density:
         grid = solver.grid(equation, moments, exact)
         most = _CELLS_2D[equation.sgd.noise.gaussian] if equation.dimension == 2 else max(grid.cells)
         grid = Grid(grid.lower, grid.upper, tuple(min(n, most) for n in grid.cells))
-    coarse = Grid(grid.lower, grid.upper, tuple(max(3 * n // 4, transfer.STENCIL) for n in grid.cells))
     fine, leak = _fixed_point(equation, moments, grid)
-    rough, _ = _fixed_point(equation, moments, coarse)
-    error = float(np.abs(richardson.regridded(fine, coarse.cells) - rough).sum()) * coarse.cell_volume
+    laws = transfer_lattice.laws_between_cells(equation, grid)
+    if all(isinstance(law, transfer.Resolved) for law in laws) and equation.sgd.noise.gaussian:
+        # A coarser grid may not resolve all kernels any more, which says nothing of this one.
+        error, _ = lattice_error(equation, moments, last, laws, grid, fine)
+    else:
+        coarse = Grid(grid.lower, grid.upper, tuple(max(3 * n // 4, transfer.STENCIL) for n in grid.cells))
+        rough = _fixed_point(equation, moments, coarse)[0]
+        error = float(np.abs(richardson.regridded(fine, coarse.cells) - rough).sum()) * coarse.cell_volume
     return Density.normalised(grid, np.maximum(fine, 0.0), error=min(error + leak, 2.0))
 
 
