@@ -177,7 +177,7 @@ def _largest(difference: Array, scale: Array) -> float:
 
 def _gaussian_outside(grid: Grid, mean: Array, covariance: Array) -> float:
     deviation = np.sqrt(np.maximum(np.diag(covariance), np.finfo(float).tiny))
-    return float(ndtr(np.concatenate([mean - grid.upper, grid.lower - mean]) / np.tile(deviation, 2)).sum())
+    return float(ndtr((mean - grid.upper) / deviation).sum() + ndtr((grid.lower - mean) / deviation).sum())
 
 
 def _unresolved(density: Array) -> float:
@@ -200,10 +200,12 @@ def _edge_waves(n: int) -> Array:
     return np.stack([np.cos(angles), -np.sin(angles)], axis=1).reshape(4, n)
 
 
-def _warnings(steps: NDArray[np.int64], columns: dict[str, Array], sampled: bool) -> list[str]:
+@lru_cache(maxsize=2)
+def _limits(sampled: bool) -> tuple[tuple[str, float, str, str], ...]:
+    """Return of every figure its name, its limit, what it says beyond, and the remedy."""
     moment_limit = Z_LIMIT if sampled else MOMENT_LIMIT
     unit = "standard errors" if sampled else "standard deviations"
-    table = [
+    return (
         ("mass_defect", MASS_LIMIT, "mass is lost", "use a wider or finer grid"),
         ("negative_mass", NEGATIVE_LIMIT, "mass of the negative part", "the equation is not positive or is truncated: "
          "lower learning_rate or use the master equation"),
@@ -213,11 +215,16 @@ def _warnings(steps: NDArray[np.int64], columns: dict[str, Array], sampled: bool
         ("truncation", TRUNCATION_LIMIT, "estimated L1 error of the density",
          "lower learning_rate, use another solver or grid, or accept it"),
         ("grid_error", GRID_LIMIT, "spectrum not decayed at the grid's largest wave number", "use more cells"),
-    ]  # fmt: skip
-    result = []
+    )  # fmt: skip
+
+
+def _warnings(steps: NDArray[np.int64], columns: dict[str, Array], sampled: bool) -> list[str]:
+    result, table = [], _limits(sampled)
     limits = np.array([1e-3 if sampled and name == "mass_outside" else limit for name, limit, _, _ in table])
     figures = np.abs([columns[name] for name, _, _, _ in table])
     exceeded = figures > limits[:, None]  # a figure that is NaN does not apply
+    if not exceeded.any():
+        return []
     for (name, _, cause, remedy), limit, values, bad in zip(table, limits, figures, exceeded, strict=True):
         if bad.any():
             worst = int(np.argmax(np.where(bad, values, -1.0)))

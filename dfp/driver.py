@@ -208,16 +208,16 @@ def _exact(equation: Equation, initial: State, saved: NDArray[np.int64]) -> Mome
     except UnsupportedError as error:
         mean = np.full((saved.size, equation.dimension), np.nan)
         return Moments(saved, mean, mean[:, :, None] * mean[:, None, :], unknown=str(error))
-    for s, step in enumerate(exact.steps):
-        if not (np.all(np.isfinite(exact.mean[s])) and np.all(np.isfinite(exact.covariance[s]))):
-            overflow = (
-                f"step {step}: the moments of the {equation.label} overflow; it is unstable at "
-                f"learning_rate={equation.sgd.rates}; lower it or save earlier steps."
-            )
-            if not Transfer().needs_no_moments(equation):
-                raise DFPError(overflow)
-            return replace(exact, unknown=overflow)
-    return exact
+    finite = np.isfinite(exact.mean).all(axis=1) & np.isfinite(exact.covariance).all(axis=(1, 2))
+    if np.all(finite):
+        return exact
+    overflow = (
+        f"step {exact.steps[np.argmin(finite)]}: the moments of the {equation.label} overflow; it is unstable at "
+        f"learning_rate={equation.sgd.rates}; lower it or save earlier steps."
+    )
+    if not Transfer().needs_no_moments(equation):
+        raise DFPError(overflow)
+    return replace(exact, unknown=overflow)
 
 
 def _check_finite(frame: Frame, step: int, equation: Equation, names: tuple[str, ...]) -> None:

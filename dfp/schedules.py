@@ -201,7 +201,7 @@ class PerStep:
     @property
     def constant(self) -> bool:
         """Whether it is one number."""
-        return not callable(self.given) and np.ndim(self.given) == 0
+        return isinstance(self.given, int | float)
 
     @property
     def value(self) -> Any:
