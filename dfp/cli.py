@@ -277,7 +277,14 @@ def _solved(config: "Config", problem: "Problem", place: int, progress: "Progres
 
     task: Task = problem.tasks[place]
     solution = solve(
-        task.equation, problem.initial, problem.steps, problem.save, task.solver, problem.grid, progress=progress
+        task.equation,
+        problem.initial,
+        problem.steps,
+        problem.save,
+        task.solver,
+        problem.grid,
+        tolerance=task.tolerance,
+        progress=progress,
     )
     alone = config.model_copy(update={"equation": [config.equation[place]]})
     record = alone.model_dump(mode="json", exclude_none=True)

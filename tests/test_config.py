@@ -149,6 +149,14 @@ def test_finite_volume(tmp_path):
     assert task.solver == dfp.FiniteVolume("absorbing", 1e-4, [40, 48])
 
 
+def test_a_tolerance_reaches_the_solver(tmp_path):
+    """As a number of the task; out of range it is refused with its path."""
+    file = written(tmp_path, equation=[{"kind": "master", "tolerance": 1e-8}])
+    assert load(file).build().tasks[0].tolerance == 1e-8
+    with pytest.raises(dfp.DFPError, match=r"equation\[0\]\.tolerance=2"):
+        load(written(tmp_path, equation=[{"kind": "master", "tolerance": 2}]))
+
+
 @pytest.mark.parametrize(
     ("table", "described"),
     [

@@ -36,6 +36,7 @@ class Task(NamedTuple):
     name: str
     equation: Equation
     solver: Solver | str
+    tolerance: float | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +102,7 @@ class Config(tables.Table):
                 taken = [k for k, task in enumerate(tasks) if task.name == name]
                 if taken:
                     raise DFPError(f"name={name!r}: is also the name of equation[{taken[0]}]; give each its own name.")
-                tasks.append(Task(name, equation, solver))
+                tasks.append(Task(name, equation, solver, table.tolerance))
                 if isinstance(solver, Solver):
                     path += ".solver"
                     solver.require(equation, initial)

@@ -360,6 +360,7 @@ class EquationTable(Table):
     """``[[equation]]``: what every kind has in common."""
 
     name: Label | None = None
+    tolerance: float | None = Field(default=None, gt=0, lt=1)
     solver: SolverTable = AutoTable()
 
     def build(self, sgd: SGD) -> Equation:
