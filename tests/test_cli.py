@@ -107,14 +107,14 @@ def test_solve_writes_what_the_library_returns_and_how_to_make_it_again(tmp_path
 
 
 def test_solve_refines_to_the_tolerance_of_the_file(tmp_path):
-    table = {"kind": "langevin", "tolerance": 1e-7, "solver": {"kind": "finite_volume"}}
-    loose = {"kind": "langevin", "solver": {"kind": "finite_volume"}}
+    loose = {"kind": "langevin", "solver": {"kind": "finite_volume", "tolerance": 0.05}}
+    table = loose | {"tolerance": 1e-2}
     errors = []
     for i, equation in enumerate((table, loose)):
         result = invoke("solve", written(tmp_path, equation=[equation]), "-o", tmp_path / f"run{i}.h5")
         assert result.exit_code == 0, result.output
         errors.append(dfp.load(tmp_path / f"run{i}.h5").certificate.error.max())
-    assert errors[0] <= 1e-7 < errors[1]
+    assert errors[0] <= 1e-2 < errors[1]
 
 
 def test_solve_needs_to_know_which_equation(tmp_path):
