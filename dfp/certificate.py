@@ -129,7 +129,7 @@ def _figures(frame: Frame, grid: Grid | None, mean: Array, covariance: Array) ->
     )
     row["truncation"] = frame.truncation if frame.errors is None else float("nan")
     if frame.errors is None:
-        deviation = np.sqrt(np.maximum(np.diag(covariance), np.finfo(float).tiny))
+        deviation = np.sqrt(np.maximum(covariance.diagonal(), np.finfo(float).tiny))
         scale, pair = deviation, np.outer(deviation, deviation)
     else:
         scale, pair = frame.errors["mean"], frame.errors["covariance"]
@@ -160,7 +160,7 @@ def _grid_moment_errors(
     """Return the larger of the solver's and the gridded density's moment errors."""
     assert frame.density is not None
     _, grid_mean, grid_covariance = grid_moments(grid, frame.density)
-    deviation = np.sqrt(np.maximum(np.diag(covariance), np.finfo(float).tiny))
+    deviation = np.sqrt(np.maximum(covariance.diagonal(), np.finfo(float).tiny))
     return {
         "mean_error": max(row["mean_error"], _largest(grid_mean - mean, deviation)),
         "covariance_error": max(
@@ -176,7 +176,7 @@ def _largest(difference: Array, scale: Array) -> float:
 
 
 def _gaussian_outside(grid: Grid, mean: Array, covariance: Array) -> float:
-    deviation = np.sqrt(np.maximum(np.diag(covariance), np.finfo(float).tiny))
+    deviation = np.sqrt(np.maximum(covariance.diagonal(), np.finfo(float).tiny))
     return float(ndtr((mean - grid.upper) / deviation).sum() + ndtr((grid.lower - mean) / deviation).sum())
 
 

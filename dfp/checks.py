@@ -153,13 +153,19 @@ def covariance(name: str, value: object, dimension: int) -> Array:
         matrix = np.diag(np.full(dimension, float(given)) if given.ndim == 0 else matching(name, given, (dimension,)))
     else:
         matrix = symmetric(name, matching(name, given, (dimension, dimension)))
-    eigenvalues = np.linalg.eigvalsh(matrix)
-    if eigenvalues[0] < -1e-10 * max(abs(eigenvalues[-1]), np.finfo(float).tiny):
+    values = eigenvalues(matrix)
+    if values[0] < -1e-10 * max(abs(values[-1]), np.finfo(float).tiny):
         raise DFPError(
-            f"{name} has the eigenvalue {eigenvalues[0]:.3g}: a covariance must be positive semidefinite; "
+            f"{name} has the eigenvalue {values[0]:.3g}: a covariance must be positive semidefinite; "
             "check signs, or project it with numpy.linalg.eigh."
         )
     return matrix
+
+
+def eigenvalues(matrix: Array) -> Array:
+    """Return the eigenvalues of a symmetric ``matrix`` (d, d), ascending; one parameter needs no solver."""
+    result: Array = matrix[0] if len(matrix) == 1 else np.linalg.eigvalsh(matrix)
+    return result
 
 
 def symmetric(name: str, matrix: Array) -> Array:

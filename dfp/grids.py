@@ -3,7 +3,7 @@
 import numpy as np
 from scipy import fft
 
-from dfp.checks import Array
+from dfp.checks import Array, eigenvalues
 from dfp.errors import UnresolvedError
 from dfp.exact import Moments
 from dfp.state import MAX_CELLS, Grid
@@ -35,21 +35,22 @@ def automatic(exact: Moments, *, width: float = _WIDTH, band: float = _BAND, cov
     UnresolvedError
         If a covariance is singular, or more than 2^26 cells would be needed.
     """
-    lower, upper, spacing = np.inf, -np.inf, np.inf
+    lower = spacing = np.full(exact.mean.shape[1], np.inf)
+    upper = -lower
     for n, mean, total, detail in zip(
         exact.steps, exact.mean, exact.covariance, exact.covariance if covariances is None else covariances, strict=True
     ):
-        sizes = np.linalg.eigvalsh(detail)
-        smallest, largest = sizes[0], sizes[-1] if covariances is None else np.linalg.eigvalsh(total)[-1]
+        sizes = eigenvalues(detail)
+        smallest, largest = sizes[0], sizes[-1] if covariances is None else eigenvalues(total)[-1]
         if not smallest > _SINGULAR * largest:
             raise UnresolvedError(
                 f"step {n}: the covariance has the eigenvalue {smallest:.3g}, so there is no density to put on a grid; "
                 "save later steps, start from a wider dfp.Gaussian, or use dfp.MomentRecursion()."
             )
-        deviation = np.sqrt(np.diag(total))
+        deviation = np.sqrt(total.diagonal())
         lower = np.minimum(lower, mean - width * deviation)
         upper = np.maximum(upper, mean + width * deviation)
-        spacing = np.minimum(spacing, np.pi / band / np.sqrt(np.diag(np.linalg.inv(detail))))
+        spacing = np.minimum(spacing, np.pi / band / np.sqrt(np.linalg.inv(detail).diagonal()))
     cells = np.ceil((upper - lower) / spacing)
     total_cells = float(np.prod(cells))
     if not total_cells <= MAX_CELLS:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from dfp_solvers import fourier, gaussian
 
-from dfp.checks import Array
+from dfp.checks import Array, eigenvalues
 from dfp.equation import Equation, ModifiedLangevin
 from dfp.errors import DFPError, UnresolvedError
 from dfp.exact import Moments, transition
@@ -135,11 +135,13 @@ def _sampled(equation: Equation) -> bool:
 
 
 def _in_theta(equation: Equation, step: int) -> tuple[Array, Array, Array]:
-    vectors = equation.sgd.modes[1]
-    diagonal = not np.any(equation.sgd.hessian - np.diag(np.diag(equation.sgd.hessian)))
+    vectors, hessian = equation.sgd.modes[1], equation.sgd.hessian
     factor, shift, noise = transition(equation)(step)
     matrix = (vectors * factor) @ vectors.T
-    return np.diag(np.diag(matrix)) if diagonal else matrix, vectors @ shift, vectors @ noise @ vectors.T
+    if np.count_nonzero(hessian) == np.count_nonzero(hessian.diagonal()):
+        # Rounding must not couple axes that are not.
+        matrix = np.diag(matrix.diagonal())
+    return matrix, vectors @ shift, vectors @ noise @ vectors.T
 
 
 def _noise(
@@ -167,7 +169,7 @@ def _noise(
 def _check_definite(equation: Equation, step: int, noise: Array) -> None:
     if not isinstance(equation, ModifiedLangevin):
         return  # any other equation gains a covariance
-    smallest = float(np.linalg.eigvalsh(noise)[0])
+    smallest = float(eigenvalues(noise)[0])
     if smallest < -1e-12 * float(np.max(np.abs(noise))):
         raise DFPError(
             f"step {step}: the {equation.label} has gained noise with the eigenvalue {smallest:.3g}: its diffusion is "
@@ -179,7 +181,7 @@ def _checked_covariance(carry: _Carry, factor: Array, noise: Array) -> Array:
     """Return the covariance at the carry's step."""
     _check_definite(carry.equation, carry.step, noise)
     total: Array = factor @ carry.initial.covariance @ factor.T + noise
-    values = np.linalg.eigvalsh(total)
+    values = eigenvalues(total)
     if not values[0] > 1e-14 * values[-1]:
         raise DFPError(
             f"step {carry.step}: the covariance has the eigenvalue {values[0]:.3g}, so there is no density yet; save "
