@@ -4,6 +4,7 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import dfp
@@ -40,9 +41,11 @@ def test_code_of_a_page_runs(page, tmp_path, monkeypatch):
         shutil.copytree(DOCS / "examples", tmp_path / "examples")
     monkeypatch.chdir(tmp_path)
     namespace = {"__name__": "__page__"}
-    for number, code in enumerate(cells(page), start=1):
-        # A tenth of the trajectories shows as well that the code runs.
-        exec(compile(code.replace("00_000", "0_000"), f"{page.name}, cell {number}", "exec"), namespace)
+    # Pages set how arrays are printed, which must not outlive them.
+    with np.printoptions():
+        for number, code in enumerate(cells(page), start=1):
+            # A tenth of the trajectories shows as well that the code runs.
+            exec(compile(code.replace("00_000", "0_000"), f"{page.name}, cell {number}", "exec"), namespace)
 
 
 @pytest.mark.parametrize("page", [*PAGES, DOCS.parent / "CONTRIBUTING.md"], ids=lambda page: page.stem)

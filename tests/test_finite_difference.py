@@ -197,7 +197,7 @@ def test_too_fine_a_spacing_is_refused_with_the_true_boundaries(scheme):
     """The named spacing and learning rate are the boundaries: a hair to one side runs, to the other is refused."""
     equation, start = discrete(one_mode(), 0.02), dfp.Gaussian(0.0, 0.004)
     fine = 0.5 * 0.02 * np.sqrt(0.3)
-    with pytest.raises(dfp.UnresolvedError, match="unstable from step 0") as caught:
+    with np.printoptions(precision=3), pytest.raises(dfp.UnresolvedError, match="unstable from step 0") as caught:
         solved(equation, start, 20, scheme, spacing=fine, tolerance=0.9)
     smallest = float(re.search(r"scheme is \[([\d.e-]+)\]", str(caught.value))[1])
     rate = float(re.search(r"at most ([\d.e-]+) is stable", str(caught.value))[1])

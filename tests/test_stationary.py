@@ -229,7 +229,7 @@ def test_what_has_none_or_no_method_is_refused():
         dfp.stationary(dfp.MasterEquation(dfp.SGD(table(2), 1.25)))
     with pytest.raises(dfp.UnsupportedError, match="second moments grow"):
         dfp.stationary(dfp.Langevin(dfp.SGD(table(2), 8.0)))
-    with pytest.raises(dfp.UnsupportedError, match=r"not a positive operator.*d <= 2"):
+    with pytest.raises(dfp.UnresolvedError, match="no stable grid resolves"):
         dfp.stationary(dfp.DiscreteFokkerPlanck(dfp.SGD(rotated(3, 2.0), 0.1)))
     with pytest.raises(dfp.SeriesError, match="does not converge"):
         dfp.stationary(dfp.DiscreteFokkerPlanck(dfp.SGD(rotated(2, 2.0), 0.4)))
@@ -245,3 +245,24 @@ def test_given_grid_is_used():
     assert density.mass + density.outside == pytest.approx(1.0, abs=1e-6)
     with pytest.raises(dfp.DFPError, match="grid has 1 axes"):
         dfp.stationary(dfp.Langevin(dfp.SGD(rotated(2, 2.0), 0.1)), dfp.Grid(-1, 1, 400))
+
+
+def test_late_steps_of_the_discrete_equation_in_three_dimensions():
+    """(T5), d = 3: exact covariance, and kurtosis of every axis; in 1D the Student t, by the same route."""
+    rate, noise = 0.03, dfp.GaussianNoise([1.0, 0.9, 0.8])
+    equation = dfp.DiscreteFokkerPlanck(dfp.SGD(dfp.QuadraticLandscape([1.0, 0.9, 0.8], 0.0, noise), rate))
+    found = dfp.stationary(equation)
+    exact = dfp.stationary_moments(equation)
+    # The grid is no finer than a step, which at this rate leaves an error of 1e-3, and says so.
+    assert found.covariance == pytest.approx(exact.covariance, rel=2e-3, abs=1e-7)
+    assert 3e-4 < found.error < 3e-3
+    x, marginal = found.grid.axes[0], found.values.sum(axis=(1, 2)) * np.prod(found.grid.spacing)
+    kurtosis = marginal @ x**4 / (marginal @ x**2) ** 2
+    assert kurtosis == pytest.approx(3 * (2 - rate) / (2 - 3 * rate), rel=1e-2)
+    assert kurtosis > 3.06
+    line = dfp.DiscreteFokkerPlanck(dfp.SGD(one_mode(1.0, 1.0), 0.01))
+    late, closed = dfp.stationary(line, solver=dfp.FiniteDifference()), dfp.stationary(line)
+    other = np.interp(late.grid.axes[0], closed.grid.axes[0], closed.values)
+    # Linear interpolation on the finer of the two grids errs by 1e-4.
+    assert np.abs(late.values - other).sum() * late.grid.cell_volume < 1e-3
+    assert late.error < 1e-6

@@ -221,11 +221,12 @@ class FiniteDifference(MarchingSolver):
 
     def _check(self, carry: _Carry, seen: grids.Window, box: grids.Box) -> None:
         """Refuse spacings that amplify short waves or leave too few cells."""
-        eta, stable, label = carry.equation.sgd.learning_rate, box.spacing * box.scale, carry.equation.label
+        eta, label = carry.equation.sgd.learning_rate, carry.equation.label
+        spacing, stable = _digits(box.spacing), _digits(box.spacing * box.scale)
         if not box.scale <= 1:
             largest = grids.largest_rate(carry.equation, seen, self.scheme, box.spacing)
             raise UnresolvedError(
-                f"spacing={box.spacing}: unstable from step {carry.step}: the {label} amplifies waves shorter than a "
+                f"spacing={spacing}: unstable from step {carry.step}: the {label} amplifies waves shorter than a "
                 f"step, and in the box {box.lower} … {box.upper} the smallest stable spacing of the {self.scheme} "
                 f"scheme is {stable}; coarsen it to between that and the standard deviation {box.deviation}, or lower "
                 f"learning_rate from {eta:g}: at most {largest:.6g} is stable on this spacing; leave spacing out to "
@@ -234,7 +235,7 @@ class FiniteDifference(MarchingSolver):
         if min(box.cells(grids.COARSER[self.scheme])) < grids.LEAST_CELLS:
             raise UnresolvedError(
                 f"step {carry.step}: no stable grid resolves the {label} at learning_rate={eta:g}: spacings of "
-                f"{box.spacing} (smallest stable ones: {stable}) leave cells={box.cells()} in the box {box.lower} … "
+                f"{spacing} (smallest stable ones: {stable}) leave cells={box.cells()} in the box {box.lower} … "
                 f"{box.upper}, for standard deviations {box.deviation}; {self._remedy()}."
             )
 
@@ -252,6 +253,11 @@ class FiniteDifference(MarchingSolver):
             "save later steps if it starts narrow, lower learning_rate, raise tolerance, or use dfp.Hermite() or "
             "dfp.MomentRecursion()"
         )
+
+
+def _digits(values: Array) -> str:
+    """Return boundaries with the digits that tell them from their neighbours, however arrays are printed elsewhere."""
+    return np.array2string(values, precision=8, suppress_small=False)
 
 
 def _moment_error(shift: Array, spread: Array, covariance: Array) -> float:

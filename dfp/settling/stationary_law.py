@@ -10,6 +10,7 @@ from dfp.errors import DFPError, NoStationaryDensity, UnsupportedError
 from dfp.exact import Moments
 from dfp.grids import automatic
 from dfp.methods.cumulants import diffusion_polynomial
+from dfp.methods.finite_difference import FiniteDifference
 from dfp.methods.finite_volume import FiniteVolume
 from dfp.methods.fourier import Fourier
 from dfp.methods.hermite import Hermite
@@ -40,7 +41,8 @@ def stationary(equation: Equation, grid: Grid | None = None, solver: Solver | st
         θ: its integral equation, with power-law tails. A solver instead asks for a numerical method:
         ``FiniteVolume()``, the null vector of the chain (T6, T7); ``Transfer()``, the fixed point of a step (T4,
         d <= 2, for d = 3 where kernels are resolved); ``Fourier()``, the infinite product of characteristic functions
-        (T4, additive); ``Hermite()``, the limit of the series (d <= 2), the only one for (T5) with d = 2.
+        (T4, additive); ``Hermite()``, the limit of the series (d <= 2), for (T5) with d = 2 too;
+        ``FiniteDifference()``, a late step (T5).
 
     Returns
     -------
@@ -53,7 +55,7 @@ def stationary(equation: Equation, grid: Grid | None = None, solver: Solver | st
     NoStationaryDensity
         If there is none: the message names the mode, its regime and the numbers that decide.
     UnsupportedError
-        If no method is known: among others (T5) with d = 3, and, for d > 1, laws whose variance is infinite.
+        If no method is known: among others, for d > 1, laws whose variance is infinite.
     UnresolvedError, SeriesError
         If no affordable grid resolves it, or a series does not converge.
     """
@@ -76,10 +78,7 @@ def _computed(equation: Equation, grid: Grid | None) -> Density:
     """Return it by the method that fits, where no closed form is known."""
     if equation.number == "T5":
         if equation.dimension == 3:
-            raise UnsupportedError(
-                f"the {equation.label}: it is not a positive operator, so its fixed point is found by Hermite series "
-                "only, for d <= 2; use dfp.MasterEquation(sgd) or dfp.moments at a late step."
-            )
+            return numeric.by_steps(equation, grid, FiniteDifference())
         return numeric.by_series(equation, grid, Hermite(degree=24))
     if not equation.discrete:
         return numeric.by_chain(equation, grid, FiniteVolume())
@@ -99,6 +98,7 @@ def _asked_for(equation: Equation, grid: Grid | None, solver: Solver | str) -> D
         Transfer: ("T4",),
         Fourier: ("T4",) if equation.additive else (),
         Hermite: ("T4", "T5", "T6", "T7"),
+        FiniteDifference: ("T5",),
     }
     kind = next((k for k in supported if isinstance(solver, k)), None)
     if kind is None or equation.number not in supported[kind]:
@@ -110,6 +110,8 @@ def _asked_for(equation: Equation, grid: Grid | None, solver: Solver | str) -> D
         return numeric.by_chain(equation, grid, solver)
     if isinstance(solver, Hermite):
         return numeric.by_series(equation, grid, solver)
+    if isinstance(solver, FiniteDifference):
+        return numeric.by_steps(equation, grid, solver)
     return numeric.by_fourier(equation, grid) if isinstance(solver, Fourier) else numeric.by_transfer(equation, grid)
 
 

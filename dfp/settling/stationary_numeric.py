@@ -13,6 +13,7 @@ from dfp.exact import Moments
 from dfp.grids import automatic
 from dfp.laws.finite_sum import FiniteSumLaw
 from dfp.methods import chain, transfer_lattice
+from dfp.methods.finite_difference import FiniteDifference
 from dfp.methods.finite_volume import FiniteVolume, wall_tails
 from dfp.methods.fourier import Fourier
 from dfp.methods.hermite import Hermite
@@ -20,6 +21,7 @@ from dfp.methods.singular import choice_entropy
 from dfp.methods.transfer import Transfer
 from dfp.methods.transfer_error import lattice_error
 from dfp.settling.recurrence import lyapunov_exponent, require_settling, scalar_law, settled_moments
+from dfp.solver import Frame
 from dfp.state import Density, Gaussian, Grid
 
 # Relaxation times of the slowest mode after which a law has settled to rounding.
@@ -236,20 +238,43 @@ def by_fourier(equation: Equation, grid: Grid | None) -> Density:
 
 def by_series(equation: Equation, grid: Grid | None, solver: Hermite) -> Density:
     """Return the stationary Hermite series (T4, T5, T6, T7; d = 1, 2), cut where its terms are smallest."""
-    moments = settled_moments(equation)
-    if moments is None:
-        raise UnsupportedError(
-            f"the {equation.label}: its stationary second moments are unbounded, so there is no Gaussian to expand "
-            "about, and it is not a positive operator that could be iterated; use dfp.MasterEquation(sgd)."
-        )
+    moments = _bounded(equation)
     solver.require(equation, moments)
     step = settling_steps(equation)
     if grid is None:
         grid = solver.grid(equation, moments, Moments(np.array([step]), moments.mean[None], moments.covariance[None]))
-    frame = solver.settled(equation, moments, grid, step)
+    return _signed(solver.settled(equation, moments, grid, step), grid)
+
+
+def by_steps(equation: Equation, grid: Grid | None, solver: FiniteDifference) -> Density:
+    """Return (T5) at a late step, from the Gaussian with its stationary mean and covariance.
+
+    What is left to settle are moments of order three and more, which decay at three times the rate of the mean.
+    """
+    moments = _bounded(equation)
+    step = -(-settling_steps(equation) // 3)
+    exact = Moments(np.array([step]), moments.mean[None], moments.covariance[None])
+    grid = solver.grid(equation, moments, exact) if grid is None else grid
+    assert grid is not None
+    return _signed(solver.observe(solver.advance(solver.prepare(equation, moments, grid), step)), grid)
+
+
+def _bounded(equation: Equation) -> Gaussian:
+    """Return the Gaussian with the stationary moments of an equation whose operator is not positive."""
+    moments = settled_moments(equation)
+    if moments is None:
+        raise UnsupportedError(
+            f"the {equation.label}: its stationary second moments are unbounded, so there is no Gaussian to start "
+            "from, and it is not a positive operator that could be iterated; use dfp.MasterEquation(sgd)."
+        )
+    return moments
+
+
+def _signed(frame: Frame, grid: Grid) -> Density:
+    """Return the density of a frame without its negative part, which counts as error."""
     assert frame.density is not None
     values = np.maximum(frame.density, 0.0)
     error = frame.truncation + 2 * float((values - frame.density).sum()) * grid.cell_volume
     mass = float(values.sum()) * grid.cell_volume
-    # What the series has beyond the grid, up to its error.
+    # What is beyond the grid, up to the error.
     return Density(grid, values / max(mass, 1.0), outside=max(1 - mass, 0.0), error=error)
