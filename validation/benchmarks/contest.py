@@ -77,20 +77,21 @@ def contest(workload: str, pythons: dict[str, str], budget: float) -> list[Verdi
         name: run(f"validation.benchmarks.peers.{name}", label, workload, pythons.get(name, sys.executable), budget)
         for name, label in (PEERS | BY_HAND).items()
     }
-    _table(list(ours.values()), list(others.values()))
-    return _verdicts(workload, ours, [others[name] for name in PEERS])
+    packages, by_hand = ([others[name] for name in names] for names in (PEERS, BY_HAND))
+    _table(list(ours.values()), packages, by_hand)
+    return _verdicts(workload, ours, packages)
 
 
-def _table(ours: list[Contender], others: list[Contender]) -> None:
+def _table(ours: list[Contender], packages: list[Contender], by_hand: list[Contender]) -> None:
     print(f"  {'':<32}" + "".join(f"{tolerance:>10.0e}" for tolerance in TOLERANCES) + "   first run   remarks")
-    for contender in (*ours, *others):
+    for contender in (*ours, *packages, *by_hand):
         cells = "".join(f"{_shown(contender.seconds(tolerance)):>10}" for tolerance in TOLERANCES)
         first = f"{contender.rows[0]['first']:>12.3g}" if contender.rows else f"{'–':>12}"
         remark = contender.trouble or ("" if contender.rows else "cannot solve this")
         print(f"  {contender.label + ' ' + contender.version:<32.32}{cells}{first}   {remark}")
     for own in ours:
-        ratios = [_ratio(_fastest(others, tolerance), own.seconds(tolerance)) for tolerance in TOLERANCES]
-        print(f"  {'fastest other / ' + own.label:<32.32}" + "".join(f"{ratio:>10}" for ratio in ratios))
+        ratios = [_ratio(_fastest(packages, tolerance), own.seconds(tolerance)) for tolerance in TOLERANCES]
+        print(f"  {'fastest package / ' + own.label:<36.36}" + "".join(f"{ratio:>10}" for ratio in ratios)[4:])
 
 
 def _fastest(contenders: list[Contender], tolerance: float) -> float:
