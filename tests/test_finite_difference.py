@@ -323,6 +323,7 @@ def test_a_point_has_a_density_after_some_steps():
     """Its waves are damped within some steps; the mean stays exact, the variance to the waves the grid holds."""
     equation = discrete(one_mode(1.0, 1.0), 0.01)
     solution = solved(equation, dfp.Point(0.2), 300, save=[30, 300])
+    assert any("is a point" in warning for warning in solution.certificate.warnings)
     assert np.all(solution.certificate.mean_error < [1e-2, 1e-3])
     assert np.all(solution.certificate.covariance_error < [1e-2, 1e-3])
     # One step from the point is a Gaussian of this variance but for its fourth moment, and 1 % off the mean.

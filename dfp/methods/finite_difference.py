@@ -28,6 +28,11 @@ _ROUNDING = 1e-12
 # A spectrum that falls as slowly as an exponential has, at r = 1.15 times the wave number, the power r of its error.
 _POWER = grids.COARSER["spectral"]
 
+_FROM_POINT = (
+    "initial is a point, whose derivatives (T5) keeps at every step, so that it has no density: these are its waves as "
+    "long as steps allow, and the error counts only those; start from a dfp.Gaussian as wide as a step."
+)
+
 
 @dataclass(frozen=True)
 class _Level:
@@ -182,7 +187,8 @@ class FiniteDifference(MarchingSolver):
         if not error <= self.tolerance:
             raise UnresolvedError(self._too_coarse(carry, error))
         outside = mass - float(fine.sum()) * volume
-        return Frame(mean, covariance, fine, truncation=error, outside=outside)
+        notes = (_FROM_POINT,) if isinstance(carry.initial, Point) else ()
+        return Frame(mean, covariance, fine, truncation=error, outside=outside, warnings=notes)
 
     def refined(self, solution: Solution, tolerance: float) -> None:
         """Return None: the internal grids are as fine as steps allow, or as rounding errors do."""

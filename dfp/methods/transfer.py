@@ -38,7 +38,7 @@ class Transfer(MarchingSolver):
     cell. The steps of a large finite sum are taken to be Gaussian. The certificate estimates what each of these costs.
 
     Epochs without replacement are exact for small sums and d <= 2: a density is carried for each set of samples that
-    the epoch has used. On a line about ten single samples are affordable, in two dimensions some eight.
+    the epoch has used. On a line twelve single samples are affordable, in two dimensions eight.
 
     Raises
     ------
