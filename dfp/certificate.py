@@ -101,6 +101,7 @@ class Certificate:
             ("covariance_error", " standard errors" if self.sampled else " relative"),
             ("truncation", " in L1 (estimate)"),
             ("grid_error", " of the spectrum"),
+            ("error", " in L1 at most, all of this counted"),
         ):
             values = getattr(self, name)
             if np.any(np.isfinite(values)):

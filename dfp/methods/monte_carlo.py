@@ -285,7 +285,14 @@ def _sample_moments(carry: _Carry, s: int) -> tuple[dict[str, Any], dict[str, Ar
         "mean": carry.exact.mean[s] + first,
         "covariance": second - np.outer(first, first),
     }
-    errors = {"mean": tensor(error, 1), "covariance": tensor(error, 2)}
+    # From the next moments where they are summed: the spread between blocks, of which there may be few, is uncertain.
+    count = carry.sums.trajectories
+    errors = {"mean": np.sqrt(np.maximum(central["covariance"].diagonal(), 0.0) / count)}
+    if max(map(sum, values)) == 4:
+        squares = np.einsum("iijj->ij", tensor(average, 4))
+        errors["covariance"] = np.sqrt(np.maximum(squares - second**2, 0.0) / count)
+    else:
+        errors["covariance"] = tensor(error, 2)
     if d <= 3 and not carry.exact.unknown:
         # Third and fourth moments stay about the exact mean, where it is known: there their errors are unbiased.
         central["third"], central["fourth"] = tensor(average, 3), tensor(average, 4)
