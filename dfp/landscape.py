@@ -105,7 +105,7 @@ class QuadraticLandscape:
         gradient: ArrayLike = 0.0,
         curvature_noise: ArrayLike = 0.0,
     ) -> Self:
-        """Return uncoupled modes whose gradient noise grows with their curvature, D_i = γ(|λ_i| + ε) (section 3).
+        """Return uncoupled modes whose gradient noise grows with their curvature, ``D_i = γ(|λ_i| + ε)`` (section 3).
 
         Sharp modes (λ ≫ ε, ηλ ≪ 1) then settle at the variance ηγ/2 whatever their curvature, and flat ones diffuse
         with D = γε: ε is the noise that is left where the curvature vanishes; with ε = 0 flat modes stand still.

@@ -22,7 +22,7 @@ def expected_loss(sgd: SGD, over: Moments | Solution) -> Array:
     Parameters
     ----------
     sgd
-        Its mean Hessian H includes weight decay, so that the penalty ½ω|θ|² counts.
+        Its mean Hessian H includes weight decay, so that the penalty ½ω‖θ‖² counts.
     over
         Moments of ``dfp.moments``, or a solution of ``dfp.solve``.
 

@@ -81,7 +81,7 @@ class Fourier(MarchingSolver):
         return _Carry(carry.equation, carry.initial, carry.grid, carry.step + steps)
 
     def observe(self, carry: _Carry) -> Frame:
-        """Return the density, its mean and covariance by the trapezoidal rule, and |φ| at the grid's edge.
+        """Return the density, its mean and covariance by the trapezoidal rule, and ``|φ|`` at the grid's edge.
 
         Raises
         ------

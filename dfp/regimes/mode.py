@@ -99,7 +99,7 @@ class Mode:
 
     @property
     def lyapunov_exponent(self) -> float:
-        """ℓ = E log|1−ηh|: growth of a typical |θ| [1 / step]."""
+        """ℓ = ``E log|1−ηh|``: growth of the size of a typical θ [1 / step]."""
         return self.multiplier.exponent.value
 
     @property
@@ -109,7 +109,7 @@ class Mode:
 
     @property
     def tail_index(self) -> float:
-        """Kesten's κ, P(|θ| > x) ~ x^−κ: ∞ if nothing ever grows, NaN without a stationary law or if unknown.
+        """Kesten's κ, ``P(|θ| > x)`` ~ x^−κ: ∞ if nothing ever grows, NaN without a stationary law or if unknown.
 
         It is what curvature noise makes; gradient noise whose own law has a heavier tail hands that on.
         """
@@ -194,7 +194,7 @@ class Mode:
 
     @property
     def time_scale(self) -> float:
-        """Steps in which a typical |θ − θ*| changes by a factor e, 1/|ℓ|; ∞ where ℓ = 0 [step]."""
+        """Steps in which a typical distance from θ* changes by a factor e, ``1/|ℓ|``; ∞ where ℓ = 0 [step]."""
         exponent = abs(self.lyapunov_exponent)
         return 1 / exponent if exponent > 0 else np.inf
 

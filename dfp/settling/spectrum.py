@@ -30,9 +30,9 @@ class Spectrum:
     Attributes
     ----------
     eigenvalues
-        μ of one step, complex, shape (k,): deviations from the stationary law shrink like |μ|ⁿ.
+        μ of one step, complex, shape (k,): deviations from the stationary law shrink like ``|μ|ⁿ``.
     relaxation_steps
-        −1 / log|μ|, shape (k,) [step]; infinite where |μ| = 1, negative where a moment grows.
+        ``−1 / log|μ|``, shape (k,) [step]; infinite where ``|μ|`` is 1, negative where a moment grows.
     degrees
         Degree of the polynomial (the order of the moments) that decays with μ, shape (k,); 0 if found on a grid.
     continuous_edge
