@@ -43,7 +43,7 @@ class Spectrum:
     grid
         Where the modes are given, if they are.
     modes
-        Eigenfunctions as densities, largest value 1, shape (k, *cells); complex ones come in pairs.
+        Eigenfunctions as densities, largest value 1, shape ``(k, *cells)``; complex ones come in pairs.
     warnings
         What to know before the numbers are used.
     """
