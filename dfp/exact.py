@@ -182,9 +182,25 @@ def _advance(equation: Equation, start: Array, times: Array) -> Carried:
 def _carried(equation: Equation, initial: State, saved: NDArray[np.int64]) -> tuple[Array, Array]:
     mean = initial.mean
     start = packed(Carried(np.ones(()), mean, np.outer(mean, mean), initial.covariance))
+    if equation.discrete and start.size > linear_flow.DENSE_SIZE:
+        return _step_by_step(equation, initial, saved)
     times = saved * (1.0 if equation.discrete else equation.sgd.learning_rate)
     states = _advance(equation, start, times)
     return states.mean, states.covariance
+
+
+def _step_by_step(equation: Equation, initial: State, saved: NDArray[np.int64]) -> tuple[Array, Array]:
+    """Return means and covariances of a map by (T14): two products of matrices a step, where d is large."""
+    factor, one = np.eye(equation.dimension) - equation.linear_drift, np.ones(())
+    mean, covariance = initial.mean, initial.covariance
+    means, covariances = [], []
+    for n in range(int(saved[-1]) + 1):
+        if n in saved:
+            means.append(mean)
+            covariances.append(covariance)
+        gained = equation.mean_diffusion(Carried(one, mean, np.outer(mean, mean), covariance))
+        mean, covariance = factor @ mean - equation.constant_drift, factor @ covariance @ factor.T + gained
+    return np.array(means), np.array(covariances)
 
 
 def conditional(equation: Equation, time: float) -> tuple[Array, Array, Array]:
