@@ -172,6 +172,9 @@ def modes(
     horizon: Annotated[
         float | None, typer.Option(help="Steps of interest: modes that settle later are called diffusive.")
     ] = None,
+    step: Annotated[
+        int | None, typer.Option(help="Step of a schedule whose learning rate and batch size are kept.")
+    ] = None,
     force: Force = False,
 ) -> None:
     """Print the regime of every mode: does it settle, with which tails, and what does Langevin believe?
@@ -188,7 +191,7 @@ def modes(
     from dfp.files.config import load
     from dfp.regimes.mode_report import modes as report
 
-    found = report(load(file).build().sgd, horizon=horizon)
+    found = report(load(file).build().sgd, step=step, horizon=horizon)
     frame = None if table is None else found.to_dataframe()
     typer.echo(str(found))
     if table is not None and frame is not None:

@@ -254,3 +254,11 @@ def test_modes_prints_the_table_and_writes_what_is_asked(tmp_path):
     assert (tmp_path / "modes.png").read_bytes().startswith(b"\x89PNG")
     assert "exists already" in refused(tmp_path, "modes", file, "--table", tmp_path / "modes.csv")
     assert "must be above 0" in refused(tmp_path, "modes", file, "--horizon", "-1")
+
+
+def test_modes_takes_a_step_of_a_schedule(tmp_path):
+    file = EXAMPLES / "schedule.toml"
+    result = invoke("modes", file, "--step", "150")
+    assert result.exit_code == 0
+    assert result.output.startswith(str(dfp.modes(load(file).build().sgd, step=150)))
+    assert "step=n" in refused(tmp_path, "modes", file)

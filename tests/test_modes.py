@@ -413,9 +413,32 @@ def test_embedding_matches_the_exact_candidate():
     assert set(verdicts) == {True, False}
 
 
-def test_schedules_and_epochs_are_refused():
-    with pytest.raises(dfp.UnsupportedError, match="schedule"):
+@pytest.mark.parametrize("momentum", [0.0, 0.5])
+def test_a_step_of_a_schedule_is_that_of_constant_sgd(momentum):
+    sizes = dfp.StepSchedule(2, every=3, factor=2)
+    scheduled = dfp.SGD(regression(2), lambda n: 0.3 / (1 + n), momentum, 0.01, batch_size=sizes)
+    constant = dfp.SGD(regression(2), 0.06, momentum, 0.01, batch_size=4)
+    found = dfp.modes(scheduled, step=4, horizon=50, lyapunov_steps=100)
+    wanted = dfp.modes(constant, horizon=50, lyapunov_steps=100)
+    assert found.to_dataframe().equals(wanted.to_dataframe())
+    assert found.spectral_radius == wanted.spectral_radius
+    np.testing.assert_array_equal(found.stationary_covariance, wanted.stationary_covariance)
+    assert "the learning rate 0.06 and batch size 4 of step 4, kept at every step" in str(found)
+    assert "kept" not in str(wanted)
+    assert dfp.modes(scheduled, step=0).spectral_radius != wanted.spectral_radius
+    assert str(dfp.modes(constant, step=7, horizon=50, lyapunov_steps=100)) == str(wanted)
+
+
+def test_what_has_no_regime_is_refused():
+    with pytest.raises(dfp.UnsupportedError, match=r"is a schedule.*give step=n"):
         dfp.modes(dfp.SGD(one_mode(), lambda n: 0.1 / (1 + n)))
+    with pytest.raises(dfp.DFPError, match="step=1: the learning rate is zero"):
+        dfp.modes(dfp.SGD(one_mode(), [0.1, 0.0]), step=1)
+    with pytest.raises(dfp.DFPError, match="step 2 needs another"):
+        dfp.modes(dfp.SGD(one_mode(), [0.1, 0.0]), step=2)
+    for step in (-1, 1.5):
+        with pytest.raises(dfp.DFPError, match="step="):
+            dfp.modes(dfp.SGD(one_mode(), 0.1), step=step)
     with pytest.raises(dfp.UnsupportedError, match="replace=False"):
         dfp.modes(dfp.SGD(regression(1, 3), 0.1, replace=False))
     with pytest.raises(dfp.DFPError, match=r"must be a dfp\.SGD"):

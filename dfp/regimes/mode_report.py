@@ -56,12 +56,15 @@ class Modes(Sequence[Mode]):
         Steps of interest, or None.
     lyapunov_steps, seed
         Of sampled Lyapunov exponents.
+    at_step
+        The step of a schedule whose learning rate and batch size are kept; None without a schedule.
     """
 
     system: EigenSystem
     horizon: float | None
     lyapunov_steps: int
     seed: int
+    at_step: int | None = None
 
     @cached_property
     def _modes(self) -> tuple[Mode, ...]:
@@ -242,13 +245,18 @@ class Modes(Sequence[Mode]):
         return self.system.step.learning_rate
 
 
-def modes(sgd: SGD, *, horizon: float | None = None, lyapunov_steps: int = 4000, seed: int = 0) -> Modes:
+def modes(
+    sgd: SGD, *, step: int | None = None, horizon: float | None = None, lyapunov_steps: int = 4000, seed: int = 0
+) -> Modes:
     """Return the modes of SGD: per eigendirection of the mean Hessian its regime and the numbers that decide it.
 
     Parameters
     ----------
     sgd
-        Constant learning rate, batch size, and sampling with replacement; momentum of either kind.
+        Sampling with replacement; momentum of either kind.
+    step
+        With a schedule, the step n >= 0 whose learning rate and batch size are kept for ever; without one all steps are
+        alike, and it changes nothing.
     horizon
         Steps of interest, > 0: confined modes that saturate later are called diffusive.
     lyapunov_steps
@@ -265,15 +273,18 @@ def modes(sgd: SGD, *, horizon: float | None = None, lyapunov_steps: int = 4000,
     Raises
     ------
     UnsupportedError
-        If learning rate or batch size change from step to step, or minibatches are drawn without replacement.
+        If learning rate or batch size change from step to step and no ``step`` is chosen, or minibatches are drawn
+        without replacement.
+    DFPError
+        If a value is out of range, or the learning rate of ``step`` is zero.
     """
     if not isinstance(sgd, SGD):
         raise DFPError(f"sgd={checks.shown(sgd)}: must be a dfp.SGD; give dfp.SGD(landscape, learning_rate).")
+    at_step = None
     if sgd.scheduled:
-        raise UnsupportedError(
-            "learning_rate or batch_size is a schedule: regimes are limits of many equal steps, which it has not; give "
-            "a number, e.g. that of one stage of the schedule, or use dfp.moments."
-        )
+        sgd, at_step = _frozen(sgd, step)
+    elif step is not None:
+        checks.integer("step", step)
     if not sgd.replace:
         raise UnsupportedError(
             "replace=False: steps of an epoch depend on each other, so no step has a regime; use replace=True, or "
@@ -282,6 +293,19 @@ def modes(sgd: SGD, *, horizon: float | None = None, lyapunov_steps: int = 4000,
     if horizon is not None:
         checks.real("horizon", horizon, above=0)
     beta = sgd.momentum
-    step = Step(sgd.learning_rate, 1 + beta if sgd.nesterov else 1.0, beta**2 if sgd.nesterov else beta, beta)
+    one = Step(sgd.learning_rate, 1 + beta if sgd.nesterov else 1.0, beta**2 if sgd.nesterov else beta, beta)
     counted = checks.integer("lyapunov_steps", lyapunov_steps, at_least=100, at_most=10**8)
-    return Modes(EigenSystem(sgd, step), horizon, counted, checks.integer("seed", seed))
+    return Modes(EigenSystem(sgd, one), horizon, counted, checks.integer("seed", seed), at_step)
+
+
+def _frozen(sgd: SGD, step: int | None) -> tuple[SGD, int]:
+    """Return the dynamics that keeps the learning rate and batch size of ``step``, and that step."""
+    if step is None:
+        raise UnsupportedError(
+            "learning_rate or batch_size is a schedule: regimes are limits of many equal steps; give step=n for the "
+            "dynamics that keeps the learning rate and batch size of step n, or use dfp.moments for the schedule."
+        )
+    chosen = checks.integer("step", step)
+    if sgd.rates.at(chosen) == 0:
+        raise DFPError(f"step={chosen}: the learning rate is zero there and nothing moves; give another step.")
+    return sgd.at(chosen), chosen

@@ -57,6 +57,10 @@ def _summary(report: "Modes") -> list[str]:
         f"{_below(report.langevin_largest_stable_learning_rate)}",
         f"continuous time    {report.embedding}",
     ]
+    if report.at_step is not None:
+        size = report.system.sgd.batch_size
+        kept = f"learning rate {report.learning_rate:.4g}" + ("" if size is None else f" and batch size {size}")
+        lines.insert(0, f"schedule           the {kept} of step {report.at_step}, kept at every step")
     if report.coupled and report.spectral_radius < 1:
         worst = float(np.nanmax(np.abs(report.diagonal_error)))
         lines.append(f"diagonal formula   off by up to {100 * worst:.2g} % in the stationary variances")
