@@ -439,8 +439,10 @@ def test_what_has_no_regime_is_refused():
     for step in (-1, 1.5):
         with pytest.raises(dfp.DFPError, match="step="):
             dfp.modes(dfp.SGD(one_mode(), 0.1), step=step)
-    with pytest.raises(dfp.UnsupportedError, match="replace=False"):
+    with pytest.raises(dfp.UnsupportedError, match=r"too many for 30 samples.*dfp\.MonteCarlo"):
         dfp.modes(dfp.SGD(regression(1, 3), 0.1, replace=False))
+    with pytest.raises(dfp.UnsupportedError, match=r"momentum=0\.5 and noise that depends on θ"):
+        dfp.modes(dfp.SGD(samples(1, 3), 0.1, 0.5, replace=False))
     with pytest.raises(dfp.DFPError, match=r"must be a dfp\.SGD"):
         dfp.modes(one_mode())
     with pytest.raises(dfp.DFPError, match="horizon"):

@@ -142,7 +142,7 @@ class Mode:
         if self.curvature_noise == 0:
             if self.growth > 1:
                 return "unstable"
-            return "diffusive" if self.gradient_noise > 0 else "frozen"
+            return "diffusive" if self.diffusion_coefficient > 0 else "frozen"
         exponent, error = self.multiplier.exponent
         if abs(exponent) <= max(3 * error, _ROUNDING):
             return "borderline"

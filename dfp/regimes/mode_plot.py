@@ -70,7 +70,8 @@ def _spectrum(axis: "Axes", report: "Modes") -> None:
 def _variances(axis: "Axes", report: "Modes", steps: int) -> None:
     """Draw V(n) from a point, of at most ``_CURVES`` modes spread over the spectrum, with its limit if it has one."""
     chosen = np.unique(np.linspace(0, len(report) - 1, min(_CURVES, len(report))).astype(int))
-    times = np.unique(np.geomspace(1, steps, 80).astype(int))
+    epoch = max(report.system.sgd.epoch, 1)  # V_∞ is that at the end of an epoch
+    times = np.unique(-(-np.geomspace(1, steps, 80).astype(int) // epoch)) * epoch
     top, highest, bottom = 0.0, 0.0, np.inf
     for index, style in zip(chosen, ["-", "--", "-.", ":"] * _CURVES, strict=False):
         mode = report[int(index)]

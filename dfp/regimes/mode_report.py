@@ -13,6 +13,7 @@ from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError, UnsupportedError
 from dfp.laws.finite_sum import FiniteSumLaw
+from dfp.regimes import epochs
 from dfp.regimes.coupling import EigenSystem
 from dfp.regimes.mode import Mode
 from dfp.regimes.multiplier import Estimate, GaussianMultiplier, MinibatchMultiplier, MomentumMultiplier, Multiplier
@@ -69,7 +70,7 @@ class Modes(Sequence[Mode]):
     @cached_property
     def _modes(self) -> tuple[Mode, ...]:
         system = self.system
-        return tuple(
+        found = (
             Mode(
                 system.axes[:, i], float(system.curvatures[i]), float(system.entry_variances[i, i]),
                 float(system.gradient_noise[i]), float(system.gradient[i]), float(system.correlations[i]),
@@ -78,9 +79,14 @@ class Modes(Sequence[Mode]):
             )
             for i in range(len(system.curvatures))
         )  # fmt: skip
+        if isinstance(system, epochs.EpochSystem):
+            return tuple(epochs.EpochMode.of(mode, system, i) for i, mode in enumerate(found))
+        return tuple(found)
 
     def _multiplier(self, mode: int) -> Multiplier:
         system, law = self.system, self.system.sgd.noise
+        if isinstance(system, epochs.EpochSystem) and not law.additive:
+            return system.multiplier(mode)
         curvature, eta = float(system.curvatures[mode]), system.step.learning_rate
         deviation = float(np.sqrt(system.entry_variances[mode, mode]))
         minibatches = isinstance(law, FiniteSumLaw) and not law.additive
@@ -153,10 +159,10 @@ class Modes(Sequence[Mode]):
 
     @cached_property
     def largest_stable_learning_rate(self) -> float:
-        """Supremum of the η with bounded second moments of all modes together; 0 if none has."""
+        """Supremum of the η with bounded second moments of all modes together; 0 if none has, NaN if not known."""
         if self.coupled:
             return self.system.largest_stable_learning_rate
-        return min(mode.largest_stable_learning_rate for mode in self)
+        return float(np.min([mode.largest_stable_learning_rate for mode in self]))
 
     @cached_property
     def langevin_largest_stable_learning_rate(self) -> float:
@@ -192,6 +198,8 @@ class Modes(Sequence[Mode]):
     @property
     def embeddable(self) -> bool | None:
         """Whether a process in continuous time has exactly SGD's steps (T17), Q ⪰ 0 included; None if not known."""
+        if not self.system.sgd.replace:
+            return None
         if self.system.sgd.noise.additive and self.system.sgd.noise.gaussian:
             return self._embedding.exists
         return False if self._embedding.exists is False and np.isnan(self._embedding.smallest) else None
@@ -199,6 +207,8 @@ class Modes(Sequence[Mode]):
     @property
     def embedding(self) -> str:
         """The answer of ``embeddable`` and its reason, in words."""
+        if not self.system.sgd.replace:
+            return "undecided: steps of an epoch depend on each other"
         found, words = self._embedding, {True: "yes", False: "no", None: "undecided"}[self.embeddable]
         if self.embeddable is found.exists:
             return f"{words}: {found.reason}"
@@ -253,7 +263,8 @@ def modes(
     Parameters
     ----------
     sgd
-        Sampling with replacement; momentum of either kind.
+        Quadratic landscape; momentum of either kind. Without replacement the modes are those of an epoch of K steps:
+        growth and exponents per step (an epoch's to the power 1/K), variances at the end of an epoch.
     step
         With a schedule, the step n >= 0 whose learning rate and batch size are kept for ever; without one all steps are
         alike, and it changes nothing.
@@ -273,8 +284,8 @@ def modes(
     Raises
     ------
     UnsupportedError
-        If learning rate or batch size change from step to step and no ``step`` is chosen, or minibatches are drawn
-        without replacement.
+        If learning rate or batch size change from step to step and no ``step`` is chosen; or, without replacement and
+        with noise that depends on θ, if there is momentum or too many sets of samples.
     DFPError
         If a value is out of range, or the learning rate of ``step`` is zero.
     """
@@ -285,17 +296,12 @@ def modes(
         sgd, at_step = _frozen(sgd, step)
     elif step is not None:
         checks.integer("step", step)
-    if not sgd.replace:
-        raise UnsupportedError(
-            "replace=False: steps of an epoch depend on each other, so no step has a regime; use replace=True, or "
-            "dfp.moments for the exact covariance."
-        )
     if horizon is not None:
         checks.real("horizon", horizon, above=0)
     beta = sgd.momentum
     one = Step(sgd.learning_rate, 1 + beta if sgd.nesterov else 1.0, beta**2 if sgd.nesterov else beta, beta)
     counted = checks.integer("lyapunov_steps", lyapunov_steps, at_least=100, at_most=10**8)
-    return Modes(EigenSystem(sgd, one), horizon, counted, checks.integer("seed", seed), at_step)
+    return Modes(epochs.system(sgd, one), horizon, counted, checks.integer("seed", seed), at_step)
 
 
 def _frozen(sgd: SGD, step: int | None) -> tuple[SGD, int]:

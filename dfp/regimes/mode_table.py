@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dfp.regimes.epoch_map import EpochMultiplier
+
 if TYPE_CHECKING:
     from dfp.regimes.mode_report import Modes
 
@@ -19,6 +21,8 @@ def _shown(value: float, error: float = 0.0) -> str:
 
 
 def _below(limit: float) -> str:
+    if np.isnan(limit):
+        return "at learning rates not known"
     return "at none" if limit == 0 else "at any" if limit == np.inf else f"below {limit:.4g}"
 
 
@@ -61,7 +65,19 @@ def _summary(report: "Modes") -> list[str]:
         size = report.system.sgd.batch_size
         kept = f"learning rate {report.learning_rate:.4g}" + ("" if size is None else f" and batch size {size}")
         lines.insert(0, f"schedule           the {kept} of step {report.at_step}, kept at every step")
+    lines += _epochs(report)
     if report.coupled and report.spectral_radius < 1:
         worst = float(np.nanmax(np.abs(report.diagonal_error)))
         lines.append(f"diagonal formula   off by up to {100 * worst:.2g} % in the stationary variances")
     return lines
+
+
+def _epochs(report: "Modes") -> list[str]:
+    steps = report.system.sgd.epoch
+    if not steps:
+        return []
+    lines = [
+        f"epochs             of {steps} step{'s' * (steps > 1)}, without replacement: ρ₂ and ℓ are per step, V_∞ at an epoch's end"
+    ]
+    reasons = {mode.multiplier.obstacle for mode in report if isinstance(mode.multiplier, EpochMultiplier)}
+    return lines + [f"tail index         not known: {reason}" for reason in reasons if reason]

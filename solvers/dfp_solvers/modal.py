@@ -137,7 +137,7 @@ def within_epoch(runs: list[Transition], spread: Array, population: int, batch_s
     if total.steps == 0:
         return total
     left = max(1.0 / total.steps - batch_size / population, 0.0)
-    noise = (total.noise + left * _pairs(total.gain, spread)) * (population / ((population - 1) * batch_size))
+    noise = (total.noise + left * _pairs(total.gain, spread)) * (population / (max(population - 1, 1) * batch_size))
     return total._replace(noise=noise)
 
 
