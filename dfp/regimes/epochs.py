@@ -21,7 +21,7 @@ from dfp.laws.finite_sum import FiniteSumLaw
 from dfp.regimes.coupling import EigenSystem
 from dfp.regimes.epoch_map import EpochMap, EpochMultiplier
 from dfp.regimes.mode import Mode
-from dfp.regimes.multiplier import Estimate, GaussianMultiplier, Multiplier
+from dfp.regimes.multiplier import Estimate, GaussianMultiplier, Multiplier, mean_matrix
 from dfp.sgd import SGD
 
 # Learning rates on which an early loss of stability is looked for, and epochs that this search takes.
@@ -95,7 +95,8 @@ class EpochSystem(EigenSystem):
     def spectral_radius(self) -> float:
         """ρ of the map of second moments of an epoch, per step."""
         if self.sgd.noise.additive:
-            return super().spectral_radius
+            blocks = np.array([mean_matrix(curvature, self.step) for curvature in self.curvatures])
+            return float(np.max(np.abs(np.linalg.eigvals(blocks))) ** 2)
         return float(self.epoch_map.radius ** (1 / self.sgd.epoch))
 
     @property

@@ -76,8 +76,7 @@ def _epochs(report: "Modes") -> list[str]:
     steps = report.system.sgd.epoch
     if not steps:
         return []
-    lines = [
-        f"epochs             of {steps} step{'s' * (steps > 1)}, without replacement: ρ₂ and ℓ are per step, V_∞ at an epoch's end"
-    ]
+    count = f"{steps} step{'s' * (steps > 1)}"
+    lines = [f"epochs             of {count}, without replacement: ρ₂ and ℓ are per step, V_∞ at an epoch's end"]
     reasons = {mode.multiplier.obstacle for mode in report if isinstance(mode.multiplier, EpochMultiplier)}
     return lines + [f"tail index         not known: {reason}" for reason in reasons if reason]
