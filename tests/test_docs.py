@@ -48,6 +48,13 @@ def test_code_of_a_page_runs(page, tmp_path, monkeypatch):
             exec(compile(code.replace("00_000", "0_000"), f"{page.name}, cell {number}", "exec"), namespace)
 
 
+@pytest.mark.parametrize("page", [page for page in PAGES if cells(page)], ids=lambda page: page.stem)
+def test_figures_of_a_page_are_shown(page):
+    """Without either line a figure would appear as its name."""
+    text = page.read_text(encoding="utf-8")
+    assert ".plot(" not in text or "%matplotlib inline" in text or "import matplotlib.pyplot" in text
+
+
 @pytest.mark.parametrize("page", [*PAGES, DOCS.parent / "CONTRIBUTING.md"], ids=lambda page: page.stem)
 def test_internal_links_exist(page):
     """Relative links name a file, and an anchor in it if they have one."""
