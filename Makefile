@@ -14,13 +14,17 @@ $(VENV)/.developed: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[dev]"
 	touch $@
 
+$(VENV)/.independent: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[test,validation]"
+	touch $@
+
 demo: $(VENV)/.installed  ## how SGD is distributed on real data: a table, demo.h5 and demo.png
 	$(BIN)/dfp demo --force
 
 test: $(VENV)/.installed  ## the tests, in minutes
 	$(BIN)/python -m pytest
 
-validate: $(VENV)/.installed  ## the evidence: verdicts, numbers and report.html in validation/results
+validate: $(VENV)/.independent  ## the evidence: verdicts, numbers and report.html in validation/results
 	$(BIN)/python -m validation
 
 benchmark: $(VENV)/.installed  ## speed beside the alternatives that are installed, with verdicts
