@@ -5,9 +5,9 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from dfp_solvers import summary
 from numpy.typing import NDArray
 from scipy import fft
-from scipy.special import ndtr
 
 from dfp.checks import Array
 from dfp.exact import Moments
@@ -25,6 +25,17 @@ TRUNCATION_LIMIT = 1e-3
 # What estimates are multiplied by to bound errors, and what rounding adds to a density in L1.
 SAFETY = 3.0
 ROUNDING = 1e-13
+# The arrays of a certificate.
+_FIGURES = (
+    "mass_defect",
+    "most_negative",
+    "negative_mass",
+    "mass_outside",
+    "mean_error",
+    "covariance_error",
+    "truncation",
+    "grid_error",
+)
 # A sampled moment off by five standard errors has probability 6e-7 if the sampling is right.
 Z_LIMIT = 5.0
 
@@ -117,39 +128,39 @@ def certify(
 ) -> Certificate:
     """Return the certificate of ``frames`` against the exact moments at the same steps."""
     rows = [_figures(frame, grid, exact.mean[s], exact.covariance[s]) for s, frame in enumerate(frames)]
-    columns = {name: np.array([row[name] for row in rows]) for name in rows[0]}
+    table = np.array([[row.get(name, np.nan) for name in _FIGURES] for row in rows]).T.copy()
+    columns = dict(zip(_FIGURES, table, strict=True))
     sampled = frames[0].errors is not None
     # Frames that worry about the same say so once.
     notes = [*notes, *dict.fromkeys(warning for frame in frames for warning in frame.warnings)]
-    return Certificate(**columns, sampled=sampled, warnings=(*notes, *_warnings(steps, columns, sampled)))
+    return Certificate(**columns, sampled=sampled, warnings=(*notes, *_warnings(steps, table, sampled)))
 
 
 def _figures(frame: Frame, grid: Grid | None, mean: Array, covariance: Array) -> dict[str, float]:
-    row = dict.fromkeys(
-        ("mass_defect", "most_negative", "negative_mass", "mass_outside", "truncation", "grid_error"), float("nan")
-    )
-    row["truncation"] = frame.truncation if frame.errors is None else float("nan")
+    row: dict[str, float] = {}
     if frame.errors is None:
-        deviation = np.sqrt(np.maximum(covariance.diagonal(), np.finfo(float).tiny))
-        scale, pair = deviation, np.outer(deviation, deviation)
+        row["truncation"] = frame.truncation
+        row["mean_error"], row["covariance_error"] = summary.moment_errors(
+            frame.mean, frame.covariance, mean, covariance
+        )
     else:
-        scale, pair = frame.errors["mean"], frame.errors["covariance"]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        row["mean_error"] = _largest(frame.mean - mean, scale)
-        row["covariance_error"] = _largest(frame.covariance - covariance, pair)
+        row["mean_error"] = _largest(frame.mean - mean, frame.errors["mean"])
+        row["covariance_error"] = _largest(frame.covariance - covariance, frame.errors["covariance"])
     if frame.density is None or grid is None:
         return row
-    mass = float(frame.density.sum()) * grid.cell_volume
-    outside = _gaussian_outside(grid, mean, covariance) if frame.outside is None else frame.outside
-    lowest = float(frame.density.min())
+    total, lowest, highest, negative = summary.extremes(frame.density.ravel())
+    mass = total * grid.cell_volume
+    outside = frame.outside
+    if outside is None:
+        outside = summary.gaussian_beyond(grid.lower, grid.upper, mean, covariance)
     # Rounding can make an empty outside slightly negative; more than that is shown as it is.
     row["mass_outside"] = 0.0 if -1e-9 < outside < 0 else outside
     # Solvers that measure what is outside account for all mass; a periodic grid holds what wraps around.
     row["mass_defect"] = 1.0 - mass - (0.0 if frame.outside is None else outside)
-    row["most_negative"] = min(lowest / float(frame.density.max()), 0.0)
-    row["negative_mass"] = 0.0 if lowest >= 0 else -float(np.minimum(frame.density, 0).sum()) * grid.cell_volume
+    row["most_negative"] = min(lowest / highest, 0.0)
+    row["negative_mass"] = abs(negative) * grid.cell_volume
     if frame.errors is None:
-        row["grid_error"] = _unresolved(frame.density)
+        row["grid_error"] = _unresolved(frame.density) / abs(total)
         if np.isfinite(frame.truncation) and np.isfinite(mass) and not frame.gridded_moments:
             row.update(_grid_moment_errors(frame, grid, mean, covariance, row))
     return row
@@ -161,36 +172,29 @@ def _grid_moment_errors(
     """Return the larger of the solver's and the gridded density's moment errors."""
     assert frame.density is not None
     _, grid_mean, grid_covariance = grid_moments(grid, frame.density)
-    deviation = np.sqrt(np.maximum(covariance.diagonal(), np.finfo(float).tiny))
+    errors = summary.moment_errors(grid_mean, grid_covariance, mean, covariance)
     return {
-        "mean_error": max(row["mean_error"], _largest(grid_mean - mean, deviation)),
-        "covariance_error": max(
-            row["covariance_error"], _largest(grid_covariance - covariance, np.outer(deviation, deviation))
-        ),
+        "mean_error": max(row["mean_error"], errors[0]),
+        "covariance_error": max(row["covariance_error"], errors[1]),
     }
 
 
 def _largest(difference: Array, scale: Array) -> float:
-    """Return the largest |difference| / scale; 0/0 counts as no error."""
-    size = np.abs(difference)
-    return float(np.where(size == 0, 0.0, size / scale).max())
-
-
-def _gaussian_outside(grid: Grid, mean: Array, covariance: Array) -> float:
-    deviation = np.sqrt(np.maximum(covariance.diagonal(), np.finfo(float).tiny))
-    return float(ndtr((mean - grid.upper) / deviation).sum() + ndtr((grid.lower - mean) / deviation).sum())
+    return summary.largest_ratio(difference.ravel(), scale.ravel())
 
 
 def _unresolved(density: Array) -> float:
-    """Return the largest amplitude of the spectrum at the largest wave number of any axis, over that at zero."""
+    """Return the largest amplitude of the spectrum at the largest wave number of any axis; that at zero is the sum."""
+    if density.ndim == 1:
+        return summary.edge_amplitude(_edge_waves(density.size), density)
     largest = 0.0
     for axis, n in enumerate(density.shape):
-        planes = np.tensordot(_edge_waves(n), density, axes=(1, axis))
+        planes = _edge_waves(n) @ (density if axis == 0 else np.moveaxis(density, axis, 0)).reshape(n, -1)
         spectrum = planes[0::2] + 1j * planes[1::2]
-        if density.ndim > 1:
-            spectrum = fft.fftn(spectrum, axes=range(1, density.ndim))
+        rest = density.shape[:axis] + density.shape[axis + 1 :]
+        spectrum = fft.fftn(spectrum.reshape(2, *rest), axes=range(1, density.ndim))
         largest = max(largest, float(np.abs(spectrum).max()))
-    return largest / abs(float(density.sum()))
+    return largest
 
 
 @lru_cache(maxsize=32)
@@ -202,34 +206,37 @@ def _edge_waves(n: int) -> Array:
 
 
 @lru_cache(maxsize=2)
-def _limits(sampled: bool) -> tuple[tuple[str, float, str, str], ...]:
-    """Return of every figure its name, its limit, what it says beyond, and the remedy."""
-    moment_limit = Z_LIMIT if sampled else MOMENT_LIMIT
+def _limits(sampled: bool) -> tuple[Array, dict[str, tuple[str, str]]]:
+    """Return the limits of all figures (8, 1), infinite where there is none; of each, what it says and the remedy."""
     unit = "standard errors" if sampled else "standard deviations"
-    return (
+    moment = Z_LIMIT if sampled else MOMENT_LIMIT
+    rows = (
         ("mass_defect", MASS_LIMIT, "mass is lost", "use a wider or finer grid"),
         ("negative_mass", NEGATIVE_LIMIT, "mass of the negative part", "the equation is not positive or is truncated: "
          "lower learning_rate or use the master equation"),
-        ("mass_outside", OUTSIDE_LIMIT, "mass lies outside the grid", "widen the grid"),
-        ("mean_error", moment_limit, f"mean off the exact recursion, in {unit}", "refine or widen the grid"),
-        ("covariance_error", moment_limit, f"covariance off the recursion, in {unit}", "refine or widen the grid"),
+        ("mass_outside", 1e-3 if sampled else OUTSIDE_LIMIT, "mass lies outside the grid", "widen the grid"),
+        ("mean_error", moment, f"mean off the exact recursion, in {unit}", "refine or widen the grid"),
+        ("covariance_error", moment, f"covariance off the recursion, in {unit}", "refine or widen the grid"),
         ("truncation", TRUNCATION_LIMIT, "estimated L1 error of the density",
          "lower learning_rate, use another solver or grid, or accept it"),
         ("grid_error", GRID_LIMIT, "spectrum not decayed at the grid's largest wave number", "use more cells"),
     )  # fmt: skip
+    limits = {name: limit for name, limit, _, _ in rows}
+    words = {name: (cause, remedy) for name, _, cause, remedy in rows}
+    return np.array([[limits.get(name, np.inf)] for name in _FIGURES]), words
 
 
-def _warnings(steps: NDArray[np.int64], columns: dict[str, Array], sampled: bool) -> list[str]:
-    result, table = [], _limits(sampled)
-    limits = np.array([1e-3 if sampled and name == "mass_outside" else limit for name, limit, _, _ in table])
-    figures = np.abs([columns[name] for name, _, _, _ in table])
-    exceeded = figures > limits[:, None]  # a figure that is NaN does not apply
-    if not exceeded.any():
+def _warnings(steps: NDArray[np.int64], table: Array, sampled: bool) -> list[str]:
+    """Return what to say of the figures ``table`` (8, S)."""
+    limits, words = _limits(sampled)
+    exceeded = np.abs(table) > limits  # a figure that is NaN does not apply
+    if not np.count_nonzero(exceeded):
         return []
-    for (name, _, cause, remedy), limit, values, bad in zip(table, limits, figures, exceeded, strict=True):
-        if bad.any():
-            worst = int(np.argmax(np.where(bad, values, -1.0)))
-            result.append(
-                f"step {steps[worst]}: {cause} ({name} = {columns[name][worst]:.2g}, limit {limit:g}); {remedy}."
-            )
+    result = []
+    for name, (cause, remedy) in words.items():
+        row = _FIGURES.index(name)
+        if exceeded[row].any():
+            worst = int(np.argmax(np.where(exceeded[row], np.abs(table[row]), -1.0)))
+            found, limit = table[row, worst], limits[row, 0]
+            result.append(f"step {steps[worst]}: {cause} ({name} = {found:.2g}, limit {limit:g}); {remedy}.")
     return result

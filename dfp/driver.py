@@ -15,7 +15,7 @@ from dfp.checks import Array
 from dfp.choice import pick
 from dfp.equation import Equation, ModifiedLangevin
 from dfp.errors import DFPError, SeriesError, UnresolvedError, UnsupportedError
-from dfp.exact import Moments, check_problem, moments
+from dfp.exact import Moments, check_problem, moments_at
 from dfp.methods.transfer import Transfer
 from dfp.pilot import path, unknown
 from dfp.provenance import versions
@@ -169,7 +169,7 @@ def _march(
     carry: Any = solver.prepare(equation, initial, grid)
     frames = []
     for done, gap in enumerate(saved_gaps(saved), start=1):
-        carry = solver.advance(carry, int(gap))
+        carry = solver.advance(carry, gap)
         frames.append(solver.observe(carry))
         if progress is not None:
             progress(done, len(saved))
@@ -202,15 +202,15 @@ def _stacked(parts: list[Array | None]) -> Array | None:
 def _exact(equation: Equation, initial: State, saved: NDArray[np.int64]) -> Moments:
     """Return the exact moments, checked to be finite; else NaN or those of a pilot, with the reason."""
     if not equation.sgd.affine:
-        return path(equation, initial, int(saved[-1]), saved.tolist())
+        return path(equation, initial, saved)
     try:
-        exact = moments(equation, initial, int(saved[-1]), saved.tolist())
+        exact = moments_at(equation, initial, saved)
     except UnsupportedError as error:
         mean = np.full((saved.size, equation.dimension), np.nan)
         return Moments(saved, mean, mean[:, :, None] * mean[:, None, :], unknown=str(error))
-    finite = np.isfinite(exact.mean).all(axis=1) & np.isfinite(exact.covariance).all(axis=(1, 2))
-    if np.all(finite):
+    if checks.finite(exact.mean) and checks.finite(exact.covariance):
         return exact
+    finite = np.isfinite(exact.mean).all(axis=1) & np.isfinite(exact.covariance).all(axis=(1, 2))
     overflow = (
         f"step {exact.steps[np.argmin(finite)]}: the moments of the {equation.label} overflow; it is unstable at "
         f"learning_rate={equation.sgd.rates}; lower it or save earlier steps."
@@ -223,7 +223,7 @@ def _exact(equation: Equation, initial: State, saved: NDArray[np.int64]) -> Mome
 def _check_finite(frame: Frame, step: int, equation: Equation, names: tuple[str, ...]) -> None:
     for name in names:
         values = getattr(frame, name)
-        if values is not None and not np.all(np.isfinite(values)):
+        if values is not None and not checks.finite(values):
             raise DFPError(
                 f"step {step}: the {name} has entries that are not finite; the {equation.label} is unstable at "
                 f"learning_rate={equation.sgd.rates}; lower it or save earlier steps."

@@ -124,7 +124,9 @@ class Equation(ABC):
     @cached_property
     def additive_diffusion(self) -> Array:
         """The diffusion at every place where the noise is additive, shape (d, d)."""
-        return self.diffusion(np.zeros(self.dimension))
+        none = np.zeros(self.dimension)
+        square = np.zeros((self.dimension, self.dimension))
+        return self.mean_diffusion(Carried(np.ones(()), none, square, square))
 
     def motion(self, theta: Array) -> Array:
         """Return the mean motion at ``theta`` (..., d) per step (maps) or per unit of τ (generators), (..., d)."""
@@ -285,6 +287,8 @@ class Langevin(_Generator):
 
     @cached_property
     def _frozen(self) -> Array:
+        if self.sgd.additive:
+            return self.sgd.noise.constant  # whatever the place
         place = self.sgd.critical_point if self.reference is None else np.asarray(self.reference)
         return self.sgd.noise.covariance(place)
 

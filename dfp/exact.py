@@ -1,12 +1,11 @@
 """Exact mean and covariance of every equation, in any dimension (T8–T15)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from weakref import WeakKeyDictionary
 
 import numpy as np
-from dfp_solvers import affine, linear_flow
+from dfp_solvers import affine, linear_flow, matrices
 from numpy.typing import NDArray
 
 from dfp import checks, stepping
@@ -74,6 +73,13 @@ def moments(equation: Equation, initial: State, steps: int, save: Sequence[int] 
     0 at step 0, and (T18) without replacement. A schedule costs a product of maps for every change of its value.
     """
     check_problem(equation, initial)
+    last = checks.integer("steps", steps)
+    saved = np.arange(last + 1) if save is None else checks.step_list("save", save, last)
+    return moments_at(equation, initial, saved)
+
+
+def moments_at(equation: Equation, initial: State, saved: NDArray[np.int64]) -> Moments:
+    """Return the moments at the steps ``saved`` (S,), increasing, of a problem that has been checked."""
     if not equation.sgd.affine:
         raise UnsupportedError(
             "landscape is nonlinear: the recursion for mean and covariance does not close (each order needs the next); "
@@ -84,14 +90,13 @@ def moments(equation: Equation, initial: State, steps: int, save: Sequence[int] 
             "noise.laws: a component has no variance, so there are no moments; ask for the density of the master "
             "equation with dfp.Fourier() or dfp.MonteCarlo(...)."
         )
-    last = checks.integer("steps", steps)
-    saved = np.arange(last + 1) if save is None else checks.step_list("save", save, last)
+    if equation.additive and equation.sgd.plain:
+        return Moments(saved, *_closed_form(equation, initial, saved))
     # Unstable dynamics overflows: the result then says so by entries that are not finite.
     with np.errstate(over="ignore", invalid="ignore"):
-        if not equation.sgd.plain:
-            return _not_plain(equation, initial, saved)
-        means, covariances = (_closed_form if equation.additive else _carried)(equation, initial, saved)
-    return Moments(saved, means, covariances)
+        if equation.sgd.plain:
+            return Moments(saved, *_carried(equation, initial, saved))
+        return _not_plain(equation, initial, saved)
 
 
 def _not_plain(equation: Equation, initial: State, saved: NDArray[np.int64]) -> Moments:
@@ -114,58 +119,57 @@ def check_problem(equation: Equation, initial: State) -> None:
         )
 
 
-Transition = Callable[[int], tuple[Array, Array, Array]]
-Transitions = Callable[[NDArray[np.int64]], tuple[Array, Array, Array]]
+# Transitions kept of one equation, for solvers ask again for the steps whose moments they were told.
+_KEPT = 64
+_known: WeakKeyDictionary[Equation, dict[int, affine.Transition]] = WeakKeyDictionary()
 
-_known: WeakKeyDictionary[Equation, tuple[Transition, Transitions]] = WeakKeyDictionary()
 
+def transition(equation: Equation, n: int) -> affine.Transition:
+    """Return factor (d,), shift (d,) and noise covariance (d, d) of ``n`` steps, in H's eigenbasis.
 
-def transition(equation: Equation) -> Transition:
-    """Return a function of n: factor (d,), shift (d,) and noise covariance (d, d) of n steps, in H's eigenbasis.
-
-    Only for additive noise, where θ_n = Fθ_0 + shift + noise exactly (with momentum, from v = 0). The function is kept
-    as long as the equation, and remembers its last values.
+    Only for additive noise, where θ_n = Fθ_0 + shift + noise exactly (with momentum, from v = 0).
     """
+    known = _known.get(equation, {})
+    if n not in known:
+        known = _keep(equation, np.array([n]), _transitions(equation, np.array([n])))
+    return known[n]
+
+
+def _keep(equation: Equation, steps: NDArray[np.int64], parts: affine.Transition) -> dict[int, affine.Transition]:
+    known = _known.setdefault(equation, {})
+    if len(known) + len(steps) > _KEPT:
+        known.clear()
+    known.update(zip(steps.tolist(), zip(*parts, strict=True), strict=True))
+    return known
+
+
+def _transitions(equation: Equation, steps: NDArray[np.int64]) -> affine.Transition:
+    """Return the same of several ``steps`` (S,), each part with a first axis of S."""
     if not equation.sgd.plain:
-        return lambda n: _marginal(equation, n)
-    return _plain_transitions(equation)[0]
-
-
-def _plain_transitions(equation: Equation) -> tuple[Transition, Transitions]:
-    """Return ``transition`` of plain SGD, and the same for an array of steps (S,), uncached."""
-    if equation not in _known:
-        several = _plain(equation)
-        _known[equation] = lru_cache(maxsize=64)(several), several
-    return _known[equation]
-
-
-def _plain(equation: Equation) -> Callable[..., tuple[Array, Array, Array]]:
+        return _marginals(equation, steps)
     values, vectors = equation.sgd.modes
+    gradient, noise = matrices.turned(vectors, equation.sgd.gradient, equation.additive_diffusion)
     drift = equation.drift(values)
-    rates, offset = drift * values, drift * (vectors.T @ equation.sgd.gradient)
-    noise = vectors.T @ equation.additive_diffusion @ vectors
     if equation.discrete:
-        return lambda n: affine.map_transition(rates, offset, noise, n)
-    rate = equation.rate
-    return lambda n: affine.flow_transition(rates, offset, noise, n * rate)
+        return affine.map_transition(drift * values, drift * gradient, noise, steps)
+    return affine.flow_transition(drift * values, drift * gradient, noise, steps * equation.rate)
 
 
-@lru_cache(maxsize=256)
-def _marginal(equation: Equation, n: int) -> tuple[Array, Array, Array]:
-    (after,) = stepping.transitions(equation, np.array([n]))
-    gradient = equation.sgd.modes[1].T @ equation.sgd.gradient
-    return after.factor[:, 0, 0], after.gain[:, 0] * gradient, after.noise[:, :, 0, 0]
+def _marginals(equation: Equation, steps: NDArray[np.int64]) -> affine.Transition:
+    """Return the transitions of θ where SGD is not plain."""
+    after = list(stepping.transitions(equation, steps))
+    factor, gain = np.array([t.factor[:, 0, 0] for t in after]), np.array([t.gain[:, 0] for t in after])
+    noise = np.array([t.noise[:, :, 0, 0] for t in after])
+    return factor, gain * (equation.sgd.gradient @ equation.sgd.modes[1]), noise
 
 
 def _closed_form(equation: Equation, initial: State, saved: NDArray[np.int64]) -> tuple[Array, Array]:
     vectors = equation.sgd.modes[1]
-    mean = vectors.T @ initial.mean
-    covariance = vectors.T @ initial.covariance @ vectors
-    one, several = _plain_transitions(equation)
-    # A solver is likely to ask for the only step again.
-    factor, shift, noise = (part[None] for part in one(int(saved[0]))) if saved.size == 1 else several(saved)
-    covariances = vectors @ (factor[:, :, None] * covariance * factor[:, None, :] + noise) @ vectors.T
-    return (factor * mean + shift) @ vectors.T, covariances
+    parts = _transitions(equation, saved)
+    if saved.size <= _KEPT:
+        _keep(equation, saved, parts)
+    start = matrices.turned(vectors, initial.mean, initial.covariance)
+    return matrices.turned(vectors.T, *affine.moments(parts, *start))
 
 
 def _advance(equation: Equation, start: Array, times: Array) -> Carried:

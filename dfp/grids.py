@@ -1,9 +1,12 @@
 """Automatic grids: the box and the spacing that the exact moments ask for."""
 
+import math
+
 import numpy as np
+from dfp_solvers import boxes, matrices
 from scipy import fft
 
-from dfp.checks import Array, eigenvalues
+from dfp.checks import Array, every
 from dfp.errors import UnresolvedError
 from dfp.exact import Moments
 from dfp.state import MAX_CELLS, Grid
@@ -35,38 +38,32 @@ def automatic(exact: Moments, *, width: float = _WIDTH, band: float = _BAND, cov
     UnresolvedError
         If a covariance is singular, or more than 2^26 cells would be needed.
     """
-    lower = spacing = np.full(exact.mean.shape[1], np.inf)
-    upper = -lower
-    for n, mean, total, detail in zip(
-        exact.steps, exact.mean, exact.covariance, exact.covariance if covariances is None else covariances, strict=True
-    ):
-        sizes = eigenvalues(detail)
-        smallest, largest = sizes[0], sizes[-1] if covariances is None else eigenvalues(total)[-1]
-        if not smallest > _SINGULAR * largest:
-            raise UnresolvedError(
-                f"step {n}: the covariance has the eigenvalue {smallest:.3g}, so there is no density to put on a grid; "
-                "save later steps, start from a wider dfp.Gaussian, or use dfp.MomentRecursion()."
-            )
-        deviation = np.sqrt(total.diagonal())
-        lower = np.minimum(lower, mean - width * deviation)
-        upper = np.maximum(upper, mean + width * deviation)
-        spacing = np.minimum(spacing, np.pi / band / np.sqrt(np.linalg.inv(detail).diagonal()))
-    cells = np.ceil((upper - lower) / spacing)
-    total_cells = float(np.prod(cells))
+    details = exact.covariance if covariances is None else covariances
+    sizes = matrices.eigenvalues(details)
+    largest = sizes[:, -1] if covariances is None else matrices.eigenvalues(exact.covariance)[:, -1]
+    regular = sizes[:, 0] > _SINGULAR * largest
+    if not every(regular):
+        first = int(np.argmin(regular))
+        raise UnresolvedError(
+            f"step {exact.steps[first]}: the covariance has the eigenvalue {sizes[first, 0]:.3g}, so there is no "
+            "density to put on a grid; save later steps, start from a wider dfp.Gaussian, or use dfp.MomentRecursion()."
+        )
+    lower, upper, cells = boxes.around(exact.mean, exact.covariance, matrices.precisions(details), width, band)
+    total_cells = math.prod(cells.tolist())
     if not total_cells <= MAX_CELLS:
         raise UnresolvedError(
             f"cells={cells.astype(float)}: resolving the narrowest saved density in the widest box needs "
             f"{total_cells:.2g} cells, more than {MAX_CELLS}; save fewer, more similar steps or give grid=..."
         )
-    return Grid(lower, upper, tuple(int(fft.next_fast_len(max(int(n), 32), real=True)) for n in cells))
+    return Grid(lower, upper, [fft.next_fast_len(max(int(n), 32), real=True) for n in cells.tolist()])
 
 
 def conditional_deviations(covariances: Array) -> Array:
     """Return deviations of each axis given the others, 1/(Σ⁻¹)_ii^½, shape (N, d); 0 where Σ is singular."""
-    values = np.linalg.eigvalsh(covariances)
+    values = matrices.eigenvalues(covariances)
     regular = values[:, 0] > _SINGULAR * values[:, -1]
     result = np.zeros(covariances.shape[:2])
-    result[regular] = np.linalg.inv(covariances[regular]).diagonal(axis1=1, axis2=2) ** -0.5
+    result[regular] = matrices.precisions(covariances[regular]) ** -0.5
     return result
 
 

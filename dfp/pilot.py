@@ -1,13 +1,12 @@
 """Where a density goes: exact moments where they close, else those of a pilot sample, good enough to choose a grid."""
 
-from collections.abc import Sequence
-
 import numpy as np
+from numpy.typing import NDArray
 
 from dfp.checks import Array
 from dfp.equation import Equation
 from dfp.errors import UnresolvedError
-from dfp.exact import Moments, moments
+from dfp.exact import Moments, moments_at
 from dfp.sgd import SGD
 from dfp.state import Density, State
 
@@ -17,8 +16,8 @@ _TRAJECTORIES = 2048
 _DIVERGED = 1e30
 
 
-def path(equation: Equation, initial: State, steps: int, save: Sequence[int]) -> Moments:
-    """Return mean and covariance at the steps ``save``: exact, or sampled if the landscape is nonlinear.
+def path(equation: Equation, initial: State, saved: NDArray[np.int64]) -> Moments:
+    """Return mean and covariance at the steps ``saved`` (S,): exact, or sampled if the landscape is nonlinear.
 
     The pilot samples SGD itself, which all equations approximate.
 
@@ -28,11 +27,11 @@ def path(equation: Equation, initial: State, steps: int, save: Sequence[int]) ->
         If more than half of the pilot's trajectories diverge.
     """
     if equation.sgd.affine:
-        return moments(equation, initial, steps, save)
+        return moments_at(equation, initial, saved)
     rng = np.random.default_rng(0)
     theta, begin = draw(initial, _TRAJECTORIES, rng), 0
     means, covariances = [], []
-    for step in save:
+    for step in saved.tolist():
         for n in range(begin + 1, step + 1):
             theta = _moved(equation.sgd, theta, rng)
             theta = theta[np.all(np.abs(theta) < _DIVERGED, axis=1)]
@@ -44,8 +43,7 @@ def path(equation: Equation, initial: State, steps: int, save: Sequence[int]) ->
         begin = step
         means.append(theta.mean(axis=0))
         covariances.append(np.atleast_2d(np.cov(theta, rowvar=False)))
-    steps_saved = np.asarray(save, dtype=np.int64)
-    return Moments(steps_saved, np.array(means), np.array(covariances), unknown="the landscape is nonlinear")
+    return Moments(saved, np.array(means), np.array(covariances), unknown="the landscape is nonlinear")
 
 
 def unknown(path: Moments) -> Moments:

@@ -124,6 +124,8 @@ class WarmUp(Schedule):
 
 def recorded(value: Any) -> Any:
     """Return a number, a list or a ``Schedule`` in the form files keep; another function by its name alone."""
+    if isinstance(value, int | float):
+        return value
     if isinstance(value, Schedule):
         return value.record()
     if callable(value):

@@ -6,6 +6,7 @@ from functools import cached_property
 from itertools import pairwise
 
 import numpy as np
+from dfp_solvers import matrices
 from numpy.typing import ArrayLike
 
 from dfp import checks
@@ -228,8 +229,8 @@ class SGD:
     @cached_property
     def hessian(self) -> Array:
         """Mean Hessian including weight decay, H + ωI, shape (d, d)."""
-        result: Array = self._quadratic.hessian + self.weight_decay * np.eye(self.dimension)
-        return result
+        given = self._quadratic.hessian
+        return given + self.weight_decay * np.eye(len(given)) if self.weight_decay else given
 
     @property
     def gradient(self) -> Array:
@@ -255,13 +256,18 @@ class SGD:
     @cached_property
     def modes(self) -> tuple[Array, Array]:
         """Eigenvalues (d,), ascending, and orthonormal eigenvectors (d, d), columns, of the mean Hessian."""
-        values, vectors = np.linalg.eigh(self.hessian)
-        return values, vectors
+        return matrices.eigenbasis(self.hessian)
 
     @cached_property
     def critical_point(self) -> Array:
-        """The point closest to the origin that minimises ‖Hθ + g‖, shape (d,)."""
-        result: Array = -np.linalg.pinv(self.hessian, rcond=1e-12) @ self.gradient
+        """The point closest to the origin that minimises ‖Hθ + g‖, shape (d,); ``DFPError`` if it is out of range."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            result: Array = -np.linalg.pinv(self.hessian, rcond=1e-12) @ self.gradient
+        if not checks.finite(result):
+            raise DFPError(
+                f"hessian has the eigenvalues {checks.shown(self.modes[0])}: so flat that the critical point overflows; "
+                "set curvatures this small to 0."
+            )
         return result
 
 

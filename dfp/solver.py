@@ -6,6 +6,7 @@ trajectories, which the driver counts out in portions. Neither owns a loop over 
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -171,8 +172,6 @@ def dimension_obstacle(equation: Equation, largest: int) -> str | None:
     return None
 
 
-def saved_gaps(steps: NDArray[np.int64]) -> NDArray[np.int64]:
+def saved_gaps(steps: NDArray[np.int64]) -> list[int]:
     """Return the number of steps from each saved step to the next, starting at step 0."""
-    gaps = steps.copy()
-    gaps[1:] -= steps[:-1]
-    return gaps
+    return [after - before for before, after in pairwise([0, *steps.tolist()])]

@@ -1,12 +1,13 @@
 """States: where the parameters are at step 0 (a point, a Gaussian, a gridded density), and the grid of densities."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Self
 
 import numpy as np
-from dfp_solvers import gaussian
+from dfp_solvers import boxes, gaussian, matrices, summary
 from numpy.typing import ArrayLike
 
 from dfp import checks
@@ -40,7 +41,7 @@ class Grid:
     cells: tuple[int, ...]
 
     def __init__(self, lower: ArrayLike, upper: ArrayLike, cells: int | Sequence[int]) -> None:
-        lower = np.atleast_1d(checks.array("grid.lower", lower, dimensions=(0, 1)))
+        lower = checks.array("grid.lower", lower, dimensions=(0, 1)).reshape(-1)
         upper = checks.vector("grid.upper", upper, lower.size)
         if not 1 <= lower.size <= 3:
             raise DFPError(f"grid.lower has {lower.size} entries: densities live in 1, 2 or 3 dimensions; use moments.")
@@ -51,12 +52,21 @@ class Grid:
         if len(counts) != lower.size:
             raise DFPError(f"grid.cells={checks.shown(cells)}: must have {lower.size} entries; give one per axis.")
         cells = tuple(checks.integer(f"grid.cells[{i}]", n, at_least=4) for i, n in enumerate(counts))
-        total = int(np.prod([int(n) for n in cells], dtype=object))
+        total = math.prod(cells)
         if total > MAX_CELLS:
             raise DFPError(f"grid.cells={cells}: {total} cells exceed the limit of {MAX_CELLS}; use fewer per axis.")
+        self._set(lower, upper, cells)
+
+    def _set(self, lower: Array, upper: Array, cells: tuple[int, ...]) -> None:
         object.__setattr__(self, "lower", lower)
         object.__setattr__(self, "upper", upper)
         object.__setattr__(self, "cells", cells)
+
+    def with_cells(self, cells: tuple[int, ...]) -> "Grid":
+        """Return the box with other numbers of ``cells``, which are not checked again."""
+        result = object.__new__(Grid)
+        result._set(self.lower, self.upper, cells)
+        return result
 
     @property
     def dimension(self) -> int:
@@ -72,7 +82,7 @@ class Grid:
     @cached_property
     def cell_volume(self) -> float:
         """Volume of one cell [parameter^d]."""
-        return float(np.prod(self.spacing))
+        return float(math.prod(self.spacing.tolist()))
 
     @property
     def edges(self) -> tuple[Array, ...]:
@@ -82,7 +92,7 @@ class Grid:
     @cached_property
     def axes(self) -> tuple[Array, ...]:
         """Cell centres, one array of n_i values per axis."""
-        return tuple(a + (np.arange(n) + 0.5) * h for a, h, n in zip(self.lower, self.spacing, self.cells, strict=True))
+        return tuple(boxes.centres(self.lower[i], self.spacing[i], n) for i, n in enumerate(self.cells))
 
     @property
     def points(self) -> Array:
@@ -112,21 +122,22 @@ class Grid:
 def grid_moments(grid: Grid, values: Array) -> tuple[float, Array, Array]:
     """Return mass, mean (d,) and covariance (d, d) of the density ``values`` on ``grid`` by the trapezoidal rule."""
     d = grid.dimension
+    if d == 1:
+        mass, place, variance = summary.line_moments(values, grid.axes[0])
+        return mass * grid.cell_volume, np.array([place]), np.array([[variance]])
     # The whole array is summed once for every pair of axes; the rest follows from these.
     pairs = {(i, j): values.sum(axis=tuple({0, 1, 2}.difference((i, j)))) if d == 3 else values
              for i in range(d) for j in range(i)}  # fmt: skip
-    marginals = [values] if d == 1 else [pairs[1, 0].sum(axis=1), pairs[1, 0].sum(axis=0)]
+    marginals = [pairs[1, 0].sum(axis=1), pairs[1, 0].sum(axis=0)]
     if d == 3:
         marginals.append(pairs[2, 0].sum(axis=0))
-    total = float(marginals[0].sum())
-    # Sums, no dot products: these wait for threads, and lose more to rounding.
-    mean = np.array([(marginal * axis).sum() for marginal, axis in zip(marginals, grid.axes, strict=True)]) / total
-    shifted = [axis - centre for axis, centre in zip(grid.axes, mean, strict=True)]
-    covariance = np.empty((d, d))
+    along = [summary.line_moments(marginal, axis) for marginal, axis in zip(marginals, grid.axes, strict=True)]
+    total, mean, covariance = along[0][0], np.array([line[1] for line in along]), np.empty((d, d))
     for i in range(d):
-        covariance[i, i] = (marginals[i] * shifted[i] ** 2).sum() / total
+        covariance[i, i] = along[i][2]
         for j in range(i):
-            covariance[i, j] = covariance[j, i] = shifted[j] @ pairs[i, j] @ shifted[i] / total
+            left, right = grid.axes[j] - mean[j], grid.axes[i] - mean[i]
+            covariance[i, j] = covariance[j, i] = left @ pairs[i, j] @ right / total
     return total * grid.cell_volume, mean, covariance
 
 
@@ -151,7 +162,7 @@ class Gaussian:
     covariance: Array
 
     def __init__(self, mean: ArrayLike, covariance: ArrayLike) -> None:
-        centre = np.atleast_1d(checks.array("initial.mean", mean, dimensions=(0, 1)))
+        centre = checks.array("initial.mean", mean, dimensions=(0, 1)).reshape(-1)
         object.__setattr__(self, "mean", centre)
         object.__setattr__(self, "covariance", checks.covariance("initial.covariance", covariance, centre.size))
 
@@ -168,10 +179,10 @@ class Gaussian:
         DFPError
             If the covariance is singular.
         """
-        factor = _cholesky(self.covariance)
-        z = np.linalg.solve(factor, (points - self.mean)[..., None])[..., 0]
-        norm = np.prod(np.diag(factor)) * (2 * np.pi) ** (self.dimension / 2)
-        result: Array = np.exp(-0.5 * np.sum(z * z, axis=-1)) / norm
+        inverse = _whitening(self.covariance)
+        z = (points - self.mean) @ inverse.T
+        peak = inverse.diagonal().prod() * (2 * np.pi) ** (-self.dimension / 2)
+        result: Array = peak * np.exp(-0.5 * np.sum(z * z, axis=-1))
         return result
 
     def on(self, grid: Grid) -> Array:
@@ -182,7 +193,7 @@ class Gaussian:
         DFPError
             If the covariance is singular.
         """
-        return gaussian.on_grid(grid.axes, self.mean, np.linalg.inv(_cholesky(self.covariance)))
+        return gaussian.on_grid(grid.axes, self.mean, _whitening(self.covariance))
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -198,7 +209,7 @@ class Point:
     theta: Array
 
     def __init__(self, theta: ArrayLike) -> None:
-        object.__setattr__(self, "theta", np.atleast_1d(checks.array("initial.theta", theta, dimensions=(0, 1))))
+        object.__setattr__(self, "theta", checks.array("initial.theta", theta, dimensions=(0, 1)).reshape(-1))
 
     @property
     def dimension(self) -> int:
@@ -294,9 +305,9 @@ class Density:
 State = Gaussian | Point | Density
 
 
-def _cholesky(covariance: Array) -> Array:
+def _whitening(covariance: Array) -> Array:
     try:
-        return np.linalg.cholesky(covariance)
+        return matrices.whitening(covariance)
     except np.linalg.LinAlgError:
         smallest = float(np.linalg.eigvalsh(covariance)[0])
         raise DFPError(

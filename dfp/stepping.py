@@ -91,8 +91,8 @@ def _flow(equation: Equation, count: int) -> modal.Transition:
     values, vectors = equation.sgd.modes
     drift = equation.drift(values)
     noise = vectors.T @ equation.diffusion(np.zeros(values.size)) @ vectors
-    factor, gain, gained = affine.flow_transition(drift * values, drift, noise, count * equation.rate)
-    return modal.Transition(factor[:, None, None], gain[:, None], gained[:, :, None, None], count)
+    factor, gain, gained = affine.flow_transition(drift * values, drift, noise, np.array([count * equation.rate]))
+    return modal.Transition(factor[0, :, None, None], gain[0, :, None], gained[0, :, :, None, None], count)
 
 
 def _epochs(sgd: SGD, saved: Steps) -> Iterator[modal.Transition]:

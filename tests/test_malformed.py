@@ -262,3 +262,11 @@ def test_malformed_argument(name, tmp_path, monkeypatch):
     assert cause in str(caught.value)
     assert remedy in str(caught.value)
     assert contents(tmp_path) == {}
+
+
+def test_a_critical_point_out_of_range_is_refused():
+    """A curvature so small that 1/λ overflows: neither infinity nor a warning of NumPy's."""
+    noise = dfp.GaussianNoise(1.0, 0.3)
+    sgd = dfp.SGD(dfp.QuadraticLandscape([1e-320], 0.1, noise), 0.1)
+    with pytest.raises(dfp.DFPError, match="critical point overflows; set curvatures this small to 0"):
+        dfp.solve(dfp.Langevin(sgd, noise="frozen"), dfp.Gaussian(0.0, 1.0), 5)

@@ -19,7 +19,7 @@ learning_rates = st.floats(1e-3, 0.5)
 @FAST
 @given(rates, st.integers(0, 60))
 def test_geometric_sum_is_the_sum_of_its_terms(rate, count):
-    found = affine.geometric_sum(np.array(rate), count)
+    found = affine.geometric_sum(rate, count)
     terms = (1 - rate) ** np.arange(count)
     # Terms alternate in sign beyond rate = 1: the error is measured against their sizes.
     assert found == pytest.approx(terms.sum(), abs=1e-12 * max(np.abs(terms).sum(), 1.0))
@@ -28,7 +28,7 @@ def test_geometric_sum_is_the_sum_of_its_terms(rate, count):
 @FAST
 @given(st.floats(-1.0, 3.0), st.floats(0.0, 20.0))
 def test_exponential_sum_is_the_integral(rate, time):
-    found = float(affine.exponential_sum(np.array(rate), time))
+    found = affine.exponential_sum(rate, time)
     steps = np.linspace(0, time, 2001)
     assert found == pytest.approx(np.trapezoid(np.exp(-rate * steps), steps), rel=1e-3, abs=1e-9)
 

@@ -6,7 +6,7 @@ from typing import Self
 
 import numpy as np
 
-from dfp.checks import Array
+from dfp.checks import TINY, Array
 from dfp.laws.noise import NoiseLaw
 
 # Up to this dimension E[δH ⊗ δH] is tabulated once (d⁴ numbers), so that steps do not touch the data.
@@ -66,7 +66,7 @@ class FiniteSumLaw(NoiseLaw):
         if hessians is None:
             return False
         spread = float(np.max(np.abs(hessians - self.mean_hessian)))
-        return spread <= 1e-13 * max(float(np.max(np.abs(self.mean_hessian))), np.finfo(float).tiny)
+        return spread <= 1e-13 * max(float(np.max(np.abs(self.mean_hessian))), TINY)
 
     def sample_hessians(self) -> Array:
         """Return the N sample Hessians, shape (N, d, d)."""

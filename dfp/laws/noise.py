@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from dfp import checks
-from dfp.checks import Array
+from dfp.checks import TINY, Array
 from dfp.errors import DFPError
 
 
@@ -58,11 +58,7 @@ class GaussianNoise:
         checks.choice("noise.basis", self.basis, ("theta", "eigen"))
         checks.boolean("noise.symmetric", self.symmetric)
         constant = checks.covariance("noise.gradient", self.gradient, d)
-        given = checks.array("noise.hessian", self.hessian, dimensions=(0, 1, 2))
-        if given.ndim < 2:
-            table = np.diag(checks.vector("noise.hessian", given, d))
-        else:
-            table = checks.matching("noise.hessian", given, (d, d))
+        table = checks.square("noise.hessian", checks.array("noise.hessian", self.hessian, dimensions=(0, 1, 2)), d)
         if table.min() < 0:
             raise DFPError(f"noise.hessian has the entry {table.min():.3g}: variances must be >= 0; give variances.")
         if self.symmetric:
@@ -120,8 +116,10 @@ class NoiseLaw(ABC):
 
     def mean_covariance(self, weight: Array | float, mean: Array, second: Array) -> Array:
         """Return the mean of C(θ) from the mass, mean (..., d) and raw second moment (..., d, d) of θ (T13)."""
+        constant: Array = np.asarray(weight)[..., None, None] * self.constant
+        if self.additive:
+            return constant
         cross = self.cross(mean)
-        constant = np.asarray(weight)[..., None, None] * self.constant
         result: Array = self.quadratic(second) + cross + np.swapaxes(cross, -1, -2) + constant
         return result
 
@@ -140,11 +138,12 @@ class GaussianLaw(NoiseLaw):
         self.table = table
         self.axes = axes
         self.symmetric = symmetric
+        self._additive = not table.any()
 
     @property
     def additive(self) -> bool:
         """Whether every curvature variance is zero."""
-        return not bool(self.table.any())
+        return self._additive
 
     def quadratic(self, second: Array) -> Array:
         """Return E[H̃ X H̃ᵀ] = δ_ij Σ_k V_ik X_kk, plus (1 − δ_ij) V_ij X_ji if H̃ is symmetric."""
@@ -195,6 +194,6 @@ def square_root(covariance: Array) -> Array:
         return np.linalg.cholesky(covariance)
     except np.linalg.LinAlgError:
         values, vectors = np.linalg.eigh(covariance)
-        keep = values > 1e-14 * max(values[-1], np.finfo(float).tiny)
+        keep = values > 1e-14 * max(values[-1], TINY)
         result: Array = vectors[:, keep] * np.sqrt(values[keep])
         return result

@@ -1,12 +1,12 @@
 """The Markov chain of a generator on the cells of a grid: its rates, their checks, and the states it starts from."""
 
-from typing import Any
+import math
 
 import numpy as np
-from dfp_solvers import finite_volume, gaussian, lattice, markov, richardson
+from dfp_solvers import finite_volume, gaussian, lattice, markov, matrices, richardson
 from numpy.typing import NDArray
 
-from dfp.checks import Array
+from dfp.checks import TINY, Array, every
 from dfp.equation import Equation, ModifiedLangevin
 from dfp.errors import DFPError, UnresolvedError, UnsupportedError
 from dfp.methods.cumulants import diffusion_polynomial
@@ -20,15 +20,12 @@ _RESOLVED = 0.75
 
 
 def coefficients(equation: Equation, points: Array) -> tuple[Array, Array]:
-    """Return the drift (n, d) and the diffusion (n, d, d) of a generator at ``points`` (n, d)."""
-    drift = equation.motion(points)
-    if equation.additive:
-        constant = equation.additive_diffusion
-        return drift, np.broadcast_to(constant, (len(points), *constant.shape))
-    return drift, equation.diffusion(points)
+    """Return the drift (n, d) and the diffusion (n, d, d) at ``points`` (n, d): (1, d, d) if it is one and the same."""
+    diffusion = equation.additive_diffusion[None] if equation.additive else equation.diffusion(points)
+    return equation.motion(points), diffusion
 
 
-def generator(equation: Equation, grid: Grid, *, absorbing: bool = False) -> tuple[Any, NDArray[np.bool_]]:
+def generator(equation: Equation, grid: Grid, *, absorbing: bool = False) -> tuple[markov.Generator, NDArray[np.bool_]]:
     """Return the sparse generator on all cells, and 1 for cells whose rates are upwinded, shape ``grid.cells``.
 
     Raises
@@ -45,7 +42,9 @@ def generator(equation: Equation, grid: Grid, *, absorbing: bool = False) -> tup
     return matrix, flags.reshape(grid.cells)
 
 
-def generators(equation: Equation, grid: Grid, *, absorbing: bool = False) -> tuple[tuple[Any, ...], NDArray[np.bool_]]:
+def generators(
+    equation: Equation, grid: Grid, *, absorbing: bool = False
+) -> tuple[tuple[markov.Generator, ...], NDArray[np.bool_]]:
     """Return one generator, or one per axis where they are independent and small enough for dense matrices; and flags.
 
     The flags are those of ``generator``, which also says what is raised.
@@ -82,14 +81,12 @@ def separable(equation: Equation) -> bool:
 
 
 def _check_diffusion(equation: Equation, points: Array, diffusion: Array, grid: Grid) -> None:
-    if equation.additive:
-        points, diffusion = points[:1], diffusion[:1]
     one = diffusion.shape[1] == 1
     if one and diffusion.min() >= 0:
         return
     scaled = diffusion / (np.ones((1, 1)) if one else np.multiply.outer(grid.spacing, grid.spacing))
-    values = scaled[:, :, 0] if one else np.linalg.eigvalsh(scaled)
-    worst = int(np.argmin(values[:, 0] / np.maximum(np.abs(values[:, -1]), np.finfo(float).tiny)))
+    values = matrices.eigenvalues(scaled)
+    worst = int(np.argmin(values[:, 0] / np.maximum(np.abs(values[:, -1]), TINY)))
     smallest = float(values[worst, 0])
     if smallest < -1e-10 * float(np.abs(values).max()):
         remedy = (
@@ -118,12 +115,12 @@ def start(initial: State, grids: list[Grid]) -> list[Array]:
         If a grid does not hold the initial state.
     """
     grid = grids[0]
-    if np.any(initial.mean < grid.lower) or np.any(initial.mean > grid.upper):
+    if not every((grid.lower <= initial.mean) & (initial.mean <= grid.upper)):
         raise DFPError(
             f"grid: its box {grid.lower} … {grid.upper} does not hold the initial mean {initial.mean}; widen it."
         )
     wide = isinstance(initial, Gaussian) and _narrowest(initial, grids[-1]) >= _RESOLVED  # the coarsest
-    inverse = np.linalg.inv(np.linalg.cholesky(initial.covariance)) if wide else np.empty((0, 0))
+    inverse = matrices.whitening(initial.covariance) if wide else np.empty((0, 0))
     result = []
     for g in grids:
         if isinstance(initial, Density):
@@ -143,8 +140,8 @@ def start(initial: State, grids: list[Grid]) -> list[Array]:
 
 def _narrowest(initial: Gaussian, grid: Grid) -> float:
     """Return the smallest standard deviation in units of cells, in any direction."""
-    scaled = initial.covariance / np.multiply.outer(grid.spacing, grid.spacing)
-    return float(np.sqrt(max(np.linalg.eigvalsh(scaled)[0], 0.0)))
+    scaled = initial.covariance / (grid.spacing[:, None] * grid.spacing)
+    return math.sqrt(max(matrices.eigenvalues(scaled)[0], 0.0))
 
 
 def _resampled(initial: Density, grid: Grid) -> Array:
@@ -158,4 +155,4 @@ def _resampled(initial: Density, grid: Grid) -> Array:
 def halved(grid: Grid) -> list[Grid]:
     """Return the grid and one with half the cells per axis, and one with a quarter if they divide evenly."""
     counts = [2, 4] if richardson.nested(grid.cells) else [2]
-    return [grid, *(Grid(grid.lower, grid.upper, tuple(n // c for n in grid.cells)) for c in counts)]
+    return [grid, *(grid.with_cells(tuple(n // c for n in grid.cells)) for c in counts)]

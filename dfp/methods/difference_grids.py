@@ -9,7 +9,7 @@ from dfp_solvers import finite_difference, pseudospectral
 from dfp.checks import Array
 from dfp.equation import Equation
 from dfp.errors import UnresolvedError
-from dfp.exact import moments
+from dfp.exact import moments_at
 from dfp.grids import conditional_deviations
 from dfp.methods import student
 from dfp.methods.cumulants import diffusion_polynomial
@@ -91,7 +91,7 @@ def window(equation: Equation, mean: Array, covariance: Array, steps: int) -> tu
     """Return the largest power of two of steps (or all) over which the density stays in place, and moments then."""
     powers = [2**i for i in range(int(steps).bit_length()) if 2**i < steps]
     probes = [0, *powers, steps]
-    ahead = moments(equation, Gaussian(mean, covariance), steps, probes)
+    ahead = moments_at(equation, Gaussian(mean, covariance), np.array(probes))
     with np.errstate(invalid="ignore"):
         start = covariance + equation.diffusion(mean)
         scale = np.sqrt(np.diag(start))

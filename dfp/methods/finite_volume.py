@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from dfp import checks
-from dfp.checks import Array
+from dfp.checks import Array, every
 from dfp.equation import Equation
 from dfp.errors import DFPError, UnresolvedError
 from dfp.exact import Moments
 from dfp.grids import conditional_deviations
 from dfp.methods import chain, student
 from dfp.methods.moment_recursion import MomentRecursion
-from dfp.pilot import path as moments_at
+from dfp.pilot import path as moments_path
 from dfp.solution import Solution
 from dfp.solver import Frame, MarchingSolver, dimension_obstacle
 from dfp.state import Density, Grid, State, grid_moments
@@ -109,21 +109,21 @@ class FiniteVolume(MarchingSolver):
         """
         d, last = equation.dimension, int(exact.steps[-1])
         probes = np.array(sorted({*_probes(last), *exact.steps.tolist()}))
-        path = moments_at(equation, initial, last, probes.tolist())
-        deviation = np.sqrt(np.diagonal(path.covariance, axis1=1, axis2=2))
-        if not np.all(deviation[-1] > 0):
+        path = moments_path(equation, initial, probes)
+        deviation = np.sqrt(path.covariance.diagonal(axis1=1, axis2=2))
+        if not every(deviation[-1] > 0):
             raise UnresolvedError(
                 f"step {last}: the covariance is singular, so there is no density to put on a grid; save later steps, "
                 "start from a wider dfp.Gaussian, or use dfp.MomentRecursion()."
             )
         width, core = _widths(equation, initial, probes)
-        lower = np.min(path.mean - width * deviation, axis=0)
-        upper = np.max(path.mean + width * deviation, axis=0)
+        reach = width * deviation
+        lower, upper = (path.mean - reach).min(axis=0), (path.mean + reach).max(axis=0)
         if self.cells is not None:
             return Grid(lower, upper, self.cells)
         spacing = np.minimum(core * _narrowest(exact.covariance), _PECLET * _carried_scale(equation, path))
         wanted = np.ceil((upper - lower) / (spacing * min((self.tolerance / _FOURTH) ** 0.25, 1.0)) / 4) * 4
-        return Grid(lower, upper, tuple(int(n) for n in np.clip(wanted, _LEAST_CELLS, _CELLS[d])))
+        return Grid(lower, upper, [int(min(max(n, _LEAST_CELLS), _CELLS[d])) for n in wanted.tolist()])
 
     def prepare(self, equation: Equation, initial: State, grid: Grid | None) -> _Carry:
         """Return the chains on ``grid`` and on coarser ones, at step 0.
@@ -185,21 +185,26 @@ def _probes(last: int) -> tuple[int, ...]:
 
 def _narrowest(covariances: Array) -> Array:
     """Return the smallest conditional standard deviation of every axis, shape (d,); infinite if all are singular."""
-    every = conditional_deviations(covariances)
-    result: Array = np.min(np.where(every > 0, every, np.inf), axis=0)
+    deviations = conditional_deviations(covariances)
+    result: Array = np.where(deviations > 0, deviations, np.inf).min(axis=0)
     return result
 
 
 def _carried_scale(equation: Equation, path: Moments) -> Array:
     """Return the least Q/|drift| of every axis, shape (d,), up to two standard deviations from the path of the mean."""
-    deviations = np.sqrt(np.diagonal(path.covariance, axis1=1, axis2=2))
-    shifts = np.concatenate([np.zeros((1, equation.dimension)), 2 * np.eye(equation.dimension)])
-    points = path.mean[:, None] + np.concatenate([shifts, -shifts])[None] * deviations[:, None]
+    deviations = np.sqrt(path.covariance.diagonal(axis1=1, axis2=2))
+    points = path.mean[:, None] + _shifts(equation.dimension) * deviations[:, None]
     drift, diffusion = chain.coefficients(equation, points.reshape(-1, equation.dimension))
     with np.errstate(divide="ignore", invalid="ignore"):
-        scale = np.diagonal(diffusion, axis1=1, axis2=2) / np.abs(drift)
-    result: Array = np.nanmin(np.where(scale > 0, scale, np.nan), axis=0, initial=np.inf)
+        scale = diffusion.diagonal(axis1=1, axis2=2) / np.abs(drift)
+    result: Array = np.where(scale > 0, scale, np.inf).min(axis=0)
     return result
+
+
+@lru_cache(maxsize=3)
+def _shifts(d: int) -> Array:
+    """Return the places, in standard deviations, where the drift is looked at: the mean and two along each axis."""
+    return 2 * np.concatenate([np.zeros((1, d)), np.eye(d), -np.eye(d)])
 
 
 def _widths(equation: Equation, initial: State, probes: Array) -> tuple[Array, float]:

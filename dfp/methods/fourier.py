@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-from dfp_solvers import fourier, gaussian
+from dfp_solvers import fourier, gaussian, matrices
 
-from dfp.checks import Array, eigenvalues
+from dfp.checks import Array
 from dfp.equation import Equation, ModifiedLangevin
 from dfp.errors import DFPError, UnresolvedError
 from dfp.exact import Moments, transition
@@ -60,14 +60,14 @@ class Fourier(MarchingSolver):
         """Return a grid on which a Gaussian of every saved covariance is resolved to 1e-12."""
         if fourier_law.applies(equation):
             return fourier_law.grid(equation, initial, exact)
-        after = transition(equation)
-        for n in exact.steps:
-            _check_definite(equation, int(n), after(int(n))[2])
+        steps = exact.steps.tolist()
+        for n in steps:
+            _check_definite(equation, n, transition(equation, n)[2])
         if not _sampled(equation):
             return automatic(exact)
         # Atoms of a finite sum are as wide as what is left of the initial state.
         vectors = equation.sgd.modes[1]
-        kernel = [vectors * after(int(n))[0] @ vectors.T for n in exact.steps]
+        kernel = [vectors * transition(equation, n)[0] @ vectors.T for n in steps]
         detail = np.array([f @ initial.covariance @ f.T for f in kernel])
         return automatic(exact, covariances=detail)
 
@@ -98,7 +98,7 @@ class Fourier(MarchingSolver):
             density, edge = _inverted(carry, factor, shift, noise)
         else:
             # A Gaussian stays one: no transform is needed, nor is anything wrapped around.
-            inverse = np.linalg.inv(np.linalg.cholesky(total))
+            inverse = matrices.whitening(total)
             density = gaussian.on_grid(carry.grid.axes, factor @ carry.initial.mean + shift, inverse)
             edge = gaussian.largest_beyond(inverse, carry.grid.spacing)
         if edge > 1e-3:
@@ -136,12 +136,13 @@ def _sampled(equation: Equation) -> bool:
 
 def _in_theta(equation: Equation, step: int) -> tuple[Array, Array, Array]:
     vectors, hessian = equation.sgd.modes[1], equation.sgd.hessian
-    factor, shift, noise = transition(equation)(step)
+    factor, shift, noise = transition(equation, step)
+    if len(factor) == 1:
+        return factor[None], shift, noise
     matrix = (vectors * factor) @ vectors.T
     if np.count_nonzero(hessian) == np.count_nonzero(hessian.diagonal()):
-        # Rounding must not couple axes that are not.
-        matrix = np.diag(matrix.diagonal())
-    return matrix, vectors @ shift, vectors @ noise @ vectors.T
+        matrix *= np.eye(len(factor))  # rounding must not couple axes that are not
+    return matrix, *matrices.turned(vectors.T, shift, noise)
 
 
 def _noise(
@@ -169,7 +170,7 @@ def _noise(
 def _check_definite(equation: Equation, step: int, noise: Array) -> None:
     if not isinstance(equation, ModifiedLangevin):
         return  # any other equation gains a covariance
-    smallest = float(eigenvalues(noise)[0])
+    smallest = float(matrices.eigenvalues(noise)[0])
     if smallest < -1e-12 * float(np.max(np.abs(noise))):
         raise DFPError(
             f"step {step}: the {equation.label} has gained noise with the eigenvalue {smallest:.3g}: its diffusion is "
@@ -180,8 +181,8 @@ def _check_definite(equation: Equation, step: int, noise: Array) -> None:
 def _checked_covariance(carry: _Carry, factor: Array, noise: Array) -> Array:
     """Return the covariance at the carry's step."""
     _check_definite(carry.equation, carry.step, noise)
-    total: Array = factor @ carry.initial.covariance @ factor.T + noise
-    values = eigenvalues(total)
+    total: Array = matrices.spread(factor, carry.initial.covariance) + noise
+    values = matrices.eigenvalues(total)
     if not values[0] > 1e-14 * values[-1]:
         raise DFPError(
             f"step {carry.step}: the covariance has the eigenvalue {values[0]:.3g}, so there is no density yet; save "

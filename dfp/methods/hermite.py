@@ -13,7 +13,7 @@ from dfp import checks
 from dfp.checks import Array
 from dfp.equation import Equation
 from dfp.errors import SeriesError, UnresolvedError
-from dfp.exact import Moments, moments
+from dfp.exact import Moments, moments_at
 from dfp.grids import automatic
 from dfp.laws.finite_sum import FiniteSumLaw
 from dfp.laws.noise import GaussianLaw
@@ -164,7 +164,7 @@ def degree_operator(equation: Equation, frame: Gaussian, degree: int) -> Array:
 def _jump(carry: _Carry, steps: int) -> tuple[int, Array, Array]:
     """Return the largest power of two of steps over which the frame hardly moves, and the moments there."""
     candidates = [2**i for i in range(int(steps).bit_length()) if 2**i <= steps]
-    ahead = moments(carry.equation, Gaussian(carry.mean, carry.covariance), candidates[-1], candidates)
+    ahead = moments_at(carry.equation, Gaussian(carry.mean, carry.covariance), np.array(candidates))
     factor = np.linalg.cholesky(carry.covariance)
     best = 0
     for i in range(1, len(candidates)):

@@ -10,7 +10,7 @@ from dfp_solvers import lattice_walk
 from dfp.checks import Array
 from dfp.equation import Equation
 from dfp.errors import DFPError, UnresolvedError
-from dfp.exact import Moments, moments
+from dfp.exact import Moments, moments_at
 from dfp.methods import chain
 from dfp.methods.moment_recursion import MomentRecursion, central_tensors
 from dfp.solver import Frame
@@ -39,7 +39,7 @@ def grid(equation: Equation, initial: State, exact: Moments) -> Grid:
     """Return the finest grid on which the walk can be positive, a point on a cell's centre."""
     d, last = equation.dimension, int(exact.steps[-1])
     probes = np.unique([0, *exact.steps, *np.geomspace(1, max(last, 1), 24).astype(int).clip(max=last)])
-    path = moments(equation, initial, last, probes.tolist())
+    path = moments_at(equation, initial, probes)
     deviation = np.sqrt(np.maximum(path.covariance.diagonal(axis1=1, axis2=2), 0.0))
     lower, upper = np.min(path.mean - _WIDTH * deviation, axis=0), np.max(path.mean + _WIDTH * deviation, axis=0)
     corners = np.stack(np.meshgrid(*np.linspace(lower, upper, 9).T, indexing="ij"), axis=-1).reshape(-1, d)

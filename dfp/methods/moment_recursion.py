@@ -11,7 +11,7 @@ from dfp import checks
 from dfp.checks import Array
 from dfp.equation import Equation
 from dfp.errors import UnsupportedError
-from dfp.exact import Moments, moments
+from dfp.exact import Moments, moments_at
 from dfp.methods.cumulants import diffusion_polynomial, step_cumulants
 from dfp.solver import Frame, MarchingSolver
 from dfp.state import Density, Grid, State
@@ -105,7 +105,7 @@ class MomentRecursion(MarchingSolver):
         """Return mean and covariance and, for d <= 3, third and fourth central moments."""
         d = carry.equation.dimension
         if not _to_fourth(carry.equation):
-            exact = moments(carry.equation, carry.initial, carry.step, [carry.step])
+            exact = moments_at(carry.equation, carry.initial, np.array([carry.step]))
             return Frame(exact.mean[0], exact.covariance[0])
         n = self.highest or 4
         parts = moment_operator.central_moments(carry.values, d, n)

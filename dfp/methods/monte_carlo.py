@@ -10,10 +10,10 @@ from dfp_solvers import monte_carlo as kernels
 from dfp_solvers import trajectory_models as models
 
 from dfp import checks
-from dfp.checks import Array
+from dfp.checks import TINY, Array
 from dfp.equation import Equation
 from dfp.errors import DFPError
-from dfp.exact import Moments, moments
+from dfp.exact import Moments, moments_at
 from dfp.grids import bins
 from dfp.laws.additive import AdditiveLaw
 from dfp.methods.monte_carlo_checkpoint import fingerprint_of, restored, store
@@ -144,7 +144,7 @@ class MonteCarlo(SamplingSolver):
             return _quantiles(equation, initial, exact, self.seed)
         if sgd.plain:
             raise DFPError(exact.unknown)
-        like = moments(replace(equation, sgd=sgd.redrawn), initial, int(exact.steps[-1]), exact.steps.tolist())
+        like = moments_at(replace(equation, sgd=sgd.redrawn), initial, exact.steps)
         few = replace(self, trajectories=_PILOT, seed=(self.seed + 2**61) % 2**62, checkpoint=None)
         carry = few.prepare(equation, initial, None, replace(like, unknown=exact.unknown))
         while few.drawn(carry) < _PILOT:
@@ -262,7 +262,7 @@ def _quantiles(equation: Equation, initial: State, exact: Moments, seed: int) ->
             theta = theta - sgd.rates.at(step) * (gradient + sgd.momentum * velocity if sgd.nesterov else velocity)
         low, high = np.quantile(theta, [0.005, 0.995], axis=0)
         middle.append((low + high) / 2)
-        covariance.append(np.diag(((high - low) / 6) ** 2 + np.finfo(float).tiny))
+        covariance.append(np.diag(((high - low) / 6) ** 2 + TINY))
         now = n
     return Moments(exact.steps, np.array(middle), np.array(covariance), unknown=exact.unknown)
 

@@ -9,7 +9,7 @@ from scipy import fft
 from dfp.checks import Array
 from dfp.equation import Equation
 from dfp.errors import UnresolvedError
-from dfp.exact import Moments, moments
+from dfp.exact import Moments, moments_at
 from dfp.laws.additive import AdditiveLaw
 from dfp.laws.finite_sum import FiniteSumLaw
 from dfp.methods.singular import density_warning
@@ -146,7 +146,7 @@ def characteristic(equation: Equation) -> band.Characteristic:
 def box(equation: Equation, initial: State, first: int, last: int) -> tuple[float, float, float]:
     """Return the ends of a box that holds the mass at the steps ``first`` … ``last``, and the least deviation there."""
     steps = np.unique(np.geomspace(first, last, 256).round().astype(np.int64))
-    path = moments(equation, initial, last, steps.tolist())
+    path = moments_at(equation, initial, steps)
     mean, deviation = path.mean[:, 0], np.sqrt(np.maximum(path.covariance[:, 0, 0], 0.0))
     if not np.all(np.isfinite(deviation)):
         raise UnresolvedError(f"step {last}: the moments overflow; lower learning_rate or save fewer steps.")

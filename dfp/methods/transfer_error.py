@@ -1,7 +1,7 @@
 """How far a density on a lattice is from the truth: ripple, blur, aliasing, and skewness that was left out, in L1."""
 
 import numpy as np
-from dfp_solvers import transfer
+from dfp_solvers import matrices, transfer
 from scipy import fft
 
 from dfp.checks import Array
@@ -121,7 +121,7 @@ def _left_out(equation: Equation, initial: State, step: int, grid: Grid, density
     exact = solver.observe(solver.advance(solver.prepare(equation, initial, None), step))
     assert exact.third is not None and exact.fourth is not None
     d, probability = grid.dimension, (density * grid.cell_volume).ravel()
-    inverse = np.linalg.inv(np.linalg.cholesky(exact.covariance))
+    inverse = matrices.whitening(exact.covariance)
     z = (grid.points.reshape(-1, d) - exact.mean) @ inverse.T
     pairs = (z[:, :, None] * z[:, None, :]).reshape(-1, d * d)
     third = ((pairs * probability[:, None]).T @ z).reshape(d, d, d)

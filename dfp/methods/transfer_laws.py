@@ -5,7 +5,7 @@ from itertools import combinations_with_replacement
 from math import comb, factorial, prod
 
 import numpy as np
-from dfp_solvers import lattice, transfer
+from dfp_solvers import lattice, matrices, transfer
 from numpy.typing import NDArray
 
 from dfp.checks import Array
@@ -86,7 +86,7 @@ def laws_of(equation: Equation, grid: Grid, points: Array) -> Laws:
 def _resolved(source: NDArray[np.int64], place: Array, covariance: Array) -> transfer.Resolved:
     count, d = place.shape
     whitening = np.tile(np.eye(3) * 1e3, (count, 1, 1))
-    whitening[:, 3 - d :, 3 - d :] = np.linalg.inv(np.linalg.cholesky(covariance))
+    whitening[:, 3 - d :, 3 - d :] = matrices.whitening(covariance)
     three, reach = np.zeros((count, 3)), np.zeros((count, 3))
     three[:, 3 - d :], reach[:, 3 - d :] = place, np.sqrt(covariance.diagonal(axis1=1, axis2=2))
     peak = np.prod(whitening.diagonal(axis1=1, axis2=2)[:, 3 - d :], axis=1) / (2 * np.pi) ** (d / 2)

@@ -9,7 +9,7 @@ import numpy as np
 from dfp_solvers import matrix_product, second_moment
 from dfp_solvers.matrix_product import Step
 
-from dfp.checks import Array
+from dfp.checks import TINY, Array
 from dfp.errors import DFPError
 from dfp.laws.finite_sum import FiniteSumLaw
 from dfp.laws.noise import GaussianLaw
@@ -72,7 +72,7 @@ class EigenSystem:
         """Whether curvature noise between modes makes their second moments depend on each other."""
         table = self.entry_variances
         off = table - np.diag(np.diag(table))
-        return bool(np.max(off, initial=0.0) > _ROUNDING * np.max(table, initial=np.finfo(float).tiny))
+        return bool(np.max(off, initial=0.0) > _ROUNDING * np.max(table, initial=TINY))
 
     @cached_property
     def gradient_noise(self) -> Array:

@@ -133,11 +133,11 @@ def by_chain(
     counts = tuple(int(np.ceil(n / 4) * 4) for n in (cells or (_CELLS[d],) * d))
     grids = chain.halved(Grid(lower, upper, tuple(max(n, 16) for n in counts)))
     starts = [inside * part.ravel() for part in chain.start(initial, grids)]
-    matrices = [chain.generator(equation, grid, absorbing=True)[0] for grid in grids]
+    matrices = [chain.generator(equation, grid, absorbing=True)[0].tocsc() for grid in grids]
     rates = [_slowest(matrix) for matrix in matrices]
     n = _length(last, float(np.exp(-eta * rates[0])))
     tables = [absorbing.chain_survival(m, p, eta, n, r) for m, p, r in zip(matrices, starts, rates, strict=True)]
-    means = [float(-splu(m.tocsc()).solve(p).sum()) / eta for m, p in zip(matrices, starts, strict=True)]
+    means = [float(-splu(m).solve(p).sum()) / eta for m, p in zip(matrices, starts, strict=True)]
     survival, error = _extrapolated(tables)
     mean, mean_error = _extrapolated([np.array([m]) for m in means])
     rate = _extrapolated([np.array([r]) for r in rates])[0]
@@ -150,7 +150,7 @@ def _slowest(matrix: Any) -> float:
     """Return the smallest rate of decay of an absorbing generator."""
     start = np.ones(matrix.shape[0])
     shift = 1e-10 * markov.fastest(matrix)
-    value = eigs(matrix.tocsc(), k=1, sigma=shift, which="LM", v0=start, return_eigenvectors=False)[0]
+    value = eigs(matrix, k=1, sigma=shift, which="LM", v0=start, return_eigenvectors=False)[0]
     return float(max(-value.real, 0.0))
 
 

@@ -177,8 +177,9 @@ def _circulation(equation: Equation, grid: Grid) -> tuple[Array, Array, Array]:
     """Return the stationary probabilities of the cells, the velocity (…, d) and the diffusion (…, d, d) at them."""
     matrix, _ = chain.generator(equation, grid)
     centre = np.ravel_multi_index(tuple(np.array(grid.cells) // 2), grid.cells)
-    probability = circulation.stationary(matrix, int(centre)).reshape(grid.cells)
+    probability = circulation.stationary(matrix.tocsc(), int(centre)).reshape(grid.cells)
     drift, diffusion = chain.coefficients(equation, grid.points.reshape(-1, grid.dimension))
+    diffusion = np.broadcast_to(diffusion, (*drift.shape, grid.dimension))
     drift, diffusion = drift.reshape(*grid.cells, -1), diffusion.reshape(*grid.cells, grid.dimension, -1)
     velocity = circulation.gridded_velocity(probability, drift, diffusion, grid.spacing)
     return probability, velocity, diffusion

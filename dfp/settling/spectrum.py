@@ -211,10 +211,10 @@ def _on_grid(equation: Equation, count: int, grid: Grid) -> Spectrum:
 
 def _chain_modes(equation: Equation, count: int, grid: Grid) -> tuple[Array, Array]:
     """Return eigenvalues of a step and modes of the finite-volume chain, nearest to zero rate, by shift and invert."""
-    matrix, _ = chain.generator(equation, grid)
+    matrix = chain.generator(equation, grid)[0].tocsc()
     # Just right of zero, where the stationary law would make the shifted matrix singular.
     shift = 1e-8 * float(-matrix.diagonal().min())
-    rates, vectors = eigs(matrix.tocsc(), k=count + 1, sigma=shift, which="LM", v0=np.ones(matrix.shape[0]))
+    rates, vectors = eigs(matrix, k=count + 1, sigma=shift, which="LM", v0=np.ones(matrix.shape[0]))
     values = np.exp(equation.sgd.learning_rate * rates)
     keep = np.argsort(-np.abs(values))[1:]
     return values[keep], vectors[:, keep]

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from dfp_solvers import markov
+from dfp_solvers import markov, matrices
 from dfp_solvers.jit import kernel
 
 Array = NDArray[np.floating[Any]]
@@ -35,7 +35,7 @@ def legendre(lower: Array, upper: Array, counts: tuple[int, ...]) -> tuple[Array
 
 def gaussian_kernel(places: Array, means: Array, covariances: Array) -> Array:
     """Return the density at ``places`` (m, d) of Gaussians of ``means`` (n, d), ``covariances`` (n, d, d): (m, n)."""
-    factors = np.linalg.inv(np.linalg.cholesky(covariances))
+    factors = matrices.whitening(covariances)
     d = places.shape[1]
     exponent = np.zeros((len(places), len(means)))
     for i in range(d):

@@ -17,12 +17,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
 
 from dfp_solvers.jit import kernel
+from dfp_solvers.markov import Generator
 
 Array = NDArray[np.floating[Any]]
 Integers = NDArray[np.int64]
+Indices = NDArray[np.int32]
 # Off-diagonal entries and inner products below this, relative to the diagonal, are rounding.
 _ROUNDING = 1e-14
 
@@ -149,30 +150,31 @@ def _spread(weight: float, along: float) -> Any:
 
 @kernel()
 def _columns(
-    drift: Array,
-    diffusion: Array,
-    shape: Integers,
-    absorbing: bool,
-    rows: NDArray[np.int32],
-    entries: Array,
-    upwinded: NDArray[np.bool_],
-) -> Integers:
-    """Fill the columns of G, rows ascending, end to end, and tell which cells have some |a_s| > ρ_s.
+    drift: Array, diffusion: Array, shape: Integers, spacing: Array, absorbing: bool
+) -> tuple[Indices, Indices, Array, NDArray[np.bool_]]:
+    """Return the columns of G, rows ascending: where each begins, rows and entries; and which cells have |a_s| > ρ_s.
 
-    Return where each column begins, or one negative number −1 − cell.
+    If a diffusion cannot be decomposed, the first beginning is negative: −1 − cell.
 
     A wall is met after the fraction s of a jump: absorbing walls extrapolate P linearly to zero there (second order).
     """
     n, d = drift.shape
     count = d * (d + 1) // 2
+    rows, entries = np.empty(n * (2 * count + 1), dtype=np.int32), np.empty(n * (2 * count + 1))
     offsets, weights, along = np.empty((count, d), dtype=np.int64), np.empty(count), np.empty(count)
     place, strides = np.empty(d, dtype=np.int64), np.ones(d, dtype=np.int64)
-    begins, end = np.empty(n + 1, dtype=np.int64), 0
+    begins, end = np.zeros(n + 1, dtype=np.int32), 0
+    upwinded, moved, scaled = np.zeros(n, dtype=np.bool_), np.empty(d), np.empty((d, d))
     for i in range(d - 1, 0, -1):
         strides[i - 1] = strides[i] * shape[i]
     for cell in range(n):
-        if not decompose(drift[cell], diffusion[cell], offsets, weights, along):
-            return np.full(1, -1 - cell)
+        for i in range(d):
+            moved[i] = drift[cell, i] / spacing[i]
+            for j in range(d):
+                scaled[i, j] = diffusion[min(cell, len(diffusion) - 1), i, j] / (spacing[i] * spacing[j])
+        if not decompose(moved, scaled, offsets, weights, along):
+            begins[0] = -1 - cell
+            break
         for i in range(d):
             place[i] = cell // strides[i] % shape[i]
         begins[cell] = end
@@ -196,7 +198,7 @@ def _columns(
                     leaving += rate + back * (1 / fraction - 1)
         end = _insert(begins[cell], end, cell, -leaving, rows, entries)
     begins[n] = end
-    return begins
+    return begins, rows[:end].copy(), entries[:end].copy(), upwinded
 
 
 @kernel()
@@ -212,7 +214,7 @@ def _insert(begin: int, end: int, row: int, entry: float, rows: NDArray[np.int32
 
 def generator(
     drift: Array, diffusion: Array, shape: tuple[int, ...], spacing: Array, *, absorbing: bool = False
-) -> tuple[sparse.csc_array, NDArray[np.bool_]]:
+) -> tuple[Generator, NDArray[np.bool_]]:
     """Return the matrix G of dp/dt = G p for the probabilities p of cells in C order, and which rates are upwinded.
 
     Parameters
@@ -220,8 +222,8 @@ def generator(
     drift
         f at the cell centres, shape (n, d) [parameter / time].
     diffusion
-        Q at the cell centres, shape (n, d, d) [parameter^2 / time]: positive semidefinite, positive definite where it
-        is not diagonal.
+        Q at the cell centres, shape (n, d, d), or everywhere, shape (1, d, d) [parameter^2 / time]: positive
+        semidefinite, positive definite where it is not diagonal.
     shape, spacing
         Cells per axis and their widths, d entries each.
     absorbing
@@ -239,15 +241,7 @@ def generator(
     ValueError
         If Selling's algorithm does not end: the diffusion is not positive definite.
     """
-    n, d = drift.shape
-    room = n * (d * (d + 1) + 1)
-    rows, entries, upwinded = np.empty(room, dtype=np.int32), np.empty(room), np.zeros(n, dtype=np.bool_)
-    scaled = np.ascontiguousarray(diffusion / np.multiply.outer(spacing, spacing))
-    moved = np.ascontiguousarray(drift / spacing)
-    begins = _columns(moved, scaled, np.array(shape, dtype=np.int64), absorbing, rows, entries, upwinded)
+    begins, rows, entries, upwinded = _columns(drift, diffusion, np.array(shape), spacing, absorbing)
     if begins[0] < 0:
         raise ValueError(f"diffusion[{-1 - begins[0]}]: must be positive definite; its decomposition does not end.")
-    kept = int(begins[-1])
-    result = sparse.csc_array((entries[:kept], rows[:kept], begins.astype(np.int32)), shape=(n, n))
-    result.has_sorted_indices = True
-    return result, upwinded
+    return Generator(begins, rows, entries), upwinded

@@ -1,10 +1,13 @@
 """Gaussian densities on tensor grids, one exponential per axis where axes are independent; how fine they are."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from dfp_solvers.jit import kernel
 
 Array = NDArray[np.floating[Any]]
 
@@ -27,7 +30,9 @@ def on_grid(axes: Sequence[Array], mean: Array, inverse: Array) -> Array:
     e^{−z_i²/2} is computed on no more axes than it needs.
     """
     d = len(axes)
-    shifted = np.meshgrid(*(axis - m for axis, m in zip(axes, mean, strict=True)), indexing="ij", sparse=True)
+    if d == 1:
+        return _on_line(axes[0], mean[0], inverse[0, 0])
+    shifted = [(axis - mean[i]).reshape(-1, *[1] * (d - 1 - i)) for i, axis in enumerate(axes)]
     result: Array = np.array((2 * np.pi) ** (-d / 2) * inverse.diagonal().prod())
     for i in range(d):
         z = inverse[i, i] * shifted[i]
@@ -38,10 +43,26 @@ def on_grid(axes: Sequence[Array], mean: Array, inverse: Array) -> Array:
     return result
 
 
+@kernel()
+def _on_line(axis: Array, mean: float, inverse: float) -> Array:
+    """Return the same for one axis, where calls of NumPy would take longer than the exponentials."""
+    peak, result = inverse / np.sqrt(2 * np.pi), np.empty_like(axis)
+    for i in range(len(axis)):
+        z = inverse * (axis[i] - mean)
+        result[i] = peak * np.exp(-0.5 * z * z)
+    return result
+
+
+@kernel()
 def largest_beyond(inverse: Array, spacing: Array) -> float:
     """Return the largest |φ| = e^{−½kᵀΣk} among wave vectors with some |k_i| = π / spacing_i, the grid's largest.
 
     ``inverse`` is L⁻¹ as in ``on_grid``: over the other components, kᵀΣk is at least k_i² / (Σ⁻¹)_ii.
     """
-    precision = (inverse * inverse).sum(axis=0)
-    return float(np.exp(-0.5 * (np.pi**2 / (spacing * spacing * precision)).min()))
+    slowest = np.inf
+    for i in range(len(spacing)):
+        precision = 0.0
+        for row in range(i, len(spacing)):
+            precision += inverse[row, i] ** 2
+        slowest = min(slowest, np.pi**2 / (spacing[i] ** 2 * precision))
+    return math.exp(-0.5 * slowest)

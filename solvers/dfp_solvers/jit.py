@@ -7,9 +7,11 @@ edit elsewhere.
 
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numba
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 CACHE = os.environ.get("DFP_NUMBA_CACHE", "1") != "0"
 
@@ -17,7 +19,7 @@ CACHE = os.environ.get("DFP_NUMBA_CACHE", "1") != "0"
 SAFE_FAST_MATH = frozenset({"contract", "reassoc"})
 
 
-def kernel(*, parallel: bool = False, fast: bool = False) -> Callable[[Callable[..., Any]], Any]:
+def kernel(*, parallel: bool = False, fast: bool = False) -> Callable[[F], F]:
     """Return the decorator that compiles a kernel without Python objects.
 
     Parameters
@@ -28,13 +30,14 @@ def kernel(*, parallel: bool = False, fast: bool = False) -> Callable[[Callable[
         Let the compiler reorder sums and fuse multiply-adds (never the flags that assume finite numbers).
     """
 
-    def decorate(function: Callable[..., Any]) -> Any:
-        return numba.njit(
+    def decorate(function: F) -> F:
+        compiled: F = numba.njit(
             function,
             cache=CACHE,
             parallel=parallel,
             error_model="numpy",
             fastmath=set(SAFE_FAST_MATH) if fast else False,
         )
+        return compiled
 
     return decorate

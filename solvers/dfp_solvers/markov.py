@@ -10,7 +10,7 @@ Three ways, each to a tolerance of about 1e-10 in L1; ``propagate`` takes the ch
                  solves for any time; entries negative by less than the tolerance are set to zero
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,36 @@ _LONGEST = 1e7
 # Jumps between looks at how fast changes decay, and the L1 norm below which changes are rounding.
 _WINDOW = 512
 _FLOOR = 1e-14
+
+
+class Generator(NamedTuple):
+    """A generator in compressed columns; wherever one is asked for, a ``csc_array`` of SciPy's will do.
+
+    This is what it holds, without its checks, which take longer than the evolution of a small chain.
+    """
+
+    indptr: Integers
+    """Where each column begins, shape (n + 1,)."""
+    indices: Integers
+    """Rows, ascending in each column."""
+    data: Array
+    """Entries."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, n)."""
+        return len(self.indptr) - 1, len(self.indptr) - 1
+
+    @property
+    def nnz(self) -> int:
+        """Number of entries."""
+        return len(self.data)
+
+    def tocsc(self) -> sparse.csc_array:
+        """Return it as an array of SciPy's."""
+        result = sparse.csc_array((self.data, self.indices, self.indptr), shape=self.shape)
+        result.has_sorted_indices = True
+        return result
 
 
 @kernel(fast=True)
@@ -124,6 +154,7 @@ def _mixture(
     return total, last
 
 
+@kernel()
 def poisson(mean: float, tolerance: float) -> tuple[int, Array]:
     """Return the first index and the Poisson probabilities of ``mean`` that hold all but ``tolerance`` of the mass.
 
@@ -132,13 +163,25 @@ def poisson(mean: float, tolerance: float) -> tuple[int, Array]:
     mode = int(mean)
     reach = int(np.ceil(np.sqrt(-2 * np.log(tolerance / 4)) * np.sqrt(mean + 1) - np.log(tolerance))) + 1
     first = max(mode - reach, 0)
-    up = np.cumprod(mean / np.arange(mode + 1, mode + reach + 1))
-    down = np.cumprod(np.arange(mode, first, -1) / mean) if mean > 0 else np.empty(0)
-    weights = np.concatenate([down[::-1], [1.0], up])
+    weights = np.empty(mode + reach + 1 - first)
+    weights[mode - first] = 1.0
+    for k in range(mode + 1, mode + reach + 1):
+        weights[k - first] = weights[k - first - 1] * mean / k
+    for k in range(mode, first, -1):
+        weights[k - first - 1] = weights[k - first] * k / mean
     return first, weights / weights.sum()
 
 
-def uniformise(matrix: sparse.csc_array, start: Array, time: float, tolerance: float = TOLERANCE) -> Array:
+@kernel()
+def _uniformised(
+    pointers: Integers, rows: Integers, entries: Array, start: Array, time: float, rate: float, tolerance: float
+) -> Array:
+    first, weights = poisson(rate * time, tolerance / 2)
+    begins, columns, moved = _rows(pointers, rows, entries)
+    return _mixture(begins, columns, moved, 1 / rate, start, first, weights, tolerance)[0]
+
+
+def uniformise(matrix: Generator, start: Array, time: float, tolerance: float = TOLERANCE) -> Array:
     """Return exp(time·G) start, a Poisson mixture of jumps; stops where the remaining jumps change nothing.
 
     Parameters
@@ -154,18 +197,16 @@ def uniformise(matrix: sparse.csc_array, start: Array, time: float, tolerance: f
     rate = 1.1 * fastest(matrix)
     if rate * time == 0:
         return start.copy()
-    first, weights = poisson(rate * time, tolerance / 2)
-    rows = _rows(matrix.indptr, matrix.indices, matrix.data)
-    result: Array = _mixture(*rows, 1 / rate, start, first, weights, tolerance)[0]
+    result: Array = _uniformised(matrix.indptr, matrix.indices, matrix.data, start, time, rate, tolerance)
     return result
 
 
-def fastest(matrix: sparse.csc_array) -> float:
+def fastest(matrix: Generator) -> float:
     """Return the largest rate of leaving a cell."""
     return float(_balance(matrix.indptr, matrix.indices, matrix.data)[0])
 
 
-def transition(matrix: sparse.csc_array, time: float) -> Array:
+def transition(matrix: Generator, time: float) -> Array:
     """Return the dense matrix exp(time·G), shape (n, n), non-negative, by scaling and squaring.
 
     Columns that must sum to one are rescaled after every squaring, so that rounding does not accumulate.
@@ -177,7 +218,7 @@ def transition(matrix: sparse.csc_array, time: float) -> Array:
         return result
     squarings = max(0, int(np.ceil(np.log2(mean))))
     short = mean / 2**squarings
-    jumps = sparse.eye_array(n, format="csr") + matrix.tocsr() / fastest(matrix)
+    jumps = sparse.eye_array(n, format="csr") + matrix.tocsc().tocsr() / fastest(matrix)
     term = np.exp(-short) * np.eye(n)
     result = term.copy()
     for k in range(1, 25):
@@ -194,9 +235,9 @@ def transition(matrix: sparse.csc_array, time: float) -> Array:
     return result
 
 
-def factorise(matrix: sparse.csc_array, time: float) -> Any:
+def factorise(matrix: Generator, time: float) -> Any:
     """Return the sparse factors of I − γG, γ = time/10, for ``arnoldi``; an M-matrix, so that no pivoting is needed."""
-    return _factors(sparse.eye_array(matrix.shape[0], format="csc") - time / _SHIFT * matrix)
+    return _factors(sparse.eye_array(matrix.shape[0], format="csc") - time / _SHIFT * matrix.tocsc())
 
 
 def _factors(matrix: sparse.csc_array) -> Any:
@@ -244,14 +285,14 @@ def arnoldi(factors: Any, start: Array, tolerance: float = TOLERANCE, largest: i
     return None
 
 
-def conserves(matrix: sparse.csc_array) -> bool:
+def conserves(matrix: Generator) -> bool:
     """Tell whether every column sums to zero."""
     rate, imbalance = _balance(matrix.indptr, matrix.indices, matrix.data)
     return bool(imbalance <= 1e-12 * rate)
 
 
 def propagate(
-    matrix: sparse.csc_array,
+    matrix: Generator,
     start: Array,
     time: float,
     dimension: int,
@@ -289,15 +330,25 @@ def propagate(
     result = _krylov(matrix, start, time, kept, tolerance) if direct > factored else None
     if result is None:
         result = uniformise(matrix, start, time, tolerance)
-    result = np.maximum(result, 0.0)
-    if conserves(matrix):
-        result *= start.sum() / result.sum()
+    _repair(result, start, conserves(matrix))
     return result
 
 
-def _krylov(
-    matrix: sparse.csc_array, start: Array, time: float, cache: dict[float, Any], tolerance: float
-) -> Array | None:
+@kernel()
+def _repair(moved: Array, start: Array, conserving: bool) -> None:
+    """Remove in place what is negative in ``moved`` and, with ``conserving``, give it the sum of ``start``."""
+    before, after = 0.0, 0.0
+    for i in range(len(moved)):
+        if moved[i] < 0:
+            moved[i] = 0.0
+        before += start[i]
+        after += moved[i]
+    if conserving:
+        for i in range(len(moved)):
+            moved[i] *= before / after
+
+
+def _krylov(matrix: Generator, start: Array, time: float, cache: dict[float, Any], tolerance: float) -> Array | None:
     """Return exp(time·G) start by ``arnoldi`` in equal pieces until one changes nothing; None if it fails."""
     pieces = int(np.ceil(fastest(matrix) * time / _LONGEST))
     piece = time / pieces
@@ -334,7 +385,7 @@ def _inverse_iteration(matrix: sparse.csc_array, rate: float) -> Array | None:
     return None
 
 
-def stationary_vector(matrix: sparse.csc_array) -> Array:
+def stationary_vector(matrix: Generator) -> Array:
     """Return the probabilities p >= 0, Σp = 1, with G p = 0, of a generator with reflecting walls, shape (n,).
 
     One cell is given weight one and the others follow from an M-matrix, whose factors need no pivoting; the solution is
@@ -345,9 +396,9 @@ def stationary_vector(matrix: sparse.csc_array) -> Array:
     ValueError
         If there is no unique stationary vector: some cells cannot be reached from others.
     """
-    n = matrix.shape[0]
-    rate = fastest(matrix)
-    quick = _inverse_iteration(matrix, rate) if rate > 0 else None
+    columns = matrix.tocsc()
+    n, rate = columns.shape[0], fastest(matrix)
+    quick = _inverse_iteration(columns, rate) if rate > 0 else None
     if quick is not None:
         return quick
     # One implicit step from the uniform density, long enough to be nearly stationary.
@@ -355,11 +406,11 @@ def stationary_vector(matrix: sparse.csc_array) -> Array:
     for _ in range(5 if rate > 0 else 0):
         rest = np.flatnonzero(np.arange(n) != pivot)
         try:
-            factors = _factors(-matrix[rest][:, rest])
+            factors = _factors(-columns[rest][:, rest])
         except RuntimeError:
             break
         weights = np.ones(n)
-        weights[rest] = factors.solve(matrix[rest][:, [pivot]].toarray()[:, 0])
+        weights[rest] = factors.solve(columns[rest][:, [pivot]].toarray()[:, 0])
         if not np.all(np.isfinite(weights)) or weights.min() < -1e-9 * weights.max():
             break
         weights = np.maximum(weights, 0.0)

@@ -143,7 +143,7 @@ def sample(
     result = replace(accumulators, total=accumulators.total.copy(), total_square=accumulators.total_square.copy())
     packed, begin = model.packed(), start.packed(d)
     steps = NO_OPTIMISER if optimiser is None else optimiser.packed(packed)
-    keys = np.random.SeedSequence(seed).generate_state(2, np.uint64)
+    keys: NDArray[np.uint64] = np.random.SeedSequence(seed).generate_state(2, np.uint64).astype(np.uint64)
     end = max(done, min(done + blocks, -(-trajectories // BLOCK)))
     slots = max(1, min(numba.get_num_threads(), end - done))
     counts, indefinite = np.zeros((slots, size, ncells + 2), dtype=np.int64), np.zeros(slots, dtype=np.int64)

@@ -32,7 +32,7 @@ def regridded(values: Array, cells: tuple[int, ...]) -> Array:
 def corrected(fine: Array, difference: Array, factor: float) -> Array:
     """Return ``fine`` plus ``factor`` times a ``difference`` known on coarser cells."""
     half = np.abs(fine) / 2
-    result: Array = fine + np.clip(regridded(difference, fine.shape) * factor, -half, half)
+    result: Array = fine + np.minimum(np.maximum(regridded(difference, fine.shape) * factor, -half), half)
     return result
 
 
@@ -49,7 +49,7 @@ def best(levels: list[Array], first_order: float) -> tuple[Array, float]:
     """
     fine, coarse = levels[0], levels[1]
     second = regridded(fine, coarse.shape) - coarse
-    apart = float(np.abs(second).mean())
+    apart = float(np.abs(second).sum()) / second.size
     ratio = min(m / n for m, n in zip(fine.shape, coarse.shape, strict=True))
     plain = apart * (_SECOND * (1 - first_order) / (ratio**2 - 1) + _FIRST * first_order / (ratio - 1))
     if len(levels) < 3:
@@ -57,7 +57,7 @@ def best(levels: list[Array], first_order: float) -> tuple[Array, float]:
     coarser = regridded(coarse, levels[2].shape) - levels[2]
     better, worse = corrected(fine, second, 1 / 3), corrected(coarse, coarser, 1 / 3)
     fourth = regridded(better, coarse.shape) - worse
-    size = float(np.abs(fourth).mean())
+    size = float(np.abs(fourth).sum()) / fourth.size
     # Orders show where the second correction is much smaller than the first; an error of order one is not removed.
     left = size * _FOURTH / 15 * (1 + 3 * size / max(apart, 1e-300)) + apart * first_order * _FIRST
     return (corrected(better, fourth, 1 / 15), left) if left < plain else (fine, plain)

@@ -1,0 +1,65 @@
+"""Symmetric matrices of few rows: NumPy's linear algebra, but without its overhead where a matrix is one number."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.floating[Any]]
+
+
+def eigenvalues(matrices: Array) -> Array:
+    """Return the eigenvalues (..., d), ascending, of symmetric ``matrices`` (..., d, d)."""
+    return matrices[..., 0] if matrices.shape[-1] == 1 else np.linalg.eigvalsh(matrices)
+
+
+def eigenbasis(matrix: Array) -> tuple[Array, Array]:
+    """Return eigenvalues (d,), ascending, and orthonormal eigenvectors (d, d), columns, of a symmetric ``matrix``."""
+    if len(matrix) == 1:
+        return matrix[0], np.ones((1, 1))
+    values, vectors = np.linalg.eigh(matrix)
+    return values, vectors
+
+
+def turned(axes: Array, vectors: Array, matrices: Array) -> tuple[Array, Array]:
+    """Return the components of ``vectors`` (..., d) and ``matrices`` (..., d, d) along orthonormal ``axes`` (d, d).
+
+    Columns are the new axes; the transpose turns back. One parameter has but one axis. Moments that have overflowed
+    turn into others that are not finite.
+    """
+    if len(axes) == 1:
+        return vectors, matrices
+    with np.errstate(over="ignore", invalid="ignore"):
+        return vectors @ axes, axes.T @ matrices @ axes
+
+
+def spread(factor: Array, covariance: Array) -> Array:
+    """Return F Σ Fᵀ, the covariance after the map F = ``factor`` (d, d)."""
+    if len(factor) == 1:
+        return factor * covariance * factor
+    result: Array = factor @ covariance @ factor.T
+    return result
+
+
+def precisions(covariances: Array) -> Array:
+    """Return the diagonal (..., d) of the inverse of positive definite ``covariances`` (..., d, d)."""
+    if covariances.shape[-1] == 1:
+        return 1.0 / covariances[..., 0]
+    result: Array = np.linalg.inv(covariances).diagonal(axis1=-2, axis2=-1)
+    return result
+
+
+def whitening(covariances: Array) -> Array:
+    """Return L⁻¹, lower triangular, of the Cholesky factors L of ``covariances`` (..., d, d).
+
+    Raises
+    ------
+    numpy.linalg.LinAlgError
+        If one is not positive definite.
+    """
+    if covariances.shape[-1] > 1:
+        return np.linalg.inv(np.linalg.cholesky(covariances))
+    if not covariances.min() > 0:
+        raise np.linalg.LinAlgError("Matrix is not positive definite")
+    result: Array = 1.0 / np.sqrt(covariances)
+    return result
