@@ -265,8 +265,8 @@ class SGD:
             result: Array = -np.linalg.pinv(self.hessian, rcond=1e-12) @ self.gradient
         if not checks.finite(result):
             raise DFPError(
-                f"hessian has the eigenvalues {checks.shown(self.modes[0])}: so flat that the critical point overflows; "
-                "set curvatures this small to 0."
+                f"hessian has the eigenvalues {checks.shown(self.modes[0])}: so flat that the critical point "
+                "overflows; set curvatures this small to 0."
             )
         return result
 

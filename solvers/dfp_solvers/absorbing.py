@@ -49,7 +49,7 @@ def gaussian_kernel(places: Array, means: Array, covariances: Array) -> Array:
 
 
 @kernel()
-def _settled(remaining: Array, k: int, decay: float) -> Any:
+def _settled(remaining: Array, k: int, decay: float) -> bool:
     """Tell whether the masses up to index ``k`` have fallen by the factor ``decay`` each over the last two windows."""
     if k < 2 * _WINDOW or not remaining[k] > 0.0:
         return not remaining[k] > 0.0
@@ -90,7 +90,7 @@ def _remaining(
     start: Array,
     remaining: Array,
     decay: float,
-) -> Any:
+) -> int:
     """Fill the mass left after 0, 1, … jumps of I + share·G; stop once it falls by ``decay``, and return how many."""
     vector, moved = start.copy(), np.empty_like(start)
     for k in range(len(remaining)):

@@ -150,7 +150,7 @@ def _characteristic(
 @kernel(parallel=True)
 def finite_sum(
     places: Array, waves: Array, kept: float, hessians: Array, gradients: Array, rate: float, batch: int
-) -> Any:
+) -> Complex:
     """Return e^{ik kept x} [(1/N) Σ_i e^{−i (rate/batch) k (h_i x + g_i)}]^batch, shape (n, m)."""
     result = np.empty((places.size, waves.size), np.complex128)
     for j in numba.prange(places.size):

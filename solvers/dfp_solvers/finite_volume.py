@@ -13,6 +13,7 @@ of second order and smooth, as Richardson extrapolation needs, up to cells as lo
 Selling's decomposition: Fehrenbach and Mirebeau (2014). Equations (T6) and (T7) of the theory page.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -139,13 +140,13 @@ def decompose(drift: Array, diffusion: Array, offsets: Integers, weights: Array,
 
 
 @kernel()
-def _spread(weight: float, along: float) -> Any:
+def _spread(weight: float, along: float) -> float:
     """Return the sum of the rates to and fro: ``weight`` x coth x, x = along / weight, at least |along|."""
     if abs(along) >= 20 * weight:
         return abs(along)
     if abs(along) < 1e-4 * weight:
         return weight + along * along / (3 * weight)
-    return along / np.tanh(along / weight)
+    return along / math.tanh(along / weight)
 
 
 @kernel()

@@ -10,6 +10,7 @@ Three ways, each to a tolerance of about 1e-10 in L1; ``propagate`` takes the ch
                  solves for any time; entries negative by less than the tolerance are set to zero
 """
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -109,7 +110,7 @@ def _balance(pointers: Integers, rows: Integers, entries: Array) -> tuple[float,
 
 
 @kernel()
-def _settled(change: float, earlier: float, remaining: int, tolerance: float) -> Any:
+def _settled(change: float, earlier: float, remaining: int, tolerance: float) -> bool:
     """Tell whether the ``remaining`` jumps matter, from the L1 norm of the last change and of one _WINDOW jumps before.
 
     The norm never grows, so together they move by at most ``remaining`` times the last. Less if it decays
@@ -120,7 +121,7 @@ def _settled(change: float, earlier: float, remaining: int, tolerance: float) ->
     if not np.isfinite(earlier):
         return False
     if change < 0.9 * earlier:
-        return change / (1 - (change / earlier) ** (1 / _WINDOW)) <= tolerance / 100
+        return change / (1 - math.pow(change / earlier, 1 / _WINDOW)) <= tolerance / 100
     return change < _FLOOR
 
 

@@ -82,7 +82,7 @@ class Maps(NamedTuple):
 
 
 @kernel(fast=True)
-def _exp(x: float) -> Any:
+def _exp(x: float) -> float:
     """Return eˣ for −700 <= x <= 0 to two units in the last place, without a branch, so that loops vectorise."""
     n = np.floor(x * _LOG2E + 0.5)
     f = x - n * _LN2
@@ -90,11 +90,12 @@ def _exp(x: float) -> Any:
     p = (((p * f + _C[3]) * f + _C[2]) * f + _C[1]) * f + _C[0]
     p = (p * f + 1.0) * f + 1.0
     bits = np.float64(n + _SHIFT).view(np.uint64) << np.uint64(52)
-    return p * np.uint64(bits).view(np.float64)
+    result: float = p * np.uint64(bits).view(np.float64)
+    return result
 
 
 @kernel()
-def _window(centre: float, half: float, low: int, high: int) -> Any:
+def _window(centre: float, half: float, low: int, high: int) -> tuple[int, int]:
     """Return the range of integers within ``half`` of ``centre`` and in [low, high)."""
     first = max(np.ceil(centre - half), float(low))
     last = min(np.floor(centre + half), float(high - 1))
@@ -111,7 +112,7 @@ def _add_row(part: Array, start: float, inverse: float, depth: float, weight: fl
 
 
 @kernel(fast=True)
-def _row_sum(count: int, start: float, inverse: float, depth: float) -> Any:
+def _row_sum(count: int, start: float, inverse: float, depth: float) -> float:
     total = 0.0
     for k in range(count):
         z = inverse * (start + k)
@@ -120,7 +121,7 @@ def _row_sum(count: int, start: float, inverse: float, depth: float) -> Any:
 
 
 @kernel()
-def _spread(s: int, weight: float, r: float, law: Resolved, low: Integers, high: Integers, out: Array) -> Any:
+def _spread(s: int, weight: float, r: float, law: Resolved, low: Integers, high: Integers, out: Array) -> float:
     """Add source ``s`` to the nodes of a box within ``r`` deviations; only sum its weights if ``out`` is empty."""
     w, place, total = law.whitening[s], law.place[s], 0.0
     inverse1, inverse2 = 1.0 / w[2], 1.0 / w[5]
@@ -166,7 +167,7 @@ def _gather(axis: int, low: Integers, high: Integers, mass: Array, radius: Array
 
 
 @kernel()
-def _measure(first: int, last: int, mass: Array, law: Resolved, shape: Integers, radius: Array) -> Any:
+def _measure(first: int, last: int, mass: Array, law: Resolved, shape: Integers, radius: Array) -> float:
     """Fill ``radius`` with how many deviations of every source matter; return the mass these sources lose."""
     lost = 0.0
     low, nothing = np.zeros(3, np.int64), np.empty((0, 1, 1))
@@ -193,7 +194,7 @@ def _measure(first: int, last: int, mass: Array, law: Resolved, shape: Integers,
 
 
 @kernel(parallel=True)
-def spread_resolved(mass: Array, law: Resolved, bands: int, out: Array) -> Any:
+def spread_resolved(mass: Array, law: Resolved, bands: int, out: Array) -> float:
     """Add one step of all resolved sources to ``out`` (n0, n1, n2) and return the mass that leaves the box.
 
     The number of ``bands``, which is even, only decides the speed where n0 or n1 is above 1.
@@ -266,7 +267,7 @@ def blur(density: Array) -> float:
 
 
 @kernel()
-def _weigh(x: float, n: int, weights: Array) -> Any:
+def _weigh(x: float, n: int, weights: Array) -> int:
     """Fill ``weights`` for a place x and return the first node: Λ, or Lagrange's where it would leave the box."""
     if n == 1:
         weights[0] = 1.0
@@ -288,7 +289,7 @@ def _weigh(x: float, n: int, weights: Array) -> Any:
 
 
 @kernel()
-def _deposit(x0: float, x1: float, mass: float, w0: Array, w1: Array, out: Array) -> Any:
+def _deposit(x0: float, x1: float, mass: float, w0: Array, w1: Array, out: Array) -> float:
     """Put ``mass`` at a place on the nodes around it, and return it if the place is outside the box."""
     n0, n1 = out.shape
     if not (-0.5 <= x0 <= n0 - 0.5 and -0.5 <= x1 <= n1 - 0.5):
@@ -301,7 +302,7 @@ def _deposit(x0: float, x1: float, mass: float, w0: Array, w1: Array, out: Array
 
 
 @kernel()
-def _push_narrow(first: int, last: int, mass: Array, law: Narrow, out: Array) -> Any:
+def _push_narrow(first: int, last: int, mass: Array, law: Narrow, out: Array) -> float:
     lost, w0, w1 = 0.0, np.empty(STENCIL), np.empty(STENCIL)
     for s in range(first, last):
         p, (a, b) = mass[law.source[s]], (law.rule[s, 0], law.rule[s, 1])
@@ -319,7 +320,7 @@ def _push_narrow(first: int, last: int, mass: Array, law: Narrow, out: Array) ->
 
 
 @kernel(parallel=True)
-def push_narrow(mass: Array, law: Narrow, out: Array) -> Any:
+def push_narrow(mass: Array, law: Narrow, out: Array) -> float:
     """Add one step of all narrow sources to ``out`` (n1, n2) and return the mass that leaves the box."""
     n0, n1 = out.shape
     parts, losses, count = np.zeros((BLOCKS, n0, n1)), np.zeros(BLOCKS), law.source.size

@@ -23,24 +23,18 @@ def equation(workload: Workload) -> dfp.Langevin:
     return dfp.Langevin(dfp.SGD(landscape, workload.rate))
 
 
-def box(workload: Workload, cells: int) -> dfp.Grid:
-    """Return the workload's box with ``cells`` cells per axis."""
-    width = np.full(workload.dimension, workload.half_width)
-    return dfp.Grid(-width, width, cells)
+def auto_rungs(_: Workload) -> list[tuple[()]]:
+    """Return one rung: nothing is left to choose."""
+    return [()]
 
 
-def auto_rungs(workload: Workload) -> list[tuple[int]]:
-    """Return (cells per axis,); 0 for the automatic grid."""
-    return [(24,), (0,)] if workload.dimension == 1 else [(0,)]
-
-
-def auto(workload: Workload, cells: int) -> Gridded:
+def auto(workload: Workload) -> Gridded:
     """Return what ``dfp.solve`` or ``dfp.stationary`` gives."""
-    problem, grid = equation(workload), box(workload, cells) if cells else None
+    problem = equation(workload)
     if np.isinf(workload.time):
-        law = dfp.stationary(problem, grid)
+        law = dfp.stationary(problem)
         return Gridded(law.grid.axes, law.values)
-    return _solved(problem, workload, workload.steps, "auto", grid)
+    return _solved(problem, workload, "auto")
 
 
 def general_rungs(_: Workload) -> list[tuple[float]]:
@@ -54,12 +48,12 @@ def general(workload: Workload, tolerance: float) -> Gridded:
     if np.isinf(workload.time):
         law = dfp.stationary(problem, solver=solver)
         return Gridded(law.grid.axes, law.values)
-    return _solved(problem, workload, workload.steps, solver, None)
+    return _solved(problem, workload, solver)
 
 
-def _solved(problem: dfp.Langevin, workload: Workload, steps: int, solver: Any, grid: dfp.Grid | None) -> Gridded:
-    start = dfp.Gaussian(workload.mean, workload.covariance)
-    found, density = dfp.solve(problem, start, steps, [steps], solver, grid).gridded()
+def _solved(problem: dfp.Langevin, workload: Workload, solver: Any) -> Gridded:
+    start, steps = dfp.Gaussian(workload.mean, workload.covariance), workload.steps
+    found, density = dfp.solve(problem, start, steps, [steps], solver).gridded()
     return Gridded(found.axes, density[0])
 
 
