@@ -11,10 +11,6 @@ if TYPE_CHECKING:
     from dfp.distances import Comparison as Comparison
     from dfp.distances import compare as compare
     from dfp.driver import solve as solve
-    from dfp.equation import DiscreteFokkerPlanck as DiscreteFokkerPlanck
-    from dfp.equation import Langevin as Langevin
-    from dfp.equation import MasterEquation as MasterEquation
-    from dfp.equation import ModifiedLangevin as ModifiedLangevin
     from dfp.errors import DFPError as DFPError
     from dfp.errors import FileFormatError as FileFormatError
     from dfp.errors import NoStationaryDensity as NoStationaryDensity
@@ -25,9 +21,13 @@ if TYPE_CHECKING:
     from dfp.files.hdf5 import load as load
     from dfp.files.hdf5 import load_many as load_many
     from dfp.files.hdf5 import save_many as save_many
+    from dfp.generators import Langevin as Langevin
+    from dfp.generators import ModifiedLangevin as ModifiedLangevin
     from dfp.landscape import QuadraticLandscape as QuadraticLandscape
     from dfp.laws.additive import AdditiveNoise as AdditiveNoise
     from dfp.laws.noise import GaussianNoise as GaussianNoise
+    from dfp.maps import DiscreteFokkerPlanck as DiscreteFokkerPlanck
+    from dfp.maps import MasterEquation as MasterEquation
     from dfp.methods.finite_difference import FiniteDifference as FiniteDifference
     from dfp.methods.finite_volume import FiniteVolume as FiniteVolume
     from dfp.methods.fourier import Fourier as Fourier
@@ -73,7 +73,6 @@ _HOMES = {
     "certificate": ("Certificate",),
     "distances": ("Comparison", "compare"),
     "driver": ("solve",),
-    "equation": ("DiscreteFokkerPlanck", "Langevin", "MasterEquation", "ModifiedLangevin"),
     "errors": (
         "DFPError",
         "FileFormatError",
@@ -84,9 +83,11 @@ _HOMES = {
     ),
     "exact": ("moments",),
     "files.hdf5": ("load", "load_many", "save_many"),
+    "generators": ("Langevin", "ModifiedLangevin"),
     "landscape": ("QuadraticLandscape",),
     "laws.additive": ("AdditiveNoise",),
     "laws.noise": ("GaussianNoise",),
+    "maps": ("DiscreteFokkerPlanck", "MasterEquation"),
     "methods.finite_difference": ("FiniteDifference",),
     "methods.finite_volume": ("FiniteVolume",),
     "methods.fourier": ("Fourier",),

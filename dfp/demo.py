@@ -17,10 +17,12 @@ from dfp import plot
 from dfp.checks import Array
 from dfp.distances import compare
 from dfp.driver import Progress, solve
-from dfp.equation import DiscreteFokkerPlanck, Equation, Langevin, MasterEquation, ModifiedLangevin
+from dfp.equation import Equation
 from dfp.exact import moments
 from dfp.files import hdf5
+from dfp.generators import Langevin, ModifiedLangevin
 from dfp.landscape import QuadraticLandscape
+from dfp.maps import DiscreteFokkerPlanck, MasterEquation
 from dfp.methods.hermite import Hermite
 from dfp.methods.moment_recursion import MomentRecursion
 from dfp.methods.monte_carlo import MonteCarlo

@@ -13,9 +13,10 @@ from dfp import checks
 from dfp.certificate import certify
 from dfp.checks import Array
 from dfp.choice import pick
-from dfp.equation import Equation, ModifiedLangevin
+from dfp.equation import Equation
 from dfp.errors import DFPError, SeriesError, UnresolvedError, UnsupportedError
 from dfp.exact import Moments, check_problem, moments_at
+from dfp.generators import ModifiedLangevin
 from dfp.methods.transfer import Transfer
 from dfp.pilot import path, unknown
 from dfp.provenance import versions

@@ -9,8 +9,9 @@ from dfp_solvers import affine, linear_flow, matrices
 from numpy.typing import NDArray
 
 from dfp import checks, stepping
+from dfp.carried import Carried, packed, unpacked
 from dfp.checks import Array
-from dfp.equation import Carried, Equation, packed, unpacked
+from dfp.equation import Equation
 from dfp.errors import DFPError, UnsupportedError
 from dfp.state import State
 

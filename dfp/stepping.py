@@ -10,8 +10,9 @@ import numpy as np
 from dfp_solvers import affine, linear_flow, modal, shuffled
 from numpy.typing import NDArray
 
+from dfp.carried import Carried, packed, transposed, unpacked
 from dfp.checks import Array
-from dfp.equation import Carried, Equation, packed, transposed, unpacked
+from dfp.equation import Equation
 from dfp.errors import UnsupportedError
 from dfp.laws.additive import AdditiveLaw
 from dfp.laws.finite_sum import FiniteSumLaw

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from dfp_solvers import finite_volume, lattice, markov, richardson
+from dfp_solvers import finite_volume, generator, lattice, markov, null_vector, richardson, uniformisation
 from problems import one_mode, regression, rotated, table
 from scipy.linalg import expm
 
@@ -44,11 +44,11 @@ def test_rates_form_a_markov_generator(d, cells, condition):
             matrix, _ = finite_volume.generator(drift, diffusion, grid.cells, grid.spacing, absorbing=absorbing)
             off = matrix.tocsc().toarray()
             np.fill_diagonal(off, 0.0)
-            sums = matrix.tocsc().sum(axis=0) / markov.fastest(matrix)
+            sums = matrix.tocsc().sum(axis=0) / generator.fastest(matrix)
             assert off.min() >= 0
             assert np.all(sums <= 1e-14)
             assert absorbing == (sums.min() < -1e-3)
-            assert markov.conserves(matrix) != absorbing
+            assert generator.conserves(matrix) != absorbing
 
 
 @pytest.mark.parametrize("d", [2, 3])
@@ -181,7 +181,7 @@ def test_stationary_law_with_multiplicative_noise():
         grid = dfp.Grid(-30.0, 30.0, n)
         x = grid.axes[0]
         q = noise + gamma * x**2
-        found = markov.stationary_vector(
+        found = null_vector.stationary_vector(
             finite_volume.generator(-curvature * x[:, None], q[:, None, None], (n,), grid.spacing)[0]
         )
         assert found.min() >= 0
@@ -198,7 +198,7 @@ def test_time_reaches_the_stationary_vector():
     points = grid.points
     drift = -(points @ equation.linear_drift.T + equation.constant_drift)
     matrix, _ = finite_volume.generator(drift, equation.diffusion(points), grid.cells, grid.spacing)
-    stationary = markov.stationary_vector(matrix) / grid.cell_volume
+    stationary = null_vector.stationary_vector(matrix) / grid.cell_volume
     solution = dfp.solve(equation, dfp.Gaussian(0.5, 0.01), 10**9, [10**6, 10**9], FiniteVolume(), grid)
     assert max(l1(solution, s, stationary) for s in (0, 1)) < 1e-9
 
@@ -206,13 +206,13 @@ def test_time_reaches_the_stationary_vector():
 def test_stationary_vector_of_a_full_generator_and_of_a_reducible_one():
     grid, drift, diffusion = random_problem(2, 30.0, 4, (20, 22))
     matrix, _ = finite_volume.generator(drift, diffusion, grid.cells, grid.spacing)
-    found = markov.stationary_vector(matrix)
+    found = null_vector.stationary_vector(matrix)
     assert found.min() >= 0
     assert found.sum() == pytest.approx(1, abs=1e-14)
-    assert np.abs(matrix.tocsc() @ found).sum() < 1e-12 * markov.fastest(matrix)
+    assert np.abs(matrix.tocsc() @ found).sum() < 1e-12 * generator.fastest(matrix)
     split, _ = finite_volume.generator(np.zeros((10, 1)), np.zeros((10, 1, 1)), (10,), np.ones(1))
     with pytest.raises(ValueError, match="no unique stationary vector"):
-        markov.stationary_vector(split)
+        null_vector.stationary_vector(split)
 
 
 CASES = {
@@ -363,7 +363,7 @@ def test_three_integrators_agree_with_a_dense_exponential(time):
         start /= start.sum()
         expected = expm(matrix.toarray() * time) @ start
         found = [
-            markov.uniformise(matrix, start, time),
+            uniformisation.uniformise(matrix, start, time),
             markov.transition(matrix, time) @ start,
             markov.arnoldi(markov.factorise(matrix, time), start),
             markov.propagate(matrix, start, time, 1),
@@ -378,10 +378,10 @@ def test_uniformisation_stops_once_stationary():
     matrix, x = ornstein_uhlenbeck()
     start = np.exp(-0.5 * (x - 2) ** 2)
     start /= start.sum()
-    assert np.abs(markov.uniformise(matrix, start, 1e5) - markov.stationary_vector(matrix)).sum() < 1e-9
-    rows, rate = matrix.tocsr(), 1.1 * markov.fastest(matrix)
-    first, weights = markov.poisson(rate * 1e5, 1e-10)
-    jumps = markov._mixture(rows.indptr, rows.indices, rows.data, 1 / rate, start, first, weights, 1e-10)[1]
+    assert np.abs(uniformisation.uniformise(matrix, start, 1e5) - null_vector.stationary_vector(matrix)).sum() < 1e-9
+    rows, rate = matrix.tocsr(), 1.1 * generator.fastest(matrix)
+    first, weights = uniformisation.poisson(rate * 1e5, 1e-10)
+    jumps = uniformisation._mixture(rows.indptr, rows.indices, rows.data, 1 / rate, start, first, weights, 1e-10)[1]
     assert jumps < 60 * rate < first
 
 
@@ -389,11 +389,11 @@ def test_jump_and_poisson_against_their_plain_twins():
     matrix, x = ornstein_uhlenbeck()
     rows, moved = matrix.tocsr(), np.empty(len(x))
     start = np.exp(-(x**2))
-    change = markov._jump(rows.indptr, rows.indices, rows.data, 0.01, start, moved)
+    change = uniformisation._jump(rows.indptr, rows.indices, rows.data, 0.01, start, moved)
     assert moved == pytest.approx(start + 0.01 * (matrix @ start), abs=1e-12)
     assert change == pytest.approx(0.01 * np.abs(matrix @ start).sum(), rel=1e-13)
     for mean in (0.3, 7.0, 1e5):
-        first, weights = markov.poisson(mean, 1e-12)
+        first, weights = uniformisation.poisson(mean, 1e-12)
         k = first + np.arange(len(weights))
         assert weights.sum() == pytest.approx(1, abs=1e-14)
         assert weights @ k == pytest.approx(mean, rel=1e-11)

@@ -10,7 +10,7 @@ from problems import one_mode, regression, rotated, samples, table
 from scipy import stats
 
 import dfp
-from dfp.equation import Carried
+from dfp.carried import Carried
 from dfp.methods.transfer import Transfer
 
 

@@ -4,11 +4,13 @@ import math
 
 import numpy as np
 from dfp_solvers import finite_volume, gaussian, lattice, markov, matrices, richardson
+from dfp_solvers.generator import Generator
 from numpy.typing import NDArray
 
 from dfp.checks import TINY, Array, every
-from dfp.equation import Equation, ModifiedLangevin
+from dfp.equation import Equation
 from dfp.errors import DFPError, UnresolvedError, UnsupportedError
+from dfp.generators import ModifiedLangevin
 from dfp.methods.cumulants import diffusion_polynomial
 from dfp.state import Density, Gaussian, Grid, State
 
@@ -25,7 +27,7 @@ def coefficients(equation: Equation, points: Array) -> tuple[Array, Array]:
     return equation.motion(points), diffusion
 
 
-def generator(equation: Equation, grid: Grid, *, absorbing: bool = False) -> tuple[markov.Generator, NDArray[np.bool_]]:
+def generator(equation: Equation, grid: Grid, *, absorbing: bool = False) -> tuple[Generator, NDArray[np.bool_]]:
     """Return the sparse generator on all cells, and 1 for cells whose rates are upwinded, shape ``grid.cells``.
 
     Raises
@@ -44,7 +46,7 @@ def generator(equation: Equation, grid: Grid, *, absorbing: bool = False) -> tup
 
 def generators(
     equation: Equation, grid: Grid, *, absorbing: bool = False
-) -> tuple[tuple[markov.Generator, ...], NDArray[np.bool_]]:
+) -> tuple[tuple[Generator, ...], NDArray[np.bool_]]:
     """Return one generator, or one per axis where they are independent and small enough for dense matrices; and flags.
 
     The flags are those of ``generator``, which also says what is raised.

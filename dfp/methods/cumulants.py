@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from dfp.carried import Carried
 from dfp.checks import Array
-from dfp.equation import Carried, Equation
+from dfp.equation import Equation
 from dfp.laws.additive import AdditiveLaw
 from dfp.laws.finite_sum import FiniteSumLaw
 

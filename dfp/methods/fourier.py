@@ -6,9 +6,10 @@ import numpy as np
 from dfp_solvers import fourier, gaussian, matrices
 
 from dfp.checks import Array
-from dfp.equation import Equation, ModifiedLangevin
+from dfp.equation import Equation
 from dfp.errors import DFPError, UnresolvedError
 from dfp.exact import Moments, transition
+from dfp.generators import ModifiedLangevin
 from dfp.grids import automatic
 from dfp.laws.finite_sum import FiniteSumLaw
 from dfp.methods import fourier_law

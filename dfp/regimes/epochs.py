@@ -15,9 +15,9 @@ from scipy.optimize import brentq
 
 from dfp import checks, stepping
 from dfp.checks import Array
-from dfp.equation import MasterEquation
 from dfp.errors import UnsupportedError
 from dfp.laws.finite_sum import FiniteSumLaw
+from dfp.maps import MasterEquation
 from dfp.regimes.coupling import EigenSystem
 from dfp.regimes.epoch_map import EpochMap, EpochMultiplier
 from dfp.regimes.mode import Mode

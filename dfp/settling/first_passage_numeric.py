@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
-from dfp_solvers import absorbing, markov, transfer
+from dfp_solvers import absorbing, generator, transfer
 from scipy.linalg import lu_factor, lu_solve
 from scipy.sparse.linalg import LinearOperator, eigs, gmres, splu
 
@@ -149,7 +149,7 @@ def by_chain(
 def _slowest(matrix: Any) -> float:
     """Return the smallest rate of decay of an absorbing generator."""
     start = np.ones(matrix.shape[0])
-    shift = 1e-10 * markov.fastest(matrix)
+    shift = 1e-10 * generator.fastest(matrix)
     value = eigs(matrix, k=1, sigma=shift, which="LM", v0=start, return_eigenvectors=False)[0]
     return float(max(-value.real, 0.0))
 

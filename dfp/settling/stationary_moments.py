@@ -6,8 +6,9 @@ import numpy as np
 from dfp_solvers import second_moment
 
 from dfp import checks
+from dfp.carried import Carried
 from dfp.checks import Array
-from dfp.equation import Carried, Equation
+from dfp.equation import Equation
 from dfp.errors import DFPError, NoStationaryDensity
 from dfp.regimes.mode_report import modes
 

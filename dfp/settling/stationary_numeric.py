@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-from dfp_solvers import kesten, lyapunov, markov, richardson, transfer
+from dfp_solvers import generator, kesten, lyapunov, null_vector, richardson, transfer, uniformisation
 from scipy.sparse.linalg import ArpackNoConvergence, eigs
 
 from dfp.checks import Array
@@ -72,7 +72,7 @@ def by_chain(equation: Equation, grid: Grid | None, solver: FiniteVolume) -> Den
 def _null(parts: tuple[Any, ...], moments: Gaussian, grid: Grid) -> Array:
     """Return the stationary probabilities of one generator, or of one per axis, shape ``grid.cells``."""
     if len(parts) > 1 or grid.dimension < 3:
-        vectors = [markov.stationary_vector(part) for part in parts]
+        vectors = [null_vector.stationary_vector(part) for part in parts]
         if len(parts) == 1:
             return vectors[0].reshape(grid.cells)
         result: Array = vectors[0]
@@ -88,7 +88,7 @@ def _null(parts: tuple[Any, ...], moments: Gaussian, grid: Grid) -> Array:
             "rates; give a coarser grid, or use dfp.solve to a late step."
         )
     start = chain.start(moments, [grid])[0].ravel()
-    return markov.uniformise(matrix, start, 1e9 / markov.fastest(matrix)).reshape(grid.cells)
+    return uniformisation.uniformise(matrix, start, 1e9 / generator.fastest(matrix)).reshape(grid.cells)
 
 
 def by_kesten(equation: Equation, grid: Grid | None) -> Density:

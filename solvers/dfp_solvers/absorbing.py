@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from dfp_solvers import markov, matrices
+from dfp_solvers import generator, matrices, uniformisation
 from dfp_solvers.jit import kernel
 
 Array = NDArray[np.floating[Any]]
@@ -121,7 +121,7 @@ def chain_survival(matrix: sparse.csc_array, start: Array, period: float, steps:
     slowest
         Smallest rate of decay of G.
     """
-    rate = 1.1 * markov.fastest(matrix)
+    rate = 1.1 * generator.fastest(matrix)
     rows = matrix.tocsr()
     mean = rate * period * steps
     remaining = np.empty(int(mean + 12 * np.sqrt(mean + 1) + 60))
@@ -131,7 +131,7 @@ def chain_survival(matrix: sparse.csc_array, start: Array, period: float, steps:
     result = np.empty(steps + 1)
     for n in range(steps + 1):
         jumps = rate * period * n
-        first, weights = markov.poisson(jumps, 1e-13)
+        first, weights = uniformisation.poisson(jumps, 1e-13)
         if first >= known:
             # A Poisson mixture of a geometric sequence is an exponential.
             last = remaining[known - 1]

@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 
 import dfp
+from dfp.carried import Carried
 from dfp.checks import Array
-from dfp.equation import Carried, Equation
+from dfp.equation import Equation
 from dfp.plot import COLOURS
 from validation import convergence, enumeration
 from validation.case import Case, Picture, Result, Table, Verdict
