@@ -79,26 +79,26 @@ def twin(values, drift, second, order):
 
 
 @pytest.mark.parametrize("order", [2, 4])
-@pytest.mark.parametrize("shape", [(17,), (14, 9), (7, 5, 6)])
+@pytest.mark.parametrize("shape", [(17,), (14, 9), (70, 5), (3, 40), (7, 5, 6)])
 def test_stencils_agree_with_their_twin_and_keep_mass(shape, order):
-    """Three steps to 1e-13, ends included; at order 2 a mode off by one half must show."""
+    """Ten steps to 1e-13 or so, ends included; at order 2 a mode off by one half must show."""
     drift, second = random_polynomials(len(shape))
     values = np.random.default_rng(1).random(shape)
     expected = values
-    for _ in range(3):
+    for _ in range(10):
         expected = twin(expected, drift, second, order)
-    got = finite_difference.march(values, finite_difference.Stencil(drift, second, order), 3)
-    assert np.abs(got - expected).max() < 1e-13
+    got = finite_difference.march(values, finite_difference.Stencil(drift, second, order), 10)
+    assert np.abs(got - expected).max() < 1e-13 * np.abs(expected).max()
     assert abs(got.sum() / values.sum() - 1) < 1e-14
     second[0, 0, 0, 0] += 1e-6
     assert (
-        np.abs(finite_difference.march(values, finite_difference.Stencil(drift, second, order), 3) - got).max() > 1e-8
+        np.abs(finite_difference.march(values, finite_difference.Stencil(drift, second, order), 10) - got).max() > 1e-8
     )
 
 
-@pytest.mark.parametrize("shape", [(200, 150), (20, 12, 30)])
-def test_bits_do_not_depend_on_threads_or_on_how_many_steps_are_fused(shape):
-    stencil = finite_difference.Stencil(*random_polynomials(len(shape)), 4)
+@pytest.mark.parametrize(("shape", "order"), [((200, 150), 2), ((200, 150), 4), ((20, 12, 30), 4)])
+def test_bits_do_not_depend_on_threads_or_on_how_many_steps_are_fused(shape, order):
+    stencil = finite_difference.Stencil(*random_polynomials(len(shape)), order)
     values = np.random.default_rng(2).random(shape)
     at_once = finite_difference.march(values, stencil, 9)
     threads = numba.get_num_threads()

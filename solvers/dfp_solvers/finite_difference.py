@@ -3,7 +3,8 @@
 In units of cells a is the drift ηḡ/Δ and s the raw second moment η²S/(Δ_iΔ_j). Both are polynomials in θ, so weights
 are polynomials too, evaluated where they are used: a step reads the density and writes it, nothing else. Cells
 send P(x) w_o(x) to x − o; what would leave the box stays where it is, so that mass is kept to rounding error (ends that
-discard it can amplify: theory page, section 2). Several steps are taken while a block of planes is in cache.
+discard it can amplify: theory page, section 2). Several steps are taken while a block of planes is in cache, or, by
+the stencil of order 2 in two dimensions, in a pipeline (``nine_point.py``).
 
 Weights of order 2 match the mean and raw second moment of the step, those of order 4 all its moments up to the fourth.
 """
@@ -15,6 +16,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from dfp_solvers import nine_point
 from dfp_solvers.jit import kernel
 
 Array = NDArray[np.floating[Any]]
@@ -101,54 +103,12 @@ def _add_three(target: Array, a: Array, b: Array, c: Array, q: Array, middle: fl
 
 
 @kernel(fast=True)
-def _set_nine(target: Array, a: Array, b: Array, c: Array, q: Array, middle: float) -> None:
-    """Write each cell of a line as three neighbours on each of three lines times their weights, ``q`` (9, 3)."""
-    a0, a1, a2 = q[0]
-    b0, b1, b2 = q[1]
-    c0, c1, c2 = q[2]
-    d0, d1, d2 = q[3]
-    e0, e1, e2 = q[4]
-    f0, f1, f2 = q[5]
-    g0, g1, g2 = q[6]
-    h0, h1, h2 = q[7]
-    k0, k1, k2 = q[8]
-    for x in range(len(target)):
-        z = x - middle
-        target[x] = (
-            (a0 + z * (a1 + z * a2)) * a[x]
-            + (b0 + z * (b1 + z * b2)) * a[x + 1]
-            + (c0 + z * (c1 + z * c2)) * a[x + 2]
-            + (d0 + z * (d1 + z * d2)) * b[x]
-            + (e0 + z * (e1 + z * e2)) * b[x + 1]
-            + (f0 + z * (f1 + z * f2)) * b[x + 2]
-            + (g0 + z * (g1 + z * g2)) * c[x]
-            + (h0 + z * (h1 + z * h2)) * c[x + 1]
-            + (k0 + z * (k1 + z * k2)) * c[x + 2]
-        )
-
-
-@kernel(fast=True)
 def _add_ends(target: Array, own: Array, offset: int, q: Array, middle: float) -> None:
     """Add what cells of a line would send beyond its end; ``q`` are the coefficients of this weight."""
     cells = len(target)
     for x in range(0, offset) if offset > 0 else range(cells + offset, cells):
         z = x - middle
         target[x] += (q[0] + z * (q[1] + z * q[2])) * own[x]
-
-
-@kernel(fast=True)
-def _inner_line(source: Array, lag: int, target: Array, i: int, planes: int, offsets: Integers, weights: Array) -> None:
-    """Write a line of the nine-point stencil in two dimensions, neither the first nor the last."""
-    cells = source.shape[2] - 2
-    middle, u0 = (cells - 1) / 2, (planes - 1) / 2
-    q, end = np.empty((9, 3)), np.empty(3)
-    for k in range(9):
-        _line_polynomial(weights[k], i + offsets[k, 0] - u0, 0.0, float(offsets[k, 2]), q[k])
-    _set_nine(target, source[i - 1 - lag, 0], source[i - lag, 0], source[i + 1 - lag, 0], q, middle)
-    for k in range(9):
-        if offsets[k, 2] != 0:
-            _line_polynomial(weights[k], i - u0, 0.0, 0.0, end)
-            _add_ends(target, source[i - lag, 0, 1 : 1 + cells], offsets[k, 2], end, middle)
 
 
 @kernel(fast=True)
@@ -196,7 +156,7 @@ def _block(
 ) -> None:
     """Write the planes from ``begin`` to ``end`` after ``steps`` steps, with the neighbours these need."""
     planes, lines, cells = source.shape[0], source.shape[1], source.shape[2] - 2 * reach
-    height, nine = end - begin + 2 * reach * (steps - 1), len(offsets) == 9 and reach == 1
+    height = end - begin + 2 * reach * (steps - 1)
     scratch = np.zeros((2, height if steps > 1 else 0, lines, source.shape[2]))
     now, lag = source, 0
     for step in range(1, steps + 1):
@@ -205,11 +165,7 @@ def _block(
         after, base = (target, 0) if step == steps else (scratch[step % 2], begin - reach * (steps - 1))
         for i in range(first, last):
             for j in range(lines):
-                line = after[i - base, j, reach : reach + cells]
-                if nine and 0 < i < planes - 1:
-                    _inner_line(now, lag, line, i, planes, offsets, weights)
-                else:
-                    _line(now, lag, line, i, j, planes, offsets, weights, reach)
+                _line(now, lag, after[i - base, j, reach : reach + cells], i, j, planes, offsets, weights, reach)
         now, lag = after, base
 
 
@@ -229,10 +185,14 @@ def march(values: Array, stencil: Stencil, steps: int) -> Array:
     source = np.zeros((shape[0], shape[1], shape[2] + 2 * reach))
     source[:, :, reach:-reach] = values.reshape(shape)
     target = np.zeros_like(source)
-    block, fused = _blocks(source, reach)
+    nine = d == 2 and reach == 1
+    block, fused = nine_point.blocks(*values.shape) if nine else _blocks(source, reach)
     while steps > 0:
         now = min(fused, steps)
-        _sweep(source, target, block, now, stencil.offsets, stencil.weights, reach)
+        if nine:
+            nine_point.sweep(source[:, 0], target[:, 0], block, now, stencil.weights)
+        else:
+            _sweep(source, target, block, now, stencil.offsets, stencil.weights, reach)
         source, target, steps = target, source, steps - now
     return np.ascontiguousarray(source[:, :, reach:-reach]).reshape(values.shape)
 
