@@ -10,6 +10,7 @@ import tomli_w
 
 import dfp
 from dfp.files import config_tables as tables
+from dfp.files import solver_tables
 from dfp.files.config import MAX_BYTES, load
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
@@ -162,11 +163,11 @@ def test_a_tolerance_reaches_the_solver(tmp_path):
     [
         (tables.NoiseTable, dfp.GaussianNoise),
         (tables.SGDTable, dfp.SGD),
-        (tables.HermiteTable, dfp.Hermite),
-        (tables.MomentRecursionTable, dfp.MomentRecursion),
-        (tables.FiniteDifferenceTable, dfp.FiniteDifference),
-        (tables.FiniteVolumeTable, dfp.FiniteVolume),
-        (tables.MonteCarloTable, dfp.MonteCarlo),
+        (solver_tables.HermiteTable, dfp.Hermite),
+        (solver_tables.MomentRecursionTable, dfp.MomentRecursion),
+        (solver_tables.FiniteDifferenceTable, dfp.FiniteDifference),
+        (solver_tables.FiniteVolumeTable, dfp.FiniteVolume),
+        (solver_tables.MonteCarloTable, dfp.MonteCarlo),
         (tables.LangevinTable, dfp.Langevin),
         (tables.ModifiedLangevinTable, dfp.ModifiedLangevin),
     ],

@@ -19,6 +19,8 @@ from dfp import checks
 from dfp.equation import Equation
 from dfp.errors import DFPError
 from dfp.files import config_tables as tables
+from dfp.files import solver_tables
+from dfp.files.table import Table
 from dfp.sgd import SGD
 from dfp.solver import Solver
 from dfp.state import Grid, State
@@ -51,7 +53,7 @@ class Problem:
     tasks: list[Task]
 
 
-class Config(tables.Table):
+class Config(Table):
     """A whole configuration file; ``model_dump()`` is what the provenance of a solution keeps."""
 
     steps: int = Field(ge=0, examples=[200])
@@ -200,7 +202,7 @@ def _quoted(key: str) -> str:
     return key if re.fullmatch(r"[\w-]{1,60}", key) else checks.shown(key)
 
 
-def _by_kind(union: Any) -> dict[str, type[tables.Table]]:
+def _by_kind(union: Any) -> dict[str, type[Table]]:
     return {kind: table for table in get_args(union) for kind in get_args(table.model_fields["kind"].annotation)}
 
 
@@ -208,11 +210,11 @@ _KINDS = {
     "landscape": _by_kind(_LANDSCAPES),
     "initial": _by_kind(_INITIALS),
     "equation": _by_kind(_EQUATIONS),
-    "solver": _by_kind(get_args(tables.SolverTable)[0]),
+    "solver": _by_kind(get_args(solver_tables.SolverTable)[0]),
 }
 
 
-def _table(names: list[str]) -> type[tables.Table] | None:
+def _table(names: list[str]) -> type[Table] | None:
     """Return the class of the table at ``names``, the keys and kinds that lead to it."""
     match names:
         case []:
@@ -230,7 +232,7 @@ def _table(names: list[str]) -> type[tables.Table] | None:
     return None
 
 
-_HEADERS: dict[str, type[tables.Table]] = {
+_HEADERS: dict[str, type[Table]] = {
     "at the top of the file, before the first [table]": Config,
     "in [sgd]": tables.SGDTable,
     "in [grid]": tables.GridTable,

@@ -1,97 +1,28 @@
-"""The tables of a configuration file, each a mirror of a class of ``dfp``.
+"""The tables of a configuration file, each a mirror of a class of ``dfp``; those of solvers: ``solver_tables.py``.
 
 Shapes and whatever joins several keys are checked by those classes, so that a file and a script are held to the same
 rules. Ranges of single numbers stand here too, so that one bad number does not hide the next.
 """
 
 import ast
-import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 import dfp
 from dfp import checks, schedules
 from dfp.equation import Equation
 from dfp.errors import DFPError
 from dfp.files.datafiles import read_arrays, read_columns
+from dfp.files.solver_tables import AutoTable, SolverTable
+from dfp.files.table import BatchSize, Checked, Label, Numbers, Rate, Table
 from dfp.landscape import QuadraticLandscape
 from dfp.laws.additive import AdditiveNoise
 from dfp.laws.noise import GaussianNoise
-from dfp.schedules import PerStep
-from dfp.schema import VARIABLES
 from dfp.sgd import SGD
-from dfp.solver import Solver
 from dfp.state import Gaussian, Grid, Point
-
-
-def _numbers(value: object) -> object:
-    """Return a number or (nested) list of finite numbers as given; errors start with the index."""
-    if not isinstance(value, list):
-        checks.real("", value)
-        return value
-    for i, entry in enumerate(value):
-        try:
-            _numbers(entry)
-        except DFPError as error:
-            raise DFPError(f"[{i}]{error}") from None
-    if len({len(entry) if isinstance(entry, list) else -1 for entry in value}) > 1:
-        raise DFPError(f"={checks.shown(value)}: rows differ in length; give every row the same number of entries.")
-    return value
-
-
-def _label(value: str) -> str:
-    """Return a name that can also be the name of a group in a file."""
-    if not re.fullmatch(r"\w([\w .+=-]{0,58}\w)?", value) or value in VARIABLES or value.startswith("theta_"):
-        raise DFPError(
-            f"={value!r}: must be up to 60 letters, digits, spaces and any of _-+=. between a letter or digit at each "
-            "end, and not an output variable such as 'mean'; rename it."
-        )
-    return value
-
-
-def _rate(value: object) -> object:
-    """Return a learning rate as given: a number, a list with one entry per step, or the table of a schedule."""
-    if isinstance(value, str):
-        raise DFPError(f"={value!r}: must be a number, a list or a table; write it without quotes, e.g. 0.1.")
-    if not isinstance(value, (list, dict)):
-        checks.real("", value, above=0)
-    PerStep("", schedules.read(value))
-    return value
-
-
-def _batch_size(value: object) -> object:
-    """Return a batch size as given: a whole number, a list with one entry per step, or the table of a schedule."""
-    if value is not None:
-        PerStep("", schedules.read(value), whole=True)
-    return value
-
-
-Numbers = Annotated[object, AfterValidator(_numbers)]
-Rate = Annotated[object, AfterValidator(_rate)]
-BatchSize = Annotated[object, AfterValidator(_batch_size)]
-Label = Annotated[str, AfterValidator(_label)]
-
-
-class Table(BaseModel):
-    """A table of the file: no unknown keys, no conversions, no NaN."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
-
-
-class _Checked(Table):
-    """A table that can be checked on its own, by building what it describes."""
-
-    def build(self) -> Any:
-        """Return what the table describes."""
-        raise NotImplementedError
-
-    @model_validator(mode="after")
-    def _builds(self) -> Self:
-        self.build()
-        return self
 
 
 class NoiseTable(Table):
@@ -144,7 +75,7 @@ class AdditiveTable(Table):
         return AdditiveNoise(laws if len(laws) > 1 else laws[0], self.basis)
 
 
-class QuadraticTable(_Checked):
+class QuadraticTable(Checked):
     """``[landscape]`` with ``kind = "quadratic"``; without noise, gradient descent."""
 
     kind: Literal["quadratic"]
@@ -228,7 +159,7 @@ class SGDTable(Table):
         return self
 
 
-class GaussianTable(_Checked):
+class GaussianTable(Checked):
     """``[initial]`` with ``kind = "gaussian"``."""
 
     kind: Literal["gaussian"]
@@ -240,7 +171,7 @@ class GaussianTable(_Checked):
         return Gaussian(np.asarray(self.mean), np.asarray(self.covariance))
 
 
-class PointTable(_Checked):
+class PointTable(Checked):
     """``[initial]`` with ``kind = "point"``."""
 
     kind: Literal["point"]
@@ -249,111 +180,6 @@ class PointTable(_Checked):
     def build(self) -> Point:
         """Return the state at step 0."""
         return Point(np.asarray(self.theta))
-
-
-class AutoTable(Table):
-    """``[equation.solver]`` with ``kind = "auto"``: dfp chooses and says why."""
-
-    kind: Literal["auto"] = "auto"
-
-    def build(self) -> str:
-        """Return the word that ``dfp.solve`` understands."""
-        return "auto"
-
-
-class FourierTable(_Checked):
-    """``[equation.solver]`` with ``kind = "fourier"``."""
-
-    kind: Literal["fourier"]
-
-    def build(self) -> Solver:
-        """Return the solver."""
-        return dfp.Fourier()
-
-
-class HermiteTable(_Checked):
-    """``[equation.solver]`` with ``kind = "hermite"``."""
-
-    kind: Literal["hermite"]
-    degree: int = Field(default=16, ge=4, le=40)
-    tolerance: float = Field(default=2e-2, gt=0, lt=1)
-
-    def build(self) -> Solver:
-        """Return the solver."""
-        return dfp.Hermite(self.degree, self.tolerance)
-
-
-class FiniteDifferenceTable(_Checked):
-    """``[equation.solver]`` with ``kind = "finite_difference"``."""
-
-    kind: Literal["finite_difference"]
-    scheme: Literal["spectral", "fourth", "second", "matched"] = "spectral"
-    tolerance: float = Field(default=1e-2, gt=0, lt=1)
-    spacing: Numbers | None = None
-
-    def build(self) -> Solver:
-        """Return the solver."""
-        spacing = None if self.spacing is None else np.asarray(self.spacing)
-        return dfp.FiniteDifference(self.scheme, self.tolerance, spacing)
-
-
-class FiniteVolumeTable(_Checked):
-    """``[equation.solver]`` with ``kind = "finite_volume"``."""
-
-    kind: Literal["finite_volume"]
-    boundary: Literal["reflecting", "absorbing"] = "reflecting"
-    tolerance: float = Field(default=1e-6, gt=0, lt=0.1)
-    cells: int | list[int] | None = None
-
-    def build(self) -> Solver:
-        """Return the solver."""
-        return dfp.FiniteVolume(self.boundary, self.tolerance, self.cells)
-
-
-class TransferTable(_Checked):
-    """``[equation.solver]`` with ``kind = "transfer"``."""
-
-    kind: Literal["transfer"]
-
-    def build(self) -> Solver:
-        """Return the solver."""
-        return dfp.Transfer()
-
-
-class MomentRecursionTable(_Checked):
-    """``[equation.solver]`` with ``kind = "moment_recursion"``."""
-
-    kind: Literal["moment_recursion"]
-    highest: int | None = Field(default=None, ge=2, le=4)
-
-    def build(self) -> Solver:
-        """Return the solver."""
-        return dfp.MomentRecursion(self.highest)
-
-
-class MonteCarloTable(_Checked):
-    """``[equation.solver]`` with ``kind = "monte_carlo"``."""
-
-    kind: Literal["monte_carlo"]
-    trajectories: int = Field(examples=[1000000])
-    seed: int = Field(default=0, ge=0)
-
-    def build(self) -> Solver:
-        """Return the solver."""
-        return dfp.MonteCarlo(self.trajectories, self.seed)
-
-
-SolverTable = Annotated[
-    AutoTable
-    | FourierTable
-    | HermiteTable
-    | FiniteDifferenceTable
-    | FiniteVolumeTable
-    | TransferTable
-    | MomentRecursionTable
-    | MonteCarloTable,
-    Field(discriminator="kind"),
-]
 
 
 class EquationTable(Table):
@@ -402,7 +228,7 @@ class ModifiedLangevinTable(EquationTable):
         return dfp.ModifiedLangevin(sgd, self.matched, self.positive)
 
 
-class GridTable(_Checked):
+class GridTable(Checked):
     """``[grid]``, see ``dfp.Grid``."""
 
     lower: Numbers = Field(examples=[[-1.0, -1.0]])
