@@ -28,8 +28,10 @@ class Moments:
         Shape (S, d) [parameter].
     covariance
         Shape (S, d, d) [parameter^2].
-    joint_mean, joint_covariance
-        With momentum, those of (θ, v), v the velocity: shapes (S, 2d) and (S, 2d, 2d); None without.
+    joint_mean
+        With momentum, that of (θ, v), v the velocity, shape (S, 2d); None without.
+    joint_covariance
+        Likewise, shape (S, 2d, 2d).
     unknown
         Why they are not known exactly, within ``dfp.solve``; empty where they are.
     """

@@ -46,8 +46,10 @@ class SGD:
 
     Attributes
     ----------
-    rates, batches
-        η and B of every step, as given.
+    rates
+        η of every step, as given.
+    batches
+        B of every step, as given.
 
     Raises
     ------

@@ -42,8 +42,10 @@ class Solution:
         Shape (S, d) [parameter].
     covariance
         Shape (S, d, d) [parameter^2].
-    third, fourth
-        Central moments, shape (S, d, d, d) and (S, d, d, d, d), or None.
+    third
+        Third central moments, shape (S, d, d, d), or None.
+    fourth
+        Fourth central moments, shape (S, d, d, d, d), or None.
     errors
         Standard errors of ``mean``, ``covariance``, ``third``, ``fourth`` where they are sampled, by name.
     trajectories

@@ -19,8 +19,10 @@ class EpochMap:
 
     Attributes
     ----------
-    hessians, gradients
-        Of the samples, weight decay included, shapes (N, d, d) and (N, d); gradients at the critical point.
+    hessians
+        Of the samples, weight decay included, shape (N, d, d).
+    gradients
+        Of the samples, at the critical point, shape (N, d).
     batch_size
         B.
     learning_rate

@@ -55,8 +55,10 @@ class Modes(Sequence[Mode]):
         SGD in the eigenbasis of the mean Hessian.
     horizon
         Steps of interest, or None.
-    lyapunov_steps, seed
-        Of sampled Lyapunov exponents.
+    lyapunov_steps
+        Steps of sampled Lyapunov exponents.
+    seed
+        Of the same.
     at_step
         The step of a schedule whose learning rate and batch size are kept; None without a schedule.
     """

@@ -44,8 +44,10 @@ class PhaseDiagram:
     ----------
     names
         The two parameters on the axes.
-    x, y
-        Their values, shapes (X,) and (Y,).
+    x
+        Values of the first, shape (X,).
+    y
+        Values of the second, shape (Y,).
     fixed
         The other parameters.
     values
