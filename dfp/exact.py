@@ -93,13 +93,12 @@ def moments_at(equation: Equation, initial: State, saved: NDArray[np.int64]) -> 
             "noise.laws: a component has no variance, so there are no moments; ask for the density of the master "
             "equation with dfp.Fourier() or dfp.MonteCarlo(...)."
         )
-    if equation.additive and equation.sgd.plain:
-        return Moments(saved, *_closed_form(equation, initial, saved))
     # Unstable dynamics overflows: the result then says so by entries that are not finite.
     with np.errstate(over="ignore", invalid="ignore"):
-        if equation.sgd.plain:
-            return Moments(saved, *_carried(equation, initial, saved))
-        return _not_plain(equation, initial, saved)
+        if not equation.sgd.plain:
+            return _not_plain(equation, initial, saved)
+        means, covariances = (_closed_form if equation.additive else _carried)(equation, initial, saved)
+    return Moments(saved, means, covariances)
 
 
 def _not_plain(equation: Equation, initial: State, saved: NDArray[np.int64]) -> Moments:
@@ -132,18 +131,20 @@ def transition(equation: Equation, n: int) -> affine.Transition:
 
     Only for additive noise, where θ_n = Fθ_0 + shift + noise exactly (with momentum, from v = 0).
     """
-    known = _known.get(equation, {})
-    if n not in known:
-        known = _keep(equation, np.array([n]), _transitions(equation, np.array([n])))
-    return known[n]
+    # Looked up once: another thread may clear what is kept at any time.
+    found = _known.get(equation, {}).get(n)
+    if found is None:
+        factor, shift, noise = parts = _transitions(equation, np.array([n]))
+        _keep(equation, np.array([n]), parts)
+        found = factor[0], shift[0], noise[0]
+    return found
 
 
-def _keep(equation: Equation, steps: NDArray[np.int64], parts: affine.Transition) -> dict[int, affine.Transition]:
+def _keep(equation: Equation, steps: NDArray[np.int64], parts: affine.Transition) -> None:
     known = _known.setdefault(equation, {})
     if len(known) + len(steps) > _KEPT:
         known.clear()
     known.update(zip(steps.tolist(), zip(*parts, strict=True), strict=True))
-    return known
 
 
 def _transitions(equation: Equation, steps: NDArray[np.int64]) -> affine.Transition:
@@ -169,7 +170,7 @@ def _marginals(equation: Equation, steps: NDArray[np.int64]) -> affine.Transitio
 def _closed_form(equation: Equation, initial: State, saved: NDArray[np.int64]) -> tuple[Array, Array]:
     vectors = equation.sgd.modes[1]
     parts = _transitions(equation, saved)
-    if saved.size <= _KEPT:
+    if saved.size <= _KEPT and equation.dimension <= 3:  # densities live in no more, and solvers ask only for these
         _keep(equation, saved, parts)
     start = matrices.turned(vectors, initial.mean, initial.covariance)
     return matrices.turned(vectors.T, *affine.moments(parts, *start))

@@ -232,7 +232,7 @@ class SGD:
     def hessian(self) -> Array:
         """Mean Hessian including weight decay, H + ωI, shape (d, d)."""
         given = self._quadratic.hessian
-        return given + self.weight_decay * np.eye(len(given)) if self.weight_decay else given
+        return given + self.weight_decay * np.eye(len(given)) if self.weight_decay else given.copy()
 
     @property
     def gradient(self) -> Array:

@@ -1,11 +1,15 @@
 """The compiled and the shortened arithmetic of small problems against plain NumPy and SciPy."""
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from dfp_solvers import affine, boxes, markov, matrices, summary
 from scipy.stats import norm
 
 import dfp
+from dfp import exact
 
 RNG = np.random.default_rng(11)
 
@@ -107,3 +111,47 @@ def test_repaired_probabilities():
     moved[1] = np.nan
     markov._repair(moved, start, False)
     assert np.isnan(moved[1])
+
+
+def one_parameter(curvature=1.0):
+    noise = dfp.GaussianNoise(gradient=1.0)
+    return dfp.SGD(dfp.QuadraticLandscape(hessian=[curvature], noise=noise), learning_rate=0.1)
+
+
+def test_threads_share_an_equation():
+    """What is kept of it is cleared while other threads look; they switch as often as Python lets them."""
+    equation = dfp.MasterEquation(one_parameter())
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as executor:
+            factors = list(executor.map(lambda n: exact.transition(equation, n % 97)[0][0], range(20000)))
+    finally:
+        sys.setswitchinterval(interval)
+    assert factors == pytest.approx([0.9 ** (n % 97) for n in range(20000)], rel=1e-12)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("form", [{"matched": False}, {"matched": True}, {"positive": True}])
+def test_overflowing_diffusions_do_not_warn(form):
+    """Moments that overflow say so by entries that are not finite."""
+    found = dfp.moments(dfp.ModifiedLangevin(one_parameter(1e200), **form), dfp.Gaussian([1.0], 1.0), 3)
+    assert not np.isfinite(found.covariance).all()
+
+
+def test_modes_are_no_view_of_the_landscape():
+    """Editing what SGD hands out in place leaves its landscape as it was."""
+    sgd = one_parameter()
+    values, _ = sgd.modes
+    values *= 0.5
+    hessian = sgd.hessian
+    hessian *= 0.5
+    assert sgd.landscape.hessian[0, 0] == 1.0
+
+
+def test_only_what_densities_need_is_kept():
+    """Beyond three parameters solvers ask for no transition, and the matrices of many steps are large."""
+    landscape = dfp.QuadraticLandscape(hessian=np.ones(4), noise=dfp.GaussianNoise(gradient=1.0))
+    equation = dfp.MasterEquation(dfp.SGD(landscape, learning_rate=0.1))
+    dfp.moments(equation, dfp.Gaussian(np.zeros(4), 1.0), 5)
+    assert equation not in exact._known

@@ -16,7 +16,7 @@ def eigenvalues(matrices: Array) -> Array:
 def eigenbasis(matrix: Array) -> tuple[Array, Array]:
     """Return eigenvalues (d,), ascending, and orthonormal eigenvectors (d, d), columns, of a symmetric ``matrix``."""
     if len(matrix) == 1:
-        return matrix[0], np.ones((1, 1))
+        return matrix[0].copy(), np.ones((1, 1))
     values, vectors = np.linalg.eigh(matrix)
     return values, vectors
 
