@@ -17,7 +17,8 @@ from dfp.state import Density, Gaussian, Grid, Point, State
 
 # Mass beyond the nodes at any step, and beyond an automatic grid if that many cells reach so far.
 _BEYOND, _OUTSIDE = 1e-15, 1e-13
-_MOST_NODES = 2**16
+# Most nodes between which steps are taken, and entries of the table that interpolates a gridded start.
+_MOST_NODES, _MOST_ENTRIES = 2**18, 2**25
 _CELLS, _LEAST_CELLS = 4096, 128
 # Cells per deviation of what is left of the density without its tails: at least this many resolve it to 1e-12.
 _PER_DEVIATION = {True: 2.4, False: 6.0}
@@ -185,12 +186,26 @@ def _cloud(initial: State, law: line.Step) -> tuple[Array, Array]:
         return initial.theta.copy(), np.ones(1)
     narrow = float(np.sqrt(law.shift_variance)) / max(1.0, abs(law.slope)) / line.CELLS
     if isinstance(initial, Gaussian):
+        _refuse_many(17 * float(np.sqrt(initial.covariance.item())) / narrow, law)
         places, mass = lattice.cloud(initial.mean, initial.covariance, np.array([2 * narrow]))
         return places[:, 0], mass
     factor = int(np.ceil(initial.grid.spacing.item() / narrow))
+    _refuse_many(
+        max(factor * initial.grid.cells[0], factor * initial.grid.cells[0] ** 2 * _MOST_NODES / _MOST_ENTRIES), law
+    )
     fine = Grid(initial.grid.lower, initial.grid.upper, factor * initial.grid.cells[0])
     values = on_grid(initial, fine)
     return fine.axes[0], values * fine.cell_volume
+
+
+def _refuse_many(nodes: float, law: line.Step) -> None:
+    """Raise if steps are so narrow beside the density that they would need too many ``nodes``."""
+    if nodes > _MOST_NODES:
+        raise UnresolvedError(
+            f"a step spreads by {np.sqrt(law.shift_variance):.3g}, so little beside the density that {nodes:.2g} nodes "
+            f"would be needed, more than {_MOST_NODES}; use dfp.Hermite(), dfp.MonteCarlo(...), or for many small "
+            "steps dfp.ModifiedLangevin(sgd)."
+        )
 
 
 def _extended(carry: LineCarry, last: int) -> LineCarry:
@@ -202,6 +217,7 @@ def _extended(carry: LineCarry, last: int) -> LineCarry:
     if not np.isfinite(far):
         raise UnresolvedError(f"step {last}: the moments overflow; lower learning_rate or save fewer steps.")
     wider = carry.lattice.reaching(far)
+    _refuse_many(wider.last - wider.first, carry.law)
     if wider == carry.lattice:
         return carry
     nodes, at = wider.nodes, carry.now

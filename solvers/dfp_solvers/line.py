@@ -155,7 +155,8 @@ def _even_moments(step: Step, start: dict[float, float], steps: NDArray[np.int64
         total = np.polynomial.Polynomial([0.0])
         for even in range(0, m + 1, 2):
             total += comb(m, even) * prod(range(1, even, 2)) * mean ** (m - even) * variance ** (even // 2)
-        matrix[m, : m + 1] = total.coef[: m + 1]
+        # Polynomials lose their leading coefficients where these vanish, as all do at ηλ = 1.
+        matrix[m, : min(m + 1, len(total.coef))] = total.coef[: m + 1]
     values = np.empty(n)
     for m in range(n):
         # E|x|^m of odd order by Cauchy and Schwarz
