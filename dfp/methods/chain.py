@@ -11,6 +11,7 @@ from dfp.checks import TINY, Array, every
 from dfp.equation import Equation
 from dfp.errors import DFPError, UnresolvedError, UnsupportedError
 from dfp.generators import ModifiedLangevin
+from dfp.methods import gridded_start
 from dfp.methods.cumulants import diffusion_polynomial
 from dfp.state import Density, Gaussian, Grid, State
 
@@ -126,7 +127,7 @@ def start(initial: State, grids: list[Grid]) -> list[Array]:
     result = []
     for g in grids:
         if isinstance(initial, Density):
-            values = _resampled(initial, g)
+            values = gridded_start.resampled(initial, g)[0]
         elif wide:
             values = gaussian.on_grid(g.axes, initial.mean, inverse)
         else:
@@ -140,18 +141,18 @@ def start(initial: State, grids: list[Grid]) -> list[Array]:
     return result
 
 
+def start_error(initial: State, grid: Grid) -> float:
+    """Return the estimated L1 error of a gridded start on other cells, which no chain makes larger."""
+    if not isinstance(initial, Density):
+        return 0.0
+    values, error = gridded_start.resampled(initial, grid)
+    return error + abs(initial.mass - float(values.sum()) * grid.cell_volume)
+
+
 def _narrowest(initial: Gaussian, grid: Grid) -> float:
     """Return the smallest standard deviation in units of cells, in any direction."""
     scaled = initial.covariance / (grid.spacing[:, None] * grid.spacing)
     return math.sqrt(max(matrices.eigenvalues(scaled)[0], 0.0))
-
-
-def _resampled(initial: Density, grid: Grid) -> Array:
-    """Return the density at the centres of ``grid`` by interpolation through six points, zero beyond its own box."""
-    if initial.grid.matches(grid):
-        return initial.values
-    pairs = zip(initial.grid.axes, grid.axes, strict=True)
-    return np.maximum(lattice.apply([lattice.interpolation(*pair, 6) for pair in pairs], initial.values), 0.0)
 
 
 def halved(grid: Grid) -> list[Grid]:

@@ -54,6 +54,8 @@ class _Carry:
     """From fine to coarse."""
     upwinded: NDArray[np.bool_]
     """Whether the rates of the finest cells are of first order."""
+    started: float
+    """Estimated L1 error of the start on the finest cells."""
     step: int
 
 
@@ -144,7 +146,7 @@ class FiniteVolume(MarchingSolver):
         built = [chain.generators(equation, g, absorbing=self.boundary == "absorbing") for g in grids]
         starts = chain.start(initial, grids)
         levels = (_Level(g, made[0], first) for g, made, first in zip(grids, built, starts, strict=True))
-        return _Carry(equation, tuple(levels), built[0][1], 0)
+        return _Carry(equation, tuple(levels), built[0][1], chain.start_error(initial, grid), 0)
 
     def advance(self, carry: _Carry, steps: int) -> _Carry:
         """Return all chains ``steps`` later."""
@@ -161,7 +163,7 @@ class FiniteVolume(MarchingSolver):
             # The initial state is known: there is nothing to extrapolate.
             levels = levels[:2]
         density, error = richardson.best(levels, float((carry.upwinded * fine).sum()))
-        error *= float(np.prod(grid.upper - grid.lower))
+        error = error * float(np.prod(grid.upper - grid.lower)) + carry.started
         if self.boundary == "absorbing":
             _, mean, covariance = grid_moments(grid, density)
             outside = max(1.0 - float(density.sum()) * grid.cell_volume, 0.0)

@@ -12,13 +12,10 @@ from dfp.exact import Moments, transition
 from dfp.generators import ModifiedLangevin
 from dfp.grids import automatic
 from dfp.laws.finite_sum import FiniteSumLaw
-from dfp.methods import fourier_law
+from dfp.methods import fourier_law, gridded_start
 from dfp.solver import Frame, MarchingSolver, dimension_obstacle
 from dfp.state import Density, Grid, State, grid_moments
 from dfp.stepping import loads
-
-# Error of the characteristic function of a gridded density between the nodes of its FFT, where axes are turned.
-_INTERPOLATED = 1e-9
 
 
 @dataclass(frozen=True)
@@ -65,6 +62,8 @@ class Fourier(MarchingSolver):
         for n in steps:
             _check_definite(equation, n, transition(equation, n)[2])
         if not _sampled(equation):
+            if isinstance(initial, Density):
+                return gridded_start.around(initial, steps, [_in_theta(equation, n) for n in steps])
             return automatic(exact)
         # Atoms of a finite sum are as wide as what is left of the initial state.
         vectors = equation.sgd.modes[1]
@@ -93,15 +92,20 @@ class Fourier(MarchingSolver):
         """
         if fourier_law.applies(carry.equation):
             return fourier_law.frame(carry.equation, carry.initial, carry.grid, carry.step)
-        factor, shift, noise = _in_theta(carry.equation, carry.step)
-        total = _checked_covariance(carry, factor, noise)
+        if carry.step == 0 and isinstance(carry.initial, Density):
+            return _as_given(carry.initial, carry.grid)
+        moved = _in_theta(carry.equation, carry.step)
+        total = _checked_covariance(carry, moved[0], moved[2])
+        outside = None
+        if isinstance(carry.initial, Density):
+            outside = gridded_start.outside(carry.initial, carry.grid, moved)
         if isinstance(carry.initial, Density) or _sampled(carry.equation):
-            density, edge = _inverted(carry, factor, shift, noise)
+            density, edge, error = _inverted(carry, *moved)
         else:
             # A Gaussian stays one: no transform is needed, nor is anything wrapped around.
             inverse = matrices.whitening(total)
-            density = gaussian.on_grid(carry.grid.axes, factor @ carry.initial.mean + shift, inverse)
-            edge = gaussian.largest_beyond(inverse, carry.grid.spacing)
+            density = gaussian.on_grid(carry.grid.axes, moved[0] @ carry.initial.mean + moved[1], inverse)
+            edge = error = gaussian.largest_beyond(inverse, carry.grid.spacing)
         if edge > 1e-3:
             raise UnresolvedError(
                 f"step {carry.step}: |φ| = {edge:.2g} at the largest wave number of the grid with "
@@ -109,26 +113,37 @@ class Fourier(MarchingSolver):
                 "dfp.MonteCarlo(...)."
             )
         _, mean, covariance = grid_moments(carry.grid, density)
-        return Frame(mean, covariance, density, truncation=edge, gridded_moments=True)
+        return Frame(mean, covariance, density, truncation=error, outside=outside, gridded_moments=True)
 
 
-def _inverted(carry: _Carry, factor: Array, shift: Array, noise: Array) -> tuple[Array, float]:
-    """Return the density by an inverse FFT of its characteristic function φ, and an estimate of its error."""
+def _as_given(initial: Density, grid: Grid) -> Frame:
+    """Return the initial density on ``grid``."""
+    density, error = gridded_start.resampled(initial, grid)
+    mass, mean, covariance = grid_moments(grid, density)
+    return Frame(mean, covariance, density, truncation=error, outside=max(1.0 - mass, 0.0), gridded_moments=True)
+
+
+def _inverted(carry: _Carry, factor: Array, shift: Array, noise: Array) -> tuple[Array, float, float]:
+    """Return the density by an inverse FFT of its characteristic function φ, |φ| at the edge, and its error."""
     grid, initial = carry.grid, carry.initial
     waves = fourier.wave_numbers(grid.spacing, grid.cells)
     interpolated = 0.0
     if isinstance(initial, Density):
         separable = not np.any(factor - np.diag(np.diag(factor)))
-        interpolated = 0.0 if separable else _INTERPOLATED
         own = initial.grid
+        interpolated = 0.0 if separable else fourier.interpolation_error(initial.values)
         phi = fourier.gridded(initial.values, own.lower, own.spacing, waves @ factor, separable=separable)
         phi = phi * fourier.gaussian(waves, shift, np.zeros_like(noise))
     else:
         phi = fourier.gaussian(waves, factor @ initial.mean + shift, factor @ initial.covariance @ factor.T)
     phi = phi * _noise(carry, waves, noise)
     density, edge = fourier.invert(phi, grid.lower, grid.spacing, grid.cells)
+    beyond = edge
+    if isinstance(initial, Density):
+        beyond = fourier.largest_at_edge(phi, grid.cells, gridded_start.SHELL)
+        beyond += gridded_start.largest_cut(initial, (factor, shift, noise))
     # Waves are cut at a face of the grid of wave numbers, not at one of them.
-    return density, 2.0**grid.dimension * edge + interpolated
+    return density, edge, 2.0**grid.dimension * beyond + interpolated
 
 
 def _sampled(equation: Equation) -> bool:

@@ -14,9 +14,10 @@ from scipy import fft, ndimage
 Array = NDArray[np.floating[Any]]
 Complex = NDArray[np.complex128]
 
-# Padding of a gridded initial density before its characteristic function is interpolated by quintic splines: wave
-# numbers then lie closer than 0.1 standard deviations of φ on a grid of 16 standard deviations of the density.
-_PADDING = 4
+# Deviations of a gridded density to which its box is padded before φ is interpolated by quintic splines: wave numbers
+# then lie closer than 0.1 standard deviations of φ, and splines err by this much; the least and the most cells of it.
+_PADDED, _SPLINE = 64.0, 3e-9
+_LEAST, _MOST = 4, 2**24
 # A step all of whose phases are below this differs from a Gaussian one by its third power.
 _TINY = 1e-5
 
@@ -49,11 +50,16 @@ def invert(characteristic: Complex, lower: Array, spacing: Array, cells: Sequenc
     phase = np.exp(1j * (waves @ (lower + spacing / 2)))
     coefficients = np.conj(characteristic) * phase
     density = fft.irfftn(coefficients, s=tuple(cells), workers=2) / np.prod(spacing)
-    size = np.abs(characteristic)
-    edge = 0.0
+    return density, largest_at_edge(characteristic, cells)
+
+
+def largest_at_edge(characteristic: Complex, cells: Sequence[int], shell: int = 1) -> float:
+    """Return the largest |φ| among the last ``shell`` wave numbers of each axis of a grid."""
+    edge, size = 0.0, np.abs(characteristic)
     for axis, n in enumerate(cells):
-        edge = max(edge, float(np.max(np.take(size, n // 2, axis=axis))))
-    return density, edge
+        last = np.arange(max(n // 2 - shell + 1, 0), n // 2 + 1)
+        edge = max(edge, float(np.max(np.take(size, last, axis=axis))))
+    return edge
 
 
 def gridded(values: Array, lower: Array, spacing: Array, waves: Array, *, separable: bool) -> Complex:
@@ -65,7 +71,7 @@ def gridded(values: Array, lower: Array, spacing: Array, waves: Array, *, separa
         Density at cell centres, shape (m_1, ..., m_d).
     separable
         ``waves`` is a tensor grid, so that the sum factors into one exact product of matrices per axis; otherwise a
-        padded FFT is interpolated by quintic splines (error about 1e-9 for a density that fills its box).
+        padded FFT is interpolated by quintic splines (``interpolation_error``).
     """
     weights = values * np.prod(spacing)
     if separable:
@@ -74,7 +80,7 @@ def gridded(values: Array, lower: Array, spacing: Array, waves: Array, *, separa
     centres = [a + h * (np.arange(n) + 0.5) for a, h, n in zip(lower, spacing, values.shape, strict=True)]
     # Indices are taken relative to the mean, about which φ varies slowest.
     origin = [int(np.argmin(np.abs(c - _mean(weights, c, i)))) for i, c in enumerate(centres)]
-    padded = [fft.next_fast_len(_PADDING * n) for n in values.shape]
+    padded = _padded(values)[0]
     big = np.zeros(padded)
     big[tuple(slice(0, n) for n in values.shape)] = weights
     big = np.roll(big, [-o for o in origin], axis=tuple(range(d)))
@@ -84,6 +90,25 @@ def gridded(values: Array, lower: Array, spacing: Array, waves: Array, *, separa
     parts = [ndimage.map_coordinates(p, place, order=5, mode="constant") for p in (spectrum.real, spectrum.imag)]
     result: Complex = (parts[0] + 1j * parts[1]) * phase
     return result
+
+
+def interpolation_error(values: Array) -> float:
+    """Return the error of ``gridded`` where waves are no tensor grid: of sixth order in the spacing of wave numbers."""
+    cells, wanted = _padded(values)
+    short = max(float(w) / n for n, w in zip(cells, wanted, strict=True))
+    return float(_SPLINE * max(short, 1.0) ** 6)
+
+
+def _padded(values: Array) -> tuple[list[int], Array]:
+    """Return the numbers of cells of the padded box, and those that splines want."""
+    wanted = np.empty(values.ndim)
+    for axis, n in enumerate(values.shape):
+        marginal = values.sum(axis=tuple(k for k in range(values.ndim) if k != axis))
+        x = np.arange(n) - marginal @ np.arange(n) / marginal.sum()
+        wanted[axis] = max(_PADDED * np.sqrt(marginal @ x**2 / marginal.sum()), _LEAST * n)
+    least = _LEAST * np.array(values.shape)
+    shrink = min((_MOST / float(np.prod(wanted))) ** (1 / values.ndim), 1.0)
+    return [fft.next_fast_len(int(np.ceil(n))) for n in np.maximum(wanted * shrink, least)], wanted
 
 
 def _mean(weights: Array, centres: Array, axis: int) -> float:
