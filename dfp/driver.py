@@ -138,6 +138,7 @@ def _solve_with(
         assert isinstance(solver, MarchingSolver)
         frames = _march(solver, equation, initial, grid, saved, progress)
     for step, frame in zip(saved, frames, strict=True):
+        _check_mass(frame, int(step), grid)
         _check_finite(frame, int(step), equation, ("density",) if exact.unknown else ("mean", "covariance", "density"))
     return Solution(
         equation=equation.label,
@@ -219,6 +220,14 @@ def _exact(equation: Equation, initial: State, saved: NDArray[np.int64]) -> Mome
     if not Transfer().needs_no_moments(equation):
         raise DFPError(overflow)
     return replace(exact, unknown=overflow)
+
+
+def _check_mass(frame: Frame, step: int, grid: Grid | None) -> None:
+    if grid is not None and frame.density is not None and frame.density.max() == 0:
+        raise UnresolvedError(
+            f"step {step}: no mass is on the grid, the box {grid.lower} … {grid.upper}: the density is elsewhere; move "
+            "or widen it, or leave grid out."
+        )
 
 
 def _check_finite(frame: Frame, step: int, equation: Equation, names: tuple[str, ...]) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 from dfp_solvers import boxes, matrices
 from scipy import fft
 
-from dfp.checks import Array, every
+from dfp.checks import TINY, Array, every
 from dfp.errors import UnresolvedError
 from dfp.exact import Moments
 from dfp.state import MAX_CELLS, Grid
@@ -41,7 +41,7 @@ def automatic(exact: Moments, *, width: float = _WIDTH, band: float = _BAND, cov
     details = exact.covariance if covariances is None else covariances
     sizes = matrices.eigenvalues(details)
     largest = sizes[:, -1] if covariances is None else matrices.eigenvalues(exact.covariance)[:, -1]
-    regular = sizes[:, 0] > _SINGULAR * largest
+    regular = sizes[:, 0] > np.maximum(_SINGULAR * largest, TINY)
     if not every(regular):
         first = int(np.argmin(regular))
         raise UnresolvedError(

@@ -238,6 +238,12 @@ class FiniteDifference(MarchingSolver):
                 f"learning_rate from {eta:g}: at most {largest:.6g} is stable on this spacing; leave spacing out to "
                 "have it chosen."
             )
+        if self.spacing is not None and min(box.cells(grids.COARSER[self.scheme])) < grids.LEAST_CELLS:
+            raise UnresolvedError(
+                f"spacing={spacing}: too coarse at step {carry.step}: it leaves cells={box.cells()} in the box "
+                f"{box.lower} … {box.upper}; refine it to between {stable}, the smallest stable one, and "
+                f"{_digits(box.deviation)}, the standard deviation, or leave spacing out to have it chosen."
+            )
         if min(box.cells(grids.COARSER[self.scheme])) < grids.LEAST_CELLS:
             raise UnresolvedError(
                 f"step {carry.step}: no stable grid resolves the {label} at learning_rate={eta:g}: spacings of "

@@ -8,6 +8,7 @@ from dfp.checks import Array
 from dfp.equation import Equation
 from dfp.errors import DFPError, NoStationaryDensity, UnsupportedError
 from dfp.exact import Moments
+from dfp.generators import ModifiedLangevin
 from dfp.grids import automatic
 from dfp.methods.cumulants import diffusion_polynomial
 from dfp.methods.finite_difference import FiniteDifference
@@ -158,6 +159,12 @@ def _with_momentum(equation: Equation, grid: Grid | None) -> Density:
 
 
 def _gridded(state: Gaussian, grid: Grid | None) -> Density:
+    values = np.linalg.eigvalsh(state.covariance)
+    if not values[0] > 1e-13 * values[-1]:
+        raise NoStationaryDensity(
+            f"the noise leaves out a direction (the covariance has the eigenvalue {max(values[0], 0.0):.3g}), in which "
+            "the law collapses: it has no density; add gradient noise."
+        )
     exact = Moments(np.zeros(1, dtype=np.int64), state.mean[None], state.covariance[None])
     chosen = automatic(exact) if grid is None else grid
     density = state.on(chosen)
@@ -205,10 +212,7 @@ def _check_law(equation: Equation, drift: float, offset: float, diffusion: tuple
     curvature = float(equation.sgd.hessian.item())
     q0, q1, q2 = diffusion
     if not (q0 > 0 and (q1 == q2 == 0 or 4 * q0 * q2 > q1**2 * (1 + 1e-12))):
-        raise NoStationaryDensity(
-            f"the noise of the {equation.label} vanishes or is negative somewhere (Q = {q0:.3g} + {q1:.3g} θ + "
-            f"{q2:.3g} θ²): the law may collapse onto that point; add gradient noise, or use positive=True for (T7m)."
-        )
+        _refuse_vanishing(equation, drift, offset, diffusion)
     index = zero_flux.tail_index(drift, diffusion)
     if not index > 0:
         regime = "diffusive" if curvature == 0 else "unstable"
@@ -216,3 +220,20 @@ def _check_law(equation: Equation, drift: float, offset: float, diffusion: tuple
             f"the mode of curvature {curvature:.4g} is {regime} in the {equation.label}: its tails would fall like "
             f"x^(-κ) with κ = {index:.3g} <= 0, which has no finite mass; change learning_rate or weight_decay."
         )
+
+
+def _refuse_vanishing(equation: Equation, drift: float, offset: float, diffusion: tuple[float, float, float]) -> None:
+    """Raise where the diffusion is not positive everywhere: what is lost depends on the drift at that place."""
+    q0, q1, q2 = diffusion
+    noise = (
+        f"the noise of the {equation.label} vanishes or is negative somewhere (Q = {q0:.3g} + {q1:.3g} θ + {q2:.3g} θ²)"
+    )
+    place = -q1 / (2 * q2) if q2 > 0 else 0.0
+    touches = q2 > 0 and abs(4 * q0 * q2 - q1**2) <= 1e-12 * (4 * abs(q0) * q2 + q1**2)
+    if touches and abs(drift * place + offset) > 1e-12 * (abs(drift * place) + abs(offset)):
+        raise UnsupportedError(
+            f"{noise}, at θ = {place:.4g}, which the drift leaves: the law lives on one side of it, and no closed form "
+            "is computed here; use dfp.solve for a late step, or add gradient noise."
+        )
+    remedy = ", or use positive=True" if isinstance(equation, ModifiedLangevin) and not equation.positive else ""
+    raise NoStationaryDensity(f"{noise}: the law may collapse onto that point; add gradient noise{remedy}.")

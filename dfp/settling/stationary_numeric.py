@@ -101,6 +101,12 @@ def by_kesten(equation: Equation, grid: Grid | None) -> Density:
             f"the mode of curvature {curvature:.4g} is {'borderline' if exponent == 0 else 'unstable'}: its Lyapunov "
             f"exponent is ℓ = {exponent:.4g} >= 0, so |θ| grows without bound; lower learning_rate."
         )
+    if not v > 0 and b != 0:
+        raise UnsupportedError(
+            f"the mode of curvature {curvature:.4g} has no gradient noise at θ = 0, where its steps do not vanish: it "
+            "has a stationary density, but no method here resolves steps that are sharp at one place; use dfp.solve "
+            "for a late step, or add gradient noise."
+        )
     if not v > 0:
         raise NoStationaryDensity(
             f"the mode of curvature {curvature:.4g} has no gradient noise: the law collapses where the step vanishes; "
