@@ -233,9 +233,9 @@ def _warnings(steps: NDArray[np.int64], table: Array, sampled: bool) -> list[str
     if not np.count_nonzero(exceeded):
         return []
     result = []
-    for name, (cause, remedy) in words.items():
-        row = _FIGURES.index(name)
+    for row, name in enumerate(_FIGURES):
         if exceeded[row].any():
+            cause, remedy = words[name]
             worst = int(np.argmax(np.where(exceeded[row], np.abs(table[row]), -1.0)))
             found, limit = table[row, worst], limits[row, 0]
             result.append(f"step {steps[worst]}: {cause} ({name} = {found:.2g}, limit {limit:g}); {remedy}.")

@@ -18,7 +18,7 @@ from dfp.errors import DFPError, SeriesError, UnresolvedError, UnsupportedError
 from dfp.exact import Moments, check_problem, moments_at
 from dfp.generators import ModifiedLangevin
 from dfp.methods.transfer import Transfer
-from dfp.pilot import path, unknown
+from dfp.pilot import moments_along, unknown
 from dfp.provenance import versions
 from dfp.refinement import to_tolerance
 from dfp.solution import Solution
@@ -204,7 +204,7 @@ def _stacked(parts: list[Array | None]) -> Array | None:
 def _exact(equation: Equation, initial: State, saved: NDArray[np.int64]) -> Moments:
     """Return the exact moments, checked to be finite; else NaN or those of a pilot, with the reason."""
     if not equation.sgd.affine:
-        return path(equation, initial, saved)
+        return moments_along(equation, initial, saved)
     try:
         exact = moments_at(equation, initial, saved)
     except UnsupportedError as error:

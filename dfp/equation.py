@@ -84,9 +84,8 @@ class Equation(ABC):
     @cached_property
     def additive_diffusion(self) -> Array:
         """The diffusion at every place where the noise is additive, shape (d, d)."""
-        none = np.zeros(self.dimension)
-        square = np.zeros((self.dimension, self.dimension))
-        return self.mean_diffusion(Carried(np.ones(()), none, square, square))
+        origin, spread = np.zeros(self.dimension), np.zeros((self.dimension, self.dimension))
+        return self.mean_diffusion(Carried(np.ones(()), origin, spread, spread))
 
     def motion(self, theta: Array) -> Array:
         """Return the mean motion at ``theta`` (..., d) per step (maps) or per unit of τ (generators), (..., d)."""

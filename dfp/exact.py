@@ -148,7 +148,7 @@ def _keep(equation: Equation, steps: NDArray[np.int64], parts: affine.Transition
 
 
 def _transitions(equation: Equation, steps: NDArray[np.int64]) -> affine.Transition:
-    """Return the same of several ``steps`` (S,), each part with a first axis of S."""
+    """Return factors (S, d), shifts (S, d) and noise covariances (S, d, d) of ``steps`` (S,), in H's eigenbasis."""
     if not equation.sgd.plain:
         return _marginals(equation, steps)
     values, vectors = equation.sgd.modes

@@ -16,7 +16,7 @@ _TRAJECTORIES = 2048
 _DIVERGED = 1e30
 
 
-def path(equation: Equation, initial: State, saved: NDArray[np.int64]) -> Moments:
+def moments_along(equation: Equation, initial: State, saved: NDArray[np.int64]) -> Moments:
     """Return mean and covariance at the steps ``saved`` (S,): exact, or sampled if the landscape is nonlinear.
 
     The pilot samples SGD itself, which all equations approximate.

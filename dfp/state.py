@@ -231,6 +231,9 @@ class Point:
 class Density:
     """A density given by its values at the cell centres of a grid.
 
+    Between the centres solvers read it by its waves or by interpolation: where it has jumps, solutions differ by what a
+    cell hides, and certificates count it.
+
     Parameters
     ----------
     grid

@@ -232,7 +232,7 @@ def test_pilot_finds_where_the_density_goes():
     equation = dfp.MasterEquation(dfp.SGD(coupled(), 0.3))
     grid = dfp.Grid([-3.0, -3.0], [3.0, 3.0], 60)
     start = dfp.Density.normalised(grid, dfp.Gaussian([0.5, 0.2], [0.2, 0.1]).density(grid.points))
-    rough = pilot.path(equation, start, np.array([0, 4]))
+    rough = pilot.moments_along(equation, start, np.array([0, 4]))
     solved = dfp.solve(equation, start, 4, [0, 4], grid=grid)
     # 2048 trajectories: three errors of means are 7 % of a deviation, of variances 9 %
     np.testing.assert_allclose(rough.mean, solved.mean, atol=0.07 * 0.5)

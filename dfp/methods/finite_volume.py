@@ -18,7 +18,7 @@ from dfp.exact import Moments
 from dfp.grids import conditional_deviations
 from dfp.methods import chain, student
 from dfp.methods.moment_recursion import MomentRecursion
-from dfp.pilot import path as moments_path
+from dfp.pilot import moments_along
 from dfp.solution import Solution
 from dfp.solver import Frame, MarchingSolver, dimension_obstacle
 from dfp.state import Density, Grid, State, grid_moments
@@ -111,7 +111,7 @@ class FiniteVolume(MarchingSolver):
         """
         d, last = equation.dimension, int(exact.steps[-1])
         probes = np.array(sorted({*_probes(last), *exact.steps.tolist()}))
-        path = moments_path(equation, initial, probes)
+        path = moments_along(equation, initial, probes)
         deviation = np.sqrt(path.covariance.diagonal(axis1=1, axis2=2))
         if not every(deviation[-1] > 0):
             raise UnresolvedError(

@@ -23,7 +23,7 @@ from dfp.methods.transfer_laws import (
     widths,
 )
 from dfp.methods.transfer_line import on_grid
-from dfp.pilot import path as moments_path
+from dfp.pilot import moments_along
 from dfp.solver import Frame
 from dfp.state import Density, Gaussian, Grid, State, grid_moments
 
@@ -106,7 +106,7 @@ def grid(equation: Equation, initial: State, exact: Moments) -> Grid:
     d, last = equation.dimension, int(exact.steps[-1])
     steps = np.unique(np.geomspace(1, max(last, 1), 512).astype(np.int64) - 1)
     steps = np.unique(np.concatenate([steps, exact.steps]))
-    path = moments_path(equation, initial, steps)
+    path = moments_along(equation, initial, steps)
     with np.errstate(invalid="ignore"):
         deviation = np.sqrt(np.maximum(path.covariance.diagonal(axis1=1, axis2=2), 0.0))
     width = _WIDTH if equation.additive or not equation.sgd.affine else _WIDTH_HEAVY

@@ -24,8 +24,8 @@ def eigenbasis(matrix: Array) -> tuple[Array, Array]:
 def turned(axes: Array, vectors: Array, matrices: Array) -> tuple[Array, Array]:
     """Return the components of ``vectors`` (..., d) and ``matrices`` (..., d, d) along orthonormal ``axes`` (d, d).
 
-    Columns are the new axes; the transpose turns back. One parameter has but one axis. Moments that have overflowed
-    turn into others that are not finite.
+    Columns are the new axes; the transpose turns back. One parameter has but one axis: its arguments are returned as
+    they are. Moments that have overflowed turn into others that are not finite.
     """
     if len(axes) == 1:
         return vectors, matrices

@@ -106,7 +106,9 @@ def _keep(own: Array, weights: Array, i: int, lines: int, line: Array) -> None:
 def _block(source: Array, target: Array, begin: int, end: int, steps: int, weights: Array) -> None:
     """Write the lines from ``begin`` to ``end`` after ``steps`` steps.
 
-    Step s takes the lines from s − steps before the block to as many after it, and completes a line less on each side.
+    Step s takes the lines from steps − s before the block to as many after it, and completes a line less on each side.
+    When it has taken line i, ``half[s]`` lacks what line i + 1 will send to line i, and ``new[s]`` holds what has come
+    to line i + 1 so far. The first line it completes lacks what came before, and is not taken by the next step.
     """
     lines, cells = source.shape[0], source.shape[1] - 2
     middle, u0 = (cells - 1) / 2, (lines - 1) / 2
