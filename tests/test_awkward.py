@@ -140,3 +140,15 @@ def test_a_spacing_too_coarse_is_told_from_one_that_cannot_be():
     equation, start = dfp.DiscreteFokkerPlanck(mode(1.0, 0.0, 1.0, rate=0.02)), dfp.Gaussian(0.3, 0.05)
     with pytest.raises(dfp.UnresolvedError, match=r"too coarse.*refine it to between .* or leave spacing out"):
         dfp.solve(equation, start, 50, [50], dfp.FiniteDifference("fourth", spacing=0.3))
+
+
+def test_a_uniform_start_under_noise_that_depends_on_the_place():
+    """A density without slopes but at the ends of its box, in two dimensions: errors are estimated."""
+    landscape = dfp.QuadraticLandscape([1.0, 0.4], 0.0, dfp.GaussianNoise([0.3, 0.2], [0.2, 0.1]))
+    start = dfp.Density(dfp.Grid([-1.0, -1.0], [1.0, 1.0], 40), np.full((40, 40), 0.25))
+    for equation, accuracy in ((dfp.MasterEquation, 1e-6), (dfp.Langevin, 2e-2)):
+        solution = dfp.solve(equation(dfp.SGD(landscape, 0.1)), start, 5, [0, 5])
+        exact = dfp.moments(equation(dfp.SGD(landscape, 0.1)), start, 5, [0, 5])
+        assert solution.covariance[1] == pytest.approx(exact.covariance[1], rel=accuracy, abs=1e-4)
+        assert solution.certificate.error[1] >= 0.5 * solution.certificate.covariance_error[1]
+        assert 1e-3 < solution.certificate.error[0] < 0.5

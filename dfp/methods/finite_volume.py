@@ -16,7 +16,7 @@ from dfp.equation import Equation
 from dfp.errors import DFPError, UnresolvedError
 from dfp.exact import Moments
 from dfp.grids import conditional_deviations
-from dfp.methods import chain, student
+from dfp.methods import chain, gridded_start, student
 from dfp.methods.moment_recursion import MomentRecursion
 from dfp.pilot import moments_along
 from dfp.solution import Solution
@@ -123,7 +123,10 @@ class FiniteVolume(MarchingSolver):
         lower, upper = (path.mean - reach).min(axis=0), (path.mean + reach).max(axis=0)
         if self.cells is not None:
             return Grid(lower, upper, self.cells)
-        spacing = np.minimum(core * _narrowest(exact.covariance), _PECLET * _carried_scale(equation, path))
+        narrowest = core * _narrowest(exact.covariance)
+        if isinstance(initial, Density):
+            narrowest = np.minimum(narrowest, gridded_start.detail(initial.values) * initial.grid.spacing)
+        spacing = np.minimum(narrowest, _PECLET * _carried_scale(equation, path))
         wanted = np.ceil((upper - lower) / (spacing * min((self.tolerance / _FOURTH) ** 0.25, 1.0)) / 4) * 4
         return Grid(lower, upper, [int(min(max(n, _LEAST_CELLS), _CELLS[d])) for n in wanted.tolist()])
 

@@ -93,7 +93,7 @@ class Fourier(MarchingSolver):
         if fourier_law.applies(carry.equation):
             return fourier_law.frame(carry.equation, carry.initial, carry.grid, carry.step)
         if carry.step == 0 and isinstance(carry.initial, Density):
-            return _as_given(carry.initial, carry.grid)
+            return gridded_start.as_given(carry.initial, carry.grid)
         moved = _in_theta(carry.equation, carry.step)
         total = _checked_covariance(carry, moved[0], moved[2])
         outside = None
@@ -114,13 +114,6 @@ class Fourier(MarchingSolver):
             )
         _, mean, covariance = grid_moments(carry.grid, density)
         return Frame(mean, covariance, density, truncation=error, outside=outside, gridded_moments=True)
-
-
-def _as_given(initial: Density, grid: Grid) -> Frame:
-    """Return the initial density on ``grid``."""
-    density, error = gridded_start.resampled(initial, grid)
-    mass, mean, covariance = grid_moments(grid, density)
-    return Frame(mean, covariance, density, truncation=error, outside=max(1.0 - mass, 0.0), gridded_moments=True)
 
 
 def _inverted(carry: _Carry, factor: Array, shift: Array, noise: Array) -> tuple[Array, float, float]:

@@ -10,7 +10,8 @@ from scipy.special import ndtr
 
 from dfp.checks import TINY, Array
 from dfp.errors import UnresolvedError
-from dfp.state import MAX_CELLS, Density, Grid
+from dfp.solver import Frame
+from dfp.state import MAX_CELLS, Density, Grid, grid_moments
 
 # Points through which values are interpolated, and through which once more to see how well.
 _POINTS, _MORE = 6, 8
@@ -35,21 +36,48 @@ def resampled(initial: Density, grid: Grid) -> tuple[Array, float]:
     """
     if initial.grid.matches(grid):
         return initial.values, 0.0
-    d, own = initial.dimension, initial.grid
-    cut = largest_cut(initial, (np.eye(d), np.zeros(d), np.zeros((d, d))))
+    own, cut = initial.grid, _largest_of_start(initial)
     if cut < _RESOLVED:
         waves = [
             pseudospectral.interpolation(float(own.lower[i]), float(own.spacing[i]), own.cells[i], axis)
             for i, axis in enumerate(grid.axes)
         ]
-        return np.maximum(lattice.apply(waves, initial.values), 0.0), 2.0**d * cut
+        return np.maximum(lattice.apply(waves, initial.values), 0.0), 2.0**own.dimension * cut
     values, better = (_interpolated(initial, grid, points) for points in (_POINTS, _MORE))
     return np.maximum(values, 0.0), float(np.abs(values - better).sum()) * grid.cell_volume
+
+
+def as_given(initial: Density, grid: Grid) -> Frame:
+    """Return the frame at step 0."""
+    density, error = resampled(initial, grid)
+    mass, mean, covariance = grid_moments(grid, density)
+    return Frame(mean, covariance, density, truncation=error, outside=max(1.0 - mass, 0.0), gridded_moments=True)
+
+
+def resolved(initial: Density) -> bool:
+    """Tell whether the initial grid resolves the density, so that it is known between the centres."""
+    return _largest_of_start(initial) < _RESOLVED
+
+
+def _largest_of_start(initial: Density) -> float:
+    d = initial.dimension
+    return largest_cut(initial, (np.eye(d), np.zeros(d), np.zeros((d, d))))
 
 
 def _interpolated(initial: Density, grid: Grid, points: int) -> Array:
     pairs = zip(initial.grid.axes, grid.axes, strict=True)
     return lattice.apply([lattice.interpolation(*pair, points) for pair in pairs], initial.values)
+
+
+def detail(density: Array) -> Array:
+    """Return the deviation of a Gaussian with the mean squared slope of ``density``, along each axis [cells].
+
+    It falls to zero at the ends of its box.
+    """
+    slopes = [np.diff(density, axis=axis, prepend=0.0, append=0.0) for axis in range(density.ndim)]
+    size = float(np.sum(density**2))
+    result: Array = np.sqrt([size / (2 * float(np.sum(slope**2))) for slope in slopes])
+    return result
 
 
 def outside(initial: Density, grid: Grid, moved: Moved) -> float:

@@ -8,6 +8,7 @@ from dfp.checks import Array
 from dfp.equation import Equation
 from dfp.grids import conditional_deviations
 from dfp.laws.finite_sum import FiniteSumLaw
+from dfp.methods.gridded_start import detail
 from dfp.methods.moment_recursion import MomentRecursion
 from dfp.methods.transfer_laws import ON_GRID, Laws, enumerated, factor_of, widths
 from dfp.state import Density, Grid, State
@@ -94,22 +95,15 @@ def _aliasing(equation: Equation, initial: State, grid: Grid, density: Array) ->
     chosen = np.argsort(mass)[-4096:]
     points = grid.points.reshape(-1, grid.dimension)[chosen]
     kernel = widths(equation, points, grid.spacing)
-    whole = _detail(density)
+    whole = detail(density)
     if isinstance(initial, Density):
-        whole = np.minimum(whole, _detail(initial.values) * initial.grid.spacing / grid.spacing)
+        whole = np.minimum(whole, detail(initial.values) * initial.grid.spacing / grid.spacing)
     elif np.all(np.diag(initial.covariance) > 0):
         first = conditional_deviations(initial.covariance[None])[0] / grid.spacing
         # Narrower ones are put on the grid by the kernel of their first step.
         whole = np.minimum(whole, first) if np.all(first >= ON_GRID) else whole
     seen = kernel**2 * whole**2 / (kernel**2 + whole**2)
     return float(2 * np.sum(mass[chosen, None] * np.exp(-2 * np.pi**2 * seen)))
-
-
-def _detail(density: Array) -> Array:
-    """Return the deviation of a Gaussian with the mean squared slope of ``density``, along each axis [cells]."""
-    slopes = [np.diff(density, axis=axis) for axis in range(density.ndim)]
-    size = float(np.sum(density**2))
-    return np.sqrt([size / (2 * float(np.sum(slope**2))) for slope in slopes])
 
 
 def _left_out(equation: Equation, initial: State, step: int, grid: Grid, density: Array) -> float:

@@ -11,6 +11,7 @@ from dfp.equation import Equation
 from dfp.errors import UnresolvedError
 from dfp.exact import Moments
 from dfp.grids import conditional_deviations
+from dfp.methods import gridded_start
 from dfp.methods.transfer_error import lattice_error
 from dfp.methods.transfer_laws import (
     MOST_CELLS,
@@ -18,11 +19,11 @@ from dfp.methods.transfer_laws import (
     RESOLVED,
     Laws,
     enumerated,
+    factor_of,
     laws_of,
     unresolved_kernel,
     widths,
 )
-from dfp.methods.transfer_line import on_grid
 from dfp.pilot import moments_along
 from dfp.solver import Frame
 from dfp.state import Density, Gaussian, Grid, State, grid_moments
@@ -49,6 +50,8 @@ class LatticeCarry:
     cloud: Array | None
     """Places of the masses while they are not yet on the grid, shape (N, d); None once they are."""
     laws: Laws
+    started: float
+    """Estimated L1 error of a gridded start on these cells."""
 
     def advanced(self, steps: int) -> "LatticeCarry":
         """Return the masses ``steps`` later, and what has left the box."""
@@ -68,6 +71,8 @@ class LatticeCarry:
             At step 0, if the initial state is narrower than the grid; or if nothing is left in the box.
         """
         grid = self.grid
+        if self.cloud is not None and isinstance(self.initial, Density):
+            return gridded_start.as_given(self.initial, grid)
         if self.cloud is not None:
             raise UnresolvedError(
                 f"step {self.step}: the initial state is narrower than the grid's spacing {grid.spacing}, so it has "
@@ -82,7 +87,12 @@ class LatticeCarry:
         _, mean, covariance = grid_moments(grid, density)
         error, notes = lattice_error(self.equation, self.initial, self.step, self.laws, grid, density)
         return Frame(
-            mean, covariance, density, truncation=error + 2 * self.outside, outside=self.outside, warnings=notes
+            mean,
+            covariance,
+            density,
+            truncation=error + 2 * self.outside + self.started,
+            outside=self.outside,
+            warnings=notes,
         )
 
 
@@ -145,14 +155,24 @@ def prepare(equation: Equation, initial: State, grid: Grid) -> LatticeCarry:
     """Return the masses of the cells at step 0 or, where the grid does not resolve them, of a cloud of points."""
     laws = laws_between_cells(equation, grid)
     cloud: Array | None = None
+    started = 0.0
     if isinstance(initial, Density):
-        mass = on_grid(initial, grid) * grid.cell_volume
+        if initial.grid.matches(grid) or gridded_start.resolved(initial):
+            values, started = gridded_start.resampled(initial, grid)
+            mass = values * grid.cell_volume
+        else:
+            # A jump is what its cells are: their centres are spread by the first step.
+            cloud, mass = initial.grid.points.reshape(-1, grid.dimension), initial.values * initial.grid.cell_volume
+            here, d = initial.mean[None], grid.dimension
+            factor = np.broadcast_to(factor_of(equation, np.ones(d), here), (1, d, d))[0]
+            moved = factor, np.zeros(d), equation.diffusion(here)[0]
+            started = 2.0**d * gridded_start.largest_cut(initial, moved)
     elif np.all(conditional_deviations(initial.covariance[None])[0] >= ON_GRID * grid.spacing):
         mass = Gaussian(initial.mean, initial.covariance).on(grid) * grid.cell_volume
     else:
         cloud, mass = lattice.cloud(initial.mean, initial.covariance, grid.spacing)
     mass = np.ascontiguousarray(mass.ravel())
-    return LatticeCarry(equation, grid, 0, mass, max(1.0 - float(mass.sum()), 0.0), initial, cloud, laws)
+    return LatticeCarry(equation, grid, 0, mass, max(1.0 - float(mass.sum()), 0.0), initial, cloud, laws, started)
 
 
 def step_operator(equation: Equation, grid: Grid) -> LinearOperator:
