@@ -2,8 +2,9 @@
 
 A line of the density enters the first step, which keeps what it sends to its neighbours; the line before it is then
 complete and enters the second step, and so on. Only the lines on their way are in cache: memory is read and written
-once in all, and the arithmetic of 21 multiplications and additions per cell and step is what limits the speed. Of the
-nine weights in ``Stencil``, ordered by their offsets, the four on the diagonals are ±¼ s_01, evaluated once.
+once in all, and the arithmetic of 23 multiplications with additions per cell and step is what limits the speed. Of the
+nine weights in ``Stencil``, ordered by their offsets, the four on the diagonals are ±¼ s_01: what the lines before and
+after get from them differs in sign alone.
 """
 
 from typing import Any
@@ -16,7 +17,7 @@ from dfp_solvers.jit import kernel
 
 Array = NDArray[np.floating[Any]]
 # Bytes of lines on their way that stay in cache, and the largest number of steps of a pipeline.
-_CACHE, _LONGEST = 800_000, 8
+_CACHE, _LONGEST = 800_000, 12
 
 
 def blocks(lines: int, cells: int) -> tuple[int, int]:
@@ -43,27 +44,16 @@ def _value(weight: Array, u: float, z: float) -> float:
 
 
 @kernel(fast=True)
-def _scaled(own: Array, q: Array, middle: float, result: Array) -> None:
-    """Write a line times a polynomial."""
-    q0, q1, q2 = q
-    for x in range(len(own)):
-        z = x - middle
-        result[x] = (q0 + z * (q1 + z * q2)) * own[x]
-
-
-@kernel(fast=True)
-def _send(own: Array, diagonal: Array, q: Array, middle: float, done: Array, half: Array, new: Array) -> None:
+def _send(own: Array, q: Array, middle: float, done: Array, half: Array, new: Array) -> None:
     """Send one line to itself and to the lines before and after it.
 
     Parameters
     ----------
     own
         The line between two cells that are zero, shape (n + 2,).
-    diagonal
-        ¼ s_01 times the line, likewise.
     q
-        Coefficients of 1, z, zz, shape (5, 3): of the weights at the offsets −1, 0, 1 along the line, of that to the
-        line before and of that to the line after.
+        Coefficients of 1, z, zz, shape (7, 3): of the weights at the offsets −1, 0, 1 along the line, of that to the
+        line before, of that to the line after, and of ¼ s_01 at the offsets −1 and 1.
     done
         The line before, complete, is written here, shape (n,).
     half, new
@@ -74,9 +64,11 @@ def _send(own: Array, diagonal: Array, q: Array, middle: float, done: Array, hal
     c0, c1, c2 = q[2]
     d0, d1, d2 = q[3]
     e0, e1, e2 = q[4]
+    f0, f1, f2 = q[5]
+    g0, g1, g2 = q[6]
     for x in range(len(done)):
         z = x - middle
-        slanted = diagonal[x] - diagonal[x + 2]
+        slanted = (f0 + z * (f1 + z * f2)) * own[x] - (g0 + z * (g1 + z * g2)) * own[x + 2]
         done[x] = half[x] + (d0 + z * (d1 + z * d2)) * own[x + 1] - slanted
         half[x] = (
             new[x]
@@ -114,7 +106,7 @@ def _block(source: Array, target: Array, begin: int, end: int, steps: int, weigh
     middle, u0 = (cells - 1) / 2, (lines - 1) / 2
     between = np.zeros((steps, cells + 2))
     half, new, nowhere = np.zeros((steps, cells)), np.zeros((steps, cells)), np.empty(cells)
-    diagonal, q, slant = np.zeros(cells + 2), np.empty((5, 3)), np.empty(3)
+    q = np.empty((7, 3))
     for tick in range(max(begin - steps, 0), end + 2 * steps):
         for s in range(steps):
             i, reach = tick - s, steps - s
@@ -132,9 +124,9 @@ def _block(source: Array, target: Array, begin: int, end: int, steps: int, weigh
                 _polynomial(weights[3 + k], i - u0, k - 1.0, q[k])
             _polynomial(weights[7], i - u0, 0.0, q[3])
             _polynomial(weights[1], i - u0, 0.0, q[4])
-            _polynomial(weights[8], i - u0, 0.0, slant)
-            _scaled(own, slant, middle + 1, diagonal)
-            _send(own, diagonal, q, middle, done, half[s], new[s])
+            _polynomial(weights[8], i - u0, -1.0, q[5])
+            _polynomial(weights[8], i - u0, 1.0, q[6])
+            _send(own, q, middle, done, half[s], new[s])
             _keep(own, weights, i, lines, half[s])
 
 
