@@ -56,6 +56,15 @@ def test_steps_too_small_to_be_followed_are_refused():
     assert found.solver == "MonteCarlo"
 
 
+def test_many_cells_that_are_fine_enough_are_taken():
+    """No table of interpolation is needed, however many they are."""
+    grid = dfp.Grid(-4.0, 4.0, 12_000)
+    start = dfp.Density.normalised(grid, norm.pdf(grid.axes[0], 0.3, 0.4))
+    equation = dfp.MasterEquation(mode(fluctuation=0.1))
+    solution = dfp.solve(equation, start, 5, [5], dfp.Transfer())
+    assert solution.covariance[0] == pytest.approx(dfp.moments(equation, start, 5, [5]).covariance[0], rel=1e-9)
+
+
 @pytest.mark.parametrize("steps", [1, 5, 12])
 @pytest.mark.parametrize("width", [0.5, 1.5, 3.0])
 @pytest.mark.parametrize("noise", [0.1, 1.0])

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from dfp_solvers import finite_difference, fourier, lattice, pseudospectral
+from dfp_solvers import finite_difference, fourier, pseudospectral
 from numpy.typing import ArrayLike
 
 from dfp import checks
@@ -15,6 +15,7 @@ from dfp.exact import Moments
 from dfp.grids import automatic
 from dfp.methods import difference_grids as grids
 from dfp.methods import lattice_walk
+from dfp.methods.gridded_start import by_waves
 from dfp.methods.moment_recursion import MomentRecursion
 from dfp.solution import Solution
 from dfp.solver import Frame, MarchingSolver, dimension_obstacle
@@ -296,12 +297,7 @@ def _regridded(density: Array, old: Grid, grid: Grid) -> Array:
 
 def _on(grid: Grid, level: _Level) -> Array:
     """Return the density's trigonometric interpolant at the cell centres of ``grid``."""
-    own = level.grid
-    matrices = [
-        pseudospectral.interpolation(float(own.lower[i]), float(own.spacing[i]), own.cells[i], axis)
-        for i, axis in enumerate(grid.axes)
-    ]
-    return lattice.apply(matrices, level.values) / own.cell_volume
+    return by_waves(level.grid, level.values, grid) / level.grid.cell_volume
 
 
 def _initial_frame(carry: _Carry) -> Frame:
@@ -309,9 +305,6 @@ def _initial_frame(carry: _Carry) -> Frame:
     initial, grid = carry.initial, carry.grid
     if isinstance(initial, Point):
         raise UnresolvedError("step 0: a point has no density; save later steps or start from a narrow dfp.Gaussian.")
-    if isinstance(initial, Gaussian):
-        density = initial.on(grid)
-    else:
-        density = _on(grid, _Level(initial.grid, None, initial.values * initial.grid.cell_volume))
+    density = initial.on(grid) if isinstance(initial, Gaussian) else by_waves(initial.grid, initial.values, grid)
     outside = 1.0 - float(density.sum()) * grid.cell_volume
     return Frame(initial.mean, initial.covariance, density, outside=outside)

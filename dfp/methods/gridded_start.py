@@ -20,7 +20,6 @@ _RESOLVED = 1e-8
 # Half-width of a Gaussian kernel in deviations, and where its characteristic function ends in inverse ones; wider than
 # for Gaussian densities, for errors are read off the last few waves.
 _WIDTH, _BAND = 7.5, 8.5
-
 # How many of the last waves tell what is beyond them: φ of a density with jumps oscillates, and may vanish at the last.
 SHELL = 4
 
@@ -38,13 +37,18 @@ def resampled(initial: Density, grid: Grid) -> tuple[Array, float]:
         return initial.values, 0.0
     own, cut = initial.grid, _largest_of_start(initial)
     if cut < _RESOLVED:
-        waves = [
-            pseudospectral.interpolation(float(own.lower[i]), float(own.spacing[i]), own.cells[i], axis)
-            for i, axis in enumerate(grid.axes)
-        ]
-        return np.maximum(lattice.apply(waves, initial.values), 0.0), 2.0**own.dimension * cut
+        return np.maximum(by_waves(own, initial.values, grid), 0.0), 2.0**own.dimension * cut
     values, better = (_interpolated(initial, grid, points) for points in (_POINTS, _MORE))
     return np.maximum(values, 0.0), float(np.abs(values - better).sum()) * grid.cell_volume
+
+
+def by_waves(own: Grid, values: Array, grid: Grid) -> Array:
+    """Return the trigonometric interpolant of ``values`` on the grid ``own`` at the centres of ``grid``."""
+    matrices_of_axes = [
+        pseudospectral.interpolation(float(own.lower[i]), float(own.spacing[i]), own.cells[i], axis)
+        for i, axis in enumerate(grid.axes)
+    ]
+    return lattice.apply(matrices_of_axes, values)
 
 
 def as_given(initial: Density, grid: Grid) -> Frame:

@@ -86,14 +86,8 @@ class LatticeCarry:
             )
         _, mean, covariance = grid_moments(grid, density)
         error, notes = lattice_error(self.equation, self.initial, self.step, self.laws, grid, density)
-        return Frame(
-            mean,
-            covariance,
-            density,
-            truncation=error + 2 * self.outside + self.started,
-            outside=self.outside,
-            warnings=notes,
-        )
+        error += 2 * self.outside + self.started
+        return Frame(mean, covariance, density, truncation=error, outside=self.outside, warnings=notes)
 
 
 def seconds(equation: Equation, grid: Grid, steps: int) -> float:

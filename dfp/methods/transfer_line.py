@@ -190,10 +190,10 @@ def _cloud(initial: State, law: line.Step) -> tuple[Array, Array]:
         places, mass = lattice.cloud(initial.mean, initial.covariance, np.array([2 * narrow]))
         return places[:, 0], mass
     factor = int(np.ceil(initial.grid.spacing.item() / narrow))
-    _refuse_many(
-        max(factor * initial.grid.cells[0], factor * initial.grid.cells[0] ** 2 * _MOST_NODES / _MOST_ENTRIES), law
-    )
-    fine = Grid(initial.grid.lower, initial.grid.upper, factor * initial.grid.cells[0])
+    cells = initial.grid.cells[0]
+    entries = factor * cells**2 if factor > 1 else 0  # the same cells need no table
+    _refuse_many(max(factor * cells, entries / _MOST_ENTRIES * _MOST_NODES), law)
+    fine = Grid(initial.grid.lower, initial.grid.upper, factor * cells)
     values = on_grid(initial, fine)
     return fine.axes[0], values * fine.cell_volume
 
