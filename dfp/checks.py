@@ -164,8 +164,7 @@ def square(name: str, given: Array, dimension: int) -> Array:
         matching(name, given, (dimension,) * given.ndim)
     if given.ndim == 2:
         return given
-    result: Array = given.reshape(1, 1) if dimension == 1 else np.eye(dimension) * given
-    return result
+    return given.reshape(1, 1) if dimension == 1 else np.eye(dimension) * given
 
 
 def covariance(name: str, value: object, dimension: int) -> Array:
@@ -203,8 +202,7 @@ def symmetric(name: str, matrix: Array) -> Array:
     difference = float(np.abs(skew).max())
     if difference > 1e-10 * float(np.abs(matrix).max()):
         raise DFPError(f"{name} differs from its transpose by {difference:.3g}: must be symmetric; use (M + M.T) / 2.")
-    result: Array = matrix / 2 + matrix.T / 2
-    return result
+    return matrix / 2 + matrix.T / 2
 
 
 def step_list(name: str, value: object, last: int) -> NDArray[np.int64]:

@@ -19,9 +19,9 @@ from typer.core import TyperGroup
 from dfp.errors import DFPError, FileFormatError
 
 if TYPE_CHECKING:
-    from dfp.driver import Progress
-    from dfp.files.config import Config, Problem, Task
-    from dfp.solution import Solution
+    from dfp.config.config import Config, Problem, Task
+    from dfp.results.solution import Solution
+    from dfp.solving.driver import Progress
 
 _FIGURES = (".png", ".pdf", ".svg")
 
@@ -60,7 +60,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from dfp.provenance import versions
+        from dfp.results.schema import versions
 
         typer.echo(", ".join(f"{name} {number}" for name, number in versions().items()))
         raise typer.Exit
@@ -113,7 +113,7 @@ def solve(
       dfp solve one_mode.toml -o run.h5
     """
     _check_output("--output", output, (".h5",), force)
-    from dfp.files.config import load
+    from dfp.config.config import load
 
     config = load(file)
     problem = config.build()
@@ -148,7 +148,7 @@ def compare(
         _check_output("--output", output, (".h5",), force)
     if figure is not None:
         _check_output("--figure", figure, _FIGURES, force)
-    from dfp.files.config import load
+    from dfp.config.config import load
 
     config = load(file)
     problem = config.build()
@@ -187,9 +187,9 @@ def modes(
         _check_output("--table", table, (".csv",), force)
     if figure is not None:
         _check_output("--figure", figure, _FIGURES, force)
-    from dfp import plot as plots
-    from dfp.files.config import load
+    from dfp.config.config import load
     from dfp.regimes.mode_report import modes as report
+    from dfp.results import figures as plots
 
     found = report(load(file).build().sgd, step=step, horizon=horizon)
     frame = None if table is None else found.to_dataframe()
@@ -219,8 +219,8 @@ def plot(
     """
     target = run.with_suffix(".png") if output is None else output
     _check_output("--output", target, _FIGURES, force)
-    from dfp import plot as plots
-    from dfp.files import hdf5
+    from dfp.results import figures as plots
+    from dfp.results import hdf5
 
     try:
         figure = plots.solution(hdf5.load(run))
@@ -276,7 +276,7 @@ def _check_comparison(file: Path, problem: "Problem", drawn: bool) -> None:
 
 def _solved(config: "Config", problem: "Problem", place: int, progress: "Progress | None") -> "Solution":
     """Return the solution of one equation, with the configuration that makes it again in its provenance."""
-    from dfp.driver import solve
+    from dfp.solving.driver import solve
 
     task: Task = problem.tasks[place]
     solution = solve(
@@ -315,9 +315,9 @@ def _summary(solution: "Solution") -> str:
 
 def _report(solutions: "dict[str, Solution]", output: Path | None, figure: Path | None) -> None:
     """Print the comparison and write what was asked for."""
-    from dfp import plot as plots
-    from dfp.distances import compare
-    from dfp.files import hdf5
+    from dfp.results import figures as plots
+    from dfp.results import hdf5
+    from dfp.results.comparison import compare
 
     typer.echo(str(compare(solutions)))
     for name, solution in solutions.items():

@@ -13,22 +13,20 @@ from typing import Any
 
 import numpy as np
 
-from dfp import plot
 from dfp.checks import Array
-from dfp.distances import compare
-from dfp.driver import Progress, solve
-from dfp.equation import Equation
-from dfp.exact import moments
-from dfp.files import hdf5
-from dfp.generators import Langevin, ModifiedLangevin
-from dfp.landscape import QuadraticLandscape
-from dfp.maps import DiscreteFokkerPlanck, MasterEquation
+from dfp.exact.moments import moments
 from dfp.methods.hermite import Hermite
 from dfp.methods.moment_recursion import MomentRecursion
 from dfp.methods.monte_carlo import MonteCarlo
-from dfp.sgd import SGD
-from dfp.solution import Solution
-from dfp.state import Gaussian
+from dfp.problem.equation import Equation
+from dfp.problem.equations import DiscreteFokkerPlanck, Langevin, MasterEquation, ModifiedLangevin
+from dfp.problem.landscape import QuadraticLandscape
+from dfp.problem.sgd import SGD
+from dfp.problem.state import Gaussian
+from dfp.results import figures, hdf5
+from dfp.results.comparison import compare
+from dfp.results.solution import Solution
+from dfp.solving.driver import Progress, solve
 
 FEATURES = ("bmi", "s5")
 BATCH_SIZE = 8
@@ -91,7 +89,7 @@ def run(out: Path, trajectories: int = 1_000_000, progress: Progress | None = No
         print(f"{name}: {_verdict(solution)}")
     hdf5.save_many(solved, out)
     picture = out.with_suffix(".png")
-    plot.save(figure(densities, sgd), picture)
+    figures.save(figure(densities, sgd), picture)
     print(_conclusion(sgd))
     print(f"\nWrote {out} (open it with dfp.load_many or xarray.open_datatree) and {picture}.")
     print(f"Everything took {time.perf_counter() - began:.1f} s, compilation included.")
@@ -125,23 +123,20 @@ def _conclusion(sgd: SGD) -> str:
 def _in_modes(solution: Solution, sgd: SGD) -> Array:
     """Return the variances along the eigenvectors of the Hessian, shape (S, d)."""
     vectors = sgd.modes[1]
-    result: Array = np.einsum("ia,sij,ja->sa", vectors, solution.covariance, vectors)
-    return result
+    return np.einsum("ia,sij,ja->sa", vectors, solution.covariance, vectors)
 
 
 def _fourth_in_modes(solution: Solution, sgd: SGD) -> Array:
     """Return the fourth central moments along the eigenvectors of the Hessian, shape (S, d)."""
     assert solution.fourth is not None
     u = sgd.modes[1]
-    result: Array = np.einsum("ia,ja,ka,la,sijkl->sa", u, u, u, u, solution.fourth, optimize=True)
-    return result
+    return np.einsum("ia,ja,ka,la,sijkl->sa", u, u, u, u, solution.fourth, optimize=True)
 
 
 def _mode_errors(solution: Solution, sgd: SGD) -> Array:
     """Return standard errors of sampled variances along the eigenvectors, from fourth moments, shape (S, d)."""
     spread = _fourth_in_modes(solution, sgd) - _in_modes(solution, sgd) ** 2
-    result: Array = np.sqrt(spread / solution.trajectories)
-    return result
+    return np.sqrt(spread / solution.trajectories)
 
 
 def _covariances(solved: dict[str, Solution], sgd: SGD) -> str:
@@ -178,11 +173,11 @@ def figure(densities: dict[str, Solution], sgd: SGD) -> Any:
     parts: Any = page.subfigures(2, 1, height_ratios=[1.1, 1])
     top, bottom = parts
     sampled, last = densities[SAMPLED], len(SAVED) - 1
-    window = plot.window(sampled, SAVED[-1])
-    for axis, name, colour in zip(top.subplots(1, 3), list(densities)[:3], plot.COLOURS, strict=False):
-        plot.contours(axis, densities[name], last, colour, window)
+    window = figures.window(sampled, SAVED[-1])
+    for axis, name, colour in zip(top.subplots(1, 3), list(densities)[:3], figures.COLOURS, strict=False):
+        figures.contours(axis, densities[name], last, colour, window)
         if name != SAMPLED:
-            plot.contours(axis, sampled, last, "black", window, outline=True)
+            figures.contours(axis, sampled, last, "black", window, outline=True)
         axis.plot(*sgd.critical_point, "k+", markersize=9)
         axis.set_title(name if name == SAMPLED else f"{name} (dashed: SGD)")
     top.suptitle(
@@ -201,12 +196,12 @@ def _variances(left: Any, right: Any, sampled: Solution, sgd: SGD) -> None:
     curves = {name: _mode_curves(equation(sgd)) for name, equation in EQUATIONS.items()}
     for mode, (label, style, marker) in enumerate((("flat mode", "--", "o"), ("sharp mode", "-", "s"))):
         left.plot(exact[:, mode], "k" + style, label=f"exact SGD, {label}")
-        left.plot(sampled.steps, points[:, mode], marker, color=plot.COLOURS[0], label=f"Monte Carlo, {label}")
-        for (name, curve), colour in zip(curves.items(), plot.COLOURS[1:], strict=False):
+        left.plot(sampled.steps, points[:, mode], marker, color=figures.COLOURS[0], label=f"Monte Carlo, {label}")
+        for (name, curve), colour in zip(curves.items(), figures.COLOURS[1:], strict=False):
             right.plot(100 * (curve[:, mode] / exact[:, mode] - 1), style, color=colour, label=f"{name}, {label}")
         reference = exact[sampled.steps, mode]
         off, bars = 100 * (points[:, mode] / reference - 1), 196 * errors[:, mode] / reference
-        colour = plot.COLOURS[0]
+        colour = figures.COLOURS[0]
         right.errorbar(
             sampled.steps, off, bars, fmt=marker, color=colour, capsize=2, label=f"Monte Carlo ± 95 %, {label}"
         )
@@ -222,5 +217,4 @@ def _mode_curves(equation: Equation) -> Array:
     """Return exact variances along the eigenvectors of the Hessian at every step, shape (steps + 1, d)."""
     vectors = equation.sgd.modes[1]
     covariance = moments(equation, problem()[1], SAVED[-1]).covariance
-    result: Array = np.einsum("ia,sij,ja->sa", vectors, covariance, vectors)
-    return result
+    return np.einsum("ia,sij,ja->sa", vectors, covariance, vectors)

@@ -3,8 +3,8 @@
 import numpy as np
 
 import dfp
-from dfp import schema
-from dfp.certificate import Certificate
+from dfp.results import schema
+from dfp.results.certificate import Certificate
 
 
 def made(d=2, *, gridded=True, sampled=False, higher=False, steps=(0, 3, 1000), seed=0, upper=2.5):

@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 
 import dfp
 from dfp import cli
-from dfp.files import hdf5
-from dfp.files.config import load
+from dfp.config.config import load
+from dfp.results import hdf5
 
 COMMANDS = ("demo", "solve", "compare", "modes", "plot")
 PAIR = [{"kind": "master", "name": "exact"}, {"kind": "langevin"}]

@@ -9,9 +9,9 @@ import pytest
 import tomli_w
 
 import dfp
-from dfp.files import config_tables as tables
-from dfp.files import solver_tables
-from dfp.files.config import MAX_BYTES, load
+from dfp.config import problem_tables as tables
+from dfp.config import solver_tables
+from dfp.config.config import MAX_BYTES, load
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 
@@ -98,7 +98,7 @@ def test_optimisers_reach_sgd(tmp_path):
     path = written(tmp_path, sgd=table)
     sgd = load(path).build().sgd
     wanted = dfp.WarmUp(5, dfp.CosineSchedule(0.1, 10))
-    np.testing.assert_array_equal(sgd.rates.values(0, 20), [wanted(n) for n in range(20)])
+    np.testing.assert_array_equal(sgd.learning_rates.values(0, 20), [wanted(n) for n in range(20)])
     assert [sgd.samples_at(n) for n in (0, 4, 8)] == [2, 4, 8]
     assert (sgd.momentum, sgd.nesterov, sgd.replace) == (0.9, True, True)
     assert load(path).model_dump()["sgd"]["learning_rate"]["then"] == cosine

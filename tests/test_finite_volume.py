@@ -2,14 +2,15 @@
 
 import numpy as np
 import pytest
-from dfp_solvers import finite_volume, generator, lattice, markov, null_vector, richardson, uniformisation
+from dfp_solvers import finite_volume, lattice, richardson
+from dfp_solvers.markov_chain import evolution, generator, null_vector, uniformisation
 from problems import one_mode, regression, rotated, table
 from scipy.linalg import expm
 
 import dfp
 from dfp.methods import chain
 from dfp.methods.finite_volume import FiniteVolume
-from dfp.state import grid_moments
+from dfp.problem.grid import grid_moments
 
 
 def random_problem(d, condition, seed, cells):
@@ -332,7 +333,7 @@ def test_absorbing_walls_with_a_full_diffusion():
         diffusion = np.broadcast_to(np.array([[2.0, 1.2], [1.2, 2.0]]), (n * n, 2, 2))
         matrix, _ = finite_volume.generator(np.zeros((n * n, 2)), diffusion, (n, n), np.full(2, 1 / n), absorbing=True)
         start = np.full(n * n, 1.0 / n**2)
-        late = [markov.propagate(matrix, start, time, 2).sum() for time in (0.4, 0.5)]
+        late = [evolution.propagate(matrix, start, time, 2).sum() for time in (0.4, 0.5)]
         rates.append(np.log(late[0] / late[1]) / 0.1)
     differences = np.abs(np.diff(rates))
     assert np.log2(differences[:-1] / differences[1:]) == pytest.approx(2, abs=0.3)
@@ -364,9 +365,9 @@ def test_three_integrators_agree_with_a_dense_exponential(time):
         expected = expm(matrix.toarray() * time) @ start
         found = [
             uniformisation.uniformise(matrix, start, time),
-            markov.transition(matrix, time) @ start,
-            markov.arnoldi(markov.factorise(matrix, time), start),
-            markov.propagate(matrix, start, time, 1),
+            evolution.transition(matrix, time) @ start,
+            evolution.arnoldi(evolution.factorise(matrix, time), start),
+            evolution.propagate(matrix, start, time, 1),
         ]
         for values in found:
             assert np.abs(values - expected).sum() < 1e-10

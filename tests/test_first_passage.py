@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from dfp_solvers import absorbing, markov
+from dfp_solvers import absorbing
+from dfp_solvers.markov_chain import evolution
 from problems import one_mode, regression, rotated, table
 from scipy import sparse
 from scipy.integrate import quad
@@ -166,7 +167,7 @@ def test_chain_survival_against_dense_powers():
     matrix = np.diag(np.full(n - 1, 40.0), 1) + np.diag(np.full(n - 1, 60.0), -1) - 100.0 * np.eye(n)
     start = np.zeros(n)
     start[3] = 1.0
-    step = markov.transition(sparse.csc_array(matrix), 0.1)
+    step = evolution.transition(sparse.csc_array(matrix), 0.1)
     expected, state = [], start
     for _ in range(400):
         expected.append(state.sum())

@@ -8,7 +8,7 @@ import pytest
 from solutions import assert_same, made
 
 import dfp
-from dfp.files import sealed
+from dfp.results import checksum as sealed
 
 
 def replaced(name, **options):

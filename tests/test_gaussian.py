@@ -6,8 +6,8 @@ from dfp_solvers import gaussian
 from scipy.stats import multivariate_normal
 
 import dfp
-from dfp.certificate import _unresolved
-from dfp.state import grid_moments
+from dfp.problem.grid import grid_moments
+from dfp.results.certificate import _unresolved
 
 
 def random_problem(d, seed):

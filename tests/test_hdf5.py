@@ -9,8 +9,7 @@ import pytest
 from solutions import assert_same, made
 
 import dfp
-from dfp import schema
-from dfp.files import hdf5
+from dfp.results import hdf5, schema
 
 xarray = pytest.importorskip("xarray")
 netCDF4 = pytest.importorskip("netCDF4")

@@ -4,7 +4,8 @@ from itertools import pairwise, product
 
 import numpy as np
 import pytest
-from dfp_solvers import lyapunov, matrix_product
+from dfp_solvers import lyapunov
+from dfp_solvers.trajectories import products as matrix_product
 from scipy.integrate import quad
 from scipy.optimize import brentq
 from scipy.special import digamma, gamma, hyp1f1

@@ -121,7 +121,7 @@ def test_malformed_configuration(key, value, cause, remedy, tmp_path):
 
 def test_the_unchanged_document_is_accepted(tmp_path):
     """Negative control: nothing above is refused for another reason than its one change."""
-    from dfp.files.config import Config
+    from dfp.config.config import Config
 
     assert Config.model_validate(document()).build().tasks
 

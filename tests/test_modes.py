@@ -10,6 +10,7 @@ from problems import one_mode, regression, rotated, samples, table
 from scipy.linalg import expm
 
 import dfp
+from dfp.problem.noise import GaussianLaw
 
 LATE = 20_000
 
@@ -184,7 +185,7 @@ def brute_pair(sgd):
     """Return E[A ⊗ A] of one step in θ's axes, (d², d²), by all minibatches or by the table's definition."""
     law, d = sgd.noise, sgd.dimension
     eye = np.eye(d)
-    if isinstance(law, dfp.laws.noise.GaussianLaw):
+    if isinstance(law, GaussianLaw):
         _, loadings = law.loadings()
         mean = eye - sgd.learning_rate * sgd.hessian
         return np.kron(mean, mean) + sgd.learning_rate**2 * sum(np.kron(w, w) for w in loadings)

@@ -11,9 +11,9 @@ from typing import Any
 import numba
 import numpy as np
 import pytest
-from dfp_solvers import lanes
-from dfp_solvers import monte_carlo as mc
-from dfp_solvers import trajectory_models as tm
+from dfp_solvers.trajectories import ensemble as mc
+from dfp_solvers.trajectories import lockstep
+from dfp_solvers.trajectories import models as tm
 from numpy.typing import NDArray
 from scipy import stats
 
@@ -79,8 +79,7 @@ class Stream:
         return np.array([[python_next(s) for s in self.states] for _ in range(count)], dtype=np.uint64)
 
     def normals(self, count: int) -> Array:
-        result: Array = box_muller(self.words(count + count % 2))
-        return result
+        return box_muller(self.words(count + count % 2))
 
 
 def twin(model: Any, start: tm.Start, steps: int, seed: int, lanes: int) -> Array:
@@ -133,8 +132,7 @@ def minibatch_twin(model: Any, theta: Array, stream: Stream) -> Array:
 def conditional_twin(model: Any, theta: Array, zeta: Array) -> Array:
     v = model.covariance0 + np.einsum("ijk,kl->lij", model.covariance1, theta)
     v = v + np.einsum("ijkm,kl,ml->lij", model.covariance2, theta, theta)
-    added: Array = np.einsum("lij,jl->il", np.linalg.cholesky(v), zeta)
-    return added
+    return np.einsum("lij,jl->il", np.linalg.cholesky(v), zeta)
 
 
 # --- the models under test
@@ -190,11 +188,11 @@ def test_generator_matches_python_integers() -> None:
     assert [python_next(state) for _ in range(4)] == [41943041, 58720359, 3588806011781223, 3591011842654386]
     keys = np.array([3, WORD], dtype=np.uint64)
     states, out = np.empty(4 * mc.BLOCK, dtype=np.uint64), np.empty((6, mc.BLOCK), dtype=np.uint64)
-    lanes._seed(keys, 2**33, states)
+    lockstep._seed(keys, 2**33, states)
     reference = [python_seed(keys.tolist(), 2**33, lane) for lane in range(mc.BLOCK)]
     assert states.reshape(4, -1).T.tolist() == reference
     assert len(set(states.tolist())) == len(states)
-    lanes._words(states, out)
+    lockstep._words(states, out)
     assert out.T.tolist() == [[python_next(s) for _ in range(6)] for s in reference]
     assert states.reshape(4, -1).T.tolist() == reference
 
@@ -204,7 +202,7 @@ def test_normals_are_accurate_also_in_the_tails() -> None:
     words[0, :4] = [0, WORD, 1 << 12, (1 << 62) + (1 << 12)]  # u = 1, 2^-52, 1 - 2^-52, below 3/4
     words[1, 4:8] = [0, WORD, 1 << 63, (1 << 63) - 1]
     out = np.empty(words.shape)
-    lanes._normals(words, out)
+    lockstep._normals(words, out)
     # The polynomials err by 3e-11 relative to the largest possible radius, 8.5.
     assert np.max(np.abs(out - box_muller(words, np.longdouble))) < 3e-10
     assert np.all(np.abs(out[:2, 0]) == 0.0)

@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 
 import dfp
-from dfp import pilot
-from dfp.methods import monte_carlo
+from dfp.methods import monte_carlo, pilot
 from tests.problems import every_equation, table
 
 
@@ -55,7 +54,7 @@ def test_equations_agree_with_the_affine_ones(given):
         if affine.label.startswith("Langevin, frozen"):
             nonlinear = dfp.Langevin(nonlinear.sgd, noise="frozen", reference=affine.sgd.critical_point)
         # Central differences of a linear field err by rounding over the step: 1e-16 / 6e-6, and / 2e-4² if twice.
-        np.testing.assert_allclose(nonlinear.motion(points), affine.motion(points), rtol=0, atol=1e-8)
+        np.testing.assert_allclose(nonlinear.drift(points), affine.drift(points), rtol=0, atol=1e-8)
         np.testing.assert_allclose(nonlinear.diffusion(points), affine.diffusion(points), rtol=0, atol=1e-9)
 
 

@@ -84,7 +84,7 @@ def test_moments_equal_the_enumeration_of_all_minibatches(optimiser, rates, addi
         theta = np.array([0.7, -0.4])
         found = dfp.moments(dfp.MasterEquation(sgd), dfp.Point(theta), steps)
         for n in range(1, steps + 1):
-            etas = sgd.rates.values(0, n)
+            etas = sgd.learning_rates.values(0, n)
             mean, covariance = enumerated(theta, hessians, gradients, size, n, replace, etas, **OPTIMISERS[optimiser])
             # Sums of at most 4096 equally likely ends of order one: a few hundred roundings.
             np.testing.assert_allclose(found.mean[n], mean[:2], rtol=0, atol=1e-13)

@@ -9,8 +9,8 @@ from dataclasses import replace
 import numba
 import numpy as np
 import pytest
-from dfp_solvers import monte_carlo as mc
-from dfp_solvers import trajectory_models as tm
+from dfp_solvers.trajectories import ensemble as mc
+from dfp_solvers.trajectories import models as tm
 from problems import one_mode, regression, rotated, table
 from scipy import special, stats
 from test_monte_carlo_kernels import Stream, loads
@@ -153,7 +153,7 @@ def test_trajectories_have_the_exact_moments(name):
     assert solution.certificate.ok, solution.certificate
     assert np.isfinite(solution.certificate.mean_error).all()
     if not sgd.replace:  # the same samples are far from the moments of sampling with replacement
-        with_it = dfp.SGD(landscape, sgd.rates, sgd.momentum, 0.0, True, sgd.batch_size, sgd.nesterov)
+        with_it = dfp.SGD(landscape, sgd.learning_rates, sgd.momentum, 0.0, True, sgd.batch_size, sgd.nesterov)
         other = dfp.moments(dfp.MasterEquation(with_it), dfp.Gaussian([0.5, -0.3], 0.1), 25, [1, 3, 25])
         score = (other.covariance - solution.covariance) / solution.errors["covariance"]
         assert np.abs(score[1]).max() > 10

@@ -7,8 +7,8 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 import dfp
-from dfp.files import sealed
 from dfp.regimes.mode import REGIMES
+from dfp.results import checksum as sealed
 
 FIXED = {"curvature": 1.0, "gradient_noise": 0.2}
 

@@ -5,7 +5,7 @@ import pytest
 from problems import one_mode, rotated, table
 
 import dfp
-from dfp import plot
+from dfp.results import figures
 
 
 def checked(figure):
@@ -35,26 +35,26 @@ def test_one_dimension(one, tmp_path):
     figure = checked(one.plot())
     assert len(figure.axes[0].lines) == 3
     assert figure.axes[1].get_yscale() == "log"
-    plot.save(figure, tmp_path / "one.png")
+    figures.save(figure, tmp_path / "one.png")
     assert (tmp_path / "one.png").stat().st_size > 10_000
 
 
 def test_two_dimensions_side_by_side(two, tmp_path):
     checked(two["Langevin"].plot())
-    figure = checked(plot.comparison(two))
+    figure = checked(figures.comparison(two))
     assert [axis.get_title() for axis in figure.axes] == list(two)
-    plot.save(figure, tmp_path / "two.png")
+    figures.save(figure, tmp_path / "two.png")
 
 
 def test_comparison_of_curves(one):
-    figure = checked(plot.comparison({"a": one, "b": one}))
+    figure = checked(figures.comparison({"a": one, "b": one}))
     assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["a", "b"]
 
 
 def test_all_mass_in_one_cell_is_drawn(tmp_path):
     equation = dfp.MasterEquation(dfp.SGD(table(2), 0.02))
     solution = dfp.solve(equation, dfp.Point([0, 0]), 5, [0, 5], dfp.MonteCarlo(2000))
-    plot.save(solution.plot(), tmp_path / "point.png")
+    figures.save(solution.plot(), tmp_path / "point.png")
 
 
 def test_moments_of_many_parameters():
@@ -74,7 +74,7 @@ def test_refusals(one, tmp_path):
         dfp.MasterEquation(dfp.SGD(one_mode(), 0.1)), dfp.Gaussian(0, 1), 2, solver=dfp.MomentRecursion()
     )
     with pytest.raises(dfp.DFPError, match="has no density to draw"):
-        plot.comparison({"a": moments, "b": one})
+        figures.comparison({"a": moments, "b": one})
     with pytest.raises(dfp.DFPError, match=r"figure cannot be written.*\.png"):
-        plot.save(one.plot(), tmp_path / "figure.unknown")
+        figures.save(one.plot(), tmp_path / "figure.unknown")
     assert list(tmp_path.iterdir()) == []

@@ -3,8 +3,8 @@
 import pytest
 
 import dfp
-from dfp import schema
-from dfp.certificate import Certificate
+from dfp.results import schema
+from dfp.results.certificate import Certificate
 
 
 def test_every_member_of_solution_and_certificate_is_in_the_table():

@@ -12,7 +12,7 @@ import pytest
 from solutions import assert_same, made
 
 import dfp
-from dfp.files import sealed
+from dfp.results import checksum
 
 
 def failing(number):
@@ -127,7 +127,7 @@ def test_files_of_others_are_refused(tmp_path):
         file["step"] = np.arange(3)
     with pytest.raises(dfp.FileFormatError, match=r"other\.h5"):
         dfp.load(path)
-    sealed.write(path, b"sealed, and not HDF5")
+    checksum.write(path, b"sealed, and not HDF5")
     with pytest.raises(dfp.FileFormatError, match=r"other\.h5"):
         dfp.load(path)
 

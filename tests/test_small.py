@@ -5,11 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from dfp_solvers import affine, boxes, markov, matrices, summary
+from dfp_solvers import affine, boxes, matrices, summary
+from dfp_solvers.markov_chain import evolution
 from scipy.stats import norm
 
 import dfp
-from dfp import exact
+from dfp.exact import moments as exact
 
 RNG = np.random.default_rng(11)
 
@@ -106,10 +107,10 @@ def test_a_long_odd_number_of_steps_keeps_its_sign():
 def test_repaired_probabilities():
     """What rounding made negative is removed, the sum is that of the start, and NaN stays visible."""
     moved, start = np.array([0.5, -1e-18, 0.4]), np.array([0.2, 0.3, 0.5])
-    markov._repair(moved, start, True)
+    evolution._repair(moved, start, True)
     assert moved == pytest.approx([0.5 / 0.9, 0.0, 0.4 / 0.9], rel=1e-14)
     moved[1] = np.nan
-    markov._repair(moved, start, False)
+    evolution._repair(moved, start, False)
     assert np.isnan(moved[1])
 
 

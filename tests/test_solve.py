@@ -118,5 +118,5 @@ def test_public_names_exist_and_are_listed():
     for name in dfp.__all__:
         assert getattr(dfp, name) is not None
     assert set(dfp.__all__) <= set(dir(dfp))
-    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+    with pytest.raises(AttributeError, match="dfp attribute nothing"):
         _ = dfp.nothing

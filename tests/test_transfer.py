@@ -5,13 +5,13 @@ import itertools
 import numba
 import numpy as np
 import pytest
-from dfp_solvers import transfer
+from dfp_solvers.transfer import uniform
 from problems import one_mode, regression, rotated, samples, table
 from scipy import stats
 
 import dfp
-from dfp.carried import Carried
-from dfp.methods.transfer import Transfer
+from dfp.methods.transfer.transfer import Transfer
+from dfp.problem.equation import MomentVector
 
 
 def master(landscape, learning_rate=0.1):
@@ -23,7 +23,7 @@ def recursion(equation, start, steps):
     mean, covariance = start.mean, start.covariance
     factor = np.eye(equation.dimension) - equation.linear_drift
     for _ in range(steps):
-        gained = equation.mean_diffusion(Carried(np.ones(()), mean, np.outer(mean, mean), covariance))
+        gained = equation.mean_diffusion(MomentVector(np.ones(()), mean, np.outer(mean, mean), covariance))
         mean, covariance = factor @ mean - equation.constant_drift, factor @ covariance @ factor.T + gained
     return mean, covariance
 
@@ -233,7 +233,7 @@ def test_agrees_with_sampling():
     bins = dfp.Grid(-8, 8, 160)
     count = 100_000
     sampled = dfp.solve(equation, start, 12, [12], dfp.MonteCarlo(count, seed=4), bins)
-    from dfp.cells import cell_probabilities
+    from dfp.results.rebinning import cell_probabilities
 
     expected = cell_probabilities(solution, 0, bins) * count
     observed = sampled.density[0] * bins.cell_volume * count
@@ -258,7 +258,7 @@ def random_laws(d, cells, seed=0):
     place = rng.uniform(-4, cells[-1] + 4, (count, d))
     square = rng.standard_normal((count, d, d))
     covariance = square @ square.transpose(0, 2, 1) + 3 * np.eye(d)
-    from dfp.methods.transfer_laws import _narrow, _resolved
+    from dfp.methods.transfer.kernels import _narrow, _resolved
 
     return place, covariance, _resolved(np.arange(count), place, covariance), _narrow
 
@@ -271,7 +271,7 @@ def test_resolved_kernel_twin(cells):
     mass = np.random.default_rng(1).random(len(place))
     nodes = np.stack(np.meshgrid(*map(np.arange, cells), indexing="ij"), axis=-1).astype(float)
     dense = sum(m * dfp.Gaussian(p, c).density(nodes) for m, p, c in zip(mass, place, covariance, strict=True))
-    result, lost = transfer.step(mass, (law,), cells)
+    result, lost = uniform.step(mass, (law,), cells)
     assert np.abs(result - dense.ravel()).max() < 1e-15
     assert abs(result.sum() + lost - mass.sum()) < 1e-13
 
@@ -291,10 +291,10 @@ def test_narrow_kernel_twin():
             x = place[s] + law.root[s] @ np.array([law.nodes[i], law.nodes[j]])
             axes = []
             for a in range(2):
-                first = transfer._weigh(x[a], cells[a], weights)
+                first = uniform._weigh(x[a], cells[a], weights)
                 axes.append(np.pad(weights, (first, cells[a] - 8 - first)))
             expected += mass[s] * law.weights[i] * law.weights[j] * np.outer(*axes)
-    result, lost = transfer.step(mass, (law,), cells)
+    result, lost = uniform.step(mass, (law,), cells)
     assert np.abs(result.reshape(cells) - expected).max() < 1e-14
     assert lost == 0
 
@@ -302,7 +302,7 @@ def test_narrow_kernel_twin():
 @pytest.mark.parametrize("x", [7.0, 7.3, 7.999999, 0.2, -0.4, 19.4])
 def test_weights_keep_moments_up_to_the_fifth(x):
     weights = np.empty(8)
-    first = transfer._weigh(x, 20, weights)
+    first = uniform._weigh(x, 20, weights)
     places = first + np.arange(8) - x
     assert abs(weights.sum() - 1) < 1e-14
     for order in range(1, 6):
@@ -313,7 +313,7 @@ def test_weights_keep_moments_up_to_the_fifth(x):
 
 def test_exponential():
     x = np.linspace(-700, 0, 20_001)
-    got = np.array([transfer._exp(v) for v in x])
+    got = np.array([uniform._exp(v) for v in x])
     assert np.abs(got / np.exp(x) - 1).max() < 1e-13
 
 

@@ -4,14 +4,14 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from dfp_solvers import band, transfer
+from dfp_solvers.transfer import characteristic, uniform
 from scipy import stats
 from test_optimiser_moments import finite_sum, sequences
 
 import dfp
-from dfp.laws.finite_sum import FiniteSumLaw
-from dfp.methods import transfer_epoch
-from dfp.methods.transfer_laws import maps
+from dfp.methods.transfer import epoch as transfer_epoch
+from dfp.methods.transfer.kernels import maps
+from dfp.problem.finite_sum import FiniteSumLaw
 
 RATE = 0.1
 
@@ -145,10 +145,10 @@ def test_an_epoch_is_one_random_affine_map(d):
     for i, (factor, offset) in enumerate(whole):
         square[i, 2 - d :, 2 - d :] = factor * grid.spacing / grid.spacing[:, None]
         shift.append(np.pad((factor @ origin + offset - origin) / grid.spacing, (2 - d, 0)))
-    once = transfer.Maps(law.at, square, np.array(shift), np.full(len(whole), 1 / len(whole)))
+    once = uniform.Maps(law.at, square, np.array(shift), np.full(len(whole), 1 / len(whole)))
     mass, lost = (start.on(grid) * grid.cell_volume).ravel(), 0.0
     for epoch in range(2):
-        mass, lost = transfer.step(mass, (once,), grid.cells)
+        mass, lost = uniform.step(mass, (once,), grid.cells)
         apart = np.abs(solution.density[epoch].ravel() * grid.cell_volume - mass).sum()
         # An epoch contracts by 0.9 or less, and Λ ripples by up to 5e-4 there on every grid.
         assert apart < 2e-3
@@ -182,11 +182,11 @@ def test_trajectories_fill_the_cells(d, sizes):
 
 def test_images_on_a_line_are_a_transition_of_one_map():
     """The table of the filtered kernel against its Fourier series, also for places beyond the nodes."""
-    nodes = band.Nodes(0.01, -200, 300, 2000)
+    nodes = characteristic.Nodes(0.01, -200, 300, 2000)
     places = np.random.default_rng(0).uniform(-2.2, 3.2, 60)
-    wanted = band.transition(nodes, places, lambda x, waves: np.exp(1j * np.outer(x, waves)))
+    wanted = characteristic.transition(nodes, places, lambda x, waves: np.exp(1j * np.outer(x, waves)))
     # Cut 100 nodes from its place the kernel is 1e-14.
-    np.testing.assert_allclose(band.images(nodes, places).toarray(), wanted, rtol=0, atol=2e-13)
+    np.testing.assert_allclose(characteristic.images(nodes, places).toarray(), wanted, rtol=0, atol=2e-13)
 
 
 def test_every_set_has_its_probability():

@@ -2,15 +2,15 @@
 
 import numpy as np
 import pytest
-from dfp_solvers import band, line
+from dfp_solvers.transfer import characteristic, graded
 from problems import one_mode, regression, samples
 from scipy import integrate, stats
 from scipy.special import ndtr
 
 import dfp
-from dfp.cells import cell_probabilities
-from dfp.methods.singular import choice_entropy
-from dfp.settling.recurrence import lyapunov_exponent
+from dfp.long_time.recurrence import lyapunov_exponent
+from dfp.methods.transfer.singular import choice_entropy
+from dfp.results.rebinning import cell_probabilities
 
 
 def master(landscape, learning_rate, **options):
@@ -174,17 +174,17 @@ def test_finite_sum_characteristic_twin():
     rng = np.random.default_rng(1)
     x, h, g = rng.standard_normal(5), rng.random(7), rng.standard_normal(7)
     waves = 0.3 * np.arange(40)
-    got = band.finite_sum(x, waves, 0.98, h, g, 0.2, 3)
+    got = characteristic.finite_sum(x, waves, 0.98, h, g, 0.2, 3)
     phases = np.exp(-1j * 0.2 / 3 * waves[None, :, None] * (h * x[:, None] + g)[:, None, :]).mean(axis=2)
     assert np.abs(got - np.exp(0.98j * np.outer(x, waves)) * phases**3).max() < 1e-13
 
 
 def test_reach_bounds_the_mass_beyond():
     """For a Gaussian the bound must hold and not be loose by more than a factor of two in distance."""
-    step = line.Step(0.9, 0.0, 0.0, 0.01)
-    start = {p: line.absolute_moment(0.0, 0.2, p) if p <= 1 else gaussian_moment(int(p)) * 0.2 ** (p / 2)
-             for p in line.orders()}  # fmt: skip
-    far = line.reach(step, start, np.array([0, 5, 50]), 1e-12)
+    step = graded.Step(0.9, 0.0, 0.0, 0.01)
+    start = {p: graded.absolute_moment(0.0, 0.2, p) if p <= 1 else gaussian_moment(int(p)) * 0.2 ** (p / 2)
+             for p in graded.orders()}  # fmt: skip
+    far = graded.reach(step, start, np.array([0, 5, 50]), 1e-12)
     tail = -far / np.sqrt(0.2)
     assert 2 * ndtr(tail) < 1e-12 < 2 * ndtr(tail / 2)
 
@@ -198,4 +198,4 @@ def test_absolute_moments(mean, variance, p):
     exact = integrate.quad(
         lambda x: abs(x) ** p * stats.norm.pdf(x, mean, variance**0.5), -15, 15, points=[0.0], limit=400
     )[0]
-    assert line.absolute_moment(mean, variance, p) == pytest.approx(exact, rel=1e-7)
+    assert graded.absolute_moment(mean, variance, p) == pytest.approx(exact, rel=1e-7)

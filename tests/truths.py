@@ -10,7 +10,7 @@ from scipy.linalg import expm
 from scipy.stats import t as student_t
 
 import dfp
-from dfp.equation import Equation
+from dfp.problem.equation import Equation
 
 
 @dataclass(frozen=True)

@@ -118,5 +118,4 @@ def _fourfold(increments: Array, weights: Array) -> Array:
     pairs = (pairs + np.einsum("mia,mjb->mijab", increments, increments)).reshape(count, n**4)
     products = (pairs.T * weights @ pairs).reshape((n * n,) * 4).transpose(0, 2, 1, 3).reshape(n**4, n**4)
     mean, one = (weights @ pairs).reshape(n * n, n * n), np.eye(n * n)
-    result: Array = products + np.kron(mean, one) + np.kron(one, mean)
-    return result
+    return products + np.kron(mean, one) + np.kron(one, mean)

@@ -4,7 +4,7 @@ import io
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from dfp.plot import COLOURS as COLOURS
+from dfp.results.figures import COLOURS as COLOURS
 
 
 def canvas(rows: int, columns: int, width: float = 11.0, height: float = 4.0) -> tuple[Any, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dfp.provenance import versions
+from dfp.results.schema import versions
 from validation.case import Case, Picture, Result, Verdict
 
 ROOT = Path(__file__).parent.parent

@@ -8,7 +8,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from dfp.provenance import versions
+from dfp.results.schema import versions
 from validation.case import Case, Verdict
 from validation.records import Record
 

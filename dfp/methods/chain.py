@@ -3,17 +3,19 @@
 import math
 
 import numpy as np
-from dfp_solvers import finite_volume, gaussian, lattice, markov, matrices, richardson
-from dfp_solvers.generator import Generator
+from dfp_solvers import finite_volume, gaussian, lattice, matrices, richardson
+from dfp_solvers.markov_chain import evolution
+from dfp_solvers.markov_chain.generator import Generator
 from numpy.typing import NDArray
 
 from dfp.checks import TINY, Array, every
-from dfp.equation import Equation
 from dfp.errors import DFPError, UnresolvedError, UnsupportedError
-from dfp.generators import ModifiedLangevin
+from dfp.exact.cumulants import diffusion_polynomial
 from dfp.methods import gridded_start
-from dfp.methods.cumulants import diffusion_polynomial
-from dfp.state import Density, Gaussian, Grid, State
+from dfp.problem.equation import Equation
+from dfp.problem.equations import ModifiedLangevin
+from dfp.problem.grid import Grid
+from dfp.problem.state import Density, Gaussian, State
 
 # Beyond this ratio of eigenvalues of the diffusion, in units of cells, offsets become as long as the grid.
 _CONDITION = 1e4
@@ -25,7 +27,7 @@ _RESOLVED = 0.75
 def coefficients(equation: Equation, points: Array) -> tuple[Array, Array]:
     """Return the drift (n, d) and the diffusion (n, d, d) at ``points`` (n, d): (1, d, d) if it is one and the same."""
     diffusion = equation.additive_diffusion[None] if equation.additive else equation.diffusion(points)
-    return equation.motion(points), diffusion
+    return equation.drift(points), diffusion
 
 
 def generator(equation: Equation, grid: Grid, *, absorbing: bool = False) -> tuple[Generator, NDArray[np.bool_]]:
@@ -53,7 +55,7 @@ def generators(
     The flags are those of ``generator``, which also says what is raised.
     """
     d = grid.dimension
-    if d == 1 or max(grid.cells) > markov.DENSE_SIZE or not separable(equation):
+    if d == 1 or max(grid.cells) > evolution.DENSE_SIZE or not separable(equation):
         matrix, flags = generator(equation, grid, absorbing=absorbing)
         return (matrix,), flags
     result, upwinded = [], np.zeros(grid.cells, dtype=bool)

@@ -7,15 +7,16 @@ import numpy as np
 from dfp_solvers import finite_difference, pseudospectral
 
 from dfp.checks import Array
-from dfp.equation import Equation
 from dfp.errors import UnresolvedError
-from dfp.exact import moments_at
-from dfp.grids import conditional_deviations
+from dfp.exact.cumulants import diffusion_polynomial
+from dfp.exact.moments import moments_at
 from dfp.methods import student
-from dfp.methods.cumulants import diffusion_polynomial
+from dfp.methods.grids import conditional_deviations
 from dfp.methods.moment_recursion import MomentRecursion
-from dfp.sgd import SGD
-from dfp.state import Gaussian, Grid
+from dfp.problem.equation import Equation
+from dfp.problem.grid import Grid
+from dfp.problem.sgd import SGD
+from dfp.problem.state import Gaussian
 
 SCHEMES = ("spectral", "fourth", "second")
 ORDERS = {"second": 2, "fourth": 4}
@@ -222,8 +223,7 @@ def _directions(d: int) -> Array:
     line = np.linspace(-1, 1, {2: 17, 3: 7}[d])
     cube = np.stack(np.meshgrid(*[line] * d, indexing="ij"), axis=-1).reshape(-1, d)
     cube = cube[np.max(np.abs(cube), axis=1) == 1]
-    result: Array = cube / np.linalg.norm(cube, axis=1, keepdims=True)
-    return result
+    return cube / np.linalg.norm(cube, axis=1, keepdims=True)
 
 
 Operator = pseudospectral.Operator | finite_difference.Stencil

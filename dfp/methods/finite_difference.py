@@ -9,17 +9,19 @@ from numpy.typing import ArrayLike
 
 from dfp import checks
 from dfp.checks import Array
-from dfp.equation import Equation
 from dfp.errors import DFPError, UnresolvedError
-from dfp.exact import Moments
-from dfp.grids import automatic
+from dfp.exact.moments import Moments
 from dfp.methods import difference_grids as grids
 from dfp.methods import lattice_walk
 from dfp.methods.gridded_start import by_waves
+from dfp.methods.grids import automatic
 from dfp.methods.moment_recursion import MomentRecursion
-from dfp.solution import Solution
-from dfp.solver import Frame, MarchingSolver, dimension_obstacle
-from dfp.state import Density, Gaussian, Grid, Point, State, grid_moments
+from dfp.methods.solver import MarchingSolver, dimension_obstacle
+from dfp.problem.equation import Equation
+from dfp.problem.grid import Grid, grid_moments
+from dfp.problem.state import Density, Gaussian, Point, State
+from dfp.results.frame import Frame
+from dfp.results.solution import Solution
 
 # Differences between two grids are multiplied by these for the error of the finer one: Richardson's factors 1/(r^p − 1)
 # for r = 1.5, and a margin before they settle.

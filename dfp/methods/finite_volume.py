@@ -6,22 +6,25 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from dfp_solvers import lattice, markov, richardson
+from dfp_solvers import lattice, richardson
+from dfp_solvers.markov_chain import evolution
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from dfp import checks
 from dfp.checks import Array, every
-from dfp.equation import Equation
 from dfp.errors import DFPError, UnresolvedError
-from dfp.exact import Moments
-from dfp.grids import conditional_deviations
+from dfp.exact.moments import Moments
 from dfp.methods import chain, gridded_start, student
+from dfp.methods.grids import conditional_deviations
 from dfp.methods.moment_recursion import MomentRecursion
-from dfp.pilot import moments_along
-from dfp.solution import Solution
-from dfp.solver import Frame, MarchingSolver, dimension_obstacle
-from dfp.state import Density, Grid, State, grid_moments
+from dfp.methods.pilot import moments_along
+from dfp.methods.solver import MarchingSolver, dimension_obstacle
+from dfp.problem.equation import Equation
+from dfp.problem.grid import Grid, grid_moments
+from dfp.problem.state import Density, State
+from dfp.results.frame import Frame
+from dfp.results.solution import Solution
 
 # Per dimension: most cells per axis of automatic grids, the tail probability they cut off, their largest half-width in
 # standard deviations.
@@ -191,8 +194,7 @@ def _probes(last: int) -> tuple[int, ...]:
 def _narrowest(covariances: Array) -> Array:
     """Return the smallest conditional standard deviation of every axis, shape (d,); infinite if all are singular."""
     deviations = conditional_deviations(covariances)
-    result: Array = np.where(deviations > 0, deviations, np.inf).min(axis=0)
-    return result
+    return np.where(deviations > 0, deviations, np.inf).min(axis=0)
 
 
 def _carried_scale(equation: Equation, path: Moments) -> Array:
@@ -202,8 +204,7 @@ def _carried_scale(equation: Equation, path: Moments) -> Array:
     drift, diffusion = chain.coefficients(equation, points.reshape(-1, equation.dimension))
     with np.errstate(divide="ignore", invalid="ignore"):
         scale = diffusion.diagonal(axis1=1, axis2=2) / np.abs(drift)
-    result: Array = np.where(scale > 0, scale, np.inf).min(axis=0)
-    return result
+    return np.where(scale > 0, scale, np.inf).min(axis=0)
 
 
 @lru_cache(maxsize=3)
@@ -239,11 +240,11 @@ def _widths(equation: Equation, initial: State, probes: Array) -> tuple[Array, f
 def _advanced(level: _Level, time: float, tolerance: float) -> _Level:
     if len(level.generators) == 1:
         flat = level.probability.ravel()
-        moved = markov.propagate(level.generators[0], flat, time, level.grid.dimension, level.cache, tolerance)
+        moved = evolution.propagate(level.generators[0], flat, time, level.grid.dimension, level.cache, tolerance)
         return replace(level, probability=moved.reshape(level.grid.cells))
     if time not in level.cache:
         level.cache.clear()
-        level.cache[time] = [markov.transition(matrix, time) for matrix in level.generators]
+        level.cache[time] = [evolution.transition(matrix, time) for matrix in level.generators]
     return replace(level, probability=lattice.apply(level.cache[time], level.probability))
 
 

@@ -6,16 +6,18 @@ import numpy as np
 from dfp_solvers import fourier, gaussian, matrices
 
 from dfp.checks import Array
-from dfp.equation import Equation
 from dfp.errors import DFPError, UnresolvedError
-from dfp.exact import Moments, transition
-from dfp.generators import ModifiedLangevin
-from dfp.grids import automatic
-from dfp.laws.finite_sum import FiniteSumLaw
+from dfp.exact.moments import Moments, transition
+from dfp.exact.optimisers import loads
 from dfp.methods import fourier_law, gridded_start
-from dfp.solver import Frame, MarchingSolver, dimension_obstacle
-from dfp.state import Density, Grid, State, grid_moments
-from dfp.stepping import loads
+from dfp.methods.grids import automatic
+from dfp.methods.solver import MarchingSolver, dimension_obstacle
+from dfp.problem.equation import Equation
+from dfp.problem.equations import ModifiedLangevin
+from dfp.problem.finite_sum import FiniteSumLaw
+from dfp.problem.grid import Grid, grid_moments
+from dfp.problem.state import Density, State
+from dfp.results.frame import Frame
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,14 @@ from dfp_solvers import fourier
 from scipy import fft
 
 from dfp.checks import Array
-from dfp.equation import Equation
 from dfp.errors import UnresolvedError
-from dfp.exact import Moments
-from dfp.laws.additive import AdditiveLaw
-from dfp.solver import Frame
-from dfp.state import Density, Grid, State, grid_moments
-from dfp.stepping import loads, transitions
+from dfp.exact.moments import Moments
+from dfp.exact.optimisers import loads, transitions
+from dfp.problem.additive import AdditiveLaw
+from dfp.problem.equation import Equation
+from dfp.problem.grid import Grid, grid_moments
+from dfp.problem.state import Density, State
+from dfp.results.frame import Frame
 
 # Mass outside an automatic grid, as far as this many cells per axis reach.
 _OUTSIDE = 1e-10

@@ -10,8 +10,9 @@ from scipy.special import ndtr
 
 from dfp.checks import TINY, Array
 from dfp.errors import UnresolvedError
-from dfp.solver import Frame
-from dfp.state import MAX_CELLS, Density, Grid, grid_moments
+from dfp.problem.grid import MAX_CELLS, Grid, grid_moments
+from dfp.problem.state import Density
+from dfp.results.frame import Frame
 
 # Points through which values are interpolated, and through which once more to see how well.
 _POINTS, _MORE = 6, 8
@@ -80,8 +81,7 @@ def detail(density: Array) -> Array:
     """
     slopes = [np.diff(density, axis=axis, prepend=0.0, append=0.0) for axis in range(density.ndim)]
     size = float(np.sum(density**2))
-    result: Array = np.sqrt([size / (2 * float(np.sum(slope**2))) for slope in slopes])
-    return result
+    return np.sqrt([size / (2 * float(np.sum(slope**2))) for slope in slopes])
 
 
 def outside(initial: Density, grid: Grid, moved: Moved) -> float:
@@ -163,5 +163,4 @@ def _own_band(factor: Array, own: Grid) -> Array:
         inverse = np.abs(np.linalg.inv(factor)).T
     except np.linalg.LinAlgError:
         return np.full(len(factor), np.inf)
-    result: Array = inverse @ (np.pi / own.spacing)
-    return result
+    return inverse @ (np.pi / own.spacing)

@@ -11,16 +11,18 @@ from scipy.linalg import expm
 
 from dfp import checks
 from dfp.checks import Array
-from dfp.equation import Equation
 from dfp.errors import SeriesError, UnresolvedError
-from dfp.exact import Moments, moments_at
-from dfp.grids import automatic
-from dfp.laws.finite_sum import FiniteSumLaw
-from dfp.laws.noise import GaussianLaw
+from dfp.exact.moments import Moments, moments_at
+from dfp.methods.grids import automatic
 from dfp.methods.moment_recursion import central_tensors
-from dfp.solution import Solution
-from dfp.solver import Frame, MarchingSolver, dimension_obstacle
-from dfp.state import Density, Gaussian, Grid, Point, State
+from dfp.methods.solver import MarchingSolver, dimension_obstacle
+from dfp.problem.equation import Equation
+from dfp.problem.finite_sum import FiniteSumLaw
+from dfp.problem.grid import Grid
+from dfp.problem.noise import GaussianLaw
+from dfp.problem.state import Density, Gaussian, Point, State
+from dfp.results.frame import Frame
+from dfp.results.solution import Solution
 
 # A coefficient this large is beyond any useful cut; dropping its shell keeps later arithmetic finite.
 _LOST = 1e12

@@ -8,13 +8,14 @@ import numpy as np
 from dfp_solvers import lattice_walk
 
 from dfp.checks import Array
-from dfp.equation import Equation
 from dfp.errors import DFPError, UnresolvedError
-from dfp.exact import Moments, moments_at
+from dfp.exact.moments import Moments, moments_at
 from dfp.methods import chain
 from dfp.methods.moment_recursion import MomentRecursion, central_tensors
-from dfp.solver import Frame
-from dfp.state import Density, Grid, Point, State
+from dfp.problem.equation import Equation
+from dfp.problem.grid import Grid
+from dfp.problem.state import Density, Point, State
+from dfp.results.frame import Frame
 
 # Half-width of the automatic box in standard deviations.
 _WIDTH = 8.0

@@ -9,12 +9,14 @@ from scipy.linalg import expm
 
 from dfp import checks
 from dfp.checks import Array
-from dfp.equation import Equation
 from dfp.errors import UnsupportedError
-from dfp.exact import Moments, moments_at
-from dfp.methods.cumulants import diffusion_polynomial, step_cumulants
-from dfp.solver import Frame, MarchingSolver
-from dfp.state import Density, Grid, State
+from dfp.exact.cumulants import diffusion_polynomial, step_cumulants
+from dfp.exact.moments import Moments, moments_at
+from dfp.methods.solver import MarchingSolver
+from dfp.problem.equation import Equation
+from dfp.problem.grid import Grid
+from dfp.problem.state import Density, State
+from dfp.results.frame import Frame
 
 
 @dataclass(frozen=True)

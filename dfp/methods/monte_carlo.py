@@ -5,21 +5,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from dfp_solvers import function_sampling
-from dfp_solvers import monte_carlo as kernels
-from dfp_solvers import trajectory_models as models
+from dfp_solvers.trajectories import ensemble as kernels
+from dfp_solvers.trajectories import functions, models
 
 from dfp import checks
 from dfp.checks import TINY, Array
-from dfp.equation import Equation
 from dfp.errors import DFPError
-from dfp.exact import Moments, moments_at
-from dfp.grids import bins
-from dfp.laws.additive import AdditiveLaw
+from dfp.exact.moments import Moments, moments_at
+from dfp.methods.grids import bins
 from dfp.methods.monte_carlo_checkpoint import fingerprint_of, restored, store
 from dfp.methods.monte_carlo_models import identity_of, model_of, optimiser_of, start_of
-from dfp.solver import Frame, SamplingSolver
-from dfp.state import Density, Grid, State
+from dfp.methods.solver import SamplingSolver
+from dfp.problem.additive import AdditiveLaw
+from dfp.problem.equation import Equation
+from dfp.problem.grid import Grid
+from dfp.problem.state import Density, State
+from dfp.results.frame import Frame
 
 # Moments of the generators' steps come from a dense matrix of size 1 + d + 2d².
 _LARGEST_GENERATOR = 8
@@ -163,8 +164,8 @@ class MonteCarlo(SamplingSolver):
         grid = carry.grid
         try:
             arguments = (carry.model, carry.start, carry.exact.steps, carry.sums, self.trajectories, self.seed)
-            function = isinstance(carry.model, function_sampling.FunctionModel)
-            sums = (function_sampling if function else kernels).sample(
+            function = isinstance(carry.model, functions.FunctionModel)
+            sums = (functions if function else kernels).sample(
                 *arguments,
                 exponents=carry.exponents,
                 centre=carry.exact.mean,
@@ -259,7 +260,9 @@ def _quantiles(equation: Equation, initial: State, exact: Moments, seed: int) ->
             noise = np.array([law.laws[a].draw(z[:, a]).mean(axis=0) for a in range(d)]).T @ law.axes.T
             gradient = theta @ sgd.hessian + sgd.gradient + noise
             velocity = sgd.momentum * velocity + gradient
-            theta = theta - sgd.rates.at(step) * (gradient + sgd.momentum * velocity if sgd.nesterov else velocity)
+            theta = theta - sgd.learning_rates.at(step) * (
+                gradient + sgd.momentum * velocity if sgd.nesterov else velocity
+            )
         low, high = np.quantile(theta, [0.005, 0.995], axis=0)
         middle.append((low + high) / 2)
         covariance.append(np.diag(((high - low) / 6) ** 2 + TINY))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from dfp_solvers import monte_carlo as kernels
+from dfp_solvers.trajectories import ensemble as kernels
 
 from dfp.errors import DFPError
 

@@ -3,21 +3,21 @@
 from typing import Any
 
 import numpy as np
-from dfp_solvers import function_sampling
-from dfp_solvers import trajectory_models as models
+from dfp_solvers.trajectories import functions as function_sampling
+from dfp_solvers.trajectories import models
 from numpy.typing import NDArray
 
 from dfp.checks import Array
-from dfp.equation import Equation
 from dfp.errors import DFPError
-from dfp.exact import Moments, conditional
-from dfp.laws.additive import AdditiveLaw
-from dfp.laws.finite_sum import FiniteSumLaw
-from dfp.laws.noise import GaussianLaw, NoiseLaw, square_root
-from dfp.methods.cumulants import unpolynomial
-from dfp.pilot import roots
-from dfp.sgd import SGD
-from dfp.state import Density, State
+from dfp.exact.cumulants import unpolynomial
+from dfp.exact.moments import Moments, conditional
+from dfp.methods.pilot import roots
+from dfp.problem.additive import AdditiveLaw
+from dfp.problem.equation import Equation
+from dfp.problem.finite_sum import FiniteSumLaw
+from dfp.problem.noise import GaussianLaw, NoiseLaw, square_root
+from dfp.problem.sgd import SGD
+from dfp.problem.state import Density, State
 
 
 def model_of(equation: Equation, substeps: int) -> Any:
@@ -79,7 +79,7 @@ def _transformed(sgd: SGD, law: NoiseLaw, rate: float, kept: Array) -> models.Tr
 
 def optimiser_of(sgd: SGD, steps: int) -> models.Optimiser:
     """Return what makes steps of gradients, for so many of them."""
-    rates = sgd.rates.values(0, 1 if sgd.rates.constant else max(steps, 1))
+    rates = sgd.learning_rates.values(0, 1 if sgd.learning_rates.constant else max(steps, 1))
     sizes: NDArray[np.int64] = np.empty(0, dtype=np.int64)
     if sgd.batches is not None and sgd.replace and not isinstance(sgd.law, AdditiveLaw):
         sizes = sgd.batches.values(0, 1 if sgd.batches.constant else max(steps, 1)).astype(np.int64)
@@ -104,7 +104,7 @@ def _function_model(equation: Equation) -> function_sampling.FunctionModel:
         return roots(covariance)
 
     def mean(theta: Array) -> Array:
-        return theta + equation.motion(theta)
+        return theta + equation.drift(theta)
 
     return function_sampling.FunctionModel(equation.dimension, mean, factor)
 

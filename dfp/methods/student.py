@@ -4,7 +4,7 @@ import numpy as np
 from scipy.special import stdtr, stdtrit
 
 from dfp.checks import Array
-from dfp.solver import Frame
+from dfp.results.frame import Frame
 
 
 def freedom(frame: Frame) -> Array:
@@ -14,8 +14,7 @@ def freedom(frame: Frame) -> Array:
     """
     assert frame.fourth is not None
     kurtosis = np.einsum("iiii->i", frame.fourth) / np.diag(frame.covariance) ** 2
-    result: Array = 4 + 6 / np.maximum(kurtosis - 3, 1e-6)
-    return result
+    return 4 + 6 / np.maximum(kurtosis - 3, 1e-6)
 
 
 def core(freedom: Array) -> Array:
@@ -25,11 +24,9 @@ def core(freedom: Array) -> Array:
 
 def half_width(freedom: Array, tail: float) -> Array:
     """Return how many standard deviations from the mean leave the probability ``tail`` beyond, on one side."""
-    result: Array = -stdtrit(freedom, tail) * core(freedom)
-    return result
+    return -stdtrit(freedom, tail) * core(freedom)
 
 
 def beyond(freedom: Array, width: float) -> Array:
     """Return the probability beyond ``width`` standard deviations, on both sides together."""
-    result: Array = 2 * stdtr(freedom, -width / core(freedom))
-    return result
+    return 2 * stdtr(freedom, -width / core(freedom))

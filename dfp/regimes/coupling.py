@@ -6,15 +6,16 @@ from functools import cached_property
 from typing import ParamSpec, TypeVar
 
 import numpy as np
-from dfp_solvers import matrix_product, second_moment
-from dfp_solvers.matrix_product import Step
+from dfp_solvers import second_moment
+from dfp_solvers.trajectories import products
+from dfp_solvers.trajectories.products import Step
 
 from dfp.checks import TINY, Array
 from dfp.errors import DFPError
-from dfp.laws.finite_sum import FiniteSumLaw
-from dfp.laws.noise import GaussianLaw
+from dfp.problem.finite_sum import FiniteSumLaw
+from dfp.problem.noise import GaussianLaw
+from dfp.problem.sgd import SGD
 from dfp.regimes.multiplier import Estimate, mean_matrix
-from dfp.sgd import SGD
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -109,8 +110,7 @@ class EigenSystem:
         else:
             assert law.hessians is not None
             along = np.einsum("i,nij,j->n", v, law.hessians, v, optimize=True)
-        result: Array = along + self.sgd.weight_decay
-        return result
+        return along + self.sgd.weight_decay
 
     @property
     def size(self) -> int:
@@ -130,8 +130,7 @@ class EigenSystem:
     def noise_map(self, second: Array) -> Array:
         """Return E[H̃XH̃ᵀ] in the eigenbasis for X of shape (..., d, d)."""
         v = self.axes
-        result: Array = v.T @ self.sgd.noise.quadratic(v @ second @ v.T) @ v
-        return result
+        return v.T @ self.sgd.noise.quadratic(v @ second @ v.T) @ v
 
     def moment_map(self, second: Array, step: Step | None = None) -> Array:
         """Return the second moments one step later, without sources, of ``second`` (..., size, size) (T16)."""
@@ -172,8 +171,7 @@ class EigenSystem:
         decay = self.curvatures[:, None] + self.curvatures
 
         def ratio(second: Array) -> Array:
-            result: Array = (kept[:, None] * second * kept + self.noise_map(second)) / decay
-            return result
+            return (kept[:, None] * second * kept + self.noise_map(second)) / decay
 
         # Symmetrically scaled, it has the same eigenvalues; a positive map stays one.
         radius = _checked(second_moment.largest_real, ratio, len(decay))
@@ -205,14 +203,14 @@ class EigenSystem:
             table = law.features if law.features is not None else law.sample_hessians()
             decay = self.sgd.weight_decay
             return Estimate(
-                *matrix_product.samples_exponent(table, self.step, law.batch_size, steps, seed, weight_decay=decay)
+                *products.samples_exponent(table, self.step, law.batch_size, steps, seed, weight_decay=decay)
             )
         assert isinstance(law, GaussianLaw)
         axes = np.eye(law.dimension) if law.axes is None else law.axes
         hessian = axes.T @ self.sgd.hessian @ axes
         deviations = np.sqrt(law.table)
         return Estimate(
-            *matrix_product.gaussian_exponent(hessian, deviations, self.step, steps, seed, symmetric=law.symmetric)
+            *products.gaussian_exponent(hessian, deviations, self.step, steps, seed, symmetric=law.symmetric)
         )
 
 

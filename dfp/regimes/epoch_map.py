@@ -155,8 +155,7 @@ class EpochMultiplier(Multiplier):
 def _averages(values: Array, chosen: Array | list[tuple[int, ...]]) -> Array:
     """Return averages over the last axis of indices; those that are rounding are zero."""
     averages = values[np.asarray(chosen)].mean(axis=-1)
-    result: Array = np.where(np.abs(averages) <= 8 * np.finfo(float).eps * np.max(np.abs(values)), 0.0, averages)
-    return result
+    return np.where(np.abs(averages) <= 8 * np.finfo(float).eps * np.max(np.abs(values)), 0.0, averages)
 
 
 def _cut(left: tuple[int, ...], size: int, spare: int) -> Iterator[tuple[tuple[int, ...], ...]]:

@@ -10,19 +10,20 @@ from typing import Self
 
 import numpy as np
 from dfp_solvers import modal, mode_moments, shuffled
-from dfp_solvers.matrix_product import Step
+from dfp_solvers.trajectories.products import Step
 from scipy.optimize import brentq
 
-from dfp import checks, stepping
+from dfp import checks
 from dfp.checks import Array
 from dfp.errors import UnsupportedError
-from dfp.laws.finite_sum import FiniteSumLaw
-from dfp.maps import MasterEquation
+from dfp.exact import optimisers
+from dfp.problem.equations import MasterEquation
+from dfp.problem.finite_sum import FiniteSumLaw
+from dfp.problem.sgd import SGD
 from dfp.regimes.coupling import EigenSystem
 from dfp.regimes.epoch_map import EpochMap, EpochMultiplier
 from dfp.regimes.mode import Mode
 from dfp.regimes.multiplier import Estimate, GaussianMultiplier, Multiplier, mean_matrix
-from dfp.sgd import SGD
 
 # Learning rates on which an early loss of stability is looked for, and epochs that this search takes.
 _GRID = 48
@@ -62,7 +63,7 @@ class EpochSystem(EigenSystem):
     @cached_property
     def transition(self) -> modal.Transition:
         """One epoch with additive noise (T18)."""
-        return next(stepping.transitions(MasterEquation(self.sgd), np.array([self.sgd.epoch])))
+        return next(optimisers.transitions(MasterEquation(self.sgd), np.array([self.sgd.epoch])))
 
     @cached_property
     def epoch_map(self) -> EpochMap:
@@ -231,7 +232,7 @@ class EpochMode(Mode):
         initial = checks.real("initial_variance", initial_variance, at_least=0)
         if self._alone is not None:
             return self._alone.variance(n, initial)
-        i, after = self.index, next(stepping.transitions(MasterEquation(self._epochs.sgd), np.array([n])))
+        i, after = self.index, next(optimisers.transitions(MasterEquation(self._epochs.sgd), np.array([n])))
         return float(after.factor[i, 0, 0] ** 2 * initial + after.noise[i, i, 0, 0])
 
 

@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 from dfp_solvers import embedding, mode_moments
-from dfp_solvers.matrix_product import Step
+from dfp_solvers.trajectories.products import Step
 
 from dfp import checks
 from dfp.checks import Array

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dfp import checks
-from dfp.plot import COLOURS
+from dfp.results.figures import COLOURS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, overload
 
 import numpy as np
 from dfp_solvers import embedding
-from dfp_solvers.matrix_product import Step
+from dfp_solvers.trajectories.products import Step
 
 from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError, UnsupportedError
-from dfp.laws.finite_sum import FiniteSumLaw
+from dfp.problem.finite_sum import FiniteSumLaw
+from dfp.problem.sgd import SGD
 from dfp.regimes import epochs
 from dfp.regimes.coupling import EigenSystem
 from dfp.regimes.mode import Mode
 from dfp.regimes.multiplier import Estimate, GaussianMultiplier, MinibatchMultiplier, MomentumMultiplier, Multiplier
-from dfp.sgd import SGD
 
 if TYPE_CHECKING:
     import pandas
@@ -177,8 +177,7 @@ class Modes(Sequence[Mode]):
     def stationary_covariance(self) -> Array:
         """Covariance of θ in the stationary state, shape (d, d) [parameter^2]: all couplings kept; NaN if none."""
         v = self.system.axes
-        result: Array = v @ self.system.stationary_covariance @ v.T
-        return result
+        return v @ self.system.stationary_covariance @ v.T
 
     @cached_property
     def diagonal_error(self) -> Array:
@@ -314,6 +313,12 @@ def _frozen(sgd: SGD, step: int | None) -> tuple[SGD, int]:
             "dynamics that keeps the learning rate and batch size of step n, or use dfp.moments for the schedule."
         )
     chosen = checks.integer("step", step)
-    if sgd.rates.at(chosen) == 0:
+    if sgd.learning_rates.at(chosen) == 0:
         raise DFPError(f"step={chosen}: the learning rate is zero there and nothing moves; give another step.")
     return sgd.at(chosen), chosen
+
+
+def lyapunov_exponent(sgd: SGD) -> Estimate:
+    """Return ℓ of the master equation (T4) per step; with a standard error where it is sampled (coupled modes)."""
+    report = modes(sgd)
+    return Estimate(report.lyapunov_exponent, report.lyapunov_error)

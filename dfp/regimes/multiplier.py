@@ -6,7 +6,8 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-from dfp_solvers import lyapunov, matrix_product
+from dfp_solvers import lyapunov
+from dfp_solvers.trajectories import products
 
 from dfp.checks import Array
 
@@ -122,7 +123,7 @@ class MomentumMultiplier(Multiplier):
 
     law: tuple[float, float] | Array
     batch_size: int
-    step: matrix_product.Step
+    step: products.Step
     samples: int
     seed: int
 
@@ -136,9 +137,9 @@ class MomentumMultiplier(Multiplier):
             if deviation == 0:
                 return Estimate(float(np.log(np.max(np.abs(np.linalg.eigvals(mean_matrix(curvature, self.step)))))))
             mean, spread = np.array([[curvature]]), np.array([[deviation]])
-            return Estimate(*matrix_product.gaussian_exponent(mean, spread, self.step, self.samples, self.seed))
+            return Estimate(*products.gaussian_exponent(mean, spread, self.step, self.samples, self.seed))
         table = self.law[:, None, None]
-        return Estimate(*matrix_product.samples_exponent(table, self.step, self.batch_size, self.samples, self.seed))
+        return Estimate(*products.samples_exponent(table, self.step, self.batch_size, self.samples, self.seed))
 
     @property
     def tail_index(self) -> Estimate:
@@ -147,7 +148,7 @@ class MomentumMultiplier(Multiplier):
         return Estimate(np.inf if certain else np.nan)
 
 
-def mean_matrix(curvature: float, step: matrix_product.Step) -> Array:
+def mean_matrix(curvature: float, step: products.Step) -> Array:
     """Return the mean map of one mode: 1 × 1 (plain), or 2 × 2 in (θ, v) with momentum (T19)."""
     if step.beta == 0:
         return np.array([[1 - step.learning_rate * curvature]])

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from dfp_solvers.matrix_product import Step
+from dfp_solvers.trajectories.products import Step
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 
@@ -66,20 +66,17 @@ class PhaseDiagram:
     @cached_property
     def regime(self) -> NDArray[np.str_]:
         """Names of the regimes, shape (X, Y)."""
-        result: NDArray[np.str_] = np.array(REGIMES)[self.values["regime"]]
-        return result
+        return np.array(REGIMES)[self.values["regime"]]
 
     @cached_property
     def langevin_regime(self) -> NDArray[np.str_]:
         """Names of the regimes that Langevin (T6) believes in, shape (X, Y)."""
-        result: NDArray[np.str_] = np.array(REGIMES)[self.values["langevin_regime"]]
-        return result
+        return np.array(REGIMES)[self.values["langevin_regime"]]
 
     @property
     def gap(self) -> NDArray[np.bool_]:
         """Where Langevin promises a finite variance and SGD has none, shape (X, Y)."""
-        result: NDArray[np.bool_] = (self.langevin_regime == "confined") & (self.regime != "confined")
-        return result
+        return (self.langevin_regime == "confined") & (self.regime != "confined")
 
     @property
     def variance_difference(self) -> Array:

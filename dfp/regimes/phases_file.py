@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dfp import schema
 from dfp.errors import DFPError, FileFormatError
-from dfp.files import hdf5, sealed
-from dfp.provenance import versions
 from dfp.regimes.mode import REGIMES
 from dfp.regimes.phases import CODES, NUMBERS, PARAMETERS, PhaseDiagram
-from dfp.schema import Column
+from dfp.results import checksum, hdf5, schema
+from dfp.results.schema import Column, versions
 
 if TYPE_CHECKING:
     import xarray
@@ -55,7 +53,7 @@ def save(diagram: PhaseDiagram, path: str | Path) -> None:
         file.attrs.update(_attributes(diagram))
         hdf5._write(file, _table(diagram), {})
 
-    sealed.write(path, hdf5._image(fill))
+    checksum.write(path, hdf5._image(fill))
 
 
 def load_phase_diagram(path: str | Path) -> PhaseDiagram:

@@ -4,11 +4,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dfp import schema
 from dfp.checks import Array
 from dfp.regimes.mode import REGIMES
 from dfp.regimes.mode_plot import REGIME_COLOURS
 from dfp.regimes.phases import PhaseDiagram
+from dfp.results import schema
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -80,8 +80,7 @@ def _langevin(diagram: PhaseDiagram) -> Array:
         zip(diagram.names, (x, y), strict=True)
     )
     rate = at["learning_rate"] / (1 - at["momentum"])
-    result: Array = rate * at["curvature_noise"] / at["batch_size"] - 2 * at["curvature"]
-    return result
+    return rate * at["curvature_noise"] / at["batch_size"] - 2 * at["curvature"]
 
 
 def _difference(drawn: "Figure", axis: "Axes", diagram: PhaseDiagram) -> None:

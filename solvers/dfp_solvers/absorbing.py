@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from dfp_solvers import generator, matrices, uniformisation
+from dfp_solvers import matrices
 from dfp_solvers.jit import kernel
+from dfp_solvers.markov_chain import generator, uniformisation
 
 Array = NDArray[np.floating[Any]]
 # Survival has become geometric where it falls by the leading eigenvalue to this, relatively, over two windows.
@@ -44,8 +45,7 @@ def gaussian_kernel(places: Array, means: Array, covariances: Array) -> Array:
             z += factors[:, i, j] * (places[:, j, None] - means[:, j])
         exponent -= 0.5 * z * z
     peaks = np.prod(np.einsum("nii->ni", factors), axis=1) / (2 * np.pi) ** (d / 2)
-    result: Array = np.exp(exponent) * peaks
-    return result
+    return np.exp(exponent) * peaks
 
 
 @kernel()

@@ -50,8 +50,7 @@ class Univariate:
     def transform(self, z: Array) -> Array:
         """Return the centred x(z) = F⁻¹(Φ(z)), increasing, of the law where z is standard normal."""
         tail = special.ndtr(-np.abs(z))
-        result: Array = np.where(z < 0, self.law.ppf(tail), self.law.isf(tail)) - self.centre
-        return result
+        return np.where(z < 0, self.law.ppf(tail), self.law.isf(tail)) - self.centre
 
     @property
     def closed(self) -> bool:
@@ -65,8 +64,7 @@ class Univariate:
         if self.name in _CLOSED:
             shapes, location, scale = _parameters(self.law)
             phase = np.exp(1j * waves * (location - self.centre))
-            result: Complex = _CLOSED[self.name](scale * waves, *shapes) * phase
-            return result
+            return _CLOSED[self.name](scale * waves, *shapes) * phase
         return self._tabulated(waves)
 
     @cached_property
@@ -90,8 +88,7 @@ class Univariate:
             self._tabulate(largest)
         size = np.arcsinh(np.abs(waves) / self._unit)
         real, imaginary = self._spline(size).T if np.ndim(waves) == 1 else np.moveaxis(self._spline(size), -1, 0)
-        result: Complex = real + 1j * np.sign(waves) * imaginary
-        return result
+        return real + 1j * np.sign(waves) * imaginary
 
     def _tabulate(self, largest: float) -> None:
         """Find the characteristic function at knots up to ``largest``, graded towards 0, and join them by a spline."""
@@ -135,8 +132,7 @@ class Univariate:
         pieces = self.table.pieces
         k = np.maximum(np.searchsorted(pieces[:, 0], z, side="right") - 1, 0)
         t = z - pieces[k, 0]
-        result: Array = pieces[k, 1] + t * (pieces[k, 2] + t * (pieces[k, 3] + t * pieces[k, 4]))
-        return result
+        return pieces[k, 1] + t * (pieces[k, 2] + t * (pieces[k, 3] + t * pieces[k, 4]))
 
 
 def _quadrature(transform: Callable[[Array], Array], waves: Array) -> Complex:
@@ -148,8 +144,7 @@ def _quadrature(transform: Callable[[Array], Array], waves: Array) -> Complex:
     nodes = int(np.clip(2 * _EDGE * (fastest + 12.0) / (2 * np.pi) * 1.2, 400, _MOST_NODES))
     z = np.linspace(-_EDGE, _EDGE, nodes + 1)
     weights = np.exp(-0.5 * z**2) * (2 * _EDGE / nodes / np.sqrt(2 * np.pi))
-    result: Complex = np.exp(1j * np.outer(waves, transform(z))) @ weights
-    return result
+    return np.exp(1j * np.outer(waves, transform(z))) @ weights
 
 
 def _parameters(law: Any) -> tuple[list[float], float, float]:
@@ -171,8 +166,7 @@ def _stable(k: Array, alpha: float, beta: float) -> Complex:
     size = np.abs(k)
     with np.errstate(divide="ignore", invalid="ignore"):
         turn = np.tan(np.pi * alpha / 2) if alpha != 1 else np.where(size > 0, -2 / np.pi * np.log(size), 0.0)
-    result: Complex = np.exp(-(size**alpha) * (1 - 1j * beta * np.sign(k) * turn))
-    return result
+    return np.exp(-(size**alpha) * (1 - 1j * beta * np.sign(k) * turn))
 
 
 _CLOSED: dict[str, Callable[..., Any]] = {

@@ -225,8 +225,7 @@ def amplification(drift: Array, second: Array, order: int, waves: Array) -> Arra
     for i in range(d):
         for j in range(i):
             real = real - second[:, i, j, None] * (slope[:, i] * slope[:, j])
-    result: Array = np.sqrt(np.max(real**2 + (drift @ slope.T) ** 2, axis=1))
-    return result
+    return np.sqrt(np.max(real**2 + (drift @ slope.T) ** 2, axis=1))
 
 
 def wave_vectors(d: int) -> Array:

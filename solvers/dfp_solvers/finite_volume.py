@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dfp_solvers.generator import Generator
 from dfp_solvers.jit import kernel
+from dfp_solvers.markov_chain.generator import Generator
 
 Array = NDArray[np.floating[Any]]
 Integers = NDArray[np.int64]

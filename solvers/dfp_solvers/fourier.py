@@ -32,8 +32,7 @@ def wave_numbers(spacing: Array, cells: Sequence[int]) -> Array:
 def gaussian(waves: Array, mean: Array, covariance: Array) -> Complex:
     """Return e^{ik·mean − ½ kᵀ covariance k} at the wave vectors ``waves`` (..., d)."""
     decay = -0.5 * np.einsum("...i,ij,...j->...", waves, covariance, waves, optimize=True)
-    result: Complex = np.exp(decay + 1j * (waves @ mean))
-    return result
+    return np.exp(decay + 1j * (waves @ mean))
 
 
 def invert(characteristic: Complex, lower: Array, spacing: Array, cells: Sequence[int]) -> tuple[Array, float]:
@@ -88,8 +87,7 @@ def gridded(values: Array, lower: Array, spacing: Array, waves: Array, *, separa
     place = [waves[..., i] * spacing[i] * n / (2 * np.pi) + n // 2 for i, n in enumerate(padded)]
     phase = np.exp(1j * (waves @ np.array([c[o] for c, o in zip(centres, origin, strict=True)])))
     parts = [ndimage.map_coordinates(p, place, order=5, mode="constant") for p in (spectrum.real, spectrum.imag)]
-    result: Complex = (parts[0] + 1j * parts[1]) * phase
-    return result
+    return (parts[0] + 1j * parts[1]) * phase
 
 
 def interpolation_error(values: Array) -> float:

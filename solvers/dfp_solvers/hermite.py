@@ -159,8 +159,7 @@ def _convolved(a: Array, b: Array, dimension: int, degree: int) -> Array:
     target, shift, source, _ = _pairs(dimension, degree, degree)
     factorials = gammaln(indices(dimension, degree) + 1.0).sum(axis=1)
     weight = np.exp(factorials[target] - factorials[shift] - factorials[source])
-    result: Array = _combine(target, shift, source, weight, a, b)
-    return result
+    return _combine(target, shift, source, weight, a, b)
 
 
 def fixed_point(rate: Array, dimension: int) -> tuple[Array, int]:
@@ -225,5 +224,4 @@ def series(coefficients: Array, mean: Array, factor: Array, points: Array, degre
         for axis, power in enumerate(lead):
             term = term * tables[axis][power]
         total += term
-    result: Array = (total * envelope).reshape(points.shape[:-1])
-    return result
+    return (total * envelope).reshape(points.shape[:-1])

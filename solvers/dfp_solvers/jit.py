@@ -31,13 +31,12 @@ def kernel(*, parallel: bool = False, fast: bool = False) -> Callable[[F], F]:
     """
 
     def decorate(function: F) -> F:
-        compiled: F = numba.njit(
+        return numba.njit(
             function,
             cache=CACHE,
             parallel=parallel,
             error_model="numpy",
             fastmath=set(SAFE_FAST_MATH) if fast else False,
         )
-        return compiled
 
     return decorate

@@ -62,8 +62,7 @@ class Fixed:
         """Return the density of getting from the nodes to ``theta`` (m,), shape (m, nodes)."""
         mean, deviation = self._moments()
         z = (theta[:, None] - mean) / deviation
-        result: Array = np.exp(-0.5 * z * z) / (deviation * np.sqrt(2 * np.pi))
-        return result
+        return np.exp(-0.5 * z * z) / (deviation * np.sqrt(2 * np.pi))
 
     def _moments(self) -> tuple[Array, Array]:
         return self.a * self.theta + self.b, np.sqrt(self.v + (self.s * self.theta) ** 2)

@@ -40,8 +40,7 @@ def line_weights(r: Array, v: Array) -> Array:
 def variances(covariance: Array) -> Array:
     """Return what is left for the steps along the axes, V_ii − Σ_j |V_ij|, shape (N, d)."""
     diagonal = np.einsum("nii->ni", covariance)
-    result: Array = 2 * np.abs(diagonal) - np.abs(covariance).sum(axis=2)
-    return result
+    return 2 * np.abs(diagonal) - np.abs(covariance).sum(axis=2)
 
 
 def moves(drift: Array, covariance: Array) -> Iterator[tuple[Integers, Array]]:

@@ -54,10 +54,8 @@ def advance(derivative: Operator, start: Array, times: Array, *, discrete: bool,
 
 def _transition(matrix: Array, gap: float, discrete: bool) -> Array:
     if discrete:
-        step: Array = np.linalg.matrix_power(np.eye(len(matrix)) + matrix, round(gap))
-        return step
-    exponential: Array = expm(gap * matrix)
-    return exponential
+        return np.linalg.matrix_power(np.eye(len(matrix)) + matrix, round(gap))
+    return expm(gap * matrix)
 
 
 def _taylor(derivative: Operator, state: Array, gap: float) -> Array:

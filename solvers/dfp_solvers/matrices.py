@@ -37,16 +37,14 @@ def spread(factor: Array, covariance: Array) -> Array:
     """Return F Σ Fᵀ, the covariance after the map F = ``factor`` (d, d)."""
     if len(factor) == 1:
         return factor * covariance * factor
-    result: Array = factor @ covariance @ factor.T
-    return result
+    return factor @ covariance @ factor.T
 
 
 def precisions(covariances: Array) -> Array:
     """Return the diagonal (..., d) of the inverse of positive definite ``covariances`` (..., d, d)."""
     if covariances.shape[-1] == 1:
         return 1.0 / covariances[..., 0]
-    result: Array = np.linalg.inv(covariances).diagonal(axis1=-2, axis2=-1)
-    return result
+    return np.linalg.inv(covariances).diagonal(axis1=-2, axis2=-1)
 
 
 def whitening(covariances: Array) -> Array:
@@ -61,5 +59,4 @@ def whitening(covariances: Array) -> Array:
         return np.linalg.inv(np.linalg.cholesky(covariances))
     if not covariances.min() > 0:
         raise np.linalg.LinAlgError("Matrix is not positive definite")
-    result: Array = 1.0 / np.sqrt(covariances)
-    return result
+    return 1.0 / np.sqrt(covariances)

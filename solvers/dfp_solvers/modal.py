@@ -109,8 +109,7 @@ def pushed(factor: Array, covariance: Array) -> Array:
     if factor.shape[-1] == 1:
         flat = factor[..., 0, 0]
         return covariance * (flat[..., :, None] * flat[..., None, :])[..., None, None]
-    result: Array = factor[..., :, None, :, :] @ covariance @ np.swapaxes(factor, -1, -2)[..., None, :, :, :]
-    return result
+    return factor[..., :, None, :, :] @ covariance @ np.swapaxes(factor, -1, -2)[..., None, :, :, :]
 
 
 def within_epoch(runs: list[Transition], spread: Array, population: int, batch_size: int) -> Transition:
@@ -164,8 +163,7 @@ def _joined(first: Transition, then: Transition, spread: Array) -> Transition:
 
 
 def _applied(factor: Array, vectors: Array) -> Array:
-    result: Array = (factor @ vectors[..., None])[..., 0]
-    return result
+    return (factor @ vectors[..., None])[..., 0]
 
 
 def _pairs(vectors: Array, covariance: Array) -> Array:

@@ -39,8 +39,7 @@ def _polynomial(weight: Array, u: float, shift: float, result: Array) -> None:
 def _value(weight: Array, u: float, z: float) -> float:
     """Return a weight at (u, z)."""
     slope = weight[3] + u * weight[8] + z * weight[6]
-    result: float = weight[0] + u * (weight[1] + u * weight[4]) + z * slope
-    return result
+    return weight[0] + u * (weight[1] + u * weight[4]) + z * slope
 
 
 @kernel(fast=True)

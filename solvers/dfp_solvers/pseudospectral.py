@@ -45,8 +45,7 @@ class Operator:
         axes = tuple(range(1, values.ndim + 1))
         spectrum = self.kept * fft.rfftn(values, workers=2)
         spectrum = spectrum + np.sum(self.factors * fft.rfftn(self.coefficients * values, axes=axes, workers=2), axis=0)
-        result: Array = fft.irfftn(spectrum, s=self.shape, workers=2)
-        return result
+        return fft.irfftn(spectrum, s=self.shape, workers=2)
 
     def matrix(self) -> Array:
         """Return one step in one dimension as a matrix (n, n)."""
@@ -64,8 +63,7 @@ def march(values: Array, operator: Operator, steps: int) -> Array:
     """Return ``values`` (n_1, ..., n_d) after ``steps`` steps."""
     size = values.size
     if values.ndim == 1 and size <= _DENSE and steps > 2 * size:
-        result: Array = np.linalg.matrix_power(operator.matrix(), steps) @ values
-        return result
+        return np.linalg.matrix_power(operator.matrix(), steps) @ values
     for _ in range(steps):
         values = operator.step(values)
     return values
@@ -106,5 +104,4 @@ def interpolation(lower: float, spacing: float, count: int, points: Array) -> Ar
     at_node = np.abs(offset) < 1e-9
     kernel = np.where(at_node, 1.0, np.sin(np.pi * offset) / np.where(at_node, 1.0, below))
     inside = (points >= lower) & (points <= lower + count * spacing)
-    result: Array = kernel * inside[:, None]
-    return result
+    return kernel * inside[:, None]

@@ -32,8 +32,7 @@ def regridded(values: Array, cells: tuple[int, ...]) -> Array:
 def corrected(fine: Array, difference: Array, factor: float) -> Array:
     """Return ``fine`` plus ``factor`` times a ``difference`` known on coarser cells."""
     half = np.abs(fine) / 2
-    result: Array = fine + np.minimum(np.maximum(regridded(difference, fine.shape) * factor, -half), half)
-    return result
+    return fine + np.minimum(np.maximum(regridded(difference, fine.shape) * factor, -half), half)
 
 
 def best(levels: list[Array], first_order: float) -> tuple[Array, float]:

@@ -21,8 +21,7 @@ _TOLERANCE = 1e-12
 def packed(matrix: Array) -> Array:
     """Return symmetric matrices (..., d, d) as vectors (..., d(d+1)/2)."""
     rows, columns = np.tril_indices(matrix.shape[-1])
-    result: Array = matrix[..., rows, columns] * np.where(rows == columns, 1.0, np.sqrt(2))
-    return result
+    return matrix[..., rows, columns] * np.where(rows == columns, 1.0, np.sqrt(2))
 
 
 def unpacked(vector: Array, dimension: int) -> Array:
@@ -37,8 +36,7 @@ def unpacked(vector: Array, dimension: int) -> Array:
 
 def _matrix(apply: SymmetricMap, dimension: int) -> Array:
     size = dimension * (dimension + 1) // 2
-    result: Array = packed(apply(unpacked(np.eye(size), dimension))).T
-    return result
+    return packed(apply(unpacked(np.eye(size), dimension))).T
 
 
 def _operator(apply: SymmetricMap, dimension: int) -> LinearOperator:

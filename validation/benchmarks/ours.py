@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 import dfp
-from dfp.provenance import versions
+from dfp.results.schema import versions
 from validation.benchmarks.ladder import Rungs, Solve, climb
 from validation.benchmarks.workloads import Gridded, Workload
 

@@ -24,8 +24,8 @@ from typing import Any
 
 import numba
 import numpy as np
-from dfp_solvers import monte_carlo, trajectory_models
 from dfp_solvers.jit import kernel
+from dfp_solvers.trajectories import ensemble, models
 from numpy.typing import NDArray
 
 from validation.benchmarks.verdict import Verdict
@@ -51,17 +51,17 @@ def stationary_second(dimension: int) -> float:
 def dfp_kernel(dimension: int, trajectories: int, steps: int) -> list[Run]:
     """Return the Monte Carlo kernel of this package."""
     if dimension == 1:
-        model = trajectory_models.GaussianModel([[DECAY]], [0.0], [0, 0], [0, -1], [0, 1], [CURVATURE, GRADIENT], 2)
+        model = models.GaussianModel([[DECAY]], [0.0], [0, 0], [0, -1], [0, 1], [CURVATURE, GRADIENT], 2)
     else:
         rows, normals = np.nonzero(ROOT)
-        model = trajectory_models.GaussianModel(LINEAR, np.zeros(2), rows, [-1] * 3, normals, ROOT[rows, normals], 2)
-    start = trajectory_models.Start(np.zeros(dimension), np.zeros((dimension, 0)))
-    powers, zero = monte_carlo.exponents(dimension, 2), np.zeros((1, dimension))
-    blocks = -(-trajectories // monte_carlo.BLOCK)
+        model = models.GaussianModel(LINEAR, np.zeros(2), rows, [-1] * 3, normals, ROOT[rows, normals], 2)
+    start = models.Start(np.zeros(dimension), np.zeros((dimension, 0)))
+    powers, zero = ensemble.exponents(dimension, 2), np.zeros((1, dimension))
+    blocks = -(-trajectories // ensemble.BLOCK)
 
     def run() -> Array:
-        sums = monte_carlo.empty([steps], powers)
-        sums = monte_carlo.sample(
+        sums = ensemble.empty([steps], powers)
+        sums = ensemble.sample(
             model,
             start,
             [steps],
@@ -73,8 +73,7 @@ def dfp_kernel(dimension: int, trajectories: int, steps: int) -> list[Run]:
             scale=zero + 1,
             blocks=blocks,
         )
-        second: Array = np.sqrt(sums.mean[0, [dimension]])  # the check squares it: E[θ_1²]
-        return second
+        return np.sqrt(sums.mean[0, [dimension]])  # the check squares it: E[θ_1²]
 
     return [run]
 
@@ -91,8 +90,7 @@ def numpy_loop(dimension: int, trajectories: int, steps: int) -> list[Run]:
                 theta = DECAY * theta + CURVATURE * zeta[0] * theta + GRADIENT * zeta[1]
             else:
                 theta = LINEAR @ theta + ROOT @ zeta
-        first: Array = theta[0]
-        return first
+        return theta[0]
 
     def run(count: int) -> Array:
         return np.concatenate([portion(count, seed) for seed in range(trajectories // count)])

@@ -108,15 +108,13 @@ def gaussian(points: Array, mean: Array, covariance: Array) -> Array:
     """Return the Gaussian density at ``points`` (..., d)."""
     shifted = points - mean
     form = np.einsum("...i,ij,...j->...", shifted, np.linalg.inv(covariance), shifted)
-    result: Array = np.exp(-0.5 * form) / np.sqrt(np.linalg.det(2 * np.pi * covariance))
-    return result
+    return np.exp(-0.5 * form) / np.sqrt(np.linalg.det(2 * np.pi * covariance))
 
 
 def _rotated(degrees: float, eigenvalues: list[float]) -> Array:
     c, s = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
     rotation = np.array([[c, -s], [s, c]])
-    result: Array = rotation @ np.diag(eigenvalues) @ rotation.T
-    return result
+    return rotation @ np.diag(eigenvalues) @ rotation.T
 
 
 _PLANE = (_rotated(30.0, [1.0, 0.05]), np.array([[1.0, 0.3], [0.3, 0.5]]), np.array([0.4, 0.3]), 0.09 * np.eye(2))

@@ -20,7 +20,7 @@ from scipy.stats import norm
 from scipy.stats import t as student
 
 import dfp
-from dfp.equation import Equation
+from dfp.problem.equation import Equation
 from validation.case import Case, Picture, Result, Table, Verdict, at_most, close, sampled
 from validation.figures import COLOURS, canvas, keys, label, ticks
 from validation.sampling import ensemble, mean
@@ -112,8 +112,7 @@ def _tails(runs: int) -> list[Verdict]:
 
     def step(theta: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         h, g = rng.standard_normal((2, *theta.shape))
-        moved: np.ndarray = (1 - eta * (1 + np.sqrt(gamma) * h)) * theta - eta * g
-        return moved
+        return (1 - eta * (1 + np.sqrt(gamma) * h)) * theta - eta * g
 
     last = np.abs(ensemble(np.zeros(runs), step, [60], seed=8)[0])
     low, high = 4.0, 8.0
@@ -138,8 +137,7 @@ def _tails(runs: int) -> list[Verdict]:
 
 
 def _walk(theta: np.ndarray, rng: np.random.Generator, x: float) -> np.ndarray:
-    result: np.ndarray = (1 - x) * theta - x * rng.standard_normal(theta.shape)
-    return result
+    return (1 - x) * theta - x * rng.standard_normal(theta.shape)
 
 
 def _overshooting(quick: bool) -> list[Verdict]:

@@ -56,13 +56,11 @@ def run(quick: bool) -> Result:
 
 
 def _step(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    result: np.ndarray = x - ETA * (CURVATURES * x + np.sqrt(NOISES) * rng.standard_normal(x.shape))
-    return result
+    return x - ETA * (CURVATURES * x + np.sqrt(NOISES) * rng.standard_normal(x.shape))
 
 
 def _kick(x: np.ndarray, rng: np.random.Generator, eta: float) -> np.ndarray:
-    result: np.ndarray = x - eta * rng.standard_normal(x.shape)
-    return result
+    return x - eta * rng.standard_normal(x.shape)
 
 
 def _effective(runs: int) -> tuple[list[Verdict], np.ndarray, np.ndarray]:

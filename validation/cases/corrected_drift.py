@@ -55,11 +55,11 @@ def _flow_error(eta: float, points: Array, kind: str) -> float:
 
         def drift(w: Array, plain: dfp.Langevin = plain, equation: dfp.ModifiedLangevin = equation) -> Array:
             if kind == "T6":
-                return plain.motion(w)
-            return 2 * plain.motion(w) - equation.motion(w) if kind == "wrong sign" else equation.motion(w)
+                return plain.drift(w)
+            return 2 * plain.drift(w) - equation.drift(w) if kind == "wrong sign" else equation.drift(w)
 
         w, h = points[:, k : k + 1], eta / 20
-        moved = w + eta * plain.motion(w)
+        moved = w + eta * plain.drift(w)
         for _ in range(20):
             a = drift(w)
             b = drift(w + h / 2 * a)

@@ -77,8 +77,7 @@ def master_rates(eta: float, half: float, cells_per_width: float | None) -> Arra
     if cells_per_width is None:
         kernel /= np.maximum(kernel.sum(axis=0), 1e-18)
     values = np.sort(np.abs(np.linalg.eigvals(kernel)))[::-1]
-    rates: Array = -np.log(np.maximum(values[1:4], 1e-300)) / eta
-    return rates
+    return -np.log(np.maximum(values[1:4], 1e-300)) / eta
 
 
 def _generator_rates(name: str, eta: float) -> Array:

@@ -69,8 +69,7 @@ def run(quick: bool) -> Result:
 
 
 def _step(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    result: np.ndarray = x * (1 - ETA * (CURVATURE + np.sqrt(NOISE) * rng.standard_normal(x.shape)))
-    return result
+    return x * (1 - ETA * (CURVATURE + np.sqrt(NOISE) * rng.standard_normal(x.shape)))
 
 
 def _control(seen: float, exact: float) -> Verdict:

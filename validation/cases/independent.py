@@ -20,7 +20,7 @@ from scipy.linalg import solve_continuous_lyapunov, solve_discrete_lyapunov
 
 import dfp
 from dfp.checks import Array
-from dfp.equation import Equation
+from dfp.problem.equation import Equation
 from validation.case import Case, Result, Verdict, at_most, sampled
 from validation.sampling import ensemble, variance
 
@@ -91,8 +91,7 @@ def _master(sgd: dfp.SGD, start: dfp.Gaussian, runs: int) -> list[Verdict]:
     def step(theta: Array, rng: np.random.Generator) -> Array:
         h, g = rng.standard_normal((2, *theta.shape))
         curvature, gradient = 1 + np.sqrt(CURVATURE_NOISE) * h, TILT + np.sqrt(NOISE) * g
-        result: Array = theta - ETA * (curvature * theta + gradient)
-        return result
+        return theta - ETA * (curvature * theta + gradient)
 
     ours = dfp.solve(dfp.MasterEquation(sgd), start, STEPS, [STEPS], dfp.Transfer(), dfp.Grid(-4.0, 4.0, 800))
     begin = 0.8 + np.sqrt(0.1) * np.random.default_rng(0).standard_normal(runs)

@@ -37,8 +37,7 @@ def stepper(hessian: np.ndarray, eta: float) -> Step:
         square = rng.standard_normal((len(w), DIMENSION, DIMENSION))
         noise = np.sqrt(OFF_DIAGONAL / 2) * (square + square.transpose(0, 2, 1))
         gradient = w @ hessian + np.einsum("nij,nj->ni", noise, w) + SIGMA * rng.standard_normal(w.shape)
-        moved: np.ndarray = w - eta * gradient
-        return moved
+        return w - eta * gradient
 
     return step
 

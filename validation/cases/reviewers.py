@@ -110,8 +110,7 @@ def _least_squares(runs: int) -> tuple[list[Verdict], str]:
     def step(theta: np.ndarray, generator: np.random.Generator) -> np.ndarray:
         chosen = generator.integers(0, 20, len(theta))
         x, y = features[chosen], targets[chosen]
-        result: np.ndarray = theta - ETA * x * (np.sum(x * theta, axis=1) - y)[:, None]
-        return result
+        return theta - ETA * x * (np.sum(x * theta, axis=1) - y)[:, None]
 
     start = np.tile(sgd.critical_point, (runs, 1))
     exact = dfp.moments(dfp.MasterEquation(sgd), dfp.Point(sgd.critical_point), 100, [100]).covariance[0]

@@ -90,8 +90,7 @@ def run(quick: bool) -> Result:
 def _step(w: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     strength, phase = rng.uniform(-1, 1, (2, len(WAVES), len(w)))
     waves = np.einsum("k,kn->n", AMPLITUDES, strength * np.cos(np.pi * (np.outer(WAVES, w) + phase)))
-    result: np.ndarray = w - ETA * (4 * w**3 - 0.6 * w + 0.15 + (0.1 * w**2 + 1) * waves)
-    return result
+    return w - ETA * (4 * w**3 - 0.6 * w + 0.15 + (0.1 * w**2 + 1) * waves)
 
 
 def _variation(first: dfp.Solution, second: dfp.Solution) -> float:

@@ -19,7 +19,7 @@ from functools import partial
 import numpy as np
 
 import dfp
-from dfp.solver import Solver
+from dfp.methods.solver import Solver
 from validation.case import Case, Result, Table, Verdict
 
 ETA, STEPS = 0.1, 20

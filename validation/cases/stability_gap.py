@@ -102,8 +102,7 @@ def run(quick: bool) -> Result:
 def _walk(eta: float, gamma: float, start: np.ndarray, noise: float, saved: list[int], seed: int) -> list[np.ndarray]:
     def step(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         h, g = rng.standard_normal((2, *x.shape))
-        result: np.ndarray = (1 - eta * (1 + np.sqrt(gamma) * h)) * x - eta * np.sqrt(noise) * g
-        return result
+        return (1 - eta * (1 + np.sqrt(gamma) * h)) * x - eta * np.sqrt(noise) * g
 
     return ensemble(start, step, saved, seed)
 

@@ -81,8 +81,7 @@ def _sampled(hessian: np.ndarray, runs: int) -> tuple[tuple[float, float], float
     """Return the trace with its error, and the relative error of the covariance against the exact one, of a sample."""
 
     def step(w: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        moved: np.ndarray = w - ETA * (w @ hessian + np.sqrt(NOISE) * rng.standard_normal(w.shape))
-        return moved
+        return w - ETA * (w @ hessian + np.sqrt(NOISE) * rng.standard_normal(w.shape))
 
     # 150 steps settle the slowest mode to (1 − 0.045)³⁰⁰ = 1e-6.
     start = np.random.default_rng(runs).standard_normal((runs, 10))

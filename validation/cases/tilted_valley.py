@@ -81,8 +81,7 @@ def run(quick: bool) -> Result:
 
 def _step(x: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     h, g = rng.standard_normal((2, *x.shape))
-    result: np.ndarray = (1 - ETA * np.sqrt(GAMMA) * h) * x - ETA * (TILT + np.sqrt(NOISE) * g)
-    return result
+    return (1 - ETA * np.sqrt(GAMMA) * h) * x - ETA * (TILT + np.sqrt(NOISE) * g)
 
 
 def _picture(n: np.ndarray, exact: np.ndarray, without: np.ndarray, cubic: np.ndarray, error: float) -> Picture:

@@ -20,10 +20,9 @@ from typing import Any
 import numpy as np
 
 import dfp
-from dfp.carried import Carried
 from dfp.checks import Array
-from dfp.equation import Equation
-from dfp.plot import COLOURS
+from dfp.problem.equation import Equation, MomentVector
+from dfp.results.figures import COLOURS
 from validation import convergence, enumeration
 from validation.case import Case, Picture, Result, Table, Verdict
 from validation.problems import Problem, problems
@@ -70,7 +69,7 @@ class Model:
 class WrongSign(dfp.ModifiedLangevin):
     """(T7) with the sign of the drift correction (η/2)Hḡ turned round."""
 
-    def drift(self, eigenvalues: Array) -> Array:
+    def mode_rates(self, eigenvalues: Array) -> Array:
         """Return 1 − ηλ/2."""
         return 1 - self.sgd.learning_rate * eigenvalues / 2
 
@@ -78,7 +77,7 @@ class WrongSign(dfp.ModifiedLangevin):
 class ShortDrift(dfp.ModifiedLangevin):
     """(T7m) without the last term (η²/3)H²ḡ of its drift."""
 
-    def drift(self, eigenvalues: Array) -> Array:
+    def mode_rates(self, eigenvalues: Array) -> Array:
         """Return 1 + ηλ/2."""
         return 1 + self.sgd.learning_rate * eigenvalues / 2
 
@@ -86,7 +85,7 @@ class ShortDrift(dfp.ModifiedLangevin):
 class LouderNoise(dfp.DiscreteFokkerPlanck):
     """(T5) with the covariance of its noise too large by one part in 10⁹."""
 
-    def mean_diffusion(self, at: Carried) -> Array:
+    def mean_diffusion(self, at: MomentVector) -> Array:
         """Return η² C̄ (1 + 1e-9)."""
         return super().mean_diffusion(at) * (1 + 1e-9)
 

@@ -38,8 +38,7 @@ def _dense(workload: Workload, axis: Array, start: Array) -> Array:
     k[n // 2] = 0.0
     first = fft.ifft(1j * k[:, None] * fft.fft(np.eye(n), axis=0), axis=0).real
     matrix = first * (workload.hessian[0, 0] * axis) + workload.diffusion[0, 0] * first @ first
-    result: Array = linalg.expm(workload.time * matrix) @ start
-    return result
+    return linalg.expm(workload.time * matrix) @ start
 
 
 def _rk4(workload: Workload, p: Array, steps: int) -> Array:
@@ -58,8 +57,7 @@ def _rk4(workload: Workload, p: Array, steps: int) -> Array:
     def derivative(p: Array) -> Array:
         flux = fft.rfftn(drift * p, axes=over)
         total = spread * fft.rfftn(p) + (1j * k * flux).sum(axis=0)
-        result: Array = fft.irfftn(total, s=p.shape)
-        return result
+        return fft.irfftn(total, s=p.shape)
 
     h = workload.time / steps
     for _ in range(steps):

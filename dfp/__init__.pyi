@@ -1,0 +1,66 @@
+"""The public names, each beside the module that is its home: read by type checkers and, on first use, by ``dfp``."""
+
+from .errors import DFPError as DFPError
+from .errors import FileFormatError as FileFormatError
+from .errors import NoStationaryDensity as NoStationaryDensity
+from .errors import SeriesError as SeriesError
+from .errors import UnresolvedError as UnresolvedError
+from .errors import UnsupportedError as UnsupportedError
+from .exact.moments import moments as moments
+from .long_time.exit_law import ExitSteps as ExitSteps
+from .long_time.first_passage import exit_steps as exit_steps
+from .long_time.irreversibility import Current as Current
+from .long_time.irreversibility import GriddedCurrent as GriddedCurrent
+from .long_time.irreversibility import entropy_production as entropy_production
+from .long_time.irreversibility import probability_current as probability_current
+from .long_time.observables import autocorrelation as autocorrelation
+from .long_time.observables import effective_temperature as effective_temperature
+from .long_time.observables import excess_loss as excess_loss
+from .long_time.observables import expected_loss as expected_loss
+from .long_time.observables import mean_squared_displacement as mean_squared_displacement
+from .long_time.observables import stationary_excess_loss as stationary_excess_loss
+from .long_time.relaxation import Spectrum as Spectrum
+from .long_time.relaxation import spectrum as spectrum
+from .long_time.stationary_law import stationary as stationary
+from .long_time.stationary_moments import StationaryMoments as StationaryMoments
+from .long_time.stationary_moments import stationary_moments as stationary_moments
+from .methods.finite_difference import FiniteDifference as FiniteDifference
+from .methods.finite_volume import FiniteVolume as FiniteVolume
+from .methods.fourier import Fourier as Fourier
+from .methods.hermite import Hermite as Hermite
+from .methods.moment_recursion import MomentRecursion as MomentRecursion
+from .methods.monte_carlo import MonteCarlo as MonteCarlo
+from .methods.transfer.transfer import Transfer as Transfer
+from .problem.additive import AdditiveNoise as AdditiveNoise
+from .problem.equations import DiscreteFokkerPlanck as DiscreteFokkerPlanck
+from .problem.equations import Langevin as Langevin
+from .problem.equations import MasterEquation as MasterEquation
+from .problem.equations import ModifiedLangevin as ModifiedLangevin
+from .problem.grid import Grid as Grid
+from .problem.landscape import QuadraticLandscape as QuadraticLandscape
+from .problem.noise import GaussianNoise as GaussianNoise
+from .problem.nonlinear import Landscape as Landscape
+from .problem.schedules import CosineSchedule as CosineSchedule
+from .problem.schedules import StepSchedule as StepSchedule
+from .problem.schedules import WarmUp as WarmUp
+from .problem.sgd import SGD as SGD
+from .problem.state import Density as Density
+from .problem.state import Gaussian as Gaussian
+from .problem.state import Point as Point
+from .regimes.mode import Mode as Mode
+from .regimes.mode_report import Modes as Modes
+from .regimes.mode_report import modes as modes
+from .regimes.phases import PhaseDiagram as PhaseDiagram
+from .regimes.phases import phase_diagram as phase_diagram
+from .regimes.phases_file import load_phase_diagram as load_phase_diagram
+from .results.certificate import Certificate as Certificate
+from .results.comparison import Comparison as Comparison
+from .results.comparison import compare as compare
+from .results.hdf5 import load as load
+from .results.hdf5 import load_many as load_many
+from .results.hdf5 import save_many as save_many
+from .results.solution import Solution as Solution
+from .solving.driver import solve as solve
+
+__all__: list[str]
+__version__: str

@@ -1,0 +1,1 @@
+"""Configurations: problems, solvers and tasks from TOML, data from CSV or NPZ."""

@@ -1,0 +1,248 @@
+"""Exact mean and covariance of every equation, in any dimension (T8–T15)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from weakref import WeakKeyDictionary
+
+import numpy as np
+from dfp_solvers import affine, linear_flow, matrices
+from numpy.typing import NDArray
+
+from dfp import checks
+from dfp.checks import Array
+from dfp.errors import DFPError, UnsupportedError
+from dfp.exact import optimisers
+from dfp.problem.equation import Equation, MomentVector, packed, unpacked
+from dfp.problem.state import State
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Exact moments at saved steps.
+
+    Attributes
+    ----------
+    steps
+        Shape (S,) [step].
+    mean
+        Shape (S, d) [parameter].
+    covariance
+        Shape (S, d, d) [parameter^2].
+    joint_mean
+        With momentum, that of (θ, v), v the velocity, shape (S, 2d); None without.
+    joint_covariance
+        Likewise, shape (S, 2d, 2d).
+    unknown
+        Why they are not known exactly, within ``dfp.solve``; empty where they are.
+    """
+
+    steps: NDArray[np.int64]
+    mean: Array
+    covariance: Array
+    joint_mean: Array | None = None
+    joint_covariance: Array | None = None
+    unknown: str = ""
+
+
+def moments(equation: Equation, initial: State, steps: int, save: Sequence[int] | None = None) -> Moments:
+    """Return the exact mean and covariance of ``equation`` from ``initial``.
+
+    Parameters
+    ----------
+    equation
+        Any equation; its cost grows with the number of steps only where noise is multiplicative and d > 11.
+    initial
+        State at step 0; only its mean and covariance matter.
+    steps
+        Last step, >= 0.
+    save
+        Steps to return; every step 0…``steps`` if left out.
+
+    Returns
+    -------
+    Moments
+        ``steps`` (S,), ``mean`` (S, d), ``covariance`` (S, d, d); entries are not finite where moments overflow.
+
+    Raises
+    ------
+    DFPError
+        If the dimension of the state differs from the equation's or a step is out of range.
+    UnsupportedError
+        Without replacement, if the noise depends on θ and the finite sum is not small: no closed recursion is known.
+
+    Notes
+    -----
+    (T14) for the maps (T4) and (T5), (T15) for the generators (T6), (T7), (T7m), (T19) with momentum, whose velocity is
+    0 at step 0, and (T18) without replacement. A schedule costs a product of maps for every change of its value.
+    """
+    check_problem(equation, initial)
+    last = checks.integer("steps", steps)
+    saved = np.arange(last + 1) if save is None else checks.step_list("save", save, last)
+    return moments_at(equation, initial, saved)
+
+
+def moments_at(equation: Equation, initial: State, saved: NDArray[np.int64]) -> Moments:
+    """Return the moments at the steps ``saved`` (S,), increasing, of a problem that has been checked."""
+    if not equation.sgd.affine:
+        raise UnsupportedError(
+            "landscape is nonlinear: the recursion for mean and covariance does not close (each order needs the next); "
+            "solve for the density with dfp.solve(...) and read solution.mean and solution.covariance."
+        )
+    if not equation.sgd.unit_noise.finite:
+        raise UnsupportedError(
+            "noise.laws: a component has no variance, so there are no moments; ask for the density of the master "
+            "equation with dfp.Fourier() or dfp.MonteCarlo(...)."
+        )
+    # Unstable dynamics overflows: the result then says so by entries that are not finite.
+    with np.errstate(over="ignore", invalid="ignore"):
+        if not equation.sgd.plain:
+            return _not_plain(equation, initial, saved)
+        means, covariances = (_closed_form if equation.additive else _carried)(equation, initial, saved)
+    return Moments(saved, means, covariances)
+
+
+def _not_plain(equation: Equation, initial: State, saved: NDArray[np.int64]) -> Moments:
+    run = optimisers.closed_form if equation.additive else optimisers.carried
+    means, covariances = run(equation, initial.mean, initial.covariance, saved)
+    d = equation.dimension
+    joint = (means, covariances) if equation.sgd.momentum else (None, None)
+    return Moments(saved, means[:, :d], covariances[:, :d, :d], *joint)
+
+
+def check_problem(equation: Equation, initial: State) -> None:
+    """Raise ``DFPError`` unless both arguments have the right type and the same dimension."""
+    if not isinstance(equation, Equation):
+        raise DFPError(f"equation={checks.shown(equation)}: must be an equation; give e.g. dfp.MasterEquation(sgd).")
+    if not isinstance(initial, State):
+        raise DFPError(f"initial={checks.shown(initial)}: must be a dfp.Gaussian, dfp.Point or dfp.Density.")
+    if initial.dimension != equation.dimension:
+        raise DFPError(
+            f"initial has {initial.dimension} parameters: the landscape has {equation.dimension}; make them equal."
+        )
+
+
+# Transitions kept of one equation, for solvers ask again for the steps whose moments they were told.
+_KEPT = 64
+_known: WeakKeyDictionary[Equation, dict[int, affine.Transition]] = WeakKeyDictionary()
+
+
+def transition(equation: Equation, n: int) -> affine.Transition:
+    """Return factor (d,), shift (d,) and noise covariance (d, d) of ``n`` steps, in H's eigenbasis.
+
+    Only for additive noise, where θ_n = Fθ_0 + shift + noise exactly (with momentum, from v = 0).
+    """
+    # Looked up once: another thread may clear what is kept at any time.
+    found = _known.get(equation, {}).get(n)
+    if found is None:
+        factor, shift, noise = parts = _transitions(equation, np.array([n]))
+        _keep(equation, np.array([n]), parts)
+        found = factor[0], shift[0], noise[0]
+    return found
+
+
+def _keep(equation: Equation, steps: NDArray[np.int64], parts: affine.Transition) -> None:
+    known = _known.setdefault(equation, {})
+    if len(known) + len(steps) > _KEPT:
+        known.clear()
+    known.update(zip(steps.tolist(), zip(*parts, strict=True), strict=True))
+
+
+def _transitions(equation: Equation, steps: NDArray[np.int64]) -> affine.Transition:
+    """Return factors (S, d), shifts (S, d) and noise covariances (S, d, d) of ``steps`` (S,), in H's eigenbasis."""
+    if not equation.sgd.plain:
+        return _marginals(equation, steps)
+    values, vectors = equation.sgd.modes
+    gradient, noise = matrices.turned(vectors, equation.sgd.gradient, equation.additive_diffusion)
+    drift = equation.mode_rates(values)
+    if equation.discrete:
+        return affine.map_transition(drift * values, drift * gradient, noise, steps)
+    return affine.flow_transition(drift * values, drift * gradient, noise, steps * equation.learning_rate)
+
+
+def _marginals(equation: Equation, steps: NDArray[np.int64]) -> affine.Transition:
+    """Return the transitions of θ where SGD is not plain."""
+    after = list(optimisers.transitions(equation, steps))
+    factor, gain = np.array([t.factor[:, 0, 0] for t in after]), np.array([t.gain[:, 0] for t in after])
+    noise = np.array([t.noise[:, :, 0, 0] for t in after])
+    return factor, gain * (equation.sgd.gradient @ equation.sgd.modes[1]), noise
+
+
+def _closed_form(equation: Equation, initial: State, saved: NDArray[np.int64]) -> tuple[Array, Array]:
+    vectors = equation.sgd.modes[1]
+    parts = _transitions(equation, saved)
+    if saved.size <= _KEPT and equation.dimension <= 3:  # densities live in no more, and solvers ask only for these
+        _keep(equation, saved, parts)
+    start = matrices.turned(vectors, initial.mean, initial.covariance)
+    return matrices.turned(vectors.T, *affine.moments(parts, *start))
+
+
+def _advance(equation: Equation, start: Array, times: Array) -> MomentVector:
+    """Return the carried moments at ``times`` [step for maps, slow time for generators] from packed ones."""
+
+    def derivative(flat: Array) -> Array:
+        return packed(equation.derivative(unpacked(flat, equation.dimension)))
+
+    dense = start.size <= linear_flow.DENSE_SIZE
+    states = linear_flow.advance(derivative, start, times, discrete=equation.discrete, dense=dense)
+    return unpacked(states, equation.dimension)
+
+
+def _carried(equation: Equation, initial: State, saved: NDArray[np.int64]) -> tuple[Array, Array]:
+    mean = initial.mean
+    start = packed(MomentVector(np.ones(()), mean, np.outer(mean, mean), initial.covariance))
+    if equation.discrete and start.size > linear_flow.DENSE_SIZE:
+        return _step_by_step(equation, initial, saved)
+    times = saved * (1.0 if equation.discrete else equation.sgd.learning_rate)
+    states = _advance(equation, start, times)
+    return states.mean, states.covariance
+
+
+def _step_by_step(equation: Equation, initial: State, saved: NDArray[np.int64]) -> tuple[Array, Array]:
+    """Return means and covariances of a map by (T14): two products of matrices a step, where d is large."""
+    factor, one = np.eye(equation.dimension) - equation.linear_drift, np.ones(())
+    mean, covariance = initial.mean, initial.covariance
+    means, covariances = [], []
+    for n in range(int(saved[-1]) + 1):
+        if n in saved:
+            means.append(mean)
+            covariances.append(covariance)
+        gained = equation.mean_diffusion(MomentVector(one, mean, np.outer(mean, mean), covariance))
+        mean, covariance = factor @ mean - equation.constant_drift, factor @ covariance @ factor.T + gained
+    return np.array(means), np.array(covariances)
+
+
+def conditional(equation: Equation, time: float) -> tuple[Array, Array, Array]:
+    """Return how mean and covariance at ``time`` depend on the point θ started from, for a generator.
+
+    Parameters
+    ----------
+    time
+        Elapsed slow time τ.
+
+    Returns
+    -------
+    factor, shift
+        Mean = factor θ + shift, shapes (d, d) and (d,).
+    covariance
+        As a polynomial in φ = (1, θ), shape (d, d, d+1, d+1).
+    """
+    d = equation.dimension
+    mass, units = np.ones(()), np.eye(d)
+    zero = MomentVector(np.zeros(()), np.zeros(d), np.zeros((d, d)), np.zeros((d, d)))
+    factor, covariance = np.empty((d, d)), np.zeros((d, d, d + 1, d + 1))
+
+    def after(start: MomentVector) -> MomentVector:
+        states = _advance(equation, packed(start), np.array([time]))
+        return MomentVector(*(part[0] for part in states))
+
+    constant = after(zero._replace(mass=mass))
+    covariance[:, :, 0, 0] = constant.covariance
+    for k in range(d):
+        moved = after(zero._replace(mean=units[k]))
+        factor[:, k] = moved.mean
+        covariance[:, :, 0, k + 1] = covariance[:, :, k + 1, 0] = moved.covariance / 2
+        for m in range(d):
+            # Only the symmetric part of θθᵀ ever occurs.
+            pair = (np.outer(units[k], units[m]) + np.outer(units[m], units[k])) / 2
+            covariance[:, :, k + 1, m + 1] = after(zero._replace(outer=pair)).covariance
+    return factor, constant.mean, covariance

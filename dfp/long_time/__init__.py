@@ -1,0 +1,1 @@
+"""Long times: stationary laws and moments, relaxation, first passage, currents, and what is observed there."""

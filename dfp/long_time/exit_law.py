@@ -1,0 +1,73 @@
+"""The law of the number of steps after which the parameters leave a box."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dfp import checks
+from dfp.checks import Array
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class ExitSteps:
+    """The law of N, the first step at which the parameters are outside.
+
+    Attributes
+    ----------
+    steps
+        0 … n, shape (n + 1,) [step].
+    survival
+        P(N > step), the probability of being inside from step 0 to this step, shape (n + 1,).
+    mean
+        E[N] [step], infinite if some never leave.
+    decay
+        Factor by which survival falls per step in the end: the leading eigenvalue of the restricted step.
+    error
+        Estimated absolute error of ``survival``, from a coarser grid.
+    mean_error
+        Estimated error of ``mean`` [step].
+    """
+
+    steps: NDArray[np.int64]
+    survival: Array
+    mean: float
+    decay: float
+    error: float
+    mean_error: float
+
+    @property
+    def probability(self) -> Array:
+        """P(N = step), shape (n + 1,); at step 0 what starts outside."""
+        return -np.diff(self.survival, prepend=1.0)
+
+    def quantile(self, share: float) -> float:
+        """Return the first step by which a ``share`` in (0, 1) has left; extrapolated by ``decay`` beyond the last."""
+        left = 1 - checks.real("share", share, above=0, below=1)
+        done = np.flatnonzero(self.survival <= left)
+        if done.size:
+            return float(self.steps[done[0]])
+        if not self.decay < 1:
+            return np.inf
+        return float(self.steps[-1] + np.ceil(np.log(left / self.survival[-1]) / np.log(self.decay)))
+
+    def plot(self) -> "Figure":
+        """Return a figure of survival and of the probability of leaving at each step."""
+        from dfp.results.figures import exits
+
+        return exits(self)
+
+    def __str__(self) -> str:
+        """Return the figures, one a line."""
+        return "\n".join(
+            [
+                f"exit after {self.mean:.6g} steps on average (error {self.mean_error:.1g})",
+                "  " + ", ".join(f"{share:.0%} by {self.quantile(share):.6g}" for share in (0.5, 0.9, 0.99)),
+                f"  inside after {self.steps[-1]} steps: {self.survival[-1]:.4g} (error {self.error:.1g})",
+                f"  in the end survival falls by the factor {self.decay:.8g} a step",
+            ]
+        )

@@ -1,0 +1,118 @@
+"""First passage: after how many steps the parameters leave a box, and with which probability at each step."""
+
+from typing import Any
+
+import numpy as np
+from dfp_solvers import absorbing
+from numpy.typing import ArrayLike
+
+from dfp import checks
+from dfp.checks import Array
+from dfp.errors import DFPError, UnsupportedError
+from dfp.exact.moments import check_problem
+from dfp.long_time import first_passage_numeric as numeric
+from dfp.long_time.exit_law import ExitSteps
+from dfp.problem.equation import Equation
+from dfp.problem.finite_sum import FiniteSumLaw
+from dfp.problem.grid import Grid
+from dfp.problem.state import Density, Point, State
+
+
+def exit_steps(equation: Equation, domain: Any, initial: State, steps: int | None = None) -> ExitSteps:
+    """Return the law of the number of steps after which the parameters first leave a box.
+
+    Parameters
+    ----------
+    equation
+        (T4): SGD leaves at the first step at which it is outside. (T6), (T7): the path in continuous time leaves when
+        it touches a wall, n = τ/η. d <= 3 for generators; for (T4) as far as the box is not too many kernels wide.
+    domain
+        ``(lower, upper)``, corners of shape (d,) or numbers, or a ``dfp.Grid`` whose box is taken (and, for generators
+        and finite sums, whose cells).
+    initial
+        State at step 0; what is outside has left at step 0.
+    steps
+        Last step of ``survival``; if left out, long enough for all but 1e-3 to leave, at most 10 000.
+
+    Returns
+    -------
+    ExitSteps
+        Survival, mean (from the resolvent, not from a cut sum), quantiles, final decay, and errors by refinement.
+
+    Raises
+    ------
+    UnsupportedError
+        For (T5), which is no positive operator: "the probability to be still inside" has no meaning for it.
+    UnresolvedError
+        If the kernel is too narrow for the box.
+    DFPError
+        If the domain is malformed or holds nothing of the initial state.
+    """
+    check_problem(equation, initial)
+    if equation.number == "T5":
+        raise UnsupportedError(
+            f"the {equation.label} is not a positive operator: restricted to a box it has no probability of being "
+            "still inside; use dfp.MasterEquation(sgd) or dfp.Langevin(sgd)."
+        )
+    if equation.dimension > 3:
+        raise UnsupportedError(f"d = {equation.dimension}: first passage needs d <= 3; use dfp.MonteCarlo(...).")
+    noise = equation.sgd.noise
+    if equation.discrete and not (noise.gaussian or isinstance(noise, FiniteSumLaw)):
+        raise UnsupportedError(
+            f"the {equation.label} with gradient noise that is neither Gaussian nor a finite sum: its restricted step "
+            "is not known here; count trajectories of dfp.MonteCarlo(...)."
+        )
+    lower, upper, cells = _box(domain, equation.dimension)
+    last = None if steps is None else checks.integer("steps", steps)
+    points, masses = _start(initial, lower, upper)
+    if not masses.sum() > 0:
+        raise DFPError(f"domain: {lower} … {upper} holds nothing of the initial state; widen it.")
+    if not equation.discrete:
+        return numeric.by_chain(equation, lower, upper, cells, initial, float(masses.sum()), last)
+    solve = numeric.by_masses if isinstance(noise, FiniteSumLaw) else numeric.by_nodes
+    if isinstance(noise, FiniteSumLaw):
+        counts = [cells or (numeric.SUM_CELLS.get(equation.dimension, 0),) * equation.dimension]
+        counts.append(tuple(n // 2 for n in counts[0]))
+    else:
+        counts = numeric.node_counts(equation, lower, upper)
+    laws = [solve(equation, lower, upper, c, points, masses) for c in counts]
+    return numeric.compared(laws, last, float(masses.sum()))
+
+
+def _box(domain: Any, d: int) -> tuple[Array, Array, tuple[int, ...] | None]:
+    if isinstance(domain, Grid):
+        grid, cells = domain, domain.cells
+    else:
+        if not isinstance(domain, (tuple, list)) or len(domain) != 2:
+            raise DFPError(f"domain={checks.shown(domain)}: must be (lower, upper) or a dfp.Grid.")
+        lower, upper = (_corner(part, d) for part in domain)
+        grid, cells = Grid(lower, upper, 8), ()
+    if grid.dimension != d:
+        raise DFPError(f"domain has {grid.dimension} axes: the landscape has {d}; make them equal.")
+    return grid.lower, grid.upper, cells or None
+
+
+def _corner(part: ArrayLike, d: int) -> Array:
+    return checks.vector("domain", part, d)
+
+
+def _start(initial: State, lower: Array, upper: Array) -> tuple[Array, Array]:
+    """Return points (m, d) inside the box and their masses (m,): a quadrature of the initial state."""
+    points: Array
+    masses: Array
+    if isinstance(initial, Point):
+        points, masses = initial.theta[None], np.asarray([1.0])
+    elif isinstance(initial, Density):
+        points = initial.grid.points.reshape(-1, initial.dimension)
+        masses = initial.values.ravel() * initial.grid.cell_volume
+    else:
+        deviation = np.sqrt(np.diag(initial.covariance))
+        if np.linalg.eigvalsh(initial.covariance)[0] <= 1e-24:
+            raise DFPError("initial.covariance is singular: give a wider dfp.Gaussian, or a dfp.Point.")
+        near = np.maximum(lower, initial.mean - 9 * deviation), np.minimum(upper, initial.mean + 9 * deviation)
+        if np.any(near[0] >= near[1]):
+            return np.empty((0, len(lower))), np.empty(0)
+        points, weights = absorbing.legendre(*near, ({1: 120, 2: 48, 3: 24}[len(lower)],) * len(lower))
+        masses = initial.density(points) * weights
+    inside = np.all((points >= lower) & (points <= upper), axis=1)
+    return points[inside], masses[inside]

@@ -1,0 +1,165 @@
+"""First passage by numbers: Gaussian kernels between nodes, affine maps of finite sums, chains with absorbing walls."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from dfp_solvers import absorbing
+from dfp_solvers.markov_chain import generator
+from dfp_solvers.transfer import uniform
+from scipy.linalg import lu_factor, lu_solve
+from scipy.sparse.linalg import LinearOperator, eigs, gmres, splu
+
+from dfp.checks import Array
+from dfp.errors import UnresolvedError
+from dfp.long_time.exit_law import ExitSteps
+from dfp.methods import chain
+from dfp.methods.transfer import uniform as transfer_lattice
+from dfp.methods.transfer.kernels import laws_of, widths
+from dfp.problem.equation import Equation
+from dfp.problem.grid import Grid
+from dfp.problem.state import State
+
+# Nodes per width of the kernel and the most in all (a dense matrix); cells per axis otherwise.
+_NODES, _MOST = 2.7, 4500
+_CELLS = {1: 512, 2: 96, 3: 32}
+SUM_CELLS = {1: 2048, 2: 96}
+# Survival at which a law is long enough if its length is left open, and the longest then.
+_ENOUGH, _LONGEST = 1e-3, 10_000
+
+
+class Law(NamedTuple):
+    """What one discretisation says of the number of steps inside."""
+
+    survival: Callable[[int], Array]
+    """P(N > 0), … P(N > n), of a number of steps n."""
+    mean: float
+    decay: float
+
+
+def node_counts(equation: Equation, lower: Array, upper: Array) -> list[tuple[int, ...]]:
+    """Return numbers of nodes per axis, fine and coarse, that resolve the kernel.
+
+    Raises
+    ------
+    UnresolvedError
+        If that takes more nodes than a dense matrix can have.
+    """
+    lattice = np.stack(np.meshgrid(*np.linspace(lower, upper, 9).T, indexing="ij"), axis=-1)
+    points = np.concatenate([lattice.reshape(-1, len(lower)), np.clip(equation.sgd.critical_point, lower, upper)[None]])
+    narrowest = np.min(widths(equation, points, np.ones(equation.dimension)), axis=0)
+    with np.errstate(divide="ignore"):
+        wanted = _NODES * (upper - lower) / narrowest + 16
+    if not np.prod(wanted) <= _MOST:
+        raise UnresolvedError(
+            f"domain: it is {(upper - lower) / np.maximum(narrowest, 1e-300)} kernels wide, which takes "
+            f"{np.prod(wanted):.3g} nodes, more than {_MOST}; take a smaller box, a larger learning_rate, "
+            "dfp.Langevin(sgd), or count trajectories of dfp.MonteCarlo(...)."
+        )
+    return [tuple(int(n) for n in np.ceil(share * wanted)) for share in (1.0, 0.75)]
+
+
+def by_nodes(
+    equation: Equation, lower: Array, upper: Array, counts: tuple[int, ...], points: Array, masses: Array
+) -> Law:
+    """Return the law under Gaussian kernels between Gauss–Legendre nodes."""
+    nodes, weights = absorbing.legendre(lower, upper, counts)
+
+    def kernel(sources: Array) -> Array:
+        moved = sources - sources @ equation.linear_drift.T - equation.constant_drift
+        return absorbing.gaussian_kernel(nodes, moved, equation.diffusion(sources))
+
+    matrix = kernel(nodes) * weights
+    first = kernel(points) @ masses
+    factors = lu_factor(np.eye(len(nodes)) - matrix)
+    mean = float(masses.sum()) + float(weights @ lu_solve(factors, first))
+    decay = _leading(lambda p: matrix @ p, first)
+
+    def survival(n: int) -> Array:
+        return absorbing.survival(lambda p: matrix @ p, weights, first, n, decay)
+
+    return Law(survival, mean if decay < 1 else np.inf, decay)
+
+
+def by_masses(
+    equation: Equation, lower: Array, upper: Array, cells: tuple[int, ...], points: Array, masses: Array
+) -> Law:
+    """Return the law under the affine maps of a finite sum, on cells."""
+    grid = Grid(lower, upper, cells)
+    step = transfer_lattice.step_operator(equation, grid)
+    first = uniform.step(masses, laws_of(equation, grid, points), grid.cells)[0]
+    size = len(first)
+    resolvent = LinearOperator((size, size), matvec=lambda p: np.ravel(p) - step.matvec(np.ravel(p)), dtype=float)
+    solved, failed = gmres(resolvent, first, rtol=1e-9, restart=60, maxiter=20)
+    decay = _leading(step.matvec, first)
+    mean = np.inf if failed or not decay < 1 else float(masses.sum()) + float(solved.sum())
+    return Law(lambda n: absorbing.survival(step.matvec, np.ones(size), first, n, decay), mean, decay)
+
+
+def _leading(step: Callable[[Array], Array], start: Array) -> float:
+    """Return the leading eigenvalue of a restricted step."""
+    if not np.any(start):
+        return 0.0
+    operator = LinearOperator((len(start), len(start)), matvec=lambda p: step(np.ravel(p)), dtype=float)
+    value = eigs(operator, k=1, v0=start, which="LM", tol=1e-12, return_eigenvectors=False)[0]
+    return float(min(np.abs(value), 1.0))
+
+
+def _length(last: int | None, decay: float) -> int:
+    if last is not None:
+        return last
+    wanted = np.log(_ENOUGH) / np.log(decay) if 0 < decay < 1 else 1.0 if decay <= 0 else np.inf
+    return int(min(np.ceil(wanted) + 10, _LONGEST))
+
+
+def compared(laws: list[Law], last: int | None, inside: float) -> ExitSteps:
+    """Return the finer law, with errors from the coarser one."""
+    n = _length(last, laws[0].decay)
+    fine, rough = (np.append(inside, law.survival(n)) for law in laws)
+    fine = np.minimum.accumulate(np.clip(fine, 0.0, 1.0))
+    with np.errstate(invalid="ignore"):
+        mean_error = abs(laws[0].mean - laws[1].mean) if np.isfinite(laws[0].mean) else 0.0
+    error = float(np.max(np.abs(fine - rough)))
+    return ExitSteps(np.arange(n + 1), fine, laws[0].mean, laws[0].decay, error, mean_error)
+
+
+def by_chain(
+    equation: Equation,
+    lower: Array,
+    upper: Array,
+    cells: tuple[int, ...] | None,
+    initial: State,
+    inside: float,
+    last: int | None,
+) -> ExitSteps:
+    """Return the law in continuous time, on cells with absorbing walls, extrapolated from three grids."""
+    d, eta = equation.dimension, equation.sgd.learning_rate
+    counts = tuple(int(np.ceil(n / 4) * 4) for n in (cells or (_CELLS[d],) * d))
+    grids = chain.halved(Grid(lower, upper, tuple(max(n, 16) for n in counts)))
+    starts = [inside * part.ravel() for part in chain.start(initial, grids)]
+    matrices = [chain.generator(equation, grid, absorbing=True)[0].tocsc() for grid in grids]
+    rates = [_slowest(matrix) for matrix in matrices]
+    n = _length(last, float(np.exp(-eta * rates[0])))
+    tables = [absorbing.chain_survival(m, p, eta, n, r) for m, p, r in zip(matrices, starts, rates, strict=True)]
+    means = [float(-splu(m).solve(p).sum()) / eta for m, p in zip(matrices, starts, strict=True)]
+    survival, error = _extrapolated(tables)
+    mean, mean_error = _extrapolated([np.array([m]) for m in means])
+    rate = _extrapolated([np.array([r]) for r in rates])[0]
+    survival = np.minimum.accumulate(np.clip(survival, 0.0, 1.0))
+    survival[0] = inside
+    return ExitSteps(np.arange(n + 1), survival, float(mean[0]), float(np.exp(-eta * rate[0])), error, mean_error)
+
+
+def _slowest(matrix: Any) -> float:
+    """Return the smallest rate of decay of an absorbing generator."""
+    start = np.ones(matrix.shape[0])
+    shift = 1e-10 * generator.fastest(matrix)
+    value = eigs(matrix, k=1, sigma=shift, which="LM", v0=start, return_eigenvectors=False)[0]
+    return float(max(-value.real, 0.0))
+
+
+def _extrapolated(levels: list[Array]) -> tuple[Array, float]:
+    """Return values free of errors of order two, from three grids, and the largest error left, estimated."""
+    first = levels[0] + (levels[0] - levels[1]) / 3
+    second = levels[1] + (levels[1] - levels[2]) / 3
+    return first, float(np.max(np.abs(first - second))) / 3

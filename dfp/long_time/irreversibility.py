@@ -1,0 +1,185 @@
+"""Currents and entropy production of stationary states: how far SGD is from equilibrium.
+
+Where modes are hit by noise along other axes than their own, the stationary state carries a current that circulates,
+although its density stands still; it vanishes iff there is detailed balance.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from dfp_solvers import currents as circulation
+
+from dfp import checks
+from dfp.checks import Array
+from dfp.errors import DFPError, UnsupportedError
+from dfp.long_time.stationary_moments import StationaryMoments, stationary_moments
+from dfp.methods import chain
+from dfp.problem.equation import Equation
+from dfp.problem.grid import Grid
+from dfp.problem.state import Density, Gaussian
+from dfp.regimes.multiplier import Estimate
+
+_CELLS = {2: 192, 3: 32}
+# Half-width of automatic grids in standard deviations, for Gaussian laws and for those with power-law tails.
+_WIDTH, _HEAVY = 7.0, 12.0
+
+
+@dataclass(frozen=True)
+class Current:
+    """The stationary current J = v P of a linear equation with additive Gaussian noise: P is Gaussian, v is linear.
+
+    Attributes
+    ----------
+    matrix
+        Ω of the velocity v(θ) = Ω(θ − θ*), shape (d, d) [1 / step for the master equation, else 1 / slow time].
+    law
+        The stationary Gaussian.
+    """
+
+    matrix: Array
+    law: Gaussian
+
+    def velocity(self, theta: Array) -> Array:
+        """Return v at ``theta`` (..., d), shape (..., d)."""
+        return (theta - self.law.mean) @ self.matrix.T
+
+    def __call__(self, theta: Array) -> Array:
+        """Return J = v P at ``theta`` (..., d), shape (..., d)."""
+        return self.velocity(theta) * self.law.density(theta)[..., None]
+
+
+@dataclass(frozen=True)
+class GriddedCurrent:
+    """The stationary current of a generator on a grid.
+
+    Attributes
+    ----------
+    density
+        The stationary density of the finite volumes.
+    values
+        J at the cells, shape (n_1, …, n_d, d) [parameter^(1−d) / slow time].
+    """
+
+    density: Density
+    values: Array
+
+
+def probability_current(equation: Equation, grid: Grid | None = None) -> Current | GriddedCurrent:
+    """Return the probability current of the stationary state; zero everywhere iff there is detailed balance.
+
+    Parameters
+    ----------
+    equation
+        The master equation with additive Gaussian noise, where the velocity at θ is half the mean step forward minus
+        half the mean step of the reversed chain; or a generator (T6), (T7): closed for additive noise, else (d = 1, 2,
+        3) from the density of finite volumes.
+    grid
+        Takes the density on this grid, for a generator of any noise; chosen where it is needed if left out.
+
+    Raises
+    ------
+    NoStationaryDensity
+        If there is no stationary variance.
+    UnsupportedError
+        For (T5), which is no process, and the master equation with noise that depends on θ or is not Gaussian.
+    """
+    _check(equation, grid)
+    if grid is None and equation.additive:
+        state = _settled(equation)
+        matrix = circulation.velocity(*_linear(equation, state), discrete=equation.discrete)
+        return Current(matrix, Gaussian(state.mean, state.covariance))
+    chosen = _grid(equation) if grid is None else grid
+    probability, velocity, _ = _circulation(equation, chosen)
+    density = Density.normalised(chosen, probability)
+    return GriddedCurrent(density, velocity * density.values[..., None])
+
+
+def entropy_production(equation: Equation, grid: Grid | None = None) -> Estimate:
+    """Return the rate of entropy production of the stationary state, in units of Boltzmann's constant.
+
+    Parameters
+    ----------
+    equation
+        A generator (T6), (T7): 2 E[vᵀQ⁻¹v] per unit of slow time, v the velocity of the current and Q the diffusion
+        (Seifert 2012, doi:10.1088/0034-4885/75/12/126001). The master equation with additive Gaussian noise: the
+        Kullback–Leibler divergence of two successive steps, (θ_n, θ_{n+1}), from the same in reverse order, per step.
+    grid
+        As of ``probability_current``.
+
+    Returns
+    -------
+    Estimate
+        ``value`` >= 0, zero iff there is detailed balance, ∞ if the current leaves the directions of the noise;
+        ``error``: 0 for closed forms, else the change when the cells per axis are halved.
+
+    Raises
+    ------
+    NoStationaryDensity, UnsupportedError
+        As ``probability_current``.
+    """
+    _check(equation, grid)
+    if grid is None and equation.additive:
+        state = _settled(equation)
+        rate = circulation.chain_entropy if equation.discrete else circulation.flow_entropy
+        return Estimate(rate(*_linear(equation, state)))
+    if equation.dimension == 1 or chain.separable(equation):
+        stationary_moments(equation)
+        return Estimate(0.0)  # on a line a current has nowhere to turn
+    chosen = _grid(equation) if grid is None else grid
+    half = Grid(chosen.lower, chosen.upper, tuple(n // 2 for n in chosen.cells))
+    fine, coarse = (circulation.gridded_entropy(*_circulation(equation, g)) for g in (chosen, half))
+    return Estimate(fine, abs(fine - coarse))
+
+
+def _check(equation: Equation, grid: Grid | None) -> None:
+    if not isinstance(equation, Equation):
+        raise DFPError(f"equation={checks.shown(equation)}: must be an equation; give e.g. dfp.Langevin(sgd).")
+    if equation.number == "T5":
+        raise UnsupportedError(
+            "the discrete Fokker-Planck equation (T5) is no process, with no paths to reverse; use dfp.MasterEquation."
+        )
+    if equation.discrete and (grid is not None or not equation.additive or not equation.sgd.noise.gaussian):
+        raise UnsupportedError(
+            "the master equation: currents and entropy are known for additive Gaussian noise, without a grid; use "
+            "dfp.Langevin(sgd) or dfp.ModifiedLangevin(sgd) for other noise."
+        )
+    if grid is not None and grid.dimension != equation.dimension:
+        raise DFPError(f"grid has {grid.dimension} axes: the landscape has {equation.dimension}; make them equal.")
+    if not equation.additive and equation.dimension > 3:
+        raise UnsupportedError(
+            f"d = {equation.dimension}: currents on a grid need d <= 3; freeze the noise in Langevin."
+        )
+
+
+def _settled(equation: Equation) -> StationaryMoments:
+    state = stationary_moments(equation)
+    spectrum = np.linalg.eigvalsh(state.covariance)
+    if not spectrum[0] > 1e-13 * spectrum[-1]:
+        raise DFPError(
+            "noise: the stationary covariance is singular, so the law lies on a subspace, with no density; "
+            "give gradient noise to every mode."
+        )
+    return state
+
+
+def _linear(equation: Equation, state: StationaryMoments) -> tuple[Array, Array, Array]:
+    """Return the drift K per step or slow time, the noise of a step or the diffusion Q, and Σ."""
+    return equation.linear_drift, equation.diffusion(np.zeros(equation.dimension)), state.covariance
+
+
+def _grid(equation: Equation) -> Grid:
+    d, state = equation.dimension, stationary_moments(equation)
+    reach = (_WIDTH if equation.additive else _HEAVY) * np.sqrt(np.diag(state.covariance))
+    return Grid(state.mean - reach, state.mean + reach, _CELLS.get(d, 2000))
+
+
+def _circulation(equation: Equation, grid: Grid) -> tuple[Array, Array, Array]:
+    """Return the stationary probabilities of the cells, the velocity (…, d) and the diffusion (…, d, d) at them."""
+    matrix, _ = chain.generator(equation, grid)
+    centre = np.ravel_multi_index(tuple(np.array(grid.cells) // 2), grid.cells)
+    probability = circulation.stationary(matrix.tocsc(), int(centre)).reshape(grid.cells)
+    drift, diffusion = chain.coefficients(equation, grid.points.reshape(-1, grid.dimension))
+    diffusion = np.broadcast_to(diffusion, (*drift.shape, grid.dimension))
+    drift, diffusion = drift.reshape(*grid.cells, -1), diffusion.reshape(*grid.cells, grid.dimension, -1)
+    velocity = circulation.gridded_velocity(probability, drift, diffusion, grid.spacing)
+    return probability, velocity, diffusion

@@ -1,0 +1,180 @@
+"""What one measures: loss, effective temperature, displacement and memory, from exact moments of any equation."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from dfp import checks
+from dfp.checks import Array
+from dfp.errors import DFPError
+from dfp.exact.moments import Moments, check_problem, moments
+from dfp.long_time.stationary_moments import stationary_moments
+from dfp.problem.equation import Equation
+from dfp.problem.sgd import SGD
+from dfp.problem.state import State
+from dfp.regimes.mode_report import modes
+from dfp.results.solution import Solution
+
+
+def expected_loss(sgd: SGD, over: Moments | Solution) -> Array:
+    """Return E[½ θᵀHθ + gᵀθ], the mean loss relative to that of θ = 0, at every saved step.
+
+    Parameters
+    ----------
+    sgd
+        Its mean Hessian H includes weight decay, so that the penalty ½ω‖θ‖² counts.
+    over
+        Moments of ``dfp.moments``, or a solution of ``dfp.solve``.
+
+    Returns
+    -------
+    Array
+        Shape (S,) [loss].
+    """
+    mean, covariance = _given(sgd, over)
+    return _curved(sgd.hessian, mean, covariance) + mean @ sgd.gradient
+
+
+def excess_loss(sgd: SGD, over: Moments | Solution) -> Array:
+    """Return the mean loss above that of the critical point, ½ E[(θ−θ*)ᵀH(θ−θ*)], at every saved step.
+
+    Parameters and shape as of ``expected_loss``. It is negative on a saddle.
+
+    Raises
+    ------
+    DFPError
+        If the mean loss slopes along a flat direction, so that there is no critical point.
+    """
+    mean, covariance = _given(sgd, over)
+    slope = sgd.hessian @ sgd.critical_point + sgd.gradient
+    if np.linalg.norm(slope) > 1e-10 * np.linalg.norm(sgd.gradient):
+        raise DFPError(
+            f"gradient: the mean loss falls along a flat direction (slope {np.linalg.norm(slope):.3g}), so it has no "
+            "critical point to compare with; use dfp.expected_loss, or give weight_decay > 0."
+        )
+    return _curved(sgd.hessian, mean - sgd.critical_point, covariance)
+
+
+def _given(sgd: SGD, over: Moments | Solution) -> tuple[Array, Array]:
+    if not isinstance(over, (Moments, Solution)):
+        raise DFPError(f"over={checks.shown(over)}: must be moments or a solution; give dfp.moments(...).")
+    if over.mean.shape[1] != sgd.dimension:
+        raise DFPError(f"over has {over.mean.shape[1]} parameters: the landscape has {sgd.dimension}; make them equal.")
+    return over.mean, over.covariance
+
+
+def _curved(hessian: Array, mean: Array, covariance: Array) -> Array:
+    """Return ½ E[xᵀHx], shape (S,)."""
+    return (np.einsum("ij,sji->s", hessian, covariance) + np.einsum("si,ij,sj->s", mean, hessian, mean)) / 2
+
+
+def stationary_excess_loss(equation: Equation) -> float:
+    """Return ½ tr(HΣ), the mean loss above the minimum in the stationary state [loss].
+
+    Raises
+    ------
+    NoStationaryDensity
+        If there is no stationary variance.
+    """
+    return float(np.sum(equation.sgd.hessian * stationary_moments(equation).covariance) / 2)
+
+
+def effective_temperature(equation: Equation) -> Array:
+    """Return λ_i Var θ_i of every mode in the stationary state, shape (d,), in the order of ``dfp.modes`` [loss].
+
+    In equilibrium each mode would hold ½T, whatever its curvature (equipartition). Langevin with noise C = D·1 has
+    T = ηD/2 for every mode; SGD has ηD/(2 − ηλ), hotter where it is sharp.
+
+    Raises
+    ------
+    NoStationaryDensity
+        If there is no stationary variance.
+    """
+    values, vectors = equation.sgd.modes
+    covariance = stationary_moments(equation).covariance
+    return values * np.einsum("ji,jk,ki->i", vectors, covariance, vectors)
+
+
+def _heavy(equation: Equation) -> bool:
+    """Tell whether momentum carries memory beside θ."""
+    return equation.discrete and equation.sgd.momentum > 0
+
+
+def _power(matrix: Array, count: float) -> Array:
+    return np.linalg.matrix_power(matrix, int(count))
+
+
+def _memory(equation: Equation, steps: Array) -> Array:
+    """Return the mean propagators F_n, E[θ_n | θ_0] = F_n θ_0 + const, at ``steps`` (S,), shape (S, d, d).
+
+    With momentum v = 0 at step 0 (T19).
+    """
+    if _heavy(equation):
+        system = modes(equation.sgd).system
+        d = equation.dimension
+        return np.array([system.axes @ _power(system.mean, n)[:d, :d] @ system.axes.T for n in steps])
+    values, vectors = equation.sgd.modes
+    rates = equation.mode_rates(values) * values
+    if equation.discrete:
+        factors = (1 - rates) ** np.asarray(steps)[:, None]
+    else:
+        factors = np.exp(-rates * (np.asarray(steps)[:, None] * equation.sgd.learning_rate))
+    return (vectors * factors[:, None, :]) @ vectors.T
+
+
+def mean_squared_displacement(
+    equation: Equation, initial: State, steps: int, save: Sequence[int] | None = None
+) -> Array:
+    """Return E‖θ_n − θ_0‖² at the saved steps, exactly, for every equation.
+
+    Parameters
+    ----------
+    equation, initial, steps, save
+        As of ``dfp.moments``.
+
+    Returns
+    -------
+    Array
+        Shape (S,) [parameter^2].
+    """
+    check_problem(equation, initial)
+    path = moments(equation, initial, steps, save)
+    memory = _memory(equation, path.steps.astype(float))
+    shared = memory @ initial.covariance  # Cov(θ_n, θ_0)
+    spread = np.trace(path.covariance - 2 * shared, axis1=1, axis2=2) + np.trace(initial.covariance)
+    return spread + np.sum((path.mean - initial.mean) ** 2, axis=1)
+
+
+def autocorrelation(equation: Equation, lags: Sequence[int]) -> Array:
+    """Return the correlations of θ_i at step s + n with θ_j at step s, in the stationary state.
+
+    Parameters
+    ----------
+    equation
+        Any equation with a stationary variance.
+    lags
+        n >= 0, increasing [step].
+
+    Returns
+    -------
+    Array
+        Shape (S, d, d), ones on the diagonal at lag 0. One mode alone: (1 − ηλ)ⁿ for SGD.
+
+    Raises
+    ------
+    NoStationaryDensity
+        If there is no stationary variance.
+    """
+    counted = checks.step_list("lags", lags, 2**53)
+    covariance = stationary_moments(equation).covariance
+    deviation = np.sqrt(np.diag(covariance))
+    if not np.all(deviation > 0):
+        raise DFPError("noise vanishes along an axis, so nothing correlates there; give noise to every parameter.")
+    if _heavy(equation):
+        system = modes(equation.sgd).system
+        shared = np.array([_power(system.mean, n) @ system.stationary_state for n in counted])
+        d = equation.dimension
+        lagged = system.axes @ shared[:, :d, :d] @ system.axes.T
+    else:
+        lagged = _memory(equation, counted.astype(float)) @ covariance
+    return lagged / np.outer(deviation, deviation)

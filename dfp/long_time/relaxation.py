@@ -1,0 +1,233 @@
+"""Relaxation: the slowest modes in which a density approaches its stationary law, and how many steps they take."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from dfp_solvers import hermite, lyapunov
+from numpy.typing import NDArray
+from scipy.sparse.linalg import eigs
+
+from dfp import checks
+from dfp.checks import Array
+from dfp.errors import DFPError, UnsupportedError
+from dfp.exact.cumulants import diffusion_polynomial
+from dfp.long_time.recurrence import scalar_law, settled_moments
+from dfp.methods import chain
+from dfp.methods.hermite import degree_operator
+from dfp.methods.transfer import uniform as transfer_lattice
+from dfp.methods.transfer.transfer import Transfer
+from dfp.problem.equation import Equation
+from dfp.problem.finite_sum import FiniteSumLaw
+from dfp.problem.grid import Grid
+from dfp.problem.state import Gaussian
+
+# Highest degree of polynomials whose decay is looked at, by dimension, where noise depends on θ.
+_DEGREE = {1: 24, 2: 8, 3: 6}
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """Eigenvalues of one step, slowest first, without the stationary 1.
+
+    Attributes
+    ----------
+    eigenvalues
+        μ of one step, complex, shape (k,): deviations from the stationary law shrink like ``|μ|ⁿ``.
+    relaxation_steps
+        ``−1 / log|μ|``, shape (k,) [step]; infinite where ``|μ|`` is 1, negative where a moment grows.
+    degrees
+        Degree of the polynomial (the order of the moments) that decays with μ, shape (k,); 0 if found on a grid.
+    continuous_edge
+        Decay per step at which a continuous part of the spectrum begins, where power-law tails have one and it is
+        known (d = 1); NaN elsewhere.
+    error
+        Estimated error of the eigenvalues, shape (k,); 0 where they are exact.
+    grid
+        Where the modes are given, if they are.
+    modes
+        Eigenfunctions as densities, largest value 1, shape ``(k, *cells)``; complex ones come in pairs.
+    warnings
+        What to know before the numbers are used.
+    """
+
+    eigenvalues: NDArray[np.complex128]
+    relaxation_steps: Array
+    degrees: NDArray[np.int64]
+    continuous_edge: float
+    error: Array
+    grid: Grid | None
+    modes: NDArray[np.complex128] | None
+    warnings: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """Return a table, one mode a line, and the warnings."""
+        lines = ["  eigenvalue of a step     relaxation steps   degree"]
+        for value, steps, degree in zip(self.eigenvalues, self.relaxation_steps, self.degrees, strict=True):
+            shown = f"{value.real:.8g}" + (f" {value.imag:+.4g}i" if abs(value.imag) > 1e-12 else "")
+            lines.append(f"  {shown:22s} {steps:16.6g}   {degree or '':>6}")
+        if np.isfinite(self.continuous_edge):
+            lines.append(f"  continuous below {self.continuous_edge:.6g}")
+        return "\n".join(lines + [f"  ! {warning}" for warning in self.warnings])
+
+
+def spectrum(equation: Equation, count: int = 6, grid: Grid | None = None) -> Spectrum:
+    """Return the slowest relaxation modes of an equation.
+
+    Parameters
+    ----------
+    equation
+        Any equation: for additive noise any d, else d <= 3.
+    count
+        Number of modes, 1 … 50; fewer are returned where fewer are known.
+    grid
+        Compute the modes on this grid (d <= 2, not (T5)), with eigenfunctions, rather than exactly by moments.
+
+    Raises
+    ------
+    UnsupportedError
+        If the dimension is too large, or (T5) is asked for on a grid.
+
+    Notes
+    -----
+    Without a grid eigenvalues are exact: a step maps polynomials of degree n to polynomials of degree n, so moments of
+    order n decay with eigenvalues of their own. For additive noise these are products of the multipliers of the mean,
+    but for (T5), whose modes in 1D are 1 − nηλ + ½n(n−1)η²λ² (theory page, section 2). They belong to the density
+    while moments of twice the order exist; beyond, power-law tails make the spectrum continuous, and only the others
+    are returned.
+    """
+    if not isinstance(equation, Equation):
+        raise DFPError(f"equation={checks.shown(equation)}: must be an equation; give e.g. dfp.MasterEquation(sgd).")
+    count = checks.integer("count", count, at_least=1, at_most=50)
+    if grid is not None:
+        return _on_grid(equation, count, grid)
+    if equation.additive and equation.number != "T5":
+        values, degrees = _products(equation, count)
+        return _sorted(values, degrees, count, np.nan, [])
+    if equation.dimension > 3:
+        raise UnsupportedError(f"d = {equation.dimension}: modes of this noise need d <= 3; use dfp.moments.")
+    return _polynomial(equation, count)
+
+
+def _products(equation: Equation, count: int) -> tuple[Array, NDArray[np.int64]]:
+    """Return Π μ_i^{n_i} of the multipliers of the mean and n = Σ n_i, by far enough for the ``count`` largest."""
+    values = equation.sgd.modes[0]
+    rates = equation.mode_rates(values) * values
+    multipliers = 1 - rates if equation.discrete else np.exp(-equation.sgd.learning_rate * rates)
+    products, degrees = np.ones(1), np.zeros(1, dtype=np.int64)
+    for multiplier in multipliers:
+        powers = np.arange(count + 1)
+        products = (products[:, None] * multiplier**powers).ravel()
+        degrees = (degrees[:, None] + powers).ravel()
+        # Each axis keeps its best, so that no d is too large; the unit is one of them.
+        kept = np.lexsort((degrees, -np.abs(products)))[: count + 1]
+        products, degrees = products[kept], degrees[kept]
+    moving = degrees > 0
+    return products[moving], degrees[moving]
+
+
+def _polynomial(equation: Equation, count: int) -> Spectrum:
+    """Return the eigenvalues of moments of every degree, while moments of twice the degree stay bounded."""
+    d, highest = equation.dimension, _DEGREE[equation.dimension]
+    frame = settled_moments(equation) or Gaussian(np.zeros(d), np.eye(d))
+    rate = degree_operator(equation, frame, highest)
+    total = hermite.indices(d, highest).sum(axis=1)
+    blocks = [np.linalg.eigvals(rate[np.ix_(total == n, total == n)]) for n in range(1, highest + 1)]
+    if not equation.discrete:
+        blocks = [np.exp(equation.sgd.learning_rate * block) for block in blocks]
+    growing = [n for n, block in enumerate(blocks, start=1) if np.max(np.abs(block)) >= 1 - 1e-13]
+    last = (growing[0] - 1) // 2 if growing else highest // 2
+    edge, notes = _edge(equation), []
+    if growing:
+        notes.append(
+            f"moments of order {growing[0]} do not settle, so the density has power-law tails or no stationary law: "
+            f"only modes of degree <= {max(last, 1)} are discrete, and the spectrum has a continuous part."
+        )
+    values = np.concatenate(blocks[: max(last, 1)])
+    degrees = np.concatenate([np.full(len(block), n + 1) for n, block in enumerate(blocks[: max(last, 1)])])
+    if np.isfinite(edge):
+        keep = np.abs(values) > edge
+        if not np.all(keep):
+            notes.append(f"the spectrum is continuous below {edge:.6g} a step: modes beyond it are left out.")
+        values, degrees = values[keep], degrees[keep]
+    return _sorted(values, degrees, count, edge, notes)
+
+
+def _edge(equation: Equation) -> float:
+    """Return where the continuous spectrum of one mode with power-law tails begins: the least E|A|^p over p."""
+    if equation.dimension > 1 or equation.number == "T5" or isinstance(equation.sgd.noise, FiniteSumLaw):
+        return np.nan
+    if equation.discrete:
+        a, _, s, _ = scalar_law(equation)
+        return lyapunov.continuous_edge(a, s) if s > 0 and lyapunov.gaussian_exponent(a, s) < 0 else np.nan
+    drift = float(equation.linear_drift.item())
+    spread = float(diffusion_polynomial(equation)[0, 0, 1, 1])
+    if not (spread > 0 and 2 * drift + spread > 0):
+        return np.nan
+    # E|θ|^p decays at pK − ½p(p−1)q₂, fastest at p = ½ + K/q₂: half the tail index.
+    power = 0.5 + drift / spread
+    return float(np.exp(-equation.sgd.learning_rate * (power * drift - power * (power - 1) * spread / 2)))
+
+
+def _sorted(
+    values: Array, degrees: NDArray[np.int64], count: int, edge: float, notes: list[str], error: Array | None = None
+) -> Spectrum:
+    order = np.lexsort((degrees, -np.abs(values)))[:count]
+    chosen = np.asarray(values, dtype=np.complex128)[order]
+    if np.any(np.abs(chosen) >= 1 - 1e-13):
+        notes = [*notes, "some moments do not decay: there is no stationary law with these moments to relax to."]
+    with np.errstate(divide="ignore"):
+        size = np.log(np.abs(chosen))
+        steps = np.where(np.abs(size) < 1e-14, np.inf, -1 / size)
+    errors = np.zeros(len(chosen)) if error is None else error[order]
+    return Spectrum(chosen, steps, degrees[order], edge, errors, None, None, tuple(notes))
+
+
+def _on_grid(equation: Equation, count: int, grid: Grid) -> Spectrum:
+    if equation.dimension > 2 or grid.dimension != equation.dimension:
+        raise UnsupportedError(f"grid: modes on a grid need d = 1 or 2 and as many axes, and d = {equation.dimension}.")
+    if equation.number == "T5":
+        raise UnsupportedError(
+            f"grid: the {equation.label} is not a positive operator and is unstable on fine grids; leave grid out for "
+            "its exact modes."
+        )
+    solve = _step_modes if equation.discrete else _chain_modes
+    values, modes = solve(equation, count, grid)
+    half = Grid(grid.lower, grid.upper, tuple(n // 2 for n in grid.cells))
+    rough = solve(equation, count, half)[0]
+    matched = np.array([rough[np.argmin(np.abs(rough - value))] for value in values])
+    error = np.abs(values - matched)
+    if not equation.discrete:
+        # Eigenvalues of the chain are of second order.
+        values, error = values + (values - matched) / 3, 2 * error / 3
+    edge = _edge(equation)
+    notes = []
+    if np.isfinite(edge) and np.any(np.abs(values) <= edge):
+        notes.append(f"the spectrum is continuous below {edge:.6g} a step: modes there are the grid's, not the law's.")
+    found = _sorted(values, np.zeros(len(values), dtype=np.int64), count, edge, notes, error)
+    order = np.lexsort((np.zeros(len(values)), -np.abs(values)))[:count]
+    shaped = modes.T[order].reshape(-1, *grid.cells)
+    largest = np.abs(shaped).reshape(len(shaped), -1).max(axis=1)
+    shaped = shaped / largest.reshape(-1, *(1,) * grid.dimension)
+    return Spectrum(**{**vars(found), "grid": grid, "modes": shaped.astype(np.complex128)})
+
+
+def _chain_modes(equation: Equation, count: int, grid: Grid) -> tuple[Array, Array]:
+    """Return eigenvalues of a step and modes of the finite-volume chain, nearest to zero rate, by shift and invert."""
+    matrix = chain.generator(equation, grid)[0].tocsc()
+    # Just right of zero, where the stationary law would make the shifted matrix singular.
+    shift = 1e-8 * float(-matrix.diagonal().min())
+    rates, vectors = eigs(matrix, k=count + 1, sigma=shift, which="LM", v0=np.ones(matrix.shape[0]))
+    values = np.exp(equation.sgd.learning_rate * rates)
+    keep = np.argsort(-np.abs(values))[1:]
+    return values[keep], vectors[:, keep]
+
+
+def _step_modes(equation: Equation, count: int, grid: Grid) -> tuple[Array, Array]:
+    """Return eigenvalues and modes of the transfer operator of the master equation."""
+    middle = Gaussian((grid.lower + grid.upper) / 2, np.diag(((grid.upper - grid.lower) / 8) ** 2))
+    Transfer().require(equation, middle)
+    start, ncv = middle.on(grid).ravel(), min(4 * count + 20, int(np.prod(grid.cells)))
+    operator = transfer_lattice.step_operator(equation, grid)
+    values, vectors = eigs(operator, k=count + 1, v0=start, which="LM", tol=1e-10, ncv=ncv)
+    keep = np.argsort(-np.abs(values))[1:]
+    return values[keep], vectors[:, keep]

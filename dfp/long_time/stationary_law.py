@@ -1,0 +1,240 @@
+"""Stationary densities: where the dynamics settles, or the reason why it does not (theory page, sections 2–4)."""
+
+import numpy as np
+from dfp_solvers import modal, pearson
+
+from dfp import checks
+from dfp.checks import Array
+from dfp.errors import DFPError, NoStationaryDensity, UnsupportedError
+from dfp.exact.cumulants import diffusion_polynomial
+from dfp.exact.moments import Moments
+from dfp.long_time import stationary_numeric as numeric
+from dfp.methods.finite_difference import FiniteDifference
+from dfp.methods.finite_volume import FiniteVolume
+from dfp.methods.fourier import Fourier
+from dfp.methods.grids import automatic
+from dfp.methods.hermite import Hermite
+from dfp.methods.solver import Solver
+from dfp.methods.transfer.transfer import Transfer
+from dfp.problem.equation import Equation
+from dfp.problem.equations import ModifiedLangevin
+from dfp.problem.grid import Grid
+from dfp.problem.state import Density, Gaussian
+
+# Heavy tails are followed until this much mass is outside, or as far as the largest grid reaches.
+_OUTSIDE = 1e-8
+_CELLS = 2**16
+_CELLS_PER_WIDTH = 12
+
+
+def stationary(equation: Equation, grid: Grid | None = None, solver: Solver | str = "auto") -> Density:
+    """Return the stationary density of an equation.
+
+    Parameters
+    ----------
+    equation
+        Any equation, d <= 3.
+    grid
+        Where it is returned; chosen to hold all but 1e-8 of the mass, as far as it can, if left out.
+    solver
+        ``"auto"``: a closed form where one is known, else the first of these that applies. Additive Gaussian noise:
+        the Gaussian of (T10), with momentum that of θ in (T19), or its Langevin counterpart. (T5), (T6), (T7) in one
+        dimension: Pearson's family, Student's t among them. (T4) in one dimension with Gaussian noise that depends on
+        θ: its integral equation, with power-law tails. A solver instead asks for a numerical method:
+        ``FiniteVolume()``, the null vector of the chain (T6, T7); ``Transfer()``, the fixed point of a step (T4,
+        d <= 2, for d = 3 where kernels are resolved); ``Fourier()``, the infinite product of characteristic functions
+        (T4, additive); ``Hermite()``, the limit of the series (d <= 2), for (T5) with d = 2 too;
+        ``FiniteDifference()``, a late step (T5).
+
+    Returns
+    -------
+    Density
+        Its ``outside`` is the mass beyond the grid, exact even for power-law tails in one dimension; its ``error`` the
+        estimated L1 error, 0 for closed forms.
+
+    Raises
+    ------
+    NoStationaryDensity
+        If there is none: the message names the mode, its regime and the numbers that decide.
+    UnsupportedError
+        If no method is known: among others, for d > 1, laws whose variance is infinite.
+    UnresolvedError, SeriesError
+        If no affordable grid resolves it, or a series does not converge.
+    """
+    if not isinstance(equation, Equation):
+        raise DFPError(f"equation={checks.shown(equation)}: must be an equation; give e.g. dfp.Langevin(sgd).")
+    if equation.dimension > 3:
+        raise UnsupportedError(f"d = {equation.dimension}: densities need d <= 3; use dfp.moments for covariances.")
+    if grid is not None and grid.dimension != equation.dimension:
+        raise DFPError(f"grid has {grid.dimension} axes: the landscape has {equation.dimension}; make them equal.")
+    if solver != "auto":
+        return _asked_for(equation, grid, solver)
+    if equation.dimension == 1 and equation.number != "T4":
+        return _one_dimensional(equation, grid)
+    if equation.additive and equation.number != "T5" and (not equation.discrete or equation.sgd.noise.gaussian):
+        return _gaussian(equation, grid)
+    return _computed(equation, grid)
+
+
+def _computed(equation: Equation, grid: Grid | None) -> Density:
+    """Return it by the method that fits, where no closed form is known."""
+    if equation.number == "T5":
+        if equation.dimension == 3:
+            return numeric.by_steps(equation, grid, FiniteDifference())
+        return numeric.by_series(equation, grid, Hermite(degree=24))
+    if not equation.discrete:
+        return numeric.by_chain(equation, grid, FiniteVolume())
+    if equation.additive:
+        _require_contraction(equation)
+        return numeric.by_fourier(equation, grid)
+    if equation.dimension == 1 and equation.sgd.noise.gaussian:
+        return numeric.by_kesten(equation, grid)
+    return numeric.by_transfer(equation, grid)
+
+
+def _asked_for(equation: Equation, grid: Grid | None, solver: Solver | str) -> Density:
+    if equation.additive:
+        _require_contraction(equation)
+    supported = {
+        FiniteVolume: ("T6", "T7"),
+        Transfer: ("T4",),
+        Fourier: ("T4",) if equation.additive else (),
+        Hermite: ("T4", "T5", "T6", "T7"),
+        FiniteDifference: ("T5",),
+    }
+    kind = next((k for k in supported if isinstance(solver, k)), None)
+    if kind is None or equation.number not in supported[kind]:
+        able = ", ".join(k.__name__ for k, numbers in supported.items() if equation.number in numbers)
+        raise UnsupportedError(
+            f"solver={checks.shown(solver)}: has no stationary density of the {equation.label}; use 'auto' or {able}."
+        )
+    if isinstance(solver, FiniteVolume):
+        return numeric.by_chain(equation, grid, solver)
+    if isinstance(solver, Hermite):
+        return numeric.by_series(equation, grid, solver)
+    if isinstance(solver, FiniteDifference):
+        return numeric.by_steps(equation, grid, solver)
+    return numeric.by_fourier(equation, grid) if isinstance(solver, Fourier) else numeric.by_transfer(equation, grid)
+
+
+def _require_contraction(equation: Equation) -> None:
+    """Raise ``NoStationaryDensity`` unless every mode of an equation with additive noise contracts."""
+    values = equation.sgd.modes[0]
+    for curvature, rate in zip(values, equation.mode_rates(values) * values, strict=True):
+        if not (0 < rate < 2 if equation.discrete else rate > 0):
+            raise NoStationaryDensity(
+                f"the mode of curvature {curvature:.4g} "
+                f"{_regime(equation.sgd.learning_rate * curvature, equation.discrete)}; use dfp.solve "
+                "or dfp.moments for its law at a given step, or change learning_rate or weight_decay."
+            )
+
+
+def _gaussian(equation: Equation, grid: Grid | None) -> Density:
+    """Return the Gaussian of a linear equation with additive noise; every mode must contract."""
+    if equation.sgd.momentum:
+        return _with_momentum(equation, grid)
+    values, vectors = equation.sgd.modes
+    _require_contraction(equation)
+    rates = equation.mode_rates(values) * values
+    noise = vectors.T @ equation.diffusion(np.zeros(equation.dimension)) @ vectors
+    pair = rates[:, None] + rates[None, :] - (np.outer(rates, rates) if equation.discrete else 0.0)
+    offset = equation.mode_rates(values) * (vectors.T @ equation.sgd.gradient)
+    return _gridded(Gaussian(vectors @ (-offset / rates), vectors @ (noise / pair) @ vectors.T), grid)
+
+
+def _with_momentum(equation: Equation, grid: Grid | None) -> Density:
+    """Return the Gaussian of θ where (θ, v) settles (T19); the matrix of every mode must contract."""
+    sgd = equation.sgd
+    values, vectors = sgd.modes
+    one = modal.step(values, vectors.T @ sgd.noise.constant @ vectors, sgd.learning_rate, sgd.momentum, sgd.nesterov)
+    for curvature, factor in zip(values, one.factor, strict=True):
+        radius = float(np.max(np.abs(np.linalg.eigvals(factor))))
+        if not radius < 1 - 1e-12:
+            raise NoStationaryDensity(
+                f"the mode of curvature {curvature:.4g} is {'diffusive' if radius < 1 + 1e-12 else 'unstable'} with "
+                f"momentum={sgd.momentum:g} (its matrix has the spectral radius {radius:.6g}); use dfp.solve or "
+                "dfp.moments for its law at a given step, or change learning_rate, momentum or weight_decay."
+            )
+    covariance = modal.stationary(one)[:, :, 0, 0]
+    return _gridded(Gaussian(sgd.critical_point, vectors @ covariance @ vectors.T), grid)
+
+
+def _gridded(state: Gaussian, grid: Grid | None) -> Density:
+    values = np.linalg.eigvalsh(state.covariance)
+    if not values[0] > 1e-13 * values[-1]:
+        raise NoStationaryDensity(
+            f"the noise leaves out a direction (the covariance has the eigenvalue {max(values[0], 0.0):.3g}), in which "
+            "the law collapses: it has no density; add gradient noise."
+        )
+    exact = Moments(np.zeros(1, dtype=np.int64), state.mean[None], state.covariance[None])
+    chosen = automatic(exact) if grid is None else grid
+    density = state.on(chosen)
+    return Density(chosen, density, outside=max(0.0, 1.0 - float(density.sum()) * chosen.cell_volume))
+
+
+def _regime(step: float, discrete: bool) -> str:
+    if step == 0:
+        return "is diffusive (λ = 0): its variance grows without bound"
+    if step < 0:
+        return f"is unstable (ηλ = {step:.4g} < 0)"
+    if discrete and step == 2:
+        return "is diffusive (ηλ = 2: it alternates and its variance grows without bound)"
+    return f"is unstable (ηλ = {step:.4g} > 2)"
+
+
+def _one_dimensional(equation: Equation, grid: Grid | None) -> Density:
+    drift, offset = float(equation.linear_drift.item()), float(equation.constant_drift.item())
+    coefficients = diffusion_polynomial(equation)[0, 0]
+    diffusion = [float(coefficients[0, 0]), 2 * float(coefficients[0, 1]), float(coefficients[1, 1])]
+    if equation.number == "T5":
+        # The raw second moment: S = C + ḡ², times η² (T3).
+        diffusion = [diffusion[0] + offset**2, diffusion[1] + 2 * drift * offset, diffusion[2] + drift**2]
+    law = (drift, offset, (diffusion[0], diffusion[1], diffusion[2]))
+    _check_law(equation, *law)
+    centre, width = pearson.mode(*law), pearson.scale(*law)
+    total = pearson.mass(-np.inf, np.inf, *law)
+
+    def outside(lower: float, upper: float) -> float:
+        return (pearson.mass(-np.inf, lower, *law) + pearson.mass(upper, np.inf, *law)) / total
+
+    if grid is None:
+        reach = 8.0 * width
+        while outside(centre - reach, centre + reach) > _OUTSIDE and reach < width * _CELLS / _CELLS_PER_WIDTH / 4:
+            reach *= 1.5
+        cells = int(np.clip(2 * reach / width * _CELLS_PER_WIDTH, 256, _CELLS))
+        grid = Grid(centre - reach, centre + reach, cells)
+    theta = grid.axes[0]
+    top = pearson.log_density(np.array(centre), *law)
+    values: Array = np.exp(pearson.log_density(theta, *law) - top) / total
+    return Density(grid, values, outside=outside(float(grid.lower[0]), float(grid.upper[0])))
+
+
+def _check_law(equation: Equation, drift: float, offset: float, diffusion: tuple[float, float, float]) -> None:
+    curvature = float(equation.sgd.hessian.item())
+    q0, q1, q2 = diffusion
+    if not (q0 > 0 and (q1 == q2 == 0 or 4 * q0 * q2 > q1**2 * (1 + 1e-12))):
+        _refuse_vanishing(equation, drift, offset, diffusion)
+    index = pearson.tail_index(drift, diffusion)
+    if not index > 0:
+        regime = "diffusive" if curvature == 0 else "unstable"
+        raise NoStationaryDensity(
+            f"the mode of curvature {curvature:.4g} is {regime} in the {equation.label}: its tails would fall like "
+            f"x^(-κ) with κ = {index:.3g} <= 0, which has no finite mass; change learning_rate or weight_decay."
+        )
+
+
+def _refuse_vanishing(equation: Equation, drift: float, offset: float, diffusion: tuple[float, float, float]) -> None:
+    """Raise where the diffusion is not positive everywhere: what is lost depends on the drift at that place."""
+    q0, q1, q2 = diffusion
+    noise = (
+        f"the noise of the {equation.label} vanishes or is negative somewhere (Q = {q0:.3g} + {q1:.3g} θ + {q2:.3g} θ²)"
+    )
+    place = -q1 / (2 * q2) if q2 > 0 else 0.0
+    touches = q2 > 0 and abs(4 * q0 * q2 - q1**2) <= 1e-12 * (4 * abs(q0) * q2 + q1**2)
+    if touches and abs(drift * place + offset) > 1e-12 * (abs(drift * place) + abs(offset)):
+        raise UnsupportedError(
+            f"{noise}, at θ = {place:.4g}, which the drift leaves: the law lives on one side of it, and no closed form "
+            "is computed here; use dfp.solve for a late step, or add gradient noise."
+        )
+    remedy = ", or use positive=True" if isinstance(equation, ModifiedLangevin) and not equation.positive else ""
+    raise NoStationaryDensity(f"{noise}: the law may collapse onto that point; add gradient noise{remedy}.")

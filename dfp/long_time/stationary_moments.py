@@ -1,0 +1,120 @@
+"""Mean and covariance of the stationary state of every equation, in any dimension, all couplings kept (T10, T16)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from dfp_solvers import second_moment
+
+from dfp import checks
+from dfp.checks import Array
+from dfp.errors import DFPError, NoStationaryDensity
+from dfp.problem.equation import Equation, MomentVector
+from dfp.regimes.mode_report import modes
+
+_ROUNDING = 1e-13
+
+
+@dataclass(frozen=True)
+class StationaryMoments:
+    """Moments of a stationary state.
+
+    Attributes
+    ----------
+    mean
+        Shape (d,) [parameter].
+    covariance
+        Shape (d, d) [parameter^2].
+    """
+
+    mean: Array
+    covariance: Array
+
+
+def stationary_moments(equation: Equation) -> StationaryMoments:
+    """Return the mean and covariance in which an equation settles, exactly: the fixed point of (T14) or (T15).
+
+    Parameters
+    ----------
+    equation
+        Any equation, with any noise; the maps (T4), (T5) with momentum as well.
+
+    Returns
+    -------
+    StationaryMoments
+        ``mean`` (d,), ``covariance`` (d, d).
+
+    Raises
+    ------
+    NoStationaryDensity
+        If second moments grow without bound; a heavy-tailed law may exist all the same (``dfp.modes`` tells).
+    """
+    if not isinstance(equation, Equation):
+        raise DFPError(f"equation={checks.shown(equation)}: must be an equation; give e.g. dfp.Langevin(sgd).")
+    if equation.discrete and equation.sgd.momentum > 0:
+        return _with_momentum(equation)
+    d = equation.dimension
+    values = equation.sgd.modes[0]
+    rates = equation.mode_rates(values) * values
+    _check_mean(equation, rates)
+    growth = moment_growth(equation)
+    if not growth < -_ROUNDING * max(1.0, float(np.max(np.abs(rates)))):
+        raise NoStationaryDensity(
+            f"the {equation.label}: second moments change by the factor 1 + {growth:.3g} per "
+            f"{'step' if equation.discrete else 'unit of slow time'}, so no stationary variance exists; lower "
+            "learning_rate, add weight_decay, or look at dfp.modes(sgd) for the regime."
+        )
+    mean = equation.sgd.critical_point
+    source = equation.mean_diffusion(MomentVector(np.ones(()), mean, np.outer(mean, mean), np.zeros((d, d))))
+    pair = np.abs(rates[:, None] + rates - (np.outer(rates, rates) if equation.discrete else 0.0))
+    turned = equation.sgd.modes[1]
+    diagonal = np.maximum(turned @ pair @ turned.T, pair.min())
+    try:
+        covariance = second_moment.solve(_covariance_motion(equation), source, diagonal)
+    except ArithmeticError as error:
+        raise _unsolved(equation, error) from None
+    return StationaryMoments(mean, covariance)
+
+
+def moment_growth(equation: Equation) -> float:
+    """Return how fast second moments grow: the factor of a step less one (maps, T16), or a rate in τ (generators)."""
+    try:
+        return second_moment.largest_real(_covariance_motion(equation), equation.dimension)
+    except ArithmeticError as error:
+        raise _unsolved(equation, error) from None
+
+
+def _covariance_motion(equation: Equation) -> second_moment.SymmetricMap:
+    """Return how a covariance moves by itself, but for what the constant mean contributes to the noise."""
+
+    def change(second: Array) -> Array:
+        zeros = np.zeros(second.shape[:-2])
+        nothing = np.zeros(second.shape[:-1])
+        return equation.derivative(MomentVector(zeros, nothing, np.zeros_like(second), second)).covariance
+
+    return change
+
+
+def _unsolved(equation: Equation, error: ArithmeticError) -> DFPError:
+    return DFPError(f"stationary moments of the {equation.label}: {error}; use fewer parameters.")
+
+
+def _with_momentum(equation: Equation) -> StationaryMoments:
+    report = modes(equation.sgd)
+    covariance = report.stationary_covariance
+    if not np.all(np.isfinite(covariance)):
+        raise NoStationaryDensity(
+            f"the {equation.label} with momentum={equation.sgd.momentum:g}: second moments change by the factor "
+            f"{report.spectral_radius:.6g} per step, so no stationary variance exists; lower learning_rate or momentum."
+        )
+    return StationaryMoments(equation.sgd.critical_point, covariance)
+
+
+def _check_mean(equation: Equation, rates: Array) -> None:
+    """Refuse a mean that does not settle."""
+    settled = (rates > 0) & (rates < 2) if equation.discrete else rates > 0
+    if not np.all(settled):
+        worst = int(np.flatnonzero(~settled)[0])
+        raise NoStationaryDensity(
+            f"the {equation.label}: the mode of curvature {equation.sgd.modes[0][worst]:.4g} does not contract, so "
+            "there is no stationary variance; change learning_rate or weight_decay, or use dfp.moments."
+        )

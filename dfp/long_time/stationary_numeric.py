@@ -1,0 +1,291 @@
+"""Stationary densities that have no closed form: null vectors of chains, fixed points of maps, limits of series."""
+
+from typing import Any
+
+import numpy as np
+from dfp_solvers import kesten, lyapunov, richardson
+from dfp_solvers.markov_chain import generator, null_vector, uniformisation
+from dfp_solvers.transfer import uniform
+from scipy.sparse.linalg import ArpackNoConvergence, eigs
+
+from dfp.checks import Array
+from dfp.errors import NoStationaryDensity, UnresolvedError, UnsupportedError
+from dfp.exact.moments import Moments
+from dfp.long_time.recurrence import require_settling, scalar_law, settled_moments
+from dfp.methods import chain
+from dfp.methods.finite_difference import FiniteDifference
+from dfp.methods.finite_volume import FiniteVolume, wall_tails
+from dfp.methods.fourier import Fourier
+from dfp.methods.grids import automatic
+from dfp.methods.hermite import Hermite
+from dfp.methods.transfer import uniform as transfer_lattice
+from dfp.methods.transfer.error import lattice_error
+from dfp.methods.transfer.singular import choice_entropy
+from dfp.methods.transfer.transfer import Transfer
+from dfp.problem.equation import Equation
+from dfp.problem.finite_sum import FiniteSumLaw
+from dfp.problem.grid import Grid
+from dfp.problem.state import Density, Gaussian
+from dfp.regimes.mode_report import lyapunov_exponent
+from dfp.results.frame import Frame
+
+# Relaxation times of the slowest mode after which a law has settled to rounding.
+_LATE = 40.0
+# Cells per axis of automatic grids in 3D, and the most multiplications its iteration may take.
+_CELLS_3D, _WORK = 40, 4e10
+# The same in 2D for steps of the master equation, for finite sums and for Gaussian noise, and the accuracy of their
+# leading eigenvector.
+_CELLS_2D, _EIGEN = {False: 64, True: 128}, 1e-9
+
+
+def settling_steps(equation: Equation) -> int:
+    """Return the number of steps after which the mean has settled to rounding."""
+    values = np.linalg.eigvals(equation.linear_drift)
+    if equation.discrete:
+        with np.errstate(divide="ignore"):
+            slowest = float(np.min(-np.log(np.abs(1 - values))))
+    else:
+        slowest = float(np.min(values.real)) * equation.sgd.learning_rate
+    return int(np.ceil(min(_LATE / max(slowest, 1e-12), 1e9)))
+
+
+def by_chain(equation: Equation, grid: Grid | None, solver: FiniteVolume) -> Density:
+    """Return the null vector of a generator's chain on a grid (T6, T7), extrapolated from three grids."""
+    moments = settled_moments(equation)
+    require_settling(equation, moments is not None)
+    assert moments is not None
+    if grid is None:
+        if equation.dimension == 3 and solver.cells is None and not chain.separable(equation):
+            solver = FiniteVolume(solver.boundary, solver.tolerance, _CELLS_3D)
+        last = settling_steps(equation)
+        exact = Moments(np.array([last]), moments.mean[None], moments.covariance[None])
+        grid = solver.grid(equation, moments, exact)
+    levels: list[Array] = []
+    upwinded = 0.0
+    for g in chain.halved(grid):
+        parts, flags = chain.generators(equation, g)
+        found = _null(parts, moments, g)
+        upwinded = upwinded if levels else float((flags * found).sum())
+        levels.append(found / g.cell_volume)
+    values, error = richardson.best(levels, upwinded)
+    density = values / (float(values.sum()) * grid.cell_volume)
+    tails = wall_tails(grid, density, moments.mean)
+    error = error * float(np.prod(grid.upper - grid.lower)) + 2 * tails
+    return Density(grid, density, error=min(error, 2.0))
+
+
+def _null(parts: tuple[Any, ...], moments: Gaussian, grid: Grid) -> Array:
+    """Return the stationary probabilities of one generator, or of one per axis, shape ``grid.cells``."""
+    if len(parts) > 1 or grid.dimension < 3:
+        vectors = [null_vector.stationary_vector(part) for part in parts]
+        if len(parts) == 1:
+            return vectors[0].reshape(grid.cells)
+        result: Array = vectors[0]
+        for vector in vectors[1:]:
+            result = np.multiply.outer(result, vector)
+        return result
+    matrix = parts[0]
+    width = np.sqrt(np.linalg.eigvalsh(moments.covariance)[-1])
+    jumps = 25 * (float(width) / float(np.min(grid.spacing))) ** 2 * grid.dimension * 2
+    if jumps * matrix.nnz > _WORK:
+        raise UnresolvedError(
+            f"cells={grid.cells}: the stationary density would take about {jumps:.2g} products with {matrix.nnz} "
+            "rates; give a coarser grid, or use dfp.solve to a late step."
+        )
+    start = chain.start(moments, [grid])[0].ravel()
+    return uniformisation.uniformise(matrix, start, 1e9 / generator.fastest(matrix)).reshape(grid.cells)
+
+
+def by_kesten(equation: Equation, grid: Grid | None) -> Density:
+    """Return the stationary density of one mode with Gaussian noise that depends on θ (T4), power-law tails and all."""
+    a, b, s, v = scalar_law(equation)
+    exponent = lyapunov_exponent(equation.sgd).value
+    curvature = float(equation.sgd.hessian.item())
+    if not exponent < 0:
+        raise NoStationaryDensity(
+            f"the mode of curvature {curvature:.4g} is {'borderline' if exponent == 0 else 'unstable'}: its Lyapunov "
+            f"exponent is ℓ = {exponent:.4g} >= 0, so |θ| grows without bound; lower learning_rate."
+        )
+    if not v > 0 and b != 0:
+        raise UnsupportedError(
+            f"the mode of curvature {curvature:.4g} has no gradient noise at θ = 0, where its steps do not vanish: it "
+            "has a stationary density, but no method here resolves steps that are sharp at one place; use dfp.solve "
+            "for a late step, or add gradient noise."
+        )
+    if not v > 0:
+        raise NoStationaryDensity(
+            f"the mode of curvature {curvature:.4g} has no gradient noise: the law collapses where the step vanishes; "
+            "add gradient noise."
+        )
+    index = lyapunov.gaussian_tail_index(a, s)
+    spread = np.sqrt(v / max(1 - a**2 - s**2, min(2 * abs(exponent), 1.0))) + abs(b) / max(1 - a, abs(exponent))
+    reach = float(np.arcsinh(9 * spread * s / np.sqrt(v))) + min(24 / index, 250.0)
+    spacing = 0.5 / max(1.0, abs(a))
+    reach = min(reach, kesten.farthest(s, spacing))
+    law = kesten.Fixed(a, b, s, v, reach, spacing)
+    coarse = kesten.Fixed(a, b, s, v, reach, 1.4 * spacing)
+    tails = float(sum(abs(law.density[i] * law.theta[i]) for i in (0, -1))) / index
+    if not tails < 0.1:
+        raise UnresolvedError(
+            f"the tails of the mode of curvature {curvature:.4g} fall like x^(-{index:.3g}): {tails:.2g} of the mass "
+            "is beyond any place that can be reached; raise learning_rate or add weight_decay."
+        )
+    if grid is None:
+        grid = _kesten_grid(law, spread)
+    values = np.maximum(law.at(grid.axes[0]), 0.0)
+    error = float(np.abs(values - coarse.at(grid.axes[0])).sum()) * grid.cell_volume + 2 * tails
+    outside = min(law.outside(float(grid.lower[0]), float(grid.upper[0])), 1 - 1e-12)
+    _check_cells(values, outside, grid)
+    return Density(grid, values, outside=max(outside, 0.0), error=min(error, 2.0))
+
+
+def _check_cells(values: Array, outside: float, grid: Grid) -> None:
+    defect = float(values.sum()) * grid.cell_volume + outside - 1
+    if not abs(defect) < 1e-6:
+        raise UnresolvedError(
+            f"grid.cells={grid.cells}: the cells are too long for the density (its sum is off by {defect:.2g}); use "
+            "more, or a smaller box."
+        )
+
+
+def _kesten_grid(law: kesten.Fixed, spread: float) -> Grid:
+    middle = float(law.theta[int(np.argmax(law.density))])
+    width = 0.4 * np.sqrt(law.v) / max(1.0, abs(law.a))
+    reach = 9.0 * spread
+    while law.outside(middle - reach, middle + reach) > 1e-8 and reach < width * 2**15 / 2:
+        reach *= 1.5
+    cells = int(np.clip(2 * reach / width, 256, 2**16))
+    return Grid(middle - reach, middle + reach, cells)
+
+
+def by_transfer(equation: Equation, grid: Grid | None) -> Density:
+    """Return the fixed point of one step of the master equation on a grid, for second moments that are bounded."""
+    moments = settled_moments(equation)
+    require_settling(equation, moments is not None)
+    assert moments is not None or equation.dimension == 1
+    if moments is None:
+        raise UnsupportedError(
+            f"the {equation.label}: the law settles, but its variance is infinite (heavy tails of a finite sum), which "
+            "no grid holds; use dfp.MonteCarlo(...) for its distribution function at a late step."
+        )
+    _refuse_singular(equation)
+    solver = Transfer()
+    solver.require(equation, moments)
+    last = settling_steps(equation)
+    exact = Moments(np.array([last]), moments.mean[None], moments.covariance[None])
+    if equation.dimension == 1:
+        return _late(equation, moments, exact, grid)
+    if grid is None:
+        grid = solver.grid(equation, moments, exact)
+        most = _CELLS_2D[equation.sgd.noise.gaussian] if equation.dimension == 2 else max(grid.cells)
+        grid = Grid(grid.lower, grid.upper, tuple(min(n, most) for n in grid.cells))
+    fine, leak = _fixed_point(equation, moments, grid)
+    laws = transfer_lattice.laws_between_cells(equation, grid)
+    if all(isinstance(law, uniform.Resolved) for law in laws) and equation.sgd.noise.gaussian:
+        # A coarser grid may not resolve all kernels any more, which says nothing of this one.
+        error, _ = lattice_error(equation, moments, last, laws, grid, fine)
+    else:
+        coarse = Grid(grid.lower, grid.upper, tuple(max(3 * n // 4, uniform.STENCIL) for n in grid.cells))
+        rough = _fixed_point(equation, moments, coarse)[0]
+        error = float(np.abs(richardson.regridded(fine, coarse.cells) - rough).sum()) * coarse.cell_volume
+    return Density.normalised(grid, np.maximum(fine, 0.0), error=min(error + leak, 2.0))
+
+
+def _late(equation: Equation, moments: Gaussian, exact: Moments, grid: Grid | None) -> Density:
+    """Return the density on a line once the mean has settled: there ``Transfer`` takes any number of steps."""
+    solver = Transfer()
+    grid = solver.grid(equation, moments, exact) if grid is None else grid
+    frame = solver.observe(solver.advance(solver.prepare(equation, moments, grid), int(exact.steps[-1])))
+    assert frame.density is not None
+    return Density.normalised(grid, np.maximum(frame.density, 0.0), error=min(frame.truncation, 2.0))
+
+
+def _fixed_point(equation: Equation, moments: Gaussian, grid: Grid) -> tuple[Array, float]:
+    """Return the leading eigenvector of one step, as a density, and the error from what leaves the box."""
+    start = chain.start(moments, [grid])[0].ravel()
+    operator = transfer_lattice.step_operator(equation, grid)
+    try:
+        value, vector = eigs(operator, k=1, v0=start, which="LM", tol=_EIGEN, ncv=min(12, start.size - 1))
+    except ArpackNoConvergence as failure:
+        raise UnresolvedError(
+            f"grid.cells={grid.cells}: the fixed point of the {equation.label} does not converge; {failure}"
+        ) from None
+    mass = np.real(vector[:, 0] / vector[:, 0].sum())
+    # What leaves the box in a step, times the steps it would take to come back: at most the settling of the mean.
+    leak = 2 * abs(1 - float(np.real(value[0]))) * settling_steps(equation) / _LATE
+    return (mass / grid.cell_volume).reshape(grid.cells), leak + _EIGEN
+
+
+def _refuse_singular(equation: Equation) -> None:
+    """Raise if a finite sum in one dimension has a singular stationary law: entropy of a step below |ℓ|."""
+    law = equation.sgd.noise
+    if not isinstance(law, FiniteSumLaw) or equation.dimension > 1:
+        return
+    entropy, exponent = choice_entropy(law), lyapunov_exponent(equation.sgd).value
+    if entropy < abs(exponent):
+        raise NoStationaryDensity(
+            f"the stationary law is singular: a minibatch chooses with entropy <= {entropy:.3g}, less than the "
+            f"contraction |ℓ| = {abs(exponent):.3g} of a step, so it lives on a fractal and has no density; use "
+            "dfp.MonteCarlo(...) for its distribution function at a late step."
+        )
+
+
+def by_fourier(equation: Equation, grid: Grid | None) -> Density:
+    """Return the limit of the product of characteristic functions: additive noise of a finite sum (T4)."""
+    moments = settled_moments(equation)
+    assert moments is not None
+    _refuse_singular(equation)
+    last = settling_steps(equation)
+    solver = Fourier()
+    if grid is None:
+        grid = automatic(Moments(np.array([last]), moments.mean[None], moments.covariance[None]), band=15.0)
+    start = Gaussian(moments.mean, np.zeros_like(moments.covariance))
+    frame = solver.observe(solver.advance(solver.prepare(equation, start, grid), last))
+    assert frame.density is not None
+    negative = -float(np.minimum(frame.density, 0).sum()) * grid.cell_volume
+    values = np.maximum(frame.density, 0.0)
+    return Density.normalised(grid, values, error=min(frame.truncation + 2 * negative, 2.0))
+
+
+def by_series(equation: Equation, grid: Grid | None, solver: Hermite) -> Density:
+    """Return the stationary Hermite series (T4, T5, T6, T7; d = 1, 2), cut where its terms are smallest."""
+    moments = _bounded(equation)
+    solver.require(equation, moments)
+    step = settling_steps(equation)
+    if grid is None:
+        grid = solver.grid(equation, moments, Moments(np.array([step]), moments.mean[None], moments.covariance[None]))
+    return _signed(solver.settled(equation, moments, grid, step), grid)
+
+
+def by_steps(equation: Equation, grid: Grid | None, solver: FiniteDifference) -> Density:
+    """Return (T5) at a late step, from the Gaussian with its stationary mean and covariance.
+
+    What is left to settle are moments of order three and more, which decay at three times the rate of the mean.
+    """
+    moments = _bounded(equation)
+    step = -(-settling_steps(equation) // 3)
+    exact = Moments(np.array([step]), moments.mean[None], moments.covariance[None])
+    grid = solver.grid(equation, moments, exact) if grid is None else grid
+    assert grid is not None
+    return _signed(solver.observe(solver.advance(solver.prepare(equation, moments, grid), step)), grid)
+
+
+def _bounded(equation: Equation) -> Gaussian:
+    """Return the Gaussian with the stationary moments of an equation whose operator is not positive."""
+    moments = settled_moments(equation)
+    if moments is None:
+        raise UnsupportedError(
+            f"the {equation.label}: its stationary second moments are unbounded, so there is no Gaussian to start "
+            "from, and it is not a positive operator that could be iterated; use dfp.MasterEquation(sgd)."
+        )
+    return moments
+
+
+def _signed(frame: Frame, grid: Grid) -> Density:
+    """Return the density of a frame without its negative part, which counts as error."""
+    assert frame.density is not None
+    values = np.maximum(frame.density, 0.0)
+    error = frame.truncation + 2 * float((values - frame.density).sum()) * grid.cell_volume
+    mass = float(values.sum()) * grid.cell_volume
+    # What is beyond the grid, up to the error.
+    return Density(grid, values / max(mass, 1.0), outside=max(1 - mass, 0.0), error=error)

@@ -1,0 +1,140 @@
+"""Additive gradient noise of any law: one distribution of ``scipy.stats`` per axis."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dfp import checks
+from dfp.checks import Array
+from dfp.errors import DFPError, UnsupportedError
+from dfp.problem.noise import NoiseLaw, eigenbasis
+
+if TYPE_CHECKING:
+    from dfp_solvers.characteristic import Univariate
+
+
+@dataclass(frozen=True, eq=False)
+class AdditiveNoise:
+    """Gradient noise g̃ with independent components, each of a law of its own; the Hessian does not fluctuate.
+
+    Parameters
+    ----------
+    laws
+        Frozen univariate distributions of ``scipy.stats``, continuous or discrete, one per axis, e.g.
+        ``scipy.stats.skewnorm(4)``; a single one serves every axis, independently [loss / parameter]. The mean of each
+        is taken off, so that E g̃ = 0; where there is no mean (Cauchy), the median.
+    basis
+        ``"theta"``: the axes are those of θ; ``"eigen"``: the eigenvectors of the mean Hessian, in ascending order of
+        eigenvalues (in the order given if the mean Hessian is diagonal).
+
+    Notes
+    -----
+    The master equation is solved for the law itself, by its characteristic function (theory page, section 5); the
+    other equations know its covariance only. Laws without a variance (Cauchy, Student's t with ν <= 2) have densities,
+    but no moments: see ``Fourier`` and ``MonteCarlo``. ``SGD(batch_size=B)`` averages B independent draws.
+    """
+
+    laws: Any
+    basis: str = "theta"
+
+    def law(self, hessian: Array) -> "AdditiveLaw":
+        """Return the law in the axes of θ for the mean Hessian ``hessian`` (d, d).
+
+        Raises
+        ------
+        DFPError
+            If an entry is not a frozen univariate distribution, or their number is not d.
+        """
+        checks.choice("noise.basis", self.basis, ("theta", "eigen"))
+        d = len(hessian)
+        given = list(self.laws) if isinstance(self.laws, Sequence) else [self.laws] * d
+        if len(given) != d:
+            raise DFPError(f"noise.laws has {len(given)} entries: must be one per axis, {d} here, or a single one.")
+        laws = [_univariate(f"noise.laws[{i}]", law) for i, law in enumerate(given)]
+        axes = np.eye(d) if self.basis == "theta" else eigenbasis(hessian)
+        return AdditiveLaw(tuple(laws), axes)
+
+
+def _univariate(name: str, law: object) -> "Univariate":
+    from dfp_solvers.characteristic import Univariate
+
+    if not all(hasattr(law, method) for method in ("dist", "ppf", "isf", "stats")) or hasattr(law, "dim"):
+        raise DFPError(
+            f"{name}={checks.shown(law)}: must be a frozen univariate distribution; give e.g. scipy.stats.skewnorm(4)."
+        )
+    result = Univariate(law)
+    if not np.isfinite(result.centre):
+        raise DFPError(
+            f"{name}={checks.shown(law)}: has parameters out of range (its median is not finite); mend them."
+        )
+    return result
+
+
+@dataclass(frozen=True, eq=False)
+class AdditiveLaw(NoiseLaw):
+    """Independent components along ``axes`` (columns), each the average of ``batch_size`` draws of its law."""
+
+    laws: "tuple[Univariate, ...]"
+    axes: Array
+    batch_size: int = 1
+
+    additive = True
+
+    @property
+    def gaussian(self) -> bool:
+        """Whether every component is Gaussian."""
+        return all(law.name == "norm" for law in self.laws)
+
+    @property
+    def finite(self) -> bool:
+        """Whether every component has a variance."""
+        return all(np.isfinite(law.cumulants[0]) for law in self.laws)
+
+    @cached_property
+    def constant(self) -> Array:  # type: ignore[override]
+        """E[g̃ g̃ᵀ], shape (d, d); not finite where a variance is missing."""
+        variances = np.array([law.cumulants[0] for law in self.laws]) / self.batch_size
+        with np.errstate(invalid="ignore"):
+            result: Array = (self.axes * variances) @ self.axes.T
+        return result
+
+    def quadratic(self, second: Array) -> Array:
+        """Return zero: H̃ = 0."""
+        return np.zeros_like(second)
+
+    def cross(self, mean: Array) -> Array:
+        """Return zero: H̃ = 0."""
+        return np.zeros((*mean.shape, self.dimension))
+
+    def with_batch_size(self, batch_size: int) -> "AdditiveLaw":
+        """Return the law of the average of ``batch_size`` draws."""
+        return AdditiveLaw(self.laws, self.axes, batch_size)
+
+    def cumulant(self, order: int) -> Array:
+        """Return the cumulant tensor of order 3 or 4, shape (d,) * order.
+
+        Raises
+        ------
+        UnsupportedError
+            If a component's tails are too heavy to have it.
+        """
+        values = np.array([law.cumulants[order - 2] for law in self.laws]) / self.batch_size ** (order - 1)
+        if not np.all(np.isfinite(values)):
+            name = self.laws[int(np.flatnonzero(~np.isfinite(values))[0])].name
+            raise UnsupportedError(
+                f"noise.laws: {name} has no finite moment of order {order}; ask for lower orders "
+                "(dfp.MomentRecursion(highest=2)), or for the density with dfp.Fourier()."
+            )
+        letters = "ijkl"[:order]
+        return np.einsum(",".join(f"{c}a" for c in letters) + ",a->" + letters, *[self.axes] * order, values)
+
+    def characteristic(self, waves: Array) -> Any:
+        """Return E e^{ik·g̃} at the wave vectors ``waves`` (..., d), shape (...)."""
+        along = waves @ self.axes / self.batch_size
+        result = np.ones(along.shape[:-1], dtype=np.complex128)
+        for a, law in enumerate(self.laws):
+            result *= law.characteristic(along[..., a]) ** self.batch_size
+        return result

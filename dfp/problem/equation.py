@@ -1,0 +1,191 @@
+"""What an equation is: its drift and how its noise enters, as arrays and as linear functions of moments; no solver.
+
+The equations themselves are maps that act once per step (``maps.py``: T4, T5) and generators that act in slow time
+τ = ηn (``generators.py``: T6, T7, T7m).
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import ClassVar, NamedTuple, Self
+
+import numpy as np
+
+from dfp import checks
+from dfp.checks import Array
+from dfp.errors import DFPError, UnsupportedError
+from dfp.problem.sgd import SGD
+
+
+class MomentVector(NamedTuple):
+    """Moments in the form in which every equation moves them linearly; arrays may carry leading axes.
+
+    The mean's outer product is carried beside the covariance, so that no step subtracts large numbers (T14, T15).
+    """
+
+    mass: Array
+    """Shape (...)."""
+    mean: Array
+    """Shape (..., d)."""
+    outer: Array
+    """μ μᵀ, shape (..., d, d)."""
+    covariance: Array
+    """Π, shape (..., d, d)."""
+
+    @property
+    def second(self) -> Array:
+        """Raw second moment E[θθᵀ], shape (..., d, d)."""
+        return self.outer + self.covariance
+
+
+def unpacked(flat: Array, d: int) -> MomentVector:
+    """Return moments from one vector per entry of the leading axes, shape (..., 1 + d + 2d²)."""
+    square = (*flat.shape[:-1], d, d)
+    mass, mean, outer, covariance = np.split(flat, [1, 1 + d, 1 + d + d * d], axis=-1)
+    return MomentVector(mass[..., 0], mean, outer.reshape(square), covariance.reshape(square))
+
+
+def packed(at: MomentVector) -> Array:
+    """Return moments as one vector per entry of the leading axes, shape (..., 1 + d + 2d²)."""
+    square = (*at.mean.shape[:-1], -1)
+    return np.concatenate(
+        [at.mass[..., None], at.mean, at.outer.reshape(square), at.covariance.reshape(square)], axis=-1
+    )
+
+
+def transposed(matrix: Array) -> Array:
+    """Return ``matrix`` with its last two axes exchanged."""
+    return np.swapaxes(matrix, -1, -2)
+
+
+def outer(left: Array, right: Array) -> Array:
+    """Return the outer product of ``left`` (d,) with ``right`` (..., d), shape (..., d, d)."""
+    return left[:, None] * right[..., None, :]
+
+
+@dataclass(frozen=True, eq=False)
+class Equation(ABC):
+    """An evolution equation for the density of the parameters of ``sgd``."""
+
+    sgd: SGD
+
+    title: ClassVar[str]
+    """What users call it."""
+    number: ClassVar[str]
+    """Its number on the theory page."""
+    discrete: ClassVar[bool]
+    """Whether it is a map acting once per step, rather than a generator in slow time."""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.sgd, SGD):
+            raise DFPError(f"sgd={checks.shown(self.sgd)}: must be a dfp.SGD; give dfp.{type(self).__name__}(sgd).")
+
+    @property
+    def dimension(self) -> int:
+        """Number of parameters d."""
+        return self.sgd.dimension
+
+    @property
+    def additive(self) -> bool:
+        """Whether the noise is known not to depend on θ."""
+        return self.sgd.additive
+
+    @property
+    def label(self) -> str:
+        """Title and number, for tables and files."""
+        return f"{self.title} ({self.number})"
+
+    @property
+    def learning_rate(self) -> float:
+        """Learning rate η of a plain step.
+
+        Raises
+        ------
+        UnsupportedError
+            If SGD is not plain, where the drift and diffusion of θ alone do not say how it moves.
+        """
+        if not self.sgd.plain:
+            raise UnsupportedError(
+                f"SGD has {self.sgd.features}: this needs one learning rate, no momentum, and sampling with "
+                "replacement; use dfp.moments(...), or dfp.MonteCarlo(...) for samples."
+            )
+        return self.sgd.learning_rate
+
+    def at(self, step: int) -> Self:
+        """Return the equation with the learning rate and batch size of ``step`` at every step."""
+        return replace(self, sgd=self.sgd.at(step))
+
+    @abstractmethod
+    def mean_diffusion(self, at: MomentVector) -> Array:
+        """Return the mean over P of the second cumulant gained per step (maps) or per unit of τ (generators)."""
+
+    def diffusion(self, theta: Array) -> Array:
+        """Return that second cumulant at ``theta`` (..., d), shape (..., d, d)."""
+        if not self.sgd.affine:
+            return self.local_diffusion(theta)
+        outer = theta[..., :, None] * theta[..., None, :]
+        return self.mean_diffusion(MomentVector(np.ones(theta.shape[:-1]), theta, outer, np.zeros_like(outer)))
+
+    @cached_property
+    def additive_diffusion(self) -> Array:
+        """The diffusion at every place where the noise is additive, shape (d, d)."""
+        origin, spread = np.zeros(self.dimension), np.zeros((self.dimension, self.dimension))
+        return self.mean_diffusion(MomentVector(np.ones(()), origin, spread, spread))
+
+    def drift(self, theta: Array) -> Array:
+        """Return the mean motion at ``theta`` (..., d) per step (maps) or per unit of τ (generators), (..., d)."""
+        if not self.sgd.affine:
+            return self.local_drift(theta)
+        return -(theta @ self.linear_drift.T + self.constant_drift)
+
+    @abstractmethod
+    def local_drift(self, theta: Array) -> Array:
+        """Return ``motion`` in a nonlinear landscape."""
+
+    @abstractmethod
+    def local_diffusion(self, theta: Array) -> Array:
+        """Return ``diffusion`` in a nonlinear landscape."""
+
+    @abstractmethod
+    def mode_rates(self, eigenvalues: Array) -> Array:
+        """Return the multipliers of the modes: of Hθ + g per step (η) or per unit of τ (eigenvalues of J)."""
+
+    @cached_property
+    def _drift_matrix(self) -> Array:
+        values, vectors = self.sgd.modes
+        return (vectors * self.mode_rates(values)) @ vectors.T
+
+    @cached_property
+    def linear_drift(self) -> Array:
+        """Matrix K of the mean motion −Kθ − k per step (maps) or per unit of τ (generators), shape (d, d)."""
+        return self._drift_matrix @ self.sgd.hessian
+
+    @cached_property
+    def constant_drift(self) -> Array:
+        """Vector k of the mean motion −Kθ − k, shape (d,)."""
+        return self._drift_matrix @ self.sgd.gradient
+
+    def derivative(self, at: MomentVector) -> MomentVector:
+        """Return the increment of the moments per step (maps, T14) or their rate in τ (generators, T15); linear."""
+        k, offset = self.linear_drift, self.constant_drift
+        motion = -at.mean @ k.T - at.mass[..., None] * offset
+        # −kX − Xkᵀ, not −kX − (kX)ᵀ: rounding that is not symmetric would grow with the latter.
+        crossed = outer(offset, at.mean)
+        rate_outer = -(k @ at.outer) - at.outer @ k.T - crossed - transposed(crossed)
+        rate = -(k @ at.covariance) - at.covariance @ k.T + self.mean_diffusion(at)
+        if self.discrete:
+            # (I−K)X(I−K)ᵀ − X = −KX − XKᵀ + KXKᵀ, and likewise for the outer product of the shifted mean
+            rate = rate + k @ at.covariance @ k.T
+            crossed = (k @ at.mean[..., None]) * offset
+            rate_outer = rate_outer + k @ at.outer @ k.T + crossed + transposed(crossed)
+            rate_outer = rate_outer + at.mass[..., None, None] * np.outer(offset, offset)
+        return MomentVector(np.zeros_like(at.mass), motion, rate_outer, rate)
+
+
+def refuse_epochs(equation: Equation) -> None:
+    """Refuse sampling without replacement where the equation needs steps that are independent of the past."""
+    if not equation.sgd.replace:
+        raise UnsupportedError(
+            f"replace=False: the {equation.label} describes steps independent of the past, and the minibatches of an "
+            "epoch exclude each other; use dfp.MasterEquation(sgd), or replace=True."
+        )

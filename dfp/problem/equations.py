@@ -1,0 +1,235 @@
+"""The four equations: maps that act once per step (T4, T5), generators that act in slow time τ = ηn (T6, T7)."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from dfp import checks
+from dfp.checks import Array
+from dfp.errors import DFPError, UnsupportedError
+from dfp.problem.equation import Equation, MomentVector, outer, refuse_epochs, transposed
+from dfp.problem.nonlinear import Landscape
+
+
+class _Map(Equation):
+    discrete = True
+
+    def mode_rates(self, eigenvalues: Array) -> Array:
+        """Return η for every mode: one step moves the mean by −η(Hθ + g)."""
+        return np.full_like(eigenvalues, self.learning_rate)
+
+    def local_drift(self, theta: Array) -> Array:
+        """Return −ηḡ."""
+        return -self.learning_rate * self.sgd.local.gradient_at(theta)
+
+    def local_diffusion(self, theta: Array) -> Array:
+        """Return η²C."""
+        return self.learning_rate**2 * self.sgd.local.covariance_at(theta)
+
+    def mean_diffusion(self, at: MomentVector) -> Array:
+        """Return η² C̄, the mean covariance of one step's noise (T14)."""
+        return self.learning_rate**2 * self.sgd.noise.mean_covariance(at.mass, at.mean, at.second)
+
+
+@dataclass(frozen=True, eq=False)
+class MasterEquation(_Map):
+    """The master equation (T4): the exact law of SGD itself."""
+
+    title = "master equation"
+    number = "T4"
+
+
+@dataclass(frozen=True, eq=False)
+class DiscreteFokkerPlanck(_Map):
+    """The discrete Fokker–Planck equation (T5): the master equation to order η², with the raw second moment S."""
+
+    title = "discrete Fokker-Planck"
+    number = "T5"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        refuse_epochs(self)
+
+
+class _Generator(Equation):
+    discrete = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        refuse_epochs(self)
+        if self.sgd.momentum:
+            raise UnsupportedError(
+                f"momentum={self.sgd.momentum:g}: the {self.label} is a diffusion of θ alone, and momentum moves "
+                "(θ, v); use dfp.MasterEquation(sgd), or for slow motion an SGD with momentum=0 and "
+                f"learning_rate=η/{1 - self.sgd.momentum:.3g}, its effective learning rate."
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Langevin(_Generator):
+    """The standard Langevin (Fokker–Planck) form (T6).
+
+    Parameters
+    ----------
+    sgd
+        The dynamics.
+    noise
+        ``"state"``: the covariance C(θ) of the place; ``"frozen"``: C at ``reference``.
+    reference
+        Where C is frozen, shape (d,); the critical point if left out [parameter].
+    """
+
+    noise: str = "state"
+    reference: ArrayLike | None = None
+
+    title = "Langevin"
+    number = "T6"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        checks.choice("noise", self.noise, ("state", "frozen"))
+        if self.reference is not None:
+            object.__setattr__(self, "reference", checks.vector("reference", self.reference, self.dimension))
+
+    @property
+    def additive(self) -> bool:
+        """Whether the noise does not depend on θ."""
+        return self.sgd.affine and (self.noise == "frozen" or self.sgd.additive)
+
+    @property
+    def label(self) -> str:
+        """Title, number and, for the additive reading, the word frozen."""
+        return "Langevin, frozen noise (T6)" if self.noise == "frozen" else "Langevin (T6)"
+
+    @cached_property
+    def _frozen(self) -> Array:
+        if self.sgd.additive:
+            return self.sgd.noise.constant  # whatever the place
+        place = self.sgd.critical_point if self.reference is None else np.asarray(self.reference)
+        return self.sgd.noise.covariance(place)
+
+    def mode_rates(self, eigenvalues: Array) -> Array:
+        """Return J = 1 for every mode."""
+        return np.ones_like(eigenvalues)
+
+    def local_drift(self, theta: Array) -> Array:
+        """Return −ḡ."""
+        return -self.sgd.local.gradient_at(theta)
+
+    def local_diffusion(self, theta: Array) -> Array:
+        """Return ηC, at the reference if the noise is frozen."""
+        if self.noise == "frozen":
+            if self.reference is None:
+                raise DFPError("reference=None: a nonlinear landscape has no one critical point; give reference=θ.")
+            theta = np.broadcast_to(np.asarray(self.reference), theta.shape)
+        return self.learning_rate * self.sgd.local.covariance_at(theta)
+
+    def mean_diffusion(self, at: MomentVector) -> Array:
+        """Return η C̄ (T15), or ηC(reference) if the noise is frozen."""
+        if self.noise == "frozen":
+            return self.learning_rate * at.mass[..., None, None] * self._frozen
+        return self.learning_rate * self.sgd.noise.mean_covariance(at.mass, at.mean, at.second)
+
+
+@dataclass(frozen=True, eq=False)
+class ModifiedLangevin(_Generator):
+    """The modified Langevin form: the logarithm of one SGD step as a Fokker–Planck equation.
+
+    Parameters
+    ----------
+    sgd
+        The dynamics.
+    matched
+        True: drift and diffusion matched to order η³ a step (T7m); False: drift alone (T7).
+    positive
+        With ``matched``: the form (T7m⁺) whose diffusion is never indefinite, equal to the same order.
+    """
+
+    matched: bool = True
+    positive: bool = False
+
+    title = "modified Langevin"
+    number = "T7"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("matched", "positive"):
+            checks.boolean(name, getattr(self, name))
+        if self.positive and not self.matched:
+            raise DFPError("positive=True: only the matched form has a positive variant; give matched=True.")
+
+    @property
+    def label(self) -> str:
+        """Title and the number of the variant."""
+        variant = "T7" if not self.matched else "T7m+" if self.positive else "T7m"
+        return f"modified Langevin ({variant})"
+
+    def mode_rates(self, eigenvalues: Array) -> Array:
+        """Return J = 1 + ηλ/2, plus η²λ²/3 if matched (T15)."""
+        x = self.learning_rate * eigenvalues
+        return 1 + x / 2 + (x**2 / 3 if self.matched else 0.0)
+
+    def local_drift(self, theta: Array) -> Array:
+        """Return minus the modified drift, with the terms in ∂∂ḡ if matched (T7m)."""
+        return -modified_drift(self.sgd.local, theta, self.learning_rate, self.matched)
+
+    def local_diffusion(self, theta: Array) -> Array:
+        """Return ηC (T7), or η times the covariance of (T7m) or (T7m⁺)."""
+        if not self.matched:
+            return self.learning_rate * self.sgd.local.covariance_at(theta)
+        return self.learning_rate * matched_covariance(self.sgd.local, theta, self.learning_rate, self.positive)
+
+    def mean_diffusion(self, at: MomentVector) -> Array:
+        """Return ηQ̄ of (T15)."""
+        eta, noise = self.learning_rate, self.sgd.noise
+        if self.positive:
+            return eta * self._positive_diffusion(at)
+        average = noise.mean_covariance(at.mass, at.mean, at.second)
+        if not self.matched:
+            return eta * average
+        h, g = self.sgd.hessian, self.sgd.gradient
+        gradient = at.mean @ h.T + at.mass[..., None] * g
+        # Z of (T15): how the noise changes along the mean motion
+        along = noise.quadratic(h @ at.second + outer(g, at.mean)) + noise.cross(gradient)
+        turned = h @ average + along
+        return eta * (average + eta / 2 * (turned + transposed(turned)))
+
+    def _positive_diffusion(self, at: MomentVector) -> Array:
+        half = self.learning_rate / 2
+        factor = np.eye(self.dimension) + half * self.sgd.hessian
+        g = half * self.sgd.gradient
+        moved = at.mean @ factor.T
+        crossed = outer(g, moved)
+        second = factor @ at.second @ factor.T + crossed + transposed(crossed)
+        second = second + at.mass[..., None, None] * np.outer(g, g)
+        mean = moved + at.mass[..., None] * g
+        return factor @ self.sgd.noise.mean_covariance(at.mass, mean, second) @ factor.T
+
+
+def modified_drift(local: Landscape, theta: Array, eta: float, matched: bool) -> Array:
+    """Return ḡ + (η/2)Hḡ (T7), plus (η²/3)H²ḡ + η²(ḡ_jḡ_k/12 − C_jk/4) ∂_j∂_kḡ if matched (T7m), at ``theta``."""
+    gradient, hessian = local.gradient_at(theta), local.hessian_at(theta)
+    turned = _times(hessian, gradient)
+    if not matched:
+        return gradient + eta / 2 * turned
+    weights = gradient[..., :, None] * gradient[..., None, :] / 12 - local.covariance_at(theta) / 4
+    second = _times(hessian, turned) / 3 + local.curved(theta, weights)
+    return gradient + eta / 2 * turned + eta**2 * second
+
+
+def matched_covariance(local: Landscape, theta: Array, eta: float, positive: bool) -> Array:
+    """Return C + (η/2)[HC + CH + (ḡ·∇)C] of (T7m) or, if ``positive``, its form (T7m⁺), at ``theta``."""
+    gradient, hessian = local.gradient_at(theta), local.hessian_at(theta)
+    if positive:
+        factor = np.eye(local.dimension) + eta / 2 * hessian
+        return factor @ local.covariance_at(theta + eta / 2 * gradient) @ np.swapaxes(factor, -1, -2)
+    covariance = local.covariance_at(theta)
+    turned = hessian @ covariance
+    along = local.covariance_along(theta, gradient)
+    return covariance + eta / 2 * (turned + np.swapaxes(turned, -1, -2) + along)
+
+
+def _times(matrix: Array, vector: Array) -> Array:
+    return (matrix @ vector[..., None])[..., 0]

@@ -1,0 +1,135 @@
+"""The landscape: mean Hessian, mean gradient, and the law of their minibatch fluctuations (T2)."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from dfp import checks
+from dfp.checks import Array
+from dfp.errors import DFPError
+from dfp.problem.additive import AdditiveNoise
+from dfp.problem.finite_sum import FiniteSumLaw
+from dfp.problem.noise import GaussianNoise, NoiseLaw
+
+_NO_NOISE = GaussianNoise(0.0)
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class QuadraticLandscape:
+    """A quadratic landscape with gradient ḡ(θ) = Hθ + g and minibatch noise (T2).
+
+    Parameters
+    ----------
+    hessian
+        Mean Hessian H: diagonal (d,) or symmetric (d, d); may be singular or indefinite [loss / parameter^2].
+    gradient
+        Mean gradient g at θ = 0, shape (d,); a number serves every axis [loss / parameter].
+    noise
+        ``GaussianNoise``, ``AdditiveNoise``, or the law of a finite sum (made by the class methods); none if left out.
+
+    Raises
+    ------
+    DFPError
+        If shapes disagree, an entry is not finite, or the Hessian is not symmetric.
+    """
+
+    hessian: Array
+    gradient: Array
+    law: NoiseLaw
+
+    def __init__(
+        self, hessian: ArrayLike, gradient: ArrayLike = 0.0, noise: GaussianNoise | AdditiveNoise | NoiseLaw = _NO_NOISE
+    ) -> None:
+        given = checks.array("hessian", hessian, dimensions=(0, 1, 2))
+        if given.ndim == 2 and given.shape[0] != given.shape[1]:
+            raise DFPError(f"hessian has shape {given.shape}: must be square; give (d,) or (d, d).")
+        matrix = checks.symmetric("hessian", given) if given.ndim == 2 else np.diag(np.atleast_1d(given))
+        if not isinstance(noise, (GaussianNoise, AdditiveNoise, NoiseLaw)):
+            raise DFPError(f"noise={checks.shown(noise)}: must be a noise law; give dfp.GaussianNoise(...).")
+        object.__setattr__(self, "hessian", matrix)
+        object.__setattr__(self, "gradient", checks.vector("gradient", gradient, len(matrix)))
+        object.__setattr__(self, "law", noise if isinstance(noise, NoiseLaw) else noise.law(matrix))
+
+    @classmethod
+    def from_samples(cls, hessians: ArrayLike, gradients: ArrayLike, batch_size: int = 1) -> Self:
+        """Return the landscape of N sample losses ½ θᵀH_iθ + g_iᵀθ, minibatches drawn with replacement.
+
+        Parameters
+        ----------
+        hessians
+            Shape (N, d, d), each symmetric [loss / parameter^2].
+        gradients
+            Gradients at θ = 0, shape (N, d) [loss / parameter].
+        batch_size
+            Samples per minibatch, >= 1.
+        """
+        h = checks.array("hessians", hessians, dimensions=(3,))
+        g = checks.array("gradients", gradients, dimensions=(2,))
+        checks.matching("hessians", h, (g.shape[0], g.shape[1], g.shape[1]))
+        skew = float(np.max(np.abs(h - h.transpose(0, 2, 1))))
+        if skew > 1e-10 * float(np.max(np.abs(h))):
+            raise DFPError(
+                f"hessians differ from their transposes by {skew:.3g}: each must be symmetric; use (H + H.T) / 2."
+            )
+        law = FiniteSumLaw(g, checks.integer("batch_size", batch_size, at_least=1), hessians=h)
+        return cls(law.mean_hessian, g.mean(axis=0), law)
+
+    @classmethod
+    def from_regression(cls, features: ArrayLike, targets: ArrayLike, batch_size: int = 1) -> Self:
+        """Return the landscape of least squares, ½ (x_i·θ − y_i)² averaged over minibatches drawn with replacement.
+
+        Parameters
+        ----------
+        features
+            Rows x_i, shape (N, d).
+        targets
+            y_i, shape (N,).
+        batch_size
+            Samples per minibatch, >= 1.
+        """
+        x = checks.array("features", features, dimensions=(2,))
+        y = checks.matching("targets", checks.array("targets", targets), (x.shape[0],), "row of features")
+        batch = checks.integer("batch_size", batch_size, at_least=1)
+        law = FiniteSumLaw(-y[:, None] * x, batch, features=x, targets=y)
+        return cls(law.mean_hessian, law.gradients.mean(axis=0), law)
+
+    @classmethod
+    def from_curvatures(
+        cls,
+        curvatures: ArrayLike,
+        gamma: float,
+        epsilon: float = 0.0,
+        *,
+        gradient: ArrayLike = 0.0,
+        curvature_noise: ArrayLike = 0.0,
+    ) -> Self:
+        """Return uncoupled modes whose gradient noise grows with their curvature, ``D_i = γ(|λ_i| + ε)`` (section 3).
+
+        Sharp modes (λ ≫ ε, ηλ ≪ 1) then settle at the variance ηγ/2 whatever their curvature, and flat ones diffuse
+        with D = γε: ε is the noise that is left where the curvature vanishes; with ε = 0 flat modes stand still.
+
+        Parameters
+        ----------
+        curvatures
+            λ_i of the modes, shape (d,), of either sign [loss / parameter^2].
+        gamma
+            γ >= 0 [loss].
+        epsilon
+            ε >= 0 [loss / parameter^2].
+        gradient
+            Mean gradient at θ = 0, shape (d,) or a number [loss / parameter].
+        curvature_noise
+            Γ_i = Var H̃_ii, shape (d,) or a number [(loss / parameter^2)^2].
+        """
+        values = checks.array("curvatures", curvatures)
+        scale = checks.real("gamma", gamma, at_least=0)
+        floor = checks.real("epsilon", epsilon, at_least=0)
+        noise = GaussianNoise(scale * (np.abs(values) + floor), checks.vector("noise", curvature_noise, values.size))
+        return cls(values, gradient, noise)
+
+    @property
+    def dimension(self) -> int:
+        """Number of parameters d."""
+        return int(self.hessian.shape[0])

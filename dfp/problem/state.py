@@ -1,0 +1,190 @@
+"""States: where the parameters are at step 0: a point, a Gaussian, or a density on a grid."""
+
+from dataclasses import dataclass, field
+from typing import Self
+
+import numpy as np
+from dfp_solvers import gaussian, matrices
+from numpy.typing import ArrayLike
+
+from dfp import checks
+from dfp.checks import Array
+from dfp.errors import DFPError
+from dfp.problem.grid import Grid, grid_moments
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class Gaussian:
+    """A Gaussian state.
+
+    Parameters
+    ----------
+    mean
+        Shape (d,) or a number for d = 1 [parameter].
+    covariance
+        Shape (d, d), variances of shape (d,), or one variance [parameter^2]; positive semidefinite.
+
+    Raises
+    ------
+    DFPError
+        If shapes disagree, an entry is not finite, or the covariance is not positive semidefinite.
+    """
+
+    mean: Array
+    covariance: Array
+
+    def __init__(self, mean: ArrayLike, covariance: ArrayLike) -> None:
+        centre = checks.array("initial.mean", mean, dimensions=(0, 1)).reshape(-1)
+        object.__setattr__(self, "mean", centre)
+        object.__setattr__(self, "covariance", checks.covariance("initial.covariance", covariance, centre.size))
+
+    @property
+    def dimension(self) -> int:
+        """Number of parameters d."""
+        return int(self.mean.size)
+
+    def density(self, points: Array) -> Array:
+        """Return the density at ``points`` (..., d), shape (...) [1 / parameter^d].
+
+        Raises
+        ------
+        DFPError
+            If the covariance is singular.
+        """
+        inverse = _whitening(self.covariance)
+        z = (points - self.mean) @ inverse.T
+        peak = inverse.diagonal().prod() * (2 * np.pi) ** (-self.dimension / 2)
+        return peak * np.exp(-0.5 * np.sum(z * z, axis=-1))
+
+    def on(self, grid: Grid) -> Array:
+        """Return the density at the cell centres, shape ``grid.cells``; faster than ``density(grid.points)``.
+
+        Raises
+        ------
+        DFPError
+            If the covariance is singular.
+        """
+        return gaussian.on_grid(grid.axes, self.mean, _whitening(self.covariance))
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class Point:
+    """All trajectories start at one parameter vector.
+
+    Parameters
+    ----------
+    theta
+        Shape (d,) or a number for d = 1 [parameter].
+    """
+
+    theta: Array
+
+    def __init__(self, theta: ArrayLike) -> None:
+        object.__setattr__(self, "theta", checks.array("initial.theta", theta, dimensions=(0, 1)).reshape(-1))
+
+    @property
+    def dimension(self) -> int:
+        """Number of parameters d."""
+        return int(self.theta.size)
+
+    @property
+    def mean(self) -> Array:
+        """The point itself, shape (d,)."""
+        return self.theta
+
+    @property
+    def covariance(self) -> Array:
+        """Zero, shape (d, d)."""
+        return np.zeros((self.dimension, self.dimension))
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class Density:
+    """A density given by its values at the cell centres of a grid.
+
+    Between the centres solvers read it by its waves or by interpolation: where it has jumps, solutions differ by what a
+    cell hides, and certificates count it.
+
+    Parameters
+    ----------
+    grid
+        Where the values are.
+    values
+        Non-negative, shape ``grid.cells`` [1 / parameter^d]; with ``outside`` must integrate to one within 1e-6.
+    outside
+        Mass beyond the grid, in [0, 1), where it is known.
+    error
+        Estimated L1 error of the values, >= 0, where they were computed; 0 where they are given or exact.
+
+    Raises
+    ------
+    DFPError
+        If the shape differs from the grid's, a value is negative or not finite, or the mass is not one; use
+        ``Density.normalised`` to rescale.
+    """
+
+    grid: Grid
+    values: Array
+    outside: float
+    error: float
+    _moments: tuple[float, Array, Array] = field(init=False, repr=False)
+
+    def __init__(self, grid: Grid, values: ArrayLike, outside: float = 0.0, error: float = 0.0) -> None:
+        if not isinstance(grid, Grid):
+            raise DFPError(
+                f"initial.grid={checks.shown(grid)}: must be a dfp.Grid; give dfp.Grid(lower, upper, cells)."
+            )
+        given = checks.array("initial.values", values, dimensions=(1, 2, 3))
+        checks.matching("initial.values", given, grid.cells)
+        if given.min() < 0:
+            raise DFPError(f"initial.values has the entry {given.min():.3g}: a density must not be negative; clip it.")
+        object.__setattr__(self, "grid", grid)
+        object.__setattr__(self, "values", given)
+        object.__setattr__(self, "outside", checks.real("initial.outside", outside, at_least=0, below=1))
+        object.__setattr__(self, "error", checks.real("initial.error", error, at_least=0))
+        object.__setattr__(self, "_moments", grid_moments(grid, given))
+        if not abs(self.mass + self.outside - 1) <= 1e-6:
+            raise DFPError(f"initial.values integrates to {self.mass:.8g}: must be 1; use Density.normalised(...).")
+
+    @classmethod
+    def normalised(cls, grid: Grid, values: ArrayLike, error: float = 0.0) -> Self:
+        """Return the density proportional to ``values`` (shape ``grid.cells``), with an estimated L1 ``error``."""
+        given = checks.array("initial.values", values, dimensions=(1, 2, 3))
+        mass = float(given.sum()) * grid.cell_volume
+        if not mass > 0:
+            raise DFPError(f"initial.values integrates to {mass:.3g}: must be positive; check the values.")
+        return cls(grid, given / mass, error=error)
+
+    @property
+    def dimension(self) -> int:
+        """Number of parameters d."""
+        return self.grid.dimension
+
+    @property
+    def mass(self) -> float:
+        """Integral of the values by the trapezoidal rule."""
+        return self._moments[0]
+
+    @property
+    def mean(self) -> Array:
+        """Mean, shape (d,) [parameter]."""
+        return self._moments[1]
+
+    @property
+    def covariance(self) -> Array:
+        """Covariance, shape (d, d) [parameter^2]."""
+        return self._moments[2]
+
+
+State = Gaussian | Point | Density
+
+
+def _whitening(covariance: Array) -> Array:
+    try:
+        return matrices.whitening(covariance)
+    except np.linalg.LinAlgError:
+        smallest = float(np.linalg.eigvalsh(covariance)[0])
+        raise DFPError(
+            f"covariance has the eigenvalue {smallest:.3g}: a density needs a positive definite covariance; "
+            "widen the initial state, or look at steps where every direction has received noise."
+        ) from None

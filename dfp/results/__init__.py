@@ -1,0 +1,1 @@
+"""What was found: kept with its certificate, written, read, drawn and compared; nothing is computed anew."""

@@ -1,0 +1,241 @@
+"""The certificate: what each solution says of its own accuracy, frame by frame, and in plain words."""
+
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from dfp_solvers import summary
+from numpy.typing import NDArray
+from scipy import fft
+
+from dfp.checks import Array
+from dfp.exact.moments import Moments
+from dfp.problem.grid import Grid, grid_moments
+from dfp.results.frame import Frame
+
+# Limits beyond which a figure becomes a warning. They are far above what a resolved density shows (1e-10) and far
+# below what changes a plot or a distance (1e-3).
+MASS_LIMIT = 1e-6
+NEGATIVE_LIMIT = 1e-6
+OUTSIDE_LIMIT = 1e-6
+MOMENT_LIMIT = 1e-6
+GRID_LIMIT = 1e-6
+TRUNCATION_LIMIT = 1e-3
+# What estimates are multiplied by to bound errors, and what rounding adds to a density in L1.
+SAFETY = 3.0
+ROUNDING = 1e-13
+# The arrays of a certificate.
+_FIGURES = (
+    "mass_defect",
+    "most_negative",
+    "negative_mass",
+    "mass_outside",
+    "mean_error",
+    "covariance_error",
+    "truncation",
+    "grid_error",
+)
+# A sampled moment off by five standard errors has probability 6e-7 if the sampling is right.
+Z_LIMIT = 5.0
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Accuracy of a solution at its saved steps; each array has shape (S,), NaN where a figure does not apply.
+
+    Attributes
+    ----------
+    mass_defect
+        1 minus the mass on the grid and outside it.
+    most_negative
+        Most negative density over the largest one; 0 if none is negative.
+    negative_mass
+        Mass of the negative part.
+    mass_outside
+        Mass outside the grid.
+    mean_error
+        Largest error of the mean against the exact recursion, in standard deviations (sampled: standard errors).
+    covariance_error
+        Largest error of the covariance, relative to σ_i σ_j (sampled: in standard errors).
+    truncation
+        Estimated L1 error of the density: from truncating a series or a spectrum, or from the spacing of cells.
+    grid_error
+        Largest amplitude of the density's spectrum at the grid's largest wave number (unresolved detail).
+    sampled
+        Whether moment errors are in standard errors.
+    warnings
+        What to worry about: cause, value, remedy. Empty if nothing.
+    """
+
+    mass_defect: Array
+    most_negative: Array
+    negative_mass: Array
+    mass_outside: Array
+    mean_error: Array
+    covariance_error: Array
+    truncation: Array
+    grid_error: Array
+    sampled: bool
+    warnings: tuple[str, ...]
+
+    @property
+    def error(self) -> Array:
+        """Certified L1 error of the density against the exact one, mass outside the grid included, shape (S,).
+
+        Estimates are trebled, and rounding is added: of random problems with known densities, the true error is below
+        in more than 99 of 100.
+        """
+        outside = np.abs(self.mass_outside) + np.abs(self.mass_defect)
+        return SAFETY * (self.truncation + outside) + self.negative_mass + ROUNDING
+
+    @property
+    def ok(self) -> bool:
+        """Whether there are no warnings."""
+        return not self.warnings
+
+    def at(self, frames: list[int]) -> "Certificate":
+        """Return the certificate of some frames; warnings stay, for they concern the whole run."""
+        arrays: dict[str, Any] = {k: v[frames] for k, v in vars(self).items() if isinstance(v, np.ndarray)}
+        return replace(self, **arrays)
+
+    def __str__(self) -> str:
+        """Return the worst figures, one a line, and the warnings."""
+        unit = "standard errors" if self.sampled else "standard deviations"
+        lines = ["certificate: " + ("pass" if self.ok else "WARNINGS")]
+        for name, note in (
+            ("mass_defect", ""),
+            ("most_negative", " of the peak"),
+            ("mass_outside", ""),
+            ("mean_error", f" {unit}"),
+            ("covariance_error", " standard errors" if self.sampled else " relative"),
+            ("truncation", " in L1 (estimate)"),
+            ("grid_error", " of the spectrum"),
+            ("error", " in L1 at most, all of this counted"),
+        ):
+            values = getattr(self, name)
+            if np.any(np.isfinite(values)):
+                worst = values[np.nanargmax(np.abs(values))]
+                lines.append(f"  {name.replace('_', ' '):17s} {worst: .1e}{note}")
+        if np.all(np.isnan(self.mean_error)):
+            lines.append("  moment errors     unknown: in a nonlinear landscape no exact moments exist to compare with")
+        return "\n".join(lines + [f"  ! {warning}" for warning in self.warnings])
+
+
+def certify(
+    steps: NDArray[np.int64], frames: list[Frame], grid: Grid | None, exact: Moments, notes: list[str]
+) -> Certificate:
+    """Return the certificate of ``frames`` against the exact moments at the same steps."""
+    rows = [_figures(frame, grid, exact.mean[s], exact.covariance[s]) for s, frame in enumerate(frames)]
+    table = np.array([[row.get(name, np.nan) for name in _FIGURES] for row in rows]).T.copy()
+    columns = dict(zip(_FIGURES, table, strict=True))
+    sampled = frames[0].errors is not None
+    # Frames that worry about the same say so once.
+    notes = [*notes, *dict.fromkeys(warning for frame in frames for warning in frame.warnings)]
+    return Certificate(**columns, sampled=sampled, warnings=(*notes, *_warnings(steps, table, sampled)))
+
+
+def _figures(frame: Frame, grid: Grid | None, mean: Array, covariance: Array) -> dict[str, float]:
+    row: dict[str, float] = {}
+    if frame.errors is None:
+        row["truncation"] = frame.truncation
+        row["mean_error"], row["covariance_error"] = summary.moment_errors(
+            frame.mean, frame.covariance, mean, covariance
+        )
+    else:
+        row["mean_error"] = _largest(frame.mean - mean, frame.errors["mean"])
+        row["covariance_error"] = _largest(frame.covariance - covariance, frame.errors["covariance"])
+    if frame.density is None or grid is None:
+        return row
+    total, lowest, highest, negative = summary.extremes(frame.density.ravel())
+    mass = total * grid.cell_volume
+    outside = frame.outside
+    if outside is None:
+        outside = summary.gaussian_beyond(grid.lower, grid.upper, mean, covariance)
+    # Rounding can make an empty outside slightly negative; more than that is shown as it is.
+    row["mass_outside"] = 0.0 if -1e-9 < outside < 0 else outside
+    # Solvers that measure what is outside account for all mass; a periodic grid holds what wraps around.
+    row["mass_defect"] = 1.0 - mass - (0.0 if frame.outside is None else outside)
+    row["most_negative"] = min(lowest / highest, 0.0)
+    row["negative_mass"] = abs(negative) * grid.cell_volume
+    if frame.errors is None:
+        row["grid_error"] = _unresolved(frame.density) / abs(total)
+        if np.isfinite(frame.truncation) and np.isfinite(mass) and not frame.gridded_moments:
+            row.update(_grid_moment_errors(frame, grid, mean, covariance, row))
+    return row
+
+
+def _grid_moment_errors(
+    frame: Frame, grid: Grid, mean: Array, covariance: Array, row: dict[str, float]
+) -> dict[str, float]:
+    """Return the larger of the solver's and the gridded density's moment errors."""
+    assert frame.density is not None
+    _, grid_mean, grid_covariance = grid_moments(grid, frame.density)
+    errors = summary.moment_errors(grid_mean, grid_covariance, mean, covariance)
+    return {
+        "mean_error": max(row["mean_error"], errors[0]),
+        "covariance_error": max(row["covariance_error"], errors[1]),
+    }
+
+
+def _largest(difference: Array, scale: Array) -> float:
+    return summary.largest_ratio(difference.ravel(), scale.ravel())
+
+
+def _unresolved(density: Array) -> float:
+    """Return the largest amplitude of the spectrum at the largest wave number of any axis; that at zero is the sum."""
+    if density.ndim == 1:
+        return summary.edge_amplitude(_edge_waves(density.size), density)
+    largest = 0.0
+    for axis, n in enumerate(density.shape):
+        planes = _edge_waves(n) @ (density if axis == 0 else np.moveaxis(density, axis, 0)).reshape(n, -1)
+        spectrum = planes[0::2] + 1j * planes[1::2]
+        rest = density.shape[:axis] + density.shape[axis + 1 :]
+        spectrum = fft.fftn(spectrum.reshape(2, *rest), axes=range(1, density.ndim))
+        largest = max(largest, float(np.abs(spectrum).max()))
+    return largest
+
+
+@lru_cache(maxsize=32)
+def _edge_waves(n: int) -> Array:
+    """Return real and imaginary parts of the last two waves of n cells, shape (4, n)."""
+    # The very last wave number can vanish by symmetry, so its neighbour counts too.
+    angles = 2 * np.pi / n * (np.multiply.outer([n // 2 - 1, n // 2], np.arange(n)) % n)
+    return np.stack([np.cos(angles), -np.sin(angles)], axis=1).reshape(4, n)
+
+
+@lru_cache(maxsize=2)
+def _limits(sampled: bool) -> tuple[Array, dict[str, tuple[str, str]]]:
+    """Return the limits of all figures (8, 1), infinite where there is none; of each, what it says and the remedy."""
+    unit = "standard errors" if sampled else "standard deviations"
+    moment = Z_LIMIT if sampled else MOMENT_LIMIT
+    rows = (
+        ("mass_defect", MASS_LIMIT, "mass is lost", "use a wider or finer grid"),
+        ("negative_mass", NEGATIVE_LIMIT, "mass of the negative part", "the equation is not positive or is truncated: "
+         "lower learning_rate or use the master equation"),
+        ("mass_outside", 1e-3 if sampled else OUTSIDE_LIMIT, "mass lies outside the grid", "widen the grid"),
+        ("mean_error", moment, f"mean off the exact recursion, in {unit}", "refine or widen the grid"),
+        ("covariance_error", moment, f"covariance off the recursion, in {unit}", "refine or widen the grid"),
+        ("truncation", TRUNCATION_LIMIT, "estimated L1 error of the density",
+         "lower learning_rate, use another solver or grid, or accept it"),
+        ("grid_error", GRID_LIMIT, "spectrum not decayed at the grid's largest wave number", "use more cells"),
+    )  # fmt: skip
+    limits = {name: limit for name, limit, _, _ in rows}
+    words = {name: (cause, remedy) for name, _, cause, remedy in rows}
+    return np.array([[limits.get(name, np.inf)] for name in _FIGURES]), words
+
+
+def _warnings(steps: NDArray[np.int64], table: Array, sampled: bool) -> list[str]:
+    """Return what to say of the figures ``table`` (8, S)."""
+    limits, words = _limits(sampled)
+    exceeded = np.abs(table) > limits  # a figure that is NaN does not apply
+    if not np.count_nonzero(exceeded):
+        return []
+    result = []
+    for row, name in enumerate(_FIGURES):
+        if exceeded[row].any():
+            cause, remedy = words[name]
+            worst = int(np.argmax(np.where(exceeded[row], np.abs(table[row]), -1.0)))
+            found, limit = table[row, worst], limits[row, 0]
+            result.append(f"step {steps[worst]}: {cause} ({name} = {found:.2g}, limit {limit:g}); {remedy}.")
+    return result

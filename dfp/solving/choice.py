@@ -1,0 +1,91 @@
+"""The choice of a solver: what ``solver="auto"`` tries, in which order, and why."""
+
+from dfp.errors import UnresolvedError, UnsupportedError
+from dfp.exact.moments import Moments
+from dfp.methods.finite_difference import FiniteDifference
+from dfp.methods.finite_volume import FiniteVolume
+from dfp.methods.fourier import Fourier
+from dfp.methods.hermite import Hermite
+from dfp.methods.moment_recursion import MomentRecursion
+from dfp.methods.monte_carlo import MonteCarlo
+from dfp.methods.solver import Solver
+from dfp.methods.transfer import graded as transfer_line
+from dfp.methods.transfer.transfer import Transfer
+from dfp.problem.equation import Equation
+from dfp.problem.finite_sum import FiniteSumLaw
+from dfp.problem.state import Point, State
+from dfp.results.certificate import TRUNCATION_LIMIT
+
+# Seconds beyond which a transfer operator leaves the field to sampling.
+_PATIENCE = 120.0
+
+
+def pick(equation: Equation, initial: State, exact: Moments) -> list[tuple[Solver, str]]:
+    """Return the solvers ``solver="auto"`` tries in turn, each with the reason in words."""
+    d = equation.dimension
+    if not equation.sgd.affine:
+        return _pick_nonlinear(equation)
+    sampled = equation.discrete and isinstance(equation.sgd.law, FiniteSumLaw)
+    if Fourier().refusal(equation, initial) is None and not sampled:
+        return [(Fourier(), "additive noise has a closed characteristic function")]
+    if equation.number == "T5" and d <= 3:
+        return _pick_discrete(equation, initial)
+    sampler = MonteCarlo(1_000_000, seed=0)
+    can_sample = sampler.refusal(equation, initial) is None
+    attempts: list[tuple[Solver, str]] = []
+    if Hermite().refusal(equation, initial) is None and not exact.unknown and not transfer_line.heavy(equation):
+        attempts.append((Hermite(), "the density stays near its moving Gaussian"))
+    slow = _pick_transfer(equation, initial, exact, attempts)
+    volume = FiniteVolume()
+    if d <= 2 and volume.refusal(equation, initial) is None:
+        attempts.append((volume, "far from Gaussian, a diffusion is solved as a Markov chain on cells"))
+    elif can_sample and d <= 3:
+        attempts.append((sampler, f"no deterministic solver converges or applies here{slow}"))
+    if not attempts:
+        why = "from a point" if isinstance(initial, Point) and d <= 2 else f"for d = {d}"
+        attempts.append((MomentRecursion(), f"no solver has densities of this equation {why}: moments only"))
+    return attempts
+
+
+def _pick_transfer(equation: Equation, initial: State, exact: Moments, attempts: list[tuple[Solver, str]]) -> str:
+    """Add ``Transfer`` to the attempts where it is exact enough and affordable; else return why not, in words."""
+    solver, law = Transfer(), equation.sgd.law
+    # In more dimensions the steps of a finite sum would be taken to be Gaussian.
+    if solver.refusal(equation, initial) or (equation.dimension > 1 and not law.gaussian) or equation.dimension > 2:
+        return ""
+    if exact.unknown and not equation.sgd.replace:
+        return f": a transfer operator chooses its grid by exact moments ({exact.unknown})"
+    try:
+        seconds = solver.seconds(equation, initial, exact)
+    except UnresolvedError:
+        return ": no affordable grid holds the kernels of a transfer operator"
+    if seconds > _PATIENCE:
+        return f": a transfer operator would take some {seconds:.0f} s"
+    where = "far from Gaussian" if attempts else "no series applies"
+    attempts.append((solver, f"{where}, the master equation is solved by transition matrices"))
+    return ""
+
+
+def _pick_nonlinear(equation: Equation) -> list[tuple[Solver, str]]:
+    why = "the landscape is nonlinear"
+    if equation.number == "T5":
+        raise UnsupportedError(
+            f"the {equation.label} is not solved in a nonlinear landscape by this version; use dfp.MasterEquation, "
+            "which it approximates, or dfp.ModifiedLangevin."
+        )
+    if equation.dimension <= 2:
+        return [(Transfer() if equation.discrete else FiniteVolume(), why)]
+    return [(MonteCarlo(1_000_000, seed=0), why)]
+
+
+def _pick_discrete(equation: Equation, initial: State) -> list[tuple[Solver, str]]:
+    """Return the attempts for (T5): what needs no warning first, a series before a grid."""
+    attempts: list[tuple[Solver, str]] = [
+        (Hermite(tolerance=TRUNCATION_LIMIT), "the density stays near its moving Gaussian"),
+        (FiniteDifference(tolerance=TRUNCATION_LIMIT), "a grid no finer than a step resolves the density"),
+        (Hermite(), "the density stays near its moving Gaussian, and no stable grid resolves it better"),
+        (FiniteDifference(), "a grid no finer than a step resolves the density roughly"),
+        (FiniteDifference("fourth"), "only a stencil is stable on a grid that resolves the density"),
+    ]
+    attempts = [attempt for attempt in attempts if attempt[0].refusal(equation, initial) is None]
+    return [*attempts, (MomentRecursion(), "no series converges and no stable grid resolves the density: moments only")]

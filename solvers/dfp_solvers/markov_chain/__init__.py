@@ -1,0 +1,1 @@
+"""Markov chains between cells: their generators, evolution in time, and stationary probabilities."""

@@ -1,0 +1,161 @@
+"""Monte Carlo: many independent trajectories of SGD or of a Langevin equation, and the sums and counts they leave.
+
+To use it: make a model and a ``Start`` (``trajectory_models.py``) and ``empty`` accumulators, and call ``sample`` until
+``accumulators.trajectories`` reaches the number wanted. The kernels are in ``lockstep.py``.
+"""
+
+from dataclasses import dataclass, replace
+from itertools import combinations_with_replacement
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dfp_solvers.trajectories import lockstep
+from dfp_solvers.trajectories.lockstep import BLOCK as BLOCK
+from dfp_solvers.trajectories.models import NO_OPTIMISER, Affine, Optimiser, Start, integers, numbers
+
+Array = NDArray[np.floating[Any]]
+Integers = NDArray[np.int64]
+
+
+@dataclass
+class Accumulators:
+    """Sums and counts over the trajectories done so far, at S saved steps, for K exponents.
+
+    Parameters
+    ----------
+    total
+        T = Σ over trajectories of Π_i ((θ_i − centre_i) / scale_i)^α_i, shape (S, K); T / n estimates the mean.
+    total_square
+        Q = Σ over blocks of (block sum)² / (trajectories in the block), shape (S, K). For B blocks and n trajectories
+        (Q − T² / n) / (B − 1) is an unbiased estimate of the variance of one trajectory's value, also if the last block
+        is partial; divided by n it is the squared standard error of T / n.
+    histogram
+        Trajectories per cell of the half-open box [lower, upper), cells in C order, shape (S, number of cells).
+    outside
+        Trajectories outside the box, non-finite ones among them, shape (S,); 0 without a histogram.
+    nonfinite
+        Trajectories with a component that is not finite, shape (S,). If any, ``total`` is not finite either.
+    indefinite
+        Pivots of V(θ) that were below −1e-12 trace V(θ) and were set to zero.
+    trajectories
+        Number n done so far.
+    next_block
+        Block to run next.
+    """
+
+    total: Array
+    total_square: Array
+    histogram: Integers
+    outside: Integers
+    nonfinite: Integers
+    indefinite: int = 0
+    trajectories: int = 0
+    next_block: int = 0
+
+    @property
+    def mean(self) -> Array:
+        """Estimated moments T / n, shape (S, K)."""
+        return self.total / self.trajectories
+
+    @property
+    def standard_error(self) -> Array:
+        """Standard error of ``mean``, from the spread between blocks, shape (S, K); needs two blocks."""
+        between = self.total_square - self.total**2 / self.trajectories
+        return np.sqrt(np.maximum(between, 0.0) / ((self.next_block - 1) * self.trajectories))
+
+
+def exponents(dimension: int, order: int) -> Integers:
+    """Return all multi-indices α with 1 <= |α| <= order, shape (K, dimension), by degree and then θ_1 first."""
+    rows = [
+        [axes.count(i) for i in range(dimension)]
+        for degree in range(1, order + 1)
+        for axes in combinations_with_replacement(range(dimension), degree)
+    ]
+    return np.array(rows, dtype=np.int64).reshape(-1, dimension)
+
+
+def empty(saved: ArrayLike, exponents: Integers, cells: tuple[int, ...] = ()) -> Accumulators:
+    """Return accumulators for ``saved`` (S,), ``exponents`` (K, d) and a histogram of ``cells`` (none if empty)."""
+    steps, ncells = np.size(saved), int(np.prod(cells)) if len(cells) else 0
+    sums, zeros = np.zeros((steps, len(exponents))), np.zeros(steps, dtype=np.int64)
+    return Accumulators(sums, sums.copy(), np.zeros((steps, ncells), dtype=np.int64), zeros, zeros.copy())
+
+
+def sample(
+    model: Affine,
+    start: Start,
+    saved_steps: ArrayLike,
+    accumulators: Accumulators,
+    trajectories: int,
+    seed: int,
+    *,
+    exponents: Integers,
+    centre: ArrayLike,
+    scale: ArrayLike,
+    lower: ArrayLike = (),
+    upper: ArrayLike = (),
+    cells: tuple[int, ...] = (),
+    blocks: int,
+    optimiser: Optimiser | None = None,
+) -> Accumulators:
+    """Return ``accumulators`` with the next ``blocks`` blocks added, at most until ``trajectories`` are done.
+
+    Parameters
+    ----------
+    saved_steps
+        Steps at which to observe, strictly increasing, >= 0, shape (S,).
+    exponents
+        Multi-indices of the moments, shape (K, d).
+    centre, scale
+        Units of the moments at every saved step, shape (S, d).
+    lower, upper, cells
+        Box (d,), (d,) and cells per axis of the histogram; without ``cells`` there is none.
+    optimiser
+        What turns the model's gradients into steps; without it the model is the step itself.
+
+    Raises
+    ------
+    ValueError
+        If a shape or a value does not fit, or ``accumulators`` were begun for another number of trajectories.
+    """
+    d, size, done = model.dimension, np.size(saved_steps), accumulators.next_block
+    if not len(cells):
+        lower, upper, cells = np.zeros(d), np.ones(d), (0,) * d
+    saved = integers("saved_steps", saved_steps, (size,), 0, 2**62)
+    scales, counted = numbers("scale", scale, (size, d)), integers("cells", cells, (d,), 0, 2**31)
+    low, high = numbers("lower", lower, (d,)), numbers("upper", upper, (d,))
+    powers = integers("exponents", exponents, (len(exponents), d), 0, 2**31)
+    if (np.diff(saved) <= 0).any() or not (scales > 0).all() or not (high > low).all():
+        raise ValueError("saved_steps must increase, scale must be > 0 and upper > lower")
+    if trajectories < 1 or blocks < 1:
+        raise ValueError(f"trajectories={trajectories}, blocks={blocks}: need at least 1")
+    ncells = int(np.prod(counted))
+    if accumulators.total.shape != (size, len(powers)) or accumulators.histogram.shape != (size, ncells):
+        raise ValueError("accumulators were made for other steps, exponents or cells")
+    if accumulators.trajectories != min(done * BLOCK, trajectories):
+        raise ValueError(f"{accumulators.trajectories} trajectories in {done} blocks do not lead to {trajectories}")
+    plan = lockstep.Plan(
+        saved, powers, numbers("centre", centre, (size, d)), 1 / scales, low, counted / (high - low), counted
+    )
+    result = replace(accumulators, total=accumulators.total.copy(), total_square=accumulators.total_square.copy())
+    packed, begin = model.packed(), start.packed(d)
+    steps = NO_OPTIMISER if optimiser is None else optimiser.packed(packed)
+    keys: NDArray[np.uint64] = np.random.SeedSequence(seed).generate_state(2, np.uint64).astype(np.uint64)
+    end = max(done, min(done + blocks, -(-trajectories // BLOCK)))
+    slots = max(1, min(numba.get_num_threads(), end - done))
+    counts, indefinite = np.zeros((slots, size, ncells + 2), dtype=np.int64), np.zeros(slots, dtype=np.int64)
+    group = max(slots, 2**22 // max(1, size * len(powers)))  # bounds the memory of the sums by block
+    for first in range(done, end, group):
+        sums = np.empty((min(group, end - first), size, len(powers)))
+        lockstep.run(packed, steps, begin, plan, keys, first, trajectories, sums, counts, indefinite)
+        lockstep.fold(sums, first, trajectories, result.total, result.total_square)
+    histogram, outside, nonfinite = np.split(counts.sum(axis=0), [ncells, ncells + 1], axis=1)
+    result.histogram = accumulators.histogram + histogram
+    result.outside = accumulators.outside + (outside[:, 0] if ncells else 0)
+    result.nonfinite = accumulators.nonfinite + nonfinite[:, 0]
+    result.indefinite += int(indefinite.sum())
+    result.next_block, result.trajectories = end, min(end * BLOCK, trajectories)
+    return result

@@ -1,0 +1,100 @@
+"""Monte Carlo where a step is given by functions of whole arrays: mean and covariance of the next state given this one.
+
+Bundles of trajectories are drawn from generators keyed by the seed and the bundle alone, so that a result depends on
+neither portions nor threads. Counterpart of ``monte_carlo.sample``, with the same accumulators.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dfp_solvers.trajectories.ensemble import Accumulators
+from dfp_solvers.trajectories.lockstep import BLOCK
+from dfp_solvers.trajectories.models import Start
+
+Array = NDArray[np.floating[Any]]
+
+BUNDLE = 16
+"""Blocks drawn together: long enough arrays for NumPy, short enough for the cache."""
+
+
+@dataclass(frozen=True, eq=False)
+class FunctionModel:
+    """One step from states (N, d): to ``mean`` (N, d) plus Gaussian noise F ζ, F = ``factor`` (N, d, d)."""
+
+    dimension: int
+    mean: Callable[[Array], Array]
+    factor: Callable[[Array], Array]
+
+
+def sample(
+    model: FunctionModel,
+    start: Start,
+    saved: NDArray[np.int64],
+    accumulators: Accumulators,
+    trajectories: int,
+    seed: int,
+    *,
+    exponents: NDArray[np.int64],
+    centre: Array,
+    scale: Array,
+    lower: Array,
+    upper: Array,
+    cells: tuple[int, ...],
+    blocks: int,
+) -> Accumulators:
+    """Return ``accumulators`` with at least ``blocks`` further blocks added, until ``trajectories`` are done.
+
+    Parameters are those of ``monte_carlo.sample``; portions are rounded up to whole bundles.
+    """
+    names = ("total", "total_square", "histogram", "outside", "nonfinite")
+    result = replace(accumulators, **{name: getattr(accumulators, name).copy() for name in names})
+    last = -(-trajectories // BLOCK)
+    end = min(-(-(accumulators.next_block + blocks) // BUNDLE) * BUNDLE, last)
+    for first in range(accumulators.next_block, end, BUNDLE):
+        count = min(BUNDLE * BLOCK, trajectories - first * BLOCK)
+        rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(first // BUNDLE,))))
+        # All of a bundle is drawn even if only its beginning counts, so that trajectories do not depend on how many.
+        theta, done = _begin(start, BUNDLE * BLOCK, rng), 0
+        for s, step in enumerate(saved):
+            for _ in range(int(step) - done):
+                noise = rng.standard_normal(theta.shape)
+                theta = model.mean(theta) + np.einsum("nij,nj->ni", model.factor(theta), noise)
+            done = int(step)
+            _add_moments(result, s, (theta[:count] - centre[s]) / scale[s], exponents)
+            _add_counts(result, s, theta[:count], lower, upper, cells)
+    result.next_block, result.trajectories = end, min(end * BLOCK, trajectories)
+    return result
+
+
+def _begin(start: Start, count: int, rng: np.random.Generator) -> Array:
+    mean, factor = np.asarray(start.mean), np.asarray(start.factor)
+    if start.cumulative is None:
+        return mean + rng.standard_normal((count, factor.shape[1])) @ factor.T
+    assert start.shape is not None and start.lower is not None and start.spacing is not None
+    chosen = np.searchsorted(np.asarray(start.cumulative), rng.random(count), side="right")
+    cells = np.stack(np.unravel_index(np.minimum(chosen, np.prod(start.shape) - 1), start.shape), axis=-1)
+    return np.asarray(start.lower) + (cells + rng.random(cells.shape)) * np.asarray(start.spacing)
+
+
+def _add_moments(result: Accumulators, s: int, x: Array, exponents: NDArray[np.int64]) -> None:
+    values = np.stack([np.prod(x**powers, axis=1) for powers in exponents], axis=1)
+    begins = np.arange(0, len(x), BLOCK)
+    sums = np.add.reduceat(values, begins, axis=0)
+    sizes = np.diff(begins, append=len(x))
+    result.total[s] += sums.sum(axis=0)
+    result.total_square[s] += (sums**2 / sizes[:, None]).sum(axis=0)
+    result.nonfinite[s] += np.count_nonzero(~np.all(np.isfinite(x), axis=1))
+
+
+def _add_counts(result: Accumulators, s: int, theta: Array, lower: Array, upper: Array, cells: tuple[int, ...]) -> None:
+    if not len(cells):
+        return
+    place = (theta - lower) / (upper - lower) * np.array(cells)
+    inside = np.all((place >= 0) & (place < cells), axis=1)
+    index = np.ravel_multi_index(tuple(place[inside].astype(np.int64).T), cells)
+    result.histogram[s] += np.bincount(index, minlength=int(np.prod(cells)))
+    result.outside[s] += len(theta) - np.count_nonzero(inside)
