@@ -1,4 +1,4 @@
-"""What MonteCarlo samples: the model of one step of an equation, its optimiser and its start; arrays or functions."""
+"""What MonteCarlo samples: the model of one step of an equation; its optimiser; arrays or functions."""
 
 from typing import Any
 
@@ -15,9 +15,8 @@ from dfp.methods.pilot import roots
 from dfp.problem.additive import AdditiveLaw
 from dfp.problem.equation import Equation
 from dfp.problem.finite_sum import FiniteSumLaw
-from dfp.problem.noise import GaussianLaw, NoiseLaw, square_root
+from dfp.problem.noise import GaussianLaw, NoiseLaw
 from dfp.problem.sgd import SGD
-from dfp.problem.state import Density, State
 
 
 def model_of(equation: Equation, substeps: int) -> Any:
@@ -107,22 +106,3 @@ def _function_model(equation: Equation) -> function_sampling.FunctionModel:
         return theta + equation.drift(theta)
 
     return function_sampling.FunctionModel(equation.dimension, mean, factor)
-
-
-def start_of(initial: State) -> models.Start:
-    """Return the initial state as the kernels draw from it."""
-    if isinstance(initial, Density):
-        cumulative = np.cumsum(initial.values.ravel())
-        grid = initial.grid
-        return models.Start(
-            initial.mean,
-            np.zeros((initial.dimension, initial.dimension)),
-            cumulative / cumulative[-1],
-            grid.lower,
-            grid.spacing,
-            grid.cells,
-        )
-    factor = np.zeros((initial.dimension, initial.dimension))
-    root = square_root(initial.covariance)
-    factor[:, : root.shape[1]] = root
-    return models.Start(initial.mean, factor)
