@@ -147,8 +147,8 @@ def automatic_grid(problem: Problem) -> Grid:
     centre, half = (lower + upper) / 2, np.maximum((upper - lower) / 2, 1e-12 * (1 + np.abs(lower + upper)))
     lower, upper = centre - half, centre + half
     shown = (path.steps > 0) | (problem.steps[0] == 0)
-    density: Array = np.min(conditional_deviations(path.covariance[shown]), axis=0, initial=np.inf)
-    kernel = np.zeros(d)
+    density = np.min(conditional_deviations(path.covariance[shown]), axis=0, initial=np.inf)
+    kernel: Array = np.zeros(d)
     if not enumerated(equation):
         places = np.stack(np.meshgrid(*np.linspace(lower, upper, 33).T, indexing="ij"), axis=-1).reshape(-1, d)
         centre = equation.sgd.critical_point[None] if equation.sgd.affine else path.mean[-1:]
