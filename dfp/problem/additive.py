@@ -70,6 +70,11 @@ def _univariate(name: str, law: object) -> "Univariate":
         raise DFPError(
             f"{name}={checks.shown(law)}: has parameters out of range (its median is not finite); mend them."
         )
+    if result.flaw:
+        raise UnsupportedError(
+            f"{name}={checks.shown(law)}: {result.flaw}, so neither waves nor draws are exact; give a law of lighter tails "
+            "or a finite list of values, scipy.stats.rv_discrete(values=(values, probabilities))()."
+        )
     return result
 
 
