@@ -101,6 +101,8 @@ class MonteCarlo(SamplingSolver):
         if not equation.sgd.affine:
             return None
         law = equation.sgd.law
+        if isinstance(law, AdditiveLaw) and law.flaw:
+            return law.flaw
         if not (equation.discrete or law.finite):
             return "a component of the noise has no variance, and Langevin forms know the noise by its covariance alone"
         if isinstance(law, AdditiveLaw) and not (equation.sgd.batches is None or equation.sgd.batches.constant):

@@ -70,11 +70,6 @@ def _univariate(name: str, law: object) -> "Univariate":
         raise DFPError(
             f"{name}={checks.shown(law)}: has parameters out of range (its median is not finite); mend them."
         )
-    if result.flaw:
-        raise UnsupportedError(
-            f"{name}={checks.shown(law)}: {result.flaw}, so neither waves nor draws are exact; give a law of lighter tails "
-            "or a finite list of values, scipy.stats.rv_discrete(values=(values, probabilities))()."
-        )
     return result
 
 
@@ -135,6 +130,12 @@ class AdditiveLaw(NoiseLaw):
             )
         letters = "ijkl"[:order]
         return np.einsum(",".join(f"{c}a" for c in letters) + ",a->" + letters, *[self.axes] * order, values)
+
+    @cached_property
+    def flaw(self) -> str | None:
+        """Why neither waves nor draws of a component can be had, or None."""
+        flaws = [f"of {law.name}, {law.flaw}" for law in self.laws if law.flaw]
+        return f"{flaws[0]}: a law of lighter tails or a finite list of values is needed" if flaws else None
 
     def characteristic(self, waves: Array) -> Any:
         """Return E e^{ik·g̃} at the wave vectors ``waves`` (..., d), shape (...)."""

@@ -44,8 +44,9 @@ class Landscape:
     Raises
     ------
     DFPError
-        If a function is not callable, or returns another shape, values that are not finite, or a covariance that is not
-        symmetric or not positive: at the origin when the landscape is made, anywhere else while solving.
+        If a function is not callable, or returns another shape or values that are not finite: at the origin when the
+        landscape is made, anywhere else while solving; while solving also if a covariance is not symmetric or not
+        positive.
     """
 
     gradient: Field
@@ -62,8 +63,9 @@ class Landscape:
             if not callable(given) and not (name == "hessian" and given is None):
                 raise DFPError(f"{name}={checks.shown(given)}: must be a function of points (N, d); give one.")
         origin = np.zeros((2, self.dimension))
-        for probe in (self.gradient_at, self.covariance_at, self.hessian_at):
-            probe(origin)
+        self.gradient_at(origin)
+        self.hessian_at(origin)
+        self._called("covariance", self.covariance, origin, 2)
 
     def gradient_at(self, theta: Array) -> Array:
         """Return ḡ at ``theta`` (..., d), shape (..., d)."""
