@@ -5,11 +5,13 @@ starts at once). Kernels keep their helper functions in the same file, because a
 edit elsewhere.
 
 A process that was forked after its parent had started threads must not use them: GNU OpenMP ends it, and whoever waits
-for it waits for ever. There kernels with threads run on one, and their results are the same bits.
+for it waits for ever. There kernels with threads run on one, and their results are the same bits. Numba's workqueue, its
+threads where there is no OpenMP, ends a process in which two Python threads use it at once: there they take turns.
 """
 
 import functools
 import os
+import threading
 import types
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
@@ -61,21 +63,36 @@ def _forkable(function: F, threaded: Callable[..., Any], alone: Callable[..., An
 
     @functools.wraps(function)
     def call(*arguments: Any) -> Any:
-        return (alone if _lost_threads else threaded)(*arguments)
+        if _lost_threads:
+            return alone(*arguments)
+        if _layer() in ("omp", "tbb"):
+            return threaded(*arguments)
+        with _turn:
+            return threaded(*arguments)
 
     return cast(F, call)
 
 
 _lost_threads = False
+_turn = threading.Lock()
+
+
+@functools.lru_cache(maxsize=1)
+def _started_layer() -> str:
+    """Return the name of Numba's threads; raises ``ValueError`` while none are started, which is not kept."""
+    return str(numba.threading_layer())
+
+
+def _layer() -> str | None:
+    try:
+        return _started_layer()
+    except ValueError:
+        return None
 
 
 def _after_fork() -> None:
-    global _lost_threads
-    try:
-        numba.threading_layer()
-    except ValueError:  # none were started
-        return
-    _lost_threads = True
+    global _lost_threads, _turn
+    _lost_threads, _turn = _layer() is not None, threading.Lock()
 
 
 if hasattr(os, "register_at_fork"):
