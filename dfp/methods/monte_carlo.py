@@ -100,6 +100,8 @@ class MonteCarlo(SamplingSolver):
         if not equation.sgd.affine:
             return None
         law = equation.sgd.law
+        if law.flaw:
+            return law.flaw
         if not (equation.discrete or law.finite):
             return "a component of the noise has no variance, and Langevin forms know the noise by its covariance alone"
         if not (law.scheduled or equation.sgd.batches is None or equation.sgd.batches.constant):

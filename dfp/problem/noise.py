@@ -129,6 +129,11 @@ class NoiseLaw(ABC):
         return np.inf
 
     @property
+    def flaw(self) -> str | None:
+        """Why neither waves nor draws of it can be had, or None."""
+        return None
+
+    @property
     def finite(self) -> bool:
         """Whether its covariance is finite."""
         return self.highest_order >= 2
