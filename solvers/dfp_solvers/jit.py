@@ -6,7 +6,8 @@ edit elsewhere.
 
 A process that was forked after its parent had started threads must not use them: GNU OpenMP ends it, and whoever
 waits for it waits for ever. There kernels with threads run on one, and their results are the same bits. Numba's
-workqueue, its threads where there is no OpenMP, ends a process in which two Python threads use it at once: there they take turns.
+workqueue, its threads where there is no OpenMP, ends a process in which two Python threads use it at once: there they
+take turns.
 """
 
 import functools
