@@ -14,9 +14,8 @@ from dfp.exact.moments import Moments, moments_at
 from dfp.methods.grids import bins, deviations
 from dfp.methods.monte_carlo_checkpoint import fingerprint_of, restored, store
 from dfp.methods.monte_carlo_models import identity_of, model_of, optimiser_of
-from dfp.methods.pilot import quantiles, start_of
+from dfp.methods.pilot import quantiles
 from dfp.methods.solver import Problem, SamplingRun, Solver
-from dfp.problem.additive import AdditiveLaw
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
 from dfp.problem.state import State
@@ -89,9 +88,11 @@ class MonteCarlo(Solver):
         if not equation.sgd.affine:
             return None
         law = equation.sgd.law
+        if law.flaw:
+            return law.flaw
         if not (equation.discrete or law.finite):
             return "a component of the noise has no variance, and Langevin forms know the noise by its covariance alone"
-        if isinstance(law, AdditiveLaw) and not (equation.sgd.batches is None or equation.sgd.batches.constant):
+        if not (law.scheduled or equation.sgd.batches is None or equation.sgd.batches.constant):
             return "noise of such a law takes one batch_size, not a schedule of it"
         if not equation.discrete and equation.dimension > _LARGEST_GENERATOR:
             return f"Langevin trajectories need d <= {_LARGEST_GENERATOR}, and d = {equation.dimension}"
@@ -142,7 +143,7 @@ class MonteCarloRun(SamplingRun):
         equation, d = problem.equation, problem.equation.dimension
         self.grid, self.trajectories, self._solver = grid, solver.trajectories, solver
         self._scales, self._highest = scales, _highest(equation)
-        self._model, self._start = model_of(equation, solver.substeps), start_of(problem.initial)
+        self._model, self._start = model_of(equation, solver.substeps), problem.initial.sampler()
         self._optimiser = None if equation.sgd.plain else optimiser_of(equation.sgd, problem.last)
         self._exponents = kernels.exponents(d, 4 if d <= 3 and equation.sgd.affine else 2)
         self._up_to_fourth = d <= 3 and problem.exact
@@ -178,7 +179,7 @@ class MonteCarloRun(SamplingRun):
                 upper=() if grid is None else grid.upper,
                 cells=() if grid is None else grid.cells,
                 blocks=portion,
-                **({} if function else {"optimiser": self._optimiser}),
+                optimiser=self._optimiser,
             )
         finally:
             numba.set_num_threads(before)
@@ -245,16 +246,8 @@ class MonteCarloRun(SamplingRun):
 
 
 def _highest(equation: Equation) -> float:
-    """Return the order, up to four, to which moments of the dynamics exist for all steps; infinite if all do."""
-    if not equation.sgd.affine:
-        return np.inf
-    law = equation.sgd.law
-    if not (equation.discrete and isinstance(law, AdditiveLaw)):
-        return np.inf
-    known = [
-        min(np.inf if np.isfinite(c) else order - 1 for order, c in enumerate(part.cumulants, 2)) for part in law.laws
-    ]
-    return min(known)
+    """Return the order to which moments of the dynamics exist for all steps; infinite if all do."""
+    return equation.sgd.law.highest_order if equation.sgd.affine and equation.discrete else np.inf
 
 
 def _existing(

@@ -1,17 +1,14 @@
 """Where a density goes: exact moments where they close, else those of a pilot sample, good enough to choose a grid."""
 
 import numpy as np
-from dfp_solvers.trajectories.models import Start
 from numpy.typing import NDArray
 
 from dfp.checks import TINY, Array
 from dfp.errors import UnresolvedError
 from dfp.exact.moments import Moments, moments_at
-from dfp.problem.additive import AdditiveLaw
 from dfp.problem.equation import Equation
-from dfp.problem.noise import square_root
 from dfp.problem.sgd import SGD
-from dfp.problem.state import Density, State
+from dfp.problem.state import State
 
 # Errors of a few per cent only shift the edge of a box, so that few trajectories will do.
 _TRAJECTORIES = 2048
@@ -32,7 +29,7 @@ def moments_along(equation: Equation, initial: State, saved: NDArray[np.int64]) 
     if equation.sgd.affine:
         return moments_at(equation, initial, saved)
     rng = np.random.default_rng(0)
-    theta: Array = start_of(initial).draw(_TRAJECTORIES, rng)
+    theta: Array = initial.draw(_TRAJECTORIES, rng)
     begin = 0
     means, covariances = [], []
     for step in saved.tolist():
@@ -68,34 +65,19 @@ def roots(covariances: Array) -> Array:
     return vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :]
 
 
-def start_of(initial: State) -> Start:
-    """Return the initial state as trajectories are drawn from it, uniform inside the cells of a gridded density."""
-    d = initial.dimension
-    if isinstance(initial, Density):
-        cumulative, grid = np.cumsum(initial.values.ravel()), initial.grid
-        chance = cumulative / cumulative[-1]
-        return Start(initial.mean, np.zeros((d, d)), chance, grid.lower, grid.spacing, grid.cells)
-    factor, root = np.zeros((d, d)), square_root(initial.covariance)
-    factor[:, : root.shape[1]] = root
-    return Start(initial.mean, factor)
-
-
 def quantiles(equation: Equation, initial: State, saved: NDArray[np.int64], count: int, seed: int) -> Moments:
-    """Return middles and squared widths of the bulk in place of moments of additive noise that has none.
+    """Return middles and squared widths of the bulk in place of moments that noise without a variance has not.
 
     They come from ``count`` trajectories.
     """
     sgd, law = equation.sgd, equation.sgd.noise
-    assert isinstance(law, AdditiveLaw)
-    rng, d = np.random.default_rng(seed), sgd.dimension
-    theta = start_of(initial).draw(count, rng)
+    rng = np.random.default_rng(seed)
+    theta = initial.draw(count, rng)
     velocity = np.zeros_like(theta)
     middle, covariance, now = [], [], 0
     for n in saved.tolist():
         for step in range(now, n):
-            z = rng.standard_normal((law.batch_size, d, count))
-            noise = np.array([law.laws[a].draw(z[:, a]).mean(axis=0) for a in range(d)]).T @ law.axes.T
-            gradient = theta @ sgd.hessian + sgd.gradient + noise
+            gradient = theta @ sgd.hessian + sgd.gradient + law.increments(theta, rng)
             velocity = sgd.momentum * velocity + gradient
             theta = theta - sgd.learning_rates.at(step) * (
                 gradient + sgd.momentum * velocity if sgd.nesterov else velocity
