@@ -21,10 +21,8 @@ from dfp.methods.hermite import Hermite
 from dfp.methods.solver import Problem, Run, Solver
 from dfp.methods.transfer import uniform as transfer_lattice
 from dfp.methods.transfer.error import lattice_error
-from dfp.methods.transfer.singular import choice_entropy
 from dfp.methods.transfer.transfer import Transfer
 from dfp.problem.equation import Equation
-from dfp.problem.finite_sum import FiniteSumLaw
 from dfp.problem.grid import Grid
 from dfp.problem.state import Density, Gaussian
 from dfp.regimes.mode_report import lyapunov_exponent
@@ -225,9 +223,9 @@ def _fixed_point(equation: Equation, moments: Gaussian, grid: Grid) -> tuple[Arr
 def _refuse_singular(equation: Equation) -> None:
     """Raise if a finite sum in one dimension has a singular stationary law: entropy of a step below |ℓ|."""
     law = equation.sgd.noise
-    if not isinstance(law, FiniteSumLaw) or equation.dimension > 1:
+    if np.isinf(law.choice_entropy) or equation.dimension > 1:
         return
-    entropy, exponent = choice_entropy(law), lyapunov_exponent(equation.sgd).value
+    entropy, exponent = law.choice_entropy, lyapunov_exponent(equation.sgd).value
     if entropy < abs(exponent):
         raise NoStationaryDensity(
             f"the stationary law is singular: a minibatch chooses with entropy <= {entropy:.3g}, less than the "

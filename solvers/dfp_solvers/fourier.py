@@ -4,7 +4,7 @@ Accuracy is spectral: the error is what lies outside the box (it wraps around) p
 number. Theory page, section 5.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -136,67 +136,3 @@ def regridded(
     """
     phi = gridded(values, lower, spacing, wave_numbers(new_spacing, cells), separable=True)
     return invert(phi, new_lower, new_spacing, cells)
-
-
-def finite_sum_noise(
-    waves: Array,
-    deviations: Array,
-    batch_size: int,
-    rate: float,
-    factor: Array,
-    steps: int,
-    rest: Callable[[int], Array],
-) -> Complex:
-    """Return Π_{s<steps} χ(−η (Aᵀ)^s k) for minibatch averages of ``deviations``, sampled with replacement.
-
-    Parameters
-    ----------
-    waves
-        Shape (..., d).
-    deviations
-        Zero-mean sample gradients, shape (N, d).
-    rate
-        η.
-    factor
-        The symmetric matrix A = I − ηH, shape (d, d).
-    rest
-        Returns, for s, the covariance of the noise of the steps s … ``steps`` − 1: once every phase is tiny, they are
-        Gaussian to rounding error and are taken in closed form.
-    """
-    result = np.ones(waves.shape[:-1], dtype=np.complex128)
-    moved = waves * (-rate / batch_size)
-    for s in range(steps):
-        largest = float(np.max(np.abs(moved @ deviations.T))) if moved.size * len(deviations) < 1e8 else np.inf
-        if largest < _TINY:
-            return result * gaussian(waves, np.zeros(waves.shape[-1]), rest(s))
-        result *= _average(moved, deviations) ** batch_size
-        moved = moved @ factor
-    return result
-
-
-def finite_sum_noise_by_steps(waves: Array, deviations: Array, loads: Iterable[tuple[Array, int]]) -> Complex:
-    """Return Π_s χ(M_sᵀ k), where step s adds M_s times a minibatch average of ``deviations`` to θ.
-
-    Parameters
-    ----------
-    loads
-        Pairs of M_s (d, d) and batch size, in any order. Where every phase is tiny, a step is Gaussian.
-    """
-    result = np.ones(waves.shape[:-1], dtype=np.complex128)
-    left = np.zeros((waves.shape[-1],) * 2)
-    spread = deviations.T @ deviations / len(deviations)
-    reach = float(np.sqrt(np.max(np.sum(waves**2, axis=-1)) * np.max(np.sum(deviations**2, axis=-1))))
-    for load, batch_size in loads:
-        if reach * float(np.linalg.norm(load, 2)) < _TINY * batch_size:
-            left += load @ spread @ load.T / batch_size
-        else:
-            result *= _average(waves @ load / batch_size, deviations) ** batch_size
-    return result * gaussian(waves, np.zeros(waves.shape[-1]), left)
-
-
-def _average(waves: Array, deviations: Array) -> Complex:
-    """Return the characteristic function of one sample at ``waves`` (..., d)."""
-    total = np.zeros(waves.shape[:-1], dtype=np.complex128)
-    for deviation in deviations:
-        total += np.exp(1j * (waves @ deviation))
-    return total / len(deviations)
