@@ -8,7 +8,7 @@ from scipy import integrate, stats
 from scipy.special import ndtr
 
 import dfp
-from dfp.long_time.recurrence import lyapunov_exponent
+from dfp.regimes.mode_report import lyapunov_exponent
 from dfp.results.comparison import cell_probabilities
 
 
@@ -148,7 +148,7 @@ def test_cantors_measure():
     assert "no density on any grid" in warning
     law = pair.law
     assert law.choice_entropy == pytest.approx(np.log(2))
-    assert lyapunov_exponent(equation).value == pytest.approx(-np.log(3))
+    assert lyapunov_exponent(equation.sgd).value == pytest.approx(-np.log(3))
 
 
 def cantor(x):
