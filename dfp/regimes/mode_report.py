@@ -12,12 +12,11 @@ from dfp_solvers.trajectories.products import Step
 from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError, UnsupportedError
-from dfp.problem.finite_sum import FiniteSumLaw
 from dfp.problem.sgd import SGD
 from dfp.regimes import epochs
 from dfp.regimes.coupling import EigenSystem
 from dfp.regimes.mode import Mode
-from dfp.regimes.multiplier import Estimate, GaussianMultiplier, MinibatchMultiplier, MomentumMultiplier, Multiplier
+from dfp.regimes.multiplier import Estimate, Sampling
 
 if TYPE_CHECKING:
     import pandas
@@ -71,34 +70,17 @@ class Modes(Sequence[Mode]):
 
     @cached_property
     def _modes(self) -> tuple[Mode, ...]:
-        system = self.system
+        system, sampling = self.system, Sampling(self.lyapunov_steps, self.seed)
         found = (
             Mode(
                 system.axes[:, i], float(system.curvatures[i]), float(system.entry_variances[i, i]),
                 float(system.gradient_noise[i]), float(system.gradient[i]), float(system.correlations[i]),
-                float(system.critical_covariance[i, i]), system.step, self._multiplier(i), self.horizon,
+                float(system.critical_covariance[i, i]), system.step, system.multiplier(i, sampling), self.horizon,
                 system.sgd.noise.gaussian,
             )
             for i in range(len(system.curvatures))
         )  # fmt: skip
-        if isinstance(system, epochs.EpochSystem):
-            return tuple(epochs.EpochMode.of(mode, system, i) for i, mode in enumerate(found))
-        return tuple(found)
-
-    def _multiplier(self, mode: int) -> Multiplier:
-        system, law = self.system, self.system.sgd.noise
-        if isinstance(system, epochs.EpochSystem) and not law.additive:
-            return system.multiplier(mode)
-        curvature, eta = float(system.curvatures[mode]), system.step.learning_rate
-        deviation = float(np.sqrt(system.entry_variances[mode, mode]))
-        minibatches = isinstance(law, FiniteSumLaw) and not law.additive
-        batch = law.batch_size if isinstance(law, FiniteSumLaw) else 1
-        if system.step.beta > 0:
-            drawn = system.samples(mode) if minibatches else (curvature, deviation)
-            return MomentumMultiplier(drawn, batch, system.step, self.lyapunov_steps, self.seed)
-        if minibatches:
-            return MinibatchMultiplier(1 - eta * system.samples(mode), batch)
-        return GaussianMultiplier(1 - eta * curvature, eta * deviation)
+        return tuple(system.mode(mode, i) for i, mode in enumerate(found))
 
     @overload
     def __getitem__(self, index: int) -> Mode: ...

@@ -5,8 +5,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dfp.regimes.epoch_map import EpochMultiplier
-
 if TYPE_CHECKING:
     from dfp.regimes.mode_report import Modes
 
@@ -78,5 +76,5 @@ def _epochs(report: "Modes") -> list[str]:
         return []
     count = f"{steps} step{'s' * (steps > 1)}"
     lines = [f"epochs             of {count}, without replacement: ρ₂ and ℓ are per step, V_∞ at an epoch's end"]
-    reasons = {mode.multiplier.obstacle for mode in report if isinstance(mode.multiplier, EpochMultiplier)}
+    reasons = {mode.multiplier.obstacle for mode in report}
     return lines + [f"tail index         not known: {reason}" for reason in reasons if reason]

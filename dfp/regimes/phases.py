@@ -15,7 +15,7 @@ from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError
 from dfp.regimes.mode import REGIMES, Mode
-from dfp.regimes.multiplier import GaussianMultiplier, MomentumMultiplier, Multiplier
+from dfp.regimes.multiplier import GaussianMultiplier, MomentumMultiplier, Multiplier, Sampling
 
 if TYPE_CHECKING:
     import xarray
@@ -243,6 +243,6 @@ def _mode(parameters: Mapping[str, float]) -> Mode:
     multiplier: Multiplier = (
         GaussianMultiplier(1 - eta * curvature, eta * deviation)
         if beta == 0
-        else MomentumMultiplier((curvature, deviation), 1, step, _SAMPLED_STEPS, 0)
+        else MomentumMultiplier(curvature, deviation, step, Sampling(_SAMPLED_STEPS, 0))
     )
     return Mode(np.ones(1), curvature, gamma, noise, 0.0, 0.0, noise, step, multiplier)
