@@ -47,6 +47,7 @@ from .problem.sgd import SGD as SGD
 from .problem.state import Density as Density
 from .problem.state import Gaussian as Gaussian
 from .problem.state import Point as Point
+from .problem.student import StudentNoise as StudentNoise
 from .regimes.mode import Mode as Mode
 from .regimes.mode_report import Modes as Modes
 from .regimes.mode_report import modes as modes

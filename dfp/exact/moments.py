@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 from dfp import checks
 from dfp.checks import Array
-from dfp.errors import DFPError, UnsupportedError
+from dfp.errors import UnsupportedError
 from dfp.exact import optimisers
-from dfp.problem.equation import Equation, MomentVector, check_equation, packed, unpacked
+from dfp.problem.arguments import check_problem
+from dfp.problem.equation import Equation, MomentVector, packed, unpacked
 from dfp.problem.state import State
 
 
@@ -107,17 +108,6 @@ def _not_plain(equation: Equation, initial: State, saved: NDArray[np.int64]) -> 
     d = equation.dimension
     joint = (means, covariances) if equation.sgd.momentum else (None, None)
     return Moments(saved, means[:, :d], covariances[:, :d, :d], *joint)
-
-
-def check_problem(equation: Equation, initial: State) -> None:
-    """Raise ``DFPError`` unless both arguments have the right type and the same dimension."""
-    check_equation(equation)
-    if not isinstance(initial, State):
-        raise DFPError(f"initial={checks.shown(initial)}: must be a dfp.Gaussian, dfp.Point or dfp.Density.")
-    if initial.dimension != equation.dimension:
-        raise DFPError(
-            f"initial has {initial.dimension} parameters: the landscape has {equation.dimension}; make them equal."
-        )
 
 
 # Transitions kept of one equation, for solvers ask again for the steps whose moments they were told.

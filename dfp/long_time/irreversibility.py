@@ -13,7 +13,8 @@ from dfp.checks import Array
 from dfp.errors import DFPError, UnsupportedError
 from dfp.long_time.stationary_moments import StationaryMoments, stationary_moments
 from dfp.methods import chain
-from dfp.problem.equation import Equation, check_equation
+from dfp.problem.arguments import check_equation
+from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
 from dfp.problem.state import Density, Gaussian
 from dfp.regimes.multiplier import Estimate

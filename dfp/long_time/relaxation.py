@@ -16,7 +16,8 @@ from dfp.methods import chain
 from dfp.methods.hermite import degree_operator
 from dfp.methods.transfer import uniform as transfer_lattice
 from dfp.methods.transfer.transfer import Transfer
-from dfp.problem.equation import Equation, check_equation
+from dfp.problem.arguments import check_equation
+from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
 from dfp.problem.state import Gaussian
 from dfp.results.tables import aligned

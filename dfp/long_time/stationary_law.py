@@ -16,7 +16,8 @@ from dfp.methods.grids import automatic
 from dfp.methods.hermite import Hermite
 from dfp.methods.solver import Solver
 from dfp.methods.transfer.transfer import Transfer
-from dfp.problem.equation import Equation, check_equation
+from dfp.problem.arguments import check_equation
+from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
 from dfp.problem.state import Density, Gaussian
 

@@ -7,7 +7,8 @@ from dfp_solvers import second_moment
 
 from dfp.checks import Array
 from dfp.errors import DFPError, NoStationaryDensity
-from dfp.problem.equation import Equation, MomentVector, check_equation
+from dfp.problem.arguments import check_equation
+from dfp.problem.equation import Equation, MomentVector
 from dfp.regimes.mode_report import modes
 
 _ROUNDING = 1e-13

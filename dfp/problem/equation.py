@@ -13,8 +13,7 @@ import numpy as np
 
 from dfp import checks
 from dfp.checks import Array
-from dfp.errors import DFPError, UnsupportedError
-from dfp.problem.grid import Grid
+from dfp.errors import UnsupportedError
 from dfp.problem.sgd import SGD
 
 
@@ -82,8 +81,7 @@ class Equation(ABC):
     """Whether it is the law of a process: its operator keeps densities positive, and there are paths to sample."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.sgd, SGD):
-            raise DFPError(f"sgd={checks.shown(self.sgd)}: must be a dfp.SGD; give dfp.{type(self).__name__}(sgd).")
+        checks.instance("sgd", self.sgd, SGD, f"must be a dfp.SGD; give dfp.{type(self).__name__}(sgd).")
 
     @property
     def dimension(self) -> int:
@@ -194,18 +192,6 @@ class Equation(ABC):
             rate_outer = rate_outer + k @ at.outer @ k.T + crossed + transposed(crossed)
             rate_outer = rate_outer + at.mass[..., None, None] * np.outer(offset, offset)
         return MomentVector(np.zeros_like(at.mass), motion, rate_outer, rate)
-
-
-def check_equation(equation: object, grid: Grid | None = None) -> None:
-    """Raise ``DFPError`` unless ``equation`` is one and ``grid``, if given, has as many axes as it has parameters."""
-    if not isinstance(equation, Equation):
-        raise DFPError(f"equation={checks.shown(equation)}: must be an equation; give e.g. dfp.MasterEquation(sgd).")
-    if grid is None:
-        return
-    if not isinstance(grid, Grid):
-        raise DFPError(f"grid={checks.shown(grid)}: must be a dfp.Grid; give dfp.Grid(lower, upper, cells).")
-    if grid.dimension != equation.dimension:
-        raise DFPError(f"grid has {grid.dimension} axes: the landscape has {equation.dimension}; make them equal.")
 
 
 def refuse_epochs(equation: Equation) -> None:

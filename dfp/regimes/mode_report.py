@@ -272,8 +272,7 @@ def modes(
     DFPError
         If a value is out of range, or the learning rate of ``step`` is zero.
     """
-    if not isinstance(sgd, SGD):
-        raise DFPError(f"sgd={checks.shown(sgd)}: must be a dfp.SGD; give dfp.SGD(landscape, learning_rate).")
+    checks.instance("sgd", sgd, SGD, "must be a dfp.SGD; give dfp.SGD(landscape, learning_rate).")
     at_step = None
     if sgd.scheduled:
         sgd, at_step = _frozen(sgd, step)

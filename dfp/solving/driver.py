@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError, SeriesError, UnresolvedError, UnsupportedError
-from dfp.exact.moments import Moments, check_problem, moments_at
+from dfp.exact.moments import Moments, moments_at
 from dfp.methods.pilot import moments_along, unknown
 from dfp.methods.solver import MarchingSolver, SamplingSolver, Solver, saved_gaps
 from dfp.methods.transfer.transfer import Transfer
+from dfp.problem.arguments import check_problem
 from dfp.problem.equation import Equation
 from dfp.problem.equations import ModifiedLangevin
 from dfp.problem.grid import Grid
