@@ -150,6 +150,12 @@ class AdditiveLaw(NoiseLaw):
             found.append(tensor)
         return found
 
+    @cached_property
+    def flaw(self) -> str | None:
+        """Why neither waves nor draws of a component can be had, or None."""
+        flaws = [f"of {law.name}, {law.flaw}" for law in self.laws if law.flaw]
+        return f"{flaws[0]}: a law of lighter tails or a finite list of values is needed" if flaws else None
+
     def characteristic(self, waves: Array, theta: Array | None = None) -> Any:
         """Return E e^{ik·g̃} at the wave vectors ``waves`` (..., d), the same from every place."""
         along = waves @ self.axes / self.batch_size

@@ -141,6 +141,11 @@ class NoiseLaw(Noise):
         return np.inf
 
     @property
+    def flaw(self) -> str | None:
+        """Why neither waves nor draws of it can be had, or None."""
+        return None
+
+    @property
     def finite(self) -> bool:
         """Whether its covariance is finite."""
         return self.highest_order >= 2
