@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dfp.errors import DFPError
 
-VERSION = "1.0"
+VERSION = "1.1"
 """Version of the file layout: readers refuse another major number and ignore members a later minor one adds."""
 
 FILE_ATTRIBUTES = {"Conventions": "CF-1.11", "dfp_schema": VERSION}
