@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-
 from test_labels import check_labels
 
 import dfp
