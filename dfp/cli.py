@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from dfp import terminal
 from dfp.errors import DFPError
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ class _Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
+        terminal.prepare()
         try:
             return super().invoke(ctx)
         except DFPError as error:
@@ -316,17 +318,18 @@ def _report(solutions: "dict[str, Solution]", output: Path | None, figure: Path 
     from dfp.results.comparison import compare, draw
     from dfp.results.files import save_many
 
+    drawing = None if figure is None else draw(solutions)  # before a file is written: it may be refused
+    if output is not None:
+        save_many(solutions, output)
+    if figure is not None and drawing is not None:
+        plots.save(drawing, figure)
+    # Printed last: whoever reads may have gone.
     typer.echo(str(compare(solutions)))
     for name, solution in solutions.items():
         for warning in solution.certificate.warnings:
             typer.echo(f"! {name}: {warning}")
-    drawing = None if figure is None else draw(solutions)  # before a file is written: it may be refused
-    if output is not None:
-        save_many(solutions, output)
-        typer.echo(f"written to {output}")
-    if figure is not None and drawing is not None:
-        plots.save(drawing, figure)
-        typer.echo(f"written to {figure}")
+    for path in filter(None, (output, figure)):
+        typer.echo(f"written to {path}")
 
 
 @contextmanager
