@@ -46,6 +46,11 @@ def _operator(apply: SymmetricMap, dimension: int) -> LinearOperator:
     )
 
 
+def eigenvalues(apply: SymmetricMap, dimension: int) -> NDArray[np.complex128]:
+    """Return all eigenvalues of a map of symmetric matrices (..., d, d), of few dimensions."""
+    return np.linalg.eigvals(_matrix(apply, dimension)).astype(np.complex128)
+
+
 def largest_real(apply: SymmetricMap, dimension: int) -> float:
     """Return the largest real part of the map's eigenvalues; of a positive map that is its spectral radius.
 
