@@ -103,3 +103,11 @@ def whitening(covariances: Array) -> Array:
     if not covariances.min() > 0:
         raise np.linalg.LinAlgError("Matrix is not positive definite")
     return 1.0 / np.sqrt(covariances)
+
+
+def solve_graded(matrix: Array, right: Array) -> Array:
+    """Return x with ``matrix`` (..., n, n) x = ``right`` (..., n), where rows differ in size for their units do."""
+    sizes = np.abs(matrix).max(axis=-1)
+    sizes = np.where(sizes > 0, sizes, 1.0)
+    solved: Array = np.linalg.solve(matrix / sizes[..., None], (right / sizes)[..., None])[..., 0]
+    return solved
