@@ -149,7 +149,7 @@ def _masked(value: object) -> int:
     """Count the masked entries of an array, also inside lists, where ``asarray`` would take what is behind the mask."""
     if isinstance(value, (list, tuple)):
         return sum(map(_masked, value))
-    return int(np.ma.count_masked(value)) if isinstance(value, np.ma.MaskedArray) else 0
+    return int(np.sum(np.ma.getmaskarray(value))) if isinstance(value, np.ma.MaskedArray) else 0
 
 
 def matching(name: str, value: Array, shape: tuple[int, ...], per: str = "parameter") -> Array:

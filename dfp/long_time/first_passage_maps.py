@@ -6,9 +6,7 @@ from dfp_solvers import absorbing_maps
 from dfp.checks import Array
 from dfp.errors import UnresolvedError
 from dfp.long_time.exit_law import ExitSteps
-from dfp.methods.transfer.kernels import minibatches
 from dfp.problem.equation import Equation
-from dfp.problem.finite_sum import FiniteSumLaw
 
 # Entries of a step's matrix, and of all steps together, that are affordable: a few hundred megabytes, some ten seconds.
 _ENTRIES, _WORK = 1.2e7, 3e10
@@ -56,14 +54,13 @@ def by_maps(
 
 def _maps(equation: Equation) -> tuple[Array, Array, Array]:
     """Return factors (M, d, d), shifts (M, d) and probabilities (M,) of the minibatches."""
-    sgd, law, d = equation.sgd, equation.sgd.noise, equation.dimension
-    assert isinstance(law, FiniteSumLaw)
-    hessians = law.sample_hessians()
-    drawn = list(minibatches(law.count, law.batch_size))
-    curved = np.array([hessians[list(chosen)].mean(axis=0) for chosen, _ in drawn])
-    shifts = np.array([-sgd.learning_rate * law.gradients[list(chosen)].mean(axis=0) for chosen, _ in drawn])
-    factors = np.eye(d) - sgd.learning_rate * (curved + sgd.weight_decay * np.eye(d))
-    return factors, shifts, np.array([probability for _, probability in drawn])
+    sgd, drawn = equation.sgd, equation.sgd.noise.minibatches()
+    curved = drawn.hessians + sgd.weight_decay * np.eye(equation.dimension)
+    return (
+        np.eye(equation.dimension) - sgd.learning_rate * curved,
+        -sgd.learning_rate * drawn.gradients,
+        drawn.weights,
+    )
 
 
 def _length(last: int | None, masses: Array, leaving: float) -> int:

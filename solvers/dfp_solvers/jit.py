@@ -4,9 +4,10 @@ Set ``DFP_NUMBA_CACHE=0`` to keep compiled kernels out of the on-disk cache (on 
 starts at once). Kernels keep their helper functions in the same file, because a cached caller does not notice an
 edit elsewhere.
 
-A process that was forked after its parent had started threads must not use them: GNU OpenMP ends it, and whoever waits
-for it waits for ever. There kernels with threads run on one, and their results are the same bits. Numba's workqueue, its
-threads where there is no OpenMP, ends a process in which two Python threads use it at once: there they take turns.
+A process that was forked after its parent had started threads must not use them: GNU OpenMP ends it, and whoever
+waits for it waits for ever. There kernels with threads run on one, and their results are the same bits. Numba's
+workqueue, its threads where there is no OpenMP, ends a process in which two Python threads use it at once: there they
+take turns.
 """
 
 import functools

@@ -30,7 +30,7 @@ def eigenbasis(matrix: Array) -> tuple[Array, Array]:
     scale, null = _nullity(matrix)
     if null:
         values[np.argsort(np.abs(values))[:null]] = 0.0
-    elif values[0] < _WELL * values[-1] and not scale.min() == 0:
+    elif values[0] < _WELL * values[-1] and scale.min() > 0:
         return _graded(matrix, values, vectors)
     order = np.argsort(values, kind="stable")
     return values[order], vectors[:, order]
@@ -103,6 +103,16 @@ def whitening(covariances: Array) -> Array:
     if not covariances.min() > 0:
         raise np.linalg.LinAlgError("Matrix is not positive definite")
     return 1.0 / np.sqrt(covariances)
+
+
+def square_root(covariance: Array) -> Array:
+    """Return F of shape (d, rank) with F Fᵀ = ``covariance``: its Cholesky factor, or eigenvectors if singular."""
+    try:
+        return np.linalg.cholesky(covariance)
+    except np.linalg.LinAlgError:
+        values, vectors = np.linalg.eigh(covariance)
+        keep = values > 1e-14 * max(values[-1], np.finfo(float).tiny)
+        return vectors[:, keep] * np.sqrt(values[keep])
 
 
 def solve_graded(matrix: Array, right: Array) -> Array:

@@ -67,7 +67,7 @@ def laws_of(equation: Equation, grid: Grid, points: Array) -> Laws:
     if enumerated(equation):
         law = equation.sgd.noise
         assert isinstance(law, FiniteSumLaw)
-        return (maps(equation, grid, points, minibatches(law.count, law.batch_size)),)
+        return (maps(equation, grid, points, _minibatches(law.count, law.batch_size)),)
     place = (points + equation.drift(points) - origin) / grid.spacing
     resolved = np.all(widths(equation, points, grid.spacing) >= _ACCEPTED, axis=1)
     if d == 3 and not np.all(resolved):
@@ -139,8 +139,7 @@ def maps(
     return uniform.Maps(at, square, offsets, np.array(weight))
 
 
-def minibatches(count: int, batch: int) -> Iterator[tuple[list[int], float]]:
-    """Yield the minibatches of ``batch`` among ``count`` samples, drawn with replacement, with their probabilities."""
+def _minibatches(count: int, batch: int) -> Iterator[tuple[list[int], float]]:
     for chosen in combinations_with_replacement(range(count), batch):
         orders = factorial(batch) // prod(factorial(chosen.count(i)) for i in set(chosen))
         yield list(chosen), orders / count**batch
