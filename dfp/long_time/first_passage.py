@@ -8,8 +8,10 @@ from numpy.typing import ArrayLike
 from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError, UnsupportedError
+from dfp.long_time import first_passage_maps
 from dfp.long_time import first_passage_numeric as numeric
 from dfp.long_time.exit_law import ExitSteps
+from dfp.methods.transfer.kernels import enumerated
 from dfp.problem.arguments import check_problem
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
@@ -65,6 +67,10 @@ def exit_steps(equation: Equation, domain: Any, initial: State, steps: int | Non
     points, masses = _start(initial, lower, upper)
     if not masses.sum() > 0:
         raise DFPError(f"domain: {lower} … {upper} holds nothing of the initial state; widen it.")
+    if noise.additive and not np.any(noise.constant):
+        return first_passage_maps.without_noise(equation, lower, upper, points, masses, last)
+    if equation.discrete and enumerated(equation):
+        return first_passage_maps.by_maps(equation, lower, upper, cells, points, masses, last)
     if not equation.discrete:
         return numeric.by_chain(equation, lower, upper, cells, initial, float(masses.sum()), last)
     solve = numeric.by_masses if noise.shuffles else numeric.by_nodes

@@ -132,16 +132,17 @@ def _with_momentum(equation: Equation, grid: Grid | None) -> Density:
     """Return the Gaussian of θ where (θ, v) settles (T19); the matrix of every mode must contract."""
     sgd = equation.sgd
     values, vectors = sgd.modes
-    one = modal.step(values, vectors.T @ sgd.noise.constant @ vectors, sgd.learning_rate, sgd.momentum, sgd.nesterov)
-    for curvature, factor in zip(values, one.factor, strict=True):
-        radius = float(np.max(np.abs(np.linalg.eigvals(factor))))
-        if not radius < 1 - 1e-12:
+    limit = modal.largest_decay(sgd.momentum, sgd.nesterov)
+    for curvature in values:
+        decay = sgd.learning_rate * curvature
+        if not 0 < decay < limit:
             raise NoStationaryDensity(
-                f"the mode of curvature {curvature:.4g} is {'diffusive' if radius < 1 + 1e-12 else 'unstable'} with "
-                f"momentum={sgd.momentum:g} (its matrix has the spectral radius {radius:.6g}); use dfp.solve or "
+                f"the mode of curvature {curvature:.4g} is {'diffusive' if decay in (0, limit) else 'unstable'} with "
+                f"momentum={sgd.momentum:g} (ηλ = {decay:.4g}, stable between 0 and {limit:.4g}); use dfp.solve or "
                 "dfp.moments for its law at a given step, or change learning_rate, momentum or weight_decay."
             )
-    covariance = modal.stationary(one)[:, :, 0, 0]
+    noise = vectors.T @ sgd.noise.constant @ vectors
+    covariance = modal.stationary_step(values, noise, sgd.learning_rate, sgd.momentum, sgd.nesterov)[:, :, 0, 0]
     return _gridded(Gaussian(sgd.critical_point, vectors @ covariance @ vectors.T), grid)
 
 

@@ -56,7 +56,8 @@ def stationary_moments(equation: Equation) -> StationaryMoments:
     rates = equation.mode_rates(values) * values
     _check_mean(equation, rates)
     growth = moment_growth(equation)
-    if not growth < -_ROUNDING * max(1.0, float(np.max(np.abs(rates)))):
+    # Of additive noise the growth is that of the slowest mode, to its own digits.
+    if not growth < (0.0 if equation.additive else -_ROUNDING * float(np.max(np.abs(rates)))):
         raise NoStationaryDensity(
             f"the {equation.label}: second moments change by the factor 1 + {growth:.3g} per "
             f"{'step' if equation.discrete else 'unit of slow time'}, so no stationary variance exists; lower "
@@ -68,7 +69,7 @@ def stationary_moments(equation: Equation) -> StationaryMoments:
     turned = equation.sgd.modes[1]
     diagonal = np.maximum(turned @ pair @ turned.T, pair.min())
     try:
-        covariance = second_moment.solve(_covariance_motion(equation), source, diagonal)
+        covariance = second_moment.solve(covariance_motion(equation), source, diagonal)
     except ArithmeticError as error:
         raise _unsolved(equation, error) from None
     return StationaryMoments(mean, covariance)
@@ -76,13 +77,16 @@ def stationary_moments(equation: Equation) -> StationaryMoments:
 
 def moment_growth(equation: Equation) -> float:
     """Return how fast second moments grow: the factor of a step less one (maps, T16), or a rate in τ (generators)."""
+    if equation.additive:
+        rates = equation.mode_rates(equation.sgd.modes[0]) * equation.sgd.modes[0]
+        return float(np.max(rates * (rates - 2) if equation.discrete else -2 * rates))
     try:
-        return second_moment.largest_real(_covariance_motion(equation), equation.dimension)
+        return second_moment.largest_real(covariance_motion(equation), equation.dimension)
     except ArithmeticError as error:
         raise _unsolved(equation, error) from None
 
 
-def _covariance_motion(equation: Equation) -> second_moment.SymmetricMap:
+def covariance_motion(equation: Equation) -> second_moment.SymmetricMap:
     """Return how a covariance moves by itself, but for what the constant mean contributes to the noise."""
 
     def change(second: Array) -> Array:

@@ -20,6 +20,7 @@ from dfp.regimes.multiplier import (
     MomentumMultiplier,
     Multiplier,
     Sampling,
+    mean_increment,
     mean_matrix,
 )
 
@@ -145,6 +146,15 @@ class EigenSystem:
         result: Array = mean @ second @ mean.T
         return result + self.kicked(self.noise_map(second[..., :d, :d]), used)
 
+    def moment_change(self, second: Array) -> Array:
+        """Return ``moment_map`` less its argument, without the difference that loses small rates."""
+        blocks, d = [mean_increment(curvature, self.step) for curvature in self.curvatures], len(self.curvatures)
+        k = len(blocks[0])
+        change = np.block([[np.diag([block[i, j] for block in blocks]) for j in range(k)] for i in range(k)])
+        moved = change @ second
+        result: Array = moved + second @ change.T + moved @ change.T
+        return result + self.kicked(self.noise_map(second[..., :d, :d]), self.step)
+
     def kicked(self, covariance: Array, step: Step) -> Array:
         """Return b C bᵀ: how a covariance (..., d, d) of the gradient moves θ, or (θ, v)."""
         kick = np.array([-step.learning_rate * step.p, 1.0])[: 1 if step.beta == 0 else 2]
@@ -197,7 +207,7 @@ class EigenSystem:
         diagonal = np.diag(self.mean)
         return _checked(
             second_moment.solve,
-            lambda x: self.moment_map(x) - x,
+            self.moment_change,
             self.kicked(self.critical_covariance, self.step),
             np.maximum(1 - np.outer(diagonal, diagonal), 1e-3),
         )

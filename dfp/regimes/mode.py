@@ -9,7 +9,7 @@ from dfp_solvers.trajectories.products import Step
 
 from dfp import checks
 from dfp.checks import Array
-from dfp.regimes.multiplier import Multiplier, mean_matrix
+from dfp.regimes.multiplier import Multiplier, mean_increment, mean_matrix
 
 REGIMES = ("confined", "heavy-tailed", "diffusive", "unstable", "borderline", "frozen")
 # Numbers that should vanish, relative to what they are differences of.
@@ -93,9 +93,8 @@ class Mode:
             return 1 + self._excess
         if self.curvature == self.curvature_noise == 0:
             return 1.0
-        pair = mode_moments.pair_map(self._mean, self._kick, self.curvature_noise)
-        radius = float(np.max(np.abs(np.linalg.eigvals(pair))))
-        return 1.0 if abs(radius - 1) <= _ROUNDING else radius
+        increment = mean_increment(self.curvature, self.step)
+        return 1 + mode_moments.excess_growth(increment, self._kick, self.curvature_noise)
 
     @property
     def lyapunov_exponent(self) -> float:
@@ -176,7 +175,8 @@ class Mode:
         if self.growth < 1:
             if self.step.beta == 0:
                 return float(self.step.learning_rate**2 * self.critical_noise / -self._excess)
-            return mode_moments.stationary_variance(self._mean, self._kick, self.curvature_noise, self.critical_noise)
+            increment = mean_increment(self.curvature, self.step)
+            return mode_moments.stationary_variance(increment, self._kick, self.curvature_noise, self.critical_noise)
         return np.inf if self.regime == "heavy-tailed" else np.nan
 
     @property

@@ -172,3 +172,11 @@ def mean_matrix(curvature: float, step: products.Step) -> Array:
         return np.array([[1 - step.learning_rate * curvature]])
     eta = step.learning_rate
     return np.array([[1 - eta * step.p * curvature, -eta * step.q], [curvature, step.beta]])
+
+
+def mean_increment(curvature: float, step: products.Step) -> Array:
+    """Return ``mean_matrix`` less one, to the digits of its entries."""
+    eta = step.learning_rate
+    if step.beta == 0:
+        return np.array([[-eta * curvature]])
+    return np.array([[-eta * step.p * curvature, -eta * step.q], [curvature, step.beta - 1]])
