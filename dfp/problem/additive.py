@@ -15,6 +15,9 @@ from dfp.problem.noise import NoiseLaw, eigenbasis
 if TYPE_CHECKING:
     from dfp_solvers.characteristic import Univariate
 
+# Squared cosine between axes that is rounding.
+_UNSEEN = 1e-28
+
 
 @dataclass(frozen=True, eq=False)
 class AdditiveNoise:
@@ -100,6 +103,21 @@ class AdditiveLaw(NoiseLaw):
         with np.errstate(invalid="ignore"):
             result: Array = (self.axes * variances) @ self.axes.T
         return result
+
+    def variances(self, axes: Array) -> Array:
+        """Return the variances of g̃ along ``axes`` (d, k), shape (k,); ∞ where a law that enters has none."""
+        shares = (self.axes.T @ axes) ** 2
+        shares[shares <= _UNSEEN] = 0.0
+        single = np.array([law.cumulants[0] for law in self.laws])
+        with np.errstate(invalid="ignore"):
+            along: Array = np.where(shares > 0, shares * single[:, None], 0.0).sum(axis=0) / self.batch_size
+        return along
+
+    def tail_index(self, axes: Array) -> Array:
+        """Return the least α, P(|g̃| > x) ~ x^−α, of the laws that enter along ``axes`` (d, k), shape (k,)."""
+        single = np.array([law.tail_index for law in self.laws])
+        seen = (self.axes.T @ axes) ** 2 > _UNSEEN
+        return np.min(np.where(seen, single[:, None], np.inf), axis=0)
 
     def quadratic(self, second: Array) -> Array:
         """Return zero: H̃ = 0."""

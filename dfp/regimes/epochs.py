@@ -182,8 +182,8 @@ class EpochMode(Mode):
     @property
     def stationary_variance(self) -> float:
         """V_∞ at the end of an epoch [parameter^2]: ∞ if only the law exists, NaN if neither does."""
-        if not self.growth < 1:
-            return np.inf if self.regime == "heavy-tailed" else np.nan
+        if self.collapsing or not self.growth < 1:
+            return super().stationary_variance
         if self._alone is not None:
             return self._alone.stationary.item()
         one, i = self._epochs.transition, slice(self.index, self.index + 1)

@@ -72,12 +72,13 @@ class Modes(Sequence[Mode]):
     @cached_property
     def _modes(self) -> tuple[Mode, ...]:
         system = self.system
+        tails = system.sgd.noise.tail_index(system.axes)
         found = (
             Mode(
                 system.axes[:, i], float(system.curvatures[i]), float(system.entry_variances[i, i]),
                 float(system.gradient_noise[i]), float(system.gradient[i]), float(system.correlations[i]),
                 float(system.critical_covariance[i, i]), system.step, self._multiplier(i), self.horizon,
-                system.sgd.noise.gaussian,
+                system.sgd.noise.gaussian, bool(system.collapsing[i]), float(tails[i]),
             )
             for i in range(len(system.curvatures))
         )  # fmt: skip
@@ -149,29 +150,44 @@ class Modes(Sequence[Mode]):
 
     @cached_property
     def regime(self) -> str:
-        """The regime of the whole: of the most unruly mode, or of the coupled system."""
+        """The regime of the whole: of the most unruly mode, or of the coupled system.
+
+        ``interpolating`` if every minibatch has the same minimum, or minima, onto which the law collapses.
+        """
+        settled = "interpolating" if self.collapses else ""
         if not self.coupled:
-            order = ("confined", "frozen", "diffusive", "heavy-tailed", "borderline", "unstable")
-            return max((mode.regime for mode in self), key=order.index)
+            order = ("interpolating", "confined", "frozen", "diffusive", "heavy-tailed", "borderline", "unstable")
+            found = max((mode.regime for mode in self), key=order.index)
+            return settled or found if found in ("interpolating", "confined", "frozen") else found
         if self.spectral_radius < 1:
-            return "confined"
+            return settled or "confined"
         if abs(self.lyapunov_exponent) <= 3 * self.lyapunov_error:
             return "borderline"
-        return "heavy-tailed" if self.lyapunov_exponent < 0 else "unstable"
+        return settled or "heavy-tailed" if self.lyapunov_exponent < 0 else "unstable"
+
+    @property
+    def collapses(self) -> bool:
+        """Whether nothing but curvature noise moves what moves: all minibatches have the same minimum, or minima."""
+        return bool(np.any(self.system.collapsing) and not np.any(self.system.driven))
 
     @cached_property
     def largest_stable_learning_rate(self) -> float:
         """Supremum of the η with bounded second moments of all modes together; 0 if none has, NaN if not known."""
         if self.coupled:
             return self.system.largest_stable_learning_rate
-        return float(np.min([mode.largest_stable_learning_rate for mode in self]))
+        return float(np.min([mode.largest_stable_learning_rate for mode in self._moving]))
 
     @cached_property
     def langevin_largest_stable_learning_rate(self) -> float:
         """The same as Langevin (T6) sees it."""
         if self.coupled:
             return self.system.langevin_largest_stable_learning_rate
-        return min(mode.langevin_largest_stable_learning_rate for mode in self)
+        return min(mode.langevin_largest_stable_learning_rate for mode in self._moving)
+
+    @property
+    def _moving(self) -> list[Mode]:
+        """Modes that a step can change, or all if there are none."""
+        return [mode for mode, moves in zip(self, self.system.moving, strict=True) if moves] or list(self)
 
     @property
     def stationary_covariance(self) -> Array:
@@ -193,7 +209,8 @@ class Modes(Sequence[Mode]):
     @cached_property
     def _embedding(self) -> embedding.Embedding:
         system, law = self.system, self.system.sgd.noise
-        noise = system.kicked(system.axes.T @ law.constant @ system.axes, system.step)
+        constant = law.constant if law.finite else np.eye(law.dimension)
+        noise = system.kicked(system.axes.T @ constant @ system.axes, system.step)
         return embedding.embed(system.mean, noise)
 
     @property
@@ -213,6 +230,8 @@ class Modes(Sequence[Mode]):
         found, words = self._embedding, {True: "yes", False: "no", None: "undecided"}[self.embeddable]
         if self.embeddable is found.exists:
             return f"{words}: {found.reason}"
+        if not self.system.sgd.noise.finite:
+            return f"{words}: noise without a variance leaves it open"
         kind = "curvature noise" if not self.system.sgd.noise.additive else "noise that is not Gaussian"
         alone = {True: "yes", False: "no", None: "undecided"}[found.exists]
         return f"{words}: {kind} leaves it open (with the noise at the origin, Gaussian: {alone})"

@@ -8,6 +8,7 @@ import numpy as np
 from dfp.regimes.epoch_map import EpochMultiplier
 
 if TYPE_CHECKING:
+    from dfp.regimes.mode import Mode
     from dfp.regimes.mode_report import Modes
 
 
@@ -18,6 +19,19 @@ def _shown(value: float, error: float = 0.0) -> str:
         return f"> {value:.3g}"
     text = "∞" if value == np.inf else "−∞" if value == -np.inf else f"{value:.4g}"
     return f"{text} ± {error:.0e}" if error > 0 else text
+
+
+def _notes(mode: "Mode") -> list[tuple[str, bool]]:
+    collapsed = mode.regime == "interpolating"
+    return [
+        ("overshoots", mode.overshoots),
+        ("oscillates", mode.oscillates),
+        ("collapses in mean square", collapsed and mode.growth < 1),
+        ("collapses, not in mean square", collapsed and not mode.growth < 1),
+        ("nearly interpolates", mode.near_interpolation),
+        ("noise without a variance", not np.isfinite(mode.gradient_noise)),
+        ("log-periodic tail", mode.log_period is not None),
+    ]
 
 
 def _below(limit: float) -> str:
@@ -33,7 +47,7 @@ def text(report: "Modes", columns: tuple[tuple[str, str], ...], limit: int) -> s
     for mode in report[:limit]:
         cells = [_shown(getattr(mode, name), getattr(mode, errors[name]) if name in errors else 0.0)
                  for name, _ in columns]  # fmt: skip
-        notes = [note for note, true in (("overshoots", mode.overshoots), ("oscillates", mode.oscillates)) if true]
+        notes = [note for note, true in _notes(mode) if true]
         rows.append([*cells, mode.regime, ", ".join(notes)])
     widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]))]
     aligned = len(columns)
@@ -61,12 +75,14 @@ def _summary(report: "Modes") -> list[str]:
         f"{_below(report.langevin_largest_stable_learning_rate)}",
         f"continuous time    {report.embedding}",
     ]
+    if report.collapses:
+        lines.append("interpolation      every minibatch has the same minimum θ*, so that no noise is left there")
     if report.at_step is not None:
         size = report.system.sgd.batch_size
         kept = f"learning rate {report.learning_rate:.4g}" + ("" if size is None else f" and batch size {size}")
         lines.insert(0, f"schedule           the {kept} of step {report.at_step}, kept at every step")
     lines += _epochs(report)
-    if report.coupled and report.spectral_radius < 1:
+    if report.coupled and report.spectral_radius < 1 and not report.collapses:
         worst = float(np.nanmax(np.abs(report.diagonal_error)))
         lines.append(f"diagonal formula   off by up to {100 * worst:.2g} % in the stationary variances")
     return lines

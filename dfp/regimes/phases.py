@@ -245,4 +245,7 @@ def _mode(parameters: Mapping[str, float]) -> Mode:
         if beta == 0
         else MomentumMultiplier((curvature, deviation), 1, step, _SAMPLED_STEPS, 0)
     )
-    return Mode(np.ones(1), curvature, gamma, noise, 0.0, 0.0, noise, step, multiplier)
+    collapsing = noise == 0 < gamma
+    return Mode(
+        np.ones(1), curvature, gamma, noise, 0.0, 0.0, noise, step, multiplier, collapsing=collapsing
+    )
