@@ -20,6 +20,7 @@ from dfp.problem.equation import Equation
 from dfp.problem.equations import ModifiedLangevin
 from dfp.problem.grid import Grid
 from dfp.problem.state import Density, Gaussian
+from dfp.regimes.mode_report import modes
 
 # Heavy tails are followed until this much mass is outside, or as far as the largest grid reaches.
 _OUTSIDE = 1e-8
@@ -67,6 +68,8 @@ def stationary(equation: Equation, grid: Grid | None = None, solver: Solver | st
         raise UnsupportedError(f"d = {equation.dimension}: densities need d <= 3; use dfp.moments for covariances.")
     if grid is not None and grid.dimension != equation.dimension:
         raise DFPError(f"grid has {grid.dimension} axes: the landscape has {equation.dimension}; make them equal.")
+    if equation.dimension > 1 or equation.number == "T4":
+        _require_width(equation)
     if solver != "auto":
         return _asked_for(equation, grid, solver)
     if equation.dimension == 1 and equation.number != "T4":
@@ -74,6 +77,20 @@ def stationary(equation: Equation, grid: Grid | None = None, solver: Solver | st
     if equation.additive and equation.number != "T5" and (not equation.discrete or equation.sgd.noise.gaussian):
         return _gaussian(equation, grid)
     return _computed(equation, grid)
+
+
+def _require_width(equation: Equation) -> None:
+    """Raise ``NoStationaryDensity`` where all minibatches have the same minimum, at least along a mode."""
+    if not equation.sgd.affine or equation.additive or not equation.sgd.plain:
+        return
+    for mode in modes(equation.sgd):
+        if mode.collapsing:
+            end = "collapses onto it and has no density" if mode.regime == "interpolating" else f"is {mode.regime}"
+            raise NoStationaryDensity(
+                f"the mode of curvature {mode.curvature:.4g} has no gradient noise where every minibatch has the same "
+                f"minimum, and the law {end} (ℓ = {mode.lyapunov_exponent:.4g}, ρ₂ = {mode.growth:.4g}); "
+                "add gradient noise, or use dfp.solve or dfp.moments for the law at a given step."
+            )
 
 
 def _computed(equation: Equation, grid: Grid | None) -> Density:

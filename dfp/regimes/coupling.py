@@ -10,6 +10,7 @@ from dfp_solvers import second_moment
 from dfp_solvers.trajectories import products
 from dfp_solvers.trajectories.products import Step
 from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components
 
 from dfp.checks import TINY, Array
 from dfp.errors import DFPError
@@ -205,7 +206,7 @@ class EigenSystem:
     def _limit(self, kept: Array) -> float:
         at = np.flatnonzero(self.moving)
         curvatures, kept = self.curvatures[at], kept[at]
-        if curvatures[0] <= 0:
+        if not curvatures.size or curvatures[0] <= 0:
             return 0.0
         decay = curvatures[:, None] + curvatures
 
@@ -238,21 +239,60 @@ class EigenSystem:
             np.maximum(1 - np.outer(diagonal, diagonal), 1e-3),
         )
 
-    def sampled_exponent(self, steps: int, seed: int) -> Estimate:
-        """Return the top Lyapunov exponent of the random matrix product, with its standard error."""
-        law = self.sgd.noise
+    @cached_property
+    def blocks(self) -> list[NDArray[np.int64]]:
+        """Modes that drive each other, in turn: the growth of all is that of the block that grows fastest."""
+        count, labels = connected_components(self.entry_variances > 0, directed=True, connection="strong")
+        found = [np.flatnonzero((labels == i) & self.moving) for i in range(count)]
+        return [block for block in found if block.size]
+
+    def settling(self, block: NDArray[np.int64]) -> products.Settling:
+        """Return the direction of the mode of a block that grows fastest in the mean, and how fast others die away.
+
+        So do they at the gap to the second mode; where both are alike, noise mixes them.
+        """
+        factors = [np.max(np.abs(np.linalg.eigvals(mean_matrix(c, self.step)))) for c in self.curvatures[block]]
+        if block.size == 1:
+            return products.Settling(0.0, np.ones(1))
+        order = np.argsort(factors)
+        first, second = block[order[-1]], block[order[-2]]
+        start = np.eye(block.size)[order[-1]]
+        if factors[order[-2]] == 0:
+            return products.Settling(0.0, start)
+        mixing = self.step.learning_rate**2 * float(
+            self.entry_variances[first, second] + self.entry_variances[second, first]
+        )
+        rate = float(np.log(factors[order[-1]] / factors[order[-2]])) + mixing
+        return products.Settling(1 / rate if rate > 0 else np.inf, start)
+
+    def sampled_exponent(self, block: NDArray[np.int64], steps: int, seed: int) -> Estimate:
+        """Return the top Lyapunov exponent of the random matrix product of a block of modes, with its error."""
+        law, settling = self.sgd.noise, self.settling(block)
         if isinstance(law, FiniteSumLaw):
-            table = law.features if law.features is not None else law.sample_hessians()
+            axes = self.axes[:, block]
+            table = law.features @ axes if law.features is not None else axes.T @ law.sample_hessians() @ axes
             decay = self.sgd.weight_decay
             return Estimate(
-                *products.samples_exponent(table, self.step, law.batch_size, steps, seed, weight_decay=decay)
+                *products.samples_exponent(
+                    table, self.step, law.batch_size, steps, seed, weight_decay=decay, settling=settling
+                )
             )
         assert isinstance(law, GaussianLaw)
         axes = np.eye(law.dimension) if law.axes is None else law.axes
-        hessian = axes.T @ self.sgd.hessian @ axes
+        place = np.abs(axes.T @ self.axes[:, block])
+        own = np.argmax(place, axis=0)
         deviations = np.sqrt(law.table)
+        if np.all(place[own, np.arange(block.size)] > 1 - 1e-12):
+            hessian, deviations = np.diag(self.curvatures[block]), deviations[np.ix_(own, own)]
+        else:  # entries are independent in axes that are not those of modes
+            hessian = axes.T @ self.sgd.hessian @ axes
+            settling = settling._replace(
+                start=axes.T @ self.axes[:, block] @ settling.start if block.size == len(axes) else None
+            )
         return Estimate(
-            *products.gaussian_exponent(hessian, deviations, self.step, steps, seed, symmetric=law.symmetric)
+            *products.gaussian_exponent(
+                hessian, deviations, self.step, steps, seed, symmetric=law.symmetric, settling=settling
+            )
         )
 
 

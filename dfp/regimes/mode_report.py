@@ -134,9 +134,17 @@ class Modes(Sequence[Mode]):
 
     @cached_property
     def _exponent(self) -> Estimate:
-        if self.coupled:
-            return self.system.sampled_exponent(self.lyapunov_steps, self.seed)
-        return max(mode.multiplier.exponent for mode in self)
+        if not self.coupled:
+            return max(mode.multiplier.exponent for mode in self)
+        found = max(
+            self[int(block[0])].multiplier.exponent
+            if block.size == 1
+            else self.system.sampled_exponent(block, self.lyapunov_steps, self.seed)
+            for block in self.system.blocks
+        )
+        # Jensen's inequality: sizes typically grow no faster than their root mean square.
+        limit = np.log(self.spectral_radius) / 2 if self.spectral_radius > 0 else -np.inf
+        return found if found.value <= limit else Estimate(limit, found.error)
 
     @property
     def lyapunov_exponent(self) -> float:
@@ -145,7 +153,7 @@ class Modes(Sequence[Mode]):
 
     @property
     def lyapunov_error(self) -> float:
-        """Standard error of ``lyapunov_exponent``; 0 if exact."""
+        """Error of ``lyapunov_exponent``, what may be left of a transient included; 0 if exact."""
         return self._exponent.error
 
     @cached_property

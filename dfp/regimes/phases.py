@@ -246,6 +246,4 @@ def _mode(parameters: Mapping[str, float]) -> Mode:
         else MomentumMultiplier((curvature, deviation), 1, step, _SAMPLED_STEPS, 0)
     )
     collapsing = noise == 0 < gamma
-    return Mode(
-        np.ones(1), curvature, gamma, noise, 0.0, 0.0, noise, step, multiplier, collapsing=collapsing
-    )
+    return Mode(np.ones(1), curvature, gamma, noise, 0.0, 0.0, noise, step, multiplier, collapsing=collapsing)
