@@ -68,6 +68,8 @@ def stationary(equation: Equation, grid: Grid | None = None, solver: Solver | st
         raise UnsupportedError(f"d = {equation.dimension}: densities need d <= 3; use dfp.moments for covariances.")
     if grid is not None and grid.dimension != equation.dimension:
         raise DFPError(f"grid has {grid.dimension} axes: the landscape has {equation.dimension}; make them equal.")
+    if equation.sgd.affine and not equation.sgd.noise.finite:
+        return _without_variance(equation, grid, solver)
     if equation.dimension > 1 or equation.number == "T4":
         _require_width(equation)
     if solver != "auto":
@@ -77,6 +79,19 @@ def stationary(equation: Equation, grid: Grid | None = None, solver: Solver | st
     if equation.additive and equation.number != "T5" and (not equation.discrete or equation.sgd.noise.gaussian):
         return _gaussian(equation, grid)
     return _computed(equation, grid)
+
+
+def _without_variance(equation: Equation, grid: Grid | None, solver: Solver | str) -> Density:
+    """Return the law under gradient noise that has no variance: a product of characteristic functions (T4)."""
+    if equation.number != "T4":
+        raise UnsupportedError(
+            f"noise has no variance, and the {equation.label} knows it by its covariance alone; use "
+            "dfp.MasterEquation(sgd)."
+        )
+    if solver != "auto" and not isinstance(solver, Fourier):
+        raise UnsupportedError(f"solver={checks.shown(solver)}: noise has no variance; use 'auto' or dfp.Fourier().")
+    _require_contraction(equation)
+    return numeric.by_late_step(equation, grid)
 
 
 def _require_width(equation: Equation) -> None:
@@ -194,7 +209,7 @@ def _regime(step: float, discrete: bool) -> str:
         return "is diffusive (λ = 0): its variance grows without bound"
     if step < 0:
         return f"is unstable (ηλ = {step:.4g} < 0)"
-    if discrete and step == 2:
+    if discrete and abs(step - 2) <= 2e-14:
         return "is diffusive (ηλ = 2: it alternates and its variance grows without bound)"
     return f"is unstable (ηλ = {step:.4g} > 2)"
 
@@ -204,6 +219,7 @@ def _one_dimensional(equation: Equation, grid: Grid | None) -> Density:
     coefficients = diffusion_polynomial(equation)[0, 0]
     diffusion = [float(coefficients[0, 0]), 2 * float(coefficients[0, 1]), float(coefficients[1, 1])]
     if equation.number == "T5":
+        _require_mean(equation)
         # The raw second moment: S = C + ḡ², times η² (T3).
         diffusion = [diffusion[0] + offset**2, diffusion[1] + 2 * drift * offset, diffusion[2] + drift**2]
     law = (drift, offset, (diffusion[0], diffusion[1], diffusion[2]))
@@ -224,6 +240,18 @@ def _one_dimensional(equation: Equation, grid: Grid | None) -> Density:
     top = pearson.log_density(np.array(centre), *law)
     values: Array = np.exp(pearson.log_density(theta, *law) - top) / total
     return Density(grid, values, outside=outside(float(grid.lower[0]), float(grid.upper[0])))
+
+
+def _require_mean(equation: Equation) -> None:
+    """Raise where a fixed point of (T5) is none that it tends to: for ηλ >= 2 it drives the mean away from θ*."""
+    curvature = float(equation.sgd.hessian.item())
+    step = equation.sgd.learning_rate * curvature
+    if step >= 2 * (1 - 1e-14):
+        raise NoStationaryDensity(
+            f"the mode of curvature {curvature:.4g} {_regime(step, discrete=True)}: the {equation.label} has a Student t "
+            f"as a fixed point, but no start tends to it (its mean moves by the factor {1 - step:.4g} a step); lower "
+            "learning_rate."
+        )
 
 
 def _check_law(equation: Equation, drift: float, offset: float, diffusion: tuple[float, float, float]) -> None:

@@ -50,6 +50,11 @@ def stationary_moments(equation: Equation) -> StationaryMoments:
     """
     if not isinstance(equation, Equation):
         raise DFPError(f"equation={checks.shown(equation)}: must be an equation; give e.g. dfp.Langevin(sgd).")
+    if not equation.sgd.noise.finite:
+        raise NoStationaryDensity(
+            f"the {equation.label}: the gradient noise has no variance, and so no stationary state has one; its law "
+            "may exist all the same (dfp.stationary, and dfp.modes for its tails)."
+        )
     if equation.discrete and equation.sgd.momentum > 0:
         return _with_momentum(equation)
     d = equation.dimension

@@ -61,6 +61,13 @@ class AdditiveNoise:
         return AdditiveLaw(tuple(laws), axes)
 
 
+def stable_law(alpha: float, beta: float, scale: float) -> Any:
+    """Return the frozen stable distribution with these parameters, by its simplest name."""
+    from scipy import stats
+
+    return stats.cauchy(scale=scale) if alpha == 1 else stats.levy_stable(alpha, beta, scale=scale)
+
+
 def _univariate(name: str, law: object) -> "Univariate":
     from dfp_solvers.characteristic import Univariate
 
@@ -118,6 +125,19 @@ class AdditiveLaw(NoiseLaw):
         single = np.array([law.tail_index for law in self.laws])
         seen = (self.axes.T @ axes) ** 2 > _UNSEEN
         return np.min(np.where(seen, single[:, None], np.inf), axis=0)
+
+    def settled(self, factor: float, learning_rate: float) -> Any:
+        """Return the stable law of η Σ_s aˢ g̃_s, a = ``factor``; None if the noise is no stable law about its centre.
+
+        Scales add by their powers α; for a < 0 terms of both orientations enter.
+        """
+        stable = self.laws[0].stable
+        if self.dimension > 1 or stable is None:
+            return None
+        alpha, beta, scale = stable
+        kept = abs(factor) ** alpha
+        scale *= learning_rate * (self.batch_size / (1 - kept)) ** (1 / alpha) / self.batch_size
+        return stable_law(alpha, beta * ((1 - kept) / (1 + kept) if factor < 0 else 1.0), scale)
 
     def quadratic(self, second: Array) -> Array:
         """Return zero: H̃ = 0."""

@@ -10,6 +10,7 @@ Laws provide them for batches of arguments; solvers that need more ask for Gauss
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -137,6 +138,13 @@ class NoiseLaw(ABC):
     def tail_index(self, axes: Array) -> Array:
         """Return the α of g̃ along ``axes`` (d, k), P(|g̃| > x) ~ x^−α, shape (k,); ∞ where tails are lighter."""
         return np.full(axes.shape[1], np.inf)
+
+    def settled(self, factor: float, learning_rate: float) -> Any:
+        """Return the distribution of θ* − θ in the stationary state for d = 1 if it is a closed stable law, else None.
+
+        θ' − θ* = ``factor`` (θ − θ*) − ``learning_rate`` g̃.
+        """
+        return None
 
     def collapses_at(self, theta: Array, axes: Array) -> NDArray[np.bool_]:
         """Return along which ``axes`` (d, k) all minibatches have the same gradient at ``theta`` (d,), shape (k,)."""

@@ -64,6 +64,17 @@ class Univariate:
             return np.inf
         return float(1 / steep[-1])
 
+    @property
+    def stable(self) -> tuple[float, float, float] | None:
+        """α, β and scale of a stable law whose place is its centre: α > 1, or symmetric; None otherwise."""
+        if self.discrete or self.name not in ("cauchy", "levy_stable"):
+            return None
+        (alpha, beta), scale = (
+            ((1.0, 0.0) if self.name == "cauchy" else _parameters(self.law)[0]),
+            _parameters(self.law)[2],
+        )
+        return (alpha, beta, scale) if alpha > 1 or beta == 0 else None
+
     def transform(self, z: Array) -> Array:
         """Return the centred x(z) = F⁻¹(Φ(z)), increasing, of the law where z is standard normal."""
         tail = special.ndtr(-np.abs(z))
