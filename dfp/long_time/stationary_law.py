@@ -248,8 +248,8 @@ def _require_mean(equation: Equation) -> None:
     step = equation.sgd.learning_rate * curvature
     if step >= 2 * (1 - 1e-14):
         raise NoStationaryDensity(
-            f"the mode of curvature {curvature:.4g} {_regime(step, discrete=True)}: the {equation.label} has a Student t "
-            f"as a fixed point, but no start tends to it (its mean moves by the factor {1 - step:.4g} a step); lower "
+            f"the mode of curvature {curvature:.4g} {_regime(step, discrete=True)}: the {equation.label} has a Student "
+            f"t as a fixed point, but no start tends to it (its mean moves by the factor {1 - step:.4g} a step); lower "
             "learning_rate."
         )
 

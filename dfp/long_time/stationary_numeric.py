@@ -262,6 +262,7 @@ def by_late_step(equation: Equation, grid: Grid | None) -> Density:
         # A step of ηλ = 1 from anywhere draws from it.
         landscape = QuadraticLandscape([1.0], -start.theta, AdditiveNoise(law))
         solution = solve(MasterEquation(SGD(landscape, 1.0)), start, 1, [1], Fourier(), grid)
+    assert solution.density is not None and solution.grid is not None
     density, where = solution.density[-1], solution.grid
     outside, error = float(solution.certificate.mass_outside[-1]), float(solution.certificate.error[-1])
     if law is not None and law.dist.name == "cauchy":

@@ -229,7 +229,7 @@ class EigenSystem:
     @cached_property
     def stationary_state(self) -> Array:
         """Covariance of θ, or of (θ, v), in the eigenbasis: full solve of (T14), shape (size, size); NaN if none."""
-        if not (self.spectral_radius < 1 and self.sgd.noise.finite):
+        if not (self.spectral_radius < 1 and self.sgd.noise.finite and np.all(self.moving)):
             return np.full((self.size, self.size), np.nan)
         diagonal = np.diag(self.mean)
         return _checked(
@@ -286,9 +286,8 @@ class EigenSystem:
             hessian, deviations = np.diag(self.curvatures[block]), deviations[np.ix_(own, own)]
         else:  # entries are independent in axes that are not those of modes
             hessian = axes.T @ self.sgd.hessian @ axes
-            settling = settling._replace(
-                start=axes.T @ self.axes[:, block] @ settling.start if block.size == len(axes) else None
-            )
+            start = settling.start if block.size == len(axes) else None
+            settling = settling._replace(start=None if start is None else axes.T @ self.axes[:, block] @ start)
         return Estimate(
             *products.gaussian_exponent(
                 hessian, deviations, self.step, steps, seed, symmetric=law.symmetric, settling=settling

@@ -122,6 +122,7 @@ class EpochSystem(EigenSystem):
         count, d = len(whole.gradients), block.size
         rng = np.random.default_rng(seed)
         settling = self.settling(block)
+        assert settling.start is not None
         vectors = np.tile(settling.start[:, None], (_CHAINS, 1, 1))
         epochs = -(-steps // k)
         runs = max(epochs // 4, 1), max(epochs // 2, 1), max(epochs - epochs // 2, 1)
