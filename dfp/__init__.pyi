@@ -51,8 +51,8 @@ from .regimes.mode import Mode as Mode
 from .regimes.mode_report import Modes as Modes
 from .regimes.mode_report import modes as modes
 from .regimes.phases import PhaseDiagram as PhaseDiagram
+from .regimes.phases import load_phase_diagram as load_phase_diagram
 from .regimes.phases import phase_diagram as phase_diagram
-from .regimes.phases_file import load_phase_diagram as load_phase_diagram
 from .results.certificate import Certificate as Certificate
 from .results.comparison import Comparison as Comparison
 from .results.comparison import compare as compare

@@ -12,7 +12,7 @@ from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError, UnsupportedError
 from dfp.exact import optimisers
-from dfp.problem.equation import Equation, MomentVector, packed, unpacked
+from dfp.problem.equation import Equation, MomentVector, check_equation, packed, unpacked
 from dfp.problem.state import State
 
 
@@ -111,8 +111,7 @@ def _not_plain(equation: Equation, initial: State, saved: NDArray[np.int64]) -> 
 
 def check_problem(equation: Equation, initial: State) -> None:
     """Raise ``DFPError`` unless both arguments have the right type and the same dimension."""
-    if not isinstance(equation, Equation):
-        raise DFPError(f"equation={checks.shown(equation)}: must be an equation; give e.g. dfp.MasterEquation(sgd).")
+    check_equation(equation)
     if not isinstance(initial, State):
         raise DFPError(f"initial={checks.shown(initial)}: must be a dfp.Gaussian, dfp.Point or dfp.Density.")
     if initial.dimension != equation.dimension:

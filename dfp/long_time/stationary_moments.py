@@ -5,10 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from dfp_solvers import second_moment
 
-from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError, NoStationaryDensity
-from dfp.problem.equation import Equation, MomentVector
+from dfp.problem.equation import Equation, MomentVector, check_equation
 from dfp.regimes.mode_report import modes
 
 _ROUNDING = 1e-13
@@ -48,8 +47,7 @@ def stationary_moments(equation: Equation) -> StationaryMoments:
     NoStationaryDensity
         If second moments grow without bound; a heavy-tailed law may exist all the same (``dfp.modes`` tells).
     """
-    if not isinstance(equation, Equation):
-        raise DFPError(f"equation={checks.shown(equation)}: must be an equation; give e.g. dfp.Langevin(sgd).")
+    check_equation(equation)
     if not equation.sgd.noise.finite:
         raise NoStationaryDensity(
             f"the {equation.label}: the gradient noise has no variance, and so no stationary state has one; its law "

@@ -1,5 +1,6 @@
 """Stationary densities that have no closed form: null vectors of chains, fixed points of maps, limits of series."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,14 +19,13 @@ from dfp.methods.finite_volume import FiniteVolume, wall_tails
 from dfp.methods.fourier import Fourier
 from dfp.methods.grids import automatic
 from dfp.methods.hermite import Hermite
+from dfp.methods.solver import Solver
 from dfp.methods.transfer import uniform as transfer_lattice
 from dfp.methods.transfer.error import lattice_error
-from dfp.methods.transfer.singular import choice_entropy
 from dfp.methods.transfer.transfer import Transfer
 from dfp.problem.additive import AdditiveNoise
 from dfp.problem.equation import Equation
 from dfp.problem.equations import MasterEquation
-from dfp.problem.finite_sum import FiniteSumLaw
 from dfp.problem.grid import Grid
 from dfp.problem.landscape import QuadraticLandscape
 from dfp.problem.sgd import SGD
@@ -163,7 +163,7 @@ def _kesten_grid(law: kesten.Fixed, spread: float) -> Grid:
     return Grid(middle - reach, middle + reach, cells)
 
 
-def by_transfer(equation: Equation, grid: Grid | None) -> Density:
+def by_transfer(equation: Equation, grid: Grid | None, solver: Transfer) -> Density:
     """Return the fixed point of one step of the master equation on a grid, for second moments that are bounded."""
     moments = settled_moments(equation)
     require_settling(equation, moments is not None)
@@ -174,12 +174,11 @@ def by_transfer(equation: Equation, grid: Grid | None) -> Density:
             "no grid holds; use dfp.MonteCarlo(...) for its distribution function at a late step."
         )
     _refuse_singular(equation)
-    solver = Transfer()
     solver.require(equation, moments)
     last = settling_steps(equation)
     exact = Moments(np.array([last]), moments.mean[None], moments.covariance[None])
     if equation.dimension == 1:
-        return _late(equation, moments, exact, grid)
+        return _late(equation, moments, exact, grid, solver)
     if grid is None:
         grid = solver.grid(equation, moments, exact)
         most = _CELLS_2D[equation.sgd.noise.gaussian] if equation.dimension == 2 else max(grid.cells)
@@ -196,9 +195,8 @@ def by_transfer(equation: Equation, grid: Grid | None) -> Density:
     return Density.normalised(grid, np.maximum(fine, 0.0), error=min(error + leak, 2.0))
 
 
-def _late(equation: Equation, moments: Gaussian, exact: Moments, grid: Grid | None) -> Density:
+def _late(equation: Equation, moments: Gaussian, exact: Moments, grid: Grid | None, solver: Transfer) -> Density:
     """Return the density on a line once the mean has settled: there ``Transfer`` takes any number of steps."""
-    solver = Transfer()
     grid = solver.grid(equation, moments, exact) if grid is None else grid
     frame = solver.observe(solver.advance(solver.prepare(equation, moments, grid), int(exact.steps[-1])))
     assert frame.density is not None
@@ -223,10 +221,10 @@ def _fixed_point(equation: Equation, moments: Gaussian, grid: Grid) -> tuple[Arr
 
 def _refuse_singular(equation: Equation) -> None:
     """Raise if a finite sum in one dimension has a singular stationary law: entropy of a step below |ℓ|."""
-    law = equation.sgd.noise
-    if not isinstance(law, FiniteSumLaw) or equation.dimension > 1:
+    entropy = equation.sgd.noise.choice_entropy
+    if entropy == np.inf or equation.dimension > 1:
         return
-    entropy, exponent = choice_entropy(law), lyapunov_exponent(equation.sgd).value
+    exponent = lyapunov_exponent(equation.sgd).value
     if entropy < abs(exponent):
         raise NoStationaryDensity(
             f"the stationary law is singular: a minibatch chooses with entropy <= {entropy:.3g}, less than the "
@@ -235,13 +233,12 @@ def _refuse_singular(equation: Equation) -> None:
         )
 
 
-def by_fourier(equation: Equation, grid: Grid | None) -> Density:
+def by_fourier(equation: Equation, grid: Grid | None, solver: Fourier) -> Density:
     """Return the limit of the product of characteristic functions: additive noise of a finite sum (T4)."""
     moments = settled_moments(equation)
     assert moments is not None
     _refuse_singular(equation)
     last = settling_steps(equation)
-    solver = Fourier()
     if grid is None:
         grid = automatic(Moments(np.array([last]), moments.mean[None], moments.covariance[None]), band=15.0)
     start = Gaussian(moments.mean, np.zeros_like(moments.covariance))
@@ -322,3 +319,15 @@ def _signed(frame: Frame, grid: Grid) -> Density:
     mass = float(values.sum()) * grid.cell_volume
     # What is beyond the grid, up to the error.
     return Density(grid, values / max(mass, 1.0), outside=max(1 - mass, 0.0), error=error)
+
+
+BY_SOLVER: dict[type[Solver], Callable[[Equation, Grid | None, Any], Density]] = {
+    FiniteVolume: by_chain,
+    Transfer: by_transfer,
+    Fourier: by_fourier,
+    Hermite: by_series,
+    FiniteDifference: by_steps,
+}
+"""What finds the stationary density with each solver."""
+EQUATIONS: dict[type[Solver], tuple[str, ...]] = {Fourier: ("T4",)}
+"""Numbers of the equations for which it does, where they are not those that the solver solves."""

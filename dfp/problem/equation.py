@@ -14,6 +14,7 @@ import numpy as np
 from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError, UnsupportedError
+from dfp.problem.grid import Grid
 from dfp.problem.sgd import SGD
 
 
@@ -193,6 +194,18 @@ class Equation(ABC):
             rate_outer = rate_outer + k @ at.outer @ k.T + crossed + transposed(crossed)
             rate_outer = rate_outer + at.mass[..., None, None] * np.outer(offset, offset)
         return MomentVector(np.zeros_like(at.mass), motion, rate_outer, rate)
+
+
+def check_equation(equation: object, grid: Grid | None = None) -> None:
+    """Raise ``DFPError`` unless ``equation`` is one and ``grid``, if given, has as many axes as it has parameters."""
+    if not isinstance(equation, Equation):
+        raise DFPError(f"equation={checks.shown(equation)}: must be an equation; give e.g. dfp.MasterEquation(sgd).")
+    if grid is None:
+        return
+    if not isinstance(grid, Grid):
+        raise DFPError(f"grid={checks.shown(grid)}: must be a dfp.Grid; give dfp.Grid(lower, upper, cells).")
+    if grid.dimension != equation.dimension:
+        raise DFPError(f"grid has {grid.dimension} axes: the landscape has {equation.dimension}; make them equal.")
 
 
 def refuse_epochs(equation: Equation) -> None:

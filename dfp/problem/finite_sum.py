@@ -12,7 +12,7 @@ from dfp.checks import TINY, Array
 from dfp.problem.noise import Minibatches, NoiseLaw
 
 if TYPE_CHECKING:
-    from dfp_solvers.trajectories.products import Step
+    from dfp_solvers.trajectories.products import Settling, Step
 
 # Up to this dimension E[δH ⊗ δH] is tabulated once (d⁴ numbers), so that steps do not touch the data.
 _TABULATE_UP_TO = 12
@@ -255,13 +255,17 @@ class FiniteSumLaw(NoiseLaw):
             found = np.var(axes.T @ self.sample_hessians() @ axes, axis=0)
         return np.maximum(found, 0.0) / self.batch_size
 
-    def sampled_exponent(self, hessian: Array, step: "Step", steps: int, seed: int) -> tuple[float, float]:
+    def sampled_exponent(
+        self, hessian: Array, step: "Step", steps: int, seed: int, axes: Array, settling: "Settling"
+    ) -> tuple[float, float]:
         """Return it from minibatches drawn with replacement."""
         from dfp_solvers.trajectories import products
 
-        table = self.features if self.features is not None else self.sample_hessians()
+        table = self.features @ axes if self.features is not None else axes.T @ self.sample_hessians() @ axes
         decay = float(np.trace(hessian - self.mean_hessian)) / self.dimension
-        return products.samples_exponent(table, step, self.batch_size, steps, seed, weight_decay=decay)
+        return products.samples_exponent(
+            table, step, self.batch_size, steps, seed, weight_decay=decay, settling=settling
+        )
 
 
 def _equally_spaced(waves: Array) -> bool:

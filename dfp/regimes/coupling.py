@@ -7,17 +7,23 @@ from typing import ParamSpec, TypeVar
 
 import numpy as np
 from dfp_solvers import second_moment
-from dfp_solvers.trajectories import products
-from dfp_solvers.trajectories.products import Step
+from dfp_solvers.trajectories.products import Settling, Step
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
 from dfp.checks import TINY, Array
 from dfp.errors import DFPError
-from dfp.problem.finite_sum import FiniteSumLaw
-from dfp.problem.noise import GaussianLaw
 from dfp.problem.sgd import SGD
-from dfp.regimes.multiplier import Estimate, mean_matrix
+from dfp.regimes.mode import Mode
+from dfp.regimes.multiplier import (
+    Estimate,
+    GaussianMultiplier,
+    MinibatchMultiplier,
+    MomentumMultiplier,
+    Multiplier,
+    Sampling,
+    mean_matrix,
+)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -56,16 +62,7 @@ class EigenSystem:
     @cached_property
     def entry_variances(self) -> Array:
         """Variances of the entries of H̃ in the eigenbasis, E[(v_iᵀH̃v_k)²], shape (d, d)."""
-        law, v = self.sgd.noise, self.axes
-        if law.additive:
-            return np.zeros_like(v)
-        if isinstance(law, FiniteSumLaw):
-            table = _sample_variances(law, v) / law.batch_size
-        else:
-            table = np.empty_like(v)
-            for k in range(len(v)):
-                spread = law.quadratic(np.outer(v[:, k], v[:, k]))
-                table[:, k] = np.einsum("ji,jl,li->i", v, spread, v, optimize=True)
+        table = self.sgd.noise.entry_variances(self.axes)
         # Squares of rounding, of the mean or of the largest fluctuations, are no fluctuations.
         scale = float(np.max(self.curvatures**2)) + float(np.max(table))
         return np.where(table > (16 * np.finfo(float).eps) ** 2 * scale, table, 0.0)
@@ -130,16 +127,25 @@ class EigenSystem:
         still = (self.curvatures == 0) & (self.gradient == 0) & (self.gradient_noise == 0)
         return ~(still & ~table.any(axis=0) & ~table.any(axis=1))
 
-    def samples(self, mode: int) -> Array:
-        """Return the curvatures vᵀH_iv of the samples of a finite sum, weight decay included, shape (N,)."""
-        law, v = self.sgd.noise, self.axes[:, mode]
-        assert isinstance(law, FiniteSumLaw)
-        if law.features is not None:
-            along = (law.features @ v) ** 2
-        else:
-            assert law.hessians is not None
-            along = np.einsum("i,nij,j->n", v, law.hessians, v, optimize=True)
-        return along + self.sgd.weight_decay
+    def samples(self, mode: int) -> Array | None:
+        """Return the curvatures vᵀH_iv of the samples, weight decay included, shape (N,); None if h is Gaussian."""
+        along = None if self.sgd.noise.additive else self.sgd.noise.curvature_samples(self.axes[:, mode])
+        return None if along is None else along + self.sgd.weight_decay
+
+    def multiplier(self, mode: int, sampling: Sampling) -> Multiplier:
+        """Return the law of 1 − ηh of a mode, or of its 2 × 2 matrix with momentum."""
+        curvature, eta, samples = float(self.curvatures[mode]), self.step.learning_rate, self.samples(mode)
+        deviation = float(np.sqrt(self.entry_variances[mode, mode]))
+        batch = self.sgd.noise.batch_size
+        if self.step.beta > 0:
+            return MomentumMultiplier(curvature, deviation, self.step, sampling, samples, batch)
+        if samples is not None:
+            return MinibatchMultiplier(1 - eta * samples, batch)
+        return GaussianMultiplier(1 - eta * curvature, eta * deviation)
+
+    def mode(self, mode: Mode, index: int) -> Mode:
+        """Return ``mode``, taken for that of number ``index`` here, as these dynamics see it."""
+        return mode
 
     @property
     def size(self) -> int:
@@ -246,66 +252,29 @@ class EigenSystem:
         found = [np.flatnonzero((labels == i) & self.moving) for i in range(count)]
         return [block for block in found if block.size]
 
-    def settling(self, block: NDArray[np.int64]) -> products.Settling:
+    def settling(self, block: NDArray[np.int64]) -> Settling:
         """Return the direction of the mode of a block that grows fastest in the mean, and how fast others die away.
 
         So do they at the gap to the second mode; where both are alike, noise mixes them.
         """
         factors = [np.max(np.abs(np.linalg.eigvals(mean_matrix(c, self.step)))) for c in self.curvatures[block]]
         if block.size == 1:
-            return products.Settling(0.0, np.ones(1))
+            return Settling(0.0, np.ones(1))
         order = np.argsort(factors)
         first, second = block[order[-1]], block[order[-2]]
         start = np.eye(block.size)[order[-1]]
         if factors[order[-2]] == 0:
-            return products.Settling(0.0, start)
+            return Settling(0.0, start)
         mixing = self.step.learning_rate**2 * float(
             self.entry_variances[first, second] + self.entry_variances[second, first]
         )
         rate = float(np.log(factors[order[-1]] / factors[order[-2]])) + mixing
-        return products.Settling(1 / rate if rate > 0 else np.inf, start)
+        return Settling(1 / rate if rate > 0 else np.inf, start)
 
     def sampled_exponent(self, block: NDArray[np.int64], steps: int, seed: int) -> Estimate:
         """Return the top Lyapunov exponent of the random matrix product of a block of modes, with its error."""
-        law, settling = self.sgd.noise, self.settling(block)
-        if isinstance(law, FiniteSumLaw):
-            axes = self.axes[:, block]
-            table = law.features @ axes if law.features is not None else axes.T @ law.sample_hessians() @ axes
-            decay = self.sgd.weight_decay
-            return Estimate(
-                *products.samples_exponent(
-                    table, self.step, law.batch_size, steps, seed, weight_decay=decay, settling=settling
-                )
-            )
-        assert isinstance(law, GaussianLaw)
-        axes = np.eye(law.dimension) if law.axes is None else law.axes
-        place = np.abs(axes.T @ self.axes[:, block])
-        own = np.argmax(place, axis=0)
-        deviations = np.sqrt(law.table)
-        if np.all(place[own, np.arange(block.size)] > 1 - 1e-12):
-            hessian, deviations = np.diag(self.curvatures[block]), deviations[np.ix_(own, own)]
-        else:  # entries are independent in axes that are not those of modes
-            hessian = axes.T @ self.sgd.hessian @ axes
-            start = settling.start if block.size == len(axes) else None
-            settling = settling._replace(start=None if start is None else axes.T @ self.axes[:, block] @ start)
-        return Estimate(
-            *products.gaussian_exponent(
-                hessian, deviations, self.step, steps, seed, symmetric=law.symmetric, settling=settling
-            )
-        )
-
-
-def _sample_variances(law: FiniteSumLaw, axes: Array) -> Array:
-    """Return the variances over the samples of v_iᵀH_nv_k, shape (d, d)."""
-    if law.features is not None:
-        along = law.features @ axes
-        squares = along**2
-        mean: Array = along.T @ along / law.count
-        result: Array = squares.T @ squares / law.count - mean**2
-    else:
-        turned = axes.T @ law.sample_hessians() @ axes
-        result = np.var(turned, axis=0)
-    return np.maximum(result, 0.0)
+        axes, settling = self.axes[:, block], self.settling(block)
+        return Estimate(*self.sgd.noise.sampled_exponent(self.sgd.hessian, self.step, steps, seed, axes, settling))
 
 
 def _checked(function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
