@@ -26,7 +26,7 @@ from .long_time.stationary_moments import StationaryMoments as StationaryMoments
 from .long_time.stationary_moments import stationary_moments as stationary_moments
 from .methods.finite_difference import FiniteDifference as FiniteDifference
 from .methods.finite_volume import FiniteVolume as FiniteVolume
-from .methods.fourier import Fourier as Fourier
+from .methods.fourier.fourier import Fourier as Fourier
 from .methods.hermite import Hermite as Hermite
 from .methods.moment_recursion import MomentRecursion as MomentRecursion
 from .methods.monte_carlo import MonteCarlo as MonteCarlo

@@ -32,8 +32,6 @@ class Moments:
         With momentum, that of (θ, v), v the velocity, shape (S, 2d); None without.
     joint_covariance
         Likewise, shape (S, 2d, 2d).
-    unknown
-        Why they are not known exactly, within ``dfp.solve``; empty where they are.
     """
 
     steps: NDArray[np.int64]
@@ -41,7 +39,6 @@ class Moments:
     covariance: Array
     joint_mean: Array | None = None
     joint_covariance: Array | None = None
-    unknown: str = ""
 
 
 def moments(equation: Equation, initial: State, steps: int, save: Sequence[int] | None = None) -> Moments:

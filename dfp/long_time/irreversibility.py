@@ -12,7 +12,7 @@ from dfp_solvers import currents as circulation
 from dfp.checks import Array
 from dfp.errors import DFPError, UnsupportedError
 from dfp.long_time.stationary_moments import StationaryMoments, stationary_moments
-from dfp.methods import chain
+from dfp.methods import markov_chain
 from dfp.problem.equation import Equation, check_equation
 from dfp.problem.grid import Grid
 from dfp.problem.state import Density, Gaussian
@@ -121,7 +121,7 @@ def entropy_production(equation: Equation, grid: Grid | None = None) -> Estimate
         state = _settled(equation)
         rate = circulation.chain_entropy if equation.discrete else circulation.flow_entropy
         return Estimate(rate(*_linear(equation, state)))
-    if equation.dimension == 1 or chain.separable(equation):
+    if equation.dimension == 1 or markov_chain.separable(equation):
         stationary_moments(equation)
         return Estimate(0.0)  # on a line a current has nowhere to turn
     chosen = _grid(equation) if grid is None else grid
@@ -171,10 +171,10 @@ def _grid(equation: Equation) -> Grid:
 
 def _circulation(equation: Equation, grid: Grid) -> tuple[Array, Array, Array]:
     """Return the stationary probabilities of the cells, the velocity (…, d) and the diffusion (…, d, d) at them."""
-    matrix, _ = chain.generator(equation, grid)
+    matrix, _ = markov_chain.generator(equation, grid)
     centre = np.ravel_multi_index(tuple(np.array(grid.cells) // 2), grid.cells)
     probability = circulation.stationary(matrix.tocsc(), int(centre)).reshape(grid.cells)
-    drift, diffusion = chain.coefficients(equation, grid.points.reshape(-1, grid.dimension))
+    drift, diffusion = markov_chain.coefficients(equation, grid.points.reshape(-1, grid.dimension))
     diffusion = np.broadcast_to(diffusion, (*drift.shape, grid.dimension))
     drift, diffusion = drift.reshape(*grid.cells, -1), diffusion.reshape(*grid.cells, grid.dimension, -1)
     velocity = circulation.gridded_velocity(probability, drift, diffusion, grid.spacing)

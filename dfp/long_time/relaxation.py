@@ -12,7 +12,7 @@ from dfp.checks import Array
 from dfp.errors import UnsupportedError
 from dfp.exact.cumulants import diffusion_polynomial
 from dfp.long_time.recurrence import scalar_law, settled_moments
-from dfp.methods import chain
+from dfp.methods import markov_chain
 from dfp.methods.hermite import degree_operator
 from dfp.methods.transfer import uniform as transfer_lattice
 from dfp.methods.transfer.transfer import Transfer
@@ -213,7 +213,7 @@ def _on_grid(equation: Equation, count: int, grid: Grid) -> Spectrum:
 
 def _chain_modes(equation: Equation, count: int, grid: Grid) -> tuple[Array, Array]:
     """Return eigenvalues of a step and modes of the finite-volume chain, nearest to zero rate, by shift and invert."""
-    matrix = chain.generator(equation, grid)[0].tocsc()
+    matrix = markov_chain.generator(equation, grid)[0].tocsc()
     # Just right of zero, where the stationary law would make the shifted matrix singular.
     shift = 1e-8 * float(-matrix.diagonal().min())
     rates, vectors = eigs(matrix, k=count + 1, sigma=shift, which="LM", v0=np.ones(matrix.shape[0]))

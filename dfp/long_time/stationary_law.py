@@ -11,7 +11,7 @@ from dfp.exact.moments import Moments
 from dfp.long_time import stationary_numeric as numeric
 from dfp.methods.finite_difference import FiniteDifference
 from dfp.methods.finite_volume import FiniteVolume
-from dfp.methods.fourier import Fourier
+from dfp.methods.fourier.fourier import Fourier
 from dfp.methods.grids import automatic
 from dfp.methods.hermite import Hermite
 from dfp.methods.solver import Solver
