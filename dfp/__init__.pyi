@@ -56,9 +56,9 @@ from .regimes.phases_file import load_phase_diagram as load_phase_diagram
 from .results.certificate import Certificate as Certificate
 from .results.comparison import Comparison as Comparison
 from .results.comparison import compare as compare
-from .results.hdf5 import load as load
-from .results.hdf5 import load_many as load_many
-from .results.hdf5 import save_many as save_many
+from .results.files import load as load
+from .results.files import load_many as load_many
+from .results.files import save_many as save_many
 from .results.solution import Solution as Solution
 from .solving.driver import solve as solve
 

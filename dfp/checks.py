@@ -100,8 +100,14 @@ def array(name: str, value: object, *, dimensions: tuple[int, ...] = (1,)) -> Ar
     Raises
     ------
     DFPError
-        If it is not numeric, has NaN or infinite entries, is empty, or has another number of dimensions.
+        If it is not numeric, has masked, NaN or infinite entries, is empty, or has another number of dimensions.
     """
+    hidden = _masked(value)
+    if hidden:
+        raise DFPError(
+            f"{name} has {hidden} masked {'entry' if hidden == 1 else 'entries'}: a mask hides values that are not "
+            "data; leave those rows out, or fill them, e.g. with numpy.ma.filled."
+        )
     try:
         given: NDArray[Any] = np.asarray(value)
         if given.dtype.kind not in "iuf" or _has_booleans(value):
@@ -137,6 +143,13 @@ def _has_booleans(value: object) -> bool:
     if isinstance(value, (list, tuple)):
         return any(map(_has_booleans, value))
     return isinstance(value, (bool, np.bool_))
+
+
+def _masked(value: object) -> int:
+    """Count the masked entries of an array, also inside lists, where ``asarray`` would take what is behind the mask."""
+    if isinstance(value, (list, tuple)):
+        return sum(map(_masked, value))
+    return int(np.sum(np.ma.getmaskarray(value))) if isinstance(value, np.ma.MaskedArray) else 0
 
 
 def matching(name: str, value: Array, shape: tuple[int, ...], per: str = "parameter") -> Array:

@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-from dfp_solvers import absorbing
 from numpy.typing import ArrayLike
 
 from dfp import checks
@@ -15,7 +14,7 @@ from dfp.long_time.exit_law import ExitSteps
 from dfp.problem.equation import Equation
 from dfp.problem.finite_sum import FiniteSumLaw
 from dfp.problem.grid import Grid
-from dfp.problem.state import Density, Point, State
+from dfp.problem.state import State
 
 
 def exit_steps(equation: Equation, domain: Any, initial: State, steps: int | None = None) -> ExitSteps:
@@ -98,21 +97,6 @@ def _corner(part: ArrayLike, d: int) -> Array:
 
 def _start(initial: State, lower: Array, upper: Array) -> tuple[Array, Array]:
     """Return points (m, d) inside the box and their masses (m,): a quadrature of the initial state."""
-    points: Array
-    masses: Array
-    if isinstance(initial, Point):
-        points, masses = initial.theta[None], np.asarray([1.0])
-    elif isinstance(initial, Density):
-        points = initial.grid.points.reshape(-1, initial.dimension)
-        masses = initial.values.ravel() * initial.grid.cell_volume
-    else:
-        deviation = np.sqrt(np.diag(initial.covariance))
-        if np.linalg.eigvalsh(initial.covariance)[0] <= 1e-24:
-            raise DFPError("initial.covariance is singular: give a wider dfp.Gaussian, or a dfp.Point.")
-        near = np.maximum(lower, initial.mean - 9 * deviation), np.minimum(upper, initial.mean + 9 * deviation)
-        if np.any(near[0] >= near[1]):
-            return np.empty((0, len(lower))), np.empty(0)
-        points, weights = absorbing.legendre(*near, ({1: 120, 2: 48, 3: 24}[len(lower)],) * len(lower))
-        masses = initial.density(points) * weights
+    points, masses = initial.quadrature(lower, upper)
     inside = np.all((points >= lower) & (points <= upper), axis=1)
     return points[inside], masses[inside]

@@ -20,6 +20,7 @@ from dfp.problem.equation import Equation
 from dfp.problem.finite_sum import FiniteSumLaw
 from dfp.problem.grid import Grid
 from dfp.problem.state import Gaussian
+from dfp.results.tables import aligned
 
 # Highest degree of polynomials whose decay is looked at, by dimension, where noise depends on θ.
 _DEGREE = {1: 24, 2: 8, 3: 6}
@@ -61,10 +62,11 @@ class Spectrum:
 
     def __str__(self) -> str:
         """Return a table, one mode a line, and the warnings."""
-        lines = ["  eigenvalue of a step     relaxation steps   degree"]
+        rows = [("  eigenvalue of a step", "relaxation steps", "degree")]
         for value, steps, degree in zip(self.eigenvalues, self.relaxation_steps, self.degrees, strict=True):
             shown = f"{value.real:.8g}" + (f" {value.imag:+.4g}i" if abs(value.imag) > 1e-12 else "")
-            lines.append(f"  {shown:22s} {steps:16.6g}   {degree or '':>6}")
+            rows.append((f"  {shown}", f"{steps:.6g}", str(degree or "")))
+        lines = aligned(rows, right=(1, 2))
         if np.isfinite(self.continuous_edge):
             lines.append(f"  continuous below {self.continuous_edge:.6g}")
         return "\n".join(lines + [f"  ! {warning}" for warning in self.warnings])

@@ -307,6 +307,11 @@ def _initial_frame(carry: _Carry) -> Frame:
     initial, grid = carry.initial, carry.grid
     if isinstance(initial, Point):
         raise UnresolvedError("step 0: a point has no density; save later steps or start from a narrow dfp.Gaussian.")
-    density = initial.on(grid) if isinstance(initial, Gaussian) else by_waves(initial.grid, initial.values, grid)
+    given = initial.gridded
+    density = (
+        Gaussian(initial.mean, initial.covariance).on(grid)
+        if given is None
+        else by_waves(given.grid, given.values, grid)
+    )
     outside = 1.0 - float(density.sum()) * grid.cell_volume
     return Frame(initial.mean, initial.covariance, density, outside=outside)

@@ -34,6 +34,8 @@ def obstacle(equation: Equation) -> str | None:
     """Return why the characteristic function of the noise is out of reach, or None."""
     law = equation.sgd.law
     assert isinstance(law, AdditiveLaw)
+    if law.flaw:
+        return law.flaw
     open_laws = [part.name for part in law.laws if not (part.closed or np.isfinite(part.cumulants[0]))]
     if open_laws:
         return f"no closed characteristic function is known of {open_laws[0]}, whose variance is infinite"

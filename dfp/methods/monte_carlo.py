@@ -14,12 +14,11 @@ from dfp.errors import DFPError
 from dfp.exact.moments import Moments, moments_at
 from dfp.methods.grids import bins
 from dfp.methods.monte_carlo_checkpoint import fingerprint_of, restored, store
-from dfp.methods.monte_carlo_models import identity_of, model_of, optimiser_of, start_of
+from dfp.methods.monte_carlo_models import identity_of, model_of, optimiser_of
 from dfp.methods.solver import SamplingSolver
-from dfp.problem.additive import AdditiveLaw
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
-from dfp.problem.state import Density, State
+from dfp.problem.state import State
 from dfp.results.frame import Frame
 
 # Moments of the generators' steps come from a dense matrix of size 1 + d + 2d².
@@ -101,9 +100,11 @@ class MonteCarlo(SamplingSolver):
         if not equation.sgd.affine:
             return None
         law = equation.sgd.law
+        if law.flaw:
+            return law.flaw
         if not (equation.discrete or law.finite):
             return "a component of the noise has no variance, and Langevin forms know the noise by its covariance alone"
-        if isinstance(law, AdditiveLaw) and not (equation.sgd.batches is None or equation.sgd.batches.constant):
+        if not (law.scheduled or equation.sgd.batches is None or equation.sgd.batches.constant):
             return "noise of such a law takes one batch_size, not a schedule of it"
         if not equation.discrete and equation.dimension > _LARGEST_GENERATOR:
             return f"Langevin trajectories need d <= {_LARGEST_GENERATOR}, and d = {equation.dimension}"
@@ -124,7 +125,7 @@ class MonteCarlo(SamplingSolver):
             If the checkpoint belongs to another problem or seed.
         """
         d = equation.dimension
-        model, start = model_of(equation, self.substeps), start_of(initial)
+        model, start = model_of(equation, self.substeps), initial.sampler()
         optimiser = None if equation.sgd.plain else optimiser_of(equation.sgd, int(exact.steps[-1]))
         exponents = kernels.exponents(d, 4 if d <= 3 and equation.sgd.affine else 2)
         deviation = np.sqrt(np.array([np.diag(c) for c in exact.covariance]))
@@ -174,7 +175,7 @@ class MonteCarlo(SamplingSolver):
                 upper=() if grid is None else grid.upper,
                 cells=() if grid is None else grid.cells,
                 blocks=portion,
-                **({} if function else {"optimiser": carry.optimiser}),
+                optimiser=carry.optimiser,
             )
         finally:
             numba.set_num_threads(before)
@@ -216,16 +217,8 @@ class MonteCarlo(SamplingSolver):
 
 
 def _highest(equation: Equation) -> float:
-    """Return the order, up to four, to which moments of the dynamics exist for all steps; infinite if all do."""
-    if not equation.sgd.affine:
-        return np.inf
-    law = equation.sgd.law
-    if not (equation.discrete and isinstance(law, AdditiveLaw)):
-        return np.inf
-    known = [
-        min(np.inf if np.isfinite(c) else order - 1 for order, c in enumerate(part.cumulants, 2)) for part in law.laws
-    ]
-    return min(known)
+    """Return the order to which moments of the dynamics exist for all steps; infinite if all do."""
+    return equation.sgd.law.highest_order if equation.sgd.affine and equation.discrete else np.inf
 
 
 def _existing(
@@ -244,21 +237,13 @@ def _existing(
 def _quantiles(equation: Equation, initial: State, exact: Moments, seed: int) -> Moments:
     """Return middles and squared widths of the bulk in place of moments, from a few trajectories of such a law."""
     sgd, law = equation.sgd, equation.sgd.noise
-    assert isinstance(law, AdditiveLaw)
     rng = np.random.default_rng(seed)
-    d = sgd.dimension
-    if isinstance(initial, Density):
-        cells = rng.choice(initial.values.size, _PILOT, p=initial.values.ravel() / initial.values.sum())
-        theta = initial.grid.points.reshape(-1, d)[cells]
-    else:
-        theta = rng.multivariate_normal(initial.mean, initial.covariance, _PILOT)
+    theta = initial.draw(_PILOT, rng)
     velocity = np.zeros_like(theta)
     middle, covariance, now = [], [], 0
     for n in exact.steps.tolist():
         for step in range(now, n):
-            z = rng.standard_normal((law.batch_size, d, _PILOT))
-            noise = np.array([law.laws[a].draw(z[:, a]).mean(axis=0) for a in range(d)]).T @ law.axes.T
-            gradient = theta @ sgd.hessian + sgd.gradient + noise
+            gradient = theta @ sgd.hessian + sgd.gradient + law.increments(theta, rng)
             velocity = sgd.momentum * velocity + gradient
             theta = theta - sgd.learning_rates.at(step) * (
                 gradient + sgd.momentum * velocity if sgd.nesterov else velocity

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dfp import checks
+from dfp.results import schema
 from dfp.results.figures import COLOURS
 
 if TYPE_CHECKING:
@@ -62,8 +63,8 @@ def _spectrum(axis: "Axes", report: "Modes") -> None:
         axis.annotate("2/η", (0.01, limit), (2, 2), xycoords=("axes fraction", "data"), textcoords="offset points")
     axis.axhline(0, color="#666666", linewidth=0.6)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axis.set_xlabel("mode, by curvature")
-    axis.set_ylabel("curvature λ ± √Γ [loss / parameter²]")
+    axis.set_xlabel(schema.label("mode"))
+    axis.set_ylabel(schema.label("spread_curvature"))
     axis.legend(fontsize="small")
 
 
@@ -91,6 +92,6 @@ def _variances(axis: "Axes", report: "Modes", steps: int) -> None:
     axis.set_yscale("log")
     if top > 0:
         axis.set_ylim(bottom / 3, min(1e3 * top, 3 * highest))
-    axis.set_xlabel("step n")
-    axis.set_ylabel("variance V(n) from a point [parameter²]")
+    axis.set_xlabel(schema.label("step"))
+    axis.set_ylabel(schema.label("transient_variance"))
     axis.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0))

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dfp.regimes.epoch_map import EpochMultiplier
+from dfp.results.tables import aligned
 
 if TYPE_CHECKING:
     from dfp.regimes.mode_report import Modes
@@ -35,15 +36,7 @@ def text(report: "Modes", columns: tuple[tuple[str, str], ...], limit: int) -> s
                  for name, _ in columns]  # fmt: skip
         notes = [note for note, true in (("overshoots", mode.overshoots), ("oscillates", mode.oscillates)) if true]
         rows.append([*cells, mode.regime, ", ".join(notes)])
-    widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]))]
-    aligned = len(columns)
-    lines = [
-        "  ".join(
-            cell.rjust(width) if c < aligned else cell.ljust(width)
-            for c, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
+    lines = aligned(rows, right=range(len(columns)))
     if len(report) > limit:
         counts = Counter(mode.regime for mode in report)
         lines.append(f"… {len(report) - limit} more; of all: " + ", ".join(f"{n} {name}" for name, n in counts.items()))

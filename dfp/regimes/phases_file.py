@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dfp.errors import DFPError, FileFormatError
+from dfp.errors import FileFormatError
 from dfp.regimes.mode import REGIMES
 from dfp.regimes.phases import CODES, NUMBERS, PARAMETERS, PhaseDiagram
-from dfp.results import checksum, hdf5, schema
+from dfp.results import hdf5, schema
 from dfp.results.schema import Column, versions
 
 if TYPE_CHECKING:
@@ -48,12 +48,7 @@ def _attributes(diagram: PhaseDiagram) -> dict[str, Any]:
 
 def save(diagram: PhaseDiagram, path: str | Path) -> None:
     """Write ``diagram`` to ``path``; an existing file is replaced, and stays as it is if anything fails."""
-
-    def fill(file: Any) -> None:
-        file.attrs.update(_attributes(diagram))
-        hdf5._write(file, _table(diagram), {})
-
-    checksum.write(path, hdf5._image(fill))
+    hdf5.save(path, _table(diagram), _attributes(diagram))
 
 
 def load_phase_diagram(path: str | Path) -> PhaseDiagram:
@@ -66,17 +61,17 @@ def load_phase_diagram(path: str | Path) -> PhaseDiagram:
     FileFormatError
         If it is no phase diagram of dfp, is damaged, or needs a newer dfp.
     """
-    with hdf5._opened(path) as root:
-        if "kind" not in root.attrs or hdf5._attribute(root, "kind", "str") != _KIND:
+    with hdf5.opened(path) as root:
+        if "kind" not in root.attrs or hdf5.attribute(root, "kind", "str") != _KIND:
             raise FileFormatError("holds no phase diagram; use dfp.load(path) for solutions.")
-        names, fixed = hdf5._json(root, "axes", list), hdf5._json(root, "fixed", dict)
+        names, fixed = hdf5.json_attribute(root, "axes", list), hdf5.json_attribute(root, "fixed", dict)
         known = len(names) == 2 and names[0] != names[1] and set(names) | set(fixed) == set(PARAMETERS)
         if not known or not all(isinstance(value, (int, float)) for value in fixed.values()):
             raise FileFormatError("the attributes 'axes' and 'fixed' must name every parameter once; make it again.")
-        x, y = (hdf5._array(root, name, (None,)) for name in names)
+        x, y = (hdf5.array(root, name, (None,)) for name in names)
         shape = (len(x), len(y))
-        values = {name: hdf5._array(root, name, shape) for name in NUMBERS}
-        values |= {name: hdf5._array(root, name, shape, "<i8") for name in CODES}
+        values = {name: hdf5.array(root, name, shape) for name in NUMBERS}
+        values |= {name: hdf5.array(root, name, shape, "<i8") for name in CODES}
         for name in CODES:
             if values[name].size and not (values[name].min() >= 0 and values[name].max() < len(REGIMES)):
                 raise FileFormatError(f"{name} has a code that is no regime: dfp writes none; make the file again.")
@@ -85,9 +80,4 @@ def load_phase_diagram(path: str | Path) -> PhaseDiagram:
 
 def to_xarray(diagram: PhaseDiagram) -> "xarray.Dataset":
     """Return ``diagram`` as a dataset equal to what ``xarray.open_dataset`` reads from its file."""
-    try:
-        import xarray
-    except ImportError:
-        raise DFPError("xarray is not installed: labelled datasets need it; run pip install 'dfp[xarray]'.") from None
-    data = {name: (column.dims, column.values, column.attributes) for name, column in _table(diagram).items()}
-    return xarray.Dataset(data, attrs=schema.FILE_ATTRIBUTES | _attributes(diagram)).copy(deep=True)
+    return hdf5.to_xarray(_table(diagram), _attributes(diagram))

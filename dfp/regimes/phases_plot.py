@@ -24,8 +24,8 @@ def figure(diagram: PhaseDiagram) -> "Figure":
     _regimes(left, diagram)
     _difference(drawn, right, diagram)
     for axis in (left, right):
-        axis.set_xlabel(schema.phase_label(diagram.names[0]))
-        axis.set_ylabel(schema.phase_label(diagram.names[1]))
+        axis.set_xlabel(schema.label(diagram.names[0]))
+        axis.set_ylabel(schema.label(diagram.names[1]))
         if _geometric(diagram.x):
             axis.set_xscale("log")
         if _geometric(diagram.y):
@@ -93,5 +93,5 @@ def _difference(drawn: "Figure", axis: "Axes", diagram: PhaseDiagram) -> None:
         mesh = axis.pcolormesh(
             diagram.x, diagram.y, shown.T, cmap="RdBu_r", vmin=-limit, vmax=limit, shading="nearest", rasterized=True
         )
-        drawn.colorbar(mesh, ax=axis, label="(V SGD − V Langevin) / V SGD [%]")
+        drawn.colorbar(mesh, ax=axis, label=schema.label("missed_variance"))
     axis.set_title("share of the variance that Langevin misses")

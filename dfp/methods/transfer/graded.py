@@ -188,16 +188,17 @@ def _cloud(initial: State, law: line.Step) -> tuple[Array, Array]:
     if isinstance(initial, Point):
         return initial.theta.copy(), np.ones(1)
     narrow = float(np.sqrt(law.shift_variance)) / max(1.0, abs(law.slope)) / line.CELLS
-    if isinstance(initial, Gaussian):
+    given = initial.gridded
+    if given is None:
         _refuse_many(17 * float(np.sqrt(initial.covariance.item())) / narrow, law)
         places, mass = lattice.cloud(initial.mean, initial.covariance, np.array([2 * narrow]))
         return places[:, 0], mass
-    factor = int(np.ceil(initial.grid.spacing.item() / narrow))
-    cells = initial.grid.cells[0]
+    factor = int(np.ceil(given.grid.spacing.item() / narrow))
+    cells = given.grid.cells[0]
     entries = factor * cells**2 if factor > 1 else 0  # the same cells need no table
     _refuse_many(max(factor * cells, entries / _MOST_ENTRIES * _MOST_NODES), law)
-    fine = Grid(initial.grid.lower, initial.grid.upper, factor * cells)
-    values = on_grid(initial, fine)
+    fine = Grid(given.grid.lower, given.grid.upper, factor * cells)
+    values = on_grid(given, fine)
     return fine.axes[0], values * fine.cell_volume
 
 

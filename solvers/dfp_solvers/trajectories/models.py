@@ -214,6 +214,13 @@ class Optimiser:
             raise ValueError(f"epoch={self.epoch}: needs as many minibatches of one size as the samples hold")
         return lockstep.Optimiser(rates, sizes, float(self.momentum), bool(self.nesterov), int(self.epoch))
 
+    def moved(self, theta: Array, velocity: Array, gradient: Array, step: int) -> tuple[Array, Array]:
+        """Return θ' and v', shapes (N, d), after a step along gradients of one batch size, with replacement."""
+        rates = np.asarray(self.rates)
+        velocity = self.momentum * velocity + gradient
+        ahead = gradient + self.momentum * velocity if self.nesterov else velocity
+        return theta - rates[min(step, len(rates) - 1)] * ahead, velocity
+
 
 NO_OPTIMISER = lockstep.Optimiser(np.empty(0), np.empty(0, dtype=np.int64), 0.0, False, 0)
 
