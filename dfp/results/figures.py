@@ -114,7 +114,7 @@ def moments(steps: Any, mean: Array, variance: Array, title: str) -> "Figure":
     """Return means and variances, shape (S, d), over steps; of the first eight parameters."""
     figure, ((left, right),) = canvas(1, 2, 9.0, 3.8)
     for i, colour in enumerate(_colours(min(mean.shape[1], 8))):
-        left.plot(steps, mean[:, i], "o-", label=f"θ_{i + 1}", color=colour)
+        left.plot(steps, mean[:, i], "o-", label=rf"$\theta_{{{i + 1}}}$", color=colour)
         right.plot(steps, variance[:, i], "o-", color=colour)
     left.set_ylabel(schema.label("mean"))
     right.set_ylabel(schema.label("variance"))
