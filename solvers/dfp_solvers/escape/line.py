@@ -178,6 +178,16 @@ class Restricted:
         return law, float(law @ self.leaving)
 
 
+def bandwidth(nodes: Array, moved: Array, deviation: Array) -> tuple[int, int]:
+    """Return how many nodes below and above its own a step may reach; elimination takes n times their product."""
+    n = len(nodes)
+    far = _ALL if n <= _SMALL else _FAR
+    first = np.searchsorted(nodes, moved - far * deviation)
+    last = np.searchsorted(nodes, moved + far * deviation) - 1
+    index = np.arange(n)
+    return int(np.clip(np.max(index - first), 1, n - 1)), int(np.clip(np.max(last - index), 1, n - 1))
+
+
 def restricted(nodes: Array, weights: Array, moved: Array, deviation: Array, leaving: Array) -> Restricted:
     """Return one step between ``nodes`` (n,) with ``weights`` (n,).
 
@@ -188,13 +198,8 @@ def restricted(nodes: Array, weights: Array, moved: Array, deviation: Array, lea
     leaving
         Probability that it ends outside, shape (n,).
     """
-    n = len(nodes)
-    far = _ALL if n <= _SMALL else _FAR
-    first = np.searchsorted(nodes, moved - far * deviation)
-    last = np.searchsorted(nodes, moved + far * deviation) - 1
-    index = np.arange(n)
-    below, above = (int(np.clip(np.max(part), 1, n - 1)) for part in (index - first, last - index))
-    band = np.zeros((n, below + above + 1))
+    below, above = bandwidth(nodes, moved, deviation)
+    band = np.zeros((len(nodes), below + above + 1))
     _fill(nodes, weights, moved, deviation, below, band)
     return Restricted(band, below, leaving)
 
