@@ -7,6 +7,9 @@ from .errors import SeriesError as SeriesError
 from .errors import UnresolvedError as UnresolvedError
 from .errors import UnsupportedError as UnsupportedError
 from .exact.moments import moments as moments
+from .long_time.committor import Committor as Committor
+from .long_time.escape import escape as escape
+from .long_time.escape_law import Escape as Escape
 from .long_time.exit_law import ExitSteps as ExitSteps
 from .long_time.first_passage import exit_steps as exit_steps
 from .long_time.irreversibility import Current as Current

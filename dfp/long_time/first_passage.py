@@ -74,7 +74,9 @@ def exit_steps(equation: Equation, domain: Any, initial: State, steps: int | Non
         return numeric.by_chain(equation, lower, upper, cells, initial, float(masses.sum()), last)
     if sums:
         fine = cells or (numeric.SUM_CELLS.get(equation.dimension, 0),) * equation.dimension
-        laws = [numeric.by_masses(equation, lower, upper, n, points, masses) for n in (fine, tuple(c // 2 for c in fine))]
+        laws = [
+            numeric.by_masses(equation, lower, upper, n, points, masses) for n in (fine, tuple(c // 2 for c in fine))
+        ]
     elif equation.dimension == 1:
         laws = [by_panels(equation, lower, upper, share * LENGTH, points, masses) for share in (1.0, 1.5)]
     else:

@@ -22,7 +22,8 @@ from dfp.problem.grid import Grid
 from dfp.problem.state import State
 
 # Nodes per width of the kernel and the most in all (a dense matrix); cells per axis otherwise.
-_NODES, _MOST = 2.7, 4500
+_NODES, _MOST = 2.7, 7500
+_FACTORED = 2000
 _CELLS = {1: 512, 2: 96, 3: 32}
 SUM_CELLS = {1: 2048, 2: 96}
 # Survival at which a law is long enough if its length is left open, and the longest then.
@@ -37,11 +38,15 @@ def node_counts(equation: Equation, lower: Array, upper: Array) -> list[tuple[in
     UnresolvedError
         If that takes more nodes than a dense matrix can have.
     """
-    lattice = np.stack(np.meshgrid(*np.linspace(lower, upper, 9).T, indexing="ij"), axis=-1)
+    lattice = np.stack(np.meshgrid(*np.linspace(lower, upper, 25).T, indexing="ij"), axis=-1)
     points = lattice.reshape(-1, len(lower))
     if equation.sgd.affine:
         points = np.concatenate([points, np.clip(equation.sgd.critical_point, lower, upper)[None]])
-    narrowest = np.min(widths(equation, points, np.ones(equation.dimension)), axis=0)
+    reach = 8 * np.sqrt(np.einsum("nii->ni", equation.diffusion(points)))
+    moved = points + equation.drift(points)
+    # Where a step from a place ends outside for sure, no detail of it is left.
+    inside = np.all((moved > lower - reach) & (moved < upper + reach), axis=1)
+    narrowest = np.min(widths(equation, points[inside], np.ones(equation.dimension)), axis=0)
     with np.errstate(divide="ignore"):
         wanted = _NODES * (upper - lower) / narrowest + 16
     if not np.prod(wanted) <= _MOST:
@@ -64,14 +69,27 @@ def by_nodes(
 
     matrix = kernel(nodes) * weights
     first = kernel(points) @ masses
-    factors = lu_factor(np.eye(len(nodes)) - matrix)
-    mean = float(masses.sum()) + float(weights @ lu_solve(factors, first))
+    mean = float(masses.sum()) + float(weights @ _resolved(matrix, first))
     decay = _leading(lambda p: matrix @ p, first)
 
     def survival(n: int) -> Array:
         return absorbing.survival(lambda p: matrix @ p, weights, first, n, decay)
 
     return ExitLaw(survival, mean if decay < 1 else np.inf, 1 - decay)
+
+
+def _resolved(matrix: Array, first: Array) -> Array:
+    """Return (I − M)⁻¹ ``first``: by factors where that is cheap, else by products with M.
+
+    Its spectrum is a few points near one and the rest near zero, which takes Krylov spaces some tens of products.
+    """
+    if len(first) <= _FACTORED:
+        return lu_solve(lu_factor(np.eye(len(first)) - matrix), first)
+    resolvent = LinearOperator(matrix.shape, matvec=lambda p: np.ravel(p) - matrix @ np.ravel(p), dtype=float)
+    solved, failed = gmres(resolvent, first, rtol=1e-12, restart=120, maxiter=3)
+    if failed:
+        raise UnresolvedError("domain: the mean of exits this rare does not converge in 2D; use dfp.Langevin(sgd).")
+    return solved
 
 
 def by_masses(

@@ -31,7 +31,7 @@ class Fields(Protocol):
 
 
 class Price(NamedTuple):
-    """The costs (N,) of N steps, their derivatives by where each begins and ends (N, d), and the noise needed (N, d)."""
+    """The costs (N,) of N steps, their derivatives by where each begins and ends, and the noise they need, (N, d)."""
 
     cost: Array
     by_start: Array

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import LinAlgError, cholesky_banded, cho_solve_banded
+from scipy.linalg import LinAlgError, cho_solve_banded, cholesky_banded
 
 from dfp_solvers.escape.costs import Price
 
@@ -74,7 +74,7 @@ def predicted_small(slope: Array, band: Array, action: float) -> bool:
 
 
 def _derivatives(cost: Cost, path: Array, held: NDArray[np.bool_], h: float) -> tuple[Array, Array]:
-    """Return the gradient (N·d,) of the action by the points after the first, and its second derivatives: lower band."""
+    """Return the gradient (N·d,) of the action by all points but the first, and its second derivatives: a band."""
     d = path.shape[1]
     start, end = path[:-1], path[1:]
     price = cost(start, end)

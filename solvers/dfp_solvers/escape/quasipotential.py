@@ -138,11 +138,12 @@ def _seed(cost: StepCost, well: Array, lower: Array, upper: Array, scale: float,
         box = box_of(lower, upper, well, scale, growth)
         axes = [np.linspace(a, b, _NODES[d]) for a, b in zip(box.lower, box.upper, strict=True)]
         nodes = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, d)
-        faces = np.concatenate([nodes == box.lower, nodes == box.upper], axis=1)
-        source = int(np.argmin(np.sum((nodes - well) ** 2, axis=1) + np.where(faces.any(axis=1), np.inf, 0.0)))
+        faces = np.concatenate([np.equal(nodes, box.lower), np.equal(nodes, box.upper)], axis=1)
+        outer: NDArray[np.bool_] = faces.any(axis=1)
+        source = int(np.argmin(np.sum((nodes - well) ** 2, axis=1) + np.where(outer, np.inf, 0.0)))
         nodes[source] = well
         spacing = np.array([axis[1] - axis[0] for axis in axes])
-        path, at = grid_path(nodes, cost.moved(nodes), cost.spread(nodes), faces.any(axis=1), source, spacing, flow)
+        path, at = grid_path(nodes, cost.moved(nodes), cost.spread(nodes), outer, source, spacing, flow)
         if path is None:
             break
         crossed = faces[at] & box.walls.ravel()
