@@ -139,7 +139,7 @@ def _seed(cost: StepCost, well: Array, lower: Array, upper: Array, scale: float,
         axes = [np.linspace(a, b, _NODES[d]) for a, b in zip(box.lower, box.upper, strict=True)]
         nodes = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, d)
         faces = np.concatenate([np.equal(nodes, box.lower), np.equal(nodes, box.upper)], axis=1)
-        outer: NDArray[np.bool_] = faces.any(axis=1)
+        outer = np.asarray(faces.any(axis=1))
         source = int(np.argmin(np.sum((nodes - well) ** 2, axis=1) + np.where(outer, np.inf, 0.0)))
         nodes[source] = well
         spacing = np.array([axis[1] - axis[0] for axis in axes])
