@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from dfp.errors import DFPError, FileFormatError
+from dfp import terminal
+from dfp.errors import DFPError
 
 if TYPE_CHECKING:
     from dfp.config.config import Config, Problem, Task
@@ -31,6 +32,7 @@ class _Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
+        terminal.prepare()
         try:
             return super().invoke(ctx)
         except DFPError as error:
@@ -190,12 +192,13 @@ def modes(
     from dfp.config.config import load
     from dfp.regimes.mode_report import modes as report
     from dfp.results import figures as plots
+    from dfp.results.writing import write
 
     found = report(load(file).build().sgd, step=step, horizon=horizon)
     frame = None if table is None else found.to_dataframe()
     typer.echo(str(found))
     if table is not None and frame is not None:
-        frame.to_csv(table, index=False)
+        write(table, frame.to_csv(index=False).encode())
         typer.echo(f"written to {table}")
     if figure is not None:
         plots.save(found.plot(), figure)
@@ -220,15 +223,11 @@ def plot(
     target = run.with_suffix(".png") if output is None else output
     _check_output("--output", target, _FIGURES, force)
     from dfp.results import figures as plots
-    from dfp.results import hdf5
+    from dfp.results.comparison import draw
+    from dfp.results.files import load_any
 
-    try:
-        figure = plots.solution(hdf5.load(run))
-    except FileFormatError as error:
-        if "several solutions" not in str(error):
-            raise
-        figure = plots.comparison(hdf5.load_many(run))
-    plots.save(figure, target)
+    found = load_any(run)
+    plots.save(draw(found) if isinstance(found, dict) else found.plot(), target)
     typer.echo(f"written to {target}")
 
 
@@ -316,20 +315,21 @@ def _summary(solution: "Solution") -> str:
 def _report(solutions: "dict[str, Solution]", output: Path | None, figure: Path | None) -> None:
     """Print the comparison and write what was asked for."""
     from dfp.results import figures as plots
-    from dfp.results import hdf5
-    from dfp.results.comparison import compare
+    from dfp.results.comparison import compare, draw
+    from dfp.results.files import save_many
 
+    drawing = None if figure is None else draw(solutions)  # before a file is written: it may be refused
+    if output is not None:
+        save_many(solutions, output)
+    if figure is not None and drawing is not None:
+        plots.save(drawing, figure)
+    # Printed last: whoever reads may have gone.
     typer.echo(str(compare(solutions)))
     for name, solution in solutions.items():
         for warning in solution.certificate.warnings:
             typer.echo(f"! {name}: {warning}")
-    drawing = None if figure is None else plots.comparison(solutions)  # before a file is written: it may be refused
-    if output is not None:
-        hdf5.save_many(solutions, output)
-        typer.echo(f"written to {output}")
-    if figure is not None and drawing is not None:
-        plots.save(drawing, figure)
-        typer.echo(f"written to {figure}")
+    for path in filter(None, (output, figure)):
+        typer.echo(f"written to {path}")
 
 
 @contextmanager

@@ -4,16 +4,17 @@ Data: 442 diabetes patients (Efron et al. 2004); the disease's progression is re
 triglycerides, with minibatches of 8.
 """
 
-import csv
 import time
 from collections.abc import Callable
-from importlib.resources import files
+from importlib.resources import as_file
+from importlib.resources import files as resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dfp.checks import Array
+from dfp.config.datafiles import read_columns, standardised
 from dfp.exact.moments import moments
 from dfp.methods.hermite import Hermite
 from dfp.methods.moment_recursion import MomentRecursion
@@ -23,7 +24,7 @@ from dfp.problem.equations import DiscreteFokkerPlanck, Langevin, MasterEquation
 from dfp.problem.landscape import QuadraticLandscape
 from dfp.problem.sgd import SGD
 from dfp.problem.state import Gaussian
-from dfp.results import figures, hdf5
+from dfp.results import figures, files, schema, tables
 from dfp.results.comparison import compare
 from dfp.results.solution import Solution
 from dfp.solving.driver import Progress, solve
@@ -42,10 +43,9 @@ EQUATIONS: dict[str, Callable[[SGD], Equation]] = {
 
 def diabetes(features: tuple[str, ...] = FEATURES) -> tuple[Array, Array]:
     """Return standardised features (442, d) and target (442,): each has mean 0 and variance 1."""
-    text = files("dfp").joinpath("data/diabetes.csv").read_text(encoding="utf-8")
-    rows = list(csv.DictReader(line for line in text.splitlines() if not line.startswith("#")))
-    table = np.array([[float(row[name]) for name in (*features, "y")] for row in rows])
-    table = (table - table.mean(axis=0)) / table.std(axis=0)
+    columns = [*features, "y"]
+    with as_file(resources("dfp").joinpath("data/diabetes.csv")) as path:
+        table = standardised(read_columns(path, columns, path.name), columns, path.name)
     return table[:, :-1], table[:, -1]
 
 
@@ -87,7 +87,7 @@ def run(out: Path, trajectories: int = 1_000_000, progress: Progress | None = No
     print(f"\nAt step {SAVED[-1]}, {compare({name: last_frame(solution) for name, solution in densities.items()})}\n")
     for name, solution in solved.items():
         print(f"{name}: {_verdict(solution)}")
-    hdf5.save_many(solved, out)
+    files.save_many(solved, out)
     picture = out.with_suffix(".png")
     figures.save(figure(densities, sgd), picture)
     print(_conclusion(sgd))
@@ -154,9 +154,7 @@ def _covariances(solved: dict[str, Solution], sgd: SGD) -> str:
             relative = 1.96 * _mode_errors(solution, sgd)[-1] / exact
             errors = [f"{value:.1e}" for value in (e[0, 0], e[0, 1], e[1, 1])]
             rows.append(("  95 % interval ±", *errors, *(f"{r:.2%}" for r in relative), "", ""))
-    # The line of units may run over its columns: it does not set their widths.
-    widths = [max(len(row[i]) for row in rows if row[0]) for i in range(len(header))]
-    return "\n".join("  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows)
+    return "\n".join(tables.aligned(rows, overflowing=(1,)))  # the line of units
 
 
 def _verdict(solution: Solution) -> str:
@@ -172,12 +170,14 @@ def figure(densities: dict[str, Solution], sgd: SGD) -> Any:
     page = Figure(figsize=(12, 8.4), layout="constrained")
     parts: Any = page.subfigures(2, 1, height_ratios=[1.1, 1])
     top, bottom = parts
-    sampled, last = densities[SAMPLED], len(SAVED) - 1
-    window = figures.window(sampled, SAVED[-1])
+    sampled = densities[SAMPLED]
+    window = figures.window(sampled.mean[-1:], sampled.covariance[-1:])
+    grid, samples = sampled.gridded()
     for axis, name, colour in zip(top.subplots(1, 3), list(densities)[:3], figures.COLOURS, strict=False):
-        figures.contours(axis, densities[name], last, colour, window)
+        own, values = densities[name].gridded()
+        figures.contours(axis, own.axes, values[-1], colour, window)
         if name != SAMPLED:
-            figures.contours(axis, sampled, last, "black", window, outline=True)
+            figures.contours(axis, grid.axes, samples[-1], "black", window, outline=True)
         axis.plot(*sgd.critical_point, "k+", markersize=9)
         axis.set_title(name if name == SAMPLED else f"{name} (dashed: SGD)")
     top.suptitle(
@@ -205,10 +205,10 @@ def _variances(left: Any, right: Any, sampled: Solution, sgd: SGD) -> None:
         right.errorbar(
             sampled.steps, off, bars, fmt=marker, color=colour, capsize=2, label=f"Monte Carlo ± 95 %, {label}"
         )
-    left.set_ylabel("variance [parameter²]")
-    right.set_ylabel("variance relative to exact SGD [%]")
+    left.set_ylabel(schema.label("variance"))
+    right.set_ylabel(schema.label("relative_variance"))
     for axis in (left, right):
-        axis.set_xlabel("step n")
+        axis.set_xlabel(schema.label("step"))
     left.legend(fontsize="small", loc="center right")
     right.legend(fontsize="x-small", loc="center right", bbox_to_anchor=(1.0, 0.26))
 

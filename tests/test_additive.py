@@ -7,7 +7,7 @@ from problems import one_mode
 from scipy import stats
 
 import dfp
-from dfp.results.rebinning import cell_probabilities
+from dfp.results.comparison import cell_probabilities
 
 LAWS = [
     stats.norm(1, 2),

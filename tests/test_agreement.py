@@ -8,7 +8,7 @@ from problems import every_equation, one_mode, regression, table
 from scipy import stats
 
 import dfp
-from dfp.results.rebinning import cell_probabilities
+from dfp.results.comparison import cell_probabilities
 
 # Every deterministic solver of densities, with what makes it affordable here.
 SOLVERS = {

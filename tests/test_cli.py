@@ -17,7 +17,6 @@ from typer.testing import CliRunner
 import dfp
 from dfp import cli
 from dfp.config.config import load
-from dfp.results import hdf5
 
 COMMANDS = ("demo", "solve", "compare", "modes", "plot")
 PAIR = [{"kind": "master", "name": "exact"}, {"kind": "langevin"}]
@@ -137,7 +136,7 @@ def test_compare_prints_a_table_and_writes_every_solution(tmp_path):
     assert result.exit_code == 0, result.output
     assert "total variation" in result.stdout
     assert "Langevin" in result.stdout
-    assert list(hdf5.load_many(run)) == ["exact", "Langevin"]
+    assert list(dfp.load_many(run)) == ["exact", "Langevin"]
     assert figure.read_bytes().startswith(b"\x89PNG")
     assert invoke("plot", run, "-o", tmp_path / "plot.svg").exit_code == 0
     assert "<svg" in (tmp_path / "plot.svg").read_text(encoding="utf-8")
@@ -152,7 +151,7 @@ def test_default_names_can_be_stored(tmp_path):
     ]
     result = invoke("compare", written(tmp_path, equation=kinds), "-o", tmp_path / "all.h5")
     assert result.exit_code == 0, result.output
-    assert len(hdf5.load_many(tmp_path / "all.h5")) == 4
+    assert len(dfp.load_many(tmp_path / "all.h5")) == 4
 
 
 def test_compare_refuses_before_it_works(tmp_path, monkeypatch):
@@ -215,7 +214,7 @@ def test_examples_run(example, tmp_path):
     several = len(load(path).equation) > 1
     result = invoke("compare" if several else "solve", path, "-o", run)
     assert result.exit_code == 0, result.output
-    solutions = hdf5.load_many(run).values() if several else [dfp.load(run)]
+    solutions = dfp.load_many(run).values() if several else [dfp.load(run)]
     for solution in solutions:
         assert solution.steps.tolist() == [2, 10]
         assert solution.density is not None

@@ -6,7 +6,7 @@ from problems import one_mode, rotated
 from scipy.stats import norm, wasserstein_distance
 
 import dfp
-from dfp.results.rebinning import cell_probabilities
+from dfp.results.comparison import cell_probabilities
 
 EQUATION = dfp.MasterEquation(dfp.SGD(one_mode(), 0.1))
 

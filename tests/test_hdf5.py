@@ -9,7 +9,8 @@ import pytest
 from solutions import assert_same, made
 
 import dfp
-from dfp.results import hdf5, schema
+from dfp.results import schema
+from dfp.results.solution import columns
 
 xarray = pytest.importorskip("xarray")
 netCDF4 = pytest.importorskip("netCDF4")
@@ -57,8 +58,8 @@ def test_many_round_trip_keeps_names_and_order(tmp_path):
         "moments": made(gridded=False, seed=1, steps=(0, 1)),
         "langevin η=0.1": made(seed=2),
     }
-    hdf5.save_many(many, path)
-    found = hdf5.load_many(path)
+    dfp.save_many(many, path)
+    found = dfp.load_many(path)
     assert list(found) == list(many)
     for name in many:
         assert_same(found[name], many[name])
@@ -70,8 +71,8 @@ def test_many_round_trip_keeps_names_and_order(tmp_path):
 @pytest.mark.parametrize("other", [{"upper": 3.0}, {"d": 3}, {"d": 3, "gridded": False}])
 def test_many_with_different_grids_keep_their_own(other, tmp_path, strict):
     path, many = tmp_path / "demo.h5", {"a": made(), "b": made(**other)}
-    hdf5.save_many(many, path)
-    for name, found in hdf5.load_many(path).items():
+    dfp.save_many(many, path)
+    for name, found in dfp.load_many(path).items():
         assert_same(found, many[name])
     for engine in ENGINES:
         with xarray.open_datatree(path, engine=engine) as tree:
@@ -146,13 +147,13 @@ def test_dataset_is_independent_of_the_solution():
 @pytest.mark.parametrize("engine", ENGINES)
 def test_datatree_has_the_shared_grid_in_every_group(engine, tmp_path, strict):
     many = {"moments": made(gridded=False, steps=(0, 1)), "monte_carlo": made(**ALL), "langevin": made(seed=2)}
-    hdf5.save_many(many, tmp_path / "demo.h5")
+    dfp.save_many(many, tmp_path / "demo.h5")
     with xarray.open_datatree(tmp_path / "demo.h5", engine=engine) as tree:
         assert list(tree.children) == list(many)
         assert tree.attrs == schema.FILE_ATTRIBUTES
         for name, solution in many.items():
             expected, node = solution.to_xarray(), tree[name]
-            for variable in schema.table(solution):
+            for variable in columns(solution):
                 where = node if variable in node.variables or variable in node.coords else tree
                 xarray.testing.assert_identical(where[variable].variable.load(), expected[variable].variable)
         assert np.isfinite(tree["langevin"]["density"].sel(theta_1=0.0, method="nearest").isel(step=2)).all()
@@ -171,7 +172,7 @@ def test_h5py_sees_plain_types_and_one_scale_an_axis(tmp_path):
 @pytest.mark.parametrize("many", [False, True])
 def test_netcdf_can_append_and_the_change_is_noticed(many, tmp_path, strict):
     path = tmp_path / "run.h5"
-    hdf5.save_many({"a": made(), "b": made(seed=1)}, path) if many else made().save(path)
+    dfp.save_many({"a": made(), "b": made(seed=1)}, path) if many else made().save(path)
     with netCDF4.Dataset(path, "a") as file:
         place = file["b"] if many else file
         place.createVariable("extra", "f8", ("step", "theta_1"))[:] = 4.0
@@ -182,28 +183,28 @@ def test_netcdf_can_append_and_the_change_is_noticed(many, tmp_path, strict):
         assert float(place["extra"].sum()) == 4.0 * 3 * 6
         assert place["density"].attrs["note"] == "seen"
     with pytest.raises(dfp.FileFormatError, match="changed by another program"):
-        (hdf5.load_many if many else dfp.load)(path)
+        (dfp.load_many if many else dfp.load)(path)
 
 
 def test_single_and_many_name_each_other(tmp_path):
     made().save(tmp_path / "one.h5")
-    hdf5.save_many({"a": made()}, tmp_path / "many.h5")
+    dfp.save_many({"a": made()}, tmp_path / "many.h5")
     with pytest.raises(dfp.FileFormatError, match="load_many"):
         dfp.load(tmp_path / "many.h5")
     with pytest.raises(dfp.FileFormatError, match=r"dfp\.load"):
-        hdf5.load_many(tmp_path / "one.h5")
+        dfp.load_many(tmp_path / "one.h5")
 
 
 @pytest.mark.parametrize("name", ["", "a/b", ".", "..", "theta_1", "density", " a", "a ", "a\0", "a" * 101, 3])
 def test_bad_group_names_are_refused(name, tmp_path):
     with pytest.raises(dfp.DFPError, match="has the name"):
-        hdf5.save_many({name: made()}, tmp_path / "many.h5")
+        dfp.save_many({name: made()}, tmp_path / "many.h5")
     assert not any(tmp_path.iterdir())
 
 
 def test_empty_many_is_refused(tmp_path):
     with pytest.raises(dfp.DFPError, match="empty"):
-        hdf5.save_many({}, tmp_path / "many.h5")
+        dfp.save_many({}, tmp_path / "many.h5")
 
 
 @pytest.mark.parametrize(

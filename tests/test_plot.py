@@ -6,6 +6,7 @@ from problems import one_mode, rotated, table
 
 import dfp
 from dfp.results import figures
+from dfp.results.comparison import draw
 
 
 def checked(figure):
@@ -41,13 +42,13 @@ def test_one_dimension(one, tmp_path):
 
 def test_two_dimensions_side_by_side(two, tmp_path):
     checked(two["Langevin"].plot())
-    figure = checked(figures.comparison(two))
+    figure = checked(draw(two))
     assert [axis.get_title() for axis in figure.axes] == list(two)
     figures.save(figure, tmp_path / "two.png")
 
 
 def test_comparison_of_curves(one):
-    figure = checked(figures.comparison({"a": one, "b": one}))
+    figure = checked(draw({"a": one, "b": one}))
     assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["a", "b"]
 
 
@@ -74,7 +75,7 @@ def test_refusals(one, tmp_path):
         dfp.MasterEquation(dfp.SGD(one_mode(), 0.1)), dfp.Gaussian(0, 1), 2, solver=dfp.MomentRecursion()
     )
     with pytest.raises(dfp.DFPError, match="has no density to draw"):
-        figures.comparison({"a": moments, "b": one})
+        draw({"a": moments, "b": one})
     with pytest.raises(dfp.DFPError, match=r"figure cannot be written.*\.png"):
         figures.save(one.plot(), tmp_path / "figure.unknown")
     assert list(tmp_path.iterdir()) == []

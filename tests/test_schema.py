@@ -15,9 +15,9 @@ def test_every_member_of_solution_and_certificate_is_in_the_table():
 
 def test_labels_and_units():
     assert schema.label("density", 2) == "probability density [parameter⁻²]"
-    assert schema.label("theta_2") == "parameter θ_2 [parameter]"
+    assert schema.label("theta_2") == "parameter θ₂ [parameter]"
     assert schema.label("time") == "slow time τ = ηn [parameter² loss⁻¹]"
-    assert schema.label("step") == "step"
+    assert schema.label("step") == "step n"
     assert schema.describe("theta_3_bounds", 3).dims == ("theta_3", "bound")
     for unknown in ("theta_0", "theta_{i}", "sigma"):
         with pytest.raises(dfp.DFPError, match="unknown"):

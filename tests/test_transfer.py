@@ -233,7 +233,7 @@ def test_agrees_with_sampling():
     bins = dfp.Grid(-8, 8, 160)
     count = 100_000
     sampled = dfp.solve(equation, start, 12, [12], dfp.MonteCarlo(count, seed=4), bins)
-    from dfp.results.rebinning import cell_probabilities
+    from dfp.results.comparison import cell_probabilities
 
     expected = cell_probabilities(solution, 0, bins) * count
     observed = sampled.density[0] * bins.cell_volume * count

@@ -10,7 +10,7 @@ from scipy.special import ndtr
 import dfp
 from dfp.long_time.recurrence import lyapunov_exponent
 from dfp.methods.transfer.singular import choice_entropy
-from dfp.results.rebinning import cell_probabilities
+from dfp.results.comparison import cell_probabilities
 
 
 def master(landscape, learning_rate, **options):

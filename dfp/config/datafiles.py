@@ -1,4 +1,4 @@
-"""Data of finite sums from files: columns of a CSV table, arrays of an NPZ archive."""
+"""Data of finite sums from files: columns of a CSV table, standardised or not; arrays of an NPZ archive."""
 
 import csv
 import difflib
@@ -18,7 +18,7 @@ def read_columns(path: Path, columns: list[str], label: str) -> Array:
     Parameters
     ----------
     path
-        A UTF-8 file with a header row; blank rows are skipped.
+        A UTF-8 file with a header row; blank rows are skipped, and so are lines before it that begin with ``#``.
     columns
         Names in the header.
     label
@@ -33,7 +33,8 @@ def read_columns(path: Path, columns: list[str], label: str) -> Array:
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.reader(file)
-            header = [name.strip() for name in next(reader, [])]
+            first = next((row for row in reader if not (row and row[0].startswith("#"))), [])
+            header = [name.strip() for name in first]
             places = [_place(header, name, label) for name in columns]
             rows = [
                 [_entry(row, place, f"{label}, column {header[place]!r}, row {reader.line_num}") for place in places]
@@ -45,6 +46,21 @@ def read_columns(path: Path, columns: list[str], label: str) -> Array:
     if not rows:
         raise DFPError(f"{label}: has no rows below the header; give at least one.")
     return np.array(rows)
+
+
+def standardised(table: Array, columns: list[str], label: str) -> Array:
+    """Return ``table`` with every column shifted and scaled to mean 0 and variance 1 over the rows (divisor N).
+
+    Raises
+    ------
+    DFPError
+        If a column is constant.
+    """
+    deviations = table.std(axis=0)
+    for name, deviation, column in zip(columns, deviations, table.T, strict=True):
+        if not deviation > 1e-12 * np.max(np.abs(column)):
+            raise DFPError(f"{label}, column {name!r}: is constant; remove it, or set standardise = false.")
+    return (table - table.mean(axis=0)) / deviations
 
 
 def _place(header: list[str], name: str, label: str) -> int:

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 import dfp
 from dfp import checks
-from dfp.config.datafiles import read_arrays, read_columns
+from dfp.config.datafiles import read_arrays, read_columns, standardised
 from dfp.config.solver_tables import AutoTable, SolverTable
 from dfp.config.table import BatchSize, Checked, Label, Numbers, Rate, Table
 from dfp.errors import DFPError
@@ -113,13 +113,10 @@ class RegressionTable(Table):
     def build(self, folder: Path = Path()) -> QuadraticLandscape:
         """Return the landscape of the rows of the file, found relative to ``folder``."""
         label = f"csv={self.csv!r}"
-        table = read_columns(folder / self.csv, [*self.features, self.target], label)
+        columns = [*self.features, self.target]
+        table = read_columns(folder / self.csv, columns, label)
         if self.standardise:
-            spread = table.std(axis=0)
-            for name, deviation, column in zip([*self.features, self.target], spread, table.T, strict=True):
-                if not deviation > 1e-12 * np.max(np.abs(column)):
-                    raise DFPError(f"{label}, column {name!r}: is constant; remove it, or set standardise = false.")
-            table = (table - table.mean(axis=0)) / spread
+            table = standardised(table, columns, label)
         return QuadraticLandscape.from_regression(table[:, :-1], table[:, -1], self.batch_size)
 
 

@@ -3,9 +3,7 @@
 import numpy as np
 
 from dfp.checks import Array
-from dfp.problem.additive import AdditiveLaw
 from dfp.problem.equation import Equation, MomentVector
-from dfp.problem.finite_sum import FiniteSumLaw
 
 
 def diffusion_polynomial(equation: Equation) -> Array:
@@ -25,36 +23,21 @@ def diffusion_polynomial(equation: Equation) -> Array:
     return result
 
 
+def second_order_polynomial(equation: Equation) -> Array:
+    """Return what stands under ½ ∂_i∂_j in the equation likewise: the second cumulant or, of (T5), η²S (T3)."""
+    result = diffusion_polynomial(equation)
+    if equation.truncated:
+        drift = np.concatenate([equation.constant_drift[:, None], equation.linear_drift], axis=1)
+        result = result + np.einsum("ia,jb->ijab", drift, drift)
+    return result
+
+
 def step_cumulants(equation: Equation, highest: int = 4) -> list[Array | None]:
     """Return the cumulants of order 2 … ``highest`` of one step's noise −η(g_ξ − ḡ); None where they vanish."""
-    second = diffusion_polynomial(equation)
-    noise = equation.sgd.noise
-    d, eta = equation.dimension, equation.sgd.learning_rate
-    if isinstance(noise, AdditiveLaw) and not noise.gaussian:
-        higher = []
-        for order in range(3, highest + 1):
-            tensor = np.zeros((d,) * order + (d + 1,) * order)
-            tensor.reshape((d,) * order + (-1,))[..., 0] = (-eta) ** order * noise.cumulant(order)
-            higher.append(tensor)
-        return [second, *higher]
-    if not isinstance(noise, FiniteSumLaw):
-        return [second, None, None]
-    batch = noise.batch_size
-    gradients = noise.gradients - noise.gradients.mean(axis=0)
-    rows = np.concatenate([gradients[:, :, None], noise.sample_hessians() - noise.mean_hessian], axis=2)
-    flat = rows.reshape(noise.count, -1)
-    pairs = (flat[:, :, None] * flat[:, None, :]).reshape(noise.count, -1)
-    one = (d, d + 1)
-    third = (pairs.T @ flat / noise.count).reshape(one * 3) * (-eta) ** 3 / batch**2
-    raw = (pairs.T @ pairs / noise.count).reshape(one * 4)
-    two = (flat.T @ flat / noise.count).reshape(one * 2)
-    split = (
-        np.einsum("iajb,kcld->iajbkcld", two, two)
-        + np.einsum("iakc,jbld->iajbkcld", two, two)
-        + np.einsum("iald,jbkc->iajbkcld", two, two)
-    )
-    fourth = (raw - split) * eta**4 / batch**3
-    return [second, third.transpose(0, 2, 4, 1, 3, 5), fourth.transpose(0, 2, 4, 6, 1, 3, 5, 7)]
+    eta = equation.learning_rate
+    higher = equation.sgd.noise.cumulants(highest)
+    scaled = [None if part is None else (-eta) ** order * part for order, part in enumerate(higher, start=3)]
+    return [diffusion_polynomial(equation), *scaled]
 
 
 def unpolynomial(polynomial: Array) -> tuple[Array, Array, Array]:

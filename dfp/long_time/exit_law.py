@@ -77,7 +77,7 @@ class ExitSteps:
         """Return a figure of survival and of the probability of leaving at each step."""
         from dfp.results.figures import exits
 
-        return exits(self)
+        return exits(self.steps, self.survival, self.probability, self.mean, self.decay)
 
     def __str__(self) -> str:
         """Return the figures, one a line."""

@@ -3,21 +3,19 @@
 from typing import Any
 
 import numpy as np
-from dfp_solvers import absorbing
 from dfp_solvers.escape.line import LENGTH
 from numpy.typing import ArrayLike
 
 from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError, UnsupportedError
-from dfp.exact.moments import check_problem
 from dfp.long_time import first_passage_numeric as numeric
 from dfp.long_time.exit_law import ExitSteps
 from dfp.long_time.first_passage_line import by_panels
+from dfp.problem.arguments import check_problem
 from dfp.problem.equation import Equation
-from dfp.problem.finite_sum import FiniteSumLaw
 from dfp.problem.grid import Grid
-from dfp.problem.state import Density, Point, State
+from dfp.problem.state import State
 
 
 def exit_steps(equation: Equation, domain: Any, initial: State, steps: int | None = None) -> ExitSteps:
@@ -52,14 +50,14 @@ def exit_steps(equation: Equation, domain: Any, initial: State, steps: int | Non
         If the domain is malformed or holds nothing of the initial state.
     """
     check_problem(equation, initial)
-    if equation.number == "T5":
+    if not equation.process:
         raise UnsupportedError(
             f"the {equation.label} is not a positive operator: restricted to a box it has no probability of being "
             "still inside; use dfp.MasterEquation(sgd) or dfp.Langevin(sgd)."
         )
     if equation.dimension > 3:
         raise UnsupportedError(f"d = {equation.dimension}: first passage needs d <= 3; use dfp.MonteCarlo(...).")
-    sums = equation.sgd.affine and isinstance(equation.sgd.noise, FiniteSumLaw)
+    sums = equation.sgd.affine and equation.sgd.noise.shuffles
     if equation.discrete and not (sums or not equation.sgd.affine or equation.sgd.noise.gaussian):
         raise UnsupportedError(
             f"the {equation.label} with gradient noise that is neither Gaussian nor a finite sum: its restricted step "
@@ -104,21 +102,6 @@ def _corner(part: ArrayLike, d: int) -> Array:
 
 def _start(initial: State, lower: Array, upper: Array) -> tuple[Array, Array]:
     """Return points (m, d) inside the box and their masses (m,): a quadrature of the initial state."""
-    points: Array
-    masses: Array
-    if isinstance(initial, Point):
-        points, masses = initial.theta[None], np.asarray([1.0])
-    elif isinstance(initial, Density):
-        points = initial.grid.points.reshape(-1, initial.dimension)
-        masses = initial.values.ravel() * initial.grid.cell_volume
-    else:
-        deviation = np.sqrt(np.diag(initial.covariance))
-        if np.linalg.eigvalsh(initial.covariance)[0] <= 1e-24:
-            raise DFPError("initial.covariance is singular: give a wider dfp.Gaussian, or a dfp.Point.")
-        near = np.maximum(lower, initial.mean - 9 * deviation), np.minimum(upper, initial.mean + 9 * deviation)
-        if np.any(near[0] >= near[1]):
-            return np.empty((0, len(lower))), np.empty(0)
-        points, weights = absorbing.legendre(*near, ({1: 120, 2: 48, 3: 24}[len(lower)],) * len(lower))
-        masses = initial.density(points) * weights
+    points, masses = initial.quadrature(lower, upper)
     inside = np.all((points >= lower) & (points <= upper), axis=1)
     return points[inside], masses[inside]

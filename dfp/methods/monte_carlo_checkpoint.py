@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import os
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from dfp_solvers.trajectories import ensemble as kernels
 
 from dfp.errors import DFPError
+from dfp.results import writing
 
 
 def fingerprint_of(*parts: Any) -> str:
@@ -26,19 +26,10 @@ def fingerprint_of(*parts: Any) -> str:
 
 
 def store(path: Path, sums: kernels.Accumulators, fingerprint: str) -> None:
-    """Write the sums so that the file is always complete: to a temporary name, then renamed."""
+    """Write the sums, whole or not at all."""
     buffer = io.BytesIO()
     np.savez(buffer, fingerprint=np.array(fingerprint), **{f.name: getattr(sums, f.name) for f in fields(sums)})
-    temporary = path.with_name(path.name + f".{os.getpid()}.tmp")
-    try:
-        with temporary.open("xb") as file:
-            file.write(buffer.getvalue())
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise DFPError(f"checkpoint={path.name}: cannot be written ({error.strerror}); choose another place.") from None
+    writing.write(path, buffer.getvalue(), label="checkpoint")
 
 
 def restored(path: Path, empty: kernels.Accumulators, fingerprint: str, trajectories: int) -> kernels.Accumulators:

@@ -1,4 +1,4 @@
-"""What MonteCarlo samples: the model of one step of an equation, its optimiser and its start; arrays or functions."""
+"""What MonteCarlo samples: the model of one step of an equation; its optimiser; arrays or functions."""
 
 from typing import Any
 
@@ -12,12 +12,8 @@ from dfp.errors import DFPError
 from dfp.exact.cumulants import unpolynomial
 from dfp.exact.moments import Moments, conditional
 from dfp.methods.pilot import roots
-from dfp.problem.additive import AdditiveLaw
 from dfp.problem.equation import Equation
-from dfp.problem.finite_sum import FiniteSumLaw
-from dfp.problem.noise import GaussianLaw, NoiseLaw, square_root
 from dfp.problem.sgd import SGD
-from dfp.problem.state import Density, State
 
 
 def model_of(equation: Equation, substeps: int) -> Any:
@@ -30,59 +26,22 @@ def model_of(equation: Equation, substeps: int) -> Any:
         factor, shift, covariance = conditional(equation, sgd.learning_rate / count)
         return models.ConditionalModel(factor, shift, *unpolynomial(covariance), count)
     # Plain steps are the model itself; otherwise it is the gradient, as for η = −1, and the optimiser takes the step.
-    rate, law = (sgd.learning_rate, sgd.noise) if sgd.plain else (-1.0, sgd.unit_noise)
-    kept = np.eye(d) if sgd.plain else np.zeros((d, d))
-    if isinstance(law, GaussianLaw):
-        vectors, matrices = law.loadings()
-        entries = [(r, i, -1, vectors[r, i]) for r in range(len(vectors)) for i in range(d)]
-        entries += [(r, *ij, matrices[(r, *ij)]) for r in range(len(matrices)) for ij in np.ndindex(d, d)]
-        entries = [entry for entry in entries if entry[3] != 0]
-        columns = np.array([entry[:3] for entry in entries], dtype=np.int64).reshape(-1, 3)
-        return models.GaussianModel(
-            kept - rate * sgd.hessian,
-            -rate * sgd.gradient,
-            normal=columns[:, 0].copy(),
-            row=columns[:, 1].copy(),
-            column=columns[:, 2].copy(),
-            value=-rate * np.array([entry[3] for entry in entries], dtype=np.float64),
-            normals=len(vectors),
-        )
-    if isinstance(sgd.law, AdditiveLaw):
-        return _transformed(sgd, sgd.noise, rate, kept)
-    assert isinstance(law, FiniteSumLaw)
-    size = law.batch_size if sgd.batches is None else sgd.samples_at(0)
-    kept = kept - rate * sgd.weight_decay * np.eye(d)
-    if law.features is not None and law.targets is not None:
-        return models.RegressionModel(kept, np.zeros(d), law.features, law.targets, rate, size)
-    return models.SampleModel(kept, np.zeros(d), law.sample_hessians(), law.gradients, rate, size)
+    law = sgd.noise if _one_batch_size(sgd) else sgd.unit_noise
+    if sgd.plain:
+        return law.trajectory_model(np.eye(d), sgd.hessian, sgd.gradient, sgd.learning_rate)
+    return law.trajectory_model(np.zeros((d, d)), sgd.hessian, sgd.gradient, -1.0)
 
 
-def _transformed(sgd: SGD, law: NoiseLaw, rate: float, kept: Array) -> models.TransformedModel:
-    """Return the model of additive noise of any law: draw r of component a has number r d + a."""
-    assert isinstance(law, AdditiveLaw)
-    d, batch = sgd.dimension, law.batch_size
-    index = np.array([(row, draw * d + a) for draw in range(batch) for a in range(d) for row in range(d)])
-    value = -rate / batch * np.array([law.axes[row, number % d] for row, number in index])
-    tables = [part.table for part in law.laws]
-    return models.TransformedModel(
-        kept - rate * sgd.hessian,
-        -rate * sgd.gradient,
-        normal=index[:, 1].copy(),
-        row=index[:, 0].copy(),
-        column=np.full(len(index), -1),
-        value=value,
-        normals=d * batch,
-        pieces=[table.pieces for table in tables],
-        guide=np.array([table.guide for table in tables]),
-    )
+def _one_batch_size(sgd: SGD) -> bool:
+    return sgd.batches is None or sgd.batches.constant
 
 
 def optimiser_of(sgd: SGD, steps: int) -> models.Optimiser:
     """Return what makes steps of gradients, for so many of them."""
     rates = sgd.learning_rates.values(0, 1 if sgd.learning_rates.constant else max(steps, 1))
     sizes: NDArray[np.int64] = np.empty(0, dtype=np.int64)
-    if sgd.batches is not None and sgd.replace and not isinstance(sgd.law, AdditiveLaw):
-        sizes = sgd.batches.values(0, 1 if sgd.batches.constant else max(steps, 1)).astype(np.int64)
+    if sgd.batches is not None and not _one_batch_size(sgd):
+        sizes = sgd.batches.values(0, max(steps, 1)).astype(np.int64)
     return models.Optimiser(rates, sizes, sgd.momentum, sgd.nesterov, sgd.epoch)
 
 
@@ -91,7 +50,7 @@ def identity_of(model: Any, exact: Moments, scale: Array) -> list[Any]:
     if not isinstance(model, function_sampling.FunctionModel):
         return [model]
     places = np.concatenate([exact.mean, exact.mean + scale, exact.mean - scale])
-    return [model.mean(places), model.factor(places)]
+    return [model.step(places, np.random.default_rng(0))]
 
 
 def _function_model(equation: Equation) -> function_sampling.FunctionModel:
@@ -103,26 +62,8 @@ def _function_model(equation: Equation) -> function_sampling.FunctionModel:
             raise DFPError(f"covariance has a negative eigenvalue at θ = {place}: it must be positive semidefinite.")
         return roots(covariance)
 
-    def mean(theta: Array) -> Array:
-        return theta + equation.drift(theta)
+    def step(theta: Array, rng: np.random.Generator) -> Array:
+        noise = rng.standard_normal(theta.shape)
+        return theta + equation.drift(theta) + np.einsum("nij,nj->ni", factor(theta), noise)
 
-    return function_sampling.FunctionModel(equation.dimension, mean, factor)
-
-
-def start_of(initial: State) -> models.Start:
-    """Return the initial state as the kernels draw from it."""
-    if isinstance(initial, Density):
-        cumulative = np.cumsum(initial.values.ravel())
-        grid = initial.grid
-        return models.Start(
-            initial.mean,
-            np.zeros((initial.dimension, initial.dimension)),
-            cumulative / cumulative[-1],
-            grid.lower,
-            grid.spacing,
-            grid.cells,
-        )
-    factor = np.zeros((initial.dimension, initial.dimension))
-    root = square_root(initial.covariance)
-    factor[:, : root.shape[1]] = root
-    return models.Start(initial.mean, factor)
+    return function_sampling.FunctionModel(equation.dimension, step)

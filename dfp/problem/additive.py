@@ -10,14 +10,14 @@ import numpy as np
 from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError, UnsupportedError
-from dfp.problem.noise import NoiseLaw, eigenbasis
+from dfp.problem.noise import Noise, NoiseLaw, eigenbasis
 
 if TYPE_CHECKING:
     from dfp_solvers.characteristic import Univariate
 
 
 @dataclass(frozen=True, eq=False)
-class AdditiveNoise:
+class AdditiveNoise(Noise):
     """Gradient noise g̃ with independent components, each of a law of its own; the Hessian does not fluctuate.
 
     Parameters
@@ -89,9 +89,21 @@ class AdditiveLaw(NoiseLaw):
         return all(law.name == "norm" for law in self.laws)
 
     @property
-    def finite(self) -> bool:
-        """Whether every component has a variance."""
-        return all(np.isfinite(law.cumulants[0]) for law in self.laws)
+    def highest_order(self) -> float:
+        """Order, up to four, to which moments of every component exist; infinite beyond."""
+        known = [
+            min(np.inf if np.isfinite(c) else order - 1 for order, c in enumerate(law.cumulants, 2))
+            for law in self.laws
+        ]
+        return min(known)
+
+    @property
+    def characteristic_obstacle(self) -> str | None:
+        """The component whose characteristic function is neither closed nor found by quadrature, or None."""
+        for law in self.laws:
+            if not (law.closed or np.isfinite(law.cumulants[0])):
+                return f"no closed characteristic function is known of {law.name}, whose variance is infinite"
+        return None
 
     @cached_property
     def constant(self) -> Array:  # type: ignore[override]
@@ -113,28 +125,60 @@ class AdditiveLaw(NoiseLaw):
         """Return the law of the average of ``batch_size`` draws."""
         return AdditiveLaw(self.laws, self.axes, batch_size)
 
-    def cumulant(self, order: int) -> Array:
-        """Return the cumulant tensor of order 3 or 4, shape (d,) * order.
+    def increments(self, theta: Array, rng: np.random.Generator) -> Array:
+        """Return averages of draws along the axes, the same law at every place."""
+        normals = rng.standard_normal((self.batch_size, self.dimension, len(theta)))
+        return np.array([law.draw(normals[:, a]).mean(axis=0) for a, law in enumerate(self.laws)]).T @ self.axes.T
 
-        Raises
-        ------
-        UnsupportedError
-            If a component's tails are too heavy to have it.
-        """
-        values = np.array([law.cumulants[order - 2] for law in self.laws]) / self.batch_size ** (order - 1)
-        if not np.all(np.isfinite(values)):
-            name = self.laws[int(np.flatnonzero(~np.isfinite(values))[0])].name
-            raise UnsupportedError(
-                f"noise.laws: {name} has no finite moment of order {order}; ask for lower orders "
-                "(dfp.MomentRecursion(highest=2)), or for the density with dfp.Fourier()."
+    def cumulants(self, highest: int) -> list[Array | None]:
+        """Return those of the components, turned into θ's axes; nothing depends on θ."""
+        if self.gaussian:
+            return super().cumulants(highest)
+        d, found = self.dimension, list[Array | None]()
+        for order in range(3, highest + 1):
+            values = np.array([law.cumulants[order - 2] for law in self.laws]) / self.batch_size ** (order - 1)
+            if not np.all(np.isfinite(values)):
+                name = self.laws[int(np.flatnonzero(~np.isfinite(values))[0])].name
+                raise UnsupportedError(
+                    f"noise.laws: {name} has no finite moment of order {order}; ask for lower orders "
+                    "(dfp.MomentRecursion(highest=2)), or for the density with dfp.Fourier()."
+                )
+            letters, tensor = "ijkl"[:order], np.zeros((d,) * order + (d + 1,) * order)
+            tensor.reshape((d,) * order + (-1,))[..., 0] = np.einsum(
+                ",".join(f"{c}a" for c in letters) + ",a->" + letters, *[self.axes] * order, values
             )
-        letters = "ijkl"[:order]
-        return np.einsum(",".join(f"{c}a" for c in letters) + ",a->" + letters, *[self.axes] * order, values)
+            found.append(tensor)
+        return found
 
-    def characteristic(self, waves: Array) -> Any:
-        """Return E e^{ik·g̃} at the wave vectors ``waves`` (..., d), shape (...)."""
+    @cached_property
+    def flaw(self) -> str | None:
+        """Why neither waves nor draws of a component can be had, or None."""
+        flaws = [f"of {law.name}, {law.flaw}" for law in self.laws if law.flaw]
+        return f"{flaws[0]}: a law of lighter tails or a finite list of values is needed" if flaws else None
+
+    def characteristic(self, waves: Array, theta: Array | None = None) -> Any:
+        """Return E e^{ik·g̃} at the wave vectors ``waves`` (..., d), the same from every place."""
         along = waves @ self.axes / self.batch_size
         result = np.ones(along.shape[:-1], dtype=np.complex128)
         for a, law in enumerate(self.laws):
             result *= law.characteristic(along[..., a]) ** self.batch_size
-        return result
+        return result if theta is None else np.broadcast_to(result, (len(theta), *result.shape))
+
+    def trajectory_model(self, kept: Array, hessian: Array, gradient: Array, rate: float) -> Any:
+        """Return the compiled model of transformed normals: draw r of component a has number r d + a."""
+        from dfp_solvers.trajectories.models import TransformedModel
+
+        d, batch = self.dimension, self.batch_size
+        index = np.array([(row, draw * d + a) for draw in range(batch) for a in range(d) for row in range(d)])
+        tables = [law.table for law in self.laws]
+        return TransformedModel(
+            kept - rate * hessian,
+            -rate * gradient,
+            normal=index[:, 1].copy(),
+            row=index[:, 0].copy(),
+            column=np.full(len(index), -1),
+            value=-rate / batch * np.array([self.axes[row, number % d] for row, number in index]),
+            normals=d * batch,
+            pieces=[table.pieces for table in tables],
+            guide=np.array([table.guide for table in tables]),
+        )

@@ -1,19 +1,19 @@
 """What an equation is: its drift and how its noise enters, as arrays and as linear functions of moments; no solver.
 
-The equations themselves are maps that act once per step (``maps.py``: T4, T5) and generators that act in slow time
-τ = ηn (``generators.py``: T6, T7, T7m).
+The equations themselves are maps that act once per step (T4, T5) and generators that act in slow time τ = ηn (T6, T7,
+T7m), all in ``equations.py``.
 """
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
 from dfp import checks
 from dfp.checks import Array
-from dfp.errors import DFPError, UnsupportedError
+from dfp.errors import UnsupportedError
 from dfp.problem.sgd import SGD
 
 
@@ -75,10 +75,13 @@ class Equation(ABC):
     """Its number on the theory page."""
     discrete: ClassVar[bool]
     """Whether it is a map acting once per step, rather than a generator in slow time."""
+    truncated: ClassVar[bool] = False
+    """Whether it is a map cut after its second term, with the raw second moment S in place of all that follows."""
+    process: ClassVar[bool] = True
+    """Whether it is the law of a process: its operator keeps densities positive, and there are paths to sample."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.sgd, SGD):
-            raise DFPError(f"sgd={checks.shown(self.sgd)}: must be a dfp.SGD; give dfp.{type(self).__name__}(sgd).")
+        checks.instance("sgd", self.sgd, SGD, f"must be a dfp.SGD; give dfp.{type(self).__name__}(sgd).")
 
     @property
     def dimension(self) -> int:
@@ -89,6 +92,11 @@ class Equation(ABC):
     def additive(self) -> bool:
         """Whether the noise is known not to depend on θ."""
         return self.sgd.additive
+
+    @property
+    def indefinite(self) -> bool:
+        """Whether its diffusion can fail to be positive semidefinite, though C never does."""
+        return False
 
     @property
     def label(self) -> str:
@@ -110,6 +118,10 @@ class Equation(ABC):
                 "replacement; use dfp.moments(...), or dfp.MonteCarlo(...) for samples."
             )
         return self.sgd.learning_rate
+
+    def record(self, last: int) -> dict[str, Any]:
+        """Return what it is and of which dynamics, for steps up to ``last``, as entries of a file's provenance."""
+        return {"equation": self.label, **self.sgd.record(last)}
 
     def at(self, step: int) -> Self:
         """Return the equation with the learning rate and batch size of ``step`` at every step."""
@@ -140,7 +152,7 @@ class Equation(ABC):
 
     @abstractmethod
     def local_drift(self, theta: Array) -> Array:
-        """Return ``motion`` in a nonlinear landscape."""
+        """Return ``drift`` in a nonlinear landscape."""
 
     @abstractmethod
     def local_diffusion(self, theta: Array) -> Array:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -47,6 +48,8 @@ class DiscreteFokkerPlanck(_Map):
 
     title = "discrete Fokker-Planck"
     number = "T5"
+    truncated = True
+    process = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -159,6 +162,15 @@ class ModifiedLangevin(_Generator):
             checks.boolean(name, getattr(self, name))
         if self.positive and not self.matched:
             raise DFPError("positive=True: only the matched form has a positive variant; give matched=True.")
+
+    @property
+    def indefinite(self) -> bool:
+        """Whether it is (T7m), matched but not in its positive form."""
+        return self.matched and not self.positive
+
+    def record(self, last: int) -> dict[str, Any]:
+        """Return also the variant."""
+        return {**super().record(last), "matched": bool(self.matched), "positive": bool(self.positive)}
 
     @property
     def label(self) -> str:

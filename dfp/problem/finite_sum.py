@@ -2,15 +2,22 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Self
+from math import log
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from dfp_solvers import minibatches
 
 from dfp.checks import TINY, Array
-from dfp.problem.noise import NoiseLaw
+from dfp.problem.noise import Minibatches, NoiseLaw
+
+if TYPE_CHECKING:
+    from dfp_solvers.trajectories.products import Step
 
 # Up to this dimension E[δH ⊗ δH] is tabulated once (d⁴ numbers), so that steps do not touch the data.
 _TABULATE_UP_TO = 12
+# Up to this number of minibatches the entropy of their choice is summed, beyond it is bounded.
+_MOST_SUMMED = 20_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,12 +37,15 @@ class FiniteSumLaw(NoiseLaw):
     """
 
     gradients: Array
-    batch_size: int
+    batch_size: int = 1
     hessians: Array | None = None
     features: Array | None = None
     targets: Array | None = None
 
     gaussian = False
+    shuffles = True
+    scheduled = True
+    every_moment = True
 
     @property
     def count(self) -> int:
@@ -119,8 +129,118 @@ class FiniteSumLaw(NoiseLaw):
         """Return the law of minibatches of ``batch_size`` samples of the same data."""
         return replace(self, batch_size=batch_size)
 
+    @property
+    def deviations(self) -> tuple[Array, Array]:
+        """H_i − H, shape (N, d, d), and g_i − g, shape (N, d)."""
+        return self.sample_hessians() - self.mean_hessian, self.gradients - self.gradients.mean(axis=0)
+
     def sample_deviations(self, theta: Array) -> Array:
         """Return g_i(θ) − ḡ(θ) of every sample at ``theta`` (..., d), shape (..., N, d)."""
-        centred = self.sample_hessians() - self.mean_hessian
-        gradients = self.gradients - self.gradients.mean(axis=0)
+        centred, gradients = self.deviations
         return np.einsum("nij,...j->...ni", centred, theta, optimize=True) + gradients
+
+    def increments(self, theta: Array, rng: np.random.Generator) -> Array:
+        """Return the averages of minibatches drawn with replacement, one for each place."""
+        chosen = rng.integers(0, self.count, (len(theta), self.batch_size))
+        centred, gradients = self.deviations
+        return np.einsum("nbij,nj->ni", centred[chosen], theta) / self.batch_size + gradients[chosen].mean(axis=1)
+
+    def cumulants(self, highest: int) -> list[Array | None]:
+        """Return the cumulants of one sample over B², B³ of the average."""
+        d, batch, one = self.dimension, self.batch_size, (self.dimension, self.dimension + 1)
+        centred, gradients = self.deviations
+        flat = np.concatenate([gradients[:, :, None], centred], axis=2).reshape(self.count, -1)
+        pairs = (flat[:, :, None] * flat[:, None, :]).reshape(self.count, -1)
+        third = (pairs.T @ flat / self.count).reshape(one * 3) / batch**2
+        found: list[Array | None] = [third.transpose(0, 2, 4, 1, 3, 5)]
+        if highest > 3:
+            raw = (pairs.T @ pairs / self.count).reshape((d, d + 1) * 4)
+            two = (flat.T @ flat / self.count).reshape(one * 2)
+            split = (
+                np.einsum("iajb,kcld->iajbkcld", two, two)
+                + np.einsum("iakc,jbld->iajbkcld", two, two)
+                + np.einsum("iald,jbkc->iajbkcld", two, two)
+            )
+            found.append(((raw - split) / batch**3).transpose(0, 2, 4, 6, 1, 3, 5, 7))
+        return found
+
+    def increment_moments(self, theta: Array, matrix: Array, degree: int) -> Array:
+        """Return those of the sum of B draws from the samples."""
+        from dfp_solvers import hermite
+
+        samples = self.sample_deviations(theta) @ matrix.T / self.batch_size
+        return hermite.average_moments(samples, self.batch_size, degree)
+
+    def characteristic(self, waves: Array, theta: Array | None = None) -> Any:
+        """Return [(1/N) Σ_i e^{ik·(g_i − ḡ)/B}]^B (theory page, section 5)."""
+        if theta is not None and self.dimension == 1 and waves.ndim == 2 and _equally_spaced(waves[:, 0]):
+            from dfp_solvers.transfer.characteristic import finite_sum
+
+            centred, gradients = (np.ascontiguousarray(part.ravel()) for part in self.deviations)
+            return finite_sum(theta[:, 0], waves[:, 0], 0.0, centred, gradients, -1.0, self.batch_size)
+        samples = self.deviations[1][None] if theta is None else self.sample_deviations(theta)
+        total = np.zeros((len(samples), *waves.shape[:-1]), dtype=np.complex128)
+        for deviation in np.swapaxes(samples, 0, 1) / self.batch_size:
+            total += np.exp(1j * np.moveaxis(waves @ deviation.T, -1, 0))
+        average = (total / self.count) ** self.batch_size
+        return average[0] if theta is None else average
+
+    def minibatch_count(self, *, replace: bool = True) -> float:
+        """Return the number of multisets of B samples, or of sets without replacement."""
+        return minibatches.number(self.count, self.batch_size, replace=replace)
+
+    def minibatches(self, *, replace: bool = True) -> Minibatches:
+        """Return every multiset of B samples or, without replacement, every set, with its probability."""
+        chosen, weights = minibatches.choices(self.count, self.batch_size, replace=replace)
+        return Minibatches(
+            weights, self.sample_hessians()[chosen].mean(axis=1), self.gradients[chosen].mean(axis=1), chosen
+        )
+
+    @property
+    def choice_entropy(self) -> float:
+        """Entropy of the multiset of samples in a minibatch, or the largest possible if there are very many."""
+        number = minibatches.number(self.count, self.batch_size)
+        if number > _MOST_SUMMED:
+            return log(number)
+        weights = minibatches.choices(self.count, self.batch_size)[1]
+        return float(-np.sum(weights * np.log(np.where(weights > 0, weights, 1.0))))
+
+    def trajectory_model(self, kept: Array, hessian: Array, gradient: Array, rate: float) -> Any:
+        """Return the compiled model of minibatches of samples."""
+        from dfp_solvers.trajectories import models
+
+        # The samples bring their own Hessians, so that weight decay is what is left.
+        linear, constant = kept - rate * (hessian - self.mean_hessian), np.zeros(self.dimension)
+        if self.features is not None and self.targets is not None:
+            return models.RegressionModel(linear, constant, self.features, self.targets, rate, self.batch_size)
+        return models.SampleModel(linear, constant, self.sample_hessians(), self.gradients, rate, self.batch_size)
+
+    def curvature_samples(self, direction: Array) -> Array:
+        """Return vᵀH_iv of every sample, shape (N,)."""
+        if self.features is not None:
+            return (self.features @ direction) ** 2
+        return np.einsum("i,nij,j->n", direction, self.sample_hessians(), direction, optimize=True)
+
+    def entry_variances(self, axes: Array) -> Array:
+        """Return the variances over the samples of v_iᵀH_nv_k, over B."""
+        if self.features is not None:
+            along = self.features @ axes
+            squares = along**2
+            found: Array = squares.T @ squares / self.count - (along.T @ along / self.count) ** 2
+        else:
+            found = np.var(axes.T @ self.sample_hessians() @ axes, axis=0)
+        return np.maximum(found, 0.0) / self.batch_size
+
+    def sampled_exponent(self, hessian: Array, step: "Step", steps: int, seed: int) -> tuple[float, float]:
+        """Return it from minibatches drawn with replacement."""
+        from dfp_solvers.trajectories import products
+
+        table = self.features if self.features is not None else self.sample_hessians()
+        decay = float(np.trace(hessian - self.mean_hessian)) / self.dimension
+        return products.samples_exponent(table, step, self.batch_size, steps, seed, weight_decay=decay)
+
+
+def _equally_spaced(waves: Array) -> bool:
+    """Return whether ``waves`` (m,) are 0, k, 2k, …"""
+    step = waves[1] if waves.size > 1 else 0.0
+    return bool(step != 0 and np.max(np.abs(waves - step * np.arange(waves.size))) <= 1e-12 * abs(waves[-1]))

@@ -4,23 +4,35 @@ Everything the first two moments of SGD need of the noise are three maps (T13)::
 
     quadratic(X) = E[H̃ X H̃ᵀ]        cross(m) = E[H̃ m g̃ᵀ]        constant = E[g̃ g̃ᵀ]
 
-Laws provide them for batches of arguments; solvers that need more ask for Gaussian loadings or, of a finite sum
-(``finite_sum.py``), for the samples.
+What solvers need beyond these, a law answers as well (``NoiseLaw``): no one asks which law it is.
 """
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from dfp_solvers import matrices
+from numpy.typing import ArrayLike, NDArray
 
 from dfp import checks
-from dfp.checks import TINY, Array
-from dfp.errors import DFPError
+from dfp.checks import Array
+from dfp.errors import DFPError, UnsupportedError
+
+if TYPE_CHECKING:
+    from dfp_solvers.trajectories.products import Step
+
+
+class Noise(ABC):
+    """What a landscape can be given as ``noise``: whatever makes a law once the mean Hessian is known."""
+
+    @abstractmethod
+    def law(self, hessian: Array) -> "NoiseLaw":
+        """Return the law in the axes of θ for the mean Hessian ``hessian`` (d, d)."""
 
 
 @dataclass(frozen=True)
-class GaussianNoise:
+class GaussianNoise(Noise):
     """Gaussian minibatch fluctuations, independent between H̃ and g̃.
 
     Parameters
@@ -76,10 +88,37 @@ def eigenbasis(hessian: Array) -> Array:
     return np.linalg.eigh(hessian)[1]
 
 
-class NoiseLaw(ABC):
-    """What every law of (H̃, g̃) provides; arrays may carry leading axes."""
+class Minibatches(NamedTuple):
+    """All minibatches that a law chooses among, each with the gradient H_ξθ + g_ξ it leads to."""
+
+    weights: Array
+    """Probabilities, shape (M,)."""
+    hessians: Array
+    """H_ξ, shape (M, d, d)."""
+    gradients: Array
+    """g_ξ, the gradients at θ = 0, shape (M, d)."""
+    chosen: NDArray[np.int64]
+    """The samples of each, shape (M, B)."""
+
+
+class NoiseLaw(Noise):
+    """What every law of (H̃, g̃) answers, about g_ξ(θ) − ḡ(θ) = H̃θ + g̃; arrays may carry leading axes.
+
+    A new law gives the abstract members, ``increments``, and of the others those that it knows better than by default.
+    """
 
     constant: Array
+    """E[g̃ g̃ᵀ], shape (d, d)."""
+    batch_size: int = 1
+    """Draws of which a minibatch is the average."""
+    shuffles: bool = False
+    """Whether it is that of minibatches of a finite sum alone, which an epoch can shuffle (``SGD.samples``)."""
+    scheduled: bool = False
+    """Whether sampled steps can take a batch size that changes: averages are of the same kind as single draws."""
+
+    def law(self, hessian: Array) -> "NoiseLaw":
+        """Return the law itself, given as noise as it is."""
+        return self
 
     @property
     def dimension(self) -> int:
@@ -97,9 +136,34 @@ class NoiseLaw(ABC):
         """Whether the gradient noise given θ is Gaussian."""
 
     @property
+    def highest_order(self) -> float:
+        """Order up to which its moments exist; infinite if all do."""
+        return np.inf
+
+    @property
+    def flaw(self) -> str | None:
+        """Why neither waves nor draws of it can be had, or None."""
+        return None
+
+    @property
     def finite(self) -> bool:
         """Whether its covariance is finite."""
-        return True
+        return self.highest_order >= 2
+
+    @property
+    def every_moment(self) -> bool:
+        """Whether ``increment_moments`` knows the moments of every order."""
+        return self.gaussian
+
+    @property
+    def characteristic_obstacle(self) -> str | None:
+        """Why ``characteristic`` is out of reach, or None."""
+        return None
+
+    @property
+    def choice_entropy(self) -> float:
+        """Entropy of the choice of a minibatch, or a bound above it; infinite if it is not among finitely many."""
+        return np.inf
 
     @abstractmethod
     def quadratic(self, second: Array) -> Array:
@@ -113,6 +177,10 @@ class NoiseLaw(ABC):
     def with_batch_size(self, batch_size: int) -> "NoiseLaw":
         """Return the law of the average of ``batch_size`` samples."""
 
+    @abstractmethod
+    def increments(self, theta: Array, rng: np.random.Generator) -> Array:
+        """Return draws of H̃θ + g̃, one for each of ``theta`` (n, d), shape (n, d)."""
+
     def mean_covariance(self, weight: Array | float, mean: Array, second: Array) -> Array:
         """Return the mean of C(θ) from the mass, mean (..., d) and raw second moment (..., d, d) of θ (T13)."""
         constant: Array = np.asarray(weight)[..., None, None] * self.constant
@@ -125,11 +193,83 @@ class NoiseLaw(ABC):
         """Return the minibatch gradient covariance C(θ) (T3), shape (..., d, d)."""
         return self.mean_covariance(np.ones(theta.shape[:-1]), theta, theta[..., :, None] * theta[..., None, :])
 
+    def cumulants(self, highest: int) -> list[Array | None]:
+        """Return the cumulants of order 3 … ``highest`` <= 4 as polynomials in φ = (1, θ); None where they vanish.
+
+        That of order n is an array [i_1 … i_n, a_1 … a_n] whose dependence on θ is φ_{a_1} … φ_{a_n}.
+
+        Raises
+        ------
+        UnsupportedError
+            If the tails are too heavy to have it, or it is not known.
+        """
+        if not self.gaussian:
+            raise UnsupportedError(f"moments of order {highest} are not known of this noise; use dfp.MonteCarlo(...).")
+        return [None] * (highest - 2)
+
+    def increment_moments(self, theta: Array, matrix: Array, degree: int) -> Array:
+        """Return E[δ^α], (K, n), of δ = ``matrix`` (d, d) @ (H̃θ + g̃) at ``theta`` (n, d), up to order ``degree``."""
+        from dfp_solvers import hermite
+
+        return hermite.gaussian_moments(matrix @ self.covariance(theta) @ matrix.T, degree)
+
+    def characteristic(self, waves: Array, theta: Array | None = None) -> Any:
+        """Return E e^{ik·(H̃θ + g̃)} at the wave vectors ``waves`` (..., d), from every place ``theta`` (n, d).
+
+        Shape (n, ...); additive noise needs no ``theta``, and without it the shape is (...).
+        """
+        flat = waves.reshape(-1, self.dimension)
+        pairs = (flat[:, :, None] * flat[:, None, :]).reshape(len(flat), -1)
+        covariance = self.constant if theta is None else self.covariance(theta)
+        values = np.exp(-0.5 * (covariance.reshape(-1, pairs.shape[1]) @ pairs.T))
+        return values.reshape(*(() if theta is None else (len(theta),)), *waves.shape[:-1])
+
+    def minibatch_count(self, *, replace: bool = True) -> float:
+        """Return among how many minibatches it chooses, with replacement or without; infinite if not finitely many."""
+        return np.inf
+
+    def minibatches(self, *, replace: bool = True) -> Minibatches:
+        """Return all of them, where ``minibatch_count`` is finite."""
+        raise UnsupportedError("this noise has no samples, so no minibatches to enumerate.")
+
+    def trajectory_model(self, kept: Array, hessian: Array, gradient: Array, rate: float) -> Any:
+        """Return what Monte Carlo samples: θ' = ``kept`` θ − ``rate`` (Hθ + g + H̃θ + g̃), a model of ``dfp_solvers``.
+
+        Parameters
+        ----------
+        kept
+            Shape (d, d): the identity for a step; zero with ``rate`` −1 for a gradient.
+        hessian, gradient
+            Mean Hessian H, weight decay included, (d, d), and mean gradient g (d,).
+        """
+        from dfp_solvers.trajectories.functions import FunctionModel
+
+        linear, constant = kept - rate * hessian, -rate * gradient
+        return FunctionModel(
+            self.dimension, lambda theta, rng: theta @ linear.T + constant - rate * self.increments(theta, rng)
+        )
+
+    def curvature_samples(self, direction: Array) -> Array | None:
+        """Return vᵀH_iv of the samples, (N,), of which minibatches are averages; None if vᵀH̃v is Gaussian."""
+        return None
+
+    def entry_variances(self, axes: Array) -> Array:
+        """Return E[(v_iᵀH̃v_k)²] for the columns v of ``axes`` (d, d), shape (d, d)."""
+        if self.additive:
+            return np.zeros_like(axes)
+        spreads = (self.quadratic(np.outer(column, column)) for column in axes.T)
+        return np.stack([np.einsum("ji,jl,li->i", axes, one, axes, optimize=True) for one in spreads], axis=1)
+
+    def sampled_exponent(self, hessian: Array, step: "Step", steps: int, seed: int) -> tuple[float, float]:
+        """Return the top Lyapunov exponent of steps with H_ξ = ``hessian`` (d, d) + H̃, and its standard error."""
+        raise UnsupportedError("products of this noise's matrices are not sampled; look at the modes one by one.")
+
 
 class GaussianLaw(NoiseLaw):
     """Gaussian H̃, with independent entries of variances ``table`` in the basis ``axes``, and Gaussian g̃."""
 
     gaussian = True
+    scheduled = True
 
     def __init__(self, constant: Array, table: Array, axes: Array | None, symmetric: bool) -> None:
         self.constant = constant
@@ -162,6 +302,41 @@ class GaussianLaw(NoiseLaw):
         """Return the law with all variances divided by ``batch_size``."""
         return GaussianLaw(self.constant / batch_size, self.table / batch_size, self.axes, self.symmetric)
 
+    def increments(self, theta: Array, rng: np.random.Generator) -> Array:
+        """Return Σ_r ζ_r (u_r + W_rθ) for standard normals ζ."""
+        vectors, bends = self.loadings()
+        normals = rng.standard_normal((len(theta), len(vectors)))
+        return normals @ vectors + np.einsum("nr,rij,nj->ni", normals, bends, theta, optimize=True)
+
+    def trajectory_model(self, kept: Array, hessian: Array, gradient: Array, rate: float) -> Any:
+        """Return the compiled model of Gaussian loadings."""
+        from dfp_solvers.trajectories.models import GaussianModel
+
+        vectors, bends = self.loadings()
+        entries = [(r, i, -1, vectors[r, i]) for r in range(len(vectors)) for i in range(self.dimension)]
+        entries += [(*index, value) for index, value in np.ndenumerate(bends)]
+        entries = [entry for entry in entries if entry[3] != 0]
+        columns = np.array([entry[:3] for entry in entries], dtype=np.int64).reshape(-1, 3)
+        return GaussianModel(
+            kept - rate * hessian,
+            -rate * gradient,
+            normal=columns[:, 0].copy(),
+            row=columns[:, 1].copy(),
+            column=columns[:, 2].copy(),
+            value=-rate * np.array([entry[3] for entry in entries], dtype=np.float64),
+            normals=len(vectors),
+        )
+
+    def sampled_exponent(self, hessian: Array, step: "Step", steps: int, seed: int) -> tuple[float, float]:
+        """Return it in the axes in which the entries of H̃ are independent."""
+        from dfp_solvers.trajectories import products
+
+        axes = np.eye(self.dimension) if self.axes is None else self.axes
+        deviations = np.sqrt(self.table)
+        return products.gaussian_exponent(
+            axes.T @ hessian @ axes, deviations, step, steps, seed, symmetric=self.symmetric
+        )
+
     def loadings(self) -> tuple[Array, Array]:
         """Return how standard normals ζ enter: g̃ = Σ_r ζ_r u_r and H̃ = Σ_r ζ_r W_r.
 
@@ -173,7 +348,7 @@ class GaussianLaw(NoiseLaw):
             Shape (R, d, d).
         """
         d = self.dimension
-        vectors = [(column, np.zeros((d, d))) for column in square_root(self.constant).T]
+        vectors = [(column, np.zeros((d, d))) for column in matrices.square_root(self.constant).T]
         axes = np.eye(d) if self.axes is None else self.axes
         for i in range(d):
             for k in range(i if self.symmetric else 0, d):
@@ -184,13 +359,3 @@ class GaussianLaw(NoiseLaw):
                 if deviation > 0:
                     vectors.append((np.zeros(d), matrix))
         return np.array([u for u, _ in vectors]).reshape(-1, d), np.array([w for _, w in vectors]).reshape(-1, d, d)
-
-
-def square_root(covariance: Array) -> Array:
-    """Return F of shape (d, rank) with F Fᵀ = ``covariance``: its Cholesky factor, or eigenvectors if singular."""
-    try:
-        return np.linalg.cholesky(covariance)
-    except np.linalg.LinAlgError:
-        values, vectors = np.linalg.eigh(covariance)
-        keep = values > 1e-14 * max(values[-1], TINY)
-        return vectors[:, keep] * np.sqrt(values[keep])

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from dfp import checks
-from dfp.checks import Array
+from dfp.checks import TINY, Array
 from dfp.errors import DFPError
 
 Field = Callable[[Array], Array]
@@ -18,6 +18,8 @@ Field = Callable[[Array], Array]
 # Steps of central differences, in units of the landscape's scale: they balance truncation, h², against rounding, which
 # is 1e-16/h for first derivatives and 1e-16/h² for second ones.
 _FIRST, _SECOND = 6e-6, 2e-4
+# Rounding of a covariance, relative to its largest entry.
+_SKEW = 1e-10
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +45,8 @@ class Landscape:
     ------
     DFPError
         If a function is not callable, or returns another shape or values that are not finite: at the origin when the
-        landscape is made, anywhere else while solving.
+        landscape is made, anywhere else while solving; while solving also if a covariance is not symmetric or not
+        positive.
     """
 
     gradient: Field
@@ -51,6 +54,8 @@ class Landscape:
     dimension: int = 1
     hessian: Field | None = None
     scale: float = 1.0
+
+    affine = False
 
     def __post_init__(self) -> None:
         checks.integer("dimension", self.dimension, at_least=1)
@@ -60,8 +65,9 @@ class Landscape:
             if not callable(given) and not (name == "hessian" and given is None):
                 raise DFPError(f"{name}={checks.shown(given)}: must be a function of points (N, d); give one.")
         origin = np.zeros((2, self.dimension))
-        for probe in (self.gradient_at, self.covariance_at, self.hessian_at):
-            probe(origin)
+        self.gradient_at(origin)
+        self.hessian_at(origin)
+        self._called("covariance", self.covariance, origin, 2)
 
     def gradient_at(self, theta: Array) -> Array:
         """Return ḡ at ``theta`` (..., d), shape (..., d)."""
@@ -69,7 +75,9 @@ class Landscape:
 
     def covariance_at(self, theta: Array) -> Array:
         """Return C at ``theta`` (..., d), shape (..., d, d)."""
-        return self._called("covariance", self.covariance, theta, 2)
+        found = self._called("covariance", self.covariance, theta, 2)
+        _check_covariances(theta.reshape(-1, self.dimension), found.reshape(-1, self.dimension, self.dimension))
+        return found
 
     def hessian_at(self, theta: Array) -> Array:
         """Return H = ∇ḡ at ``theta`` (..., d), shape (..., d, d)."""
@@ -103,7 +111,8 @@ class Landscape:
     def _called(self, name: str, field: Field, theta: Array, axes: int) -> Array:
         points = np.ascontiguousarray(theta, dtype=np.float64).reshape(-1, self.dimension)
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            values = np.asarray(field(points), dtype=np.float64)
+            # Copies both ways: a function may write into its argument, or return one buffer at every call.
+            values = np.array(np.ma.filled(field(points.copy()), np.nan), dtype=np.float64)
         wanted = (len(points), *(self.dimension,) * axes)
         if values.shape != wanted:
             raise DFPError(
@@ -129,4 +138,30 @@ class Landscape:
             gradient=lambda at: plain.gradient_at(at) + weight_decay * at,
             covariance=lambda at: plain.covariance_at(at) / size,
             hessian=None if self.hessian is None else lambda at: plain.hessian_at(at) + decay,
+        )
+
+
+def _check_covariances(theta: Array, covariances: Array) -> None:
+    """Refuse matrices (N, d, d) at ``theta`` (N, d) that are not symmetric and positive semidefinite, to 1e-10."""
+    scale = np.abs(covariances).max(axis=(1, 2))
+    skew = np.abs(covariances - covariances.transpose(0, 2, 1)).max(axis=(1, 2))
+    if np.any(skew > _SKEW * scale):
+        worst = int(np.argmax(skew - _SKEW * scale))
+        raise DFPError(
+            f"covariance differs from its transpose by {skew[worst]:.3g} at θ = {theta[worst]}: must be symmetric; "
+            "return (C + C.T) / 2."
+        )
+    if theta.shape[1] == 1:
+        lowest = covariances[:, 0, 0]
+    else:
+        try:  # cheaper than eigenvalues
+            np.linalg.cholesky(covariances + (_SKEW * scale[:, None, None] + TINY) * np.eye(theta.shape[1]))
+            return
+        except np.linalg.LinAlgError:
+            lowest = np.linalg.eigvalsh(covariances)[:, 0]
+    if np.any(lowest < -_SKEW * scale):
+        worst = int(np.argmin(lowest + _SKEW * scale))
+        raise DFPError(
+            f"covariance has the eigenvalue {lowest[worst]:.3g} at θ = {theta[worst]}: must be positive semidefinite "
+            "wherever θ gets; check signs, or project it with numpy.linalg.eigh."
         )

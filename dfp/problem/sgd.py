@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from dfp_solvers import matrices
@@ -77,10 +78,8 @@ class SGD:
         batch_size: int | ArrayLike | Rule | None = None,
         nesterov: bool = False,
     ) -> None:
-        if not isinstance(landscape, QuadraticLandscape | Landscape):
-            raise DFPError(
-                f"landscape={checks.shown(landscape)}: must be a landscape; give e.g. a dfp.QuadraticLandscape."
-            )
+        advice = "must be a landscape; give e.g. a dfp.QuadraticLandscape."
+        checks.instance("landscape", landscape, QuadraticLandscape | Landscape, advice)
         values = {
             "landscape": landscape,
             "learning_rates": _rates(learning_rate),
@@ -102,12 +101,7 @@ class SGD:
             self._check_epochs()
 
     def _check_epochs(self) -> None:
-        law = self._quadratic.law
-        if not isinstance(law, FiniteSumLaw):
-            raise UnsupportedError(
-                "replace=False: only a finite sum has samples to shuffle; make the landscape with from_regression or "
-                "from_samples, or use replace=True."
-            )
+        law = _samples(self._quadratic.law)
         if self.batches is not None and not self.batches.constant:
             raise UnsupportedError(
                 "batch_size is a schedule: an epoch without replacement is cut into equal minibatches; give one "
@@ -161,9 +155,12 @@ class SGD:
         """Number of steps K = ⌊N/B⌋ of an epoch without replacement; 0 with replacement."""
         if self.replace:
             return 0
-        law = self.noise
-        assert isinstance(law, FiniteSumLaw)
-        return law.count // law.batch_size
+        return self.samples.count // self.samples.batch_size
+
+    @property
+    def samples(self) -> FiniteSumLaw:
+        """``noise`` as a finite sum, where it is one (``noise.shuffles``); else ``UnsupportedError``."""
+        return _samples(self.noise)
 
     @property
     def redrawn(self) -> "SGD":
@@ -173,6 +170,17 @@ class SGD:
         return SGD(
             self.landscape, self.learning_rates, self.momentum, self.weight_decay, True, self.batch_size, self.nesterov
         )
+
+    def record(self, last: int) -> dict[str, Any]:
+        """Return its settings for steps up to ``last``, as entries of a file's provenance."""
+        return {
+            "learning_rate": self.learning_rates.record(last),
+            "momentum": self.momentum,
+            "nesterov": self.nesterov,
+            "weight_decay": self.weight_decay,
+            "replace": self.replace,
+            "batch_size": None if self.batches is None else self.batches.record(last),
+        }
 
     def at(self, step: int) -> "SGD":
         """Return the dynamics with the learning rate and batch size of ``step`` at every step."""
@@ -208,12 +216,12 @@ class SGD:
     @property
     def affine(self) -> bool:
         """Whether the landscape is quadratic, so that every step is an affine map."""
-        return isinstance(self.landscape, QuadraticLandscape)
+        return self.landscape.affine
 
     @property
     def additive(self) -> bool:
         """Whether the noise is known not to depend on θ."""
-        return isinstance(self.landscape, QuadraticLandscape) and self.landscape.law.additive
+        return self.affine and self.law.additive
 
     @property
     def law(self) -> NoiseLaw:
@@ -285,6 +293,15 @@ class SGD:
                 "overflows; set curvatures this small to 0."
             )
         return result
+
+
+def _samples(law: NoiseLaw) -> FiniteSumLaw:
+    if isinstance(law, FiniteSumLaw) and law.shuffles:
+        return law
+    raise UnsupportedError(
+        "replace=False: only a finite sum has samples to shuffle; make the landscape with from_regression or "
+        "from_samples, or use replace=True."
+    )
 
 
 def _rates(given: ArrayLike | Rule | PerStep) -> PerStep:

@@ -1,7 +1,8 @@
 """States: where the parameters are at step 0: a point, a Gaussian, or a density on a grid."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from dfp_solvers import gaussian, matrices
@@ -13,8 +14,62 @@ from dfp.errors import DFPError
 from dfp.problem.grid import Grid, grid_moments
 
 
+class State(ABC):
+    """Where the parameters are at step 0: what every kind of state answers."""
+
+    mean: Array
+    """Shape (d,) [parameter]."""
+    covariance: Array
+    """Shape (d, d) [parameter^2]."""
+    point: bool = False
+    """Whether all mass is at one place."""
+    gridded: "Density | None" = None
+    """The state itself where it is given by values on a grid, else None."""
+
+    @property
+    @abstractmethod
+    def dimension(self) -> int:
+        """Number of parameters d."""
+
+    def characteristic(self, waves: Array) -> Any:
+        """Return E e^{ik·θ} at the wave vectors ``waves`` (..., d), shape (...)."""
+        from dfp_solvers import fourier
+
+        return fourier.gaussian(waves, self.mean, self.covariance)
+
+    @abstractmethod
+    def quadrature(self, lower: Array, upper: Array) -> tuple[Array, Array]:
+        """Return points (m, d) and masses (m,) that integrate functions, smooth inside the box, over it."""
+
+    def draw(self, count: int, rng: np.random.Generator) -> Array:
+        """Return ``count`` independent points, shape (count, d)."""
+        return self.sampler().draw(count, rng)
+
+    @property
+    def _root(self) -> Array:
+        """F with F Fᵀ the covariance, (d, d), its last columns zero where that is singular."""
+        root, d = matrices.square_root(self.covariance), self.dimension
+        return np.pad(root, ((0, 0), (0, d - root.shape[1])))
+
+    def sampler(self) -> Any:
+        """Return the state as the kernels of Monte Carlo draw from it."""
+        from dfp_solvers.trajectories.models import Start
+
+        return Start(self.mean, self._root)
+
+    def central_moments(self) -> list[Array]:
+        """Return the central moment tensors of order 2, 3, 4, shapes (d,) * order."""
+        covariance = self.covariance
+        fourth = (
+            np.einsum("ij,kl->ijkl", covariance, covariance)
+            + np.einsum("ik,jl->ijkl", covariance, covariance)
+            + np.einsum("il,jk->ijkl", covariance, covariance)
+        )
+        return [covariance, np.zeros((self.dimension,) * 3), fourth]
+
+
 @dataclass(frozen=True, eq=False, init=False)
-class Gaussian:
+class Gaussian(State):
     """A Gaussian state.
 
     Parameters
@@ -66,9 +121,28 @@ class Gaussian:
         """
         return gaussian.on_grid(grid.axes, self.mean, _whitening(self.covariance))
 
+    def quadrature(self, lower: Array, upper: Array) -> tuple[Array, Array]:
+        """Return Gauss–Legendre nodes of the part of the box within nine deviations.
+
+        Raises
+        ------
+        DFPError
+            If the covariance is singular.
+        """
+        from dfp_solvers import absorbing
+
+        deviation = np.sqrt(np.diag(self.covariance))
+        if np.linalg.eigvalsh(self.covariance)[0] <= 1e-24:
+            raise DFPError("initial.covariance is singular: give a wider dfp.Gaussian, or a dfp.Point.")
+        near = np.maximum(lower, self.mean - 9 * deviation), np.minimum(upper, self.mean + 9 * deviation)
+        if np.any(near[0] >= near[1]):
+            return np.empty((0, len(lower))), np.empty(0)
+        points, weights = absorbing.legendre(*near, ({1: 120, 2: 48, 3: 24}[len(lower)],) * len(lower))
+        return points, self.density(points) * weights
+
 
 @dataclass(frozen=True, eq=False, init=False)
-class Point:
+class Point(State):
     """All trajectories start at one parameter vector.
 
     Parameters
@@ -79,6 +153,8 @@ class Point:
 
     theta: Array
 
+    point = True
+
     def __init__(self, theta: ArrayLike) -> None:
         object.__setattr__(self, "theta", checks.array("initial.theta", theta, dimensions=(0, 1)).reshape(-1))
 
@@ -88,18 +164,22 @@ class Point:
         return int(self.theta.size)
 
     @property
-    def mean(self) -> Array:
+    def mean(self) -> Array:  # type: ignore[override]
         """The point itself, shape (d,)."""
         return self.theta
 
     @property
-    def covariance(self) -> Array:
+    def covariance(self) -> Array:  # type: ignore[override]
         """Zero, shape (d, d)."""
         return np.zeros((self.dimension, self.dimension))
 
+    def quadrature(self, lower: Array, upper: Array) -> tuple[Array, Array]:
+        """Return the point."""
+        return self.theta[None], np.ones(1)
+
 
 @dataclass(frozen=True, eq=False, init=False)
-class Density:
+class Density(State):
     """A density given by its values at the cell centres of a grid.
 
     Between the centres solvers read it by its waves or by interpolation: where it has jumps, solutions differ by what a
@@ -130,10 +210,7 @@ class Density:
     _moments: tuple[float, Array, Array] = field(init=False, repr=False)
 
     def __init__(self, grid: Grid, values: ArrayLike, outside: float = 0.0, error: float = 0.0) -> None:
-        if not isinstance(grid, Grid):
-            raise DFPError(
-                f"initial.grid={checks.shown(grid)}: must be a dfp.Grid; give dfp.Grid(lower, upper, cells)."
-            )
+        checks.instance("initial.grid", grid, Grid, "must be a dfp.Grid; give dfp.Grid(lower, upper, cells).")
         given = checks.array("initial.values", values, dimensions=(1, 2, 3))
         checks.matching("initial.values", given, grid.cells)
         if given.min() < 0:
@@ -166,17 +243,47 @@ class Density:
         return self._moments[0]
 
     @property
-    def mean(self) -> Array:
+    def mean(self) -> Array:  # type: ignore[override]
         """Mean, shape (d,) [parameter]."""
         return self._moments[1]
 
     @property
-    def covariance(self) -> Array:
+    def covariance(self) -> Array:  # type: ignore[override]
         """Covariance, shape (d, d) [parameter^2]."""
         return self._moments[2]
 
+    @property
+    def gridded(self) -> "Density":  # type: ignore[override]
+        """The state itself."""
+        return self
 
-State = Gaussian | Point | Density
+    def quadrature(self, lower: Array, upper: Array) -> tuple[Array, Array]:
+        """Return the centres of all cells."""
+        return self.grid.points.reshape(-1, self.dimension), self.values.ravel() * self.grid.cell_volume
+
+    def characteristic(self, waves: Array) -> Any:
+        """Return it by interpolation of the discrete Fourier transform of the values."""
+        from dfp_solvers import fourier
+
+        return fourier.gridded(self.values, self.grid.lower, self.grid.spacing, waves, separable=False)
+
+    def sampler(self) -> Any:
+        """Return the cells by their mass, uniform inside each."""
+        from dfp_solvers.trajectories.models import Start
+
+        cumulative = np.cumsum(self.values.ravel())
+        none = np.zeros((self.dimension, self.dimension))
+        place = self.grid.lower, self.grid.spacing, self.grid.cells
+        return Start(self.mean, none, cumulative / cumulative[-1], *place)
+
+    def central_moments(self) -> list[Array]:
+        """Return them by the trapezoidal rule."""
+        d, probability = self.dimension, (self.values * (self.grid.cell_volume / self.mass)).ravel()
+        x = (self.grid.points - self.mean).reshape(-1, d)
+        pairs = (x[:, :, None] * x[:, None, :]).reshape(-1, d * d)
+        third = ((pairs * probability[:, None]).T @ x).reshape((d,) * 3)
+        fourth = ((pairs * probability[:, None]).T @ pairs).reshape((d,) * 4)
+        return [self.covariance, third, fourth]
 
 
 def _whitening(covariance: Array) -> Array:

@@ -13,6 +13,7 @@ from dfp.checks import Array
 from dfp.exact.moments import Moments
 from dfp.problem.grid import Grid, grid_moments
 from dfp.results.frame import Frame
+from dfp.results.schema import FIGURES
 
 # Limits beyond which a figure becomes a warning. They are far above what a resolved density shows (1e-10) and far
 # below what changes a plot or a distance (1e-3).
@@ -25,17 +26,6 @@ TRUNCATION_LIMIT = 1e-3
 # What estimates are multiplied by to bound errors, and what rounding adds to a density in L1.
 SAFETY = 3.0
 ROUNDING = 1e-13
-# The arrays of a certificate.
-_FIGURES = (
-    "mass_defect",
-    "most_negative",
-    "negative_mass",
-    "mass_outside",
-    "mean_error",
-    "covariance_error",
-    "truncation",
-    "grid_error",
-)
 # A sampled moment off by five standard errors has probability 6e-7 if the sampling is right.
 Z_LIMIT = 5.0
 
@@ -127,8 +117,8 @@ def certify(
 ) -> Certificate:
     """Return the certificate of ``frames`` against the exact moments at the same steps."""
     rows = [_figures(frame, grid, exact.mean[s], exact.covariance[s]) for s, frame in enumerate(frames)]
-    table = np.array([[row.get(name, np.nan) for name in _FIGURES] for row in rows]).T.copy()
-    columns = dict(zip(_FIGURES, table, strict=True))
+    table = np.array([[row.get(name, np.nan) for name in FIGURES] for row in rows]).T.copy()
+    columns = dict(zip(FIGURES, table, strict=True))
     sampled = frames[0].errors is not None
     # Frames that worry about the same say so once.
     notes = [*notes, *dict.fromkeys(warning for frame in frames for warning in frame.warnings)]
@@ -206,7 +196,7 @@ def _edge_waves(n: int) -> Array:
 
 @lru_cache(maxsize=2)
 def _limits(sampled: bool) -> tuple[Array, dict[str, tuple[str, str]]]:
-    """Return the limits of all figures (8, 1), infinite where there is none; of each, what it says and the remedy."""
+    """Return the limits of all figures, shape (F, 1), infinite where there is none; of each, cause and remedy."""
     unit = "standard errors" if sampled else "standard deviations"
     moment = Z_LIMIT if sampled else MOMENT_LIMIT
     rows = (
@@ -222,17 +212,17 @@ def _limits(sampled: bool) -> tuple[Array, dict[str, tuple[str, str]]]:
     )  # fmt: skip
     limits = {name: limit for name, limit, _, _ in rows}
     words = {name: (cause, remedy) for name, _, cause, remedy in rows}
-    return np.array([[limits.get(name, np.inf)] for name in _FIGURES]), words
+    return np.array([[limits.get(name, np.inf)] for name in FIGURES]), words
 
 
 def _warnings(steps: NDArray[np.int64], table: Array, sampled: bool) -> list[str]:
-    """Return what to say of the figures ``table`` (8, S)."""
+    """Return what to say of the figures ``table``, shape (F, S)."""
     limits, words = _limits(sampled)
     exceeded = np.abs(table) > limits  # a figure that is NaN does not apply
     if not np.count_nonzero(exceeded):
         return []
     result = []
-    for row, name in enumerate(_FIGURES):
+    for row, name in enumerate(FIGURES):
         if exceeded[row].any():
             cause, remedy = words[name]
             worst = int(np.argmax(np.where(exceeded[row], np.abs(table[row]), -1.0)))

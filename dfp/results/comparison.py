@@ -2,23 +2,27 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from dfp_solvers import distances, rebinning
 
 from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError
 from dfp.problem.grid import Grid
-from dfp.results import rebinning
+from dfp.results import tables
 from dfp.results.solution import Solution
 
-# Two-sided 95 % intervals.
-_LEVEL = 0.05
-_QUANTILE = 1.959963984540054
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 # Cells per axis on which sampled densities are compared: their noise adds about 0.4 √(cells/trajectories) to the
 # total variation, 0.01 for a million trajectories on these.
 _SAMPLED_CELLS = {1: 100, 2: 24, 3: 10}
-_DIRECTIONS = 24
+# Cells into which the finer of two spacings is divided for a comparison, by dimension, and the most cells in all.
+_REFINEMENT = {1: 8, 2: 2, 3: 1}
+_MOST_CELLS = 2**21
 
 
 @dataclass(frozen=True)
@@ -93,8 +97,7 @@ class Comparison:
             (str(d.step), d.name, str(d.total_variation), str(d.wasserstein), str(d.mean), str(d.covariance))
             for d in self.distances
         ]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
-        lines = ["  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
+        lines = tables.aligned(rows)
         return "\n".join([f"distance from: {self.distances[0].reference} (brackets: 95 % intervals)", *lines])
 
 
@@ -144,91 +147,106 @@ def compare(solutions: Mapping[str, Solution], reference: str | None = None) -> 
     )
 
 
+def draw(solutions: Mapping[str, Solution]) -> "Figure":
+    """Return a figure of solutions at the last step they share: curves together (d = 1), contours side by side (d = 2).
+
+    Raises
+    ------
+    DFPError
+        If a solution has no density, or more than two parameters.
+    """
+    from dfp.results import figures
+
+    for name, solved in solutions.items():
+        if solved.density is None:
+            raise DFPError(f"solutions[{name!r}]: has no density to draw; leave it out or use another solver.")
+        if solved.dimension > 2:
+            raise DFPError(f"solutions[{name!r}] has {solved.dimension} parameters: figures need 1 or 2.")
+    step = max(set.intersection(*(set(map(int, s.steps)) for s in solutions.values())))
+    drawn: dict[str, Any] = {}
+    for name, solved in solutions.items():
+        grid, density = solved.at([step]).gridded()
+        drawn[name] = (grid.axes, density[0])
+    first = next(iter(solutions.values())).at([step])
+    if first.dimension == 1:
+        curves = {name: (axes[0], values) for name, (axes, values) in drawn.items()}
+        return figures.curves(curves, f"Where is the parameter at step {step}? The models compared")
+    title = f"How does SGD distribute the parameters at step {step}? Contours hold 39, 86 and 99 %"
+    return figures.planes(drawn, figures.window(first.mean, first.covariance), title)
+
+
 def _distance(name: str, solution: Solution, reference: str, base: Solution, step: int) -> Distance:
     i = int(np.flatnonzero(solution.steps == step)[0])
     j = int(np.flatnonzero(base.steps == step)[0])
-    nothing = Measured(np.nan, np.nan, np.nan)
-    variation, wasserstein, kl = nothing, nothing, np.nan
+    trajectories = solution.trajectories, base.trajectories
+    variation = wasserstein = Measured(np.nan, np.nan, np.nan)
+    kl = np.nan
     if solution.density is not None and base.density is not None:
-        grid = rebinning.common_grid(solution, base)
-        p, q = rebinning.cell_probabilities(solution, i, grid), rebinning.cell_probabilities(base, j, grid)
-        wasserstein = _wasserstein(p, q, grid, (solution.trajectories, base.trajectories))
-        if not (solution.sampled or base.sampled):
-            kl = _kl(p, q)
+        grid = _common_grid(solution, base)
+        p, q = cell_probabilities(solution, i, grid), cell_probabilities(base, j, grid)
+        points = grid.points.reshape(-1, grid.dimension)
+        wasserstein = _measured(distances.wasserstein(p, q, points, trajectories))
+        if not any(trajectories):
+            kl = distances.kullback_leibler(p, q)
         else:
-            grid = rebinning.coarsened(grid, _SAMPLED_CELLS[grid.dimension])
-            p, q = rebinning.cell_probabilities(solution, i, grid), rebinning.cell_probabilities(base, j, grid)
-        variation = _total_variation(p, q, (solution.trajectories, base.trajectories))
-    return Distance(name, reference, step, variation, wasserstein, kl, *_moments(solution, i, base, j))
+            grid = _coarsened(grid, _SAMPLED_CELLS[grid.dimension])
+            p, q = cell_probabilities(solution, i, grid), cell_probabilities(base, j, grid)
+        variation = _measured(distances.total_variation(p, q, trajectories), 1.0)
+    mean, covariance = distances.mean_and_covariance(
+        (solution.mean[i], base.mean[j]),
+        (solution.covariance[i], base.covariance[j]),
+        (_errors(solution, i), _errors(base, j)),
+    )
+    return Distance(name, reference, step, variation, wasserstein, kl, _measured(mean), _measured(covariance))
 
 
-def _measured(value: float, radius: float, largest: float = np.inf) -> Measured:
+def _errors(solution: Solution, frame: int) -> dict[str, Array]:
+    return {name: values[frame] for name, values in solution.errors.items()}
+
+
+def _measured(found: tuple[float, float], largest: float = np.inf) -> Measured:
+    value, radius = found
     return Measured(value, max(value - radius, 0.0), min(value + radius, largest))
 
 
-def _total_variation(p: Array, q: Array, trajectories: tuple[int, int]) -> Measured:
-    value = 0.5 * float(np.abs(p - q).sum()) + 0.5 * abs(float(p.sum() - q.sum()))
-    radius = 0.0
-    for masses, count in zip((p, q), trajectories, strict=True):
-        if count:
-            # E TV(p̂, p) <= ½ Σ sd(p̂_i), and one trajectory moves TV by at most 1/count (McDiarmid).
-            spread = np.sqrt(np.clip(masses * (1 - masses), 0, None) / count)
-            radius += 0.5 * float(spread.sum()) + float(np.sqrt(np.log(1 / _LEVEL) / (2 * count)))
-    return _measured(min(value, 1.0), radius, 1.0)
+def cell_probabilities(solution: Solution, frame: int, target: Grid) -> Array:
+    """Return the probability of every cell of ``target`` at one frame, shape ``target.cells``.
+
+    Densities at cell centres are integrated by quintic splines along each axis; histograms are summed, or interpolated
+    monotonically in their cumulative sums where the cells differ.
+    """
+    grid, density = solution.gridded()
+    values: Array = density[frame]
+    for axis in range(grid.dimension):
+        old, new, width = grid.edges[axis], target.edges[axis], float(grid.spacing[axis])
+        if solution.sampled:
+            values = rebinning.rebinned(values * width, old, new, axis)
+        else:
+            values = rebinning.integrated(values, grid.axes[axis], width, new, axis)
+    return values
 
 
-def _wasserstein(p: Array, q: Array, grid: Grid, trajectories: tuple[int, int]) -> Measured:
-    directions = _unit_vectors(grid.dimension)
-    points = grid.points.reshape(-1, grid.dimension)
-    values, radii = [], []
-    for direction in directions:
-        place = points @ direction
-        order = np.argsort(place, kind="stable")
-        gaps = np.diff(place[order])
-        cumulative = [np.cumsum(masses.ravel()[order])[:-1] for masses in (p, q)]
-        values.append(float(np.abs(cumulative[0] - cumulative[1]) @ gaps))
-        radius = 0.0
-        for total, count in zip(cumulative, trajectories, strict=True):
-            if count:
-                # W1(p̂, p) = ∫ |F̂ − F|: mean and fluctuation are both below ∫ sd(F̂).
-                spread = float(np.sqrt(np.clip(total * (1 - total), 0, None) / count) @ gaps)
-                radius += (np.sqrt(2 / np.pi) + _QUANTILE) * spread
-        radii.append(radius)
-    return _measured(float(np.mean(values)), float(np.mean(radii)))
+def _common_grid(first: Solution, second: Solution) -> Grid:
+    """Return a partition both solutions can be compared on: the sampled one's cells, else the wider box, finely.
+
+    Cells in which two densities cross hide part of their distance, so deterministic ones are compared on finer cells.
+    """
+    a, b = first.gridded()[0], second.gridded()[0]
+    if first.sampled or second.sampled:
+        return a if first.sampled else b
+    lower, upper = np.minimum(a.lower, b.lower), np.maximum(a.upper, b.upper)
+    wanted = np.ceil((upper - lower) / np.minimum(a.spacing, b.spacing)) * _REFINEMENT[a.dimension]
+    shrink = min(1.0, (_MOST_CELLS / float(np.prod(wanted))) ** (1 / a.dimension))
+    return Grid(lower, upper, tuple(max(int(n * shrink), 4) for n in wanted))
 
 
-def _unit_vectors(dimension: int) -> Array:
-    """Return evenly spread directions (K, d) of a half sphere."""
-    if dimension == 1:
-        return np.ones((1, 1))
-    k = np.arange(_DIRECTIONS) + 0.5
-    if dimension == 2:
-        angle = np.pi * k / _DIRECTIONS
-        return np.stack([np.cos(angle), np.sin(angle)], axis=1)
-    height, turn = k / _DIRECTIONS, np.pi * (1 + np.sqrt(5)) * k
-    radius = np.sqrt(1 - height**2)
-    return np.stack([radius * np.cos(turn), radius * np.sin(turn), height], axis=1)
+def _coarsened(grid: Grid, most: int) -> Grid:
+    """Return the grid with cells merged in equal groups until no axis has more than ``most``, where counts divide."""
+    return Grid(grid.lower, grid.upper, tuple(_divided(n, most) for n in grid.cells))
 
 
-def _kl(p: Array, q: Array) -> float:
-    from scipy.special import rel_entr
-
-    tiny = 1e-12 * max(float(p.max()), float(q.max()))
-    if min(float(p.min()), float(q.min())) < -tiny:
-        return float("nan")
-    kept = (p > tiny) & (q > tiny)
-    return max(float(np.sum(rel_entr(p[kept], q[kept]) - p[kept] + q[kept])), 0.0)
-
-
-def _moments(solution: Solution, i: int, base: Solution, j: int) -> tuple[Measured, Measured]:
-    deviation = np.sqrt(np.diag(base.covariance[j]))
-    deviation = np.where(deviation > 0, deviation, 1.0)
-    size = float(np.linalg.norm(base.covariance[j])) or 1.0
-    mean_radius, covariance_radius = 0.0, 0.0
-    for part, frame in ((solution, i), (base, j)):
-        if part.errors:
-            mean_radius += _QUANTILE * float(np.max(part.errors["mean"][frame] / deviation))
-            covariance_radius += _QUANTILE * float(np.linalg.norm(part.errors["covariance"][frame])) / size
-    mean = float(np.max(np.abs(solution.mean[i] - base.mean[j]) / deviation))
-    covariance = float(np.linalg.norm(solution.covariance[i] - base.covariance[j])) / size
-    return _measured(mean, mean_radius), _measured(covariance, covariance_radius)
+def _divided(cells: int, most: int) -> int:
+    for factor in range(1, cells // 4 + 1):
+        if cells % factor == 0 and cells // factor <= most:
+            return cells // factor
+    return cells

@@ -1,26 +1,22 @@
-"""One table of output variables: name -> dimensions, unit, long name. Files, xarray and axis labels read it.
+"""One table of variables: name -> dimensions, unit, long name. Files, xarray and the labels of axes read it.
 
 Units count parameters and the loss as base units, so that a density in d dimensions has ``parameter-d``.
 """
 
-import json
 import platform
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dfp.checks import shown
 from dfp.errors import DFPError
 
-if TYPE_CHECKING:
-    from dfp.results.solution import Solution
-
-VERSION = "1.0"
+VERSION = "1.1"
 """Version of the file layout: readers refuse another major number and ignore members a later minor one adds."""
 
 FILE_ATTRIBUTES = {"Conventions": "CF-1.11", "dfp_schema": VERSION}
@@ -51,8 +47,22 @@ class Variable:
 
 _INDICES = ("parameter", "parameter_2", "parameter_3", "parameter_4")
 
+_FIGURES = {
+    "mass_defect": Variable(("step",), "1", "1 minus the mass on and outside the grid"),
+    "most_negative": Variable(("step",), "1", "most negative density over the largest"),
+    "negative_mass": Variable(("step",), "1", "mass of the negative part"),
+    "mass_outside": Variable(("step",), "1", "mass outside the grid"),
+    "mean_error": Variable(
+        ("step",), "1", "largest error of the mean, in standard deviations (sampled: standard errors)"
+    ),
+    "covariance_error": Variable(
+        ("step",), "1", "largest error of the covariance, relative to σ_i σ_j (sampled: in standard errors)"
+    ),
+    "truncation": Variable(("step",), "1", "estimated L1 error of the density"),
+    "grid_error": Variable(("step",), "1", "spectrum at the grid's largest wave number"),
+}
 VARIABLES = {
-    "step": Variable(("step",), "1", "step"),
+    "step": Variable(("step",), "1", "step n"),
     "time": Variable(("step",), "parameter2 loss-1", "slow time τ = ηn"),
     "theta_{i}": Variable(("theta_{i}",), "parameter", "parameter θ_{i}"),
     "theta_{i}_bounds": Variable(("theta_{i}", "bound"), "parameter", "cell edges along θ_{i}"),
@@ -72,19 +82,9 @@ VARIABLES = {
         ("step", *_INDICES[:3]), "parameter3", "standard error of the third central moment"
     ),
     "fourth_standard_error": Variable(("step", *_INDICES), "parameter4", "standard error of the fourth central moment"),
-    "mass_defect": Variable(("step",), "1", "1 minus the mass on and outside the grid"),
-    "most_negative": Variable(("step",), "1", "most negative density over the largest"),
-    "negative_mass": Variable(("step",), "1", "mass of the negative part"),
-    "mass_outside": Variable(("step",), "1", "mass outside the grid"),
-    "mean_error": Variable(
-        ("step",), "1", "largest error of the mean, in standard deviations (sampled: standard errors)"
-    ),
-    "covariance_error": Variable(
-        ("step",), "1", "largest error of the covariance, relative to σ_i σ_j (sampled: in standard errors)"
-    ),
-    "truncation": Variable(("step",), "1", "estimated L1 error of the truncated series"),
-    "grid_error": Variable(("step",), "1", "spectrum at the grid's largest wave number"),
+    **_FIGURES,
 }
+"""Variables of solutions."""
 PHASE_VARIABLES = {
     "learning_rate": Variable((), "parameter2 loss-1", "learning rate η"),
     "curvature": Variable((), "loss parameter-2", "curvature λ"),
@@ -103,11 +103,19 @@ PHASE_VARIABLES = {
     "langevin_regime": Variable((), "1", "regime of Langevin"),
 }
 """Variables of phase diagrams; all lie on the two axes chosen."""
+DRAWN_VARIABLES = {
+    "variance": Variable((), "parameter2", "variance"),
+    "relative_variance": Variable((), "%", "variance relative to exact SGD"),
+    "missed_variance": Variable((), "%", "variance that Langevin misses"),
+    "transient_variance": Variable((), "parameter2", "variance V(n) from a point"),
+    "mode": Variable((), "1", "mode, by curvature"),
+    "spread_curvature": Variable((), "loss parameter-2", "curvature λ ± √Γ"),
+    "survival": Variable((), "1", "probability of being inside"),
+    "exit_probability": Variable((), "1", "probability of leaving at this step"),
+}
+"""What figures show beyond the variables of files."""
 MOMENTS = ("mean", "covariance", "third", "fourth")
-FIGURES = (
-    "mass_defect", "most_negative", "negative_mass", "mass_outside",
-    "mean_error", "covariance_error", "truncation", "grid_error",
-)  # fmt: skip
+FIGURES = tuple(_FIGURES)
 """The figures of the certificate."""
 
 
@@ -142,90 +150,36 @@ def describe(name: str, dimension: int = 1) -> Variable:
 
 
 def label(name: str, dimension: int = 1) -> str:
-    """Return an axis label for the variable ``name``: its long name and, unless it is a pure number, its unit."""
-    return _labelled(describe(name, dimension))
+    """Return an axis label for the variable ``name`` of a solution, a phase diagram or a figure alone.
 
-
-def phase_label(name: str) -> str:
-    """Return an axis label for a variable of a phase diagram."""
-    return _labelled(PHASE_VARIABLES[name])
-
-
-def _labelled(found: Variable) -> str:
+    It is the long name and, unless the variable is a pure number, its unit.
+    """
+    found = (PHASE_VARIABLES | DRAWN_VARIABLES).get(name) or describe(name, dimension)
     unit = re.sub(r"-?\d+", lambda m: m[0].translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")), found.unit)
-    return found.long_name if found.unit == "1" else f"{found.long_name} [{unit}]"
+    named = re.sub(r"_(\d+)", lambda m: m[1].translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")), found.long_name)
+    return named if found.unit == "1" else f"{named} [{unit}]"
 
 
-def table(solution: "Solution") -> dict[str, Column]:
-    """Return every variable of ``solution`` by name, coordinates first.
+def columns(coordinates: Mapping[str, Any], data: Mapping[str, Any], d: int, sampled: bool) -> dict[str, Column]:
+    """Return variables of d parameters with what is known of them, coordinates first; what is None is left out.
+
+    Parameters
+    ----------
+    coordinates, data
+        Arrays by name; indices of parameters are added where data need them.
+    sampled
+        Whether densities are means over cells.
 
     Raises
     ------
     DFPError
-        If an array does not have the shape its dimensions ask for, or a standard error belongs to no moment.
+        If an array does not have the shape its dimensions ask for.
     """
-    d = solution.dimension
-    figures = {name: getattr(solution.certificate, name) for name in FIGURES}
-    data: dict[str, Any] = {"time": solution.time, "density": solution.density}
-    data |= {name: getattr(solution, name) for name in MOMENTS}
-    for name, values in solution.errors.items():
-        if name not in MOMENTS:
-            raise DFPError(f"errors has the entry {name!r}: standard errors are of {', '.join(MOMENTS)}; remove it.")
-        data[f"{name}_standard_error"] = values
-    data = {name: values for name, values in (data | figures).items() if values is not None}
-    if "density" in data and solution.grid is None:
-        raise DFPError("density is given without a grid: it says where the values are; set solution.grid.")
-
-    coordinates: dict[str, Any] = {"step": solution.steps}
-    if solution.grid is not None:
-        for i, (axis, edges) in enumerate(zip(solution.grid.axes, solution.grid.edges, strict=True), start=1):
-            coordinates |= {f"theta_{i}": axis, f"theta_{i}_bounds": np.stack([edges[:-1], edges[1:]], axis=1)}
-        coordinates["bound"] = np.arange(2)
+    data = {name: values for name, values in data.items() if values is not None}
     used = {dim for name in data for dim in describe(name, d).dims}
-    coordinates |= {name: np.arange(1, d + 1) for name in _INDICES if name in used}
-
+    coordinates = dict(coordinates) | {name: np.arange(1, d + 1) for name in _INDICES if name in used}
     sizes = {name: len(values) for name, values in coordinates.items()}
-    sampled = solution.sampled
     return {name: _column(name, values, d, sizes, sampled) for name, values in (coordinates | data).items()}
-
-
-def attributes(solution: "Solution") -> dict[str, Any]:
-    """Return what is known of ``solution`` as a whole: text and scalars, none of them boolean (netCDF has no such).
-
-    ``config_json`` holds its provenance and ``warnings`` those of its certificate, both as JSON.
-
-    Raises
-    ------
-    DFPError
-        If the provenance does not fit in JSON.
-    """
-    try:
-        config = json.dumps(solution.provenance, ensure_ascii=False, default=_plain)
-    except (TypeError, ValueError, RecursionError) as error:
-        raise DFPError(f"provenance cannot be written as JSON ({error}); use numbers, text, lists and dicts.") from None
-    made_with = solution.provenance.get("versions")
-    libraries = made_with if isinstance(made_with, dict) else versions()
-    result = {
-        "equation": solution.equation,
-        "solver": solution.solver,
-        "reason": solution.reason,
-        "learning_rate": np.float64(solution.learning_rate),
-        "trajectories": np.int64(solution.trajectories),
-        "gridded": np.int8(solution.grid is not None),
-        "certificate_sampled": np.int8(solution.certificate.sampled),
-        "warnings": json.dumps(solution.certificate.warnings, ensure_ascii=False),
-        "versions": ", ".join(f"{name} {version}" for name, version in libraries.items()),
-        "config_json": config,
-    }
-    if "seed" in solution.provenance:
-        result["seed"] = str(solution.provenance["seed"])  # as text: seeds may exceed 64 bits
-    return result
-
-
-def _plain(value: object) -> Any:
-    if isinstance(value, (np.ndarray, np.generic)):
-        return value.tolist()
-    raise TypeError(f"{shown(value)} is no number, text, list or dict")
 
 
 def _column(name: str, values: Any, d: int, sizes: dict[str, int], sampled: bool) -> Column:

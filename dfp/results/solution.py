@@ -1,5 +1,6 @@
 """Solutions: frames of density and moments on a grid, with a certificate and provenance."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -8,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError
 from dfp.problem.grid import Grid
+from dfp.results import schema
 from dfp.results.certificate import Certificate
 
 if TYPE_CHECKING:
@@ -143,28 +146,110 @@ class Solution:
         """
         from dfp.results import hdf5
 
-        hdf5.save(self, path)
+        hdf5.save(path, columns(self), attributes(self))
 
     def to_xarray(self) -> "xarray.Dataset":
         """Return a labelled ``xarray.Dataset`` with the variables, units and names of the file (extra ``xarray``)."""
         from dfp.results import hdf5
 
-        return hdf5.to_xarray(self)
+        return hdf5.to_xarray(columns(self), attributes(self))
 
     def plot(self) -> "Figure":
         """Return a figure of the densities (d <= 2: curves or contours) or, without densities, of the moments."""
         from dfp.results import figures
 
-        return figures.solution(self)
+        title = f"{self.equation}, by {self.solver}"
+        if self.density is None or self.grid is None or self.dimension > 2:
+            variance = np.einsum("sii->si", self.covariance)
+            return figures.moments(self.steps, self.mean, variance, f"How do mean and variance evolve? {title}")
+        axes, titles = self.grid.axes, [f"step {step}" for step in self.steps]
+        if self.dimension == 1:
+            curves = {name: (axes[0], values) for name, values in zip(titles, self.density, strict=True)}
+            return figures.curves(curves, f"Where is the parameter? {title}")
+        chosen = np.unique(np.linspace(0, len(self.steps) - 1, min(4, len(self.steps))).astype(int))
+        planes = {titles[i]: (axes, self.density[i]) for i in chosen}
+        view = figures.window(self.mean, self.covariance)
+        return figures.planes(planes, view, f"Where are the parameters? {title}", figures.COLOURS[:1])
 
     def animate(self, path: str | Path, *, frames_per_second: int = 10) -> None:
-        """Write the densities, one frame per saved step, as an animated GIF at ``path``."""
+        """Write the densities, one frame per saved step, as an animated GIF at ``path``, whole or not at all."""
         from dfp.results import figures
 
-        figures.animate(self, path, frames_per_second)
+        grid, density = self.gridded()
+        checks.integer("frames_per_second", frames_per_second, at_least=1, at_most=60)
+        if self.dimension > 2:
+            raise DFPError(f"solution has {self.dimension} parameters: animations need 1 or 2.")
+        titles = [f"{self.equation}, step {step}" for step in self.steps]
+        view = figures.window(self.mean, self.covariance)
+        figures.animate(path, grid.axes, density, titles, view, frames_per_second)
 
     def __repr__(self) -> str:
         """Return equation, solver, steps and grid in one line."""
         cells = "no grid" if self.grid is None else "×".join(map(str, self.grid.cells)) + " cells"
         state = "certificate passes" if self.certificate.ok else f"{len(self.certificate.warnings)} warning(s)"
         return f"<Solution of the {self.equation} by {self.solver}: {len(self.steps)} frames, {cells}, {state}>"
+
+
+def columns(solution: Solution) -> dict[str, schema.Column]:
+    """Return every variable of ``solution`` by name, coordinates first.
+
+    Raises
+    ------
+    DFPError
+        If an array does not have the shape its dimensions ask for, or a standard error belongs to no moment.
+    """
+    data: dict[str, Any] = {"time": solution.time, "density": solution.density}
+    data |= {name: getattr(solution, name) for name in schema.MOMENTS}
+    for name, values in solution.errors.items():
+        if name not in schema.MOMENTS:
+            known = ", ".join(schema.MOMENTS)
+            raise DFPError(f"errors has the entry {name!r}: standard errors are of {known}; remove it.")
+        data[f"{name}_standard_error"] = values
+    data |= {name: getattr(solution.certificate, name) for name in schema.FIGURES}
+    coordinates: dict[str, Any] = {"step": solution.steps}
+    if solution.grid is not None:
+        for i, (axis, edges) in enumerate(zip(solution.grid.axes, solution.grid.edges, strict=True), start=1):
+            coordinates |= {f"theta_{i}": axis, f"theta_{i}_bounds": np.stack([edges[:-1], edges[1:]], axis=1)}
+        coordinates["bound"] = np.arange(2)
+    elif solution.density is not None:
+        raise DFPError("density is given without a grid: it says where the values are; set solution.grid.")
+    return schema.columns(coordinates, data, solution.dimension, solution.sampled)
+
+
+def attributes(solution: Solution) -> dict[str, Any]:
+    """Return what is known of ``solution`` as a whole: text and scalars, none of them boolean (netCDF has no such).
+
+    ``config_json`` holds its provenance and ``warnings`` those of its certificate, both as JSON.
+
+    Raises
+    ------
+    DFPError
+        If the provenance does not fit in JSON.
+    """
+    try:
+        config = json.dumps(solution.provenance, ensure_ascii=False, default=_plain)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise DFPError(f"provenance cannot be written as JSON ({error}); use numbers, text, lists and dicts.") from None
+    made_with = solution.provenance.get("versions")
+    libraries = made_with if isinstance(made_with, dict) else schema.versions()
+    result = {
+        "equation": solution.equation,
+        "solver": solution.solver,
+        "reason": solution.reason,
+        "learning_rate": np.float64(solution.learning_rate),
+        "trajectories": np.int64(solution.trajectories),
+        "gridded": np.int8(solution.grid is not None),
+        "certificate_sampled": np.int8(solution.certificate.sampled),
+        "warnings": json.dumps(solution.certificate.warnings, ensure_ascii=False),
+        "versions": ", ".join(f"{name} {version}" for name, version in libraries.items()),
+        "config_json": config,
+    }
+    if "seed" in solution.provenance:
+        result["seed"] = str(solution.provenance["seed"])  # as text: seeds may exceed 64 bits
+    return result
+
+
+def _plain(value: object) -> Any:
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    raise TypeError(f"{checks.shown(value)} is no number, text, list or dict")

@@ -7,7 +7,7 @@ laws that end abruptly, since x(z) nears the end of the support smoothly.
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,8 @@ Complex = NDArray[np.complex128]
 
 _EDGE = 8.3  # standard normals beyond have probability 1e-16
 _LEAST = 1e-16  # probability of atoms that are left out
+_MOST_ATOMS = 100_000  # of a discrete law
+_MISSING = 1e-9  # probability that listed atoms may lack
 _CELLS_PER_UNIT = 64  # of the table of x(z)
 _KNOTS = 4000  # of the table of a characteristic function found by quadrature
 _MOST_NODES = 40_000
@@ -39,7 +41,7 @@ class Univariate:
         self.discrete = not hasattr(law.dist, "pdf")
         mean, variance, skewness, excess = (float(value) for value in law.stats("mvsk"))
         self.centre = mean if np.isfinite(mean) else float(law.median())
-        self._known, self._unit, self._spline = -1.0, 1.0, cast(Any, None)
+        self._tables: dict[int, tuple[float, Any]] = {}
         deviation = variance**0.5 if np.isfinite(variance) else np.nan
         self.cumulants = (
             variance if np.isfinite(variance) else np.inf,
@@ -68,39 +70,90 @@ class Univariate:
         return self._tabulated(waves)
 
     @cached_property
+    def flaw(self) -> str:
+        """Why the atoms of a discrete law cannot be listed, in words; empty if they can."""
+        if not self.discrete:
+            return ""
+        places, mass = self._listed
+        if places.size > _MOST_ATOMS:
+            return f"more than {_MOST_ATOMS} of its values have a probability above {_LEAST:g}"
+        missing = 1 - float(mass.sum())
+        return f"values of probability {missing:.3g} are not on integers" if not abs(missing) <= _MISSING else ""
+
+    @cached_property
+    def _listed(self) -> tuple[Array, Array]:
+        """Places and probabilities of a discrete law: those it was given, or integers from the middle outwards.
+
+        Quantiles are not asked for: far out SciPy finds them by sums over all integers on the way.
+        """
+        dist = self.law.dist
+        if hasattr(dist, "xk"):  # values of one's own, which need not be integers
+            shift = {"loc": 0.0, **dict(zip(["loc"], self.law.args, strict=False)), **self.law.kwds}["loc"]
+            places, mass = np.ravel(dist.xk) + float(shift), np.ravel(dist.pk)
+            return places[mass > _LEAST], mass[mass > _LEAST]
+        low, high = (float(end) for end in self.law.support())
+        base = float(self.law.median())
+        parts = [(base + np.zeros(1), self.law.pmf(base + np.zeros(1)))]
+        for direction, end in ((1.0, high), (-1.0, low)):
+            block, reached = 64, 0.0
+            while abs(end - base) > reached and sum(len(part) for part, _ in parts) <= _MOST_ATOMS:
+                places = base + direction * np.arange(reached + 1, min(reached + block, abs(end - base)) + 1)
+                mass = self.law.pmf(places)
+                keep = mass > _LEAST
+                parts.append((places[keep], mass[keep]))
+                if not keep.any():
+                    break
+                block, reached = 2 * block, reached + block
+        places, mass = (np.concatenate(column) for column in zip(*parts, strict=True))
+        order = np.argsort(places)
+        return places[order], mass[order]
+
+    @cached_property
     def atoms(self) -> tuple[Array, Array]:
-        """Places and probabilities of a discrete law."""
-        low, high = self.law.ppf(_LEAST), self.law.isf(_LEAST)
-        places = np.arange(low - 1, high + 2)
-        mass = self.law.pmf(places)
-        keep = mass > _LEAST
-        return places[keep] - self.centre, mass[keep] / mass[keep].sum()
+        """Places and probabilities of a discrete law.
+
+        Raises
+        ------
+        ValueError
+            If they cannot be listed (``flaw``).
+        """
+        if self.flaw:
+            raise ValueError(f"{self.name}: {self.flaw}.")
+        places, mass = self._listed
+        return places - self.centre, mass / mass.sum()
 
     def _sum(self, waves: Array) -> Complex:
-        result = np.zeros(np.shape(waves), dtype=np.complex128)
-        for place, mass in zip(*self.atoms, strict=True):
-            result += mass * np.exp(1j * place * waves)
-        return result
+        if self.name in _LATTICE:
+            shapes, location, _ = _parameters(self.law)
+            return _LATTICE[self.name](np.expm1(1j * waves), *shapes) * np.exp(1j * waves * (location - self.centre))
+        places, mass = self.atoms
+        flat = np.ravel(waves)
+        result = np.zeros(flat.shape, dtype=np.complex128)
+        for some in np.array_split(np.arange(flat.size), 1 + flat.size * places.size // 2**20):
+            result[some] = np.exp(1j * np.outer(flat[some], places)) @ mass
+        return result.reshape(np.shape(waves))
 
     def _tabulated(self, waves: Array) -> Complex:
         largest = float(np.max(np.abs(waves), initial=0.0))
-        if not largest <= self._known:
-            self._tabulate(largest)
-        size = np.arcsinh(np.abs(waves) / self._unit)
-        real, imaginary = self._spline(size).T if np.ndim(waves) == 1 else np.moveaxis(self._spline(size), -1, 0)
-        return real + 1j * np.sign(waves) * imaginary
-
-    def _tabulate(self, largest: float) -> None:
-        """Find the characteristic function at knots up to ``largest``, graded towards 0, and join them by a spline."""
         width = float(self.transform(np.array(1.0)) - self.transform(np.array(-1.0)))
-        self._unit, self._known = 0.05 / width, max(2 * largest, 40 / width)
-        knots = self._unit * np.sinh(np.linspace(0, np.arcsinh(self._known / self._unit), _KNOTS))
+        # A table depends on nothing but the law and its size, and is kept once it is done: whoever asks first, alone or
+        # with other threads, is given the same.
+        size = max(0, int(np.ceil(np.log2(max(largest * width / 40, 1.0)))))
+        if size not in self._tables:
+            self._tables[size] = self._tabulate(0.05 / width, 40 / width * 2.0**size)
+        unit, spline = self._tables[size]
+        found = spline(np.arcsinh(np.abs(waves) / unit))
+        return found[..., 0] + 1j * np.sign(waves) * found[..., 1]
+
+    def _tabulate(self, unit: float, largest: float) -> tuple[float, Any]:
+        """Find the characteristic function at knots up to ``largest``, graded towards 0, and join them by a spline."""
+        knots = unit * np.sinh(np.linspace(0, np.arcsinh(largest / unit), _KNOTS))
         smooth = interpolate.make_interp_spline(*self._places, k=5)
         values = np.empty(_KNOTS, dtype=np.complex128)
         for some in np.array_split(np.arange(_KNOTS), 100):
             values[some] = _quadrature(smooth, knots[some])
         pair = np.stack([values.real, values.imag], axis=1)
-        self._spline = interpolate.make_interp_spline(np.arcsinh(knots / self._unit), pair, k=5)
+        return unit, interpolate.make_interp_spline(np.arcsinh(knots / unit), pair, k=5)
 
     @cached_property
     def _places(self) -> tuple[Array, Array]:
@@ -148,13 +201,14 @@ def _quadrature(transform: Callable[[Array], Array], waves: Array) -> Complex:
 
 
 def _parameters(law: Any) -> tuple[list[float], float, float]:
-    """Return the shape parameters, location and scale of a frozen continuous distribution."""
+    """Return the shape parameters, location and scale (1 if discrete) of a frozen distribution."""
     names = [name.strip() for name in (law.dist.shapes or "").split(",") if name.strip()] + ["loc", "scale"]
     values = {"loc": 0.0, "scale": 1.0, **dict(zip(names, law.args, strict=False)), **law.kwds}
     return [float(values[name]) for name in names[:-2]], float(values["loc"]), float(values["scale"])
 
 
-def _student(k: Array, nu: float) -> Array:
+def student(k: Array, nu: float) -> Array:
+    """Return E e^{ikx} of Student's t with ν = ``nu`` degrees of freedom, at ``k`` of any shape."""
     x = np.sqrt(nu) * np.abs(k)
     with np.errstate(invalid="ignore", divide="ignore"):
         value = np.exp(nu / 2 * np.log(x) - x - (nu / 2 - 1) * np.log(2) - special.gammaln(nu / 2))
@@ -177,6 +231,15 @@ _CLOSED: dict[str, Callable[..., Any]] = {
     "expon": lambda k: 1 / (1 - 1j * k),
     "gamma": lambda k, a: (1 - 1j * k) ** -a,
     "logistic": lambda k: np.where(np.abs(k) < 1e-8, 1.0, np.pi * k / np.sinh(np.clip(np.pi * k, -700, 700) + 1e-300)),
-    "t": _student,
+    "t": student,
     "levy_stable": _stable,
+}
+
+# E e^{ikx} of laws on integers, of w = e^{ik} − 1, so that small waves keep their digits.
+_LATTICE: dict[str, Callable[..., Any]] = {
+    "bernoulli": lambda w, p: 1 + p * w,
+    "binom": lambda w, n, p: (1 + p * w) ** n,
+    "poisson": lambda w, mu: np.exp(mu * w),
+    "geom": lambda w, p: (1 + w) * p / (p - (1 - p) * w),
+    "nbinom": lambda w, n, p: (p / (p - (1 - p) * w)) ** n,
 }

@@ -60,3 +60,13 @@ def whitening(covariances: Array) -> Array:
     if not covariances.min() > 0:
         raise np.linalg.LinAlgError("Matrix is not positive definite")
     return 1.0 / np.sqrt(covariances)
+
+
+def square_root(covariance: Array) -> Array:
+    """Return F of shape (d, rank) with F Fᵀ = ``covariance``: its Cholesky factor, or eigenvectors if singular."""
+    try:
+        return np.linalg.cholesky(covariance)
+    except np.linalg.LinAlgError:
+        values, vectors = np.linalg.eigh(covariance)
+        keep = values > 1e-14 * max(values[-1], np.finfo(float).tiny)
+        return vectors[:, keep] * np.sqrt(values[keep])

@@ -1,4 +1,4 @@
-"""Monte Carlo where a step is given by functions of whole arrays: mean and covariance of the next state given this one.
+"""Monte Carlo where a step, or a gradient that an optimiser turns into one, is given by a function of whole arrays.
 
 Bundles of trajectories are drawn from generators keyed by the seed and the bundle alone, so that a result depends on
 neither portions nor threads. Counterpart of ``monte_carlo.sample``, with the same accumulators.
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from dfp_solvers.trajectories.ensemble import Accumulators
 from dfp_solvers.trajectories.lockstep import BLOCK
-from dfp_solvers.trajectories.models import Start
+from dfp_solvers.trajectories.models import Optimiser, Start
 
 Array = NDArray[np.floating[Any]]
 
@@ -23,11 +23,10 @@ BUNDLE = 16
 
 @dataclass(frozen=True, eq=False)
 class FunctionModel:
-    """One step from states (N, d): to ``mean`` (N, d) plus Gaussian noise F ζ, F = ``factor`` (N, d, d)."""
+    """One step from states (N, d): ``step`` draws the next from a generator; with an optimiser it draws gradients."""
 
     dimension: int
-    mean: Callable[[Array], Array]
-    factor: Callable[[Array], Array]
+    step: Callable[[Array, np.random.Generator], Array]
 
 
 def sample(
@@ -45,6 +44,7 @@ def sample(
     upper: Array,
     cells: tuple[int, ...],
     blocks: int,
+    optimiser: Optimiser | None = None,
 ) -> Accumulators:
     """Return ``accumulators`` with at least ``blocks`` further blocks added, until ``trajectories`` are done.
 
@@ -58,26 +58,21 @@ def sample(
         count = min(BUNDLE * BLOCK, trajectories - first * BLOCK)
         rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(first // BUNDLE,))))
         # All of a bundle is drawn even if only its beginning counts, so that trajectories do not depend on how many.
-        theta, done = _begin(start, BUNDLE * BLOCK, rng), 0
-        for s, step in enumerate(saved):
-            for _ in range(int(step) - done):
-                noise = rng.standard_normal(theta.shape)
-                theta = model.mean(theta) + np.einsum("nij,nj->ni", model.factor(theta), noise)
-            done = int(step)
+        theta: Array = start.draw(BUNDLE * BLOCK, rng)
+        done = 0
+        velocity = np.zeros_like(theta)
+        for s, last_step in enumerate(saved.tolist()):
+            for step in range(done, last_step):
+                drawn = model.step(theta, rng)
+                if optimiser is None:
+                    theta = drawn
+                else:
+                    theta, velocity = optimiser.moved(theta, velocity, drawn, step)
+            done = last_step
             _add_moments(result, s, (theta[:count] - centre[s]) / scale[s], exponents)
             _add_counts(result, s, theta[:count], lower, upper, cells)
     result.next_block, result.trajectories = end, min(end * BLOCK, trajectories)
     return result
-
-
-def _begin(start: Start, count: int, rng: np.random.Generator) -> Array:
-    mean, factor = np.asarray(start.mean), np.asarray(start.factor)
-    if start.cumulative is None:
-        return mean + rng.standard_normal((count, factor.shape[1])) @ factor.T
-    assert start.shape is not None and start.lower is not None and start.spacing is not None
-    chosen = np.searchsorted(np.asarray(start.cumulative), rng.random(count), side="right")
-    cells = np.stack(np.unravel_index(np.minimum(chosen, np.prod(start.shape) - 1), start.shape), axis=-1)
-    return np.asarray(start.lower) + (cells + rng.random(cells.shape)) * np.asarray(start.spacing)
 
 
 def _add_moments(result: Accumulators, s: int, x: Array, exponents: NDArray[np.int64]) -> None:

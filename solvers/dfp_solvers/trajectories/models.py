@@ -214,6 +214,13 @@ class Optimiser:
             raise ValueError(f"epoch={self.epoch}: needs as many minibatches of one size as the samples hold")
         return lockstep.Optimiser(rates, sizes, float(self.momentum), bool(self.nesterov), int(self.epoch))
 
+    def moved(self, theta: Array, velocity: Array, gradient: Array, step: int) -> tuple[Array, Array]:
+        """Return θ' and v', shapes (N, d), after a step along gradients of one batch size, with replacement."""
+        rates = np.asarray(self.rates)
+        velocity = self.momentum * velocity + gradient
+        ahead = gradient + self.momentum * velocity if self.nesterov else velocity
+        return theta - rates[min(step, len(rates) - 1)] * ahead, velocity
+
 
 NO_OPTIMISER = lockstep.Optimiser(np.empty(0), np.empty(0, dtype=np.int64), 0.0, False, 0)
 
@@ -232,6 +239,16 @@ class Start:
     lower: ArrayLike | None = None
     spacing: ArrayLike | None = None
     shape: tuple[int, ...] | None = None
+
+    def draw(self, count: int, rng: np.random.Generator) -> NDArray[np.float64]:
+        """Return ``count`` initial states, shape (count, d), from a generator of NumPy's."""
+        if self.cumulative is None:
+            factor = np.asarray(self.factor)
+            return np.asarray(self.mean) + rng.standard_normal((count, factor.shape[1])) @ factor.T
+        assert self.shape is not None and self.lower is not None and self.spacing is not None
+        chosen = np.searchsorted(np.asarray(self.cumulative), rng.random(count), side="right")
+        cells = np.stack(np.unravel_index(np.minimum(chosen, np.prod(self.shape) - 1), self.shape), axis=-1)
+        return np.asarray(self.lower) + (cells + rng.random(cells.shape)) * np.asarray(self.spacing)
 
     def packed(self, d: int) -> lockstep.Start:
         """Return the checked arrays for the kernels."""

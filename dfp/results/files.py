@@ -1,0 +1,155 @@
+"""Files of solutions: one or several to a file, read back bit for bit."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from dfp.checks import Array
+from dfp.errors import DFPError, FileFormatError
+from dfp.problem.grid import Grid
+from dfp.results import hdf5, schema
+from dfp.results.certificate import Certificate
+from dfp.results.solution import Solution, attributes, columns
+
+
+def save_many(solutions: Mapping[str, Solution], path: str | Path) -> None:
+    """Write several solutions to one file, a group for each name; a grid they all share lies in the root group.
+
+    Raises
+    ------
+    DFPError
+        As for ``Solution.save``, and if there is no solution or a name cannot be the name of a group.
+    """
+    if not solutions:
+        raise DFPError("solutions is empty: a file needs at least one; give e.g. {'langevin': solution}.")
+    groups = {name: (columns(solution), attributes(solution)) for name, solution in solutions.items()}
+    grids = [solution.grid for solution in solutions.values() if solution.grid is not None]
+    one_dimension = len({solution.dimension for solution in solutions.values()}) == 1
+    shared: dict[str, schema.Column] = {}
+    # A group may not give a dimension of the root another length, so the root holds all grids or none.
+    if one_dimension and all(grid.matches(grids[0]) for grid in grids):
+        for table, _ in groups.values():
+            shared |= {name: column for name, column in table.items() if column.dims[0] != "step"}
+    hdf5.save_groups(path, groups, shared)
+
+
+def load(path: str | Path) -> Solution:
+    """Return the solution that ``Solution.save`` wrote to ``path``, bit for bit.
+
+    Raises
+    ------
+    DFPError
+        If there is no such file, or it cannot be read.
+    FileFormatError
+        If dfp did not write it, it is damaged, or it needs a newer dfp.
+    """
+    with hdf5.opened(path) as root:
+        found = _found(root)
+        if not isinstance(found, Solution):
+            raise FileFormatError("holds several solutions; use dfp.load_many(path).")
+        return found
+
+
+def load_many(path: str | Path) -> dict[str, Solution]:
+    """Return the solutions that ``save_many`` wrote to ``path``, by name and in their order.
+
+    Raises
+    ------
+    DFPError, FileFormatError
+        As for ``load``.
+    """
+    with hdf5.opened(path) as root:
+        found = _found(root)
+        if isinstance(found, Solution):
+            raise FileFormatError("holds one solution; use dfp.load(path).")
+        return found
+
+
+def load_any(path: str | Path) -> Solution | dict[str, Solution]:
+    """Return the one solution in the file ``path``, or several by name.
+
+    Raises
+    ------
+    DFPError, FileFormatError
+        As for ``load``.
+    """
+    with hdf5.opened(path) as root:
+        return _found(root)
+
+
+def _found(root: hdf5.Stored) -> Solution | dict[str, Solution]:
+    if root.labelled("kind"):
+        raise FileFormatError("holds a phase diagram; use dfp.load_phase_diagram(path).")
+    if root.labelled("solver"):
+        return _read(root, root)
+    groups = root.groups()
+    if not groups:
+        raise FileFormatError("holds no solution.")
+    return {name: _read(group, root) for name, group in groups.items()}
+
+
+def _read(group: hdf5.Stored, root: hdf5.Stored) -> Solution:
+    """Return the solution in ``group``; coordinates it lacks are those of the root."""
+    steps = group.array("step", (None,), "<i8")
+    mean = group.array("mean", (len(steps), None))
+    d = mean.shape[1]
+    if len(steps) == 0 or d == 0:
+        raise FileFormatError("has no steps or no parameters: dfp writes no such file; make it again.")
+    covariance = group.array("covariance", (len(steps), d, d))  # before anything else is done d times
+    grid = _grid(group if "theta_1" in group else root, d) if group.attribute("gridded", "|i1") else None
+    sizes = {"step": len(steps)} | {f"theta_{i}": n for i, n in enumerate(grid.cells if grid else (), start=1)}
+
+    def read(name: str) -> Array:
+        shape = tuple(sizes.get(dim, d) for dim in schema.describe(name, d).dims)
+        return group.array(name, shape)
+
+    if grid is None and "density" in group:
+        raise FileFormatError("has a density without a grid: dfp writes no such file; make it again.")
+    rate = float(group.attribute("learning_rate", "<f8"))
+    optional = {name: read(name) if name in group else None for name in ("density", "third", "fourth")}
+    # A figure that an older version did not know is not known of its files.
+    figures = {name: read(name) if name in group else np.full(len(steps), np.nan) for name in schema.FIGURES}
+    return Solution(
+        equation=group.attribute("equation", "str"),
+        solver=group.attribute("solver", "str"),
+        reason=group.attribute("reason", "str"),
+        steps=steps,
+        learning_rate=rate,
+        grid=grid,
+        mean=mean,
+        covariance=covariance,
+        **optional,
+        errors={name: read(f"{name}_standard_error") for name in schema.MOMENTS if f"{name}_standard_error" in group},
+        trajectories=int(group.attribute("trajectories", "<i8")),
+        certificate=Certificate(
+            **figures,
+            sampled=bool(group.attribute("certificate_sampled", "|i1")),
+            warnings=_warnings(group),
+        ),
+        provenance=group.json("config_json", dict),
+        slow_time=read("time") if math.isnan(rate) else None,
+    )
+
+
+def _warnings(group: hdf5.Stored) -> tuple[str, ...]:
+    warnings = group.json("warnings", list)
+    if not all(isinstance(warning, str) for warning in warnings):
+        raise FileFormatError("the attribute 'warnings' must hold a list of text; make the file again.")
+    return tuple(warnings)
+
+
+def _grid(home: hdf5.Stored, d: int) -> Grid:
+    axes, edges = [], []
+    for i in range(1, d + 1):
+        axes.append(home.array(f"theta_{i}", (None,)))
+        edges.append(home.array(f"theta_{i}_bounds", (len(axes[-1]), 2)))
+    grid = Grid(
+        np.array([edge[0, 0] for edge in edges]), np.array([edge[-1, 1] for edge in edges]), tuple(map(len, axes))
+    )
+    for axis, wanted, width in zip(axes, grid.axes, grid.spacing, strict=True):
+        # Centres are derived from the corners; rounding may differ between machines.
+        if not np.allclose(axis, wanted, rtol=1e-12, atol=1e-6 * width):
+            raise FileFormatError("the grid's cells are not uniform: dfp writes no such grid; make the file again.")
+    return grid

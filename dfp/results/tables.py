@@ -1,0 +1,26 @@
+"""Printed tables: columns of text, aligned."""
+
+from collections.abc import Collection, Sequence
+
+
+def aligned(rows: Sequence[Sequence[str]], right: Collection[int] = (), overflowing: Collection[int] = ()) -> list[str]:
+    """Return one line per row, with columns two spaces apart and as wide as their widest entry.
+
+    Parameters
+    ----------
+    rows
+        Entries; the header is a row like any other.
+    right
+        Columns whose entries end, rather than begin, at the same place.
+    overflowing
+        Rows that may run over their columns, such as one of units.
+    """
+    counted = [row for place, row in enumerate(rows) if place not in overflowing]
+    widths = [max(len(row[c]) for row in counted) for c in range(len(rows[0]))]
+    return [
+        "  ".join(
+            cell.rjust(width) if c in right else cell.ljust(width)
+            for c, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
