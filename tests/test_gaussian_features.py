@@ -112,7 +112,8 @@ def test_modes_know_the_law_of_squared_features() -> None:
     from scipy import integrate, stats
 
     (mode,) = dfp.modes(dfp.SGD(dfp.GaussianFeatures([1.0], 0.1), 0.4))
-    by_hand = integrate.quad(
-        lambda x: np.log(abs(1 - 0.4 * x)) * stats.chi2.pdf(x, 1), 0, 2.5, limit=400
-    )[0] + integrate.quad(lambda x: np.log(abs(1 - 0.4 * x)) * stats.chi2.pdf(x, 1), 2.5, 60, limit=400)[0]
+    by_hand = (
+        integrate.quad(lambda x: np.log(abs(1 - 0.4 * x)) * stats.chi2.pdf(x, 1), 0, 2.5, limit=400)[0]
+        + integrate.quad(lambda x: np.log(abs(1 - 0.4 * x)) * stats.chi2.pdf(x, 1), 2.5, 60, limit=400)[0]
+    )
     assert mode.lyapunov_exponent == pytest.approx(by_hand, abs=2e-3)

@@ -230,9 +230,16 @@ class SGD:
 
     @cached_property
     def local(self) -> Landscape:
-        """The nonlinear landscape at this weight decay and batch size."""
-        assert isinstance(self.landscape, Landscape)
-        return self.landscape.adjusted(self.weight_decay, self.batch_size)
+        """The landscape at this weight decay and batch size, as functions of the place, quadratic or not."""
+        if isinstance(self.landscape, Landscape):
+            return self.landscape.adjusted(self.weight_decay, self.batch_size)
+        hessian, gradient = self.hessian, self.gradient
+        return Landscape(
+            lambda at: at @ hessian.T + gradient,
+            self.noise.covariance,
+            self.dimension,
+            lambda at: np.broadcast_to(hessian, (len(at), *hessian.shape)),
+        )
 
     @property
     def _quadratic(self) -> QuadraticLandscape:

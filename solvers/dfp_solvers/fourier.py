@@ -228,7 +228,9 @@ def _tensor_axes(waves: Array) -> list[Array] | None:
         return None
     axes = [waves[(*([0] * i), slice(None), *([0] * (d - 1 - i)), i)] for i in range(d)]
     held = all(
-        np.array_equal(np.broadcast_to(axis.reshape([-1 if j == i else 1 for j in range(d)]), waves.shape[:-1]), waves[..., i])
+        np.array_equal(
+            np.broadcast_to(axis.reshape([-1 if j == i else 1 for j in range(d)]), waves.shape[:-1]), waves[..., i]
+        )
         for i, axis in enumerate(axes)
     )
     return axes if held else None

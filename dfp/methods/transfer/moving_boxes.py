@@ -1,8 +1,8 @@
 """Boxes of spectral transfer: each holds and resolves the density over as many steps as one grid affords."""
 
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from dfp_solvers import matrices
@@ -11,8 +11,8 @@ from dfp_solvers.transfer.spectral import Box
 from dfp.checks import Array
 from dfp.errors import UnresolvedError
 from dfp.exact.moments import Moments, moments_at
-from dfp.methods import student
-from dfp.methods.moment_recursion import MomentRecursion
+from dfp.methods import grids
+from dfp.methods.moment_recursion import HigherMoments
 from dfp.problem.equation import Equation
 from dfp.problem.state import State
 
@@ -42,20 +42,20 @@ class Boxes:
     """Directions of the axes (columns) of every box, if they are not free."""
 
     @cached_property
-    def _recursion(self) -> tuple[MomentRecursion, Any]:
-        solver = MomentRecursion(4)
-        return solver, solver.prepare(self.equation, self.initial, None)
+    def _start(self) -> HigherMoments:
+        return HigherMoments(self.equation, self.initial, 4)
 
     def freedom(self, step: int) -> Array:
         """Return the degrees of freedom (d,) of Student t laws with the kurtosis at ``step``, above 4."""
-        solver, start = self._recursion
+        run = copy(self._start)
         with np.errstate(all="ignore"):
-            freedom = student.freedom(solver.observe(solver.advance(start, step)))
+            run.advance(step)
+            freedom = grids.student_freedom(run.frame())
         return np.where(np.isfinite(freedom), np.maximum(freedom, 4.001), 4.001)
 
     def width(self, step: int) -> float:
         """Return the half-width in deviations that the kurtosis at ``step`` asks for, of a Student t law."""
-        wanted = student.half_width(self.freedom(step), _TAIL[self.equation.dimension])
+        wanted = grids.student_width(self.freedom(step), _TAIL[self.equation.dimension])
         return float(np.clip(np.max(wanted), _LEAST_WIDTH[self.equation.dimension], _MOST_WIDTH)) * self.scale
 
     def next(self, step: int, last: int) -> tuple[Box, int]:

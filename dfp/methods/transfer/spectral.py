@@ -193,7 +193,9 @@ def characteristic(equation: Equation) -> spectral.Characteristic:
 
     def gaussian(places: Array, box: Box) -> spectral.Complex:
         inverse = np.linalg.inv(box.axes)
-        return spectral.gaussian(_image(equation, places, box), inverse @ equation.diffusion(places) @ inverse.T, box.waves)
+        return spectral.gaussian(
+            _image(equation, places, box), inverse @ equation.diffusion(places) @ inverse.T, box.waves
+        )
 
     def additive(places: Array, box: Box) -> spectral.Complex:
         assert isinstance(law, AdditiveLaw)
@@ -249,5 +251,7 @@ def split_step(boxes: Boxes, source: Box, target: Box, step: int) -> split.Split
     fixed *= spectral.resolved(source, target, np.eye(3) - equation.linear_drift)
     table = rate**2 * law.table / scale[:, None] ** 2
     freedom = boxes.freedom(step - 1)
-    weights = [(1 + (u / 1.1) ** 2 / (nu - 2)) ** (-(nu + 1) / 4) for u, nu in zip(source.lattice, freedom, strict=True)]
+    weights = [
+        (1 + (u / 1.1) ** 2 / (nu - 2)) ** (-(nu + 1) / 4) for u, nu in zip(source.lattice, freedom, strict=True)
+    ]
     return split.split(fixed, target.waves, images, places, table, weights, _SPLIT)
