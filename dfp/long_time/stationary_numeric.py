@@ -1,5 +1,6 @@
 """Stationary densities that have no closed form: null vectors of chains, fixed points of maps, limits of series."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,10 +23,15 @@ from dfp.methods.solver import Problem, Run, Solver
 from dfp.methods.transfer import uniform as transfer_lattice
 from dfp.methods.transfer.error import lattice_error
 from dfp.methods.transfer.transfer import Transfer
+from dfp.problem.additive import AdditiveNoise
 from dfp.problem.equation import Equation
+from dfp.problem.equations import MasterEquation
 from dfp.problem.grid import Grid
-from dfp.problem.state import Density, Gaussian
+from dfp.problem.landscape import QuadraticLandscape
+from dfp.problem.sgd import SGD
+from dfp.problem.state import Density, Gaussian, Point
 from dfp.regimes.mode_report import lyapunov_exponent
+from dfp.solving.driver import solve
 
 # Relaxation times of the slowest mode after which a law has settled to rounding.
 _LATE = 40.0
@@ -155,7 +161,7 @@ def _kesten_grid(law: kesten.Fixed, spread: float) -> Grid:
     return Grid(middle - reach, middle + reach, cells)
 
 
-def by_transfer(equation: Equation, grid: Grid | None) -> Density:
+def by_transfer(equation: Equation, grid: Grid | None, solver: Transfer) -> Density:
     """Return the fixed point of one step of the master equation on a grid, for second moments that are bounded."""
     moments = settled_moments(equation)
     require_settling(equation, moments is not None)
@@ -166,7 +172,6 @@ def by_transfer(equation: Equation, grid: Grid | None) -> Density:
             "no grid holds; use dfp.MonteCarlo(...) for its distribution function at a late step."
         )
     _refuse_singular(equation)
-    solver = Transfer()
     solver.require(equation, moments)
     last = settling_steps(equation)
     problem = Problem.late(equation, moments, last)
@@ -222,10 +227,10 @@ def _fixed_point(equation: Equation, moments: Gaussian, grid: Grid) -> tuple[Arr
 
 def _refuse_singular(equation: Equation) -> None:
     """Raise if a finite sum in one dimension has a singular stationary law: entropy of a step below |ℓ|."""
-    law = equation.sgd.noise
-    if np.isinf(law.choice_entropy) or equation.dimension > 1:
+    entropy = equation.sgd.noise.choice_entropy
+    if entropy == np.inf or equation.dimension > 1:
         return
-    entropy, exponent = law.choice_entropy, lyapunov_exponent(equation.sgd).value
+    exponent = lyapunov_exponent(equation.sgd).value
     if entropy < abs(exponent):
         raise NoStationaryDensity(
             f"the stationary law is singular: a minibatch chooses with entropy <= {entropy:.3g}, less than the "
@@ -234,13 +239,12 @@ def _refuse_singular(equation: Equation) -> None:
         )
 
 
-def by_fourier(equation: Equation, grid: Grid | None) -> Density:
+def by_fourier(equation: Equation, grid: Grid | None, solver: Fourier) -> Density:
     """Return the limit of the product of characteristic functions: additive noise of a finite sum (T4)."""
     moments = settled_moments(equation)
     assert moments is not None
     _refuse_singular(equation)
     last = settling_steps(equation)
-    solver = Fourier()
     if grid is None:
         grid = automatic(Moments(np.array([last]), moments.mean[None], moments.covariance[None]), band=15.0)
     start = Gaussian(moments.mean, np.zeros_like(moments.covariance))
@@ -249,6 +253,34 @@ def by_fourier(equation: Equation, grid: Grid | None) -> Density:
     negative = -float(np.minimum(frame.density, 0).sum()) * grid.cell_volume
     values = np.maximum(frame.density, 0.0)
     return Density.normalised(grid, values, error=min(frame.truncation + 2 * negative, 2.0))
+
+
+def by_late_step(equation: Equation, grid: Grid | None) -> Density:
+    """Return the density under noise without a variance (T4): of a stable law the closed form, else of a late step."""
+    last, start = settling_steps(equation), Point(equation.sgd.critical_point)
+    law = _stable(equation)
+    if law is None:
+        solution = solve(equation, start, last, [last], Fourier(), grid)
+    else:
+        # A step of ηλ = 1 from anywhere draws from it.
+        landscape = QuadraticLandscape([1.0], -start.theta, AdditiveNoise(law))
+        solution = solve(MasterEquation(SGD(landscape, 1.0)), start, 1, [1], Fourier(), grid)
+    assert solution.density is not None and solution.grid is not None
+    density, where = solution.density[-1], solution.grid
+    outside, error = float(solution.certificate.mass_outside[-1]), float(solution.certificate.error[-1])
+    if law is not None and law.dist.name == "cauchy":
+        place = law.dist(start.theta.item(), law.kwds["scale"])
+        density, error = place.pdf(where.axes[0]), 0.0
+        outside = float(place.cdf(where.lower[0]) + place.sf(where.upper[0]))
+    negative = -float(np.minimum(density, 0).sum()) * where.cell_volume
+    return Density(where, np.maximum(density, 0.0), outside=max(outside, 0.0), error=min(error + 2 * negative, 2.0))
+
+
+def _stable(equation: Equation) -> Any:
+    """Return the stable law of θ* − θ in the stationary state, or None."""
+    if equation.dimension > 1 or not equation.sgd.plain:
+        return None
+    return equation.sgd.noise.settled(1 - float(equation.linear_drift.item()), equation.sgd.learning_rate)
 
 
 def by_series(equation: Equation, grid: Grid | None, solver: Hermite) -> Density:
@@ -288,3 +320,15 @@ def _signed(run: Run) -> Density:
     mass = float(values.sum()) * grid.cell_volume
     # What is beyond the grid, up to the error.
     return Density(grid, values / max(mass, 1.0), outside=max(1 - mass, 0.0), error=error)
+
+
+BY_SOLVER: dict[type[Solver], Callable[[Equation, Grid | None, Any], Density]] = {
+    FiniteVolume: by_chain,
+    Transfer: by_transfer,
+    Fourier: by_fourier,
+    Hermite: by_series,
+    FiniteDifference: by_steps,
+}
+"""What finds the stationary density with each solver."""
+EQUATIONS: dict[type[Solver], tuple[str, ...]] = {Fourier: ("T4",)}
+"""Numbers of the equations for which it does, where they are not those that the solver solves."""

@@ -231,10 +231,9 @@ class DifferenceRun(Run):
             raise UnresolvedError(
                 "step 0: a point has no density; save later steps or start from a narrow dfp.Gaussian."
             )
-        if initial.gridded is None:
-            density = Gaussian(initial.mean, initial.covariance).on(grid)
-        else:
-            density = by_waves(initial.gridded.grid, initial.gridded.values, grid)
+        given = initial.gridded
+        gaussian = Gaussian(initial.mean, initial.covariance)
+        density = gaussian.on(grid) if given is None else by_waves(given.grid, given.values, grid)
         outside = 1.0 - float(density.sum()) * grid.cell_volume
         return Frame(initial.mean, initial.covariance, density, outside=outside)
 

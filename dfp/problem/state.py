@@ -210,10 +210,7 @@ class Density(State):
     _moments: tuple[float, Array, Array] = field(init=False, repr=False)
 
     def __init__(self, grid: Grid, values: ArrayLike, outside: float = 0.0, error: float = 0.0) -> None:
-        if not isinstance(grid, Grid):
-            raise DFPError(
-                f"initial.grid={checks.shown(grid)}: must be a dfp.Grid; give dfp.Grid(lower, upper, cells)."
-            )
+        checks.instance("initial.grid", grid, Grid, "must be a dfp.Grid; give dfp.Grid(lower, upper, cells).")
         given = checks.array("initial.values", values, dimensions=(1, 2, 3))
         checks.matching("initial.values", given, grid.cells)
         if given.min() < 0:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError, SeriesError, UnresolvedError, UnsupportedError
-from dfp.exact.moments import check_problem
 from dfp.methods.pilot import unknown
 from dfp.methods.solver import Problem, Run, SamplingRun, Solver, saved_gaps
+from dfp.problem.arguments import check_problem
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
 from dfp.problem.state import State

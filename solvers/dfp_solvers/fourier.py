@@ -18,8 +18,6 @@ Complex = NDArray[np.complex128]
 # then lie closer than 0.1 standard deviations of φ, and splines err by this much; the least and the most cells of it.
 _PADDED, _SPLINE = 64.0, 3e-9
 _LEAST, _MOST = 4, 2**24
-# A step all of whose phases are below this differs from a Gaussian one by its third power.
-_TINY = 1e-5
 
 
 def wave_numbers(spacing: Array, cells: Sequence[int]) -> Array:
@@ -136,3 +134,51 @@ def regridded(
     """
     phi = gridded(values, lower, spacing, wave_numbers(new_spacing, cells), separable=True)
     return invert(phi, new_lower, new_spacing, cells)
+
+
+def sample_average(waves: Array, deviations: Array) -> Complex:
+    """Return the characteristic function of one sample at ``waves`` (..., d), of all ``deviations`` (N, d).
+
+    On a tensor grid of waves e^{ik·g} is a product over the axes, so that the sum over samples is one of matrices.
+    """
+    axes = _tensor_axes(waves)
+    if axes is None:
+        flat = waves.reshape(-1, waves.shape[-1])
+        total = np.empty(len(flat), dtype=np.complex128)
+        block = max(2**22 // len(deviations), 1)
+        for begin in range(0, len(flat), block):
+            total[begin : begin + block] = np.exp(1j * (flat[begin : begin + block] @ deviations.T)).mean(axis=1)
+        return total.reshape(waves.shape[:-1])
+    phases = [np.exp(1j * np.outer(axis, deviations[:, i])) for i, axis in enumerate(axes)]
+    last = phases[-1].T / len(deviations)
+    if len(phases) == 1:
+        return np.asarray(last.sum(axis=0))
+    if len(phases) == 2:
+        return np.asarray(phases[0] @ last)
+    return np.array([(first * phases[1]) @ last for first in phases[0]])
+
+
+def _tensor_axes(waves: Array) -> list[Array] | None:
+    """Return the axes of which the wave vectors (n_1, ..., n_d, d) are the tensor grid, or None."""
+    d = waves.shape[-1]
+    if waves.ndim != d + 1:
+        return None
+    axes = [waves[(*([0] * i), slice(None), *([0] * (d - 1 - i)), i)] for i in range(d)]
+    held = all(
+        np.array_equal(
+            np.broadcast_to(axis.reshape([-1 if j == i else 1 for j in range(d)]), waves.shape[:-1]), waves[..., i]
+        )
+        for i, axis in enumerate(axes)
+    )
+    return axes if held else None
+
+
+def power(base: Complex, exponent: int) -> Complex:
+    """Return ``base`` to a natural power, by squaring: NumPy's power of complex numbers takes a logarithm of each."""
+    result = np.ones_like(base) if exponent % 2 == 0 else base.copy()
+    while exponent > 1:
+        exponent //= 2
+        base = base * base
+        if exponent % 2:
+            result *= base
+    return result

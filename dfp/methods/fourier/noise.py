@@ -20,36 +20,35 @@ def gained(equation: Equation, step: int, waves: Array) -> fourier.Complex:
 
 def _of_steps(equation: Equation, step: int, waves: Array) -> fourier.Complex:
     """Return Π_{s<n} χ(−η Aˢk), A = I − ηH."""
-    sgd, law = equation.sgd, equation.sgd.noise
-    result = np.ones(waves.shape[:-1], dtype=np.complex128)
-    one_step, moved = np.eye(sgd.dimension) - sgd.learning_rate * sgd.hessian, -sgd.learning_rate * waves
+    sgd, law, result = equation.sgd, equation.sgd.noise, np.ones(waves.shape[:-1], dtype=np.complex128)
+    identity, reach = np.eye(sgd.dimension), _reach(waves)
+    one_step, load = identity - sgd.learning_rate * sgd.hessian, -sgd.learning_rate * identity
     for s in range(step):
-        if _largest(moved) * _deviation(law) < _TINY:
+        if reach * _deviation(law, load) < _TINY:
             rest = in_theta(equation, step)[2] - in_theta(equation, s)[2]
             return result * fourier.gaussian(waves, np.zeros(sgd.dimension), rest)
-        result *= law.characteristic(moved)
-        moved = moved @ one_step
+        result *= law.loaded_characteristic(waves, load)
+        load = one_step @ load
     return result
 
 
 def _of_loads(equation: Equation, step: int, waves: Array) -> fourier.Complex:
     """Return the product with momentum or a schedule, where the gradient of step s enters θ_n by a matrix (T19)."""
-    sgd, law = equation.sgd, equation.sgd.law
-    result = np.ones(waves.shape[:-1], dtype=np.complex128)
-    left, reach = np.zeros((sgd.dimension,) * 2), _largest(waves)
+    sgd, law, result = equation.sgd, equation.sgd.law, np.ones(waves.shape[:-1], dtype=np.complex128)
+    left, reach = np.zeros((sgd.dimension,) * 2), _reach(waves)
     for load, batch_size in loads(sgd, step):
         here = law.with_batch_size(batch_size)
-        if reach * float(np.linalg.norm(load, 2)) * _deviation(here) < _TINY:
+        if reach * _deviation(here, load) < _TINY:
             left += load @ here.constant @ load.T
         else:
-            result *= here.characteristic(waves @ load)
+            result *= here.loaded_characteristic(waves, load)
     return result * fourier.gaussian(waves, np.zeros(sgd.dimension), left)
 
 
-def _largest(waves: Array) -> float:
+def _reach(waves: Array) -> float:
     return float(np.sqrt(np.max(np.sum(waves**2, axis=-1))))
 
 
-def _deviation(law: NoiseLaw) -> float:
-    """Return the largest standard deviation of the gradient in any direction; infinite where there is none."""
-    return float(np.linalg.norm(law.constant, 2)) ** 0.5 if law.finite else np.inf
+def _deviation(law: NoiseLaw, load: Array) -> float:
+    """Return at least the largest standard deviation of ``load`` times the gradient; infinite where there is none."""
+    return float(np.linalg.norm(load, 2) * np.linalg.norm(law.constant, 2) ** 0.5) if law.finite else np.inf

@@ -152,8 +152,8 @@ def automatic_grid(problem: Problem) -> Grid:
     kernel: Array = np.zeros(d)
     if not enumerated(equation):
         places = np.stack(np.meshgrid(*np.linspace(lower, upper, 33).T, indexing="ij"), axis=-1).reshape(-1, d)
-        middle = equation.sgd.critical_point[None] if equation.sgd.affine else path.mean[-1:]
-        points = np.concatenate([places, path.mean, middle])
+        settled = equation.sgd.critical_point[None] if equation.sgd.affine else path.mean[-1:]
+        points = np.concatenate([places, path.mean, settled])
         kernel = np.min(widths(equation, points, np.ones(d)), axis=0)
     most = MOST_UNIFORM[d]
     with np.errstate(divide="ignore"):
