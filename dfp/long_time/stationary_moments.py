@@ -65,8 +65,8 @@ def stationary_moments(equation: Equation) -> StationaryMoments:
     mean = equation.sgd.critical_point
     source = equation.mean_diffusion(MomentVector(np.ones(()), mean, np.outer(mean, mean), np.zeros((d, d))))
     pair = np.abs(rates[:, None] + rates - (np.outer(rates, rates) if equation.discrete else 0.0))
-    turned = equation.sgd.modes[1]
-    diagonal = np.maximum(turned @ pair @ turned.T, pair.min())
+    axes = equation.sgd.modes[1]
+    diagonal = np.maximum(axes @ pair @ axes.T, pair.min())
     try:
         covariance = second_moment.solve(_covariance_motion(equation), source, diagonal)
     except ArithmeticError as error:

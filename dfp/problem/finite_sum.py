@@ -72,8 +72,8 @@ class FiniteSumLaw(NoiseLaw):
         hessians = self.sample_hessians() if self.dimension <= _TABULATE_UP_TO else self.hessians
         if hessians is None:
             return False
-        spread = float(np.max(np.abs(hessians - self.mean_hessian)))
-        return spread <= 1e-13 * max(float(np.max(np.abs(self.mean_hessian))), TINY)
+        largest = float(np.max(np.abs(hessians - self.mean_hessian)))
+        return largest <= 1e-13 * max(float(np.max(np.abs(self.mean_hessian))), TINY)
 
     def sample_hessians(self) -> Array:
         """Return the N sample Hessians, shape (N, d, d)."""
