@@ -259,7 +259,8 @@ def _shuffled(sgd: SGD, mean: Array, covariance: Array, saved: Steps) -> tuple[A
     found: dict[int, tuple[Array, Array]] = {}
     for begin in range(0, last + 1, k):
         steps = [
-            shuffled.Step(*mean_map(sgd, sgd.learning_rates.at(step))) for step in range(begin, min(begin + k, last))
+            shuffled.MeanStep(*mean_map(sgd, sgd.learning_rates.at(step)))
+            for step in range(begin, min(begin + k, last))
         ]
         frames = shuffled.epoch(steps, law.sample_hessians(), law.gradients, law.batch_size, mean, covariance)
         found.update(enumerate(frames, start=begin))

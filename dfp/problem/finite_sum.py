@@ -12,7 +12,7 @@ from dfp.checks import TINY, Array
 from dfp.problem.noise import Minibatches, NoiseLaw
 
 if TYPE_CHECKING:
-    from dfp_solvers.trajectories.products import Settling, Step
+    from dfp_solvers.trajectories.products import OptimiserStep, Settling
 
 # Up to this dimension E[δH ⊗ δH] is tabulated once (d⁴ numbers), so that steps do not touch the data.
 _TABULATE_UP_TO = 12
@@ -256,7 +256,7 @@ class FiniteSumLaw(NoiseLaw):
         return np.maximum(found, 0.0) / self.batch_size
 
     def sampled_exponent(
-        self, hessian: Array, step: "Step", steps: int, seed: int, axes: Array, settling: "Settling"
+        self, hessian: Array, step: "OptimiserStep", steps: int, seed: int, axes: Array, settling: "Settling"
     ) -> tuple[float, float]:
         """Return it from minibatches drawn with replacement."""
         from dfp_solvers.trajectories import products
