@@ -202,12 +202,19 @@ class FiniteSumLaw(NoiseLaw):
 
             centred, gradients = (np.ascontiguousarray(part.ravel()) for part in self.deviations)
             return finite_sum(theta[:, 0], waves[:, 0], 0.0, centred, gradients, -1.0, self.batch_size)
-        samples = self.deviations[1][None] if theta is None else self.sample_deviations(theta)
-        total = np.zeros((len(samples), *waves.shape[:-1]), dtype=np.complex128)
-        for deviation in np.swapaxes(samples, 0, 1) / self.batch_size:
+        if theta is None:
+            return self.loaded_characteristic(waves, np.eye(self.dimension))
+        total = np.zeros((len(theta), *waves.shape[:-1]), dtype=np.complex128)
+        for deviation in np.swapaxes(self.sample_deviations(theta), 0, 1) / self.batch_size:
             total += np.exp(1j * np.moveaxis(waves @ deviation.T, -1, 0))
-        average = (total / self.count) ** self.batch_size
-        return average[0] if theta is None else average
+        return (total / self.count) ** self.batch_size
+
+    def loaded_characteristic(self, waves: Array, load: Array) -> Any:
+        """Return it for samples that are carried on themselves: waves on a tensor grid stay on it."""
+        from dfp_solvers import fourier
+
+        moved = (self.gradients - self.gradients.mean(axis=0)) @ load.T / self.batch_size
+        return fourier.power(fourier.sample_average(waves, moved), self.batch_size)
 
     def minibatch_count(self, *, replace: bool = True) -> float:
         """Return the number of multisets of B samples, or of sets without replacement."""

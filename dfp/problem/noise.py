@@ -253,6 +253,10 @@ class NoiseLaw(Noise):
         values = np.exp(-0.5 * (covariance.reshape(-1, pairs.shape[1]) @ pairs.T))
         return values.reshape(*(() if theta is None else (len(theta),)), *waves.shape[:-1])
 
+    def loaded_characteristic(self, waves: Array, load: Array) -> Any:
+        """Return E e^{ik·Mg̃} of additive noise that ``load`` M (d, d) carries on, at ``waves`` (..., d)."""
+        return self.characteristic(waves @ load)
+
     def minibatch_count(self, *, replace: bool = True) -> float:
         """Return among how many minibatches it chooses, with replacement or without; infinite if not finitely many."""
         return np.inf

@@ -11,7 +11,6 @@ from dfp.exact.moments import transition
 from dfp.methods.grids import automatic
 from dfp.methods.solver import Problem, Run
 from dfp.problem.equation import Equation
-from dfp.problem.equations import ModifiedLangevin
 from dfp.problem.grid import Grid, grid_moments
 from dfp.problem.state import State
 from dfp.results.frame import Frame
@@ -58,8 +57,8 @@ def in_theta(equation: Equation, step: int) -> tuple[Array, Array, Array]:
 
 def check_definite(equation: Equation, steps: Sequence[int]) -> None:
     """Raise ``DFPError`` if the noise gained after any of ``steps`` is no covariance."""
-    if not isinstance(equation, ModifiedLangevin):
-        return  # any other equation gains a covariance
+    if not equation.indefinite:
+        return
     for step in steps:
         noise = transition(equation, step)[2]
         smallest = float(matrices.eigenvalues(noise)[0])
