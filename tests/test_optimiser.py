@@ -5,15 +5,9 @@ import pytest
 from problems import one_mode, regression, samples
 
 import dfp
+from validation.solvers import made
 
-ALL_SOLVERS = [
-    dfp.Fourier(),
-    dfp.Hermite(),
-    dfp.FiniteVolume(),
-    dfp.Transfer(),
-    dfp.MomentRecursion(),
-    dfp.MonteCarlo(2048),
-]
+ALL_SOLVERS = made(2048).values()
 KINDS = {
     "momentum": {"momentum": 0.9},
     "schedules": {"learning_rate": [0.1, 0.2]},
