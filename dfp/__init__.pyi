@@ -26,7 +26,7 @@ from .long_time.stationary_moments import StationaryMoments as StationaryMoments
 from .long_time.stationary_moments import stationary_moments as stationary_moments
 from .methods.finite_difference import FiniteDifference as FiniteDifference
 from .methods.finite_volume import FiniteVolume as FiniteVolume
-from .methods.fourier import Fourier as Fourier
+from .methods.fourier.fourier import Fourier as Fourier
 from .methods.hermite import Hermite as Hermite
 from .methods.moment_recursion import MomentRecursion as MomentRecursion
 from .methods.monte_carlo import MonteCarlo as MonteCarlo
@@ -47,12 +47,13 @@ from .problem.sgd import SGD as SGD
 from .problem.state import Density as Density
 from .problem.state import Gaussian as Gaussian
 from .problem.state import Point as Point
+from .problem.student import StudentNoise as StudentNoise
 from .regimes.mode import Mode as Mode
 from .regimes.mode_report import Modes as Modes
 from .regimes.mode_report import modes as modes
 from .regimes.phases import PhaseDiagram as PhaseDiagram
+from .regimes.phases import load_phase_diagram as load_phase_diagram
 from .regimes.phases import phase_diagram as phase_diagram
-from .regimes.phases_file import load_phase_diagram as load_phase_diagram
 from .results.certificate import Certificate as Certificate
 from .results.comparison import Comparison as Comparison
 from .results.comparison import compare as compare

@@ -8,11 +8,10 @@ from numpy.typing import ArrayLike
 from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError, UnsupportedError
-from dfp.exact.moments import check_problem
 from dfp.long_time import first_passage_numeric as numeric
 from dfp.long_time.exit_law import ExitSteps
+from dfp.problem.arguments import check_problem
 from dfp.problem.equation import Equation
-from dfp.problem.finite_sum import FiniteSumLaw
 from dfp.problem.grid import Grid
 from dfp.problem.state import State
 
@@ -48,7 +47,7 @@ def exit_steps(equation: Equation, domain: Any, initial: State, steps: int | Non
         If the domain is malformed or holds nothing of the initial state.
     """
     check_problem(equation, initial)
-    if equation.number == "T5":
+    if not equation.process:
         raise UnsupportedError(
             f"the {equation.label} is not a positive operator: restricted to a box it has no probability of being "
             "still inside; use dfp.MasterEquation(sgd) or dfp.Langevin(sgd)."
@@ -56,7 +55,7 @@ def exit_steps(equation: Equation, domain: Any, initial: State, steps: int | Non
     if equation.dimension > 3:
         raise UnsupportedError(f"d = {equation.dimension}: first passage needs d <= 3; use dfp.MonteCarlo(...).")
     noise = equation.sgd.noise
-    if equation.discrete and not (noise.gaussian or isinstance(noise, FiniteSumLaw)):
+    if equation.discrete and not (noise.gaussian or noise.shuffles):
         raise UnsupportedError(
             f"the {equation.label} with gradient noise that is neither Gaussian nor a finite sum: its restricted step "
             "is not known here; count trajectories of dfp.MonteCarlo(...)."
@@ -68,8 +67,8 @@ def exit_steps(equation: Equation, domain: Any, initial: State, steps: int | Non
         raise DFPError(f"domain: {lower} … {upper} holds nothing of the initial state; widen it.")
     if not equation.discrete:
         return numeric.by_chain(equation, lower, upper, cells, initial, float(masses.sum()), last)
-    solve = numeric.by_masses if isinstance(noise, FiniteSumLaw) else numeric.by_nodes
-    if isinstance(noise, FiniteSumLaw):
+    solve = numeric.by_masses if noise.shuffles else numeric.by_nodes
+    if noise.shuffles:
         counts = [cells or (numeric.SUM_CELLS.get(equation.dimension, 0),) * equation.dimension]
         counts.append(tuple(n // 2 for n in counts[0]))
     else:

@@ -13,9 +13,9 @@ from scipy.sparse.linalg import LinearOperator, eigs, gmres, splu
 from dfp.checks import Array
 from dfp.errors import UnresolvedError
 from dfp.long_time.exit_law import ExitSteps
-from dfp.methods import chain
+from dfp.methods import markov_chain
 from dfp.methods.transfer import uniform as transfer_lattice
-from dfp.methods.transfer.kernels import laws_of, widths
+from dfp.methods.transfer.kernels import kernels_of, widths
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
 from dfp.problem.state import State
@@ -87,7 +87,7 @@ def by_masses(
     """Return the law under the affine maps of a finite sum, on cells."""
     grid = Grid(lower, upper, cells)
     step = transfer_lattice.step_operator(equation, grid)
-    first = uniform.step(masses, laws_of(equation, grid, points), grid.cells)[0]
+    first = uniform.step(masses, kernels_of(equation, grid, points), grid.cells)[0]
     size = len(first)
     resolvent = LinearOperator((size, size), matvec=lambda p: np.ravel(p) - step.matvec(np.ravel(p)), dtype=float)
     solved, failed = gmres(resolvent, first, rtol=1e-9, restart=60, maxiter=20)
@@ -135,9 +135,9 @@ def by_chain(
     """Return the law in continuous time, on cells with absorbing walls, extrapolated from three grids."""
     d, eta = equation.dimension, equation.sgd.learning_rate
     counts = tuple(int(np.ceil(n / 4) * 4) for n in (cells or (_CELLS[d],) * d))
-    grids = chain.halved(Grid(lower, upper, tuple(max(n, 16) for n in counts)))
-    starts = [inside * part.ravel() for part in chain.start(initial, grids)]
-    matrices = [chain.generator(equation, grid, absorbing=True)[0].tocsc() for grid in grids]
+    grids = markov_chain.halved(Grid(lower, upper, tuple(max(n, 16) for n in counts)))
+    starts = [inside * part.ravel() for part in markov_chain.start(initial, grids)]
+    matrices = [markov_chain.generator(equation, grid, absorbing=True)[0].tocsc() for grid in grids]
     rates = [_slowest(matrix) for matrix in matrices]
     n = _length(last, float(np.exp(-eta * rates[0])))
     tables = [absorbing.chain_survival(m, p, eta, n, r) for m, p, r in zip(matrices, starts, rates, strict=True)]

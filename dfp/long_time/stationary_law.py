@@ -5,19 +5,19 @@ from dfp_solvers import modal, pearson
 
 from dfp import checks
 from dfp.checks import Array
-from dfp.errors import DFPError, NoStationaryDensity, UnsupportedError
-from dfp.exact.cumulants import diffusion_polynomial
+from dfp.errors import NoStationaryDensity, UnsupportedError
+from dfp.exact.cumulants import second_order_polynomial
 from dfp.exact.moments import Moments
 from dfp.long_time import stationary_numeric as numeric
 from dfp.methods.finite_difference import FiniteDifference
 from dfp.methods.finite_volume import FiniteVolume
-from dfp.methods.fourier import Fourier
+from dfp.methods.fourier.fourier import Fourier
 from dfp.methods.grids import automatic
 from dfp.methods.hermite import Hermite
 from dfp.methods.solver import Solver
 from dfp.methods.transfer.transfer import Transfer
+from dfp.problem.arguments import check_equation
 from dfp.problem.equation import Equation
-from dfp.problem.equations import ModifiedLangevin
 from dfp.problem.grid import Grid
 from dfp.problem.state import Density, Gaussian
 
@@ -61,24 +61,21 @@ def stationary(equation: Equation, grid: Grid | None = None, solver: Solver | st
     UnresolvedError, SeriesError
         If no affordable grid resolves it, or a series does not converge.
     """
-    if not isinstance(equation, Equation):
-        raise DFPError(f"equation={checks.shown(equation)}: must be an equation; give e.g. dfp.Langevin(sgd).")
+    check_equation(equation, grid)
     if equation.dimension > 3:
         raise UnsupportedError(f"d = {equation.dimension}: densities need d <= 3; use dfp.moments for covariances.")
-    if grid is not None and grid.dimension != equation.dimension:
-        raise DFPError(f"grid has {grid.dimension} axes: the landscape has {equation.dimension}; make them equal.")
     if solver != "auto":
         return _asked_for(equation, grid, solver)
-    if equation.dimension == 1 and equation.number != "T4":
+    if equation.dimension == 1 and (equation.truncated or not equation.discrete):
         return _one_dimensional(equation, grid)
-    if equation.additive and equation.number != "T5" and (not equation.discrete or equation.sgd.noise.gaussian):
+    if equation.additive and not equation.truncated and (not equation.discrete or equation.sgd.noise.gaussian):
         return _gaussian(equation, grid)
     return _computed(equation, grid)
 
 
 def _computed(equation: Equation, grid: Grid | None) -> Density:
     """Return it by the method that fits, where no closed form is known."""
-    if equation.number == "T5":
+    if equation.truncated:
         if equation.dimension == 3:
             return numeric.by_steps(equation, grid, FiniteDifference())
         return numeric.by_series(equation, grid, Hermite(degree=24))
@@ -86,35 +83,24 @@ def _computed(equation: Equation, grid: Grid | None) -> Density:
         return numeric.by_chain(equation, grid, FiniteVolume())
     if equation.additive:
         _require_contraction(equation)
-        return numeric.by_fourier(equation, grid)
+        return numeric.by_fourier(equation, grid, Fourier())
     if equation.dimension == 1 and equation.sgd.noise.gaussian:
         return numeric.by_kesten(equation, grid)
-    return numeric.by_transfer(equation, grid)
+    return numeric.by_transfer(equation, grid, Transfer())
 
 
 def _asked_for(equation: Equation, grid: Grid | None, solver: Solver | str) -> Density:
     if equation.additive:
         _require_contraction(equation)
-    supported = {
-        FiniteVolume: ("T6", "T7"),
-        Transfer: ("T4",),
-        Fourier: ("T4",) if equation.additive else (),
-        Hermite: ("T4", "T5", "T6", "T7"),
-        FiniteDifference: ("T5",),
-    }
-    kind = next((k for k in supported if isinstance(solver, k)), None)
-    if kind is None or equation.number not in supported[kind]:
-        able = ", ".join(k.__name__ for k, numbers in supported.items() if equation.number in numbers)
+    able = [kind for kind in numeric.BY_SOLVER if equation.number in numeric.EQUATIONS.get(kind, kind.equations)]
+    able = [kind for kind in able if kind is not Fourier or equation.additive]
+    chosen = next((kind for kind in able if kind is type(solver)), None)
+    if chosen is None:
+        names = ", ".join(kind.__name__ for kind in able)
         raise UnsupportedError(
-            f"solver={checks.shown(solver)}: has no stationary density of the {equation.label}; use 'auto' or {able}."
+            f"solver={checks.shown(solver)}: has no stationary density of the {equation.label}; use 'auto' or {names}."
         )
-    if isinstance(solver, FiniteVolume):
-        return numeric.by_chain(equation, grid, solver)
-    if isinstance(solver, Hermite):
-        return numeric.by_series(equation, grid, solver)
-    if isinstance(solver, FiniteDifference):
-        return numeric.by_steps(equation, grid, solver)
-    return numeric.by_fourier(equation, grid) if isinstance(solver, Fourier) else numeric.by_transfer(equation, grid)
+    return numeric.BY_SOLVER[chosen](equation, grid, solver)
 
 
 def _require_contraction(equation: Equation) -> None:
@@ -184,12 +170,9 @@ def _regime(step: float, discrete: bool) -> str:
 
 def _one_dimensional(equation: Equation, grid: Grid | None) -> Density:
     drift, offset = float(equation.linear_drift.item()), float(equation.constant_drift.item())
-    coefficients = diffusion_polynomial(equation)[0, 0]
-    diffusion = [float(coefficients[0, 0]), 2 * float(coefficients[0, 1]), float(coefficients[1, 1])]
-    if equation.number == "T5":
-        # The raw second moment: S = C + ḡ², times η² (T3).
-        diffusion = [diffusion[0] + offset**2, diffusion[1] + 2 * drift * offset, diffusion[2] + drift**2]
-    law = (drift, offset, (diffusion[0], diffusion[1], diffusion[2]))
+    coefficients = second_order_polynomial(equation)[0, 0]
+    diffusion = float(coefficients[0, 0]), 2 * float(coefficients[0, 1]), float(coefficients[1, 1])
+    law = (drift, offset, diffusion)
     _check_law(equation, *law)
     centre, width = pearson.mode(*law), pearson.scale(*law)
     total = pearson.mass(-np.inf, np.inf, *law)
@@ -236,5 +219,5 @@ def _refuse_vanishing(equation: Equation, drift: float, offset: float, diffusion
             f"{noise}, at θ = {place:.4g}, which the drift leaves: the law lives on one side of it, and no closed form "
             "is computed here; use dfp.solve for a late step, or add gradient noise."
         )
-    remedy = ", or use positive=True" if isinstance(equation, ModifiedLangevin) and not equation.positive else ""
+    remedy = ", or use positive=True" if equation.indefinite else ""
     raise NoStationaryDensity(f"{noise}: the law may collapse onto that point; add gradient noise{remedy}.")

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from dfp_solvers import second_moment
 
-from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError, NoStationaryDensity
+from dfp.problem.arguments import check_equation
 from dfp.problem.equation import Equation, MomentVector
 from dfp.regimes.mode_report import modes
 
@@ -48,8 +48,7 @@ def stationary_moments(equation: Equation) -> StationaryMoments:
     NoStationaryDensity
         If second moments grow without bound; a heavy-tailed law may exist all the same (``dfp.modes`` tells).
     """
-    if not isinstance(equation, Equation):
-        raise DFPError(f"equation={checks.shown(equation)}: must be an equation; give e.g. dfp.Langevin(sgd).")
+    check_equation(equation)
     if equation.discrete and equation.sgd.momentum > 0:
         return _with_momentum(equation)
     d = equation.dimension

@@ -10,14 +10,14 @@ import numpy as np
 from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError, UnsupportedError
-from dfp.problem.noise import NoiseLaw, eigenbasis
+from dfp.problem.noise import Noise, NoiseLaw, eigenbasis
 
 if TYPE_CHECKING:
     from dfp_solvers.characteristic import Univariate
 
 
 @dataclass(frozen=True, eq=False)
-class AdditiveNoise:
+class AdditiveNoise(Noise):
     """Gradient noise g̃ with independent components, each of a law of its own; the Hessian does not fluctuate.
 
     Parameters

@@ -23,8 +23,16 @@ if TYPE_CHECKING:
     from dfp_solvers.trajectories.products import Step
 
 
+class Noise(ABC):
+    """What a landscape can be given as ``noise``: whatever makes a law once the mean Hessian is known."""
+
+    @abstractmethod
+    def law(self, hessian: Array) -> "NoiseLaw":
+        """Return the law in the axes of θ for the mean Hessian ``hessian`` (d, d)."""
+
+
 @dataclass(frozen=True)
-class GaussianNoise:
+class GaussianNoise(Noise):
     """Gaussian minibatch fluctuations, independent between H̃ and g̃.
 
     Parameters
@@ -93,7 +101,7 @@ class Minibatches(NamedTuple):
     """The samples of each, shape (M, B)."""
 
 
-class NoiseLaw(ABC):
+class NoiseLaw(Noise):
     """What every law of (H̃, g̃) answers, about g_ξ(θ) − ḡ(θ) = H̃θ + g̃; arrays may carry leading axes.
 
     A new law gives the abstract members, ``increments``, and of the others those that it knows better than by default.
@@ -107,6 +115,10 @@ class NoiseLaw(ABC):
     """Whether it is that of minibatches of a finite sum alone, which an epoch can shuffle (``SGD.samples``)."""
     scheduled: bool = False
     """Whether sampled steps can take a batch size that changes: averages are of the same kind as single draws."""
+
+    def law(self, hessian: Array) -> "NoiseLaw":
+        """Return the law itself, given as noise as it is."""
+        return self
 
     @property
     def dimension(self) -> int:

@@ -55,6 +55,8 @@ class Landscape:
     hessian: Field | None = None
     scale: float = 1.0
 
+    affine = False
+
     def __post_init__(self) -> None:
         checks.integer("dimension", self.dimension, at_least=1)
         checks.real("scale", self.scale, above=0)

@@ -78,10 +78,8 @@ class SGD:
         batch_size: int | ArrayLike | Rule | None = None,
         nesterov: bool = False,
     ) -> None:
-        if not isinstance(landscape, QuadraticLandscape | Landscape):
-            raise DFPError(
-                f"landscape={checks.shown(landscape)}: must be a landscape; give e.g. a dfp.QuadraticLandscape."
-            )
+        advice = "must be a landscape; give e.g. a dfp.QuadraticLandscape."
+        checks.instance("landscape", landscape, QuadraticLandscape | Landscape, advice)
         values = {
             "landscape": landscape,
             "learning_rates": _rates(learning_rate),
@@ -218,12 +216,12 @@ class SGD:
     @property
     def affine(self) -> bool:
         """Whether the landscape is quadratic, so that every step is an affine map."""
-        return isinstance(self.landscape, QuadraticLandscape)
+        return self.landscape.affine
 
     @property
     def additive(self) -> bool:
         """Whether the noise is known not to depend on θ."""
-        return isinstance(self.landscape, QuadraticLandscape) and self.landscape.law.additive
+        return self.affine and self.law.additive
 
     @property
     def law(self) -> NoiseLaw:

@@ -7,15 +7,21 @@ from typing import ParamSpec, TypeVar
 
 import numpy as np
 from dfp_solvers import second_moment
-from dfp_solvers.trajectories import products
 from dfp_solvers.trajectories.products import Step
 
 from dfp.checks import TINY, Array
 from dfp.errors import DFPError
-from dfp.problem.finite_sum import FiniteSumLaw
-from dfp.problem.noise import GaussianLaw
 from dfp.problem.sgd import SGD
-from dfp.regimes.multiplier import Estimate, mean_matrix
+from dfp.regimes.mode import Mode
+from dfp.regimes.multiplier import (
+    Estimate,
+    GaussianMultiplier,
+    MinibatchMultiplier,
+    MomentumMultiplier,
+    Multiplier,
+    Sampling,
+    mean_matrix,
+)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -54,16 +60,7 @@ class EigenSystem:
     @cached_property
     def entry_variances(self) -> Array:
         """Variances of the entries of H̃ in the eigenbasis, E[(v_iᵀH̃v_k)²], shape (d, d)."""
-        law, v = self.sgd.noise, self.axes
-        if law.additive:
-            return np.zeros_like(v)
-        if isinstance(law, FiniteSumLaw):
-            table = _sample_variances(law, v) / law.batch_size
-        else:
-            table = np.empty_like(v)
-            for k in range(len(v)):
-                spread = law.quadratic(np.outer(v[:, k], v[:, k]))
-                table[:, k] = np.einsum("ji,jl,li->i", v, spread, v, optimize=True)
+        table = self.sgd.noise.entry_variances(self.axes)
         # Squares of rounding, of the mean or of the largest fluctuations, are no fluctuations.
         scale = float(np.max(self.curvatures**2)) + float(np.max(table))
         return np.where(table > (16 * np.finfo(float).eps) ** 2 * scale, table, 0.0)
@@ -101,16 +98,25 @@ class EigenSystem:
         covariance: Array = self.axes.T @ self.sgd.noise.covariance(self.sgd.critical_point) @ self.axes
         return covariance
 
-    def samples(self, mode: int) -> Array:
-        """Return the curvatures vᵀH_iv of the samples of a finite sum, weight decay included, shape (N,)."""
-        law, v = self.sgd.noise, self.axes[:, mode]
-        assert isinstance(law, FiniteSumLaw)
-        if law.features is not None:
-            along = (law.features @ v) ** 2
-        else:
-            assert law.hessians is not None
-            along = np.einsum("i,nij,j->n", v, law.hessians, v, optimize=True)
-        return along + self.sgd.weight_decay
+    def samples(self, mode: int) -> Array | None:
+        """Return the curvatures vᵀH_iv of the samples, weight decay included, shape (N,); None if h is Gaussian."""
+        along = None if self.sgd.noise.additive else self.sgd.noise.curvature_samples(self.axes[:, mode])
+        return None if along is None else along + self.sgd.weight_decay
+
+    def multiplier(self, mode: int, sampling: Sampling) -> Multiplier:
+        """Return the law of 1 − ηh of a mode, or of its 2 × 2 matrix with momentum."""
+        curvature, eta, samples = float(self.curvatures[mode]), self.step.learning_rate, self.samples(mode)
+        deviation = float(np.sqrt(self.entry_variances[mode, mode]))
+        batch = self.sgd.noise.batch_size
+        if self.step.beta > 0:
+            return MomentumMultiplier(curvature, deviation, self.step, sampling, samples, batch)
+        if samples is not None:
+            return MinibatchMultiplier(1 - eta * samples, batch)
+        return GaussianMultiplier(1 - eta * curvature, eta * deviation)
+
+    def mode(self, mode: Mode, index: int) -> Mode:
+        """Return ``mode``, taken for that of number ``index`` here, as these dynamics see it."""
+        return mode
 
     @property
     def size(self) -> int:
@@ -198,33 +204,7 @@ class EigenSystem:
 
     def sampled_exponent(self, steps: int, seed: int) -> Estimate:
         """Return the top Lyapunov exponent of the random matrix product, with its standard error."""
-        law = self.sgd.noise
-        if isinstance(law, FiniteSumLaw):
-            table = law.features if law.features is not None else law.sample_hessians()
-            decay = self.sgd.weight_decay
-            return Estimate(
-                *products.samples_exponent(table, self.step, law.batch_size, steps, seed, weight_decay=decay)
-            )
-        assert isinstance(law, GaussianLaw)
-        axes = np.eye(law.dimension) if law.axes is None else law.axes
-        hessian = axes.T @ self.sgd.hessian @ axes
-        deviations = np.sqrt(law.table)
-        return Estimate(
-            *products.gaussian_exponent(hessian, deviations, self.step, steps, seed, symmetric=law.symmetric)
-        )
-
-
-def _sample_variances(law: FiniteSumLaw, axes: Array) -> Array:
-    """Return the variances over the samples of v_iᵀH_nv_k, shape (d, d)."""
-    if law.features is not None:
-        along = law.features @ axes
-        squares = along**2
-        mean: Array = along.T @ along / law.count
-        result: Array = squares.T @ squares / law.count - mean**2
-    else:
-        turned = axes.T @ law.sample_hessians() @ axes
-        result = np.var(turned, axis=0)
-    return np.maximum(result, 0.0)
+        return Estimate(*self.sgd.noise.sampled_exponent(self.sgd.hessian, self.step, steps, seed))
 
 
 def _checked(function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:

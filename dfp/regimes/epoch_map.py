@@ -7,7 +7,8 @@ from itertools import combinations
 from math import factorial
 
 import numpy as np
-from dfp_solvers import lyapunov, second_moment, shuffled
+from dfp_solvers import lyapunov, minibatches, second_moment, shuffled
+from numpy.typing import NDArray
 
 from dfp.checks import Array
 from dfp.regimes.multiplier import Estimate, Multiplier
@@ -107,7 +108,7 @@ class EpochMultiplier(Multiplier):
 
     @cached_property
     def _minibatches(self) -> Array:
-        return _averages(self.samples, list(combinations(range(self.samples.size), self.batch_size)))
+        return _averages(self.samples, minibatches.choices(self.samples.size, self.batch_size, replace=False)[0])
 
     @cached_property
     def _cuts(self) -> int:
@@ -152,9 +153,9 @@ class EpochMultiplier(Multiplier):
         return Estimate(lyapunov.tail_index(lambda order: lyapunov.atoms_log_moment(order, atoms), exponent))
 
 
-def _averages(values: Array, chosen: Array | list[tuple[int, ...]]) -> Array:
+def _averages(values: Array, chosen: NDArray[np.int64]) -> Array:
     """Return averages over the last axis of indices; those that are rounding are zero."""
-    averages = values[np.asarray(chosen)].mean(axis=-1)
+    averages = values[chosen].mean(axis=-1)
     return np.where(np.abs(averages) <= 8 * np.finfo(float).eps * np.max(np.abs(values)), 0.0, averages)
 
 

@@ -18,12 +18,11 @@ from dfp.checks import Array
 from dfp.errors import UnsupportedError
 from dfp.exact import optimisers
 from dfp.problem.equations import MasterEquation
-from dfp.problem.finite_sum import FiniteSumLaw
 from dfp.problem.sgd import SGD
 from dfp.regimes.coupling import EigenSystem
 from dfp.regimes.epoch_map import EpochMap, EpochMultiplier
 from dfp.regimes.mode import Mode
-from dfp.regimes.multiplier import Estimate, GaussianMultiplier, Multiplier, mean_matrix
+from dfp.regimes.multiplier import Estimate, GaussianMultiplier, Multiplier, Sampling, mean_matrix
 
 # Learning rates on which an early loss of stability is looked for, and epochs that this search takes.
 _GRID = 48
@@ -38,10 +37,9 @@ class EpochSystem(EigenSystem):
 
     def __post_init__(self) -> None:
         """Refuse what no closed form and no dynamic programming reaches."""
-        law, d = self.sgd.noise, self.sgd.dimension
+        law, d = self.sgd.samples, self.sgd.dimension
         if law.additive:
             return
-        assert isinstance(law, FiniteSumLaw)
         remedy = "use replace=True, or sample with dfp.MonteCarlo(...)"
         if self.step.beta > 0:
             raise UnsupportedError(
@@ -56,8 +54,7 @@ class EpochSystem(EigenSystem):
     @property
     def spared(self) -> float:
         """(N − KB)/(N − 1): how much of its noise is left in a flat direction when an epoch ends."""
-        law = self.sgd.noise
-        assert isinstance(law, FiniteSumLaw)
+        law = self.sgd.samples
         return (law.count - self.sgd.epoch * law.batch_size) / max(law.count - 1, 1)
 
     @cached_property
@@ -68,8 +65,7 @@ class EpochSystem(EigenSystem):
     @cached_property
     def epoch_map(self) -> EpochMap:
         """One epoch with noise that depends on θ."""
-        law, v = self.sgd.noise, self.axes
-        assert isinstance(law, FiniteSumLaw)
+        law, v = self.sgd.samples, self.axes
         bends = law.sample_hessians()
         kicks = bends @ self.sgd.critical_point + law.gradients + self.sgd.weight_decay * self.sgd.critical_point
         # The mean is diagonal in its eigenbasis, and its eigenvalues are known to be zero where they are rounding.
@@ -85,8 +81,10 @@ class EpochSystem(EigenSystem):
         whole, at = self.epoch_map, slice(mode, mode + 1)
         return EpochMap(whole.hessians[:, at, at], whole.gradients[:, at], whole.batch_size, whole.learning_rate)
 
-    def multiplier(self, mode: int) -> Multiplier:
+    def multiplier(self, mode: int, sampling: Sampling) -> Multiplier:
         """Return the law of an epoch's multiplier of a mode."""
+        if self.sgd.noise.additive:
+            return super().multiplier(mode, sampling)
         if self.entry_variances[mode, mode] == 0:
             return GaussianMultiplier(1 - self.step.learning_rate * float(self.curvatures[mode]), 0.0)
         alone = self.alone(mode)
@@ -99,6 +97,10 @@ class EpochSystem(EigenSystem):
             blocks = np.array([mean_matrix(curvature, self.step) for curvature in self.curvatures])
             return float(np.max(np.abs(np.linalg.eigvals(blocks))) ** 2)
         return float(self.epoch_map.radius ** (1 / self.sgd.epoch))
+
+    def mode(self, mode: Mode, index: int) -> "EpochMode":
+        """Return ``mode`` as a mode of epochs."""
+        return EpochMode.of(mode, self, index)
 
     @property
     def largest_stable_learning_rate(self) -> float:

@@ -1,5 +1,6 @@
 """Modes of SGD: eigendirections of the mean Hessian, their regimes, and the system they form (theory page, 3 and 4)."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,12 +13,12 @@ from dfp_solvers.trajectories.products import Step
 from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError, UnsupportedError
-from dfp.problem.finite_sum import FiniteSumLaw
 from dfp.problem.sgd import SGD
 from dfp.regimes import epochs
 from dfp.regimes.coupling import EigenSystem
 from dfp.regimes.mode import Mode
-from dfp.regimes.multiplier import Estimate, GaussianMultiplier, MinibatchMultiplier, MomentumMultiplier, Multiplier
+from dfp.regimes.multiplier import Estimate, Sampling
+from dfp.results.tables import aligned
 
 if TYPE_CHECKING:
     import pandas
@@ -71,34 +72,17 @@ class Modes(Sequence[Mode]):
 
     @cached_property
     def _modes(self) -> tuple[Mode, ...]:
-        system = self.system
+        system, sampling = self.system, Sampling(self.lyapunov_steps, self.seed)
         found = (
             Mode(
                 system.axes[:, i], float(system.curvatures[i]), float(system.entry_variances[i, i]),
                 float(system.gradient_noise[i]), float(system.gradient[i]), float(system.correlations[i]),
-                float(system.critical_covariance[i, i]), system.step, self._multiplier(i), self.horizon,
+                float(system.critical_covariance[i, i]), system.step, system.multiplier(i, sampling), self.horizon,
                 system.sgd.noise.gaussian,
             )
             for i in range(len(system.curvatures))
         )  # fmt: skip
-        if isinstance(system, epochs.EpochSystem):
-            return tuple(epochs.EpochMode.of(mode, system, i) for i, mode in enumerate(found))
-        return tuple(found)
-
-    def _multiplier(self, mode: int) -> Multiplier:
-        system, law = self.system, self.system.sgd.noise
-        if isinstance(system, epochs.EpochSystem) and not law.additive:
-            return system.multiplier(mode)
-        curvature, eta = float(system.curvatures[mode]), system.step.learning_rate
-        deviation = float(np.sqrt(system.entry_variances[mode, mode]))
-        minibatches = isinstance(law, FiniteSumLaw) and not law.additive
-        batch = law.batch_size if isinstance(law, FiniteSumLaw) else 1
-        if system.step.beta > 0:
-            drawn = system.samples(mode) if minibatches else (curvature, deviation)
-            return MomentumMultiplier(drawn, batch, system.step, self.lyapunov_steps, self.seed)
-        if minibatches:
-            return MinibatchMultiplier(1 - eta * system.samples(mode), batch)
-        return GaussianMultiplier(1 - eta * curvature, eta * deviation)
+        return tuple(system.mode(mode, i) for i, mode in enumerate(found))
 
     @overload
     def __getitem__(self, index: int) -> Mode: ...
@@ -236,13 +220,11 @@ class Modes(Sequence[Mode]):
         """Return a figure: curvatures coloured by regime, and V(n) of up to eight modes up to ``steps``."""
         from dfp.regimes import mode_plot
 
-        return mode_plot.figure(self, steps)
+        return mode_plot.figure(self, self.learning_rate, self.regime, self.system.sgd.epoch, steps)
 
     def __str__(self) -> str:
         """Return a table of the modes and a summary of the system."""
-        from dfp.regimes import mode_table
-
-        return mode_table.text(self, _COLUMNS, _SHOWN)
+        return _text(self)
 
     def __repr__(self) -> str:
         """Return the number of modes and the regime of the whole."""
@@ -290,8 +272,7 @@ def modes(
     DFPError
         If a value is out of range, or the learning rate of ``step`` is zero.
     """
-    if not isinstance(sgd, SGD):
-        raise DFPError(f"sgd={checks.shown(sgd)}: must be a dfp.SGD; give dfp.SGD(landscape, learning_rate).")
+    checks.instance("sgd", sgd, SGD, "must be a dfp.SGD; give dfp.SGD(landscape, learning_rate).")
     at_step = None
     if sgd.scheduled:
         sgd, at_step = _frozen(sgd, step)
@@ -322,3 +303,68 @@ def lyapunov_exponent(sgd: SGD) -> Estimate:
     """Return ℓ of the master equation (T4) per step; with a standard error where it is sampled (coupled modes)."""
     report = modes(sgd)
     return Estimate(report.lyapunov_exponent, report.lyapunov_error)
+
+
+def _shown(value: float, error: float = 0.0) -> str:
+    if np.isnan(value):
+        return "none"
+    if error == np.inf:
+        return f"> {value:.3g}"
+    text = "∞" if value == np.inf else "−∞" if value == -np.inf else f"{value:.4g}"
+    return f"{text} ± {error:.0e}" if error > 0 else text
+
+
+def _below(limit: float) -> str:
+    if np.isnan(limit):
+        return "at learning rates not known"
+    return "at none" if limit == 0 else "at any" if limit == np.inf else f"below {limit:.4g}"
+
+
+def _text(report: Modes) -> str:
+    """Return one line per mode, at most ``_SHOWN``, and a summary of the system."""
+    errors = {"lyapunov_exponent": "lyapunov_error", "tail_index": "tail_index_error"}
+    rows = [[head for _, head in _COLUMNS] + ["regime", ""]]
+    for mode in report[:_SHOWN]:
+        cells = [_shown(getattr(mode, name), getattr(mode, errors[name]) if name in errors else 0.0)
+                 for name, _ in _COLUMNS]  # fmt: skip
+        notes = [note for note, true in (("overshoots", mode.overshoots), ("oscillates", mode.oscillates)) if true]
+        rows.append([*cells, mode.regime, ", ".join(notes)])
+    lines = aligned(rows, right=range(len(_COLUMNS)))
+    if len(report) > _SHOWN:
+        counts = Counter(mode.regime for mode in report)
+        lines.append(
+            f"… {len(report) - _SHOWN} more; of all: " + ", ".join(f"{n} {name}" for name, n in counts.items())
+        )
+    return "\n".join(lines + _summary(report))
+
+
+def _summary(report: Modes) -> list[str]:
+    coupling = "coupled by curvature noise" if report.coupled else "uncoupled"
+    lines = [
+        f"modes              {len(report)}, {coupling}: the whole is {report.regime}",
+        f"second moments     ρ = {report.spectral_radius:.6g} per step",
+        f"Lyapunov exponent  {_shown(report.lyapunov_exponent, report.lyapunov_error)} per step",
+        f"learning rate      {report.learning_rate:.4g}; variances are finite "
+        f"{_below(report.largest_stable_learning_rate)}, in Langevin (T6) "
+        f"{_below(report.langevin_largest_stable_learning_rate)}",
+        f"continuous time    {report.embedding}",
+    ]
+    if report.at_step is not None:
+        size = report.system.sgd.batch_size
+        kept = f"learning rate {report.learning_rate:.4g}" + ("" if size is None else f" and batch size {size}")
+        lines.insert(0, f"schedule           the {kept} of step {report.at_step}, kept at every step")
+    lines += _epochs(report)
+    if report.coupled and report.spectral_radius < 1:
+        worst = float(np.nanmax(np.abs(report.diagonal_error)))
+        lines.append(f"diagonal formula   off by up to {100 * worst:.2g} % in the stationary variances")
+    return lines
+
+
+def _epochs(report: Modes) -> list[str]:
+    steps = report.system.sgd.epoch
+    if not steps:
+        return []
+    count = f"{steps} step{'s' * (steps > 1)}"
+    lines = [f"epochs             of {count}, without replacement: ρ₂ and ℓ are per step, V_∞ at an epoch's end"]
+    reasons = {mode.multiplier.obstacle for mode in report}
+    return lines + [f"tail index         not known: {reason}" for reason in reasons if reason]

@@ -207,7 +207,8 @@ def _parameters(law: Any) -> tuple[list[float], float, float]:
     return [float(values[name]) for name in names[:-2]], float(values["loc"]), float(values["scale"])
 
 
-def _student(k: Array, nu: float) -> Array:
+def student(k: Array, nu: float) -> Array:
+    """Return E e^{ikx} of Student's t with ν = ``nu`` degrees of freedom, at ``k`` of any shape."""
     x = np.sqrt(nu) * np.abs(k)
     with np.errstate(invalid="ignore", divide="ignore"):
         value = np.exp(nu / 2 * np.log(x) - x - (nu / 2 - 1) * np.log(2) - special.gammaln(nu / 2))
@@ -230,7 +231,7 @@ _CLOSED: dict[str, Callable[..., Any]] = {
     "expon": lambda k: 1 / (1 - 1j * k),
     "gamma": lambda k, a: (1 - 1j * k) ** -a,
     "logistic": lambda k: np.where(np.abs(k) < 1e-8, 1.0, np.pi * k / np.sinh(np.clip(np.pi * k, -700, 700) + 1e-300)),
-    "t": _student,
+    "t": student,
     "levy_stable": _stable,
 }
 

@@ -5,8 +5,6 @@ theory page; Kesten (1973), doi:10.1007/BF02392040.
 """
 
 from collections.abc import Callable
-from itertools import combinations_with_replacement
-from math import comb
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +12,8 @@ from numpy.typing import NDArray
 from scipy import fft
 from scipy.optimize import brentq, minimize_scalar
 from scipy.special import dawsn, gammaln, hyp1f1, logsumexp
+
+from dfp_solvers import minibatches
 
 Array = NDArray[np.floating[Any]]
 
@@ -107,21 +107,16 @@ def minibatch_atoms(samples: Array, batch_size: int, *, cells: int = LATTICE) ->
     probability = counts / counts.sum()
     if batch_size == 1 or values.size == 1:
         return Atoms(values, probability)
-    if comb(values.size + batch_size - 1, batch_size) <= ENUMERATED:
+    if minibatches.number(values.size, batch_size) <= ENUMERATED:
         return _enumerated(values, probability, batch_size)
     return _convolved(values, probability, batch_size, max(cells // batch_size, 64))
 
 
 def _enumerated(values: Array, probability: Array, batch_size: int) -> Atoms:
-    drawn = np.array(list(combinations_with_replacement(range(values.size), batch_size)))
-    log_weight = np.full(len(drawn), gammaln(batch_size + 1)) + np.log(probability)[drawn].sum(axis=1)
-    run = np.ones(len(drawn))
-    for k in range(1, batch_size):  # the product of run lengths is that of the factorials of the multiplicities
-        run = np.where(drawn[:, k] == drawn[:, k - 1], run + 1, 1.0)
-        log_weight -= np.log(run)
+    drawn, weights = minibatches.choices(values.size, batch_size, probability=probability)
     averages = values[drawn].mean(axis=1)
     rounding = 8 * np.finfo(float).eps * float(np.max(np.abs(values)))
-    return Atoms(np.where(np.abs(averages) <= rounding, 0.0, averages), np.exp(log_weight))
+    return Atoms(np.where(np.abs(averages) <= rounding, 0.0, averages), weights)
 
 
 def _convolved(values: Array, probability: Array, batch_size: int, cells: int) -> Atoms:
