@@ -12,5 +12,5 @@ def kinds() -> dict[str, type[Solver]]:
 
 def made(trajectories: int, seed: int = 0) -> dict[str, Solver]:
     """Return every public solver by its name, as it is by default but for the number of trajectories."""
-    settings = {dfp.MonteCarlo: {"trajectories": trajectories, "seed": seed}}
-    return {name: kind(**settings.get(kind, {})) for name, kind in kinds().items()}
+    sampling = dfp.MonteCarlo(trajectories, seed=seed)
+    return {name: sampling if kind is dfp.MonteCarlo else kind() for name, kind in kinds().items()}
