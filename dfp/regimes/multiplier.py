@@ -47,6 +47,11 @@ class Multiplier(ABC):
         """Kesten's κ with E|Y|^κ = 1: ∞ if Y never exceeds 1 in magnitude, NaN without a stationary law."""
 
     @property
+    def log_period(self) -> float | None:
+        """p if log|Y| takes only multiples of it (Y is arithmetic), so that tails are log-periodic; None otherwise."""
+        return None
+
+    @property
     def obstacle(self) -> str | None:
         """Why the tail index is not known though there may be one, or None."""
         return None
@@ -107,6 +112,11 @@ class MinibatchMultiplier(Multiplier):
             return Estimate(lyapunov.largest_resolved_order(self._atoms), np.inf)
         coarse = self._coarse
         return Estimate(value, 0.0 if coarse is None else abs(value - self._tail_index(coarse)))
+
+    @cached_property
+    def log_period(self) -> float | None:
+        """The greatest number whose multiples are log|Y| of all minibatches, if there is one."""
+        return lyapunov.common_period(self._atoms.values) if self._atoms.width == 0 else None
 
     @cached_property
     def _coarse(self) -> lyapunov.Atoms | None:
@@ -172,3 +182,11 @@ def mean_matrix(curvature: float, step: products.Step) -> Array:
         return np.array([[1 - step.learning_rate * curvature]])
     eta = step.learning_rate
     return np.array([[1 - eta * step.p * curvature, -eta * step.q], [curvature, step.beta]])
+
+
+def mean_increment(curvature: float, step: products.Step) -> Array:
+    """Return ``mean_matrix`` less one, to the digits of its entries."""
+    eta = step.learning_rate
+    if step.beta == 0:
+        return np.array([[-eta * curvature]])
+    return np.array([[-eta * step.p * curvature, -eta * step.q], [curvature, step.beta - 1]])

@@ -246,7 +246,8 @@ def _mode(parameters: Mapping[str, float]) -> Mode:
         if beta == 0
         else MomentumMultiplier(curvature, deviation, step, Sampling(_SAMPLED_STEPS, 0))
     )
-    return Mode(np.ones(1), curvature, gamma, noise, 0.0, 0.0, noise, step, multiplier)
+    collapsing = noise == 0 < gamma
+    return Mode(np.ones(1), curvature, gamma, noise, 0.0, 0.0, noise, step, multiplier, collapsing=collapsing)
 
 
 def _table(diagram: PhaseDiagram) -> dict[str, Column]:

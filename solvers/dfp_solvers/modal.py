@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dfp_solvers import matrices
+
 Array = NDArray[np.floating[Any]]
 
 
@@ -97,11 +99,33 @@ def _some(steps: Transition, which: int | slice) -> Transition:
 
 
 def stationary(one: Transition) -> Array:
-    """Return the covariance that a step leaves as it is, Σ_ij = F_i Σ_ij F_jᵀ + N_ij, shape (d, d, m, m)."""
-    d, m = one.gain.shape
-    both = np.einsum("iab,jcd->ijacbd", one.factor, one.factor).reshape(d, d, m * m, m * m)
-    solved: Array = np.linalg.solve(np.eye(m * m) - both, one.noise.reshape(d, d, m * m, 1))
-    return solved.reshape(d, d, m, m)
+    """Return the covariance that steps leave as it is, Σ_ij = F_i Σ_ij F_jᵀ + N_ij, shape (d, d, m, m)."""
+    return _left_alone(one.factor - np.eye(one.factor.shape[-1]), one.noise)
+
+
+def stationary_step(curvatures: Array, noise: Array, rate: float, momentum: float, nesterov: bool) -> Array:
+    """Return the same of a single step, of the arguments of ``step``, to the digits of its rates however small."""
+    one = step(curvatures, noise, rate, momentum, nesterov)
+    if momentum == 0:
+        return _left_alone((-rate * curvatures)[:, None, None], one.noise)
+    p, q = (1 + momentum, momentum**2) if nesterov else (1.0, momentum)
+    ones = np.ones_like(curvatures)
+    rows = [[-rate * p * curvatures, -rate * q * ones], [curvatures, (momentum - 1) * ones]]
+    return _left_alone(np.stack([np.stack(row, axis=-1) for row in rows], axis=-2), one.noise)
+
+
+def largest_decay(momentum: float, nesterov: bool) -> float:
+    """Return the ηλ below which a mode is stable: 2(1 + β), with Nesterov 2(1 + β)/(1 + 2β); 2 without momentum."""
+    return 2 * (1 + momentum) / (1 + 2 * momentum if nesterov else 1)
+
+
+def _left_alone(increment: Array, noise: Array) -> Array:
+    """Return Σ with F Σ Fᵀ + N = Σ for F = 1 + ``increment`` (d, m, m)."""
+    d, m = len(increment), increment.shape[-1]
+    one = np.broadcast_to(np.eye(m), increment.shape)
+    change = sum(np.einsum("iab,jcd->ijacbd", a, b) for a, b in ((increment, one), (one, increment), (increment,) * 2))
+    change = np.asarray(change).reshape(d, d, m * m, m * m)
+    return matrices.solve_graded(-change, noise.reshape(d, d, m * m)).reshape(d, d, m, m)
 
 
 def pushed(factor: Array, covariance: Array) -> Array:
