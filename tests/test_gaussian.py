@@ -69,4 +69,5 @@ def test_spectra_at_the_edge(cells):
     density = np.random.default_rng(0).random(cells)
     spectrum = np.abs(np.fft.fftn(density))
     edges = [np.take(spectrum, [n // 2 - 1, n // 2], axis=axis).max() for axis, n in enumerate(cells)]
+    # rounding
     assert _unresolved(density) == pytest.approx(max(edges), rel=1e-12)

@@ -37,6 +37,7 @@ def test_every_supported_pair(name, problem):
         assert np.nanmax(np.abs(certificate.mean_error)) < limit
         assert np.nanmax(np.abs(certificate.covariance_error)) < limit
         if solution.density is not None:
+            # rounding, and tails cut by the box
             assert np.abs(certificate.mass_defect).max() < 1e-9
             # A truncated equation has negative tails, of less than what the density errs by.
             assert certificate.negative_mass.max() < max(1e-3, certificate.truncation.max())
