@@ -1,6 +1,7 @@
 """Relaxation: the slowest modes in which a density approaches its stationary law, and how many steps they take."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from dfp_solvers import hermite, lyapunov, second_moment
@@ -135,7 +136,7 @@ def _decays(equation: Equation) -> Array:
     return equation.mode_rates(values) * values
 
 
-def _logarithms(equation: Equation, increments: Array) -> NDArray[np.complex128]:
+def _logarithms(equation: Equation, increments: NDArray[np.inexact[Any]]) -> NDArray[np.complex128]:
     """Return log μ of a step from what is gained in it (maps, μ − 1) or in a unit of τ (generators)."""
     given = np.asarray(increments, dtype=np.complex128)
     with np.errstate(divide="ignore", invalid="ignore"):
