@@ -7,6 +7,12 @@ from .errors import SeriesError as SeriesError
 from .errors import UnresolvedError as UnresolvedError
 from .errors import UnsupportedError as UnsupportedError
 from .exact.moments import moments as moments
+from .exact.risk import RiskCurve as RiskCurve
+from .exact.risk import risk_curve as risk_curve
+from .exact.risk import stationary_risk as stationary_risk
+from .long_time.committor import Committor as Committor
+from .long_time.escape import escape as escape
+from .long_time.escape_law import Escape as Escape
 from .long_time.exit_law import ExitSteps as ExitSteps
 from .long_time.first_passage import exit_steps as exit_steps
 from .long_time.irreversibility import Current as Current
@@ -26,7 +32,7 @@ from .long_time.stationary_moments import StationaryMoments as StationaryMoments
 from .long_time.stationary_moments import stationary_moments as stationary_moments
 from .methods.finite_difference import FiniteDifference as FiniteDifference
 from .methods.finite_volume import FiniteVolume as FiniteVolume
-from .methods.fourier import Fourier as Fourier
+from .methods.fourier.fourier import Fourier as Fourier
 from .methods.hermite import Hermite as Hermite
 from .methods.moment_recursion import MomentRecursion as MomentRecursion
 from .methods.monte_carlo import MonteCarlo as MonteCarlo
@@ -36,6 +42,7 @@ from .problem.equations import DiscreteFokkerPlanck as DiscreteFokkerPlanck
 from .problem.equations import Langevin as Langevin
 from .problem.equations import MasterEquation as MasterEquation
 from .problem.equations import ModifiedLangevin as ModifiedLangevin
+from .problem.gaussian_features import GaussianFeatures as GaussianFeatures
 from .problem.grid import Grid as Grid
 from .problem.landscape import QuadraticLandscape as QuadraticLandscape
 from .problem.noise import GaussianNoise as GaussianNoise
@@ -47,12 +54,13 @@ from .problem.sgd import SGD as SGD
 from .problem.state import Density as Density
 from .problem.state import Gaussian as Gaussian
 from .problem.state import Point as Point
+from .problem.student import StudentNoise as StudentNoise
 from .regimes.mode import Mode as Mode
 from .regimes.mode_report import Modes as Modes
 from .regimes.mode_report import modes as modes
 from .regimes.phases import PhaseDiagram as PhaseDiagram
+from .regimes.phases import load_phase_diagram as load_phase_diagram
 from .regimes.phases import phase_diagram as phase_diagram
-from .regimes.phases_file import load_phase_diagram as load_phase_diagram
 from .results.certificate import Certificate as Certificate
 from .results.comparison import Comparison as Comparison
 from .results.comparison import compare as compare

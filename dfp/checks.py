@@ -3,6 +3,7 @@
 import math
 import numbers
 from itertools import pairwise
+from types import UnionType
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,12 @@ def shown(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
+def instance(name: str, value: object, kind: type | UnionType, advice: str) -> None:
+    """Raise ``DFPError``, with what it must be and what to give as ``advice``, unless ``value`` is of this kind."""
+    if not isinstance(value, kind):
+        raise DFPError(f"{name}={shown(value)}: {advice}")
+
+
 def real(
     name: str, value: object, *, above: float = -np.inf, at_least: float = -np.inf, below: float = np.inf
 ) -> float:
@@ -33,7 +40,7 @@ def real(
         If it is not a real number, not finite, or out of range.
     """
     if type(value) is not float:  # abstract classes are slow to ask
-        if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Real):
+        if _is_boolean(value) or not isinstance(value, numbers.Real):
             raise DFPError(f"{name}={shown(value)}: must be a real number; give a float.")
         try:
             value = float(value)
@@ -58,7 +65,7 @@ def integer(name: str, value: object, *, at_least: int = 0, at_most: int = 2**62
     DFPError
         If it is not an integer (booleans and floats are not) or out of range.
     """
-    if type(value) is not int and (isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral)):
+    if type(value) is not int and (_is_boolean(value) or not isinstance(value, numbers.Integral)):
         raise DFPError(f"{name}={shown(value)}: must be an integer; give a whole number such as {max(at_least, 1)}.")
     number = int(value)
     if number < at_least:
@@ -89,7 +96,7 @@ def boolean(name: str, value: object) -> bool:
     DFPError
         If it is anything else.
     """
-    if not isinstance(value, (bool, np.bool_)):
+    if not _is_boolean(value):
         raise DFPError(f"{name}={shown(value)}: must be True or False; give one of the two.")
     return bool(value)
 
@@ -142,6 +149,10 @@ def _has_booleans(value: object) -> bool:
         return False  # its type says so
     if isinstance(value, (list, tuple)):
         return any(map(_has_booleans, value))
+    return _is_boolean(value)
+
+
+def _is_boolean(value: object) -> bool:
     return isinstance(value, (bool, np.bool_))
 
 

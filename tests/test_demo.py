@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from test_labels import check_labels
 
 import dfp
 from dfp import demo
@@ -40,6 +41,8 @@ def test_it_writes_every_route_and_a_figure(ran):
     solved = dfp.load_many(folder / "demo.h5")
     assert list(solved) == ["exact moments", "sampled SGD", *demo.EQUATIONS]
     assert all(solution.steps.tolist() == list(demo.SAVED) for solution in solved.values())
+    sgd, _ = demo.problem()
+    check_labels(demo.figure({name: found for name, found in solved.items() if name != demo.EXACT}, sgd))
 
 
 def test_the_order_eta_squared_difference_shows(ran):

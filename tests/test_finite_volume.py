@@ -8,7 +8,7 @@ from problems import one_mode, regression, rotated, table
 from scipy.linalg import expm
 
 import dfp
-from dfp.methods import chain
+from dfp.methods import markov_chain
 from dfp.methods.finite_volume import FiniteVolume
 from dfp.problem.grid import grid_moments
 
@@ -344,15 +344,15 @@ def test_independent_axes_agree_with_the_full_generator(monkeypatch):
     landscape, start = CASES["separable 2D"]
     for boundary in ("reflecting", "absorbing"):
         equation, grid = dfp.Langevin(dfp.SGD(landscape, 0.05)), dfp.Grid([-0.6, -0.5], [0.8, 0.7], 48)
-        assert chain.separable(equation)
+        assert markov_chain.separable(equation)
         fast = dfp.solve(equation, start, 60, [3, 60], FiniteVolume(boundary), grid)
         with monkeypatch.context() as patch:
-            patch.setattr(chain, "separable", lambda equation: False)
+            patch.setattr(markov_chain, "separable", lambda equation: False)
             general = dfp.solve(equation, start, 60, [3, 60], FiniteVolume(boundary), grid)
         assert max(l1(fast, s, general.density[s]) for s in (0, 1)) < 1e-9
-    assert not chain.separable(dfp.Langevin(dfp.SGD(table(2), 0.05)))
+    assert not markov_chain.separable(dfp.Langevin(dfp.SGD(table(2), 0.05)))
     coupled = dfp.GaussianNoise([0.3, 0.2], [[0.2, 0.1], [0.0, 0.1]])
-    assert not chain.separable(dfp.Langevin(dfp.SGD(dfp.QuadraticLandscape([1.0, 0.3], 0.0, coupled), 0.05)))
+    assert not markov_chain.separable(dfp.Langevin(dfp.SGD(dfp.QuadraticLandscape([1.0, 0.3], 0.0, coupled), 0.05)))
 
 
 @pytest.mark.parametrize("time", [0.0, 1e-3, 0.3, 30.0])
@@ -410,7 +410,7 @@ def test_points_and_narrow_gaussians_keep_their_mean():
     grid = dfp.Grid([-1.0, -1.0], [1.0, 1.0], (20, 24))
     square = dfp.Gaussian([0.21, -0.13], [[0.04, 0.0199], [0.0199, 0.01]])
     for start in (dfp.Point([0.21, -0.13]), dfp.Gaussian([0.21, -0.13], 1e-5), square):
-        probability = chain.start(start, [grid])[0]
+        probability = markov_chain.start(start, [grid])[0]
         _, mean, covariance = grid_moments(grid, probability / grid.cell_volume)
         # The tails of the wide one meet the walls.
         assert mean == pytest.approx(start.mean, abs=1e-3 if start is square else 1e-12)

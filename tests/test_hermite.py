@@ -8,6 +8,7 @@ from dfp_solvers import hermite
 from problems import every_equation, one_mode, regression, samples, table
 
 import dfp
+from dfp.methods.hermite import HermiteRun
 
 LANDSCAPES = {
     "additive": lambda d: one_mode() if d == 1 else table(2),
@@ -24,9 +25,9 @@ def test_moments_to_order_four_match_the_recursion(name, d):
     sgd = dfp.SGD(LANDSCAPES[name](d), 0.05)
     start = dfp.Gaussian(np.linspace(0.5, 1.0, d), 0.3)
     for equation in every_equation(sgd):
-        series = dfp.Hermite(8, tolerance=0.999)
-        carry = series.advance(series.prepare(equation, start, None), 60)
-        frame = series.observe(carry)
+        run = HermiteRun(dfp.Hermite(8), equation, start)
+        run.advance(60)
+        frame = run.frame()
         exact = dfp.solve(equation, start, 60, [60], dfp.MomentRecursion())
         sigma = np.sqrt(np.max(np.diag(frame.covariance)))
         assert np.abs(frame.covariance - exact.covariance[0]).max() < 1e-12 * sigma**2, equation.label
@@ -45,20 +46,20 @@ def test_fourth_moment_of_the_discrete_equation(learning_rate, degree):
         # E'[θ^n] = (1 − na + n(n−1)a²/2) m_n + n(n−1)/2 c m_{n−2}: the adjoint of (T5) on θ^n, λ = 1
         m4 = (1 - 4 * a + 6 * a**2) * m4 + 6 * c * m2
         m2 = (1 - 2 * a + a**2) * m2 + c
-    series = dfp.Hermite(degree, tolerance=0.999)
-    carry = series.advance(series.prepare(dfp.DiscreteFokkerPlanck(sgd), dfp.Gaussian(0.0, 0.2), None), 100)
-    assert series.observe(carry).fourth.item() == pytest.approx(m4, rel=1e-10)
+    run = HermiteRun(dfp.Hermite(degree), dfp.DiscreteFokkerPlanck(sgd), dfp.Gaussian(0.0, 0.2))
+    run.advance(100)
+    assert run.frame().fourth.item() == pytest.approx(m4, rel=1e-10)
 
 
 def test_jumps_agree_with_single_steps():
     """A stretch taken in powers of two equals the same stretch step by step."""
     for equation in every_equation(dfp.SGD(table(2), 0.05)):
-        series, start = dfp.Hermite(8), dfp.Gaussian([1.0, 0.5], 0.1)
-        long = series.advance(series.prepare(equation, start, None), 64)
-        short = series.prepare(equation, start, None)
+        start = dfp.Gaussian([1.0, 0.5], 0.1)
+        long, short = (HermiteRun(dfp.Hermite(8), equation, start) for _ in range(2))
+        long.advance(64)
         for _ in range(64):
-            short = series.advance(short, 1)
-        assert np.abs(long.coefficients - short.coefficients).max() < 1e-11, equation.label
+            short.advance(1)
+        assert np.abs(long.series.coefficients - short.series.coefficients).max() < 1e-11, equation.label
 
 
 def test_additive_gaussian_noise_keeps_gaussians():
@@ -98,10 +99,10 @@ def test_refuses_where_the_series_does_not_converge():
 def test_long_runs_stay_finite_where_high_modes_grow():
     """Beyond n ≈ 2/(ηλ) (T5) amplifies its modes; they are dropped, low moments stay exact."""
     sgd = dfp.SGD(one_mode(), 0.1)
-    series = dfp.Hermite(40, tolerance=0.999)
-    carry = series.advance(series.prepare(dfp.DiscreteFokkerPlanck(sgd), dfp.Gaussian(0.0, 0.02), None), 10**6)
-    assert np.all(np.isfinite(carry.coefficients))
-    frame = series.observe(carry)
+    run = HermiteRun(dfp.Hermite(40), dfp.DiscreteFokkerPlanck(sgd), dfp.Gaussian(0.0, 0.02))
+    run.advance(10**6)
+    assert np.all(np.isfinite(run.series.coefficients))
+    frame = run.frame()
     assert frame.fourth.item() / frame.covariance.item() ** 2 == pytest.approx(3 * 1.9 / 1.7, rel=1e-8)
 
 

@@ -307,10 +307,10 @@ def test_sampled_exponent_of_modes_known_exactly():
     """An uncoupled system, sampled as if coupled: the top exponent is that of its slowest mode."""
     noise = dfp.GaussianNoise([0.1, 0.1], [0.3, 0.1])
     report = dfp.modes(dfp.SGD(dfp.QuadraticLandscape([0.3, 1.0], 0, noise), 0.5))
-    value, error = report.system.sampled_exponent(2000, 3)
+    value, error = report.system.sampled_exponent(np.arange(2), 2000, 3)
     assert abs(value - report.lyapunov_exponent) < 4.5 * error
     assert error < 1e-3
-    assert (value, error) == report.system.sampled_exponent(2000, 3)
+    assert (value, error) == report.system.sampled_exponent(np.arange(2), 2000, 3)
 
 
 def test_tails_of_samples_have_the_index():

@@ -10,6 +10,7 @@ import pytest
 from problems import one_mode, regression, samples, table
 
 import dfp
+from dfp.methods.solver import Problem
 
 STEPS = [1, 7, 40]
 CASES = {
@@ -149,10 +150,9 @@ def test_memory_does_not_grow_with_steps():
     equation = dfp.MasterEquation(dfp.SGD(one_mode(), 0.1))
     solver = dfp.MonteCarlo(4096, seed=0)
     for last in (2, 1000):
-        exact = dfp.moments(equation, dfp.Point(0.0), last, [1, last])
-        grid = solver.grid(equation, dfp.Point(0.0), exact)
-        carry = solver.draw(solver.prepare(equation, dfp.Point(0.0), grid, exact))
-        assert carry.sums.total.size + carry.sums.histogram.size == 2 * 4 + 2 * grid.cells[0]
+        run = solver.start(Problem.of(equation, dfp.Point(0.0), np.array([1, last])))
+        run.draw()
+        assert run.sums.total.size + run.sums.histogram.size == 2 * 4 + 2 * run.grid.cells[0]
 
 
 def test_histogram_is_a_density_with_the_counted_outside():

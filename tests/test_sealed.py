@@ -1,10 +1,6 @@
-"""Crashes, full disks and damage: a file is the old one or the new one, and damage is noticed."""
+"""Names that cannot be written or read are told, and damage is noticed."""
 
-import errno
-import io
 import os
-import subprocess
-import sys
 
 import h5py
 import numpy as np
@@ -13,75 +9,6 @@ from solutions import assert_same, made
 
 import dfp
 from dfp.results import checksum
-
-
-def failing(number):
-    def fail(*_args, **_kwargs):
-        raise OSError(number, os.strerror(number))
-
-    return fail
-
-
-class FullDisk(io.FileIO):
-    """A file on a disk that fills up after 1000 bytes."""
-
-    def write(self, data):
-        super().write(bytes(data)[:1000])
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-FAULTS = {
-    "open": ("open", failing(errno.EACCES)),
-    "write": ("fdopen", lambda descriptor, mode: FullDisk(descriptor, mode)),
-    "sync": ("fsync", failing(errno.EIO)),
-    "replace": ("replace", failing(errno.EPERM)),
-}
-
-
-@pytest.mark.parametrize("old", [False, True])
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_leaves_the_old_file_and_nothing_else(fault, old, tmp_path, monkeypatch):
-    path = tmp_path / "run.h5"
-    before = made(seed=1)
-    if old:
-        before.save(path)
-    with monkeypatch.context() as patch:
-        patch.setattr(os, *FAULTS[fault])
-        with pytest.raises(dfp.DFPError, match=r"run\.h5: cannot be written"):
-            made().save(path)
-    assert [file.name for file in tmp_path.iterdir()] == (["run.h5"] if old else [])
-    if old:
-        assert_same(dfp.load(path), before)
-
-
-def test_an_interrupt_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    path = tmp_path / "run.h5"
-    made(seed=1).save(path)
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "replace", interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            made().save(path)
-    assert [file.name for file in tmp_path.iterdir()] == ["run.h5"]
-    assert_same(dfp.load(path), made(seed=1))
-
-
-@pytest.mark.parametrize("kill_at", ["fsync", "replace"])
-def test_a_killed_writer_leaves_the_old_file(kill_at, tmp_path):
-    path = tmp_path / "run.h5"
-    made(seed=1).save(path)
-    program = f"""
-import os
-from solutions import made
-solution = made()
-os.{kill_at} = lambda *_: os.kill(os.getpid(), 9)
-solution.save({str(path)!r})
-"""
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
-    assert subprocess.run([sys.executable, "-c", program], env=environment).returncode == -9
-    assert_same(dfp.load(path), made(seed=1))
 
 
 def test_unwritable_targets_are_named(tmp_path):

@@ -266,3 +266,15 @@ def test_late_steps_of_the_discrete_equation_in_three_dimensions():
     # Linear interpolation on the finer of the two grids errs by 1e-4.
     assert np.abs(late.values - other).sum() * late.grid.cell_volume < 1e-3
     assert late.error < 1e-6
+
+
+@pytest.mark.parametrize("gamma", [0.0, 0.2])
+def test_a_fixed_point_that_nothing_tends_to_is_no_stationary_law(gamma):
+    """(T5) has a Student t as a fixed point at any η; for ηλ >= 2 its mean runs away, as every solver finds."""
+    sgd = [dfp.SGD(one_mode(1.0, 0.3, gamma), eta) for eta in (1.9, 2.0, 2.5)]
+    assert dfp.stationary(dfp.DiscreteFokkerPlanck(sgd[0])).error == 0
+    for unstable, kind in zip(sgd[1:], ("diffusive", "unstable"), strict=True):
+        with pytest.raises(dfp.NoStationaryDensity, match=rf"{kind} \(ηλ = 2.*no start tends to it"):
+            dfp.stationary(dfp.DiscreteFokkerPlanck(unstable))
+        moved = dfp.moments(dfp.DiscreteFokkerPlanck(unstable), dfp.Point(1.0), 20, [20])
+        assert abs(moved.mean.item()) >= 1

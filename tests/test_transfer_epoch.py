@@ -9,6 +9,7 @@ from scipy import stats
 from test_optimiser_moments import finite_sum, sequences
 
 import dfp
+from dfp.methods.solver import Problem
 from dfp.methods.transfer import epoch as transfer_epoch
 from dfp.methods.transfer.kernels import maps
 from dfp.problem.finite_sum import FiniteSumLaw
@@ -191,11 +192,12 @@ def test_images_on_a_line_are_a_transition_of_one_map():
 
 def test_every_set_has_its_probability():
     equation, start = small(1, 5, 2)
-    carry = transfer_epoch.prepare(equation, start, dfp.Grid(-1.5, 1.5, 200))
-    after = carry.advanced(1)
-    assert sorted(after.used) == sorted(sum(1 << i for i in pair) for pair in combinations(range(5), 2))
-    np.testing.assert_allclose(after.masses.sum(axis=1), 0.1, rtol=1e-12)
-    assert after.advanced(1).used.tolist() == [0]  # the fifth sample is left out
+    run = transfer_epoch.LineEpochs(Problem.of(equation, start, np.array([2])), dfp.Grid(-1.5, 1.5, 200))
+    run.advance(1)
+    assert sorted(run.sets.used) == sorted(sum(1 << i for i in pair) for pair in combinations(range(5), 2))
+    np.testing.assert_allclose(run.sets.masses.sum(axis=1), 0.1, rtol=1e-12)
+    run.advance(1)
+    assert run.sets.used.tolist() == [0]  # the fifth sample is left out
     assert [transfer_epoch.moves(*sizes) for sizes in ((5, 2), (4, 1), (3, 3))] == [10 + 10 * 3, 4 + 12 + 12 + 4, 1]
 
 

@@ -23,6 +23,15 @@ def diffusion_polynomial(equation: Equation) -> Array:
     return result
 
 
+def second_order_polynomial(equation: Equation) -> Array:
+    """Return what stands under ½ ∂_i∂_j in the equation likewise: the second cumulant or, of (T5), η²S (T3)."""
+    result = diffusion_polynomial(equation)
+    if equation.truncated:
+        drift = np.concatenate([equation.constant_drift[:, None], equation.linear_drift], axis=1)
+        result = result + np.einsum("ia,jb->ijab", drift, drift)
+    return result
+
+
 def step_cumulants(equation: Equation, highest: int = 4) -> list[Array | None]:
     """Return the cumulants of order 2 … ``highest`` of one step's noise −η(g_ξ − ḡ); None where they vanish."""
     eta = equation.learning_rate

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from dfp import checks
 from dfp.checks import Array
-from dfp.errors import DFPError, UnsupportedError
+from dfp.errors import UnsupportedError
 from dfp.exact import optimisers
+from dfp.problem.arguments import check_problem
 from dfp.problem.equation import Equation, MomentVector, packed, unpacked
 from dfp.problem.state import State
 
@@ -32,8 +33,6 @@ class Moments:
         With momentum, that of (θ, v), v the velocity, shape (S, 2d); None without.
     joint_covariance
         Likewise, shape (S, 2d, 2d).
-    unknown
-        Why they are not known exactly, within ``dfp.solve``; empty where they are.
     """
 
     steps: NDArray[np.int64]
@@ -41,7 +40,6 @@ class Moments:
     covariance: Array
     joint_mean: Array | None = None
     joint_covariance: Array | None = None
-    unknown: str = ""
 
 
 def moments(equation: Equation, initial: State, steps: int, save: Sequence[int] | None = None) -> Moments:
@@ -107,18 +105,6 @@ def _not_plain(equation: Equation, initial: State, saved: NDArray[np.int64]) -> 
     d = equation.dimension
     joint = (means, covariances) if equation.sgd.momentum else (None, None)
     return Moments(saved, means[:, :d], covariances[:, :d, :d], *joint)
-
-
-def check_problem(equation: Equation, initial: State) -> None:
-    """Raise ``DFPError`` unless both arguments have the right type and the same dimension."""
-    if not isinstance(equation, Equation):
-        raise DFPError(f"equation={checks.shown(equation)}: must be an equation; give e.g. dfp.MasterEquation(sgd).")
-    if not isinstance(initial, State):
-        raise DFPError(f"initial={checks.shown(initial)}: must be a dfp.Gaussian, dfp.Point or dfp.Density.")
-    if initial.dimension != equation.dimension:
-        raise DFPError(
-            f"initial has {initial.dimension} parameters: the landscape has {equation.dimension}; make them equal."
-        )
 
 
 # Transitions kept of one equation, for solvers ask again for the steps whose moments they were told.

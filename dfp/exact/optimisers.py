@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 
 from dfp.checks import Array
 from dfp.errors import UnsupportedError
-from dfp.problem.additive import AdditiveLaw
 from dfp.problem.equation import Equation, MomentVector, packed, transposed, unpacked
-from dfp.problem.finite_sum import FiniteSumLaw
 from dfp.problem.sgd import SGD
 
 Steps = NDArray[np.int64]
@@ -75,14 +73,12 @@ class _StepMaker:
 def loads(sgd: SGD, steps: int) -> Iterator[tuple[Array, int]]:
     """Yield, from the last step back to the first, how its gradient enters θ in the end, (d, d), and its batch size."""
     values, vectors = sgd.modes
-    law = sgd.law
-    assert isinstance(law, (FiniteSumLaw, AdditiveLaw))
     row = np.zeros((values.size, 1, 2 if sgd.momentum else 1))
     row[:, 0, 0] = 1.0
     for s in reversed(range(steps)):
         one = modal.step(values, np.zeros((values.size,) * 2), sgd.learning_rates.at(s), sgd.momentum, sgd.nesterov)
         along = np.einsum("dm,dm->d", row[:, 0], one.gain)
-        yield (vectors * along) @ vectors.T, law.batch_size if sgd.batches is None else sgd.samples_at(s)
+        yield (vectors * along) @ vectors.T, sgd.law.batch_size if sgd.batches is None else sgd.samples_at(s)
         row = row @ one.factor
 
 
@@ -99,8 +95,7 @@ def _flow(equation: Equation, count: int) -> modal.Transition:
 
 def _epochs(sgd: SGD, saved: Steps) -> Iterator[modal.Transition]:
     """Yield the transitions where the steps of each epoch exclude each other (T18)."""
-    law, vectors, k = sgd.noise, sgd.modes[1], sgd.epoch
-    assert isinstance(law, FiniteSumLaw)
+    law, vectors, k = sgd.samples, sgd.modes[1], sgd.epoch
     spread = vectors.T @ (law.constant * law.batch_size) @ vectors
 
     def part(first: int, last: int) -> modal.Transition:
@@ -241,9 +236,9 @@ def _matrix(operator: linear_flow.Operator, size: int) -> Array:
 
 def shuffled_obstacle(sgd: SGD, steps: int) -> str | None:
     """Return why the moments over epochs without replacement are out of reach, or None (additive noise always is)."""
-    law = sgd.noise
-    if not isinstance(law, FiniteSumLaw) or sgd.replace or law.additive:
+    if sgd.replace or sgd.noise.additive:
         return None
+    law = sgd.samples
     if shuffled.effort(law.count, law.batch_size) * max(1, steps // sgd.epoch) <= shuffled.MOST_EFFORT:
         return None
     return (
@@ -253,8 +248,7 @@ def shuffled_obstacle(sgd: SGD, steps: int) -> str | None:
 
 
 def _shuffled(sgd: SGD, mean: Array, covariance: Array, saved: Steps) -> tuple[Array, Array]:
-    law, k, last = sgd.noise, sgd.epoch, int(saved[-1])
-    assert isinstance(law, FiniteSumLaw)
+    law, k, last = sgd.samples, sgd.epoch, int(saved[-1])
     reason = shuffled_obstacle(sgd, last)
     if reason:
         raise UnsupportedError(

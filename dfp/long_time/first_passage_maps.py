@@ -37,9 +37,9 @@ def by_maps(
         first = absorbing_maps.arrival(points, masses, maps, lower, upper, counts)
         try:
             levels.append(absorbing_maps.survival(step, first, 1e-14, int(min(_WORK / step.matrix.nnz, 1e6))))
-        except ArithmeticError as failed:
+        except ArithmeticError as failure:
             raise UnresolvedError(
-                f"domain: {failed}; raise learning_rate, take fewer cells, dfp.Grid(lower, upper, cells), or "
+                f"domain: {failure}; raise learning_rate, take fewer cells, dfp.Grid(lower, upper, cells), or "
                 "dfp.Langevin(sgd)."
             ) from None
     inside = float(masses.sum())

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 from dfp_solvers import currents as circulation
 
-from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError, UnsupportedError
 from dfp.long_time.stationary_moments import StationaryMoments, stationary_moments
-from dfp.methods import chain
+from dfp.methods import markov_chain
+from dfp.problem.arguments import check_equation
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
 from dfp.problem.state import Density, Gaussian
@@ -122,7 +122,7 @@ def entropy_production(equation: Equation, grid: Grid | None = None) -> Estimate
         state = _settled(equation)
         rate = circulation.chain_entropy if equation.discrete else circulation.flow_entropy
         return Estimate(rate(*_linear(equation, state)))
-    if equation.dimension == 1 or chain.separable(equation):
+    if equation.dimension == 1 or markov_chain.separable(equation):
         stationary_moments(equation)
         return Estimate(0.0)  # on a line a current has nowhere to turn
     chosen = _grid(equation) if grid is None else grid
@@ -132,19 +132,16 @@ def entropy_production(equation: Equation, grid: Grid | None = None) -> Estimate
 
 
 def _check(equation: Equation, grid: Grid | None) -> None:
-    if not isinstance(equation, Equation):
-        raise DFPError(f"equation={checks.shown(equation)}: must be an equation; give e.g. dfp.Langevin(sgd).")
-    if equation.number == "T5":
+    check_equation(equation, grid)
+    if not equation.process:
         raise UnsupportedError(
-            "the discrete Fokker-Planck equation (T5) is no process, with no paths to reverse; use dfp.MasterEquation."
+            f"the {equation.label} is no process, with no paths to reverse; use dfp.MasterEquation(sgd)."
         )
     if equation.discrete and (grid is not None or not equation.additive or not equation.sgd.noise.gaussian):
         raise UnsupportedError(
             "the master equation: currents and entropy are known for additive Gaussian noise, without a grid; use "
             "dfp.Langevin(sgd) or dfp.ModifiedLangevin(sgd) for other noise."
         )
-    if grid is not None and grid.dimension != equation.dimension:
-        raise DFPError(f"grid has {grid.dimension} axes: the landscape has {equation.dimension}; make them equal.")
     if not equation.additive and equation.dimension > 3:
         raise UnsupportedError(
             f"d = {equation.dimension}: currents on a grid need d <= 3; freeze the noise in Langevin."
@@ -175,10 +172,10 @@ def _grid(equation: Equation) -> Grid:
 
 def _circulation(equation: Equation, grid: Grid) -> tuple[Array, Array, Array]:
     """Return the stationary probabilities of the cells, the velocity (…, d) and the diffusion (…, d, d) at them."""
-    matrix, _ = chain.generator(equation, grid)
+    matrix, _ = markov_chain.generator(equation, grid)
     centre = np.ravel_multi_index(tuple(np.array(grid.cells) // 2), grid.cells)
     probability = circulation.stationary(matrix.tocsc(), int(centre)).reshape(grid.cells)
-    drift, diffusion = chain.coefficients(equation, grid.points.reshape(-1, grid.dimension))
+    drift, diffusion = markov_chain.coefficients(equation, grid.points.reshape(-1, grid.dimension))
     diffusion = np.broadcast_to(diffusion, (*drift.shape, grid.dimension))
     drift, diffusion = drift.reshape(*grid.cells, -1), diffusion.reshape(*grid.cells, grid.dimension, -1)
     velocity = circulation.gridded_velocity(probability, drift, diffusion, grid.spacing)

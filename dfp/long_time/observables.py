@@ -7,8 +7,9 @@ import numpy as np
 from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError
-from dfp.exact.moments import Moments, check_problem, moments
+from dfp.exact.moments import Moments, moments
 from dfp.long_time.stationary_moments import stationary_moments
+from dfp.problem.arguments import check_problem
 from dfp.problem.equation import Equation
 from dfp.problem.sgd import SGD
 from dfp.problem.state import State

@@ -10,16 +10,16 @@ from scipy.sparse.linalg import eigs
 
 from dfp import checks
 from dfp.checks import Array
-from dfp.errors import DFPError, UnsupportedError
+from dfp.errors import UnsupportedError
 from dfp.exact.cumulants import diffusion_polynomial
 from dfp.long_time.recurrence import scalar_law, settled_moments
 from dfp.long_time.stationary_moments import covariance_motion
-from dfp.methods import chain
+from dfp.methods import markov_chain
 from dfp.methods.hermite import degree_operator
 from dfp.methods.transfer import uniform as transfer_lattice
 from dfp.methods.transfer.transfer import Transfer
+from dfp.problem.arguments import check_equation
 from dfp.problem.equation import Equation
-from dfp.problem.finite_sum import FiniteSumLaw
 from dfp.problem.grid import Grid
 from dfp.problem.state import Gaussian
 from dfp.results.tables import aligned
@@ -99,12 +99,11 @@ def spectrum(equation: Equation, count: int = 6, grid: Grid | None = None) -> Sp
     while moments of twice the order exist; beyond, power-law tails make the spectrum continuous, and only the others
     are returned.
     """
-    if not isinstance(equation, Equation):
-        raise DFPError(f"equation={checks.shown(equation)}: must be an equation; give e.g. dfp.MasterEquation(sgd).")
+    check_equation(equation, grid)
     count = checks.integer("count", count, at_least=1, at_most=50)
     if grid is not None:
         return _on_grid(equation, count, grid)
-    if equation.additive and equation.number != "T5":
+    if equation.additive and not equation.truncated:
         logarithms, degrees = _products(equation, count)
         return _sorted(logarithms, degrees, count, np.nan, [])
     if equation.dimension > 3:
@@ -191,7 +190,7 @@ def _frame(equation: Equation) -> Gaussian:
 
 def _edge(equation: Equation) -> float:
     """Return where the continuous spectrum of one mode with power-law tails begins: the least E|A|^p over p."""
-    if equation.dimension > 1 or equation.number == "T5" or isinstance(equation.sgd.noise, FiniteSumLaw):
+    if equation.dimension > 1 or equation.truncated or not equation.sgd.noise.gaussian:
         return np.nan
     if equation.discrete:
         a, _, s, _ = scalar_law(equation)
@@ -227,9 +226,9 @@ def _sorted(
 
 
 def _on_grid(equation: Equation, count: int, grid: Grid) -> Spectrum:
-    if equation.dimension > 2 or grid.dimension != equation.dimension:
-        raise UnsupportedError(f"grid: modes on a grid need d = 1 or 2 and as many axes, and d = {equation.dimension}.")
-    if equation.number == "T5":
+    if equation.dimension > 2:
+        raise UnsupportedError(f"grid: modes on a grid need d = 1 or 2, and d = {equation.dimension}.")
+    if not equation.process:
         raise UnsupportedError(
             f"grid: the {equation.label} is not a positive operator and is unstable on fine grids; leave grid out for "
             "its exact modes."
@@ -259,7 +258,7 @@ def _on_grid(equation: Equation, count: int, grid: Grid) -> Spectrum:
 
 def _chain_modes(equation: Equation, count: int, grid: Grid) -> tuple[Array, Array]:
     """Return eigenvalues of a step and modes of the finite-volume chain, nearest to zero rate, by shift and invert."""
-    matrix = chain.generator(equation, grid)[0].tocsc()
+    matrix = markov_chain.generator(equation, grid)[0].tocsc()
     # Just right of zero, where the stationary law would make the shifted matrix singular.
     shift = 1e-8 * float(-matrix.diagonal().min())
     rates, vectors = eigs(matrix, k=count + 1, sigma=shift, which="LM", v0=np.ones(matrix.shape[0]))

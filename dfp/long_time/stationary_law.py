@@ -5,21 +5,22 @@ from dfp_solvers import modal, pearson
 
 from dfp import checks
 from dfp.checks import Array
-from dfp.errors import DFPError, NoStationaryDensity, UnsupportedError
-from dfp.exact.cumulants import diffusion_polynomial
+from dfp.errors import NoStationaryDensity, UnsupportedError
+from dfp.exact.cumulants import second_order_polynomial
 from dfp.exact.moments import Moments
 from dfp.long_time import stationary_numeric as numeric
 from dfp.methods.finite_difference import FiniteDifference
 from dfp.methods.finite_volume import FiniteVolume
-from dfp.methods.fourier import Fourier
+from dfp.methods.fourier.fourier import Fourier
 from dfp.methods.grids import automatic
 from dfp.methods.hermite import Hermite
 from dfp.methods.solver import Solver
 from dfp.methods.transfer.transfer import Transfer
+from dfp.problem.arguments import check_equation
 from dfp.problem.equation import Equation
-from dfp.problem.equations import ModifiedLangevin
 from dfp.problem.grid import Grid
 from dfp.problem.state import Density, Gaussian
+from dfp.regimes.mode_report import modes
 
 # Heavy tails are followed until this much mass is outside, or as far as the largest grid reaches.
 _OUTSIDE = 1e-8
@@ -61,24 +62,52 @@ def stationary(equation: Equation, grid: Grid | None = None, solver: Solver | st
     UnresolvedError, SeriesError
         If no affordable grid resolves it, or a series does not converge.
     """
-    if not isinstance(equation, Equation):
-        raise DFPError(f"equation={checks.shown(equation)}: must be an equation; give e.g. dfp.Langevin(sgd).")
+    check_equation(equation, grid)
     if equation.dimension > 3:
         raise UnsupportedError(f"d = {equation.dimension}: densities need d <= 3; use dfp.moments for covariances.")
-    if grid is not None and grid.dimension != equation.dimension:
-        raise DFPError(f"grid has {grid.dimension} axes: the landscape has {equation.dimension}; make them equal.")
+    if equation.sgd.affine and not equation.sgd.noise.finite:
+        return _without_variance(equation, grid, solver)
+    if equation.dimension > 1 or (equation.discrete and not equation.truncated):
+        _require_width(equation)
     if solver != "auto":
         return _asked_for(equation, grid, solver)
-    if equation.dimension == 1 and equation.number != "T4":
+    if equation.dimension == 1 and (equation.truncated or not equation.discrete):
         return _one_dimensional(equation, grid)
-    if equation.additive and equation.number != "T5" and (not equation.discrete or equation.sgd.noise.gaussian):
+    if equation.additive and not equation.truncated and (not equation.discrete or equation.sgd.noise.gaussian):
         return _gaussian(equation, grid)
     return _computed(equation, grid)
 
 
+def _without_variance(equation: Equation, grid: Grid | None, solver: Solver | str) -> Density:
+    """Return the law under gradient noise that has no variance: a product of characteristic functions (T4)."""
+    if equation.truncated or not equation.discrete:
+        raise UnsupportedError(
+            f"noise has no variance, and the {equation.label} knows it by its covariance alone; use "
+            "dfp.MasterEquation(sgd)."
+        )
+    if solver != "auto" and not isinstance(solver, Fourier):
+        raise UnsupportedError(f"solver={checks.shown(solver)}: noise has no variance; use 'auto' or dfp.Fourier().")
+    _require_contraction(equation)
+    return numeric.by_late_step(equation, grid)
+
+
+def _require_width(equation: Equation) -> None:
+    """Raise ``NoStationaryDensity`` where all minibatches have the same minimum, at least along a mode."""
+    if not equation.sgd.affine or equation.additive or not equation.sgd.plain:
+        return
+    for mode in modes(equation.sgd):
+        if mode.collapsing:
+            end = "collapses onto it and has no density" if mode.regime == "interpolating" else f"is {mode.regime}"
+            raise NoStationaryDensity(
+                f"the mode of curvature {mode.curvature:.4g} has no gradient noise where every minibatch has the same "
+                f"minimum, and the law {end} (ℓ = {mode.lyapunov_exponent:.4g}, ρ₂ = {mode.growth:.4g}); "
+                "add gradient noise, or use dfp.solve or dfp.moments for the law at a given step."
+            )
+
+
 def _computed(equation: Equation, grid: Grid | None) -> Density:
     """Return it by the method that fits, where no closed form is known."""
-    if equation.number == "T5":
+    if equation.truncated:
         if equation.dimension == 3:
             return numeric.by_steps(equation, grid, FiniteDifference())
         return numeric.by_series(equation, grid, Hermite(degree=24))
@@ -86,35 +115,24 @@ def _computed(equation: Equation, grid: Grid | None) -> Density:
         return numeric.by_chain(equation, grid, FiniteVolume())
     if equation.additive:
         _require_contraction(equation)
-        return numeric.by_fourier(equation, grid)
+        return numeric.by_fourier(equation, grid, Fourier())
     if equation.dimension == 1 and equation.sgd.noise.gaussian:
         return numeric.by_kesten(equation, grid)
-    return numeric.by_transfer(equation, grid)
+    return numeric.by_transfer(equation, grid, Transfer())
 
 
 def _asked_for(equation: Equation, grid: Grid | None, solver: Solver | str) -> Density:
     if equation.additive:
         _require_contraction(equation)
-    supported = {
-        FiniteVolume: ("T6", "T7"),
-        Transfer: ("T4",),
-        Fourier: ("T4",) if equation.additive else (),
-        Hermite: ("T4", "T5", "T6", "T7"),
-        FiniteDifference: ("T5",),
-    }
-    kind = next((k for k in supported if isinstance(solver, k)), None)
-    if kind is None or equation.number not in supported[kind]:
-        able = ", ".join(k.__name__ for k, numbers in supported.items() if equation.number in numbers)
+    able = [kind for kind in numeric.BY_SOLVER if equation.number in numeric.EQUATIONS.get(kind, kind.equations)]
+    able = [kind for kind in able if kind is not Fourier or equation.additive]
+    chosen = next((kind for kind in able if kind is type(solver)), None)
+    if chosen is None:
+        names = ", ".join(kind.__name__ for kind in able)
         raise UnsupportedError(
-            f"solver={checks.shown(solver)}: has no stationary density of the {equation.label}; use 'auto' or {able}."
+            f"solver={checks.shown(solver)}: has no stationary density of the {equation.label}; use 'auto' or {names}."
         )
-    if isinstance(solver, FiniteVolume):
-        return numeric.by_chain(equation, grid, solver)
-    if isinstance(solver, Hermite):
-        return numeric.by_series(equation, grid, solver)
-    if isinstance(solver, FiniteDifference):
-        return numeric.by_steps(equation, grid, solver)
-    return numeric.by_fourier(equation, grid) if isinstance(solver, Fourier) else numeric.by_transfer(equation, grid)
+    return numeric.BY_SOLVER[chosen](equation, grid, solver)
 
 
 def _require_contraction(equation: Equation) -> None:
@@ -178,19 +196,18 @@ def _regime(step: float, discrete: bool) -> str:
         return "is diffusive (λ = 0): its variance grows without bound"
     if step < 0:
         return f"is unstable (ηλ = {step:.4g} < 0)"
-    if discrete and step == 2:
+    if discrete and abs(step - 2) <= 2e-14:
         return "is diffusive (ηλ = 2: it alternates and its variance grows without bound)"
     return f"is unstable (ηλ = {step:.4g} > 2)"
 
 
 def _one_dimensional(equation: Equation, grid: Grid | None) -> Density:
     drift, offset = float(equation.linear_drift.item()), float(equation.constant_drift.item())
-    coefficients = diffusion_polynomial(equation)[0, 0]
-    diffusion = [float(coefficients[0, 0]), 2 * float(coefficients[0, 1]), float(coefficients[1, 1])]
-    if equation.number == "T5":
-        # The raw second moment: S = C + ḡ², times η² (T3).
-        diffusion = [diffusion[0] + offset**2, diffusion[1] + 2 * drift * offset, diffusion[2] + drift**2]
-    law = (drift, offset, (diffusion[0], diffusion[1], diffusion[2]))
+    if equation.truncated:
+        _require_mean(equation)
+    coefficients = second_order_polynomial(equation)[0, 0]
+    diffusion = float(coefficients[0, 0]), 2 * float(coefficients[0, 1]), float(coefficients[1, 1])
+    law = (drift, offset, diffusion)
     _check_law(equation, *law)
     centre, width = pearson.mode(*law), pearson.scale(*law)
     total = pearson.mass(-np.inf, np.inf, *law)
@@ -208,6 +225,18 @@ def _one_dimensional(equation: Equation, grid: Grid | None) -> Density:
     top = pearson.log_density(np.array(centre), *law)
     values: Array = np.exp(pearson.log_density(theta, *law) - top) / total
     return Density(grid, values, outside=outside(float(grid.lower[0]), float(grid.upper[0])))
+
+
+def _require_mean(equation: Equation) -> None:
+    """Raise where a fixed point of (T5) is none that it tends to: for ηλ >= 2 it drives the mean away from θ*."""
+    curvature = float(equation.sgd.hessian.item())
+    step = equation.sgd.learning_rate * curvature
+    if step >= 2 * (1 - 1e-14):
+        raise NoStationaryDensity(
+            f"the mode of curvature {curvature:.4g} {_regime(step, discrete=True)}: the {equation.label} has a Student "
+            f"t as a fixed point, but no start tends to it (its mean moves by the factor {1 - step:.4g} a step); lower "
+            "learning_rate."
+        )
 
 
 def _check_law(equation: Equation, drift: float, offset: float, diffusion: tuple[float, float, float]) -> None:
@@ -237,5 +266,5 @@ def _refuse_vanishing(equation: Equation, drift: float, offset: float, diffusion
             f"{noise}, at θ = {place:.4g}, which the drift leaves: the law lives on one side of it, and no closed form "
             "is computed here; use dfp.solve for a late step, or add gradient noise."
         )
-    remedy = ", or use positive=True" if isinstance(equation, ModifiedLangevin) and not equation.positive else ""
+    remedy = ", or use positive=True" if equation.indefinite else ""
     raise NoStationaryDensity(f"{noise}: the law may collapse onto that point; add gradient noise{remedy}.")

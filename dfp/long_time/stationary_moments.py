@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from dfp_solvers import second_moment
 
-from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError, NoStationaryDensity
+from dfp.problem.arguments import check_equation
 from dfp.problem.equation import Equation, MomentVector
 from dfp.regimes.mode_report import modes
 
@@ -48,8 +48,12 @@ def stationary_moments(equation: Equation) -> StationaryMoments:
     NoStationaryDensity
         If second moments grow without bound; a heavy-tailed law may exist all the same (``dfp.modes`` tells).
     """
-    if not isinstance(equation, Equation):
-        raise DFPError(f"equation={checks.shown(equation)}: must be an equation; give e.g. dfp.Langevin(sgd).")
+    check_equation(equation)
+    if not equation.sgd.noise.finite:
+        raise NoStationaryDensity(
+            f"the {equation.label}: the gradient noise has no variance, and so no stationary state has one; its law "
+            "may exist all the same (dfp.stationary, and dfp.modes for its tails)."
+        )
     if equation.discrete and equation.sgd.momentum > 0:
         return _with_momentum(equation)
     d = equation.dimension
@@ -65,7 +69,9 @@ def stationary_moments(equation: Equation) -> StationaryMoments:
             "learning_rate, add weight_decay, or look at dfp.modes(sgd) for the regime."
         )
     mean = equation.sgd.critical_point
-    source = equation.mean_diffusion(MomentVector(np.ones(()), mean, np.outer(mean, mean), np.zeros((d, d))))
+    source = _noise_at(equation, mean)
+    if not np.any(source):
+        return StationaryMoments(mean, np.zeros((d, d)))
     pair = np.abs(rates[:, None] + rates - (np.outer(rates, rates) if equation.discrete else 0.0))
     turned = equation.sgd.modes[1]
     diagonal = np.maximum(turned @ pair @ turned.T, pair.min())
@@ -74,6 +80,20 @@ def stationary_moments(equation: Equation) -> StationaryMoments:
     except ArithmeticError as error:
         raise _unsolved(equation, error) from None
     return StationaryMoments(mean, covariance)
+
+
+def _noise_at(equation: Equation, mean: Array) -> Array:
+    """Return what a step or a unit of slow time adds to the covariance where the mean settles; zero where nothing does.
+
+    Of a map it is η²C, which the noise law may know without the cancellation of a quadratic form near a minimum that
+    nearly all minibatches share.
+    """
+    law, d = equation.sgd.noise, len(mean)
+    if not equation.additive and np.all(law.collapses_at(mean, np.eye(d))):
+        return np.zeros((d, d))
+    if equation.discrete:
+        return equation.sgd.learning_rate**2 * law.covariance(mean)
+    return equation.mean_diffusion(MomentVector(np.ones(()), mean, np.outer(mean, mean), np.zeros((d, d))))
 
 
 def moment_growth(equation: Equation) -> float:

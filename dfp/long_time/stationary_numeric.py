@@ -1,5 +1,6 @@
 """Stationary densities that have no closed form: null vectors of chains, fixed points of maps, limits of series."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,22 +13,25 @@ from dfp.checks import Array
 from dfp.errors import NoStationaryDensity, UnresolvedError, UnsupportedError
 from dfp.exact.moments import Moments
 from dfp.long_time.recurrence import require_settling, scalar_law, settled_moments
-from dfp.methods import chain
+from dfp.methods import markov_chain
 from dfp.methods.finite_difference import FiniteDifference
 from dfp.methods.finite_volume import FiniteVolume, wall_tails
-from dfp.methods.fourier import Fourier
+from dfp.methods.fourier.fourier import Fourier
 from dfp.methods.grids import automatic
 from dfp.methods.hermite import Hermite
+from dfp.methods.solver import Problem, Run, Solver
 from dfp.methods.transfer import uniform as transfer_lattice
 from dfp.methods.transfer.error import lattice_error
-from dfp.methods.transfer.singular import choice_entropy
 from dfp.methods.transfer.transfer import Transfer
+from dfp.problem.additive import AdditiveNoise
 from dfp.problem.equation import Equation
-from dfp.problem.finite_sum import FiniteSumLaw
+from dfp.problem.equations import MasterEquation
 from dfp.problem.grid import Grid
-from dfp.problem.state import Density, Gaussian
+from dfp.problem.landscape import QuadraticLandscape
+from dfp.problem.sgd import SGD
+from dfp.problem.state import Density, Gaussian, Point
 from dfp.regimes.mode_report import lyapunov_exponent
-from dfp.results.frame import Frame
+from dfp.solving.driver import solve
 
 # Relaxation times of the slowest mode after which a law has settled to rounding.
 _LATE = 40.0
@@ -55,15 +59,14 @@ def by_chain(equation: Equation, grid: Grid | None, solver: FiniteVolume) -> Den
     require_settling(equation, moments is not None)
     assert moments is not None
     if grid is None:
-        if equation.dimension == 3 and solver.cells is None and not chain.separable(equation):
+        if equation.dimension == 3 and solver.cells is None and not markov_chain.separable(equation):
             solver = FiniteVolume(solver.boundary, solver.tolerance, _CELLS_3D)
         last = settling_steps(equation)
-        exact = Moments(np.array([last]), moments.mean[None], moments.covariance[None])
-        grid = solver.grid(equation, moments, exact)
+        grid = solver.automatic_grid(Problem.late(equation, moments, last))
     levels: list[Array] = []
     upwinded = 0.0
-    for g in chain.halved(grid):
-        parts, flags = chain.generators(equation, g)
+    for g in markov_chain.halved(grid):
+        parts, flags = markov_chain.generators(equation, g)
         found = _null(parts, moments, g)
         upwinded = upwinded if levels else float((flags * found).sum())
         levels.append(found / g.cell_volume)
@@ -92,7 +95,7 @@ def _null(parts: tuple[Any, ...], moments: Gaussian, grid: Grid) -> Array:
             f"cells={grid.cells}: the stationary density would take about {jumps:.2g} products with {matrix.nnz} "
             "rates; give a coarser grid, or use dfp.solve to a late step."
         )
-    start = chain.start(moments, [grid])[0].ravel()
+    start = markov_chain.start(moments, [grid])[0].ravel()
     return uniformisation.uniformise(matrix, start, 1e9 / generator.fastest(matrix)).reshape(grid.cells)
 
 
@@ -158,7 +161,7 @@ def _kesten_grid(law: kesten.Fixed, spread: float) -> Grid:
     return Grid(middle - reach, middle + reach, cells)
 
 
-def by_transfer(equation: Equation, grid: Grid | None) -> Density:
+def by_transfer(equation: Equation, grid: Grid | None, solver: Transfer) -> Density:
     """Return the fixed point of one step of the master equation on a grid, for second moments that are bounded."""
     moments = settled_moments(equation)
     require_settling(equation, moments is not None)
@@ -169,21 +172,20 @@ def by_transfer(equation: Equation, grid: Grid | None) -> Density:
             "no grid holds; use dfp.MonteCarlo(...) for its distribution function at a late step."
         )
     _refuse_singular(equation)
-    solver = Transfer()
     solver.require(equation, moments)
     last = settling_steps(equation)
-    exact = Moments(np.array([last]), moments.mean[None], moments.covariance[None])
+    problem = Problem.late(equation, moments, last)
     if equation.dimension == 1:
-        return _late(equation, moments, exact, grid)
+        return _late(solver, problem, grid)
     if grid is None:
-        grid = solver.grid(equation, moments, exact)
+        grid = transfer_lattice.automatic_grid(problem)
         most = _CELLS_2D[equation.sgd.noise.gaussian] if equation.dimension == 2 else max(grid.cells)
         grid = Grid(grid.lower, grid.upper, tuple(min(n, most) for n in grid.cells))
     fine, leak = _fixed_point(equation, moments, grid)
-    laws = transfer_lattice.laws_between_cells(equation, grid)
-    if all(isinstance(law, uniform.Resolved) for law in laws) and equation.sgd.noise.gaussian:
+    kernels = transfer_lattice.kernels_between_cells(equation, grid)
+    if all(isinstance(kernel, uniform.Resolved) for kernel in kernels) and equation.sgd.noise.gaussian:
         # A coarser grid may not resolve all kernels any more, which says nothing of this one.
-        error, _ = lattice_error(equation, moments, last, laws, grid, fine)
+        error, _ = lattice_error(equation, moments, last, kernels, grid, fine)
     else:
         coarse = Grid(grid.lower, grid.upper, tuple(max(3 * n // 4, uniform.STENCIL) for n in grid.cells))
         rough = _fixed_point(equation, moments, coarse)[0]
@@ -191,18 +193,25 @@ def by_transfer(equation: Equation, grid: Grid | None) -> Density:
     return Density.normalised(grid, np.maximum(fine, 0.0), error=min(error + leak, 2.0))
 
 
-def _late(equation: Equation, moments: Gaussian, exact: Moments, grid: Grid | None) -> Density:
-    """Return the density on a line once the mean has settled: there ``Transfer`` takes any number of steps."""
-    solver = Transfer()
-    grid = solver.grid(equation, moments, exact) if grid is None else grid
-    frame = solver.observe(solver.advance(solver.prepare(equation, moments, grid), int(exact.steps[-1])))
-    assert frame.density is not None
-    return Density.normalised(grid, np.maximum(frame.density, 0.0), error=min(frame.truncation, 2.0))
+def _late(solver: Solver, problem: Problem, grid: Grid | None) -> Density:
+    """Return the density once the mean has settled, by a solver that takes any number of steps; none is negative."""
+    run = _walked(solver, problem, grid)
+    frame = run.frame()
+    assert frame.density is not None and run.grid is not None
+    return Density.normalised(run.grid, np.maximum(frame.density, 0.0), error=min(frame.truncation, 2.0))
+
+
+def _walked(solver: Solver, problem: Problem, grid: Grid | None) -> Run:
+    """Return a run at the last step of ``problem``."""
+    run = solver.start(problem, grid)
+    assert isinstance(run, Run)
+    run.advance(problem.last)
+    return run
 
 
 def _fixed_point(equation: Equation, moments: Gaussian, grid: Grid) -> tuple[Array, float]:
     """Return the leading eigenvector of one step, as a density, and the error from what leaves the box."""
-    start = chain.start(moments, [grid])[0].ravel()
+    start = markov_chain.start(moments, [grid])[0].ravel()
     operator = transfer_lattice.step_operator(equation, grid)
     try:
         value, vector = eigs(operator, k=1, v0=start, which="LM", tol=_EIGEN, ncv=min(12, start.size - 1))
@@ -218,10 +227,10 @@ def _fixed_point(equation: Equation, moments: Gaussian, grid: Grid) -> tuple[Arr
 
 def _refuse_singular(equation: Equation) -> None:
     """Raise if a finite sum in one dimension has a singular stationary law: entropy of a step below |ℓ|."""
-    law = equation.sgd.noise
-    if not isinstance(law, FiniteSumLaw) or equation.dimension > 1:
+    entropy = equation.sgd.noise.choice_entropy
+    if entropy == np.inf or equation.dimension > 1:
         return
-    entropy, exponent = choice_entropy(law), lyapunov_exponent(equation.sgd).value
+    exponent = lyapunov_exponent(equation.sgd).value
     if entropy < abs(exponent):
         raise NoStationaryDensity(
             f"the stationary law is singular: a minibatch chooses with entropy <= {entropy:.3g}, less than the "
@@ -230,31 +239,55 @@ def _refuse_singular(equation: Equation) -> None:
         )
 
 
-def by_fourier(equation: Equation, grid: Grid | None) -> Density:
+def by_fourier(equation: Equation, grid: Grid | None, solver: Fourier) -> Density:
     """Return the limit of the product of characteristic functions: additive noise of a finite sum (T4)."""
     moments = settled_moments(equation)
     assert moments is not None
     _refuse_singular(equation)
     last = settling_steps(equation)
-    solver = Fourier()
     if grid is None:
         grid = automatic(Moments(np.array([last]), moments.mean[None], moments.covariance[None]), band=15.0)
     start = Gaussian(moments.mean, np.zeros_like(moments.covariance))
-    frame = solver.observe(solver.advance(solver.prepare(equation, start, grid), last))
+    frame = _walked(solver, Problem.late(equation, moments, last, start), grid).frame()
     assert frame.density is not None
     negative = -float(np.minimum(frame.density, 0).sum()) * grid.cell_volume
     values = np.maximum(frame.density, 0.0)
     return Density.normalised(grid, values, error=min(frame.truncation + 2 * negative, 2.0))
 
 
+def by_late_step(equation: Equation, grid: Grid | None) -> Density:
+    """Return the density under noise without a variance (T4): of a stable law the closed form, else of a late step."""
+    last, start = settling_steps(equation), Point(equation.sgd.critical_point)
+    law = _stable(equation)
+    if law is None:
+        solution = solve(equation, start, last, [last], Fourier(), grid)
+    else:
+        # A step of ηλ = 1 from anywhere draws from it.
+        landscape = QuadraticLandscape([1.0], -start.theta, AdditiveNoise(law))
+        solution = solve(MasterEquation(SGD(landscape, 1.0)), start, 1, [1], Fourier(), grid)
+    assert solution.density is not None and solution.grid is not None
+    density, where = solution.density[-1], solution.grid
+    outside, error = float(solution.certificate.mass_outside[-1]), float(solution.certificate.error[-1])
+    if law is not None and law.dist.name == "cauchy":
+        place = law.dist(start.theta.item(), law.kwds["scale"])
+        density, error = place.pdf(where.axes[0]), 0.0
+        outside = float(place.cdf(where.lower[0]) + place.sf(where.upper[0]))
+    negative = -float(np.minimum(density, 0).sum()) * where.cell_volume
+    return Density(where, np.maximum(density, 0.0), outside=max(outside, 0.0), error=min(error + 2 * negative, 2.0))
+
+
+def _stable(equation: Equation) -> Any:
+    """Return the stable law of θ* − θ in the stationary state, or None."""
+    if equation.dimension > 1 or not equation.sgd.plain:
+        return None
+    return equation.sgd.noise.settled(1 - float(equation.linear_drift.item()), equation.sgd.learning_rate)
+
+
 def by_series(equation: Equation, grid: Grid | None, solver: Hermite) -> Density:
     """Return the stationary Hermite series (T4, T5, T6, T7; d = 1, 2), cut where its terms are smallest."""
     moments = _bounded(equation)
     solver.require(equation, moments)
-    step = settling_steps(equation)
-    if grid is None:
-        grid = solver.grid(equation, moments, Moments(np.array([step]), moments.mean[None], moments.covariance[None]))
-    return _signed(solver.settled(equation, moments, grid, step), grid)
+    return _signed(solver.settled(equation, moments, grid, settling_steps(equation)))
 
 
 def by_steps(equation: Equation, grid: Grid | None, solver: FiniteDifference) -> Density:
@@ -264,10 +297,7 @@ def by_steps(equation: Equation, grid: Grid | None, solver: FiniteDifference) ->
     """
     moments = _bounded(equation)
     step = -(-settling_steps(equation) // 3)
-    exact = Moments(np.array([step]), moments.mean[None], moments.covariance[None])
-    grid = solver.grid(equation, moments, exact) if grid is None else grid
-    assert grid is not None
-    return _signed(solver.observe(solver.advance(solver.prepare(equation, moments, grid), step)), grid)
+    return _signed(_walked(solver, Problem.late(equation, moments, step), grid))
 
 
 def _bounded(equation: Equation) -> Gaussian:
@@ -281,11 +311,24 @@ def _bounded(equation: Equation) -> Gaussian:
     return moments
 
 
-def _signed(frame: Frame, grid: Grid) -> Density:
-    """Return the density of a frame without its negative part, which counts as error."""
-    assert frame.density is not None
+def _signed(run: Run) -> Density:
+    """Return the density of a run without its negative part, which counts as error."""
+    frame, grid = run.frame(), run.grid
+    assert frame.density is not None and grid is not None
     values = np.maximum(frame.density, 0.0)
     error = frame.truncation + 2 * float((values - frame.density).sum()) * grid.cell_volume
     mass = float(values.sum()) * grid.cell_volume
     # What is beyond the grid, up to the error.
     return Density(grid, values / max(mass, 1.0), outside=max(1 - mass, 0.0), error=error)
+
+
+BY_SOLVER: dict[type[Solver], Callable[[Equation, Grid | None, Any], Density]] = {
+    FiniteVolume: by_chain,
+    Transfer: by_transfer,
+    Fourier: by_fourier,
+    Hermite: by_series,
+    FiniteDifference: by_steps,
+}
+"""What finds the stationary density with each solver."""
+EQUATIONS: dict[type[Solver], tuple[str, ...]] = {Fourier: ("T4",)}
+"""Numbers of the equations for which it does, where they are not those that the solver solves."""

@@ -1,7 +1,6 @@
 """Internal grids for (T5): wide enough for its tails, no finer than a step allows, moved along with the density."""
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from dfp_solvers import finite_difference, pseudospectral
@@ -10,9 +9,15 @@ from dfp.checks import Array
 from dfp.errors import UnresolvedError
 from dfp.exact.cumulants import diffusion_polynomial
 from dfp.exact.moments import moments_at
-from dfp.methods import student
-from dfp.methods.grids import conditional_deviations
-from dfp.methods.moment_recursion import MomentRecursion
+from dfp.methods.grids import (
+    MOST_INTERNAL,
+    OUTSIDE_INTERNAL,
+    conditional_deviations,
+    student_beyond,
+    student_freedom,
+    student_width,
+)
+from dfp.methods.moment_recursion import HigherMoments
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
 from dfp.problem.sgd import SGD
@@ -23,14 +28,11 @@ ORDERS = {"second": 2, "fourth": 4}
 # Spacings over the smallest stable ones; the coarser grid of the error estimate over the finer one.
 _SAFETY = {"spectral": 1.1, "fourth": 1.02, "second": 1.02}
 COARSER = {"spectral": 1.15, "fourth": 1.5, "second": 1.5}
-# Beyond this many cells per axis, or 1/0.3 cells per deviation for spectral accuracy, finer grids cost and do not help.
-_MOST_CELLS = {1: 4096, 2: 512, 3: 96}
+# Beyond 1/0.3 cells per deviation for spectral accuracy finer grids cost and do not help.
 _SPECTRAL = 0.3
 LEAST_CELLS = 8
 # Half-widths of the box to choose from, in deviations.
 _WIDTHS = np.concatenate([np.arange(3.0, 12.0, 0.5), np.geomspace(12.0, 60.0, 8)])
-# Probability beyond the box of a given spacing.
-_OUTSIDE = 1e-9
 # A window moves on when the mean moves by this many deviations or a variance changes by this factor.
 _SHIFT, _RATIO = 1.0, 4.0
 
@@ -106,13 +108,12 @@ def window(equation: Equation, mean: Array, covariance: Array, steps: int) -> tu
     return probes[last], ahead.mean[: last + 1], ahead.covariance[: last + 1]
 
 
-def tails(carry: Any, steps: int) -> tuple[Any, Array]:
-    """Return the carry of the moment recursion ``steps`` later and the degrees of freedom (d,) of the tails there."""
-    recursion = MomentRecursion(4)
+def tails(moments: HigherMoments, steps: int) -> Array:
+    """Move the moments on by ``steps`` and return the degrees of freedom (d,) of the tails there."""
     with np.errstate(all="ignore"):
-        ahead = recursion.advance(carry, steps)
-        freedom = student.freedom(recursion.observe(ahead))
-        return ahead, np.where(np.isfinite(freedom), freedom, 4.0)
+        moments.advance(steps)
+        freedom = student_freedom(moments.frame())
+        return np.where(np.isfinite(freedom), freedom, 4.0)
 
 
 def choose(equation: Equation, seen: Window, scheme: str, spacing: Array | None) -> Box:
@@ -125,7 +126,7 @@ def choose(equation: Equation, seen: Window, scheme: str, spacing: Array | None)
     """
     _check_regular(equation, seen)
     if spacing is not None:
-        quantile = student.half_width(seen.freedom, _OUTSIDE)
+        quantile = student_width(seen.freedom, OUTSIDE_INTERNAL)
         wide = _box(equation, seen, scheme, float(np.clip(np.max(quantile), 0.0, _WIDTHS[-1])), rough=False)
         scale = wide.scale * float(np.max(wide.spacing / spacing))
         return replace(wide, spacing=spacing, scale=scale, resolution=_rough(scheme, spacing, wide.deviation))
@@ -145,8 +146,8 @@ def largest_rate(equation: Equation, seen: Window, scheme: str, spacing: Array) 
         slow = SGD(sgd.landscape, middle, weight_decay=sgd.weight_decay, batch_size=sgd.batch_size)
         slower = replace(equation, sgd=slow)
         steps, means, covariances = window(slower, seen.means[0], seen.covariances[0], seen.steps)
-        start = MomentRecursion(4).prepare(slower, Gaussian(seen.means[0], seen.covariances[0]), None)
-        there = Window(steps, means, covariances, tails(start, steps)[1])
+        start = HigherMoments(slower, Gaussian(seen.means[0], seen.covariances[0]))
+        there = Window(steps, means, covariances, tails(start, steps))
         low, high = (middle, high) if choose(slower, there, scheme, spacing).scale <= 1 else (low, middle)
     return low
 
@@ -173,10 +174,10 @@ def _box(equation: Equation, seen: Window, scheme: str, width: float, *, rough: 
     lower, upper = centre - half, centre + half
     deviation = conditional_deviations(seen.covariances[-1:])[0]
     scale = _scale(equation, scheme, lower, upper, deviation, rough=rough)
-    floor = (upper - lower) / _MOST_CELLS[d] / deviation
+    floor = (upper - lower) / MOST_INTERNAL[d] / deviation
     finest = np.maximum(floor, _SPECTRAL * np.min(deviations[-1:], axis=0) / deviation if scheme == "spectral" else 0)
     spacing = deviation * np.maximum(scale * _SAFETY[scheme], finest)
-    beyond = student.beyond(seen.freedom, width)
+    beyond = student_beyond(seen.freedom, width)
     return Box(
         width,
         lower,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from dfp_solvers import lattice, richardson
 from dfp_solvers.markov_chain import evolution
+from dfp_solvers.markov_chain.generator import Generator
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
@@ -15,23 +16,29 @@ from dfp import checks
 from dfp.checks import Array, every
 from dfp.errors import DFPError, UnresolvedError
 from dfp.exact.moments import Moments
-from dfp.methods import chain, gridded_start, student
-from dfp.methods.grids import conditional_deviations
-from dfp.methods.moment_recursion import MomentRecursion
+from dfp.methods import gridded_start, markov_chain
+from dfp.methods.grids import (
+    LEAST_CELLS,
+    MOST_VOLUMES,
+    OUTSIDE_STUDENT,
+    WIDEST_STUDENT,
+    box,
+    conditional_deviations,
+    deviations,
+    probed,
+    student_core,
+    student_freedom,
+    student_width,
+)
+from dfp.methods.moment_recursion import HigherMoments
 from dfp.methods.pilot import moments_along
-from dfp.methods.solver import MarchingSolver, dimension_obstacle
+from dfp.methods.solver import Problem, Run, Solver
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid, grid_moments
 from dfp.problem.state import Density, State
 from dfp.results.frame import Frame
 from dfp.results.solution import Solution
 
-# Per dimension: most cells per axis of automatic grids, the tail probability they cut off, their largest half-width in
-# standard deviations.
-_CELLS = {1: 2**14, 2: 320, 3: 64}
-_LEAST_CELLS = 32
-_TAIL = {1: 1e-13, 2: 1e-9, 3: 1e-9}
-_WIDEST = {1: 60.0, 2: 16.0, 3: 10.0}
 # A Gaussian is found to the L1 error _FOURTH (spacing / deviation)⁴, measured for d = 1, 2, 3.
 _FOURTH = 0.2
 # The same with this many times Q/|drift|, the scale on which drift carries away, in place of the deviation.
@@ -40,30 +47,31 @@ _PECLET = 6.0
 _TIME, _COARSEST = 1e-3, 1e-9
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Level:
     """The chain on one grid: one generator, or one per axis where they add up; probabilities of cells."""
 
     grid: Grid
-    generators: tuple[Any, ...]
+    generators: tuple[Generator, ...]
     probability: Array
-    cache: dict[float, Any] = field(default_factory=dict)
+    _known: dict[float, Any] = field(default_factory=dict)
+    """Exponentials of the generators by time."""
+
+    def advance(self, time: float, tolerance: float) -> None:
+        """Go on by slow ``time``."""
+        if len(self.generators) == 1:
+            flat, (matrix,), d = self.probability.ravel(), self.generators, self.grid.dimension
+            moved = evolution.propagate(matrix, flat, time, d, self._known, tolerance)
+            self.probability = moved.reshape(self.grid.cells)
+            return
+        if time not in self._known:
+            self._known.clear()
+            self._known[time] = [evolution.transition(matrix, time) for matrix in self.generators]
+        self.probability = lattice.apply(self._known[time], self.probability)
 
 
 @dataclass(frozen=True)
-class _Carry:
-    equation: Equation
-    levels: tuple[_Level, ...]
-    """From fine to coarse."""
-    upwinded: NDArray[np.bool_]
-    """Whether the rates of the finest cells are of first order."""
-    started: float
-    """Estimated L1 error of the start on the finest cells."""
-    step: int
-
-
-@dataclass(frozen=True)
-class FiniteVolume(MarchingSolver):
+class FiniteVolume(Solver):
     """Finite volumes whose rates form a Markov chain between cells: no negative densities, mass to round-off.
 
     Solves (T6), (T7), (T7m) with noise of any kind for d = 1, 2, 3 from any state. Every run repeats itself on grids
@@ -103,38 +111,8 @@ class FiniteVolume(MarchingSolver):
         checks.choice("boundary", self.boundary, ("reflecting", "absorbing"))
         checks.real("tolerance", self.tolerance, above=0, below=0.1)
 
-    def obstacle(self, equation: Equation, initial: State) -> str | None:
-        """Return why the dimension is too large, or None."""
-        return dimension_obstacle(equation, 3 if equation.sgd.affine else 2)
-
-    def grid(self, equation: Equation, initial: State, exact: Moments) -> Grid:
-        """Return the widest box any step up to the last saved one asks for, with cells for the narrowest saved density.
-
-        Where noise depends on θ, the kurtosis sets the width, read as that of a Student t law.
-        """
-        d, last = equation.dimension, int(exact.steps[-1])
-        probes = np.array(sorted({*_probes(last), *exact.steps.tolist()}))
-        path = moments_along(equation, initial, probes)
-        deviation = np.sqrt(path.covariance.diagonal(axis1=1, axis2=2))
-        if not every(deviation[-1] > 0):
-            raise UnresolvedError(
-                f"step {last}: the covariance is singular, so there is no density to put on a grid; save later steps, "
-                "start from a wider dfp.Gaussian, or use dfp.MomentRecursion()."
-            )
-        width, core = _widths(equation, initial, probes)
-        reach = width * deviation
-        lower, upper = (path.mean - reach).min(axis=0), (path.mean + reach).max(axis=0)
-        if self.cells is not None:
-            return Grid(lower, upper, self.cells)
-        narrowest = core * _narrowest(exact.covariance)
-        if isinstance(initial, Density):
-            narrowest = np.minimum(narrowest, gridded_start.detail(initial.values) * initial.grid.spacing)
-        spacing = np.minimum(narrowest, _PECLET * _carried_scale(equation, path))
-        wanted = np.ceil((upper - lower) / (spacing * min((self.tolerance / _FOURTH) ** 0.25, 1.0)) / 4) * 4
-        return Grid(lower, upper, [int(min(max(n, _LEAST_CELLS), _CELLS[d])) for n in wanted.tolist()])
-
-    def prepare(self, equation: Equation, initial: State, grid: Grid | None) -> _Carry:
-        """Return the chains on ``grid`` and on coarser ones, at step 0.
+    def start(self, problem: Problem, grid: Grid | None = None) -> "FiniteVolumeRun":
+        """Return the chains on ``grid`` and on coarser ones.
 
         Raises
         ------
@@ -145,32 +123,72 @@ class FiniteVolume(MarchingSolver):
         UnresolvedError
             If it is too close to singular for a monotone stencil.
         """
-        assert grid is not None
+        return FiniteVolumeRun(self, problem, self.automatic_grid(problem) if grid is None else grid)
+
+    def automatic_grid(self, problem: Problem) -> Grid:
+        """Return the widest box any step up to the last saved one asks for, with cells for the narrowest saved density.
+
+        Where noise depends on θ, the kurtosis sets the width, read as that of a Student t law.
+        """
+        equation, initial, d = problem.equation, problem.initial, problem.equation.dimension
+        steps = probed(problem.last, 24, problem.steps)
+        path = moments_along(equation, initial, steps)
+        if not every(deviations(path)[-1] > 0):
+            raise UnresolvedError(
+                f"step {problem.last}: the covariance is singular, so there is no density to put on a grid; save later "
+                "steps, start from a wider dfp.Gaussian, or use dfp.MomentRecursion()."
+            )
+        width, core = _widths(equation, initial, steps)
+        lower, upper = box(path, width)
+        if self.cells is not None:
+            return Grid(lower, upper, self.cells)
+        narrowest = core * _narrowest(problem.moments.covariance)
+        if isinstance(initial, Density):
+            narrowest = np.minimum(narrowest, gridded_start.detail(initial.values) * initial.grid.spacing)
+        spacing = np.minimum(narrowest, _PECLET * _peclet_length(equation, path))
+        wanted = np.ceil((upper - lower) / (spacing * min((self.tolerance / _FOURTH) ** 0.25, 1.0)) / 4) * 4
+        return Grid(lower, upper, [int(min(max(n, LEAST_CELLS), MOST_VOLUMES[d])) for n in wanted.tolist()])
+
+    def refined(self, solution: Solution, tolerance: float) -> tuple[Solver, Grid | None]:
+        """Return the solver with a smaller tolerance, which automatic grids aim at."""
+        aim = self.tolerance * min(tolerance / float(solution.certificate.error.max()), 0.5) / 2
+        return replace(self, tolerance=aim), None
+
+
+class FiniteVolumeRun(Run):
+    """The chains on the cells of ``grid`` and on cells twice and four times as long."""
+
+    grid: Grid
+
+    def __init__(self, solver: FiniteVolume, problem: Problem, grid: Grid) -> None:
         if min(grid.cells) < 8:
             raise DFPError(f"grid.cells={grid.cells}: the error estimate needs at least 8 per axis; use more.")
-        grids = chain.halved(grid)
-        built = [chain.generators(equation, g, absorbing=self.boundary == "absorbing") for g in grids]
-        starts = chain.start(initial, grids)
-        levels = (_Level(g, made[0], first) for g, made, first in zip(grids, built, starts, strict=True))
-        return _Carry(equation, tuple(levels), built[0][1], chain.start_error(initial, grid), 0)
+        self.grid, self._step, self._absorbing = grid, 0, solver.boundary == "absorbing"
+        self._rate = problem.equation.sgd.learning_rate
+        self._tolerance = min(_TIME * solver.tolerance, _COARSEST)
+        grids = markov_chain.halved(grid)
+        built = [markov_chain.generators(problem.equation, g, absorbing=self._absorbing) for g in grids]
+        starts = markov_chain.start(problem.initial, grids)
+        # From fine to coarse; rates of the finest cells may be of first order.
+        self._levels = [_Level(g, made[0], first) for g, made, first in zip(grids, built, starts, strict=True)]
+        self._upwinded = built[0][1]
+        self._started = markov_chain.start_error(problem.initial, grid)
 
-    def advance(self, carry: _Carry, steps: int) -> _Carry:
-        """Return all chains ``steps`` later."""
-        time = steps * carry.equation.sgd.learning_rate
-        tolerance = min(_TIME * self.tolerance, _COARSEST)
-        levels = tuple(_advanced(level, time, tolerance) if steps else level for level in carry.levels)
-        return replace(carry, levels=levels, step=carry.step + steps)
+    def advance(self, steps: int) -> None:
+        """Go on with all chains."""
+        self._step += steps
+        for level in self._levels if steps else ():
+            level.advance(steps * self._rate, self._tolerance)
 
-    def observe(self, carry: _Carry) -> Frame:
+    def frame(self) -> Frame:
         """Return the density at the cell centres, its moments and its estimated L1 error."""
-        grid, fine = carry.levels[0].grid, carry.levels[0].probability
-        levels = [level.probability / level.grid.cell_volume for level in carry.levels]
-        if carry.step == 0:
-            # The initial state is known: there is nothing to extrapolate.
-            levels = levels[:2]
-        density, error = richardson.best(levels, float((carry.upwinded * fine).sum()))
-        error = error * float(np.prod(grid.upper - grid.lower)) + carry.started
-        if self.boundary == "absorbing":
+        grid, fine = self.grid, self._levels[0].probability
+        # The initial state is known: there is nothing to extrapolate.
+        levels = self._levels if self._step else self._levels[:2]
+        densities = [level.probability / level.grid.cell_volume for level in levels]
+        density, error = richardson.best(densities, float((self._upwinded * fine).sum()))
+        error = error * float(np.prod(grid.upper - grid.lower)) + self._started
+        if self._absorbing:
             _, mean, covariance = grid_moments(grid, density)
             outside = max(1.0 - float(density.sum()) * grid.cell_volume, 0.0)
             return Frame(mean, covariance, density, truncation=min(error, 2.0), outside=outside, gridded_moments=True)
@@ -179,17 +197,6 @@ class FiniteVolume(MarchingSolver):
         error = min(error + 2 * wall_tails(grid, density, mean), 2.0)
         return Frame(mean, covariance, density, truncation=error, gridded_moments=True)
 
-    def refined(self, solution: Solution, tolerance: float) -> tuple[MarchingSolver, Grid | None]:
-        """Return the solver with a smaller tolerance, which automatic grids aim at."""
-        aim = self.tolerance * min(tolerance / float(solution.certificate.error.max()), 0.5) / 2
-        return replace(self, tolerance=aim), None
-
-
-@lru_cache(maxsize=64)
-def _probes(last: int) -> tuple[int, ...]:
-    """Return some steps from 0 to ``last``, geometrically spaced."""
-    return 0, *np.unique(np.geomspace(1, max(last, 1), 24).astype(int).clip(max=last)).tolist()
-
 
 def _narrowest(covariances: Array) -> Array:
     """Return the smallest conditional standard deviation of every axis, shape (d,); infinite if all are singular."""
@@ -197,11 +204,10 @@ def _narrowest(covariances: Array) -> Array:
     return np.where(deviations > 0, deviations, np.inf).min(axis=0)
 
 
-def _carried_scale(equation: Equation, path: Moments) -> Array:
+def _peclet_length(equation: Equation, path: Moments) -> Array:
     """Return the least Q/|drift| of every axis, shape (d,), up to two standard deviations from the path of the mean."""
-    deviations = np.sqrt(path.covariance.diagonal(axis1=1, axis2=2))
-    points = path.mean[:, None] + _shifts(equation.dimension) * deviations[:, None]
-    drift, diffusion = chain.coefficients(equation, points.reshape(-1, equation.dimension))
+    points = path.mean[:, None] + _shifts(equation.dimension) * deviations(path)[:, None]
+    drift, diffusion = markov_chain.coefficients(equation, points.reshape(-1, equation.dimension))
     with np.errstate(divide="ignore", invalid="ignore"):
         scale = diffusion.diagonal(axis1=1, axis2=2) / np.abs(drift)
     return np.where(scale > 0, scale, np.inf).min(axis=0)
@@ -213,39 +219,27 @@ def _shifts(d: int) -> Array:
     return 2 * np.concatenate([np.zeros((1, d)), np.eye(d), -np.eye(d)])
 
 
-def _widths(equation: Equation, initial: State, probes: Array) -> tuple[Array, float]:
+def _widths(equation: Equation, initial: State, steps: NDArray[np.int64]) -> tuple[Array, float]:
     """Return half-widths of the box and the least width of its peak, in standard deviations.
 
-    Half-widths (d,) are the largest over some of the probed steps.
+    Half-widths (d,) are the largest over some of the probed ``steps``.
     """
-    d, tail = equation.dimension, _TAIL[equation.dimension]
+    d, tail = equation.dimension, OUTSIDE_STUDENT[equation.dimension]
     widths = np.full(d, -float(ndtri(tail)))
     if not equation.sgd.affine or (equation.additive and not isinstance(initial, Density)):
         return widths, 1.0
-    recursion, core = MomentRecursion(4), 1.0
-    carry = recursion.prepare(equation, initial, None)
-    some = probes[:: -max(len(probes) // 6, 1)][::-1]
+    moments, core = HigherMoments(equation, initial), 1.0
+    some = steps[:: -max(len(steps) // 6, 1)][::-1]
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        for gap in np.diff(some, prepend=0):
-            carry = recursion.advance(carry, int(gap))
-            freedom = student.freedom(recursion.observe(carry))
-            wanted = student.half_width(freedom, tail)
+        for step, gap in zip(some, np.diff(some, prepend=0), strict=True):
+            moments.advance(int(gap))
+            freedom = student_freedom(moments.frame())
+            wanted = student_width(freedom, tail)
             # A point has no kurtosis yet, an overflowing moment none any more.
-            wanted = np.where(np.isfinite(wanted), wanted, widths if carry.step == 0 else _WIDEST[d])
-            widths = np.clip(wanted, widths, _WIDEST[d])
-            core = min(core, float(np.nanmin(student.core(freedom), initial=1.0)))
+            wanted = np.where(np.isfinite(wanted), wanted, widths if step == 0 else WIDEST_STUDENT[d])
+            widths = np.clip(wanted, widths, WIDEST_STUDENT[d])
+            core = min(core, float(np.nanmin(student_core(freedom), initial=1.0)))
     return widths, core
-
-
-def _advanced(level: _Level, time: float, tolerance: float) -> _Level:
-    if len(level.generators) == 1:
-        flat = level.probability.ravel()
-        moved = evolution.propagate(level.generators[0], flat, time, level.grid.dimension, level.cache, tolerance)
-        return replace(level, probability=moved.reshape(level.grid.cells))
-    if time not in level.cache:
-        level.cache.clear()
-        level.cache[time] = [evolution.transition(matrix, time) for matrix in level.generators]
-    return replace(level, probability=lattice.apply(level.cache[time], level.probability))
 
 
 def wall_tails(grid: Grid, density: Array, mean: Array) -> float:

@@ -10,6 +10,7 @@ from scipy.special import ndtr
 
 from dfp.checks import TINY, Array
 from dfp.errors import UnresolvedError
+from dfp.methods.grids import GAUSSIAN, GRIDDED_BAND, LEAST_CELLS
 from dfp.problem.grid import MAX_CELLS, Grid, grid_moments
 from dfp.problem.state import Density
 from dfp.results.frame import Frame
@@ -18,9 +19,6 @@ from dfp.results.frame import Frame
 _POINTS, _MORE = 6, 8
 # |φ| at the end of the waves of a grid that resolves a density.
 _RESOLVED = 1e-8
-# Half-width of a Gaussian kernel in deviations, and where its characteristic function ends in inverse ones; wider than
-# for Gaussian densities, for errors are read off the last few waves.
-_WIDTH, _BAND = 7.5, 8.5
 # How many of the last waves tell what is beyond them: φ of a density with jumps oscillates, and may vanish at the last.
 SHELL = 4
 
@@ -128,7 +126,7 @@ def around(initial: Density, steps: Sequence[int], moved: Sequence[Moved]) -> Gr
     lower, upper = np.full(own.dimension, np.inf), np.full(own.dimension, -np.inf)
     finest = np.zeros(own.dimension)
     for factor, shift, noise in moved:
-        reach = np.abs(factor) @ half + _WIDTH * np.sqrt(noise.diagonal())
+        reach = np.abs(factor) @ half + GAUSSIAN * np.sqrt(noise.diagonal())
         lower = np.minimum(lower, factor @ centre + shift - reach)
         upper = np.maximum(upper, factor @ centre + shift + reach)
         finest = np.maximum(finest, np.minimum(_noise_band(noise), _own_band(factor, own)))
@@ -145,7 +143,7 @@ def around(initial: Density, steps: Sequence[int], moved: Sequence[Moved]) -> Gr
             f"cells={needed}: resolving what becomes of the initial density at steps {list(steps)} needs more than "
             f"{MAX_CELLS} cells; save fewer steps or give grid=..."
         )
-    cells = [fft.next_fast_len(max(int(n), 32), real=True) for n in needed]
+    cells = [fft.next_fast_len(max(int(n), LEAST_CELLS), real=True) for n in needed]
     return Grid(lower, lower + spacing * np.array(cells), cells)
 
 
@@ -154,7 +152,7 @@ def _noise_band(noise: Array) -> Array:
     values = matrices.eigenvalues(noise)
     if not values[0] > 1e-13 * values[-1]:
         return np.full(len(noise), np.inf)
-    return _BAND * np.sqrt(matrices.precisions(noise))
+    return GRIDDED_BAND * np.sqrt(matrices.precisions(noise))
 
 
 def _own_band(factor: Array, own: Grid) -> Array:

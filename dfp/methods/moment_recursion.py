@@ -1,7 +1,6 @@
 """MomentRecursion: exact moments, of order up to four for d <= 3 and up to two in any dimension."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from dfp_solvers import moment_operator
@@ -11,8 +10,8 @@ from dfp import checks
 from dfp.checks import Array
 from dfp.errors import UnsupportedError
 from dfp.exact.cumulants import diffusion_polynomial, step_cumulants
-from dfp.exact.moments import Moments, moments_at
-from dfp.methods.solver import MarchingSolver
+from dfp.exact.moments import moments_at
+from dfp.methods.solver import Problem, Run, Solver
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
 from dfp.problem.state import Density, State
@@ -20,16 +19,7 @@ from dfp.results.frame import Frame
 
 
 @dataclass(frozen=True)
-class _Carry:
-    equation: Equation
-    initial: State
-    matrix: Array
-    values: Array
-    step: int
-
-
-@dataclass(frozen=True)
-class MomentRecursion(MarchingSolver):
+class MomentRecursion(Solver):
     """Exact moments: mean and covariance in any dimension, third and fourth central moments for d <= 3 of plain SGD.
 
     Parameters
@@ -49,6 +39,7 @@ class MomentRecursion(MarchingSolver):
     order = "exact"
     reference = "theory page, section 3"
     gridded = False
+    dimensions = None
     momentum = True
     schedules = True
     without_replacement = True
@@ -65,58 +56,64 @@ class MomentRecursion(MarchingSolver):
             return f"with {equation.sgd.features} moments are of order two; give highest=2"
         return None
 
-    def grid(self, equation: Equation, initial: State, exact: Moments) -> Grid | None:
-        """Return None: there is no density."""
-        return None
-
-    def prepare(self, equation: Equation, initial: State, grid: Grid | None) -> Any:
-        """Return the recursion's matrix and the moments at step 0."""
+    def start(self, problem: Problem, grid: Grid | None = None) -> "HigherMoments | SecondMoments":
+        """Return the recursion at step 0: of higher moments or, where they do not close, of mean and covariance."""
         if grid is not None:
             raise UnsupportedError("grid: MomentRecursion has no density; leave grid out or choose another solver.")
-        if not _to_fourth(equation):
-            return _Carry(equation, initial, np.empty(0), np.empty(0), 0)
-        n = self.highest or 4
-        values = moment_operator.start(initial.mean, central_tensors(initial), n)
-        if equation.discrete:
-            matrix = moment_operator.map_matrix(
-                equation.linear_drift,
-                equation.constant_drift,
-                step_cumulants(equation, 2 if equation.number == "T5" else n)[
-                    : 1 if equation.number == "T5" else n - 1
-                ],
-                n,
-                truncated=equation.number == "T5",
-            )
-        else:
-            matrix = moment_operator.generator_matrix(
-                equation.linear_drift, equation.constant_drift, diffusion_polynomial(equation), n
-            )
-        return _Carry(equation, initial, matrix, values, 0)
+        if problem.equation.dimension <= 3 and problem.equation.sgd.plain:
+            return HigherMoments(problem.equation, problem.initial, self.highest or 4)
+        return SecondMoments(problem)
 
-    def advance(self, carry: _Carry, steps: int) -> _Carry:
-        """Return the moments ``steps`` later by one matrix power or exponential."""
-        if not _to_fourth(carry.equation) or steps == 0:
-            return _Carry(carry.equation, carry.initial, carry.matrix, carry.values, carry.step + steps)
-        if carry.equation.discrete:
-            moved = np.linalg.matrix_power(carry.matrix, steps)
-        else:
-            moved = expm(steps * carry.equation.sgd.learning_rate * carry.matrix)
-        return _Carry(carry.equation, carry.initial, carry.matrix, moved @ carry.values, carry.step + steps)
 
-    def observe(self, carry: _Carry) -> Frame:
-        """Return mean and covariance and, for d <= 3, third and fourth central moments."""
-        d = carry.equation.dimension
-        if not _to_fourth(carry.equation):
-            exact = moments_at(carry.equation, carry.initial, np.array([carry.step]))
-            return Frame(exact.mean[0], exact.covariance[0])
-        n = self.highest or 4
-        parts = moment_operator.central_moments(carry.values, d, n)
+class SecondMoments(Run):
+    """Mean and covariance of any equation, known at every step at once."""
+
+    grid = None
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem, self._step = problem, 0
+
+    def advance(self, steps: int) -> None:
+        """Go on: nothing is computed until a frame is asked for."""
+        self._step += steps
+
+    def frame(self) -> Frame:
+        """Return mean and covariance."""
+        exact = moments_at(self._problem.equation, self._problem.initial, np.array([self._step]))
+        return Frame(exact.mean[0], exact.covariance[0])
+
+
+class HigherMoments(Run):
+    """Moments up to order ``highest`` of plain SGD, d <= 3, moved by powers or exponentials of one matrix."""
+
+    grid = None
+
+    def __init__(self, equation: Equation, initial: State, highest: int = 4) -> None:
+        self._equation, self._highest = equation, highest
+        self._values = moment_operator.start(initial.mean, central_tensors(initial), highest)
+        drift = equation.linear_drift, equation.constant_drift
+        truncated = equation.number == "T5"
+        if not equation.discrete:
+            self._matrix = moment_operator.generator_matrix(*drift, diffusion_polynomial(equation), highest)
+            return
+        cumulants = step_cumulants(equation, 2 if truncated else highest)[: 1 if truncated else highest - 1]
+        self._matrix = moment_operator.map_matrix(*drift, cumulants, highest, truncated=truncated)
+
+    def advance(self, steps: int) -> None:
+        """Go on by one matrix power or exponential."""
+        if steps == 0:
+            return
+        if self._equation.discrete:
+            moved = np.linalg.matrix_power(self._matrix, steps)
+        else:
+            moved = expm(steps * self._equation.sgd.learning_rate * self._matrix)
+        self._values = moved @ self._values
+
+    def frame(self) -> Frame:
+        """Return mean, covariance and, as far as ``highest`` reaches, third and fourth central moments."""
+        n = self._highest
+        parts = moment_operator.central_moments(self._values, self._equation.dimension, n)
         return Frame(parts[0], parts[1], third=parts[2] if n > 2 else None, fourth=parts[3] if n > 3 else None)
-
-
-def _to_fourth(equation: Equation) -> bool:
-    """Tell whether the recursion of higher moments applies; where not, mean and covariance alone are known."""
-    return equation.dimension <= 3 and equation.sgd.plain
 
 
 def central_tensors(initial: State) -> list[Array]:

@@ -6,16 +6,16 @@ from typing import Any
 
 import numpy as np
 from dfp_solvers.trajectories import ensemble as kernels
-from dfp_solvers.trajectories import functions, models
+from dfp_solvers.trajectories import functions
 
 from dfp import checks
-from dfp.checks import TINY, Array
-from dfp.errors import DFPError
+from dfp.checks import Array
 from dfp.exact.moments import Moments, moments_at
-from dfp.methods.grids import bins
+from dfp.methods.grids import bins, deviations
 from dfp.methods.monte_carlo_checkpoint import fingerprint_of, restored, store
 from dfp.methods.monte_carlo_models import identity_of, model_of, optimiser_of
-from dfp.methods.solver import SamplingSolver
+from dfp.methods.pilot import quantiles
+from dfp.methods.solver import Problem, SamplingRun, Solver
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
 from dfp.problem.state import State
@@ -31,22 +31,7 @@ _PILOT = 16_384
 
 
 @dataclass(frozen=True)
-class _Carry:
-    model: Any
-    optimiser: models.Optimiser | None
-    start: models.Start
-    sums: kernels.Accumulators
-    exact: Moments
-    grid: Grid | None
-    exponents: Any
-    scale: Array
-    fingerprint: str
-    highest: float = np.inf
-    """Order up to which moments exist."""
-
-
-@dataclass(frozen=True)
-class MonteCarlo(SamplingSolver):
+class MonteCarlo(Solver):
     """Independent trajectories, with moments and histograms accumulated as they run.
 
     Parameters
@@ -79,6 +64,9 @@ class MonteCarlo(SamplingSolver):
     name = "MonteCarlo"
     equations = ("T4", "T6", "T7")
     nonlinear = ("T4",)
+    certified = False
+    dimensions = None
+    nonlinear_dimensions = None
     order = "standard error ∝ trajectories^(-1/2); the law of each SGD step is exact"
     reference = "theory page, section 5; generator: Blackman and Vigna 2021"
     momentum = True
@@ -112,108 +100,149 @@ class MonteCarlo(SamplingSolver):
             return "Langevin trajectories need one learning_rate and batch_size"
         return None
 
-    def grid(self, equation: Equation, initial: State, exact: Moments) -> Grid | None:
-        """Return histogram cells of a quarter of a standard deviation or less; None for d > 3."""
-        return bins(exact) if equation.dimension <= 3 else None
+    def needs_moments(self, equation: Equation) -> bool:
+        """Return False: a few trajectories tell the scales where moments are not known."""
+        return False
 
-    def prepare(self, equation: Equation, initial: State, grid: Grid | None, exact: Moments) -> _Carry:
-        """Return empty sums, or those of the checkpoint.
+    def start(self, problem: Problem, grid: Grid | None = None) -> "MonteCarloRun":
+        """Return a run without trajectories, or with those of the checkpoint.
 
         Raises
         ------
         DFPError
-            If the checkpoint belongs to another problem or seed.
+            If the checkpoint belongs to another problem or seed, or the moments overflow.
         """
-        d = equation.dimension
-        model, start = model_of(equation, self.substeps), initial.sampler()
-        optimiser = None if equation.sgd.plain else optimiser_of(equation.sgd, int(exact.steps[-1]))
-        exponents = kernels.exponents(d, 4 if d <= 3 and equation.sgd.affine else 2)
-        deviation = np.sqrt(np.array([np.diag(c) for c in exact.covariance]))
-        scale = np.where((deviation > 0) & np.isfinite(deviation), deviation, 1.0)
-        cells = () if grid is None else grid.cells
-        sums = kernels.empty(exact.steps, exponents, cells)
-        identity = identity_of(model, exact, scale)
-        parts = (*identity, start) if optimiser is None else (*identity, optimiser, start)
-        fingerprint = fingerprint_of(*parts, exact.steps, exact.mean, scale, grid, self.seed)
-        if self.checkpoint is not None and Path(self.checkpoint).exists():
-            sums = restored(Path(self.checkpoint), sums, fingerprint, self.trajectories)
-        return _Carry(model, optimiser, start, sums, exact, grid, exponents, scale, fingerprint, _highest(equation))
+        affine = problem.equation.sgd.affine
+        scales = problem.moments if problem.exact or not affine else self._pilot(problem)
+        if grid is None and problem.equation.dimension <= 3:
+            grid = bins(scales)
+        return MonteCarloRun(self, problem, scales, grid)
 
-    def pilot(self, equation: Equation, initial: State, exact: Moments) -> Moments:
+    def _pilot(self, problem: Problem) -> Moments:
         """Return the moments of a few trajectories, scaled by those of sampling with replacement."""
-        sgd = equation.sgd
+        equation, sgd = problem.equation, problem.equation.sgd
+        assert problem.failure is not None
         if not sgd.noise.finite:
-            return _quantiles(equation, initial, exact, self.seed)
-        if sgd.plain:
-            raise DFPError(exact.unknown)
-        like = moments_at(replace(equation, sgd=sgd.redrawn), initial, exact.steps)
+            return quantiles(equation, problem.initial, problem.steps, _PILOT, self.seed)
+        like = moments_at(replace(equation, sgd=sgd.redrawn), problem.initial, problem.steps)
+        if sgd.plain or not (checks.finite(like.mean) and checks.finite(like.covariance)):
+            raise problem.failure
         few = replace(self, trajectories=_PILOT, seed=(self.seed + 2**61) % 2**62, checkpoint=None)
-        carry = few.prepare(equation, initial, None, replace(like, unknown=exact.unknown))
-        while few.drawn(carry) < _PILOT:
-            carry = few.draw(carry)
-        frames = few.observe(carry)
+        run = MonteCarloRun(few, problem, like, None)
+        while run.drawn < _PILOT:
+            run.draw()
+        frames = run.frames()
         mean, covariance = np.array([f.mean for f in frames]), np.array([f.covariance for f in frames])
-        return Moments(exact.steps, mean, covariance, unknown=exact.unknown)
+        return Moments(problem.steps, mean, covariance)
 
-    def draw(self, carry: _Carry) -> _Carry:
-        """Return the sums after a further fiftieth of the trajectories, stored if there is a checkpoint."""
+
+class MonteCarloRun(SamplingRun):
+    """Sums over the trajectories so far: of powers about ``scales``, and of counts in cells."""
+
+    def __init__(self, solver: MonteCarlo, problem: Problem, scales: Moments, grid: Grid | None) -> None:
+        equation, d = problem.equation, problem.equation.dimension
+        self.grid, self.trajectories, self._solver = grid, solver.trajectories, solver
+        self._scales, self._highest = scales, _highest(equation)
+        self._model, self._start = model_of(equation, solver.substeps), problem.initial.sampler()
+        self._optimiser = None if equation.sgd.plain else optimiser_of(equation.sgd, problem.last)
+        self._exponents = kernels.exponents(d, 4 if d <= 3 and equation.sgd.affine else 2)
+        self._up_to_fourth = d <= 3 and problem.exact
+        deviation = deviations(scales)
+        self._unit = np.where((deviation > 0) & np.isfinite(deviation), deviation, 1.0)
+        self.sums = kernels.empty(scales.steps, self._exponents, () if grid is None else grid.cells)
+        identity = identity_of(self._model, scales, self._unit)
+        parts = [*identity, self._start] if self._optimiser is None else [*identity, self._optimiser, self._start]
+        self._fingerprint = fingerprint_of(*parts, scales.steps, scales.mean, self._unit, grid, solver.seed)
+        if solver.checkpoint is not None and Path(solver.checkpoint).exists():
+            self.sums = restored(Path(solver.checkpoint), self.sums, self._fingerprint, self.trajectories)
+
+    @property
+    def drawn(self) -> int:
+        """Number of trajectories drawn so far."""
+        return int(self.sums.trajectories)
+
+    def draw(self) -> None:
+        """Draw a further fiftieth of the trajectories, and store the sums if there is a checkpoint."""
         import numba
 
         portion = max(_LEAST_BLOCKS, -(-self.trajectories // (_PORTIONS * kernels.BLOCK)))
-        before = numba.get_num_threads()
-        numba.set_num_threads(self.threads or numba.config.NUMBA_NUM_THREADS)
-        grid = carry.grid
+        before, grid, solver = numba.get_num_threads(), self.grid, self._solver
+        numba.set_num_threads(solver.threads or numba.config.NUMBA_NUM_THREADS)
+        function = isinstance(self._model, functions.FunctionModel)
         try:
-            arguments = (carry.model, carry.start, carry.exact.steps, carry.sums, self.trajectories, self.seed)
-            function = isinstance(carry.model, functions.FunctionModel)
-            sums = (functions if function else kernels).sample(
-                *arguments,
-                exponents=carry.exponents,
-                centre=carry.exact.mean,
-                scale=carry.scale,
+            self.sums = (functions if function else kernels).sample(
+                *(self._model, self._start, self._scales.steps, self.sums, self.trajectories, solver.seed),
+                exponents=self._exponents,
+                centre=self._scales.mean,
+                scale=self._unit,
                 lower=() if grid is None else grid.lower,
                 upper=() if grid is None else grid.upper,
                 cells=() if grid is None else grid.cells,
                 blocks=portion,
-                optimiser=carry.optimiser,
+                optimiser=self._optimiser,
             )
         finally:
             numba.set_num_threads(before)
-        if self.checkpoint is not None:
-            store(Path(self.checkpoint), sums, carry.fingerprint)
-        return replace(carry, sums=sums)
+        if solver.checkpoint is not None:
+            store(Path(solver.checkpoint), self.sums, self._fingerprint)
 
-    def drawn(self, carry: _Carry) -> int:
-        """Return the number of trajectories drawn so far."""
-        return int(carry.sums.trajectories)
-
-    def warnings(self, carry: _Carry) -> list[str]:
+    def warnings(self) -> list[str]:
         """Return warnings of indefinite diffusion and of trajectories that overflowed."""
         result = []
-        if carry.sums.indefinite:
+        if self.sums.indefinite:
             result.append(
-                f"the diffusion was indefinite at {carry.sums.indefinite} trajectory-steps (clipped to 0); "
+                f"the diffusion was indefinite at {self.sums.indefinite} trajectory-steps (clipped to 0); "
                 "use dfp.ModifiedLangevin(sgd, positive=True)."
             )
-        if carry.sums.nonfinite.any():
+        if self.sums.nonfinite.any():
             result.append(
-                f"{int(carry.sums.nonfinite.max())} trajectories overflowed; the dynamics is unstable: lower "
+                f"{int(self.sums.nonfinite.max())} trajectories overflowed; the dynamics is unstable: lower "
                 "learning_rate or save earlier steps."
             )
         return result
 
-    def observe(self, carry: _Carry) -> list[Frame]:
+    def frames(self) -> list[Frame]:
         """Return sample moments with standard errors and, on a grid, the histogram as mean density of each cell."""
         frames = []
-        for s in range(len(carry.exact.steps)):
-            central, errors = _existing(carry.highest, *_sample_moments(carry, s))
+        for s in range(len(self._scales.steps)):
+            central, errors = _existing(self._highest, *self._sample_moments(s))
             density, outside = None, None
-            if carry.grid is not None:
-                counts = carry.sums.histogram[s].reshape(carry.grid.cells)
-                density = counts / (carry.sums.trajectories * carry.grid.cell_volume)
-                outside = float(carry.sums.outside[s]) / carry.sums.trajectories
+            if self.grid is not None:
+                counts = self.sums.histogram[s].reshape(self.grid.cells)
+                density = counts / (self.sums.trajectories * self.grid.cell_volume)
+                outside = float(self.sums.outside[s]) / self.sums.trajectories
             frames.append(Frame(density=density, outside=outside, errors=errors, **central))
         return frames
+
+    def _sample_moments(self, s: int) -> tuple[dict[str, Any], dict[str, Array]]:
+        """Return central moments about the sample mean, and standard errors, at saved step ``s``."""
+        d = self._scales.mean.shape[1]
+        average, error, unit = self.sums.mean[s], self.sums.standard_error[s], self._unit[s]
+        values = {tuple(int(x) for x in e): i for i, e in enumerate(self._exponents)}
+
+        def tensor(source: Array, order: int) -> Array:
+            result = np.empty((d,) * order)
+            for index in np.ndindex(*result.shape):
+                alpha = tuple(index.count(a) for a in range(d))
+                result[index] = source[values[alpha]] * np.prod(unit[list(index)])
+            return result
+
+        first, second = tensor(average, 1), tensor(average, 2)
+        central = {"mean": self._scales.mean[s] + first, "covariance": second - np.outer(first, first)}
+        # From the next moments where they are summed: the spread between blocks, of which there may be few, is
+        # uncertain.
+        count = self.sums.trajectories
+        errors = {"mean": np.sqrt(np.maximum(central["covariance"].diagonal(), 0.0) / count)}
+        if max(map(sum, values)) == 4:
+            squares = np.einsum("iijj->ij", tensor(average, 4))
+            errors["covariance"] = np.sqrt(np.maximum(squares - second**2, 0.0) / count)
+        else:
+            errors["covariance"] = tensor(error, 2)
+        if self._up_to_fourth:
+            # Third and fourth moments stay about the exact mean, where it is known: there their errors are unbiased.
+            central["third"], central["fourth"] = tensor(average, 3), tensor(average, 4)
+            errors["third"], errors["fourth"] = tensor(error, 3), tensor(error, 4)
+        return central, errors
 
 
 def _highest(equation: Equation) -> float:
@@ -231,58 +260,4 @@ def _existing(
                 central[name], errors[name] = np.full_like(central[name], np.nan), np.full_like(errors[name], np.nan)
             else:
                 del central[name], errors[name]
-    return central, errors
-
-
-def _quantiles(equation: Equation, initial: State, exact: Moments, seed: int) -> Moments:
-    """Return middles and squared widths of the bulk in place of moments, from a few trajectories of such a law."""
-    sgd, law = equation.sgd, equation.sgd.noise
-    rng = np.random.default_rng(seed)
-    theta = initial.draw(_PILOT, rng)
-    velocity = np.zeros_like(theta)
-    middle, covariance, now = [], [], 0
-    for n in exact.steps.tolist():
-        for step in range(now, n):
-            gradient = theta @ sgd.hessian + sgd.gradient + law.increments(theta, rng)
-            velocity = sgd.momentum * velocity + gradient
-            theta = theta - sgd.learning_rates.at(step) * (
-                gradient + sgd.momentum * velocity if sgd.nesterov else velocity
-            )
-        low, high = np.quantile(theta, [0.005, 0.995], axis=0)
-        middle.append((low + high) / 2)
-        covariance.append(np.diag(((high - low) / 6) ** 2 + TINY))
-        now = n
-    return Moments(exact.steps, np.array(middle), np.array(covariance), unknown=exact.unknown)
-
-
-def _sample_moments(carry: _Carry, s: int) -> tuple[dict[str, Any], dict[str, Array]]:
-    """Return central moments about the sample mean, and standard errors, at saved step ``s``."""
-    d = carry.exact.mean.shape[1]
-    average, error, scale = carry.sums.mean[s], carry.sums.standard_error[s], carry.scale[s]
-    values = {tuple(int(x) for x in e): i for i, e in enumerate(carry.exponents)}
-
-    def tensor(source: Array, order: int) -> Array:
-        result = np.empty((d,) * order)
-        for index in np.ndindex(*result.shape):
-            alpha = tuple(index.count(a) for a in range(d))
-            result[index] = source[values[alpha]] * np.prod(scale[list(index)])
-        return result
-
-    first, second = tensor(average, 1), tensor(average, 2)
-    central = {
-        "mean": carry.exact.mean[s] + first,
-        "covariance": second - np.outer(first, first),
-    }
-    # From the next moments where they are summed: the spread between blocks, of which there may be few, is uncertain.
-    count = carry.sums.trajectories
-    errors = {"mean": np.sqrt(np.maximum(central["covariance"].diagonal(), 0.0) / count)}
-    if max(map(sum, values)) == 4:
-        squares = np.einsum("iijj->ij", tensor(average, 4))
-        errors["covariance"] = np.sqrt(np.maximum(squares - second**2, 0.0) / count)
-    else:
-        errors["covariance"] = tensor(error, 2)
-    if d <= 3 and not carry.exact.unknown:
-        # Third and fourth moments stay about the exact mean, where it is known: there their errors are unbiased.
-        central["third"], central["fourth"] = tensor(average, 3), tensor(average, 4)
-        errors["third"], errors["fourth"] = tensor(error, 3), tensor(error, 4)
     return central, errors

@@ -1,4 +1,4 @@
-"""What MonteCarlo samples: the model of one step of an equation, its optimiser and its start; arrays or functions."""
+"""What MonteCarlo samples: the model of one step of an equation; its optimiser; arrays or functions."""
 
 from typing import Any
 

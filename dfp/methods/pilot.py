@@ -3,12 +3,12 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from dfp.checks import Array
+from dfp.checks import TINY, Array
 from dfp.errors import UnresolvedError
 from dfp.exact.moments import Moments, moments_at
 from dfp.problem.equation import Equation
 from dfp.problem.sgd import SGD
-from dfp.problem.state import Density, State
+from dfp.problem.state import State
 
 # Errors of a few per cent only shift the edge of a box, so that few trajectories will do.
 _TRAJECTORIES = 2048
@@ -29,7 +29,8 @@ def moments_along(equation: Equation, initial: State, saved: NDArray[np.int64]) 
     if equation.sgd.affine:
         return moments_at(equation, initial, saved)
     rng = np.random.default_rng(0)
-    theta, begin = draw(initial, _TRAJECTORIES, rng), 0
+    theta: Array = initial.draw(_TRAJECTORIES, rng)
+    begin = 0
     means, covariances = [], []
     for step in saved.tolist():
         for n in range(begin + 1, step + 1):
@@ -43,7 +44,7 @@ def moments_along(equation: Equation, initial: State, saved: NDArray[np.int64]) 
         begin = step
         means.append(theta.mean(axis=0))
         covariances.append(np.atleast_2d(np.cov(theta, rowvar=False)))
-    return Moments(saved, np.array(means), np.array(covariances), unknown="the landscape is nonlinear")
+    return Moments(saved, np.array(means), np.array(covariances))
 
 
 def unknown(path: Moments) -> Moments:
@@ -64,11 +65,25 @@ def roots(covariances: Array) -> Array:
     return vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :]
 
 
-def draw(initial: State, count: int, rng: np.random.Generator) -> Array:
-    """Return ``count`` points drawn from a state, shape (count, d); uniform inside the cells of a gridded density."""
-    if isinstance(initial, Density):
-        masses = initial.values.ravel() / initial.values.sum()
-        cells = np.stack(np.unravel_index(rng.choice(masses.size, count, p=masses), initial.grid.cells), axis=-1)
-        return initial.grid.lower + (cells + rng.random(cells.shape)) * initial.grid.spacing
-    factor = roots(initial.covariance[None])[0]
-    return initial.mean + rng.standard_normal((count, initial.dimension)) @ factor.T
+def quantiles(equation: Equation, initial: State, saved: NDArray[np.int64], count: int, seed: int) -> Moments:
+    """Return middles and squared widths of the bulk in place of moments that noise without a variance has not.
+
+    They come from ``count`` trajectories.
+    """
+    sgd, law = equation.sgd, equation.sgd.noise
+    rng = np.random.default_rng(seed)
+    theta = initial.draw(count, rng)
+    velocity = np.zeros_like(theta)
+    middle, covariance, now = [], [], 0
+    for n in saved.tolist():
+        for step in range(now, n):
+            gradient = theta @ sgd.hessian + sgd.gradient + law.increments(theta, rng)
+            velocity = sgd.momentum * velocity + gradient
+            theta = theta - sgd.learning_rates.at(step) * (
+                gradient + sgd.momentum * velocity if sgd.nesterov else velocity
+            )
+        low, high = np.quantile(theta, [0.005, 0.995], axis=0)
+        middle.append((low + high) / 2)
+        covariance.append(np.diag(((high - low) / 6) ** 2 + TINY))
+        now = n
+    return Moments(saved, np.array(middle), np.array(covariance))

@@ -1,29 +1,126 @@
-"""What a solver is. To add one: a numerics file in ``dfp_solvers`` and an adapter in ``dfp/methods``.
+"""What a solver is: ``start`` turns a problem into a run, and the driver takes the run from saved step to saved step.
 
-A marching solver is carried from one saved step to the next by the driver in ``driver.py``; a sampling solver draws
-trajectories, which the driver counts out in portions. Neither owns a loop over time, a file or a progress bar.
+A ``Run`` moves a density; a ``SamplingRun`` draws trajectories through all saved steps, in portions. Both own their
+state, and neither a loop over time, a file or a progress bar. How to add one: ``CONTRIBUTING.md``.
 """
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dfp.errors import UnsupportedError
-from dfp.exact.moments import Moments
+from dfp import checks
+from dfp.errors import DFPError, UnsupportedError
+from dfp.exact.moments import Moments, moments_at
+from dfp.methods.pilot import moments_along
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
-from dfp.problem.state import State
+from dfp.problem.state import Gaussian, State
 from dfp.results.frame import Frame
 
 if TYPE_CHECKING:
     from dfp.results.solution import Solution
 
 
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What a solver is given: an equation, the state at step 0, and the moments at the steps to save."""
+
+    equation: Equation
+    initial: State
+    moments: Moments
+    """Exact at the saved steps; of a pilot, or not finite, where ``failure`` says why."""
+    failure: DFPError | None = None
+    """Why the exact moments are not known, to be raised by solvers that need them."""
+
+    @classmethod
+    def of(cls, equation: Equation, initial: State, saved: NDArray[np.int64]) -> Self:
+        """Return the problem of the densities at the steps ``saved`` (S,), increasing."""
+        if not equation.sgd.affine:
+            failure = UnsupportedError("the landscape is nonlinear, where moments do not close")
+            return cls(equation, initial, moments_along(equation, initial, saved), failure)
+        try:
+            exact = moments_at(equation, initial, saved)
+        except UnsupportedError as error:
+            mean = np.full((saved.size, equation.dimension), np.nan)
+            return cls(equation, initial, Moments(saved, mean, mean[:, :, None] * mean[:, None, :]), error)
+        if checks.finite(exact.mean) and checks.finite(exact.covariance):
+            return cls(equation, initial, exact)
+        finite = np.isfinite(exact.mean).all(axis=1) & np.isfinite(exact.covariance).all(axis=(1, 2))
+        overflow = DFPError(
+            f"step {saved[np.argmin(finite)]}: the moments of the {equation.label} overflow; it is unstable at "
+            f"learning_rate={equation.sgd.learning_rates}; lower it or save earlier steps."
+        )
+        return cls(equation, initial, exact, overflow)
+
+    @classmethod
+    def late(cls, equation: Equation, settled: Gaussian, step: int, initial: State | None = None) -> Self:
+        """Return the problem of the density at a late ``step``, where the moments are those of ``settled``."""
+        moments = Moments(np.array([step]), settled.mean[None], settled.covariance[None])
+        return cls(equation, settled if initial is None else initial, moments)
+
+    @property
+    def exact(self) -> bool:
+        """Whether the moments are the exact ones."""
+        return self.failure is None
+
+    @property
+    def steps(self) -> NDArray[np.int64]:
+        """Steps to save, shape (S,)."""
+        return self.moments.steps
+
+    @property
+    def last(self) -> int:
+        """The last of them."""
+        return int(self.moments.steps[-1])
+
+
+class Run(ABC):
+    """A density on its way: it owns its state, and the driver tells it how far to go."""
+
+    grid: Grid | None
+    """Where densities are returned; None where there are none."""
+
+    @abstractmethod
+    def advance(self, steps: int) -> None:
+        """Go on by ``steps`` >= 0."""
+
+    @abstractmethod
+    def frame(self) -> Frame:
+        """Return what is known at the present step."""
+
+
+class SamplingRun(ABC):
+    """Independent trajectories through all saved steps, drawn in portions."""
+
+    grid: Grid | None
+    """Cells of the histograms; None where there are none."""
+    trajectories: int
+    """How many to draw in all."""
+
+    @property
+    @abstractmethod
+    def drawn(self) -> int:
+        """Number of trajectories drawn so far, those of an interrupted run included."""
+
+    @abstractmethod
+    def draw(self) -> None:
+        """Draw a further portion of the trajectories."""
+
+    @abstractmethod
+    def frames(self) -> list[Frame]:
+        """Return what the trajectories so far say of every saved step."""
+
+    @abstractmethod
+    def warnings(self) -> list[str]:
+        """Return what went wrong while drawing, in words."""
+
+
 class Solver(ABC):
-    """Common face of all solvers."""
+    """Common face of all solvers: what they take, and how a run begins."""
 
     name: ClassVar[str]
     equations: ClassVar[tuple[str, ...]]
@@ -34,8 +131,14 @@ class Solver(ABC):
     """Where the method comes from."""
     gridded: ClassVar[bool] = True
     """Whether it produces densities on a grid."""
+    certified: ClassVar[bool] = True
+    """Whether it estimates the error of its densities, so that they can be refined to a tolerance."""
+    dimensions: ClassVar[int | None] = 3
+    """Largest number of parameters; None for any."""
     nonlinear: ClassVar[tuple[str, ...]] = ()
     """Numbers of the equations it also solves in a nonlinear landscape."""
+    nonlinear_dimensions: ClassVar[int | None] = 2
+    """Largest number of parameters there."""
     momentum: ClassVar[bool] = False
     """Whether it takes momentum."""
     schedules: ClassVar[bool] = False
@@ -44,20 +147,20 @@ class Solver(ABC):
     """Whether it takes minibatches drawn without replacement."""
 
     @abstractmethod
+    def start(self, problem: Problem, grid: Grid | None = None) -> Run | SamplingRun:
+        """Return a run at step 0, on ``grid`` or one of its own choice; here one of several methods is chosen."""
+
     def obstacle(self, equation: Equation, initial: State) -> str | None:
-        """Return why it cannot solve this problem, or None if it can."""
+        """Return why it cannot solve a problem of which the attributes say that it can, or None."""
+        return None
 
-    @abstractmethod
-    def grid(self, equation: Equation, initial: State, exact: Moments) -> Grid | None:
-        """Return the grid it would choose, from the exact moments at the saved steps."""
-
-    def needs_no_moments(self, equation: Equation) -> bool:
-        """Return whether it has densities where the moments do not exist, overflow or are not known."""
-        return False
+    def needs_moments(self, equation: Equation) -> bool:
+        """Return whether it needs the exact moments, to find its grid or its start by."""
+        return True
 
     def refusal(self, equation: Equation, initial: State) -> str | None:
-        """Return why it cannot solve this problem, counting the equation and the kind of SGD, or None if it can."""
-        sgd = equation.sgd
+        """Return why it cannot solve this problem, by its attributes or its ``obstacle``, or None if it can."""
+        sgd, d = equation.sgd, equation.dimension
         if equation.number not in self.equations:
             return f"it solves {', '.join(self.equations)}"
         if not sgd.affine and equation.number not in self.nonlinear:
@@ -68,7 +171,11 @@ class Solver(ABC):
             return "it takes no schedule, only one learning_rate and batch_size"
         if not sgd.replace and not self.without_replacement:
             return "it takes minibatches drawn with replacement only (replace=False)"
-        return self.obstacle(equation, initial)
+        obstacle = self.obstacle(equation, initial)
+        if obstacle is not None:
+            return obstacle
+        most = self.dimensions if sgd.affine else self.nonlinear_dimensions
+        return None if most is None or d <= most else f"densities need d <= {most}, and d = {d}"
 
     def require(self, equation: Equation, initial: State) -> None:
         """Raise ``UnsupportedError`` with the reason and the supported equations unless the problem is supported."""
@@ -80,23 +187,7 @@ class Solver(ABC):
                 f"dfp.MomentRecursion() for moments{samples}."
             )
 
-
-class MarchingSolver(Solver):
-    """A solver that moves a state from step to step."""
-
-    @abstractmethod
-    def prepare(self, equation: Equation, initial: State, grid: Grid | None) -> Any:
-        """Return the carry at step 0."""
-
-    @abstractmethod
-    def advance(self, carry: Any, steps: int) -> Any:
-        """Return the carry ``steps`` steps later."""
-
-    @abstractmethod
-    def observe(self, carry: Any) -> Frame:
-        """Return what is known at the carry's step."""
-
-    def refined(self, solution: "Solution", tolerance: float) -> "tuple[MarchingSolver, Grid | None] | None":
+    def refined(self, solution: "Solution", tolerance: float) -> "tuple[Solver, Grid | None] | None":
         """Return a solver and a grid that promise a smaller error, here a finer or wider one, or None if there is none.
 
         Parameters
@@ -111,44 +202,6 @@ class MarchingSolver(Solver):
         inside = float(np.max(figures.truncation))
         better = grid.refined(1.5 if inside > outside / 10 else 1.0, 1.3 if outside > inside / 10 else 1.0)
         return None if better is None else (self, better)
-
-
-class SamplingSolver(Solver):
-    """A solver that draws independent trajectories through all saved steps."""
-
-    trajectories: int
-    seed: int
-
-    @abstractmethod
-    def prepare(self, equation: Equation, initial: State, grid: Grid | None, exact: Moments) -> Any:
-        """Return the carry before any trajectory is drawn (or as stored by an interrupted run)."""
-
-    @abstractmethod
-    def pilot(self, equation: Equation, initial: State, exact: Moments) -> Moments:
-        """Return rough moments from a few trajectories, to scale sums and grid by where ``exact`` are not known."""
-
-    @abstractmethod
-    def draw(self, carry: Any) -> Any:
-        """Return the carry after a further portion of trajectories."""
-
-    @abstractmethod
-    def drawn(self, carry: Any) -> int:
-        """Return the number of trajectories drawn so far."""
-
-    @abstractmethod
-    def observe(self, carry: Any) -> list[Frame]:
-        """Return the frames of all saved steps."""
-
-    @abstractmethod
-    def warnings(self, carry: Any) -> list[str]:
-        """Return what went wrong while drawing, in words."""
-
-
-def dimension_obstacle(equation: Equation, largest: int) -> str | None:
-    """Return why d is too large for a density solver, or None."""
-    if equation.dimension > largest:
-        return f"densities need d <= {largest}, and d = {equation.dimension}"
-    return None
 
 
 def saved_gaps(steps: NDArray[np.int64]) -> list[int]:

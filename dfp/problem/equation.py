@@ -13,7 +13,7 @@ import numpy as np
 
 from dfp import checks
 from dfp.checks import Array
-from dfp.errors import DFPError, UnsupportedError
+from dfp.errors import UnsupportedError
 from dfp.problem.sgd import SGD
 
 
@@ -81,8 +81,7 @@ class Equation(ABC):
     """Whether it is the law of a process: its operator keeps densities positive, and there are paths to sample."""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.sgd, SGD):
-            raise DFPError(f"sgd={checks.shown(self.sgd)}: must be a dfp.SGD; give dfp.{type(self).__name__}(sgd).")
+        checks.instance("sgd", self.sgd, SGD, f"must be a dfp.SGD; give dfp.{type(self).__name__}(sgd).")
 
     @property
     def dimension(self) -> int:

@@ -12,7 +12,7 @@ from dfp.checks import TINY, Array
 from dfp.problem.noise import Minibatches, NoiseLaw
 
 if TYPE_CHECKING:
-    from dfp_solvers.trajectories.products import Step
+    from dfp_solvers.trajectories.products import Settling, Step
 
 # Up to this dimension E[δH ⊗ δH] is tabulated once (d⁴ numbers), so that steps do not touch the data.
 _TABULATE_UP_TO = 12
@@ -125,6 +125,30 @@ class FiniteSumLaw(NoiseLaw):
         centred = self.gradients - self.gradients.mean(axis=0)
         return np.swapaxes(moved, -1, -2) @ centred / (self.count * self.batch_size)
 
+    def covariance(self, theta: Array) -> Array:
+        """Return C(θ) (T3), shape (..., d, d); at a single point from the samples' own gradients.
+
+        Near a common minimum those are small, while the terms of the quadratic form in θ only cancel.
+        """
+        if theta.ndim > 1:
+            return super().covariance(theta)
+        gradients = self.sample_gradients(theta)
+        centred = gradients - gradients.mean(axis=0)
+        return centred.T @ centred / (self.count * self.batch_size)
+
+    def variances(self, axes: Array) -> Array:
+        """Return the variances of g̃ along ``axes`` (d, k), shape (k,); those that are rounding are zero."""
+        centred = self.gradients - self.gradients.mean(axis=0)
+        along: Array = np.mean((centred @ axes) ** 2, axis=0)
+        limit = (16 * np.finfo(float).eps) ** 2 * float(np.mean(np.sum(self.gradients**2, axis=1)))
+        return np.where(along > limit, along, 0.0) / self.batch_size
+
+    def sample_gradients(self, theta: Array) -> Array:
+        """Return g_i(θ) of every sample at ``theta`` (d,), shape (N, d)."""
+        if self.features is not None and self.targets is not None:
+            return self.features * (self.features @ theta - self.targets)[:, None]
+        return self.sample_hessians() @ theta + self.gradients
+
     def with_batch_size(self, batch_size: int) -> Self:
         """Return the law of minibatches of ``batch_size`` samples of the same data."""
         return replace(self, batch_size=batch_size)
@@ -231,13 +255,17 @@ class FiniteSumLaw(NoiseLaw):
             found = np.var(axes.T @ self.sample_hessians() @ axes, axis=0)
         return np.maximum(found, 0.0) / self.batch_size
 
-    def sampled_exponent(self, hessian: Array, step: "Step", steps: int, seed: int) -> tuple[float, float]:
+    def sampled_exponent(
+        self, hessian: Array, step: "Step", steps: int, seed: int, axes: Array, settling: "Settling"
+    ) -> tuple[float, float]:
         """Return it from minibatches drawn with replacement."""
         from dfp_solvers.trajectories import products
 
-        table = self.features if self.features is not None else self.sample_hessians()
+        table = self.features @ axes if self.features is not None else axes.T @ self.sample_hessians() @ axes
         decay = float(np.trace(hessian - self.mean_hessian)) / self.dimension
-        return products.samples_exponent(table, step, self.batch_size, steps, seed, weight_decay=decay)
+        return products.samples_exponent(
+            table, step, self.batch_size, steps, seed, weight_decay=decay, settling=settling
+        )
 
 
 def _equally_spaced(waves: Array) -> bool:

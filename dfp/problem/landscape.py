@@ -9,9 +9,8 @@ from numpy.typing import ArrayLike
 from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError
-from dfp.problem.additive import AdditiveNoise
 from dfp.problem.finite_sum import FiniteSumLaw
-from dfp.problem.noise import GaussianNoise, NoiseLaw
+from dfp.problem.noise import GaussianNoise, Noise, NoiseLaw
 
 _NO_NOISE = GaussianNoise(0.0)
 
@@ -27,7 +26,7 @@ class QuadraticLandscape:
     gradient
         Mean gradient g at θ = 0, shape (d,); a number serves every axis [loss / parameter].
     noise
-        ``GaussianNoise``, ``AdditiveNoise``, or the law of a finite sum (made by the class methods); none if left out.
+        Such as ``GaussianNoise``, or the law of a finite sum (made by the class methods); none if left out.
 
     Raises
     ------
@@ -39,18 +38,17 @@ class QuadraticLandscape:
     gradient: Array
     law: NoiseLaw
 
-    def __init__(
-        self, hessian: ArrayLike, gradient: ArrayLike = 0.0, noise: GaussianNoise | AdditiveNoise | NoiseLaw = _NO_NOISE
-    ) -> None:
+    affine = True
+
+    def __init__(self, hessian: ArrayLike, gradient: ArrayLike = 0.0, noise: Noise = _NO_NOISE) -> None:
         given = checks.array("hessian", hessian, dimensions=(0, 1, 2))
         if given.ndim == 2 and given.shape[0] != given.shape[1]:
             raise DFPError(f"hessian has shape {given.shape}: must be square; give (d,) or (d, d).")
         matrix = checks.symmetric("hessian", given) if given.ndim == 2 else np.diag(np.atleast_1d(given))
-        if not isinstance(noise, (GaussianNoise, AdditiveNoise, NoiseLaw)):
-            raise DFPError(f"noise={checks.shown(noise)}: must be a noise law; give dfp.GaussianNoise(...).")
+        checks.instance("noise", noise, Noise, "must be a noise law; give dfp.GaussianNoise(...).")
         object.__setattr__(self, "hessian", matrix)
         object.__setattr__(self, "gradient", checks.vector("gradient", gradient, len(matrix)))
-        object.__setattr__(self, "law", noise if isinstance(noise, NoiseLaw) else noise.law(matrix))
+        object.__setattr__(self, "law", noise.law(matrix))
 
     @classmethod
     def from_samples(cls, hessians: ArrayLike, gradients: ArrayLike, batch_size: int = 1) -> Self:

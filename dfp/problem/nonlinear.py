@@ -55,6 +55,8 @@ class Landscape:
     hessian: Field | None = None
     scale: float = 1.0
 
+    affine = False
+
     def __post_init__(self) -> None:
         checks.integer("dimension", self.dimension, at_least=1)
         checks.real("scale", self.scale, above=0)
@@ -85,8 +87,11 @@ class Landscape:
 
     def covariance_along(self, theta: Array, direction: Array) -> Array:
         """Return (v·∇)C at ``theta`` for v = ``direction``, both (..., d), shape (..., d, d)."""
-        slopes = self._differences(self.covariance_at, theta, _FIRST)
-        return np.einsum("...ijk,...k->...ij", slopes, direction)
+        return np.einsum("...ijk,...k->...ij", self.covariance_slopes(theta), direction)
+
+    def covariance_slopes(self, theta: Array) -> Array:
+        """Return ∂_k C_ij at ``theta`` (..., d), shape (..., d, d, d), k last."""
+        return self._differences(self.covariance_at, theta, _FIRST)
 
     def curved(self, theta: Array, weights: Array) -> Array:
         """Return w_jk ∂_j∂_kḡ at ``theta`` (..., d) for w = ``weights`` (..., d, d), shape (..., d)."""

@@ -78,10 +78,8 @@ class SGD:
         batch_size: int | ArrayLike | Rule | None = None,
         nesterov: bool = False,
     ) -> None:
-        if not isinstance(landscape, QuadraticLandscape | Landscape):
-            raise DFPError(
-                f"landscape={checks.shown(landscape)}: must be a landscape; give e.g. a dfp.QuadraticLandscape."
-            )
+        advice = "must be a landscape; give e.g. a dfp.QuadraticLandscape."
+        checks.instance("landscape", landscape, QuadraticLandscape | Landscape, advice)
         values = {
             "landscape": landscape,
             "learning_rates": _rates(learning_rate),
@@ -218,12 +216,12 @@ class SGD:
     @property
     def affine(self) -> bool:
         """Whether the landscape is quadratic, so that every step is an affine map."""
-        return isinstance(self.landscape, QuadraticLandscape)
+        return self.landscape.affine
 
     @property
     def additive(self) -> bool:
         """Whether the noise is known not to depend on θ."""
-        return isinstance(self.landscape, QuadraticLandscape) and self.landscape.law.additive
+        return self.affine and self.law.additive
 
     @property
     def law(self) -> NoiseLaw:
@@ -232,9 +230,16 @@ class SGD:
 
     @cached_property
     def local(self) -> Landscape:
-        """The nonlinear landscape at this weight decay and batch size."""
-        assert isinstance(self.landscape, Landscape)
-        return self.landscape.adjusted(self.weight_decay, self.batch_size)
+        """The landscape at this weight decay and batch size, as functions of the place, quadratic or not."""
+        if isinstance(self.landscape, Landscape):
+            return self.landscape.adjusted(self.weight_decay, self.batch_size)
+        hessian, gradient = self.hessian, self.gradient
+        return Landscape(
+            lambda at: at @ hessian.T + gradient,
+            self.noise.covariance,
+            self.dimension,
+            lambda at: np.broadcast_to(hessian, (len(at), *hessian.shape)),
+        )
 
     @property
     def _quadratic(self) -> QuadraticLandscape:

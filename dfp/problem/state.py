@@ -43,7 +43,7 @@ class State(ABC):
 
     def draw(self, count: int, rng: np.random.Generator) -> Array:
         """Return ``count`` independent points, shape (count, d)."""
-        return self.mean + rng.standard_normal((count, self.dimension)) @ self._root.T
+        return self.sampler().draw(count, rng)
 
     @property
     def _root(self) -> Array:
@@ -210,10 +210,7 @@ class Density(State):
     _moments: tuple[float, Array, Array] = field(init=False, repr=False)
 
     def __init__(self, grid: Grid, values: ArrayLike, outside: float = 0.0, error: float = 0.0) -> None:
-        if not isinstance(grid, Grid):
-            raise DFPError(
-                f"initial.grid={checks.shown(grid)}: must be a dfp.Grid; give dfp.Grid(lower, upper, cells)."
-            )
+        checks.instance("initial.grid", grid, Grid, "must be a dfp.Grid; give dfp.Grid(lower, upper, cells).")
         given = checks.array("initial.values", values, dimensions=(1, 2, 3))
         checks.matching("initial.values", given, grid.cells)
         if given.min() < 0:
@@ -269,12 +266,6 @@ class Density(State):
         from dfp_solvers import fourier
 
         return fourier.gridded(self.values, self.grid.lower, self.grid.spacing, waves, separable=False)
-
-    def draw(self, count: int, rng: np.random.Generator) -> Array:
-        """Return points uniform inside cells drawn by their mass."""
-        masses = self.values.ravel() / self.values.sum()
-        cells = np.stack(np.unravel_index(rng.choice(masses.size, count, p=masses), self.grid.cells), axis=-1)
-        return self.grid.lower + (cells + rng.random(cells.shape)) * self.grid.spacing
 
     def sampler(self) -> Any:
         """Return the cells by their mass, uniform inside each."""

@@ -7,15 +7,24 @@ from typing import ParamSpec, TypeVar
 
 import numpy as np
 from dfp_solvers import second_moment
-from dfp_solvers.trajectories import products
-from dfp_solvers.trajectories.products import Step
+from dfp_solvers.trajectories.products import Settling, Step
+from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components
 
 from dfp.checks import TINY, Array
 from dfp.errors import DFPError
-from dfp.problem.finite_sum import FiniteSumLaw
-from dfp.problem.noise import GaussianLaw
 from dfp.problem.sgd import SGD
-from dfp.regimes.multiplier import Estimate, mean_increment, mean_matrix
+from dfp.regimes.mode import Mode
+from dfp.regimes.multiplier import (
+    Estimate,
+    GaussianMultiplier,
+    MinibatchMultiplier,
+    MomentumMultiplier,
+    Multiplier,
+    Sampling,
+    mean_increment,
+    mean_matrix,
+)
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -54,16 +63,7 @@ class EigenSystem:
     @cached_property
     def entry_variances(self) -> Array:
         """Variances of the entries of H̃ in the eigenbasis, E[(v_iᵀH̃v_k)²], shape (d, d)."""
-        law, v = self.sgd.noise, self.axes
-        if law.additive:
-            return np.zeros_like(v)
-        if isinstance(law, FiniteSumLaw):
-            table = _sample_variances(law, v) / law.batch_size
-        else:
-            table = np.empty_like(v)
-            for k in range(len(v)):
-                spread = law.quadratic(np.outer(v[:, k], v[:, k]))
-                table[:, k] = np.einsum("ji,jl,li->i", v, spread, v, optimize=True)
+        table = self.sgd.noise.entry_variances(self.axes)
         # Squares of rounding, of the mean or of the largest fluctuations, are no fluctuations.
         scale = float(np.max(self.curvatures**2)) + float(np.max(table))
         return np.where(table > (16 * np.finfo(float).eps) ** 2 * scale, table, 0.0)
@@ -77,9 +77,8 @@ class EigenSystem:
 
     @cached_property
     def gradient_noise(self) -> Array:
-        """Variances D of g̃ along the modes, shape (d,)."""
-        variances: Array = np.einsum("ji,jk,ki->i", self.axes, self.sgd.noise.constant, self.axes, optimize=True)
-        return np.maximum(variances, 0.0)
+        """Variances D of g̃ along the modes, shape (d,); ∞ where there is none."""
+        return self.sgd.noise.variances(self.axes)
 
     @cached_property
     def gradient(self) -> Array:
@@ -98,19 +97,56 @@ class EigenSystem:
     @cached_property
     def critical_covariance(self) -> Array:
         """C(θ*) in the eigenbasis: the noise of the gradient at the critical point, where the mean settles, (d, d)."""
+        if not self.sgd.noise.finite:
+            return np.diag(self.gradient_noise)
         covariance: Array = self.axes.T @ self.sgd.noise.covariance(self.sgd.critical_point) @ self.axes
         return covariance
 
-    def samples(self, mode: int) -> Array:
-        """Return the curvatures vᵀH_iv of the samples of a finite sum, weight decay included, shape (N,)."""
-        law, v = self.sgd.noise, self.axes[:, mode]
-        assert isinstance(law, FiniteSumLaw)
-        if law.features is not None:
-            along = (law.features @ v) ** 2
-        else:
-            assert law.hessians is not None
-            along = np.einsum("i,nij,j->n", v, law.hessians, v, optimize=True)
-        return along + self.sgd.weight_decay
+    @property
+    def collapsing(self) -> NDArray[np.bool_]:
+        """Modes that fluctuate, but about one minimum that all minibatches share, shape (d,)."""
+        return ~self.driven & (np.diag(self.entry_variances) > 0)
+
+    @cached_property
+    def driven(self) -> NDArray[np.bool_]:
+        """Modes with gradient noise left at the critical point, their own or that of modes coupled to them, (d,)."""
+        law, point, table = self.sgd.noise, self.sgd.critical_point, self.entry_variances
+        # Along a flat mode every point is critical: the one where its noise is least.
+        for i in np.flatnonzero((self.curvatures == 0) & (self.gradient == 0) & (np.diag(table) > 0)):
+            v = self.axes[:, i]
+            pull = float(v @ (law.quadratic(np.outer(v, point)) + law.cross(v)) @ v)
+            point = point - v * (pull / table[i, i])
+        noisy = ~law.collapses_at(point, self.axes)
+        for _ in range(len(table)):
+            noisy = noisy | (table @ noisy > 0)
+        return noisy
+
+    @cached_property
+    def moving(self) -> NDArray[np.bool_]:
+        """Modes that a step can change at all, shape (d,): flat ones without noise or gradient keep their place."""
+        table = self.entry_variances
+        still = (self.curvatures == 0) & (self.gradient == 0) & (self.gradient_noise == 0)
+        return ~(still & ~table.any(axis=0) & ~table.any(axis=1))
+
+    def samples(self, mode: int) -> Array | None:
+        """Return the curvatures vᵀH_iv of the samples, weight decay included, shape (N,); None if h is Gaussian."""
+        along = None if self.sgd.noise.additive else self.sgd.noise.curvature_samples(self.axes[:, mode])
+        return None if along is None else along + self.sgd.weight_decay
+
+    def multiplier(self, mode: int, sampling: Sampling) -> Multiplier:
+        """Return the law of 1 − ηh of a mode, or of its 2 × 2 matrix with momentum."""
+        curvature, eta, samples = float(self.curvatures[mode]), self.step.learning_rate, self.samples(mode)
+        deviation = float(np.sqrt(self.entry_variances[mode, mode]))
+        batch = self.sgd.noise.batch_size
+        if self.step.beta > 0:
+            return MomentumMultiplier(curvature, deviation, self.step, sampling, samples, batch)
+        if samples is not None:
+            return MinibatchMultiplier(1 - eta * samples, batch)
+        return GaussianMultiplier(1 - eta * curvature, eta * deviation)
+
+    def mode(self, mode: Mode, index: int) -> Mode:
+        """Return ``mode``, taken for that of number ``index`` here, as these dynamics see it."""
+        return mode
 
     @property
     def size(self) -> int:
@@ -155,11 +191,20 @@ class EigenSystem:
 
     @cached_property
     def spectral_radius(self) -> float:
-        """ρ of the map of second moments (T16): they stay bounded iff it is below one."""
+        """ρ of the map of second moments of what moves (T16): they stay bounded iff it is below one."""
         return self._radius(self.step)
 
     def _radius(self, step: Step) -> float:
-        return _checked(second_moment.largest_real, lambda x: self.moment_map(x, step), self.size)
+        if np.all(self.moving):
+            return _checked(second_moment.largest_real, lambda x: self.moment_map(x, step), self.size)
+        kept = np.flatnonzero(np.tile(self.moving, self.size // len(self.moving)))
+
+        def restricted(second: Array) -> Array:
+            whole = np.zeros((*second.shape[:-2], self.size, self.size))
+            whole[..., kept[:, None], kept] = second
+            return self.moment_map(whole, step)[..., kept[:, None], kept]
+
+        return _checked(second_moment.largest_real, restricted, kept.size)
 
     @cached_property
     def largest_stable_learning_rate(self) -> float:
@@ -175,12 +220,17 @@ class EigenSystem:
         return self._limit(np.zeros_like(self.curvatures)) * (1 - self.step.beta)
 
     def _limit(self, kept: Array) -> float:
-        if self.curvatures[0] <= 0:
+        at = np.flatnonzero(self.moving)
+        curvatures, kept = self.curvatures[at], kept[at]
+        if not curvatures.size or curvatures[0] <= 0:
             return 0.0
-        decay = self.curvatures[:, None] + self.curvatures
+        decay = curvatures[:, None] + curvatures
 
         def ratio(second: Array) -> Array:
-            return (kept[:, None] * second * kept + self.noise_map(second)) / decay
+            whole = np.zeros((*second.shape[:-2], *[len(self.curvatures)] * 2))
+            whole[..., at[:, None], at] = second
+            gained = self.noise_map(whole)[..., at[:, None], at]
+            return (kept[:, None] * second * kept + gained) / decay
 
         # Symmetrically scaled, it has the same eigenvalues; a positive map stays one.
         radius = _checked(second_moment.largest_real, ratio, len(decay))
@@ -195,7 +245,7 @@ class EigenSystem:
     @cached_property
     def stationary_state(self) -> Array:
         """Covariance of θ, or of (θ, v), in the eigenbasis: full solve of (T14), shape (size, size); NaN if none."""
-        if not self.spectral_radius < 1:
+        if not (self.spectral_radius < 1 and self.sgd.noise.finite and np.all(self.moving)):
             return np.full((self.size, self.size), np.nan)
         diagonal = np.diag(self.mean)
         return _checked(
@@ -205,35 +255,36 @@ class EigenSystem:
             np.maximum(1 - np.outer(diagonal, diagonal), 1e-3),
         )
 
-    def sampled_exponent(self, steps: int, seed: int) -> Estimate:
-        """Return the top Lyapunov exponent of the random matrix product, with its standard error."""
-        law = self.sgd.noise
-        if isinstance(law, FiniteSumLaw):
-            table = law.features if law.features is not None else law.sample_hessians()
-            decay = self.sgd.weight_decay
-            return Estimate(
-                *products.samples_exponent(table, self.step, law.batch_size, steps, seed, weight_decay=decay)
-            )
-        assert isinstance(law, GaussianLaw)
-        axes = np.eye(law.dimension) if law.axes is None else law.axes
-        hessian = axes.T @ self.sgd.hessian @ axes
-        deviations = np.sqrt(law.table)
-        return Estimate(
-            *products.gaussian_exponent(hessian, deviations, self.step, steps, seed, symmetric=law.symmetric)
+    @cached_property
+    def blocks(self) -> list[NDArray[np.int64]]:
+        """Modes that drive each other, in turn: the growth of all is that of the block that grows fastest."""
+        count, labels = connected_components(self.entry_variances > 0, directed=True, connection="strong")
+        found = [np.flatnonzero((labels == i) & self.moving) for i in range(count)]
+        return [block for block in found if block.size]
+
+    def settling(self, block: NDArray[np.int64]) -> Settling:
+        """Return the direction of the mode of a block that grows fastest in the mean, and how fast others die away.
+
+        So do they at the gap to the second mode; where both are alike, noise mixes them.
+        """
+        factors = [np.max(np.abs(np.linalg.eigvals(mean_matrix(c, self.step)))) for c in self.curvatures[block]]
+        if block.size == 1:
+            return Settling(0.0, np.ones(1))
+        order = np.argsort(factors)
+        first, second = block[order[-1]], block[order[-2]]
+        start = np.eye(block.size)[order[-1]]
+        if factors[order[-2]] == 0:
+            return Settling(0.0, start)
+        mixing = self.step.learning_rate**2 * float(
+            self.entry_variances[first, second] + self.entry_variances[second, first]
         )
+        rate = float(np.log(factors[order[-1]] / factors[order[-2]])) + mixing
+        return Settling(1 / rate if rate > 0 else np.inf, start)
 
-
-def _sample_variances(law: FiniteSumLaw, axes: Array) -> Array:
-    """Return the variances over the samples of v_iᵀH_nv_k, shape (d, d)."""
-    if law.features is not None:
-        along = law.features @ axes
-        squares = along**2
-        mean: Array = along.T @ along / law.count
-        result: Array = squares.T @ squares / law.count - mean**2
-    else:
-        turned = axes.T @ law.sample_hessians() @ axes
-        result = np.var(turned, axis=0)
-    return np.maximum(result, 0.0)
+    def sampled_exponent(self, block: NDArray[np.int64], steps: int, seed: int) -> Estimate:
+        """Return the top Lyapunov exponent of the random matrix product of a block of modes, with its error."""
+        axes, settling = self.axes[:, block], self.settling(block)
+        return Estimate(*self.sgd.noise.sampled_exponent(self.sgd.hessian, self.step, steps, seed, axes, settling))
 
 
 def _checked(function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:

@@ -7,7 +7,8 @@ from itertools import combinations
 from math import factorial
 
 import numpy as np
-from dfp_solvers import lyapunov, second_moment, shuffled
+from dfp_solvers import lyapunov, minibatches, second_moment, shuffled
+from numpy.typing import NDArray
 
 from dfp.checks import Array
 from dfp.regimes.multiplier import Estimate, Multiplier
@@ -107,7 +108,7 @@ class EpochMultiplier(Multiplier):
 
     @cached_property
     def _minibatches(self) -> Array:
-        return _averages(self.samples, list(combinations(range(self.samples.size), self.batch_size)))
+        return _averages(self.samples, minibatches.choices(self.samples.size, self.batch_size, replace=False)[0])
 
     @cached_property
     def _cuts(self) -> int:
@@ -142,19 +143,31 @@ class EpochMultiplier(Multiplier):
             return Estimate(np.nan)
         if np.max(np.abs(self._minibatches)) <= 1:
             return Estimate(np.inf)
-        everyone, k = tuple(range(self.samples.size)), self.samples.size // self.batch_size
-        cuts = np.array(list(_cut(everyone, self.batch_size, len(everyone) - k * self.batch_size)))
-        values = np.prod(_averages(self.samples, cuts), axis=1)
+        k, values = self.samples.size // self.batch_size, self._products
         if np.max(np.abs(values)) <= 1:
             return Estimate(np.inf)
         atoms = lyapunov.Atoms(values, np.full(len(values), 1 / len(values)))
         exponent = self.exponent.value * k
         return Estimate(lyapunov.tail_index(lambda order: lyapunov.atoms_log_moment(order, atoms), exponent))
 
+    @cached_property
+    def _products(self) -> Array:
+        """Π of every way to cut the samples into minibatches."""
+        everyone, k = tuple(range(self.samples.size)), self.samples.size // self.batch_size
+        cuts = np.array(list(_cut(everyone, self.batch_size, len(everyone) - k * self.batch_size)))
+        values: Array = np.prod(_averages(self.samples, cuts), axis=1)
+        return values
 
-def _averages(values: Array, chosen: Array | list[tuple[int, ...]]) -> Array:
+    @cached_property
+    def log_period(self) -> float | None:
+        """The greatest number whose multiples are log|Π| of all epochs, if there is one."""
+        known = self.exponent.value < 0 and not self.obstacle
+        return lyapunov.common_period(self._products) if known else None
+
+
+def _averages(values: Array, chosen: NDArray[np.int64]) -> Array:
     """Return averages over the last axis of indices; those that are rounding are zero."""
-    averages = values[np.asarray(chosen)].mean(axis=-1)
+    averages = values[chosen].mean(axis=-1)
     return np.where(np.abs(averages) <= 8 * np.finfo(float).eps * np.max(np.abs(values)), 0.0, averages)
 
 

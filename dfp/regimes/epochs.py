@@ -10,7 +10,9 @@ from typing import Self
 
 import numpy as np
 from dfp_solvers import modal, mode_moments, shuffled
+from dfp_solvers.trajectories import products
 from dfp_solvers.trajectories.products import Step
+from numpy.typing import NDArray
 from scipy.optimize import brentq
 
 from dfp import checks
@@ -18,12 +20,11 @@ from dfp.checks import Array
 from dfp.errors import UnsupportedError
 from dfp.exact import optimisers
 from dfp.problem.equations import MasterEquation
-from dfp.problem.finite_sum import FiniteSumLaw
 from dfp.problem.sgd import SGD
 from dfp.regimes.coupling import EigenSystem
 from dfp.regimes.epoch_map import EpochMap, EpochMultiplier
 from dfp.regimes.mode import Mode
-from dfp.regimes.multiplier import Estimate, GaussianMultiplier, Multiplier, mean_matrix
+from dfp.regimes.multiplier import Estimate, GaussianMultiplier, Multiplier, Sampling, mean_matrix
 
 # Learning rates on which an early loss of stability is looked for, and epochs that this search takes.
 _GRID = 48
@@ -38,10 +39,9 @@ class EpochSystem(EigenSystem):
 
     def __post_init__(self) -> None:
         """Refuse what no closed form and no dynamic programming reaches."""
-        law, d = self.sgd.noise, self.sgd.dimension
+        law, d = self.sgd.samples, self.sgd.dimension
         if law.additive:
             return
-        assert isinstance(law, FiniteSumLaw)
         remedy = "use replace=True, or sample with dfp.MonteCarlo(...)"
         if self.step.beta > 0:
             raise UnsupportedError(
@@ -56,8 +56,7 @@ class EpochSystem(EigenSystem):
     @property
     def spared(self) -> float:
         """(N − KB)/(N − 1): how much of its noise is left in a flat direction when an epoch ends."""
-        law = self.sgd.noise
-        assert isinstance(law, FiniteSumLaw)
+        law = self.sgd.samples
         return (law.count - self.sgd.epoch * law.batch_size) / max(law.count - 1, 1)
 
     @cached_property
@@ -68,8 +67,7 @@ class EpochSystem(EigenSystem):
     @cached_property
     def epoch_map(self) -> EpochMap:
         """One epoch with noise that depends on θ."""
-        law, v = self.sgd.noise, self.axes
-        assert isinstance(law, FiniteSumLaw)
+        law, v = self.sgd.samples, self.axes
         bends = law.sample_hessians()
         kicks = bends @ self.sgd.critical_point + law.gradients + self.sgd.weight_decay * self.sgd.critical_point
         # The mean is diagonal in its eigenbasis, and its eigenvalues are known to be zero where they are rounding.
@@ -85,8 +83,10 @@ class EpochSystem(EigenSystem):
         whole, at = self.epoch_map, slice(mode, mode + 1)
         return EpochMap(whole.hessians[:, at, at], whole.gradients[:, at], whole.batch_size, whole.learning_rate)
 
-    def multiplier(self, mode: int) -> Multiplier:
+    def multiplier(self, mode: int, sampling: Sampling) -> Multiplier:
         """Return the law of an epoch's multiplier of a mode."""
+        if self.sgd.noise.additive:
+            return super().multiplier(mode, sampling)
         if self.entry_variances[mode, mode] == 0:
             return GaussianMultiplier(1 - self.step.learning_rate * float(self.curvatures[mode]), 0.0)
         alone = self.alone(mode)
@@ -99,6 +99,10 @@ class EpochSystem(EigenSystem):
             blocks = np.array([mean_matrix(curvature, self.step) for curvature in self.curvatures])
             return float(np.max(np.abs(np.linalg.eigvals(blocks))) ** 2)
         return float(self.epoch_map.radius ** (1 / self.sgd.epoch))
+
+    def mode(self, mode: Mode, index: int) -> "EpochMode":
+        """Return ``mode`` as a mode of epochs."""
+        return EpochMode.of(mode, self, index)
 
     @property
     def largest_stable_learning_rate(self) -> float:
@@ -114,26 +118,29 @@ class EpochSystem(EigenSystem):
             return self.epoch_map.stationary
         return modal.stationary(self.transition).transpose(2, 0, 3, 1).reshape(self.size, self.size)
 
-    def sampled_exponent(self, steps: int, seed: int) -> Estimate:
-        """Return the top Lyapunov exponent of the product over shuffled epochs, per step, with its standard error."""
+    def sampled_exponent(self, block: NDArray[np.int64], steps: int, seed: int) -> Estimate:
+        """Return the top Lyapunov exponent of a block of modes over shuffled epochs, per step, with its error."""
         whole, k = self.epoch_map, self.sgd.epoch
-        count, d = whole.gradients.shape
+        count, d = len(whole.gradients), block.size
         rng = np.random.default_rng(seed)
-        vectors = rng.standard_normal((_CHAINS, d, 1))
+        settling = self.settling(block)
+        assert settling.start is not None
+        vectors = np.tile(settling.start[:, None], (_CHAINS, 1, 1))
         epochs = -(-steps // k)
-        warm, total = epochs // 10, np.zeros(_CHAINS)
-        factors = np.eye(d) - whole.learning_rate * whole.hessians
+        runs = max(epochs // 4, 1), max(epochs // 2, 1), max(epochs - epochs // 2, 1)
+        growth = np.zeros((3, _CHAINS))
+        factors = np.eye(d) - whole.learning_rate * whole.hessians[:, block[:, None], block]
         order = np.tile(np.arange(count), (_CHAINS, 1))
-        for epoch in range(warm + epochs):
-            order = rng.permuted(order, axis=1)
-            for chosen in order[:, : k * whole.batch_size].reshape(_CHAINS, k, -1).swapaxes(0, 1):
-                vectors = factors[chosen].mean(axis=1) @ vectors
-            lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-            vectors = vectors / lengths
-            if epoch >= warm:
-                total += np.log(lengths[:, 0, 0])
-        total /= epochs * k
-        return Estimate(float(total.mean()), float(total.std(ddof=1) / np.sqrt(_CHAINS)))
+        for run, number in enumerate(runs):
+            for _ in range(number):
+                order = rng.permuted(order, axis=1)
+                for chosen in order[:, : k * whole.batch_size].reshape(_CHAINS, k, -1).swapaxes(0, 1):
+                    vectors = factors[chosen].mean(axis=1) @ vectors
+                lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+                vectors = vectors / lengths
+                growth[run] += np.log(lengths[:, 0, 0])
+        rates = growth[1:] / (np.array(runs[1:])[:, None] * k)
+        return Estimate(*products.average(rates, tuple(n * k for n in runs), settling.time))
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,8 +189,8 @@ class EpochMode(Mode):
     @property
     def stationary_variance(self) -> float:
         """V_∞ at the end of an epoch [parameter^2]: ∞ if only the law exists, NaN if neither does."""
-        if not self.growth < 1:
-            return np.inf if self.regime == "heavy-tailed" else np.nan
+        if self.collapsing or not self.growth < 1:
+            return super().stationary_variance
         if self._alone is not None:
             return self._alone.stationary.item()
         one, i = self._epochs.transition, slice(self.index, self.index + 1)

@@ -1,18 +1,18 @@
 """The figure of a report of modes: the spectrum coloured by regime, and the variances V(n) of single modes."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dfp import checks
+from dfp.regimes.mode import Mode
 from dfp.results import schema
 from dfp.results.figures import COLOURS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-    from dfp.regimes.mode_report import Modes
 
 REGIME_COLOURS = {
     "confined": COLOURS[0],
@@ -21,35 +21,47 @@ REGIME_COLOURS = {
     "unstable": COLOURS[1],
     "borderline": COLOURS[3],
     "frozen": "#666666",
+    "interpolating": COLOURS[5],
 }
 _CURVES = 8
 
 
-def figure(report: "Modes", steps: int | None) -> "Figure":
-    """Return the figure; V(n) runs up to ``steps``, or until most modes have settled."""
+def figure(modes: Sequence[Mode], learning_rate: float, regime: str, epoch: int, steps: int | None) -> "Figure":
+    """Return the figure of ``modes``, ascending in curvature.
+
+    Parameters
+    ----------
+    regime
+        Of the whole.
+    epoch
+        Steps of an epoch without replacement, or 0.
+    steps
+        V(n) runs so far, or until most modes have settled.
+    """
     from matplotlib.figure import Figure
 
     drawn = Figure(figsize=(10.5, 3.9), layout="constrained")
     left, right = drawn.subplots(1, 2)
-    _spectrum(left, report)
-    _variances(right, report, _reach(report) if steps is None else checks.integer("steps", steps, at_least=1))
-    drawn.suptitle(f"Which modes settle? η = {report.learning_rate:.4g}, the whole is {report.regime}")
+    _spectrum(left, modes, learning_rate)
+    last = _reach(modes) if steps is None else checks.integer("steps", steps, at_least=1)
+    _variances(right, modes, last, max(epoch, 1))
+    drawn.suptitle(f"Which modes settle? η = {learning_rate:.4g}, the whole is {regime}")
     return drawn
 
 
-def _reach(report: "Modes") -> int:
-    settling = [mode.saturation_step for mode in report if np.isfinite(mode.saturation_step)]
+def _reach(modes: Sequence[Mode]) -> int:
+    settling = [mode.saturation_step for mode in modes if np.isfinite(mode.saturation_step)]
     return int(np.clip(30 * max(settling, default=100.0), 100, 1e6))
 
 
-def _spectrum(axis: "Axes", report: "Modes") -> None:
+def _spectrum(axis: "Axes", modes: Sequence[Mode], learning_rate: float) -> None:
     """Draw λ by rank, with the spread √Γ of the curvature as bars."""
     from matplotlib.ticker import MaxNLocator
 
-    curvature = np.array([mode.curvature for mode in report])
-    spread = np.sqrt([mode.curvature_noise for mode in report])
-    regimes = np.array([mode.regime for mode in report])
-    rank = np.arange(1, len(report) + 1)
+    curvature = np.array([mode.curvature for mode in modes])
+    spread = np.sqrt([mode.curvature_noise for mode in modes])
+    regimes = np.array([mode.regime for mode in modes])
+    rank = np.arange(1, len(modes) + 1)
     for regime, colour in REGIME_COLOURS.items():
         here = regimes == regime
         if np.any(here):
@@ -57,7 +69,7 @@ def _spectrum(axis: "Axes", report: "Modes") -> None:
                 rank[here], curvature[here], yerr=spread[here], fmt="o", markersize=4, color=colour, elinewidth=0.8,
                 label=regime,
             )  # fmt: skip
-    limit = 2 / report.learning_rate
+    limit = 2 / learning_rate
     if limit < 3 * np.max(np.abs(curvature) + spread):
         axis.axhline(limit, color="#666666", linewidth=0.8, linestyle=":")
         axis.annotate("2/η", (0.01, limit), (2, 2), xycoords=("axes fraction", "data"), textcoords="offset points")
@@ -68,14 +80,14 @@ def _spectrum(axis: "Axes", report: "Modes") -> None:
     axis.legend(fontsize="small")
 
 
-def _variances(axis: "Axes", report: "Modes", steps: int) -> None:
+def _variances(axis: "Axes", modes: Sequence[Mode], steps: int, epoch: int) -> None:
     """Draw V(n) from a point, of at most ``_CURVES`` modes spread over the spectrum, with its limit if it has one."""
-    chosen = np.unique(np.linspace(0, len(report) - 1, min(_CURVES, len(report))).astype(int))
-    epoch = max(report.system.sgd.epoch, 1)  # V_∞ is that at the end of an epoch
+    chosen = np.unique(np.linspace(0, len(modes) - 1, min(_CURVES, len(modes))).astype(int))
+    # V_∞ is that at the end of an epoch.
     times = np.unique(-(-np.geomspace(1, steps, 80).astype(int) // epoch)) * epoch
     top, highest, bottom = 0.0, 0.0, np.inf
     for index, style in zip(chosen, ["-", "--", "-.", ":"] * _CURVES, strict=False):
-        mode = report[int(index)]
+        mode = modes[int(index)]
         colour = REGIME_COLOURS[mode.regime]
         variance = np.array([mode.variance(int(n)) for n in times])
         if not np.any(variance > 0):

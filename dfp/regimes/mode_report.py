@@ -1,5 +1,6 @@
 """Modes of SGD: eigendirections of the mean Hessian, their regimes, and the system they form (theory page, 3 and 4)."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,12 +13,12 @@ from dfp_solvers.trajectories.products import Step
 from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError, UnsupportedError
-from dfp.problem.finite_sum import FiniteSumLaw
 from dfp.problem.sgd import SGD
 from dfp.regimes import epochs
 from dfp.regimes.coupling import EigenSystem
 from dfp.regimes.mode import Mode
-from dfp.regimes.multiplier import Estimate, GaussianMultiplier, MinibatchMultiplier, MomentumMultiplier, Multiplier
+from dfp.regimes.multiplier import Estimate, Sampling
+from dfp.results.tables import aligned
 
 if TYPE_CHECKING:
     import pandas
@@ -71,34 +72,18 @@ class Modes(Sequence[Mode]):
 
     @cached_property
     def _modes(self) -> tuple[Mode, ...]:
-        system = self.system
+        system, sampling = self.system, Sampling(self.lyapunov_steps, self.seed)
+        tails = system.sgd.noise.tail_index(system.axes)
         found = (
             Mode(
                 system.axes[:, i], float(system.curvatures[i]), float(system.entry_variances[i, i]),
                 float(system.gradient_noise[i]), float(system.gradient[i]), float(system.correlations[i]),
-                float(system.critical_covariance[i, i]), system.step, self._multiplier(i), self.horizon,
-                system.sgd.noise.gaussian,
+                float(system.critical_covariance[i, i]), system.step, system.multiplier(i, sampling), self.horizon,
+                system.sgd.noise.gaussian, bool(system.collapsing[i]), float(tails[i]),
             )
             for i in range(len(system.curvatures))
         )  # fmt: skip
-        if isinstance(system, epochs.EpochSystem):
-            return tuple(epochs.EpochMode.of(mode, system, i) for i, mode in enumerate(found))
-        return tuple(found)
-
-    def _multiplier(self, mode: int) -> Multiplier:
-        system, law = self.system, self.system.sgd.noise
-        if isinstance(system, epochs.EpochSystem) and not law.additive:
-            return system.multiplier(mode)
-        curvature, eta = float(system.curvatures[mode]), system.step.learning_rate
-        deviation = float(np.sqrt(system.entry_variances[mode, mode]))
-        minibatches = isinstance(law, FiniteSumLaw) and not law.additive
-        batch = law.batch_size if isinstance(law, FiniteSumLaw) else 1
-        if system.step.beta > 0:
-            drawn = system.samples(mode) if minibatches else (curvature, deviation)
-            return MomentumMultiplier(drawn, batch, system.step, self.lyapunov_steps, self.seed)
-        if minibatches:
-            return MinibatchMultiplier(1 - eta * system.samples(mode), batch)
-        return GaussianMultiplier(1 - eta * curvature, eta * deviation)
+        return tuple(system.mode(mode, i) for i, mode in enumerate(found))
 
     @overload
     def __getitem__(self, index: int) -> Mode: ...
@@ -133,9 +118,17 @@ class Modes(Sequence[Mode]):
 
     @cached_property
     def _exponent(self) -> Estimate:
-        if self.coupled:
-            return self.system.sampled_exponent(self.lyapunov_steps, self.seed)
-        return max(mode.multiplier.exponent for mode in self)
+        if not self.coupled:
+            return max(mode.multiplier.exponent for mode in self)
+        found = max(
+            self[int(block[0])].multiplier.exponent
+            if block.size == 1
+            else self.system.sampled_exponent(block, self.lyapunov_steps, self.seed)
+            for block in self.system.blocks
+        )
+        # Jensen's inequality: sizes typically grow no faster than their root mean square.
+        limit = np.log(self.spectral_radius) / 2 if self.spectral_radius > 0 else -np.inf
+        return found if found.value <= limit else Estimate(limit, found.error)
 
     @property
     def lyapunov_exponent(self) -> float:
@@ -144,34 +137,49 @@ class Modes(Sequence[Mode]):
 
     @property
     def lyapunov_error(self) -> float:
-        """Standard error of ``lyapunov_exponent``; 0 if exact."""
+        """Error of ``lyapunov_exponent``, what may be left of a transient included; 0 if exact."""
         return self._exponent.error
 
     @cached_property
     def regime(self) -> str:
-        """The regime of the whole: of the most unruly mode, or of the coupled system."""
+        """The regime of the whole: of the most unruly mode, or of the coupled system.
+
+        ``interpolating`` if every minibatch has the same minimum, or minima, onto which the law collapses.
+        """
+        settled = "interpolating" if self.collapses else ""
         if not self.coupled:
-            order = ("confined", "frozen", "diffusive", "heavy-tailed", "borderline", "unstable")
-            return max((mode.regime for mode in self), key=order.index)
+            order = ("interpolating", "confined", "frozen", "diffusive", "heavy-tailed", "borderline", "unstable")
+            found = max((mode.regime for mode in self), key=order.index)
+            return settled or found if found in ("interpolating", "confined", "frozen") else found
         if self.spectral_radius < 1:
-            return "confined"
+            return settled or "confined"
         if abs(self.lyapunov_exponent) <= 3 * self.lyapunov_error:
             return "borderline"
-        return "heavy-tailed" if self.lyapunov_exponent < 0 else "unstable"
+        return settled or "heavy-tailed" if self.lyapunov_exponent < 0 else "unstable"
+
+    @property
+    def collapses(self) -> bool:
+        """Whether nothing but curvature noise moves what moves: all minibatches have the same minimum, or minima."""
+        return bool(np.any(self.system.collapsing) and not np.any(self.system.driven))
 
     @cached_property
     def largest_stable_learning_rate(self) -> float:
         """Supremum of the η with bounded second moments of all modes together; 0 if none has, NaN if not known."""
         if self.coupled:
             return self.system.largest_stable_learning_rate
-        return float(np.min([mode.largest_stable_learning_rate for mode in self]))
+        return float(np.min([mode.largest_stable_learning_rate for mode in self._moving]))
 
     @cached_property
     def langevin_largest_stable_learning_rate(self) -> float:
         """The same as Langevin (T6) sees it."""
         if self.coupled:
             return self.system.langevin_largest_stable_learning_rate
-        return min(mode.langevin_largest_stable_learning_rate for mode in self)
+        return min(mode.langevin_largest_stable_learning_rate for mode in self._moving)
+
+    @property
+    def _moving(self) -> list[Mode]:
+        """Modes that a step can change, or all if there are none."""
+        return [mode for mode, moves in zip(self, self.system.moving, strict=True) if moves] or list(self)
 
     @property
     def stationary_covariance(self) -> Array:
@@ -193,7 +201,8 @@ class Modes(Sequence[Mode]):
     @cached_property
     def _embedding(self) -> embedding.Embedding:
         system, law = self.system, self.system.sgd.noise
-        noise = system.kicked(system.axes.T @ law.constant @ system.axes, system.step)
+        constant = law.constant if law.finite else np.eye(law.dimension)
+        noise = system.kicked(system.axes.T @ constant @ system.axes, system.step)
         return embedding.embed(system.mean, noise)
 
     @property
@@ -213,6 +222,8 @@ class Modes(Sequence[Mode]):
         found, words = self._embedding, {True: "yes", False: "no", None: "undecided"}[self.embeddable]
         if self.embeddable is found.exists:
             return f"{words}: {found.reason}"
+        if not self.system.sgd.noise.finite:
+            return f"{words}: noise without a variance leaves it open"
         kind = "curvature noise" if not self.system.sgd.noise.additive else "noise that is not Gaussian"
         alone = {True: "yes", False: "no", None: "undecided"}[found.exists]
         return f"{words}: {kind} leaves it open (with the noise at the origin, Gaussian: {alone})"
@@ -236,13 +247,11 @@ class Modes(Sequence[Mode]):
         """Return a figure: curvatures coloured by regime, and V(n) of up to eight modes up to ``steps``."""
         from dfp.regimes import mode_plot
 
-        return mode_plot.figure(self, steps)
+        return mode_plot.figure(self, self.learning_rate, self.regime, self.system.sgd.epoch, steps)
 
     def __str__(self) -> str:
         """Return a table of the modes and a summary of the system."""
-        from dfp.regimes import mode_table
-
-        return mode_table.text(self, _COLUMNS, _SHOWN)
+        return _text(self)
 
     def __repr__(self) -> str:
         """Return the number of modes and the regime of the whole."""
@@ -290,8 +299,7 @@ def modes(
     DFPError
         If a value is out of range, or the learning rate of ``step`` is zero.
     """
-    if not isinstance(sgd, SGD):
-        raise DFPError(f"sgd={checks.shown(sgd)}: must be a dfp.SGD; give dfp.SGD(landscape, learning_rate).")
+    checks.instance("sgd", sgd, SGD, "must be a dfp.SGD; give dfp.SGD(landscape, learning_rate).")
     at_step = None
     if sgd.scheduled:
         sgd, at_step = _frozen(sgd, step)
@@ -322,3 +330,83 @@ def lyapunov_exponent(sgd: SGD) -> Estimate:
     """Return ℓ of the master equation (T4) per step; with a standard error where it is sampled (coupled modes)."""
     report = modes(sgd)
     return Estimate(report.lyapunov_exponent, report.lyapunov_error)
+
+
+def _shown(value: float, error: float = 0.0) -> str:
+    if np.isnan(value):
+        return "none"
+    if error == np.inf:
+        return f"> {value:.3g}"
+    text = "∞" if value == np.inf else "−∞" if value == -np.inf else f"{value:.4g}"
+    return f"{text} ± {error:.0e}" if error > 0 else text
+
+
+def _notes(mode: Mode) -> list[tuple[str, bool]]:
+    collapsed = mode.regime == "interpolating"
+    return [
+        ("overshoots", mode.overshoots),
+        ("oscillates", mode.oscillates),
+        ("collapses in mean square", collapsed and mode.growth < 1),
+        ("collapses, not in mean square", collapsed and not mode.growth < 1),
+        ("nearly interpolates", mode.near_interpolation),
+        ("noise without a variance", not np.isfinite(mode.gradient_noise)),
+        ("log-periodic tail", mode.log_period is not None),
+    ]
+
+
+def _below(limit: float) -> str:
+    if np.isnan(limit):
+        return "at learning rates not known"
+    return "at none" if limit == 0 else "at any" if limit == np.inf else f"below {limit:.4g}"
+
+
+def _text(report: Modes) -> str:
+    """Return one line per mode, at most ``_SHOWN``, and a summary of the system."""
+    errors = {"lyapunov_exponent": "lyapunov_error", "tail_index": "tail_index_error"}
+    rows = [[head for _, head in _COLUMNS] + ["regime", ""]]
+    for mode in report[:_SHOWN]:
+        cells = [_shown(getattr(mode, name), getattr(mode, errors[name]) if name in errors else 0.0)
+                 for name, _ in _COLUMNS]  # fmt: skip
+        notes = [note for note, true in _notes(mode) if true]
+        rows.append([*cells, mode.regime, ", ".join(notes)])
+    lines = aligned(rows, right=range(len(_COLUMNS)))
+    if len(report) > _SHOWN:
+        counts = Counter(mode.regime for mode in report)
+        lines.append(
+            f"… {len(report) - _SHOWN} more; of all: " + ", ".join(f"{n} {name}" for name, n in counts.items())
+        )
+    return "\n".join(lines + _summary(report))
+
+
+def _summary(report: Modes) -> list[str]:
+    coupling = "coupled by curvature noise" if report.coupled else "uncoupled"
+    lines = [
+        f"modes              {len(report)}, {coupling}: the whole is {report.regime}",
+        f"second moments     ρ = {report.spectral_radius:.6g} per step",
+        f"Lyapunov exponent  {_shown(report.lyapunov_exponent, report.lyapunov_error)} per step",
+        f"learning rate      {report.learning_rate:.4g}; variances are finite "
+        f"{_below(report.largest_stable_learning_rate)}, in Langevin (T6) "
+        f"{_below(report.langevin_largest_stable_learning_rate)}",
+        f"continuous time    {report.embedding}",
+    ]
+    if report.collapses:
+        lines.append("interpolation      every minibatch has the same minimum θ*, so that no noise is left there")
+    if report.at_step is not None:
+        size = report.system.sgd.batch_size
+        kept = f"learning rate {report.learning_rate:.4g}" + ("" if size is None else f" and batch size {size}")
+        lines.insert(0, f"schedule           the {kept} of step {report.at_step}, kept at every step")
+    lines += _epochs(report)
+    if report.coupled and report.spectral_radius < 1 and not report.collapses:
+        worst = float(np.nanmax(np.abs(report.diagonal_error)))
+        lines.append(f"diagonal formula   off by up to {100 * worst:.2g} % in the stationary variances")
+    return lines
+
+
+def _epochs(report: Modes) -> list[str]:
+    steps = report.system.sgd.epoch
+    if not steps:
+        return []
+    count = f"{steps} step{'s' * (steps > 1)}"
+    lines = [f"epochs             of {count}, without replacement: ρ₂ and ℓ are per step, V_∞ at an epoch's end"]
+    reasons = {mode.multiplier.obstacle for mode in report}
+    return lines + [f"tail index         not known: {reason}" for reason in reasons if reason]

@@ -23,6 +23,13 @@ class Estimate(NamedTuple):
         return self.value
 
 
+class Sampling(NamedTuple):
+    """How Lyapunov exponents without a closed form are sampled: steps of each product, and a seed."""
+
+    steps: int
+    seed: int
+
+
 class Multiplier(ABC):
     """What a law of Y provides."""
 
@@ -38,6 +45,16 @@ class Multiplier(ABC):
     @abstractmethod
     def tail_index(self) -> Estimate:
         """Kesten's κ with E|Y|^κ = 1: ∞ if Y never exceeds 1 in magnitude, NaN without a stationary law."""
+
+    @property
+    def log_period(self) -> float | None:
+        """p if log|Y| takes only multiples of it (Y is arithmetic), so that tails are log-periodic; None otherwise."""
+        return None
+
+    @property
+    def obstacle(self) -> str | None:
+        """Why the tail index is not known though there may be one, or None."""
+        return None
 
 
 @dataclass(frozen=True)
@@ -97,6 +114,11 @@ class MinibatchMultiplier(Multiplier):
         return Estimate(value, 0.0 if coarse is None else abs(value - self._tail_index(coarse)))
 
     @cached_property
+    def log_period(self) -> float | None:
+        """The greatest number whose multiples are log|Y| of all minibatches, if there is one."""
+        return lyapunov.common_period(self._atoms.values) if self._atoms.width == 0 else None
+
+    @cached_property
     def _coarse(self) -> lyapunov.Atoms | None:
         if self._atoms.width == 0:
             return None
@@ -117,34 +139,40 @@ class MomentumMultiplier(Multiplier):
 
     Attributes
     ----------
-    law
-        (λ, s) of Gaussian curvature; or the samples h_i, shape (N,), weight decay included.
+    curvature, deviation
+        λ and √Γ.
+    step
+        Learning rate and the coefficients of momentum.
+    sampling
+        How the exponent is sampled.
+    samples
+        The h_i, shape (N,), weight decay included, of which a minibatch averages ``batch_size``; None if h is Gaussian.
     """
 
-    law: tuple[float, float] | Array
-    batch_size: int
+    curvature: float
+    deviation: float
     step: products.Step
-    samples: int
-    seed: int
+    sampling: Sampling
+    samples: Array | None = None
+    batch_size: int = 1
 
     method = "sampled product"
 
     @cached_property
     def exponent(self) -> Estimate:
         """Top exponent of the product; the error is one standard error, 0 if nothing is random."""
-        if isinstance(self.law, tuple):
-            curvature, deviation = self.law
-            if deviation == 0:
-                return Estimate(float(np.log(np.max(np.abs(np.linalg.eigvals(mean_matrix(curvature, self.step)))))))
-            mean, spread = np.array([[curvature]]), np.array([[deviation]])
-            return Estimate(*products.gaussian_exponent(mean, spread, self.step, self.samples, self.seed))
-        table = self.law[:, None, None]
-        return Estimate(*products.samples_exponent(table, self.step, self.batch_size, self.samples, self.seed))
+        if self.samples is not None:
+            table = self.samples[:, None, None]
+            return Estimate(*products.samples_exponent(table, self.step, self.batch_size, *self.sampling))
+        if self.deviation == 0:
+            return Estimate(float(np.log(np.max(np.abs(np.linalg.eigvals(mean_matrix(self.curvature, self.step)))))))
+        mean, deviation = np.array([[self.curvature]]), np.array([[self.deviation]])
+        return Estimate(*products.gaussian_exponent(mean, deviation, self.step, *self.sampling))
 
     @property
     def tail_index(self) -> Estimate:
         """∞ without curvature noise, else unknown (NaN)."""
-        certain = isinstance(self.law, tuple) and self.law[1] == 0 and self.exponent.value < 0
+        certain = self.samples is None and self.deviation == 0 and self.exponent.value < 0
         return Estimate(np.inf if certain else np.nan)
 
 

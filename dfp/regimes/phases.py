@@ -1,5 +1,6 @@
 """Phase diagrams of one mode: its regime over any two parameters, for SGD and as Langevin believes (section 4)."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,9 +14,11 @@ from scipy.optimize import brentq
 
 from dfp import checks
 from dfp.checks import Array
-from dfp.errors import DFPError
+from dfp.errors import DFPError, FileFormatError
 from dfp.regimes.mode import REGIMES, Mode
-from dfp.regimes.multiplier import GaussianMultiplier, MomentumMultiplier, Multiplier
+from dfp.regimes.multiplier import GaussianMultiplier, MomentumMultiplier, Multiplier, Sampling
+from dfp.results import hdf5, schema
+from dfp.results.schema import Column, versions
 
 if TYPE_CHECKING:
     import xarray
@@ -34,6 +37,7 @@ CODES = ("regime", "langevin_regime")
 BOUNDARIES = ("sgd", "langevin", "stationary")
 # Steps of each of the sampled products, where momentum leaves no closed form for ℓ.
 _SAMPLED_STEPS = 1000
+_KIND = "phase diagram"
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,19 +132,16 @@ class PhaseDiagram:
         """Return a figure: the regimes with both stability boundaries, and how far the stationary variances differ."""
         from dfp.regimes import phases_plot
 
-        return phases_plot.figure(self)
+        values = self.values | {"variance_difference": self.variance_difference, "gap": self.gap}
+        return phases_plot.figure(self.names, (self.x, self.y), self.fixed, values)
 
     def save(self, path: str | Path) -> None:
         """Write an HDF5 file that xarray opens as it is; ``dfp.load_phase_diagram`` reads it back."""
-        from dfp.regimes import phases_file
-
-        phases_file.save(self, path)
+        hdf5.save(path, _table(self), _attributes(self))
 
     def to_xarray(self) -> "xarray.Dataset":
         """Return a labelled ``xarray.Dataset`` with the variables, units and names of the file (extra ``xarray``)."""
-        from dfp.regimes import phases_file
-
-        return phases_file.to_xarray(self)
+        return hdf5.to_xarray(_table(self), _attributes(self))
 
     def __repr__(self) -> str:
         """Return the axes and how many cells have which regime."""
@@ -243,6 +244,62 @@ def _mode(parameters: Mapping[str, float]) -> Mode:
     multiplier: Multiplier = (
         GaussianMultiplier(1 - eta * curvature, eta * deviation)
         if beta == 0
-        else MomentumMultiplier((curvature, deviation), 1, step, _SAMPLED_STEPS, 0)
+        else MomentumMultiplier(curvature, deviation, step, Sampling(_SAMPLED_STEPS, 0))
     )
-    return Mode(np.ones(1), curvature, gamma, noise, 0.0, 0.0, noise, step, multiplier)
+    collapsing = noise == 0 < gamma
+    return Mode(np.ones(1), curvature, gamma, noise, 0.0, 0.0, noise, step, multiplier, collapsing=collapsing)
+
+
+def _table(diagram: PhaseDiagram) -> dict[str, Column]:
+    """Return the axes, the stored quantities and two that follow from them."""
+    axes = {name: Column((name,), values, _about(name)) for name, values in zip(diagram.names, (diagram.x, diagram.y),
+                                                                                strict=True)}  # fmt: skip
+    numbers = {name: diagram.values[name] for name in NUMBERS} | {"variance_difference": diagram.variance_difference}
+    codes = {name: diagram.values[name] for name in CODES}
+    columns = {name: Column(diagram.names, np.asarray(v, "<f8"), _about(name)) for name, v in numbers.items()}
+    meanings = ", ".join(f"{code}: {name}" for code, name in enumerate(REGIMES))
+    for name, values in codes.items():
+        about = _about(name) | {"comment": meanings}
+        columns[name] = Column(diagram.names, np.asarray(values, "<i8"), about)
+    return axes | columns
+
+
+def _about(name: str) -> dict[str, str]:
+    found = schema.PHASE_VARIABLES[name]
+    return {"units": found.unit, "long_name": found.long_name}
+
+
+def _attributes(diagram: PhaseDiagram) -> dict[str, Any]:
+    return {
+        "kind": _KIND,
+        "axes": json.dumps(diagram.names),
+        "fixed": json.dumps(diagram.fixed),
+        "versions": ", ".join(f"{name} {version}" for name, version in versions().items()),
+    }
+
+
+def load_phase_diagram(path: str | Path) -> PhaseDiagram:
+    """Return the phase diagram that ``PhaseDiagram.save`` wrote to ``path``, bit for bit.
+
+    Raises
+    ------
+    DFPError
+        If there is no such file, or it cannot be read.
+    FileFormatError
+        If it is no phase diagram of dfp, is damaged, or needs a newer dfp.
+    """
+    with hdf5.opened(path) as root:
+        if not root.labelled("kind") or root.attribute("kind", "str") != _KIND:
+            raise FileFormatError("holds no phase diagram; use dfp.load(path) for solutions.")
+        names, fixed = root.json("axes", list), root.json("fixed", dict)
+        known = len(names) == 2 and names[0] != names[1] and set(names) | set(fixed) == set(PARAMETERS)
+        if not known or not all(isinstance(value, (int, float)) for value in fixed.values()):
+            raise FileFormatError("the attributes 'axes' and 'fixed' must name every parameter once; make it again.")
+        x, y = (root.array(name, (None,)) for name in names)
+        shape = (len(x), len(y))
+        values = {name: root.array(name, shape) for name in NUMBERS}
+        values |= {name: root.array(name, shape, "<i8") for name in CODES}
+        for name in CODES:
+            if values[name].size and not (values[name].min() >= 0 and values[name].max() < len(REGIMES)):
+                raise FileFormatError(f"{name} has a code that is no regime: dfp writes none; make the file again.")
+        return PhaseDiagram((names[0], names[1]), x, y, {k: float(v) for k, v in fixed.items()}, values)

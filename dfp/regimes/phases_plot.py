@@ -1,13 +1,14 @@
 """The figure of a phase diagram: regimes with the boundaries of SGD and of Langevin, and the error of Langevin."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dfp.checks import Array
 from dfp.regimes.mode import REGIMES
 from dfp.regimes.mode_plot import REGIME_COLOURS
-from dfp.regimes.phases import PhaseDiagram
 from dfp.results import schema
 
 if TYPE_CHECKING:
@@ -15,22 +16,34 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def figure(diagram: PhaseDiagram) -> "Figure":
-    """Return the figure."""
+def figure(
+    names: tuple[str, str], axes: tuple[Array, Array], fixed: Mapping[str, float], values: Mapping[str, NDArray[Any]]
+) -> "Figure":
+    """Return the figure.
+
+    Parameters
+    ----------
+    names, axes
+        The two parameters on the axes and their values, (X,) and (Y,).
+    fixed
+        The other parameters.
+    values
+        Those of a ``PhaseDiagram``, its ``variance_difference`` and its ``gap``, shapes (X, Y).
+    """
     from matplotlib.figure import Figure
 
     drawn = Figure(figsize=(11.0, 4.4), layout="constrained")
     left, right = drawn.subplots(1, 2)
-    _regimes(left, diagram)
-    _difference(drawn, right, diagram)
+    _regimes(left, axes, values, _langevin(names, axes, fixed))
+    _difference(drawn, right, axes, values)
     for axis in (left, right):
-        axis.set_xlabel(schema.label(diagram.names[0]))
-        axis.set_ylabel(schema.label(diagram.names[1]))
-        if _geometric(diagram.x):
+        axis.set_xlabel(schema.label(names[0]))
+        axis.set_ylabel(schema.label(names[1]))
+        if _geometric(axes[0]):
             axis.set_xscale("log")
-        if _geometric(diagram.y):
+        if _geometric(axes[1]):
             axis.set_yscale("log")
-    symbols = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in diagram.fixed.items())
+    symbols = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in fixed.items())
     drawn.suptitle(f"Where does SGD settle, and where does Langevin believe it does? {symbols}", fontsize="medium")
     return drawn
 
@@ -42,30 +55,31 @@ def _geometric(values: Array) -> bool:
     return bool(np.ptp(np.diff(np.log(values))) < 0.1 * np.ptp(np.diff(values)) / np.mean(np.diff(values)))
 
 
-def _regimes(axis: "Axes", diagram: PhaseDiagram) -> None:
+def _regimes(axis: "Axes", axes: tuple[Array, Array], values: Mapping[str, NDArray[Any]], langevin: Array) -> None:
     from matplotlib.colors import ListedColormap
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     colours = ListedColormap([REGIME_COLOURS[name] for name in REGIMES])
     axis.pcolormesh(
-        diagram.x, diagram.y, diagram.values["regime"].T, cmap=colours, vmin=-0.5, vmax=len(REGIMES) - 0.5, alpha=0.45,
+        *axes, values["regime"].T, cmap=colours, vmin=-0.5, vmax=len(REGIMES) - 0.5, alpha=0.45,
         shading="nearest", rasterized=True,
     )  # fmt: skip
     handles: list[Patch | Line2D] = [
-        Patch(facecolor=REGIME_COLOURS[name], alpha=0.45, label=name) for name in REGIMES if name in diagram.regime
+        Patch(facecolor=REGIME_COLOURS[name], alpha=0.45, label=name)
+        for code, name in enumerate(REGIMES)
+        if code in values["regime"]
     ]
-    wanted = {"SGD: ρ₂ = 1": (diagram.values["growth"] - 1, "-"), "Langevin: ηΓ = 2λ": (_langevin(diagram), "--")}
-    if np.all(np.isfinite(diagram.values["lyapunov_exponent"])):
-        wanted["SGD: ℓ = 0"] = (diagram.values["lyapunov_exponent"], ":")
+    wanted = {"SGD: ρ₂ = 1": (values["growth"] - 1, "-"), "Langevin: ηΓ = 2λ": (langevin, "--")}
+    if np.all(np.isfinite(values["lyapunov_exponent"])):
+        wanted["SGD: ℓ = 0"] = (values["lyapunov_exponent"], ":")
     for label, (level, style) in wanted.items():
         if np.min(level) < 0 < np.max(level):
-            axis.contour(diagram.x, diagram.y, level.T, levels=[0.0], colors="black", linestyles=style, linewidths=1.2)
+            axis.contour(*axes, level.T, levels=[0.0], colors="black", linestyles=style, linewidths=1.2)
             handles.append(Line2D([], [], color="black", linestyle=style, linewidth=1.2, label=label))
-    if np.any(diagram.gap) and min(diagram.gap.shape) > 1:
-        hatched = axis.contourf(
-            diagram.x, diagram.y, diagram.gap.T.astype(float), levels=[0.5, 1.5], colors="none", hatches=["///"]
-        )
+    gap = values["gap"]
+    if np.any(gap) and min(gap.shape) > 1:
+        hatched = axis.contourf(*axes, gap.T.astype(float), levels=[0.5, 1.5], colors="none", hatches=["///"])
         hatched.set_edgecolor("#333333")
         hatched.set_linewidth(0.0)
         handles.append(Patch(facecolor="none", edgecolor="#333333", hatch="///", label="finite in Langevin alone"))
@@ -73,25 +87,23 @@ def _regimes(axis: "Axes", diagram: PhaseDiagram) -> None:
     axis.set_title("regime of SGD")
 
 
-def _langevin(diagram: PhaseDiagram) -> Array:
+def _langevin(names: tuple[str, str], axes: tuple[Array, Array], fixed: Mapping[str, float]) -> Array:
     """Return ηΓ − 2λ of Langevin, with η/(1−β) for η."""
-    x, y = np.meshgrid(diagram.x, diagram.y, indexing="ij")
-    at = {name: np.full_like(x, value) for name, value in diagram.fixed.items()} | dict(
-        zip(diagram.names, (x, y), strict=True)
-    )
+    x, y = np.meshgrid(*axes, indexing="ij")
+    at = {name: np.full_like(x, value) for name, value in fixed.items()} | dict(zip(names, (x, y), strict=True))
     rate = at["learning_rate"] / (1 - at["momentum"])
     return rate * at["curvature_noise"] / at["batch_size"] - 2 * at["curvature"]
 
 
-def _difference(drawn: "Figure", axis: "Axes", diagram: PhaseDiagram) -> None:
+def _difference(drawn: "Figure", axis: "Axes", axes: tuple[Array, Array], values: Mapping[str, NDArray[Any]]) -> None:
     with np.errstate(divide="ignore", invalid="ignore"):
-        relative = 100 * diagram.variance_difference / diagram.values["stationary_variance"]
+        relative = 100 * values["variance_difference"] / values["stationary_variance"]
     shown = np.ma.masked_invalid(relative)
     axis.set_facecolor("#DDDDDD")
     if shown.count():
         limit = float(np.abs(shown).max()) or 1.0
         mesh = axis.pcolormesh(
-            diagram.x, diagram.y, shown.T, cmap="RdBu_r", vmin=-limit, vmax=limit, shading="nearest", rasterized=True
+            *axes, shown.T, cmap="RdBu_r", vmin=-limit, vmax=limit, shading="nearest", rasterized=True
         )
         drawn.colorbar(mesh, ax=axis, label=schema.label("missed_variance"))
     axis.set_title("share of the variance that Langevin misses")

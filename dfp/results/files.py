@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -80,71 +79,72 @@ def load_any(path: str | Path) -> Solution | dict[str, Solution]:
         return _found(root)
 
 
-def _found(root: Any) -> Solution | dict[str, Solution]:
-    if "kind" in root.attrs:
+def _found(root: hdf5.Stored) -> Solution | dict[str, Solution]:
+    if root.labelled("kind"):
         raise FileFormatError("holds a phase diagram; use dfp.load_phase_diagram(path).")
-    if "solver" in root.attrs:
+    if root.labelled("solver"):
         return _read(root, root)
-    groups = hdf5.groups(root)
+    groups = root.groups()
     if not groups:
         raise FileFormatError("holds no solution.")
     return {name: _read(group, root) for name, group in groups.items()}
 
 
-def _read(group: Any, root: Any) -> Solution:
+def _read(group: hdf5.Stored, root: hdf5.Stored) -> Solution:
     """Return the solution in ``group``; coordinates it lacks are those of the root."""
-    hdf5.check_links(group)
-    steps = hdf5.array(group, "step", (None,), "<i8")
-    d = hdf5.array(group, "mean", (len(steps), None)).shape[1]
+    steps = group.array("step", (None,), "<i8")
+    mean = group.array("mean", (len(steps), None))
+    d = mean.shape[1]
     if len(steps) == 0 or d == 0:
         raise FileFormatError("has no steps or no parameters: dfp writes no such file; make it again.")
-    grid = _grid(group if "theta_1" in group else root, d) if hdf5.attribute(group, "gridded", "|i1") else None
+    covariance = group.array("covariance", (len(steps), d, d))  # before anything else is done d times
+    grid = _grid(group if "theta_1" in group else root, d) if group.attribute("gridded", "|i1") else None
     sizes = {"step": len(steps)} | {f"theta_{i}": n for i, n in enumerate(grid.cells if grid else (), start=1)}
 
     def read(name: str) -> Array:
         shape = tuple(sizes.get(dim, d) for dim in schema.describe(name, d).dims)
-        return hdf5.array(group, name, shape)
+        return group.array(name, shape)
 
     if grid is None and "density" in group:
         raise FileFormatError("has a density without a grid: dfp writes no such file; make it again.")
-    rate = float(hdf5.attribute(group, "learning_rate", "<f8"))
+    rate = float(group.attribute("learning_rate", "<f8"))
     optional = {name: read(name) if name in group else None for name in ("density", "third", "fourth")}
     # A figure that an older version did not know is not known of its files.
     figures = {name: read(name) if name in group else np.full(len(steps), np.nan) for name in schema.FIGURES}
     return Solution(
-        equation=hdf5.attribute(group, "equation", "str"),
-        solver=hdf5.attribute(group, "solver", "str"),
-        reason=hdf5.attribute(group, "reason", "str"),
+        equation=group.attribute("equation", "str"),
+        solver=group.attribute("solver", "str"),
+        reason=group.attribute("reason", "str"),
         steps=steps,
         learning_rate=rate,
         grid=grid,
-        mean=read("mean"),
-        covariance=read("covariance"),
+        mean=mean,
+        covariance=covariance,
         **optional,
         errors={name: read(f"{name}_standard_error") for name in schema.MOMENTS if f"{name}_standard_error" in group},
-        trajectories=int(hdf5.attribute(group, "trajectories", "<i8")),
+        trajectories=int(group.attribute("trajectories", "<i8")),
         certificate=Certificate(
             **figures,
-            sampled=bool(hdf5.attribute(group, "certificate_sampled", "|i1")),
+            sampled=bool(group.attribute("certificate_sampled", "|i1")),
             warnings=_warnings(group),
         ),
-        provenance=hdf5.json_attribute(group, "config_json", dict),
+        provenance=group.json("config_json", dict),
         slow_time=read("time") if math.isnan(rate) else None,
     )
 
 
-def _warnings(group: Any) -> tuple[str, ...]:
-    warnings = hdf5.json_attribute(group, "warnings", list)
+def _warnings(group: hdf5.Stored) -> tuple[str, ...]:
+    warnings = group.json("warnings", list)
     if not all(isinstance(warning, str) for warning in warnings):
         raise FileFormatError("the attribute 'warnings' must hold a list of text; make the file again.")
     return tuple(warnings)
 
 
-def _grid(home: Any, d: int) -> Grid:
+def _grid(home: hdf5.Stored, d: int) -> Grid:
     axes, edges = [], []
     for i in range(1, d + 1):
-        axes.append(hdf5.array(home, f"theta_{i}", (None,)))
-        edges.append(hdf5.array(home, f"theta_{i}_bounds", (len(axes[-1]), 2)))
+        axes.append(home.array(f"theta_{i}", (None,)))
+        edges.append(home.array(f"theta_{i}_bounds", (len(axes[-1]), 2)))
     grid = Grid(
         np.array([edge[0, 0] for edge in edges]), np.array([edge[-1, 1] for edge in edges]), tuple(map(len, axes))
     )

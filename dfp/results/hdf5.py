@@ -11,14 +11,16 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import h5py
+import numpy as np
 
 from dfp.checks import shown
 from dfp.errors import DFPError, FileFormatError
-from dfp.results import checksum, schema
+from dfp.results import checksum, heaps, schema
 from dfp.results.schema import Column
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ def save(path: str | Path, columns: Mapping[str, Column], attributes: Mapping[st
     """
 
     def fill(file: Any) -> None:
-        file.attrs.update(attributes)
+        _label(file, attributes)
         _write(file, columns, {})
 
     checksum.write(path, _image(fill))
@@ -61,7 +63,7 @@ def save_groups(path: str | Path, groups: Mapping[str, Group], shared: Mapping[s
         scales = _write(file, shared, {})
         for name, (columns, attributes) in groups.items():
             group = file.create_group(name, track_order=True)
-            group.attrs.update(attributes)
+            _label(group, attributes)
             _write(group, {key: column for key, column in columns.items() if key not in shared}, scales)
 
     checksum.write(path, _image(fill))
@@ -99,7 +101,7 @@ def _image(fill: Callable[[Any], None]) -> bytes:
     """Return the bytes of a file; built in memory, since the HDF5 library can crash when a disk fails under it."""
     buffer = io.BytesIO()
     with h5py.File(buffer, "w", track_order=True) as file:
-        file.attrs.update(schema.FILE_ATTRIBUTES)
+        _label(file, schema.FILE_ATTRIBUTES)
         fill(file)
     return buffer.getvalue()
 
@@ -111,7 +113,7 @@ def _write(group: Any, columns: Mapping[str, Column], inherited: dict[str, Any])
         name: group.create_dataset(name, data=column.values, track_order=True) for name, column in columns.items()
     }
     for name, dataset in datasets.items():
-        dataset.attrs.update(columns[name].attributes)
+        _label(dataset, columns[name].attributes)
         if columns[name].dims == (name,):
             dataset.make_scale(name)
             scales[name] = dataset
@@ -121,18 +123,29 @@ def _write(group: Any, columns: Mapping[str, Column], inherited: dict[str, Any])
         for axis, dim in enumerate(columns[name].dims):
             dataset.dims[axis].attach_scale(scales[dim])
         if "step" in columns[name].dims and name != "time":
-            dataset.attrs["coordinates"] = "time"
+            _label(dataset, {"coordinates": "time"})
     return scales
 
 
+def _label(target: Any, attributes: Mapping[str, Any]) -> None:
+    """Write attributes; text in a fixed length, for what has a variable one can hang the library that reads it."""
+    for name, value in attributes.items():
+        if isinstance(value, str):
+            encoded = value.encode() or b"\0"  # HDF5 has no empty text
+            kind = h5py.string_dtype("utf-8", len(encoded))
+            target.attrs.create(name, np.array(encoded, kind), dtype=kind)
+        else:
+            target.attrs[name] = value
+
+
 @contextlib.contextmanager
-def opened(path: str | Path) -> Iterator[Any]:
+def opened(path: str | Path) -> Iterator["Stored"]:
     """Check the seal of a file and yield its root group; whatever goes wrong inside is blamed on the file."""
     content = checksum.read(path)
     try:
-        with h5py.File(io.BytesIO(content), "r") as root:
-            check_links(root)
-            version = attribute(root, "dfp_schema", "str")
+        with h5py.File(io.BytesIO(content), "r") as file:
+            root = Stored(file, len(content), cache(lambda: heaps.check(content)))
+            version = root.attribute("dfp_schema", "str")
             if version.partition(".")[0] != schema.VERSION.partition(".")[0]:
                 raise FileFormatError(f"dfp_schema={shown(version)}: this dfp reads {schema.VERSION}; update dfp.")
             yield root
@@ -142,56 +155,74 @@ def opened(path: str | Path) -> Iterator[Any]:
         raise FileFormatError(f"path={path}: is damaged, or not written by dfp ({error}); make it again.") from error
 
 
-def groups(root: Any) -> dict[str, Any]:
-    """Return the groups of a file that ``save_groups`` wrote, by name and in their order; none for other files."""
-    return {name: member for name, member in root.items() if isinstance(member, h5py.Group)}
+class Stored:
+    """A group of an open file, of which nothing is read before its type, its size and its place have been checked.
 
+    Parameters
+    ----------
+    group
+        The group of h5py.
+    size
+        Bytes of the file: nothing in it is larger.
+    check_heaps
+        What must be called before text of variable length is read.
+    """
 
-def check_links(group: Any) -> None:
-    """Refuse soft and external links before any is followed: they reach into other files."""
-    for name in group:
-        if group.id.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
-            raise FileFormatError(f"{shown(name)} is a link to elsewhere: dfp writes none; do not trust this file.")
+    def __init__(self, group: Any, size: int, check_heaps: Callable[[], None]) -> None:
+        self._group, self._size, self._check_heaps = group, size, check_heaps
+        for name in group:  # soft and external links reach into other files
+            if group.id.links.get_info(name.encode()).type != h5py.h5l.TYPE_HARD:
+                raise FileFormatError(f"{shown(name)} is a link to elsewhere: dfp writes none; do not trust this file.")
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._group
 
-def attribute(group: Any, name: str, kind: str) -> Any:
-    """Return a scalar attribute of the given kind: a dtype, or ``str``."""
-    if name not in group.attrs:
-        raise FileFormatError(f"has no attribute {name!r}: not a complete dfp file.")
-    identifier = group.attrs.get_id(name)
-    stored = identifier.get_type()
-    if kind == "str":
-        fits = isinstance(stored, h5py.h5t.TypeStringID) and stored.is_variable_str()
-    else:
-        fits = stored.equal(_TYPES[kind])
-    if not fits or identifier.shape != ():
-        raise FileFormatError(f"the attribute {name!r} has another type than dfp writes; make the file again.")
-    return group.attrs[name]
+    def labelled(self, name: str) -> bool:
+        """Tell whether there is an attribute ``name``."""
+        return name in self._group.attrs
 
+    def groups(self) -> dict[str, "Stored"]:
+        """Return the groups in this one, by name and in their order."""
+        members = ((name, member) for name, member in self._group.items() if isinstance(member, h5py.Group))
+        return {name: Stored(member, self._size, self._check_heaps) for name, member in members}
 
-def json_attribute(group: Any, name: str, kind: type) -> Any:
-    """Return the value of an attribute that holds JSON of the given kind."""
-    value = json.loads(attribute(group, name, "str"))
-    if not isinstance(value, kind):
-        raise FileFormatError(f"the attribute {name!r} must hold a JSON {kind.__name__}; make the file again.")
-    return value
+    def attribute(self, name: str, kind: str) -> Any:
+        """Return a scalar attribute of the given kind: a dtype, or ``str``."""
+        if not self.labelled(name):
+            raise FileFormatError(f"has no attribute {name!r}: not a complete dfp file.")
+        identifier = self._group.attrs.get_id(name)
+        stored = identifier.get_type()
+        text = isinstance(stored, h5py.h5t.TypeStringID)
+        fits = text if kind == "str" else stored.equal(_TYPES[kind])
+        if not fits or identifier.shape != () or stored.get_size() > self._size:
+            raise FileFormatError(f"the attribute {name!r} has another type than dfp writes; make the file again.")
+        if text and stored.is_variable_str():  # of versions before 0.2
+            self._check_heaps()
+        value = self._group.attrs[name]
+        return value.decode() if isinstance(value, bytes) else value
 
+    def json(self, name: str, kind: type) -> Any:
+        """Return the value of an attribute that holds JSON of the given kind."""
+        value = json.loads(self.attribute(name, "str"))
+        if not isinstance(value, kind):
+            raise FileFormatError(f"the attribute {name!r} must hold a JSON {kind.__name__}; make the file again.")
+        return value
 
-def array(home: Any, name: str, shape: tuple[int | None, ...], kind: str = "<f8") -> Any:
-    """Return the values of a dataset after checking type, shape (None: any length) and that they lie in this file."""
-    if name not in home:
-        raise FileFormatError(f"has no variable {name!r}: not a complete dfp file.")
-    dataset = home[name]
-    if not isinstance(dataset, h5py.Dataset) or not dataset.id.get_type().equal(_TYPES[kind]):
-        raise FileFormatError(f"{name} must be a dataset of type {kind}; make the file again.")
-    found = dataset.shape or ()
-    if len(found) != len(shape) or any(w not in (None, n) for n, w in zip(found, shape, strict=True)):
-        raise FileFormatError(f"{name} has shape {found}: must be {shape}; make the file again.")
-    layout = dataset.id.get_create_plist()
-    size = math.prod(found) * 8
-    # Chunked storage may inflate without limit, and virtual or external storage reads other files: dfp writes neither.
-    if layout.get_layout() not in (h5py.h5d.CONTIGUOUS, h5py.h5d.COMPACT) or layout.get_external_count():
-        raise FileFormatError(f"{name} is not stored plainly in the file: dfp writes no such data; do not trust it.")
-    if dataset.id.get_storage_size() != size or size > home.file.id.get_filesize():
-        raise FileFormatError(f"{name} claims {size} bytes that the file does not hold; do not trust it.")
-    return dataset[()]
+    def array(self, name: str, shape: tuple[int | None, ...], kind: str = "<f8") -> Any:
+        """Return the values of a dataset of a type and shape (None: any length) that lie in this file."""
+        if name not in self:
+            raise FileFormatError(f"has no variable {name!r}: not a complete dfp file.")
+        dataset = self._group[name]
+        if not isinstance(dataset, h5py.Dataset) or not dataset.id.get_type().equal(_TYPES[kind]):
+            raise FileFormatError(f"{name} must be a dataset of type {kind}; make the file again.")
+        found = dataset.shape or ()
+        if len(found) != len(shape) or any(w not in (None, n) for n, w in zip(found, shape, strict=True)):
+            raise FileFormatError(f"{name} has shape {found}: must be {shape}; make the file again.")
+        layout = dataset.id.get_create_plist()
+        # Chunks may inflate without limit, and virtual or external storage reads other files: dfp writes neither.
+        if layout.get_layout() not in (h5py.h5d.CONTIGUOUS, h5py.h5d.COMPACT) or layout.get_external_count():
+            raise FileFormatError(f"{name} is not stored plainly in the file: dfp writes none such; do not trust it.")
+        size = math.prod(found) * 8
+        if dataset.id.get_storage_size() != size or size > self._size:
+            raise FileFormatError(f"{name} claims {size} bytes that the file does not hold; do not trust it.")
+        return dataset[()]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dfp.errors import DFPError
 
-VERSION = "1.0"
+VERSION = "1.1"
 """Version of the file layout: readers refuse another major number and ignore members a later minor one adds."""
 
 FILE_ATTRIBUTES = {"Conventions": "CF-1.11", "dfp_schema": VERSION}
@@ -106,7 +106,7 @@ PHASE_VARIABLES = {
 DRAWN_VARIABLES = {
     "variance": Variable((), "parameter2", "variance"),
     "relative_variance": Variable((), "%", "variance relative to exact SGD"),
-    "missed_variance": Variable((), "%", "variance of SGD minus that of Langevin, over that of SGD"),
+    "missed_variance": Variable((), "%", "variance that Langevin misses"),
     "transient_variance": Variable((), "parameter2", "variance V(n) from a point"),
     "mode": Variable((), "1", "mode, by curvature"),
     "spread_curvature": Variable((), "loss parameter-2", "curvature λ ± √Γ"),

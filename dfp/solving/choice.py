@@ -1,15 +1,13 @@
 """The choice of a solver: what ``solver="auto"`` tries, in which order, and why."""
 
 from dfp.errors import UnresolvedError, UnsupportedError
-from dfp.exact.moments import Moments
 from dfp.methods.finite_difference import FiniteDifference
 from dfp.methods.finite_volume import FiniteVolume
-from dfp.methods.fourier import Fourier
+from dfp.methods.fourier.fourier import Fourier
 from dfp.methods.hermite import Hermite
 from dfp.methods.moment_recursion import MomentRecursion
 from dfp.methods.monte_carlo import MonteCarlo
-from dfp.methods.solver import Solver
-from dfp.methods.transfer import graded as transfer_line
+from dfp.methods.solver import Problem, Solver
 from dfp.methods.transfer.transfer import Transfer
 from dfp.problem.equation import Equation
 from dfp.problem.finite_sum import FiniteSumLaw
@@ -20,9 +18,9 @@ from dfp.results.certificate import TRUNCATION_LIMIT
 _PATIENCE = 120.0
 
 
-def pick(equation: Equation, initial: State, exact: Moments) -> list[tuple[Solver, str]]:
+def pick(problem: Problem) -> list[tuple[Solver, str]]:
     """Return the solvers ``solver="auto"`` tries in turn, each with the reason in words."""
-    d = equation.dimension
+    equation, initial, d = problem.equation, problem.initial, problem.equation.dimension
     if not equation.sgd.affine:
         return _pick_nonlinear(equation)
     sampled = equation.discrete and isinstance(equation.sgd.law, FiniteSumLaw)
@@ -33,9 +31,10 @@ def pick(equation: Equation, initial: State, exact: Moments) -> list[tuple[Solve
     sampler = MonteCarlo(1_000_000, seed=0)
     can_sample = sampler.refusal(equation, initial) is None
     attempts: list[tuple[Solver, str]] = []
-    if Hermite().refusal(equation, initial) is None and not exact.unknown and not transfer_line.heavy(equation):
+    heavy = Transfer().refusal(equation, initial) is None and not Transfer().needs_moments(equation)
+    if Hermite().refusal(equation, initial) is None and problem.exact and not heavy:
         attempts.append((Hermite(), "the density stays near its moving Gaussian"))
-    slow = _pick_transfer(equation, initial, exact, attempts)
+    slow = _pick_transfer(problem, attempts)
     volume = FiniteVolume()
     if d <= 2 and volume.refusal(equation, initial) is None:
         attempts.append((volume, "far from Gaussian, a diffusion is solved as a Markov chain on cells"))
@@ -47,16 +46,20 @@ def pick(equation: Equation, initial: State, exact: Moments) -> list[tuple[Solve
     return attempts
 
 
-def _pick_transfer(equation: Equation, initial: State, exact: Moments, attempts: list[tuple[Solver, str]]) -> str:
+def _pick_transfer(problem: Problem, attempts: list[tuple[Solver, str]]) -> str:
     """Add ``Transfer`` to the attempts where it is exact enough and affordable; else return why not, in words."""
-    solver, law = Transfer(), equation.sgd.law
+    solver, equation, law = Transfer(), problem.equation, problem.equation.sgd.law
     # In more dimensions the steps of a finite sum would be taken to be Gaussian.
-    if solver.refusal(equation, initial) or (equation.dimension > 1 and not law.gaussian) or equation.dimension > 2:
+    if (
+        solver.refusal(equation, problem.initial)
+        or (equation.dimension > 1 and not law.gaussian)
+        or equation.dimension > 2
+    ):
         return ""
-    if exact.unknown and not equation.sgd.replace:
-        return f": a transfer operator chooses its grid by exact moments ({exact.unknown})"
+    if not problem.exact and not equation.sgd.replace:
+        return f": a transfer operator chooses its grid by exact moments ({problem.failure})"
     try:
-        seconds = solver.seconds(equation, initial, exact)
+        seconds = solver.method(equation).seconds(problem)
     except UnresolvedError:
         return ": no affordable grid holds the kernels of a transfer operator"
     if seconds > _PATIENCE:

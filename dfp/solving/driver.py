@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,10 +11,9 @@ from numpy.typing import NDArray
 from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError, SeriesError, UnresolvedError, UnsupportedError
-from dfp.exact.moments import Moments, check_problem, moments_at
-from dfp.methods.pilot import moments_along, unknown
-from dfp.methods.solver import MarchingSolver, SamplingSolver, Solver, saved_gaps
-from dfp.methods.transfer.transfer import Transfer
+from dfp.methods.pilot import unknown
+from dfp.methods.solver import Problem, Run, SamplingRun, Solver, saved_gaps
+from dfp.problem.arguments import check_problem
 from dfp.problem.equation import Equation
 from dfp.problem.equations import ModifiedLangevin
 from dfp.problem.grid import Grid
@@ -86,19 +84,19 @@ def solve(
         raise DFPError(f"grid={checks.shown(grid)}: must be a dfp.Grid; give dfp.Grid(lower, upper, cells).")
     if grid is not None and grid.dimension != equation.dimension:
         raise DFPError(f"grid has {grid.dimension} axes: the landscape has {equation.dimension}; make them equal.")
-    exact = _exact(equation, initial, saved)
     if solver != "auto" and not isinstance(solver, Solver):
         raise DFPError(f"solver={checks.shown(solver)}: must be 'auto' or a solver; give e.g. dfp.Fourier().")
     if tolerance is not None:
         checks.real("tolerance", tolerance, above=0, below=1)
-    attempts = [(solver, "asked for")] if isinstance(solver, Solver) else pick(equation, initial, exact)
+    problem = Problem.of(equation, initial, saved)
+    attempts = [(solver, "asked for")] if isinstance(solver, Solver) else pick(problem)
     if grid is not None and len(attempts) > 1:
         attempts = [attempt for attempt in attempts if attempt[0].gridded]
     failures: list[UnresolvedError | SeriesError] = []
     for candidate, reason in attempts:
 
         def attempt(variant: Solver, on: Grid | None, reason: str = reason) -> Solution:
-            return _solve_with(variant, reason, equation, initial, saved, on, exact, progress)
+            return _solve_with(variant, reason, problem, on, progress)
 
         try:
             if tolerance is None:
@@ -113,40 +111,33 @@ def solve(
 
 
 def _solve_with(
-    solver: Solver,
-    reason: str,
-    equation: Equation,
-    initial: State,
-    saved: NDArray[np.int64],
-    grid: Grid | None,
-    exact: Moments,
-    progress: Progress | None,
+    solver: Solver, reason: str, problem: Problem, grid: Grid | None, progress: Progress | None
 ) -> Solution:
-    solver.require(equation, initial)
+    equation, sgd, began = problem.equation, problem.equation.sgd, time.perf_counter()
+    solver.require(equation, problem.initial)
     if grid is not None and not solver.gridded:
         raise UnsupportedError(f"grid: {solver.name} has no density; leave grid out or choose another solver.")
-    began, sgd = time.perf_counter(), equation.sgd
     notes: list[str] = []
-    known = exact
-    if exact.unknown and sgd.affine:
-        if not (isinstance(solver, SamplingSolver) or solver.needs_no_moments(equation)):
-            raise UnsupportedError(exact.unknown)
-        notes.append(f"moments are not checked, mean_error and covariance_error are NaN ({exact.unknown})")
-        known = solver.pilot(equation, initial, exact) if isinstance(solver, SamplingSolver) else exact
-    grid = solver.grid(equation, initial, known) if grid is None else grid
-    if isinstance(solver, SamplingSolver):
-        frames = _sample(solver, equation, initial, grid, known, notes, progress)
+    if problem.failure is not None and sgd.affine:
+        if solver.needs_moments(equation):
+            raise problem.failure
+        notes.append(f"moments are not checked, mean_error and covariance_error are NaN ({problem.failure})")
+    run = solver.start(problem, grid)
+    grid = run.grid
+    if isinstance(run, SamplingRun):
+        frames, trajectories = _drawn(run, progress), run.trajectories
+        notes += run.warnings()
     else:
-        assert isinstance(solver, MarchingSolver)
-        frames = _march(solver, equation, initial, grid, saved, progress)
-    for step, frame in zip(saved, frames, strict=True):
+        frames, trajectories = _marched(run, problem.steps, progress), 0
+    known = ("mean", "covariance", "density") if problem.exact else ("density",)
+    for step, frame in zip(problem.steps, frames, strict=True):
         _check_mass(frame, int(step), grid)
-        _check_finite(frame, int(step), equation, ("density",) if exact.unknown else ("mean", "covariance", "density"))
+        _check_finite(frame, int(step), equation, known)
     return Solution(
         equation=equation.label,
         solver=solver.name,
         reason=reason,
-        steps=saved,
+        steps=problem.steps,
         learning_rate=sgd.learning_rate if sgd.learning_rates.constant else float("nan"),
         grid=grid,
         density=_stacked([frame.density for frame in frames]),
@@ -155,73 +146,36 @@ def _solve_with(
         third=_stacked([frame.third for frame in frames]),
         fourth=_stacked([frame.fourth for frame in frames]),
         errors={name: np.array([f.errors[name] for f in frames if f.errors]) for name in frames[0].errors or {}},
-        trajectories=solver.trajectories if isinstance(solver, SamplingSolver) else 0,
-        certificate=certify(saved, frames, grid, exact if sgd.affine else unknown(exact), notes),
-        provenance=_provenance(solver, equation, int(saved[-1]), began),
-        slow_time=None if sgd.learning_rates.constant else sgd.time(saved),
+        trajectories=trajectories,
+        certificate=certify(
+            problem.steps, frames, grid, problem.moments if sgd.affine else unknown(problem.moments), notes
+        ),
+        provenance=_provenance(solver, equation, problem.last, began),
+        slow_time=None if sgd.learning_rates.constant else sgd.time(problem.steps),
     )
 
 
-def _march(
-    solver: MarchingSolver,
-    equation: Equation,
-    initial: State,
-    grid: Grid | None,
-    saved: NDArray[np.int64],
-    progress: Progress | None,
-) -> list[Frame]:
-    carry: Any = solver.prepare(equation, initial, grid)
+def _marched(run: Run, saved: NDArray[np.int64], progress: Progress | None) -> list[Frame]:
     frames = []
     for done, gap in enumerate(saved_gaps(saved), start=1):
-        carry = solver.advance(carry, gap)
-        frames.append(solver.observe(carry))
+        run.advance(gap)
+        frames.append(run.frame())
         if progress is not None:
             progress(done, len(saved))
     return frames
 
 
-def _sample(
-    solver: SamplingSolver,
-    equation: Equation,
-    initial: State,
-    grid: Grid | None,
-    exact: Moments,
-    notes: list[str],
-    progress: Progress | None,
-) -> list[Frame]:
-    carry: Any = solver.prepare(equation, initial, grid, exact)
-    while solver.drawn(carry) < solver.trajectories:
-        carry = solver.draw(carry)
+def _drawn(run: SamplingRun, progress: Progress | None) -> list[Frame]:
+    while run.drawn < run.trajectories:
+        run.draw()
         if progress is not None:
-            progress(solver.drawn(carry), solver.trajectories)
-    notes += solver.warnings(carry)
-    return solver.observe(carry)
+            progress(run.drawn, run.trajectories)
+    return run.frames()
 
 
 def _stacked(parts: list[Array | None]) -> Array | None:
     present = [part for part in parts if part is not None]
     return np.array(present) if len(present) == len(parts) else None
-
-
-def _exact(equation: Equation, initial: State, saved: NDArray[np.int64]) -> Moments:
-    """Return the exact moments, checked to be finite; else NaN or those of a pilot, with the reason."""
-    if not equation.sgd.affine:
-        return moments_along(equation, initial, saved)
-    try:
-        exact = moments_at(equation, initial, saved)
-    except UnsupportedError as error:
-        mean = np.full((saved.size, equation.dimension), np.nan)
-        return Moments(saved, mean, mean[:, :, None] * mean[:, None, :], unknown=str(error))
-    if checks.finite(exact.mean) and checks.finite(exact.covariance):
-        return exact
-    finite = np.isfinite(exact.mean).all(axis=1) & np.isfinite(exact.covariance).all(axis=(1, 2))
-    overflow = (
-        f"step {exact.steps[np.argmin(finite)]}: the moments of the {equation.label} overflow; it is unstable at "
-        f"learning_rate={equation.sgd.learning_rates}; lower it or save earlier steps."
-    )
-    if not Transfer().needs_no_moments(equation):
-        raise DFPError(overflow)
-    return replace(exact, unknown=overflow)
 
 
 def _check_mass(frame: Frame, step: int, grid: Grid | None) -> None:
@@ -259,8 +213,8 @@ def _provenance(solver: Solver, equation: Equation, last: int, began: float) -> 
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "wall_seconds": time.perf_counter() - began,
     }
-    if isinstance(solver, SamplingSolver):
-        record["seed"] = solver.seed
+    if "seed" in settings:
+        record["seed"] = settings["seed"]
     if isinstance(equation, ModifiedLangevin):
         record["matched"], record["positive"] = bool(equation.matched), bool(equation.positive)
     return record

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from dfp.errors import UnresolvedError, UnsupportedError
-from dfp.methods.solver import MarchingSolver, Solver
+from dfp.methods.solver import Solver
 from dfp.problem.grid import Grid
 from dfp.results.solution import Solution
 
@@ -37,7 +37,7 @@ def to_tolerance(attempt: Attempt, solver: Solver, given: Grid | None, tolerance
     UnresolvedError
         If refinement ends, or stops helping, above the tolerance.
     """
-    if not isinstance(solver, MarchingSolver) or not solver.gridded:
+    if not (solver.gridded and solver.certified):
         raise UnsupportedError(
             f"tolerance={tolerance:g}: {solver.name} certifies no density; choose another solver or leave it out."
         )

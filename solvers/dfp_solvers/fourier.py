@@ -164,13 +164,12 @@ def finite_sum_noise(
         Gaussian to rounding error and are taken in closed form.
     """
     result = np.ones(waves.shape[:-1], dtype=np.complex128)
-    moved = waves * (-rate / batch_size)
+    load = -rate / batch_size * np.eye(waves.shape[-1])
     for s in range(steps):
-        largest = float(np.max(np.abs(moved @ deviations.T))) if moved.size * len(deviations) < 1e8 else np.inf
-        if largest < _TINY:
+        if _largest_phase(waves, deviations @ load.T) < _TINY:
             return result * gaussian(waves, np.zeros(waves.shape[-1]), rest(s))
-        result *= _average(moved, deviations) ** batch_size
-        moved = moved @ factor
+        result *= _power(_average(waves, deviations @ load.T), batch_size)
+        load = factor @ load
     return result
 
 
@@ -185,18 +184,64 @@ def finite_sum_noise_by_steps(waves: Array, deviations: Array, loads: Iterable[t
     result = np.ones(waves.shape[:-1], dtype=np.complex128)
     left = np.zeros((waves.shape[-1],) * 2)
     spread = deviations.T @ deviations / len(deviations)
-    reach = float(np.sqrt(np.max(np.sum(waves**2, axis=-1)) * np.max(np.sum(deviations**2, axis=-1))))
     for load, batch_size in loads:
-        if reach * float(np.linalg.norm(load, 2)) < _TINY * batch_size:
+        moved = deviations @ load.T / batch_size
+        if _largest_phase(waves, moved) < _TINY:
             left += load @ spread @ load.T / batch_size
         else:
-            result *= _average(waves @ load / batch_size, deviations) ** batch_size
+            result *= _power(_average(waves, moved), batch_size)
     return result * gaussian(waves, np.zeros(waves.shape[-1]), left)
 
 
+def _largest_phase(waves: Array, deviations: Array) -> float:
+    """Return at least the largest |k·g| of wave vectors (..., d) and deviations (N, d)."""
+    largest = np.abs(waves).reshape(-1, waves.shape[-1]).max(axis=0)
+    return float(np.max(np.abs(deviations) @ largest))
+
+
 def _average(waves: Array, deviations: Array) -> Complex:
-    """Return the characteristic function of one sample at ``waves`` (..., d)."""
-    total = np.zeros(waves.shape[:-1], dtype=np.complex128)
-    for deviation in deviations:
-        total += np.exp(1j * (waves @ deviation))
-    return total / len(deviations)
+    """Return the characteristic function of one sample at ``waves`` (..., d), of all ``deviations`` (N, d).
+
+    On a tensor grid of waves e^{ik·g} is a product over the axes, so that the sum over samples is one of matrices.
+    """
+    axes = _tensor_axes(waves)
+    if axes is None:
+        flat = waves.reshape(-1, waves.shape[-1])
+        total = np.empty(len(flat), dtype=np.complex128)
+        block = max(2**22 // len(deviations), 1)
+        for begin in range(0, len(flat), block):
+            total[begin : begin + block] = np.exp(1j * (flat[begin : begin + block] @ deviations.T)).mean(axis=1)
+        return total.reshape(waves.shape[:-1])
+    phases = [np.exp(1j * np.outer(axis, deviations[:, i])) for i, axis in enumerate(axes)]
+    last = phases[-1].T / len(deviations)
+    if len(phases) == 1:
+        return np.asarray(last.sum(axis=0))
+    if len(phases) == 2:
+        return np.asarray(phases[0] @ last)
+    return np.array([(first * phases[1]) @ last for first in phases[0]])
+
+
+def _tensor_axes(waves: Array) -> list[Array] | None:
+    """Return the axes of which the wave vectors (n_1, ..., n_d, d) are the tensor grid, or None."""
+    d = waves.shape[-1]
+    if waves.ndim != d + 1:
+        return None
+    axes = [waves[(*([0] * i), slice(None), *([0] * (d - 1 - i)), i)] for i in range(d)]
+    held = all(
+        np.array_equal(
+            np.broadcast_to(axis.reshape([-1 if j == i else 1 for j in range(d)]), waves.shape[:-1]), waves[..., i]
+        )
+        for i, axis in enumerate(axes)
+    )
+    return axes if held else None
+
+
+def _power(base: Complex, exponent: int) -> Complex:
+    """Return ``base`` to a natural power, by squaring: NumPy's power of complex numbers takes a logarithm of each."""
+    result = np.ones_like(base) if exponent % 2 == 0 else base.copy()
+    while exponent > 1:
+        exponent //= 2
+        base = base * base
+        if exponent % 2:
+            result *= base
+    return result

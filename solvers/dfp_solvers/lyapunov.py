@@ -5,8 +5,6 @@ theory page; Kesten (1973), doi:10.1007/BF02392040.
 """
 
 from collections.abc import Callable
-from itertools import combinations_with_replacement
-from math import comb
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +12,8 @@ from numpy.typing import NDArray
 from scipy import fft
 from scipy.optimize import brentq, minimize_scalar
 from scipy.special import dawsn, gammaln, hyp1f1, logsumexp
+
+from dfp_solvers import minibatches
 
 Array = NDArray[np.floating[Any]]
 
@@ -107,21 +107,16 @@ def minibatch_atoms(samples: Array, batch_size: int, *, cells: int = LATTICE) ->
     probability = counts / counts.sum()
     if batch_size == 1 or values.size == 1:
         return Atoms(values, probability)
-    if comb(values.size + batch_size - 1, batch_size) <= ENUMERATED:
+    if minibatches.number(values.size, batch_size) <= ENUMERATED:
         return _enumerated(values, probability, batch_size)
     return _convolved(values, probability, batch_size, max(cells // batch_size, 64))
 
 
 def _enumerated(values: Array, probability: Array, batch_size: int) -> Atoms:
-    drawn = np.array(list(combinations_with_replacement(range(values.size), batch_size)))
-    log_weight = np.full(len(drawn), gammaln(batch_size + 1)) + np.log(probability)[drawn].sum(axis=1)
-    run = np.ones(len(drawn))
-    for k in range(1, batch_size):  # the product of run lengths is that of the factorials of the multiplicities
-        run = np.where(drawn[:, k] == drawn[:, k - 1], run + 1, 1.0)
-        log_weight -= np.log(run)
+    drawn, weights = minibatches.choices(values.size, batch_size, probability=probability)
     averages = values[drawn].mean(axis=1)
     rounding = 8 * np.finfo(float).eps * float(np.max(np.abs(values)))
-    return Atoms(np.where(np.abs(averages) <= rounding, 0.0, averages), np.exp(log_weight))
+    return Atoms(np.where(np.abs(averages) <= rounding, 0.0, averages), weights)
 
 
 def _convolved(values: Array, probability: Array, batch_size: int, cells: int) -> Atoms:
@@ -157,6 +152,29 @@ def atoms_log_moment(order: float, atoms: Atoms) -> float:
     """Return log E|Y|^κ of atoms, κ = ``order`` >= 0."""
     with np.errstate(divide="ignore"):
         return _log_moment(order, np.log(np.abs(atoms.values)), np.log(atoms.weights)) if order > 0 else 0.0
+
+
+def common_period(values: Array) -> float | None:
+    """Return the greatest p of which every log|y| of ``values`` (m,) other than zero is a multiple, or None.
+
+    Euclid's algorithm on floating numbers: p counts if all quotients are whole within 1e-9 and below 1000, which
+    numbers that have no common divisor reach by chance once in some 1e6 pairs.
+    """
+    sizes = np.abs(np.log(np.abs(values[values != 0])))
+    sizes = np.unique(sizes[sizes > 1e-12])
+    if not sizes.size:
+        return None
+    period = float(sizes[0])
+    for size in sizes[1:]:
+        larger, smaller = float(size), period
+        while smaller > 1e-9 * size:
+            larger, smaller = smaller, abs(larger - smaller * round(larger / smaller))
+        period = larger
+        if period < 1e-3 * size:
+            return None
+    quotients = sizes / period
+    whole = np.all(np.abs(quotients - np.round(quotients)) <= 1e-9 * quotients) and quotients[-1] < 1000
+    return float(period) if whole else None
 
 
 def largest_resolved_order(atoms: Atoms) -> float:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 import dfp
+from dfp.methods.solver import Problem
 from validation.benchmarks import ours
 from validation.benchmarks.machine import best
 from validation.benchmarks.verdict import Verdict
@@ -70,7 +71,7 @@ def transfer(*, quick: bool) -> list[Verdict]:
     rate, cells, more = (0.4, 112, 4) if quick else (0.058, 256, 20)
     equation = dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape([[0.6, 0.4], [0.4, 0.6]], 0.0, noise), rate))
     start, solver = dfp.Gaussian([0.0, 0.0], 0.05), dfp.Transfer()
-    found = solver.grid(equation, start, dfp.moments(equation, start, 1 + more))
+    found = solver.start(Problem.of(equation, start, np.arange(2 + more))).grid
     grid = dfp.Grid(found.lower, found.upper, cells)
 
     def run(steps: int) -> object:
@@ -92,9 +93,12 @@ def overhead(*, quick: bool) -> list[Verdict]:
         solver, steps = dfp.Fourier(), workload.steps
         grid = dfp.solve(equation, start, steps, [steps]).gridded()[0]
 
+        problem = Problem.of(equation, start, np.array([steps]))
+
         def bare() -> object:
-            carry = solver.prepare(equation, start, grid)  # noqa: B023
-            return solver.observe(solver.advance(carry, steps))  # noqa: B023
+            run = solver.start(problem, grid)  # noqa: B023
+            run.advance(steps)  # noqa: B023
+            return run.frame()
 
         repetitions = 20 if quick else 300
         whole = best(lambda: dfp.solve(equation, start, steps, [steps]), repetitions)  # noqa: B023

@@ -17,7 +17,7 @@ from scipy.sparse.linalg import eigs
 
 import dfp
 from dfp.checks import Array
-from dfp.methods import chain
+from dfp.methods import markov_chain
 from validation.case import Case, Picture, Result, Table, at_most, close
 from validation.figures import COLOURS, canvas, keys, label, ticks
 
@@ -89,7 +89,7 @@ def _generator_rates(name: str, eta: float) -> Array:
 
 
 def _eigenvalues(equation: dfp.Langevin | dfp.ModifiedLangevin, half: float, cells: int) -> Array:
-    matrix, _ = chain.generator(equation, dfp.Grid(-half, half, cells))
+    matrix, _ = markov_chain.generator(equation, dfp.Grid(-half, half, cells))
     # The shift lies to the right of all eigenvalues, so that the factorised matrix is regular.
     values = np.sort(-eigs(matrix.tocsc(), 4, sigma=0.1, return_eigenvectors=False).real)
     return np.asarray(values[1:4])

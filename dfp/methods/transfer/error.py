@@ -8,8 +8,8 @@ from scipy import fft
 from dfp.checks import Array
 from dfp.methods.gridded_start import detail
 from dfp.methods.grids import conditional_deviations
-from dfp.methods.moment_recursion import MomentRecursion
-from dfp.methods.transfer.kernels import ON_GRID, Laws, enumerated, factor_of, widths
+from dfp.methods.moment_recursion import HigherMoments
+from dfp.methods.transfer.kernels import ON_GRID, Kernels, enumerated, factor_of, widths
 from dfp.problem.equation import Equation
 from dfp.problem.finite_sum import FiniteSumLaw
 from dfp.problem.grid import Grid
@@ -23,21 +23,23 @@ _SKEWNESS_LIMIT = 1e-3
 
 
 def lattice_error(
-    equation: Equation, initial: State, step: int, laws: Laws, grid: Grid, density: Array
+    equation: Equation, initial: State, step: int, kernels: Kernels, grid: Grid, density: Array
 ) -> tuple[float, tuple[str, ...]]:
     """Return the estimated L1 error of ``density`` at ``step``, without what has left the box, and warnings."""
     if step == 0:
         return 0.0, ()
-    factors = factor_of(equation, grid.spacing, _heavy(grid, density))
+    factors = factor_of(equation, grid.spacing, _fullest_cells(grid, density)[0])
     factor = _strongest(factors)
     error = _resampling(initial, grid)
-    for law in laws:
-        if isinstance(law, uniform.Resolved):
-            error += _memory(factor, step, 2) * _aliasing(equation, initial, grid, density)
+    for kernel in kernels:
+        if isinstance(kernel, uniform.Resolved):
+            error += _remembered_steps(factor, step, 2) * _aliasing(equation, initial, grid, density)
         else:
-            matrix = law.matrix[:, -grid.dimension :, -grid.dimension :] if isinstance(law, uniform.Maps) else factors
+            matrix = (
+                kernel.matrix[:, -grid.dimension :, -grid.dimension :] if isinstance(kernel, uniform.Maps) else factors
+            )
             error += uniform.ripple(np.linalg.svd(matrix, compute_uv=False))
-            error += _memory(factor, step, 6) * uniform.blur(density) * grid.cell_volume
+            error += _remembered_steps(factor, step, 6) * uniform.blur(density) * grid.cell_volume
     noise = equation.sgd.noise if equation.sgd.affine else None
     if not isinstance(noise, FiniteSumLaw) or enumerated(equation):
         return _SAFETY * error + _ROUNDING * step**0.5, ()
@@ -50,11 +52,11 @@ def lattice_error(
     return _SAFETY * error + _ROUNDING * step**0.5 + skewness, (note,) if skewness > _SKEWNESS_LIMIT else ()
 
 
-def _heavy(grid: Grid, density: Array) -> Array:
-    """Return the points (N, d) of the cells with most of the mass."""
-    chosen = np.argsort(np.abs(density.ravel()))[-4096:]
-    points: Array = grid.points.reshape(-1, grid.dimension)[chosen]
-    return points
+def _fullest_cells(grid: Grid, density: Array) -> tuple[Array, Array]:
+    """Return the points (N, d) of the cells with most of the mass, and their masses (N,)."""
+    mass = np.abs(density.ravel()) * grid.cell_volume
+    chosen = np.argsort(mass)[-4096:]
+    return grid.points.reshape(-1, grid.dimension)[chosen], mass[chosen]
 
 
 def _strongest(factors: Array) -> Array:
@@ -80,7 +82,7 @@ def _resampling(initial: State, grid: Grid) -> float:
     return 2.0**own.dimension * beyond + 2 * max(outside, 0.0)
 
 
-def _memory(factor: Array, step: int, order: int) -> float:
+def _remembered_steps(factor: Array, step: int, order: int) -> float:
     """Return for how many steps an error in the moments of ``order`` is remembered, at most ``step``."""
     kept = min(float(np.linalg.svd(factor, compute_uv=False)[0]), 1.0) ** order
     return step if kept == 1.0 else min((1 - kept**step) / (1 - kept), float(step))
@@ -92,9 +94,7 @@ def _aliasing(equation: Equation, initial: State, grid: Grid, density: Array) ->
     For a Gaussian density of v cells per deviation under a kernel of w it is 2 exp(−2π² v²w²/(v² + w²)); v is that of
     the finest part of the density, at first or now.
     """
-    mass = np.abs(density.ravel()) * grid.cell_volume
-    chosen = np.argsort(mass)[-4096:]
-    points = grid.points.reshape(-1, grid.dimension)[chosen]
+    points, mass = _fullest_cells(grid, density)
     kernel = widths(equation, points, grid.spacing)
     whole = detail(density)
     if isinstance(initial, Density):
@@ -104,7 +104,7 @@ def _aliasing(equation: Equation, initial: State, grid: Grid, density: Array) ->
         # Narrower ones are put on the grid by the kernel of their first step.
         whole = np.minimum(whole, first) if np.all(first >= ON_GRID) else whole
     seen = kernel**2 * whole**2 / (kernel**2 + whole**2)
-    return float(2 * np.sum(mass[chosen, None] * np.exp(-2 * np.pi**2 * seen)))
+    return float(2 * np.sum(mass[:, None] * np.exp(-2 * np.pi**2 * seen)))
 
 
 def _left_out(equation: Equation, initial: State, step: int, grid: Grid, density: Array) -> float:
@@ -112,8 +112,9 @@ def _left_out(equation: Equation, initial: State, step: int, grid: Grid, density
 
     The Edgeworth terms κ₃:He₃/6 and κ₄:He₄/24 have root mean squares |κ₃|/√6 and |κ₄|/√24 under the Gaussian.
     """
-    solver = MomentRecursion(4)
-    exact = solver.observe(solver.advance(solver.prepare(equation, initial, None), step))
+    moments = HigherMoments(equation, initial)
+    moments.advance(step)
+    exact = moments.frame()
     assert exact.third is not None and exact.fourth is not None
     d, probability = grid.dimension, (density * grid.cell_volume).ravel()
     inverse = matrices.whitening(exact.covariance)

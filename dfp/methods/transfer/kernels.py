@@ -1,4 +1,4 @@
-"""Transition kernels on a lattice: which law each source follows, resolved, narrow, or one of a few maps."""
+"""Transition kernels on a lattice: which one each source has, resolved, narrow, or one of a few maps."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations_with_replacement
@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from dfp.checks import Array
 from dfp.errors import UnresolvedError
+from dfp.methods.grids import MOST_UNIFORM
 from dfp.problem.equation import Equation
 from dfp.problem.finite_sum import FiniteSumLaw
 from dfp.problem.grid import Grid
 
-Laws = tuple[uniform.Resolved | uniform.Narrow | uniform.Maps, ...]
+Kernels = tuple[uniform.Resolved | uniform.Narrow | uniform.Maps, ...]
 
 # The trapezoidal rule for (T4) is spectrally accurate where a kernel spans this many cells (theory page, section 5).
 RESOLVED = 1 / 0.6
@@ -24,7 +25,6 @@ RESOLVED = 1 / 0.6
 _ACCEPTED = 1.25
 # Conditional deviations [cells] from which a Gaussian is given by its values on the grid.
 ON_GRID = 1.2
-MOST_CELLS = {1: 2**14, 2: 512, 3: 96}
 _MOST_MAPS = 512
 # Largest deviations [cells] a quadrature rule of the noise serves, and its nodes: Gauss–Hermite, then trapezoidal.
 _GAUSS = ((1e-9, 1), (0.7, 5), (2.0, 11))
@@ -55,13 +55,13 @@ def factor_of(equation: Equation, spacing: Array, points: Array) -> Array:
 def unresolved_kernel(wanted: Array) -> UnresolvedError:
     """Return the error that says how many cells would resolve the kernel in 3D."""
     return UnresolvedError(
-        f"cells={np.ceil(wanted)}: resolving the transition kernel in 3D needs more than {MOST_CELLS[3]} cells on an "
+        f"cells={np.ceil(wanted)}: resolving the transition kernel in 3D needs more than {MOST_UNIFORM[3]} cells on an "
         "axis, and only resolved kernels are supported there; raise learning_rate, give a smaller or finer grid=..., "
         "or use dfp.MonteCarlo(...)."
     )
 
 
-def laws_of(equation: Equation, grid: Grid, points: Array) -> Laws:
+def kernels_of(equation: Equation, grid: Grid, points: Array) -> Kernels:
     """Return the transition kernels from ``points`` (N, d) to the nodes of ``grid``."""
     d, origin = grid.dimension, grid.lower + grid.spacing / 2
     if enumerated(equation):

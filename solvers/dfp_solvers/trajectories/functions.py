@@ -58,7 +58,8 @@ def sample(
         count = min(BUNDLE * BLOCK, trajectories - first * BLOCK)
         rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(first // BUNDLE,))))
         # All of a bundle is drawn even if only its beginning counts, so that trajectories do not depend on how many.
-        theta, done = _begin(start, BUNDLE * BLOCK, rng), 0
+        theta: Array = start.draw(BUNDLE * BLOCK, rng)
+        done = 0
         velocity = np.zeros_like(theta)
         for s, last_step in enumerate(saved.tolist()):
             for step in range(done, last_step):
@@ -72,16 +73,6 @@ def sample(
             _add_counts(result, s, theta[:count], lower, upper, cells)
     result.next_block, result.trajectories = end, min(end * BLOCK, trajectories)
     return result
-
-
-def _begin(start: Start, count: int, rng: np.random.Generator) -> Array:
-    mean, factor = np.asarray(start.mean), np.asarray(start.factor)
-    if start.cumulative is None:
-        return mean + rng.standard_normal((count, factor.shape[1])) @ factor.T
-    assert start.shape is not None and start.lower is not None and start.spacing is not None
-    chosen = np.searchsorted(np.asarray(start.cumulative), rng.random(count), side="right")
-    cells = np.stack(np.unravel_index(np.minimum(chosen, np.prod(start.shape) - 1), start.shape), axis=-1)
-    return np.asarray(start.lower) + (cells + rng.random(cells.shape)) * np.asarray(start.spacing)
 
 
 def _add_moments(result: Accumulators, s: int, x: Array, exponents: NDArray[np.int64]) -> None:

@@ -240,6 +240,16 @@ class Start:
     spacing: ArrayLike | None = None
     shape: tuple[int, ...] | None = None
 
+    def draw(self, count: int, rng: np.random.Generator) -> NDArray[np.float64]:
+        """Return ``count`` initial states, shape (count, d), from a generator of NumPy's."""
+        if self.cumulative is None:
+            factor = np.asarray(self.factor)
+            return np.asarray(self.mean) + rng.standard_normal((count, factor.shape[1])) @ factor.T
+        assert self.shape is not None and self.lower is not None and self.spacing is not None
+        chosen = np.searchsorted(np.asarray(self.cumulative), rng.random(count), side="right")
+        cells = np.stack(np.unravel_index(np.minimum(chosen, np.prod(self.shape) - 1), self.shape), axis=-1)
+        return np.asarray(self.lower) + (cells + rng.random(cells.shape)) * np.asarray(self.spacing)
+
     def packed(self, d: int) -> lockstep.Start:
         """Return the checked arrays for the kernels."""
         none, no_shape = np.empty(0), np.empty(0, dtype=np.int64)

@@ -6,22 +6,54 @@ from scipy import fft
 
 from dfp.checks import Array
 from dfp.errors import UnresolvedError
-from dfp.exact.moments import Moments
 from dfp.exact.optimisers import loads, transitions
+from dfp.methods.fourier.closed import check_edge
+from dfp.methods.grids import LEAST_CELLS, MOST_LAW, OUTSIDE_LAW
+from dfp.methods.solver import Problem, Run
 from dfp.problem.additive import AdditiveLaw
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid, grid_moments
 from dfp.problem.state import Density, State
 from dfp.results.frame import Frame
 
-# Mass outside an automatic grid, as far as this many cells per axis reach.
-_OUTSIDE = 1e-10
-_CELLS = {1: 4096, 2: 512, 3: 96}
 # Where |φ| is below this for good, details end.
 _DECAYED = 1e-12
 _MARGINAL = 2**17  # cells of a marginal density from which quantiles are read
 # Densities are computed on a box this many times as wide, so that tails wrap around far away.
 _PADDING = {1: 16, 2: 3, 3: 1}
+
+
+class AnyLawRun(Run):
+    """The master equation with additive noise of any law, from characteristic functions of the present step."""
+
+    grid: Grid
+
+    def __init__(self, problem: Problem, grid: Grid | None) -> None:
+        self._equation, self._initial, self._step = problem.equation, problem.initial, 0
+        self.grid = _grid(problem) if grid is None else grid
+
+    def advance(self, steps: int) -> None:
+        """Go on: nothing is computed until a frame is asked for."""
+        self._step += steps
+
+    def frame(self) -> Frame:
+        """Return the density, computed on a wider box, and the mass outside the grid; moments as far as they exist."""
+        grid, d, law = self.grid, self.grid.dimension, self._equation.sgd.law
+        extra = [(_PADDING[d] - 1) * n // 2 for n in grid.cells]
+        cells = [n + 2 * more for n, more in zip(grid.cells, extra, strict=True)]
+        lower = grid.lower - np.array(extra) * grid.spacing
+        waves = fourier.wave_numbers(grid.spacing, cells)
+        phi = characteristic(self._equation, self._initial, self._step, waves)
+        wide, edge = fourier.invert(phi, lower, grid.spacing, cells)
+        check_edge(edge, self._step, grid, "save later steps, or use")
+        density = wide[tuple(slice(more, more + n) for n, more in zip(grid.cells, extra, strict=True))]
+        outside = 1.0 - float(density.sum()) * grid.cell_volume
+        # What is beyond the wider box has wrapped around into it.
+        wrapped = _beyond(wide, grid.cell_volume)
+        mean, covariance = np.full(d, np.nan), np.full((d, d), np.nan)
+        if law.finite:
+            _, mean, covariance = grid_moments(Grid(lower, lower + np.array(cells) * grid.spacing, cells), wide)
+        return Frame(mean, covariance, np.ascontiguousarray(density), truncation=edge + wrapped, outside=outside)
 
 
 def applies(equation: Equation) -> bool:
@@ -100,15 +132,15 @@ def _by_steps(equation: Equation, initial: State, step: int, waves: Array) -> fo
     return phi
 
 
-def grid(equation: Equation, initial: State, exact: Moments) -> Grid:
+def _grid(problem: Problem) -> Grid:
     """Return a grid whose box comes from quantiles of the marginals and whose spacing from where |φ| has decayed."""
-    d = equation.dimension
+    equation, d = problem.equation, problem.equation.dimension
     lower, upper, spacing = np.full(d, np.inf), np.full(d, -np.inf), np.full(d, np.inf)
-    for step in exact.steps.tolist():
+    for step in problem.steps.tolist():
         for a in range(d):
-            low, high, fine = _extent(equation, initial, step, a)
+            low, high, fine = _extent(equation, problem.initial, step, a)
             lower[a], upper[a], spacing[a] = min(lower[a], low), max(upper[a], high), min(spacing[a], fine)
-    cells = np.clip(np.ceil((upper - lower) / spacing), 32, _CELLS[d])
+    cells = np.clip(np.ceil((upper - lower) / spacing), LEAST_CELLS, MOST_LAW[d])
     return Grid(lower, upper, tuple(fft.next_fast_len(int(n), real=True) for n in cells))
 
 
@@ -137,39 +169,13 @@ def _extent(equation: Equation, initial: State, step: int, axis: int) -> tuple[f
     mass = np.maximum(density, 0.0) * spacing
     places = lower[0] + spacing * (np.arange(_MARGINAL) + 0.5)
     below, above_mass = np.cumsum(mass), np.cumsum(mass[::-1])[::-1]
-    affordable = 0.9 * _CELLS[equation.dimension] * spacing
-    for exponent in np.arange(np.log10(_OUTSIDE), -0.5, 0.25):
+    affordable = 0.9 * MOST_LAW[equation.dimension] * spacing
+    for exponent in np.arange(np.log10(OUTSIDE_LAW), -0.5, 0.25):
         low = places[min(int(np.searchsorted(below, 10**exponent)), _MARGINAL - 1)] - 2 * spacing
         high = places[max(int(np.sum(above_mass > 10**exponent)) - 1, 0)] + 2 * spacing
         if high - low <= affordable:
             break
     return float(low), float(high), float(spacing)
-
-
-def frame(equation: Equation, initial: State, grid: Grid, step: int) -> Frame:
-    """Return the density, computed on a wider box, and the mass outside the grid; moments are NaN if there are none."""
-    d = grid.dimension
-    extra = [(_PADDING[d] - 1) * n // 2 for n in grid.cells]
-    cells = [n + 2 * more for n, more in zip(grid.cells, extra, strict=True)]
-    lower = grid.lower - np.array(extra) * grid.spacing
-    phi = characteristic(equation, initial, step, fourier.wave_numbers(grid.spacing, cells))
-    wide, edge = fourier.invert(phi, lower, grid.spacing, cells)
-    if edge > 1e-3:
-        raise UnresolvedError(
-            f"step {step}: |φ| = {edge:.2g} at the largest wave number of the grid with cells={grid.cells}: details "
-            "are finer than the grid; use more cells, save later steps, or use dfp.MonteCarlo(...)."
-        )
-    density = wide[tuple(slice(more, more + n) for n, more in zip(grid.cells, extra, strict=True))]
-    outside = 1.0 - float(density.sum()) * grid.cell_volume
-    # What is beyond the wider box has wrapped around into it.
-    wrapped = _beyond(wide, grid.cell_volume)
-    law = equation.sgd.law
-    assert isinstance(law, AdditiveLaw)
-    if law.finite:
-        _, mean, covariance = grid_moments(Grid(lower, lower + np.array(cells) * grid.spacing, cells), wide)
-    else:
-        mean, covariance = np.full(d, np.nan), np.full((d, d), np.nan)
-    return Frame(mean, covariance, np.ascontiguousarray(density), truncation=edge + wrapped, outside=outside)
 
 
 def _beyond(wide: Array, volume: float) -> float:

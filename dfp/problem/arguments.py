@@ -1,0 +1,27 @@
+"""Checks of what functions take together: an equation, a state and a grid of the same dimension."""
+
+from dfp import checks
+from dfp.errors import DFPError
+from dfp.problem.equation import Equation
+from dfp.problem.grid import Grid
+from dfp.problem.state import State
+
+
+def check_equation(equation: Equation, grid: Grid | None = None) -> None:
+    """Raise ``DFPError`` unless ``equation`` is one and ``grid``, if given, has as many axes as it has parameters."""
+    checks.instance("equation", equation, Equation, "must be an equation; give e.g. dfp.MasterEquation(sgd).")
+    if grid is None:
+        return
+    checks.instance("grid", grid, Grid, "must be a dfp.Grid; give dfp.Grid(lower, upper, cells).")
+    if grid.dimension != equation.dimension:
+        raise DFPError(f"grid has {grid.dimension} axes: the landscape has {equation.dimension}; make them equal.")
+
+
+def check_problem(equation: Equation, initial: State) -> None:
+    """Raise ``DFPError`` unless both arguments have the right type and the same dimension."""
+    check_equation(equation)
+    checks.instance("initial", initial, State, "must be a dfp.Gaussian, dfp.Point or dfp.Density.")
+    if initial.dimension != equation.dimension:
+        raise DFPError(
+            f"initial has {initial.dimension} parameters: the landscape has {equation.dimension}; make them equal."
+        )
