@@ -12,7 +12,7 @@ from dfp.checks import TINY, Array
 from dfp.problem.noise import Minibatches, NoiseLaw
 
 if TYPE_CHECKING:
-    from dfp_solvers.trajectories.products import Settling, Step
+    from dfp_solvers.trajectories.products import OptimiserStep, Settling
 
 # Up to this dimension E[δH ⊗ δH] is tabulated once (d⁴ numbers), so that steps do not touch the data.
 _TABULATE_UP_TO = 12
@@ -72,8 +72,8 @@ class FiniteSumLaw(NoiseLaw):
         hessians = self.sample_hessians() if self.dimension <= _TABULATE_UP_TO else self.hessians
         if hessians is None:
             return False
-        spread = float(np.max(np.abs(hessians - self.mean_hessian)))
-        return spread <= 1e-13 * max(float(np.max(np.abs(self.mean_hessian))), TINY)
+        largest = float(np.max(np.abs(hessians - self.mean_hessian)))
+        return largest <= 1e-13 * max(float(np.max(np.abs(self.mean_hessian))), TINY)
 
     def sample_hessians(self) -> Array:
         """Return the N sample Hessians, shape (N, d, d)."""
@@ -263,7 +263,7 @@ class FiniteSumLaw(NoiseLaw):
         return np.maximum(found, 0.0) / self.batch_size
 
     def sampled_exponent(
-        self, hessian: Array, step: "Step", steps: int, seed: int, axes: Array, settling: "Settling"
+        self, hessian: Array, step: "OptimiserStep", steps: int, seed: int, axes: Array, settling: "Settling"
     ) -> tuple[float, float]:
         """Return it from minibatches drawn with replacement."""
         from dfp_solvers.trajectories import products

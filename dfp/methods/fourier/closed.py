@@ -52,7 +52,7 @@ def in_theta(equation: Equation, step: int) -> tuple[Array, Array, Array]:
     matrix = (vectors * factor) @ vectors.T
     if np.count_nonzero(hessian) == np.count_nonzero(hessian.diagonal()):
         matrix *= np.eye(len(factor))  # rounding must not couple axes that are not
-    return matrix, *matrices.turned(vectors.T, shift, noise)
+    return matrix, *matrices.rotated(vectors.T, shift, noise)
 
 
 def check_definite(equation: Equation, steps: Sequence[int]) -> None:
@@ -72,7 +72,7 @@ def check_definite(equation: Equation, steps: Sequence[int]) -> None:
 def total_covariance(equation: Equation, initial: State, step: int, factor: Array, noise: Array) -> Array:
     """Return the covariance at ``step``, and raise ``DFPError`` where it leaves no density."""
     check_definite(equation, [step])
-    total: Array = matrices.spread(factor, initial.covariance) + noise
+    total: Array = matrices.propagated(factor, initial.covariance) + noise
     values = matrices.eigenvalues(total)
     if not values[0] > 1e-14 * values[-1]:
         raise DFPError(
