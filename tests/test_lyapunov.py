@@ -152,7 +152,7 @@ def test_rounding_limits_the_order():
 def test_exponent_of_gaussian_matrices(d):
     """A = −η H̃ with independent normal entries: ℓ = log η + (log 2 + ψ(d/2))/2 (Newman 1986)."""
     eta = 0.7
-    step = matrix_product.Step(eta)
+    step = matrix_product.OptimiserStep(eta)
     value, error = matrix_product.gaussian_exponent(np.eye(d) / eta, np.ones((d, d)), step, 1000, 1)
     truth = np.log(eta) + (np.log(2) + digamma(d / 2)) / 2
     # the estimate is of use
@@ -183,7 +183,7 @@ def plain_growth(pulls, step, d, watched):
     return total
 
 
-@pytest.mark.parametrize("step", [matrix_product.Step(0.3), matrix_product.Step(0.3, 1.8, 0.64, 0.8)])
+@pytest.mark.parametrize("step", [matrix_product.OptimiserStep(0.3), matrix_product.OptimiserStep(0.3, 1.8, 0.64, 0.8)])
 def test_kernels_agree_with_numpy(step):
     rng = np.random.default_rng(3)
     d, n, packed = 3, 40, np.array(step)

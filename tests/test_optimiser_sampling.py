@@ -45,7 +45,7 @@ def twin(model, optimiser, steps, lanes, seed=3):
     velocity, left = np.zeros_like(theta), np.empty((0, lanes))
     order = np.tile(np.arange(len(TARGETS))[:, None], lanes)
     for step in range(steps):
-        rate = optimiser.rates[min(step, len(optimiser.rates) - 1)]
+        rate = optimiser.learning_rates[min(step, len(optimiser.learning_rates) - 1)]
         size = optimiser.sizes[min(step, len(optimiser.sizes) - 1)] if len(optimiser.sizes) else None
         gradient = np.asarray(model.linear) @ theta + np.asarray(model.constant)[:, None]
         if model is GAUSSIAN:

@@ -31,10 +31,10 @@ def test_symmetric_matrices_of_any_size(d):
     assert matrices.whitening(many) == pytest.approx(np.linalg.inv(np.linalg.cholesky(many)), rel=1e-12, abs=1e-12)
     values, basis = matrices.eigenbasis(many[0])
     assert (basis * values) @ basis.T == pytest.approx(many[0], rel=1e-12)
-    turned, rotated = matrices.turned(axes, vectors, many)
+    turned, rotated = matrices.rotated(axes, vectors, many)
     assert turned == pytest.approx(np.einsum("ik,ni->nk", axes, vectors), rel=1e-12)
     assert rotated == pytest.approx(np.einsum("ik,nij,jm->nkm", axes, many, axes), rel=1e-12, abs=1e-13)
-    assert matrices.spread(many[1], many[0]) == pytest.approx(many[1] @ many[0] @ many[1].T, rel=1e-13)
+    assert matrices.propagated(many[1], many[0]) == pytest.approx(many[1] @ many[0] @ many[1].T, rel=1e-13)
     with pytest.raises(np.linalg.LinAlgError):
         matrices.whitening(many * np.array([1, 1, -1, 1, 1])[:, None, None])
 

@@ -140,7 +140,7 @@ def test_an_epoch_is_one_random_affine_map(d):
     equation, start = small(d, 4, 2, rate=0.05)
     grid = dfp.Grid(np.full(d, -1.5), np.full(d, 1.5), {1: 600, 2: 100}[d])
     solution = dfp.solve(equation, start, 4, [2, 4], dfp.Transfer(), grid)
-    law = maps(equation, grid, grid.points.reshape(-1, d), [((0,), 1.0)])
+    law = maps(equation, grid, grid.points.reshape(-1, d), equation.sgd.samples.minibatches())
     whole = [affine(equation, order) for order in sequences(4, 2, 2, replace=False)]
     origin, square, shift = grid.lower + grid.spacing / 2, np.tile(np.eye(2), (len(whole), 1, 1)), []
     for i, (factor, offset) in enumerate(whole):

@@ -8,8 +8,7 @@ from scipy import integrate, stats
 from scipy.special import ndtr
 
 import dfp
-from dfp.long_time.recurrence import lyapunov_exponent
-from dfp.methods.transfer.singular import choice_entropy
+from dfp.regimes.mode_report import lyapunov_exponent
 from dfp.results.comparison import cell_probabilities
 
 
@@ -151,8 +150,8 @@ def test_cantors_measure():
     (warning, *_) = solution.certificate.warnings
     assert "no density on any grid" in warning
     law = pair.law
-    assert choice_entropy(law) == pytest.approx(np.log(2))
-    assert lyapunov_exponent(equation).value == pytest.approx(-np.log(3))
+    assert law.choice_entropy == pytest.approx(np.log(2))
+    assert lyapunov_exponent(equation.sgd).value == pytest.approx(-np.log(3))
 
 
 def cantor(x):

@@ -187,7 +187,7 @@ class Solver(ABC):
         """Raise ``UnsupportedError`` with the reason and the supported equations unless the problem is supported."""
         reason = self.refusal(equation, initial)
         if reason:
-            samples = "" if equation.number == "T5" else " and dfp.MonteCarlo(...) for samples"
+            samples = " and dfp.MonteCarlo(...) for samples" if equation.process else ""
             raise UnsupportedError(
                 f"solver={self.name} cannot solve the {equation.label} here: {reason}. Use solver='auto', or "
                 f"dfp.MomentRecursion() for moments{samples}."

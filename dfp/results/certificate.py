@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from dfp_solvers import resolution, summary
@@ -111,8 +111,54 @@ class Certificate:
         return "\n".join(lines + [f"  ! {warning}" for warning in self.warnings])
 
 
+class Advice(NamedTuple):
+    """What can be done about a density that is not good enough."""
+
+    finer: str
+    """About cells or a series that are too coarse."""
+    wider: str
+    """About a box that is too small."""
+    positive: str
+    """About negative parts."""
+
+
+def advice(*, given: bool, sampled: bool, certified: bool, truncated: bool) -> Advice:
+    """Return what fits a solver, an equation and a grid.
+
+    Parameters
+    ----------
+    given
+        Whether the grid is the user's, rather than one chosen here.
+    sampled
+        Whether trajectories were drawn.
+    certified
+        Whether the solver can refine to a tolerance.
+    truncated
+        Whether the equation is (T5), which is not positive and whose grids cannot be refined.
+    """
+    if sampled:
+        wider = "give a wider grid" if given else "give a wider grid=dfp.Grid(lower, upper, cells)"
+        return Advice("draw more trajectories", wider, "draw more trajectories")
+    if truncated:
+        other = "lower learning_rate, or use dfp.MasterEquation(sgd), which this equation approximates"
+        return Advice(other, "give a wider grid" if given else other, other)
+    if given:
+        return Advice(
+            "give a grid with more cells", "give a wider grid", "give a grid with more cells, or save later steps"
+        )
+    if certified:
+        refine = "ask for less with tolerance=..., which refines the grid"
+        return Advice(refine, refine, f"{refine}, or save later steps")
+    return Advice("use another solver", "give a wider grid=dfp.Grid(lower, upper, cells)", "use another solver")
+
+
 def certify(
-    steps: NDArray[np.int64], frames: list[Frame], grid: Grid | None, exact: Moments, notes: list[str]
+    steps: NDArray[np.int64],
+    frames: list[Frame],
+    grid: Grid | None,
+    exact: Moments,
+    notes: list[str],
+    remedies: Advice | None = None,
 ) -> Certificate:
     """Return the certificate of ``frames`` against the exact moments at the same steps."""
     rows = [_figures(frame, grid, exact.mean[s], exact.covariance[s]) for s, frame in enumerate(frames)]
@@ -121,7 +167,8 @@ def certify(
     sampled = frames[0].errors is not None
     # Frames that worry about the same say so once.
     notes = [*notes, *dict.fromkeys(warning for frame in frames for warning in frame.warnings)]
-    return Certificate(**columns, sampled=sampled, warnings=(*notes, *_warnings(steps, table, sampled)))
+    known = remedies or advice(given=True, sampled=sampled, certified=False, truncated=False)
+    return Certificate(**columns, sampled=sampled, warnings=(*notes, *_warnings(steps, table, sampled, known)))
 
 
 def _figures(frame: Frame, grid: Grid | None, mean: Array, covariance: Array) -> dict[str, float]:
@@ -171,30 +218,28 @@ def _largest(difference: Array, scale: Array) -> float:
     return summary.largest_ratio(difference.ravel(), scale.ravel())
 
 
-@lru_cache(maxsize=2)
-def _limits(sampled: bool) -> tuple[Array, dict[str, tuple[str, str]]]:
+@lru_cache(maxsize=16)
+def _limits(sampled: bool, remedies: Advice) -> tuple[Array, dict[str, tuple[str, str]]]:
     """Return the limits of all figures, shape (F, 1), infinite where there is none; of each, cause and remedy."""
     unit = "standard errors" if sampled else "standard deviations"
     moment = Z_LIMIT if sampled else MOMENT_LIMIT
     rows = (
-        ("mass_defect", MASS_LIMIT, "mass is lost", "use a wider or finer grid"),
-        ("negative_mass", NEGATIVE_LIMIT, "mass of the negative part", "the equation is not positive or is truncated: "
-         "lower learning_rate or use the master equation"),
-        ("mass_outside", 1e-3 if sampled else OUTSIDE_LIMIT, "mass lies outside the grid", "widen the grid"),
-        ("mean_error", moment, f"mean off the exact recursion, in {unit}", "refine or widen the grid"),
-        ("covariance_error", moment, f"covariance off the recursion, in {unit}", "refine or widen the grid"),
-        ("truncation", TRUNCATION_LIMIT, "estimated L1 error of the density",
-         "lower learning_rate, use another solver or grid, or accept it"),
-        ("grid_error", GRID_LIMIT, "spectrum not decayed at the grid's largest wave number", "use more cells"),
+        ("mass_defect", MASS_LIMIT, "mass is lost", remedies.wider),
+        ("negative_mass", NEGATIVE_LIMIT, "mass of the negative part", remedies.positive),
+        ("mass_outside", 1e-3 if sampled else OUTSIDE_LIMIT, "mass lies outside the grid", remedies.wider),
+        ("mean_error", moment, f"mean off the exact recursion, in {unit}", remedies.finer),
+        ("covariance_error", moment, f"covariance off the recursion, in {unit}", remedies.finer),
+        ("truncation", TRUNCATION_LIMIT, "estimated L1 error of the density", f"{remedies.finer}, or accept it"),
+        ("grid_error", GRID_LIMIT, "spectrum not decayed at the grid's largest wave number", remedies.finer),
     )  # fmt: skip
     limits = {name: limit for name, limit, _, _ in rows}
     words = {name: (cause, remedy) for name, _, cause, remedy in rows}
     return np.array([[limits.get(name, np.inf)] for name in FIGURES]), words
 
 
-def _warnings(steps: NDArray[np.int64], table: Array, sampled: bool) -> list[str]:
+def _warnings(steps: NDArray[np.int64], table: Array, sampled: bool, remedies: Advice) -> list[str]:
     """Return what to say of the figures ``table``, shape (F, S)."""
-    limits, words = _limits(sampled)
+    limits, words = _limits(sampled, remedies)
     exceeded = np.abs(table) > limits  # a figure that is NaN does not apply
     if not np.count_nonzero(exceeded):
         return []

@@ -65,7 +65,7 @@ def _graded(matrix: Array, values: Array, vectors: Array) -> tuple[Array, Array]
     return (singular[::-1] * (work[0] / work[1])) ** 2, np.ascontiguousarray(right[:, ::-1])
 
 
-def turned(axes: Array, vectors: Array, matrices: Array) -> tuple[Array, Array]:
+def rotated(axes: Array, vectors: Array, matrices: Array) -> tuple[Array, Array]:
     """Return the components of ``vectors`` (..., d) and ``matrices`` (..., d, d) along orthonormal ``axes`` (d, d).
 
     Columns are the new axes; the transpose turns back. One parameter has but one axis: its arguments are returned as
@@ -77,7 +77,7 @@ def turned(axes: Array, vectors: Array, matrices: Array) -> tuple[Array, Array]:
         return vectors @ axes, axes.T @ matrices @ axes
 
 
-def spread(factor: Array, covariance: Array) -> Array:
+def propagated(factor: Array, covariance: Array) -> Array:
     """Return F Σ Fᵀ, the covariance after the map F = ``factor`` (d, d)."""
     if len(factor) == 1:
         return factor * covariance * factor
