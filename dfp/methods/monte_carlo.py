@@ -10,7 +10,7 @@ from dfp_solvers.trajectories import functions
 
 from dfp import checks
 from dfp.checks import Array
-from dfp.exact.moments import Moments, moments_at
+from dfp.exact.moments import Moments, moments_at, transition
 from dfp.methods.grids import bins, deviations
 from dfp.methods.monte_carlo_checkpoint import fingerprint_of, restored, store
 from dfp.methods.monte_carlo_models import identity_of, model_of, optimiser_of
@@ -143,6 +143,7 @@ class MonteCarloRun(SamplingRun):
         equation, d = problem.equation, problem.equation.dimension
         self.grid, self.trajectories, self._solver = grid, solver.trajectories, solver
         self._scales, self._highest = scales, _highest(equation)
+        self._hidden = [] if grid is None else _hidden_atoms(problem, grid)
         self._model, self._start = model_of(equation, solver.substeps), problem.initial.sampler()
         self._optimiser = None if equation.sgd.plain else optimiser_of(equation.sgd, problem.last)
         self._exponents = kernels.exponents(d, 4 if d <= 3 and equation.sgd.affine else 2)
@@ -187,8 +188,8 @@ class MonteCarloRun(SamplingRun):
             store(Path(solver.checkpoint), self.sums, self._fingerprint)
 
     def warnings(self) -> list[str]:
-        """Return warnings of indefinite diffusion and of trajectories that overflowed."""
-        result = []
+        """Return warnings of hidden detail, of indefinite diffusion and of trajectories that overflowed."""
+        result = list(self._hidden)
         if self.sums.indefinite:
             result.append(
                 f"the diffusion was indefinite at {self.sums.indefinite} trajectory-steps (clipped to 0); "
@@ -205,7 +206,8 @@ class MonteCarloRun(SamplingRun):
         """Return sample moments with standard errors and, on a grid, the histogram as mean density of each cell."""
         frames = []
         for s in range(len(self._scales.steps)):
-            central, errors = _existing(self._highest, *self._sample_moments(s))
+            with np.errstate(over="ignore", invalid="ignore"):  # what diverges is told by its entries
+                central, errors = _existing(self._highest, *self._sample_moments(s))
             density, outside = None, None
             if self.grid is not None:
                 counts = self.sums.histogram[s].reshape(self.grid.cells)
@@ -243,6 +245,25 @@ class MonteCarloRun(SamplingRun):
             central["third"], central["fourth"] = tensor(average, 3), tensor(average, 4)
             errors["third"], errors["fourth"] = tensor(error, 3), tensor(error, 4)
         return central, errors
+
+
+def _hidden_atoms(problem: Problem, grid: Grid) -> list[str]:
+    """Return a warning where noise of single values leaves peaks that are narrower than a cell."""
+    equation, initial = problem.equation, problem.initial
+    law = equation.sgd.law if equation.sgd.affine else None
+    if law is None or not (law.atomic and equation.discrete and equation.sgd.plain and problem.last):
+        return []
+    vectors = equation.sgd.modes[1]
+    factor = (vectors * transition(equation, problem.last)[0]) @ vectors.T
+    left = np.sqrt(np.maximum(np.diag(factor @ initial.covariance @ factor.T), 0.0))
+    if np.all(left >= grid.spacing):
+        return []
+    axis = int(np.argmin(left / grid.spacing))
+    return [
+        f"step {problem.last}: the noise takes single values, so that peaks as wide as what is left of the initial "
+        f"state, {left[axis]:.2g} along axis {axis}, hide in cells of {grid.spacing[axis]:.2g}; give a grid with more "
+        "cells."
+    ]
 
 
 def _highest(equation: Equation) -> float:
