@@ -73,8 +73,8 @@ def stationary_moments(equation: Equation) -> StationaryMoments:
     if not np.any(source):
         return StationaryMoments(mean, np.zeros((d, d)))
     pair = np.abs(rates[:, None] + rates - (np.outer(rates, rates) if equation.discrete else 0.0))
-    turned = equation.sgd.modes[1]
-    diagonal = np.maximum(turned @ pair @ turned.T, pair.min())
+    axes = equation.sgd.modes[1]
+    diagonal = np.maximum(axes @ pair @ axes.T, pair.min())
     try:
         covariance = second_moment.solve(covariance_motion(equation), source, diagonal)
     except ArithmeticError as error:

@@ -12,7 +12,7 @@ from dfp.checks import TINY, Array
 from dfp.problem.noise import Minibatches, NoiseLaw
 
 if TYPE_CHECKING:
-    from dfp_solvers.trajectories.products import Settling, Step
+    from dfp_solvers.trajectories.products import OptimiserStep, Settling
 
 # Up to this dimension E[δH ⊗ δH] is tabulated once (d⁴ numbers), so that steps do not touch the data.
 _TABULATE_UP_TO = 12
@@ -72,8 +72,8 @@ class FiniteSumLaw(NoiseLaw):
         hessians = self.sample_hessians() if self.dimension <= _TABULATE_UP_TO else self.hessians
         if hessians is None:
             return False
-        spread = float(np.max(np.abs(hessians - self.mean_hessian)))
-        return spread <= 1e-13 * max(float(np.max(np.abs(self.mean_hessian))), TINY)
+        largest = float(np.max(np.abs(hessians - self.mean_hessian)))
+        return largest <= 1e-13 * max(float(np.max(np.abs(self.mean_hessian))), TINY)
 
     def sample_hessians(self) -> Array:
         """Return the N sample Hessians, shape (N, d, d)."""
@@ -202,12 +202,19 @@ class FiniteSumLaw(NoiseLaw):
 
             centred, gradients = (np.ascontiguousarray(part.ravel()) for part in self.deviations)
             return finite_sum(theta[:, 0], waves[:, 0], 0.0, centred, gradients, -1.0, self.batch_size)
-        samples = self.deviations[1][None] if theta is None else self.sample_deviations(theta)
-        total = np.zeros((len(samples), *waves.shape[:-1]), dtype=np.complex128)
-        for deviation in np.swapaxes(samples, 0, 1) / self.batch_size:
+        if theta is None:
+            return self.loaded_characteristic(waves, np.eye(self.dimension))
+        total = np.zeros((len(theta), *waves.shape[:-1]), dtype=np.complex128)
+        for deviation in np.swapaxes(self.sample_deviations(theta), 0, 1) / self.batch_size:
             total += np.exp(1j * np.moveaxis(waves @ deviation.T, -1, 0))
-        average = (total / self.count) ** self.batch_size
-        return average[0] if theta is None else average
+        return (total / self.count) ** self.batch_size
+
+    def loaded_characteristic(self, waves: Array, load: Array) -> Any:
+        """Return it for samples that are carried on themselves: waves on a tensor grid stay on it."""
+        from dfp_solvers import fourier
+
+        moved = (self.gradients - self.gradients.mean(axis=0)) @ load.T / self.batch_size
+        return fourier.power(fourier.sample_average(waves, moved), self.batch_size)
 
     def minibatch_count(self, *, replace: bool = True) -> float:
         """Return the number of multisets of B samples, or of sets without replacement."""
@@ -256,7 +263,7 @@ class FiniteSumLaw(NoiseLaw):
         return np.maximum(found, 0.0) / self.batch_size
 
     def sampled_exponent(
-        self, hessian: Array, step: "Step", steps: int, seed: int, axes: Array, settling: "Settling"
+        self, hessian: Array, step: "OptimiserStep", steps: int, seed: int, axes: Array, settling: "Settling"
     ) -> tuple[float, float]:
         """Return it from minibatches drawn with replacement."""
         from dfp_solvers.trajectories import products

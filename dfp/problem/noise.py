@@ -20,7 +20,7 @@ from dfp.checks import Array
 from dfp.errors import DFPError, UnsupportedError
 
 if TYPE_CHECKING:
-    from dfp_solvers.trajectories.products import Settling, Step
+    from dfp_solvers.trajectories.products import OptimiserStep, Settling
 
 # Share of the variance of minibatch gradients that is rounding where they agree: 1e-9 of their size, so that it is
 # reached at the minimum of a regression with a condition number of up to 1e12, and by no measured residual.
@@ -258,6 +258,10 @@ class NoiseLaw(Noise):
         values = np.exp(-0.5 * (covariance.reshape(-1, pairs.shape[1]) @ pairs.T))
         return values.reshape(*(() if theta is None else (len(theta),)), *waves.shape[:-1])
 
+    def loaded_characteristic(self, waves: Array, load: Array) -> Any:
+        """Return E e^{ik·Mg̃} of additive noise that ``load`` M (d, d) carries on, at ``waves`` (..., d)."""
+        return self.characteristic(waves @ load)
+
     def minibatch_count(self, *, replace: bool = True) -> float:
         """Return among how many minibatches it chooses, with replacement or without; infinite if not finitely many."""
         return np.inf
@@ -295,7 +299,7 @@ class NoiseLaw(Noise):
         return np.stack([np.einsum("ji,jl,li->i", axes, one, axes, optimize=True) for one in spreads], axis=1)
 
     def sampled_exponent(
-        self, hessian: Array, step: "Step", steps: int, seed: int, axes: Array, settling: "Settling"
+        self, hessian: Array, step: "OptimiserStep", steps: int, seed: int, axes: Array, settling: "Settling"
     ) -> tuple[float, float]:
         """Return the top Lyapunov exponent of steps with H_ξ = ``hessian`` (d, d) + H̃, and its error.
 
@@ -367,7 +371,7 @@ class GaussianLaw(NoiseLaw):
         )
 
     def sampled_exponent(
-        self, hessian: Array, step: "Step", steps: int, seed: int, axes: Array, settling: "Settling"
+        self, hessian: Array, step: "OptimiserStep", steps: int, seed: int, axes: Array, settling: "Settling"
     ) -> tuple[float, float]:
         """Return it in the axes in which the entries of H̃ are independent."""
         from dfp_solvers.trajectories import products

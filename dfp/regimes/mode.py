@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 from dfp_solvers import embedding, mode_moments
-from dfp_solvers.trajectories.products import Step
+from dfp_solvers.trajectories.products import OptimiserStep
 
 from dfp import checks
 from dfp.checks import Array
@@ -60,7 +60,7 @@ class Mode:
     gradient: float
     correlation: float
     critical_noise: float
-    step: Step
+    step: OptimiserStep
     multiplier: Multiplier
     horizon: float | None = None
     gaussian: bool = True

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, overload
 
 import numpy as np
 from dfp_solvers import embedding
-from dfp_solvers.trajectories.products import Step
+from dfp_solvers.trajectories.products import OptimiserStep
 
 from dfp import checks
 from dfp.checks import Array
@@ -308,7 +308,7 @@ def modes(
     if horizon is not None:
         checks.real("horizon", horizon, above=0)
     beta = sgd.momentum
-    one = Step(sgd.learning_rate, 1 + beta if sgd.nesterov else 1.0, beta**2 if sgd.nesterov else beta, beta)
+    one = OptimiserStep(sgd.learning_rate, 1 + beta if sgd.nesterov else 1.0, beta**2 if sgd.nesterov else beta, beta)
     counted = checks.integer("lyapunov_steps", lyapunov_steps, at_least=100, at_most=10**8)
     return Modes(epochs.system(sgd, one), horizon, counted, checks.integer("seed", seed), at_step)
 

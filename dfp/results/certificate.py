@@ -5,9 +5,8 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from dfp_solvers import summary
+from dfp_solvers import resolution, summary
 from numpy.typing import NDArray
-from scipy import fft
 
 from dfp.checks import Array
 from dfp.exact.moments import Moments
@@ -196,7 +195,7 @@ def _figures(frame: Frame, grid: Grid | None, mean: Array, covariance: Array) ->
     row["most_negative"] = min(lowest / highest, 0.0)
     row["negative_mass"] = abs(negative) * grid.cell_volume
     if frame.errors is None:
-        row["grid_error"] = _unresolved(frame.density) / abs(total)
+        row["grid_error"] = resolution.unresolved(frame.density) / abs(total)
         if np.isfinite(frame.truncation) and np.isfinite(mass) and not frame.gridded_moments:
             row.update(_grid_moment_errors(frame, grid, mean, covariance, row))
     return row
@@ -217,28 +216,6 @@ def _grid_moment_errors(
 
 def _largest(difference: Array, scale: Array) -> float:
     return summary.largest_ratio(difference.ravel(), scale.ravel())
-
-
-def _unresolved(density: Array) -> float:
-    """Return the largest amplitude of the spectrum at the largest wave number of any axis; that at zero is the sum."""
-    if density.ndim == 1:
-        return summary.edge_amplitude(_edge_waves(density.size), density)
-    largest = 0.0
-    for axis, n in enumerate(density.shape):
-        planes = _edge_waves(n) @ (density if axis == 0 else np.moveaxis(density, axis, 0)).reshape(n, -1)
-        spectrum = planes[0::2] + 1j * planes[1::2]
-        rest = density.shape[:axis] + density.shape[axis + 1 :]
-        spectrum = fft.fftn(spectrum.reshape(2, *rest), axes=range(1, density.ndim))
-        largest = max(largest, float(np.abs(spectrum).max()))
-    return largest
-
-
-@lru_cache(maxsize=32)
-def _edge_waves(n: int) -> Array:
-    """Return real and imaginary parts of the last two waves of n cells, shape (4, n)."""
-    # The very last wave number can vanish by symmetry, so its neighbour counts too.
-    angles = 2 * np.pi / n * (np.multiply.outer([n // 2 - 1, n // 2], np.arange(n)) % n)
-    return np.stack([np.cos(angles), -np.sin(angles)], axis=1).reshape(4, n)
 
 
 @lru_cache(maxsize=16)

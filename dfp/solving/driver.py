@@ -16,9 +16,8 @@ from dfp.methods.pilot import unknown
 from dfp.methods.solver import Problem, Run, SamplingRun, Solver, saved_gaps
 from dfp.problem.arguments import check_problem
 from dfp.problem.equation import Equation
-from dfp.problem.equations import ModifiedLangevin
 from dfp.problem.grid import Grid
-from dfp.problem.state import Point, State
+from dfp.problem.state import State
 from dfp.results.certificate import advice, certify
 from dfp.results.frame import Frame
 from dfp.results.schema import versions
@@ -82,7 +81,7 @@ def solve(
     """
     check_problem(equation, initial)
     last = checks.integer("steps", steps)
-    default = [last] if isinstance(initial, Point) else sorted({0, last})
+    default = [last] if initial.point else sorted({0, last})
     saved = checks.step_list("save", default if save is None else save, last)
     if grid is not None and not isinstance(grid, Grid):
         raise DFPError(f"grid={checks.shown(grid)}: must be a dfp.Grid; give dfp.Grid(lower, upper, cells).")
@@ -247,24 +246,14 @@ def _check_finite(frame: Frame, step: int, equation: Equation, names: tuple[str,
 
 
 def _provenance(solver: Solver, equation: Equation, last: int, began: float) -> dict[str, Any]:
-    sgd = equation.sgd
     settings = {key: value for key, value in vars(solver).items() if isinstance(value, (int, float, str))}
-    record: dict[str, Any] = {
-        "equation": equation.label,
+    seed = {"seed": settings["seed"]} if "seed" in settings else {}
+    return {
+        **equation.record(last),
         "solver": solver.name,
         "solver_settings": settings,
-        "learning_rate": sgd.learning_rates.record(last),
-        "momentum": sgd.momentum,
-        "nesterov": sgd.nesterov,
-        "weight_decay": sgd.weight_decay,
-        "replace": sgd.replace,
-        "batch_size": None if sgd.batches is None else sgd.batches.record(last),
+        **seed,
         "versions": dict(versions()),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "wall_seconds": time.perf_counter() - began,
     }
-    if "seed" in settings:
-        record["seed"] = settings["seed"]
-    if isinstance(equation, ModifiedLangevin):
-        record["matched"], record["positive"] = bool(equation.matched), bool(equation.positive)
-    return record

@@ -32,7 +32,7 @@ _PORTION = 2**22
 _DAMPED, _SMALL = 0.25, 0.01
 
 
-class Step(NamedTuple):
+class OptimiserStep(NamedTuple):
     """θ' = θ − η(p u + q v), v' = βv + u with u = H_ξ θ (T19); plain SGD has p = 1, q = β = 0."""
 
     learning_rate: float
@@ -189,7 +189,7 @@ def _sample_lanes(
 
 
 def gaussian_exponent(
-    hessian: Array, deviations: Array, step: Step, steps: int, seed: int, *, symmetric: bool = False,
+    hessian: Array, deviations: Array, step: OptimiserStep, steps: int, seed: int, *, symmetric: bool = False,
     settling: Settling = _AT_ONCE,
 ) -> tuple[float, float]:  # fmt: skip
     """Return the exponent per step and its error, for H_ξ = H + S∘ζ with independent normals ζ.
@@ -226,7 +226,7 @@ def gaussian_exponent(
 
 
 def samples_exponent(
-    table: Array, step: Step, batch_size: int, steps: int, seed: int, *, weight_decay: float = 0.0,
+    table: Array, step: OptimiserStep, batch_size: int, steps: int, seed: int, *, weight_decay: float = 0.0,
     settling: Settling = _AT_ONCE,
 ) -> tuple[float, float]:  # fmt: skip
     """Return the exponent per step and its error, for minibatches drawn with replacement.
