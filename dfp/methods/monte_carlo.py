@@ -1,5 +1,6 @@
 """MonteCarlo: sampled trajectories of SGD itself (T4), with every noise law, and of the Langevin forms (T6, T7)."""
 
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,8 @@ _LARGEST_GENERATOR = 8
 # A run is drawn in about this many portions, none shorter than the least: progress and checkpoints come between them.
 _PORTIONS = 50
 _LEAST_BLOCKS = 64
+# Seconds of a portion that is doubled next time, or halved, and numbers moved in the first.
+_SHORT, _LONG, _FIRST = 0.2, 0.8, 4e6
 # Trajectories of a pilot: its standard deviations err by 1 %.
 _PILOT = 16_384
 
@@ -155,6 +158,8 @@ class MonteCarloRun(SamplingRun):
         identity = identity_of(self._model, scales, self._unit)
         parts = [*identity, self._start] if self._optimiser is None else [*identity, self._optimiser, self._start]
         self._fingerprint = fingerprint_of(*parts, scales.steps, scales.mean, self._unit, grid, solver.seed)
+        work = kernels.BLOCK * max(problem.last, 1) * d
+        self._portion = max(int(_FIRST // work), 1)
         if solver.checkpoint is not None and Path(solver.checkpoint).exists():
             self.sums = restored(Path(solver.checkpoint), self.sums, self._fingerprint, self.trajectories)
 
@@ -167,7 +172,8 @@ class MonteCarloRun(SamplingRun):
         """Draw a further fiftieth of the trajectories, and store the sums if there is a checkpoint."""
         import numba
 
-        portion = max(_LEAST_BLOCKS, -(-self.trajectories // (_PORTIONS * kernels.BLOCK)))
+        most = max(_LEAST_BLOCKS, -(-self.trajectories // (_PORTIONS * kernels.BLOCK)))
+        began, portion = time.perf_counter(), min(self._portion, most)
         before, grid, solver = numba.get_num_threads(), self.grid, self._solver
         numba.set_num_threads(solver.threads or numba.config.NUMBA_NUM_THREADS)
         function = isinstance(self._model, functions.FunctionModel)
@@ -187,6 +193,9 @@ class MonteCarloRun(SamplingRun):
             numba.set_num_threads(before)
         if solver.checkpoint is not None:
             store(Path(solver.checkpoint), self.sums, self._fingerprint)
+        # What is drawn does not depend on it: portions stay short, for whoever waits or wants to interrupt.
+        taken = time.perf_counter() - began
+        self._portion = portion * 2 if taken < _SHORT else max(portion // 2, 1) if taken > _LONG else portion
 
     def warnings(self) -> list[str]:
         """Return warnings of hidden detail, of indefinite diffusion and of trajectories that overflowed."""
