@@ -33,8 +33,9 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         terminal.prepare()
+        invoke = super().invoke
         try:
-            return super().invoke(ctx)
+            return terminal.interruptible(lambda: invoke(ctx))
         except DFPError as error:
             message = str(error)
         except OSError as error:

@@ -135,6 +135,11 @@ class NoiseLaw(Noise):
         """Whether H̃ = 0, so that the noise does not depend on θ."""
 
     @property
+    def atomic(self) -> bool:
+        """Whether it takes single values alone, so that a step smooths nothing."""
+        return False
+
+    @property
     @abstractmethod
     def gaussian(self) -> bool:
         """Whether the gradient noise given θ is Gaussian."""
