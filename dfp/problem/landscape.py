@@ -51,17 +51,21 @@ class QuadraticLandscape:
         object.__setattr__(self, "law", noise.law(matrix))
 
     @classmethod
-    def from_samples(cls, hessians: ArrayLike, gradients: ArrayLike, batch_size: int = 1) -> Self:
-        """Return the landscape of N sample losses ½ θᵀH_iθ + g_iᵀθ, minibatches drawn with replacement.
+    def from_samples(
+        cls, hessians: ArrayLike, gradients: ArrayLike, batch_size: int = 1, *, at: ArrayLike = 0.0
+    ) -> Self:
+        """Return the landscape of N sample losses ½ (θ−θ°)ᵀH_i(θ−θ°) + g_iᵀ(θ−θ°), minibatches with replacement.
 
         Parameters
         ----------
         hessians
             Shape (N, d, d), each symmetric [loss / parameter^2].
         gradients
-            Gradients at θ = 0, shape (N, d) [loss / parameter].
+            Gradients at θ°, shape (N, d) [loss / parameter].
         batch_size
             Samples per minibatch, >= 1.
+        at
+            θ°, the place where Hessians and gradients were taken, shape (d,); the origin if left out [parameter].
         """
         h = checks.array("hessians", hessians, dimensions=(3,))
         g = checks.array("gradients", gradients, dimensions=(2,))
@@ -71,6 +75,7 @@ class QuadraticLandscape:
             raise DFPError(
                 f"hessians differ from their transposes by {skew:.3g}: each must be symmetric; use (H + H.T) / 2."
             )
+        g = g - h @ checks.vector("at", at, g.shape[1])  # as they are at the origin
         law = FiniteSumLaw(g, checks.integer("batch_size", batch_size, at_least=1), hessians=h)
         return cls(law.mean_hessian, g.mean(axis=0), law)
 

@@ -34,11 +34,11 @@ _LAST, _ROUNDING = 1e-13, 1e-14
 
 
 def applies(equation: Equation) -> bool:
-    """Return whether the equation is one-dimensional with Gaussian noise that vanishes nowhere."""
+    """Return whether the equation is one-dimensional with Gaussian noise that is least at θ = 0, but not zero."""
     if not equation.sgd.affine:
         return False
     law = equation.sgd.noise
-    return equation.dimension == 1 and isinstance(law, GaussianLaw) and law.constant.item() > 0
+    return equation.dimension == 1 and isinstance(law, GaussianLaw) and law.place is None and law.local.item() > 0
 
 
 def heavy(equation: Equation) -> bool:
