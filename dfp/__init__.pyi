@@ -7,6 +7,9 @@ from .errors import SeriesError as SeriesError
 from .errors import UnresolvedError as UnresolvedError
 from .errors import UnsupportedError as UnsupportedError
 from .exact.moments import moments as moments
+from .exact.risk import RiskCurve as RiskCurve
+from .exact.risk import risk_curve as risk_curve
+from .exact.risk import stationary_risk as stationary_risk
 from .long_time.committor import Committor as Committor
 from .long_time.escape import escape as escape
 from .long_time.escape_law import Escape as Escape
@@ -39,6 +42,7 @@ from .problem.equations import DiscreteFokkerPlanck as DiscreteFokkerPlanck
 from .problem.equations import Langevin as Langevin
 from .problem.equations import MasterEquation as MasterEquation
 from .problem.equations import ModifiedLangevin as ModifiedLangevin
+from .problem.gaussian_features import GaussianFeatures as GaussianFeatures
 from .problem.grid import Grid as Grid
 from .problem.landscape import QuadraticLandscape as QuadraticLandscape
 from .problem.noise import GaussianNoise as GaussianNoise

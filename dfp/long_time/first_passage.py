@@ -9,9 +9,11 @@ from numpy.typing import ArrayLike
 from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError, UnsupportedError
+from dfp.long_time import first_passage_maps
 from dfp.long_time import first_passage_numeric as numeric
 from dfp.long_time.exit_law import ExitSteps
 from dfp.long_time.first_passage_line import by_panels
+from dfp.methods.transfer.kernels import enumerated
 from dfp.problem.arguments import check_problem
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
@@ -57,8 +59,9 @@ def exit_steps(equation: Equation, domain: Any, initial: State, steps: int | Non
         )
     if equation.dimension > 3:
         raise UnsupportedError(f"d = {equation.dimension}: first passage needs d <= 3; use dfp.MonteCarlo(...).")
-    sums = equation.sgd.affine and equation.sgd.noise.shuffles
-    if equation.discrete and not (sums or not equation.sgd.affine or equation.sgd.noise.gaussian):
+    sgd = equation.sgd
+    sums = sgd.affine and sgd.noise.shuffles
+    if equation.discrete and sgd.affine and not (sums or sgd.noise.gaussian):
         raise UnsupportedError(
             f"the {equation.label} with gradient noise that is neither Gaussian nor a finite sum: its restricted step "
             "is not known here; count trajectories of dfp.MonteCarlo(...)."
@@ -68,6 +71,10 @@ def exit_steps(equation: Equation, domain: Any, initial: State, steps: int | Non
     points, masses = _start(initial, lower, upper)
     if not masses.sum() > 0:
         raise DFPError(f"domain: {lower} … {upper} holds nothing of the initial state; widen it.")
+    if sgd.affine and sgd.additive and not np.any(sgd.noise.constant):
+        return first_passage_maps.without_noise(equation, lower, upper, points, masses, last)
+    if equation.discrete and sums and enumerated(equation):
+        return first_passage_maps.by_maps(equation, lower, upper, cells, points, masses, last)
     if not equation.discrete:
         return numeric.by_chain(equation, lower, upper, cells, initial, float(masses.sum()), last)
     if sums:

@@ -161,4 +161,4 @@ def _answers_alike(field: Vectorised, places: Array, many: Array) -> bool:
         return False
     size = float(np.max(np.abs(many), initial=0.0, where=np.isfinite(many)))
     both = np.isfinite(alone) & np.isfinite(many[1:2])
-    return bool(np.all(np.abs(alone - many[1:2])[both] <= _SAME * max(size, 1e-300)))
+    return bool(np.all(np.abs(alone[both] - many[1:2][both]) <= _SAME * max(size, 1e-300)))

@@ -286,7 +286,9 @@ class SGD:
     def critical_point(self) -> Array:
         """The point closest to the origin that minimises ‖Hθ + g‖, shape (d,); ``DFPError`` if it is out of range."""
         with np.errstate(over="ignore", invalid="ignore"):
-            result: Array = -np.linalg.pinv(self.hessian, rcond=1e-12) @ self.gradient
+            values, vectors = self.modes
+            steep = values != 0
+            result: Array = -vectors[:, steep] @ ((self.gradient @ vectors[:, steep]) / values[steep])
         if not checks.finite(result):
             raise DFPError(
                 f"hessian has the eigenvalues {checks.shown(self.modes[0])}: so flat that the critical point "

@@ -4,7 +4,7 @@ Accuracy is spectral: the error is what lies outside the box (it wraps around) p
 number. Theory page, section 5.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,8 +18,6 @@ Complex = NDArray[np.complex128]
 # then lie closer than 0.1 standard deviations of φ, and splines err by this much; the least and the most cells of it.
 _PADDED, _SPLINE = 64.0, 3e-9
 _LEAST, _MOST = 4, 2**24
-# A step all of whose phases are below this differs from a Gaussian one by its third power.
-_TINY = 1e-5
 
 
 def wave_numbers(spacing: Array, cells: Sequence[int]) -> Array:
@@ -138,65 +136,49 @@ def regridded(
     return invert(phi, new_lower, new_spacing, cells)
 
 
-def finite_sum_noise(
-    waves: Array,
-    deviations: Array,
-    batch_size: int,
-    rate: float,
-    factor: Array,
-    steps: int,
-    rest: Callable[[int], Array],
-) -> Complex:
-    """Return Π_{s<steps} χ(−η (Aᵀ)^s k) for minibatch averages of ``deviations``, sampled with replacement.
+def sample_average(waves: Array, deviations: Array) -> Complex:
+    """Return the characteristic function of one sample at ``waves`` (..., d), of all ``deviations`` (N, d).
 
-    Parameters
-    ----------
-    waves
-        Shape (..., d).
-    deviations
-        Zero-mean sample gradients, shape (N, d).
-    rate
-        η.
-    factor
-        The symmetric matrix A = I − ηH, shape (d, d).
-    rest
-        Returns, for s, the covariance of the noise of the steps s … ``steps`` − 1: once every phase is tiny, they are
-        Gaussian to rounding error and are taken in closed form.
+    On a tensor grid of waves e^{ik·g} is a product over the axes, so that the sum over samples is one of matrices.
     """
-    result = np.ones(waves.shape[:-1], dtype=np.complex128)
-    moved = waves * (-rate / batch_size)
-    for s in range(steps):
-        largest = float(np.max(np.abs(moved @ deviations.T))) if moved.size * len(deviations) < 1e8 else np.inf
-        if largest < _TINY:
-            return result * gaussian(waves, np.zeros(waves.shape[-1]), rest(s))
-        result *= _average(moved, deviations) ** batch_size
-        moved = moved @ factor
+    axes = _tensor_axes(waves)
+    if axes is None:
+        flat = waves.reshape(-1, waves.shape[-1])
+        total = np.empty(len(flat), dtype=np.complex128)
+        block = max(2**22 // len(deviations), 1)
+        for begin in range(0, len(flat), block):
+            total[begin : begin + block] = np.exp(1j * (flat[begin : begin + block] @ deviations.T)).mean(axis=1)
+        return total.reshape(waves.shape[:-1])
+    phases = [np.exp(1j * np.outer(axis, deviations[:, i])) for i, axis in enumerate(axes)]
+    last = phases[-1].T / len(deviations)
+    if len(phases) == 1:
+        return np.asarray(last.sum(axis=0))
+    if len(phases) == 2:
+        return np.asarray(phases[0] @ last)
+    return np.array([(first * phases[1]) @ last for first in phases[0]])
+
+
+def _tensor_axes(waves: Array) -> list[Array] | None:
+    """Return the axes of which the wave vectors (n_1, ..., n_d, d) are the tensor grid, or None."""
+    d = waves.shape[-1]
+    if waves.ndim != d + 1:
+        return None
+    axes = [waves[(*([0] * i), slice(None), *([0] * (d - 1 - i)), i)] for i in range(d)]
+    held = all(
+        np.array_equal(
+            np.broadcast_to(axis.reshape([-1 if j == i else 1 for j in range(d)]), waves.shape[:-1]), waves[..., i]
+        )
+        for i, axis in enumerate(axes)
+    )
+    return axes if held else None
+
+
+def power(base: Complex, exponent: int) -> Complex:
+    """Return ``base`` to a natural power, by squaring: NumPy's power of complex numbers takes a logarithm of each."""
+    result = np.ones_like(base) if exponent % 2 == 0 else base.copy()
+    while exponent > 1:
+        exponent //= 2
+        base = base * base
+        if exponent % 2:
+            result *= base
     return result
-
-
-def finite_sum_noise_by_steps(waves: Array, deviations: Array, loads: Iterable[tuple[Array, int]]) -> Complex:
-    """Return Π_s χ(M_sᵀ k), where step s adds M_s times a minibatch average of ``deviations`` to θ.
-
-    Parameters
-    ----------
-    loads
-        Pairs of M_s (d, d) and batch size, in any order. Where every phase is tiny, a step is Gaussian.
-    """
-    result = np.ones(waves.shape[:-1], dtype=np.complex128)
-    left = np.zeros((waves.shape[-1],) * 2)
-    spread = deviations.T @ deviations / len(deviations)
-    reach = float(np.sqrt(np.max(np.sum(waves**2, axis=-1)) * np.max(np.sum(deviations**2, axis=-1))))
-    for load, batch_size in loads:
-        if reach * float(np.linalg.norm(load, 2)) < _TINY * batch_size:
-            left += load @ spread @ load.T / batch_size
-        else:
-            result *= _average(waves @ load / batch_size, deviations) ** batch_size
-    return result * gaussian(waves, np.zeros(waves.shape[-1]), left)
-
-
-def _average(waves: Array, deviations: Array) -> Complex:
-    """Return the characteristic function of one sample at ``waves`` (..., d)."""
-    total = np.zeros(waves.shape[:-1], dtype=np.complex128)
-    for deviation in deviations:
-        total += np.exp(1j * (waves @ deviation))
-    return total / len(deviations)

@@ -1,0 +1,108 @@
+"""Risk of streaming least squares, exact in any dimension at O(d) a step (T21)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from dfp_solvers import streaming
+from numpy.typing import ArrayLike, NDArray
+
+from dfp import checks
+from dfp.checks import Array
+from dfp.errors import DFPError, UnsupportedError
+from dfp.problem.gaussian_features import GaussianFeatures
+from dfp.problem.sgd import SGD
+
+
+@dataclass(frozen=True)
+class RiskCurve:
+    """Excess risk of streaming least squares at saved steps.
+
+    Attributes
+    ----------
+    steps
+        Shape (S,) [step].
+    excess_risk
+        ½ Σ_i λ_i E δ_i², δ = θ − θ*, shape (S,) [loss]; not finite where it overflows.
+    second_moments
+        E δ_i² at the last step, shape (d,) [parameter^2].
+    """
+
+    steps: NDArray[np.int64]
+    excess_risk: Array
+    second_moments: Array
+
+
+def risk_curve(sgd: SGD, second_moments: ArrayLike, steps: int, save: Sequence[int] | None = None) -> RiskCurve:
+    """Return the exact excess risk of SGD on ``GaussianFeatures``.
+
+    Parameters
+    ----------
+    sgd
+        On a ``dfp.GaussianFeatures``, with replacement, without weight decay; momentum and schedules of learning rate
+        and batch size are taken.
+    second_moments
+        E (θ_i − θ*_i)² at step 0, shape (d,), or a number for every axis [parameter^2]; v = 0 at step 0.
+    steps
+        Last step, >= 0.
+    save
+        Steps to return; every step 0 … ``steps`` if left out.
+
+    Raises
+    ------
+    DFPError
+        If a value is out of range.
+    UnsupportedError
+        If the landscape is another one, or there is weight decay.
+    """
+    landscape = _streaming(sgd)
+    last = checks.integer("steps", steps)
+    saved = np.arange(last + 1) if save is None else checks.step_list("save", save, last)
+    m = checks.vector("second_moments", second_moments, landscape.dimension).copy()
+    if m.min() < 0:
+        raise DFPError(f"second_moments has the entry {m.min():.3g}: mean squares must be >= 0.")
+    rates = np.ascontiguousarray(sgd.learning_rates.values(0, last), dtype=np.float64)
+    batches = np.full(last, float(landscape.batch_size))
+    if sgd.batches is not None:
+        batches = np.ascontiguousarray(sgd.batches.values(0, last), dtype=np.float64)
+    c, beta = np.ascontiguousarray(landscape.curvatures), sgd.momentum
+    if beta == 0:
+        risks = streaming.risks(m, c, rates, batches, landscape.label_noise)
+    else:
+        p, q = (1 + beta, beta**2) if sgd.nesterov else (1.0, beta)
+        state = np.array([m, np.zeros_like(m), np.zeros_like(m)])
+        risks = streaming.heavy_risks(state, c, rates, batches, landscape.label_noise, p, q, beta)
+        m = state[0]
+    return RiskCurve(saved, risks[saved], m)
+
+
+def stationary_risk(sgd: SGD) -> float:
+    """Return the excess risk in the stationary state, ½σ²κ/(1 − κ); infinite where second moments grow for ever.
+
+    κ = Σ_i ηλ_i / (B(2 − ηλ_i) − ηλ_i) must be below one, with every term positive: stability in mean square.
+
+    Raises
+    ------
+    UnsupportedError
+        If the landscape is another one, or there is momentum, weight decay or a schedule.
+    """
+    landscape = _streaming(sgd)
+    if sgd.momentum or sgd.scheduled:
+        raise UnsupportedError(f"SGD has {sgd.features}: this needs neither; run dfp.risk_curve(...) until it settles.")
+    batch = landscape.batch_size if sgd.batch_size is None else sgd.batch_size
+    kappa = streaming.amplification(landscape.curvatures, sgd.learning_rate, batch)
+    return landscape.label_noise / 2 * kappa / (1 - kappa) if kappa < 1 else np.inf
+
+
+def _streaming(sgd: SGD) -> GaussianFeatures:
+    if not isinstance(sgd, SGD) or not isinstance(sgd.landscape, GaussianFeatures):
+        raise UnsupportedError(
+            f"sgd={checks.shown(sgd)}: this is the risk of streaming least squares; give a dfp.SGD on "
+            "dfp.GaussianFeatures(...), or use dfp.moments(...) and dfp.excess_loss(...)."
+        )
+    if sgd.weight_decay:
+        raise UnsupportedError(
+            f"weight_decay={sgd.weight_decay:g}: moves the minimum, so that second moments about it do not close on the "
+            "diagonal; use dfp.moments(...)."
+        )
+    return sgd.landscape

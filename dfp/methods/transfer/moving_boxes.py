@@ -1,0 +1,132 @@
+"""Boxes of spectral transfer: each holds and resolves the density over as many steps as one grid affords."""
+
+from copy import copy
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from dfp_solvers import matrices
+from dfp_solvers.transfer.spectral import Box
+
+from dfp.checks import Array
+from dfp.errors import UnresolvedError
+from dfp.exact.moments import Moments, moments_at
+from dfp.methods import grids
+from dfp.methods.moment_recursion import HigherMoments
+from dfp.problem.equation import Equation
+from dfp.problem.state import State
+
+# Nodes per deviation of the density along an axis given the others: φ of a Gaussian is 5e-13 at the last wave, 5e-12
+# in three dimensions.
+_PER_DEVIATION = {1: 2.4, 2: 2.4, 3: 2.3}
+# Probability beyond the box on one side, and the half-widths in deviations between which it is chosen.
+_TAIL = {1: 1e-14, 2: 1e-14, 3: 1e-11}
+_LEAST_WIDTH, _MOST_WIDTH = {1: 7.6, 2: 7.6, 3: 7.0}, 40.0
+# Nodes of a box by dimension: a matrix between 6561 takes 344 MB and two seconds; least ones along an axis.
+MOST_NODES, _LEAST_NODES = {1: 1025, 2: 6561, 3: 97**3}, 15
+# How many times as many nodes as one step needs a box may have to serve for more.
+_LARGER = 1.4
+# Steps at which the moments ahead are looked at, and kurtosis among them.
+_LOOKS, _FEW = 256, 6
+
+
+@dataclass(frozen=True)
+class Boxes:
+    """Chooses boxes along the path of a problem's moments."""
+
+    equation: Equation
+    initial: State
+    scale: float = 1.0
+    """Nodes per deviation over the usual ones; widths likewise."""
+    axes: Array | None = None
+    """Directions of the axes (columns) of every box, if they are not free."""
+
+    @cached_property
+    def _start(self) -> HigherMoments:
+        return HigherMoments(self.equation, self.initial, 4)
+
+    def freedom(self, step: int) -> Array:
+        """Return the degrees of freedom (d,) of Student t laws with the kurtosis at ``step``, above 4."""
+        run = copy(self._start)
+        with np.errstate(all="ignore"):
+            run.advance(step)
+            freedom = grids.student_freedom(run.frame())
+        return np.where(np.isfinite(freedom), np.maximum(freedom, 4.001), 4.001)
+
+    def width(self, step: int) -> float:
+        """Return the half-width in deviations that the kurtosis at ``step`` asks for, of a Student t law."""
+        wanted = grids.student_width(self.freedom(step), _TAIL[self.equation.dimension])
+        return float(np.clip(np.max(wanted), _LEAST_WIDTH[self.equation.dimension], _MOST_WIDTH)) * self.scale
+
+    def next(self, step: int, last: int) -> tuple[Box, int]:
+        """Return the box of the steps after ``step`` and the step until which it serves, at most ``last``.
+
+        Raises
+        ------
+        UnresolvedError
+            If the moments overflow, or a density at one step needs more nodes than are affordable.
+        """
+        ahead = np.unique(step + np.geomspace(1, last - step, _LOOKS).round().astype(np.int64))
+        path = moments_at(self.equation, self.initial, ahead)
+        if not (np.all(np.isfinite(path.covariance)) and np.all(np.isfinite(path.mean))):
+            raise UnresolvedError(f"step {last}: the moments overflow; lower learning_rate or save fewer steps.")
+        first = regular(path)
+        single, nodes = self._around(path, first, first)
+        most = MOST_NODES[self.equation.dimension]
+        if nodes > most:
+            # What a narrower box leaves out is in the certificate.
+            single, nodes = self._around(path, first, first, most)
+        allowed = min(_LARGER * nodes, most)
+        low, high, best = first, len(ahead) - 1, single
+        while low < high:
+            middle = (low + high + 1) // 2
+            box, nodes = self._around(path, first, middle)
+            low, high, best = (middle, high, box) if nodes <= allowed else (low, middle - 1, best)
+        return best, int(ahead[low])
+
+    def start(self) -> Box:
+        """Return a box of a Gaussian start."""
+        mean, covariance = self.initial.mean, self.initial.covariance
+        return self._around(Moments(np.zeros(1, np.int64), mean[None], covariance[None]), 0, 0)[0]
+
+    def _around(self, path: Moments, first: int, last: int, most: float = np.inf) -> tuple[Box, float]:
+        """Return a box for the steps from index ``first`` to ``last`` of the path, and its nodes as a real number."""
+        if self.axes is None:
+            axes = common_axes(path.covariance[first], path.covariance[last])
+        else:
+            axes = self.axes * np.sqrt(((self.axes.T @ path.covariance[last]) * self.axes.T).sum(axis=1))
+        inverse = np.linalg.inv(axes)
+        mean = (path.mean[first : last + 1] - path.mean[last]) @ inverse.T
+        covariance = inverse @ path.covariance[first : last + 1] @ inverse.T
+        deviation = np.sqrt(covariance.diagonal(axis1=1, axis2=2))
+        finest = np.min(matrices.precisions(covariance) ** -0.5, axis=0)
+        width = max(self.width(int(path.steps[first])), self.width(int(path.steps[last])))
+        dense = _PER_DEVIATION[mean.shape[1]] * self.scale
+        for _ in range(60):
+            lower, upper = np.min(mean - width * deviation, axis=0), np.max(mean + width * deviation, axis=0)
+            wanted = np.maximum((upper - lower) * dense / finest, _LEAST_NODES)
+            if np.prod(wanted) <= most or width <= 5:
+                break
+            width, dense = width * 0.95, max(dense * 0.99, 2.0)
+        cells = tuple(int(np.ceil(min(n, 1e6))) // 2 * 2 + 1 for n in wanted)
+        spacing = (upper - lower) / cells
+        return Box(path.mean[last], axes, lower, spacing, cells), float(np.prod(wanted))
+
+
+def regular(path: Moments) -> int:
+    """Return the first index from which the covariance is regular."""
+    values = matrices.eigenvalues(path.covariance)
+    held = np.flatnonzero(values[:, 0] > 1e-12 * values[:, -1])
+    if not held.size:
+        raise UnresolvedError(
+            f"step {path.steps[-1]}: the covariance is singular, so there is no density to put on a grid; save later "
+            "steps, start from a wider dfp.Gaussian, or use dfp.MonteCarlo(...)."
+        )
+    return int(held[0])
+
+
+def common_axes(one: Array, other: Array) -> Array:
+    """Return axes (columns) in which the first covariance is 1 and the other diagonal."""
+    root = np.linalg.cholesky(one)
+    whitened = np.linalg.solve(root, np.linalg.solve(root, other).T)
+    return np.asarray(root @ np.linalg.eigh((whitened + whitened.T) / 2)[1])

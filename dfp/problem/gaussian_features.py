@@ -1,0 +1,139 @@
+"""Streaming least squares on Gaussian features (T21): a fresh minibatch of x ~ N(0, H) at every step."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from dfp import checks
+from dfp.checks import Array
+from dfp.errors import DFPError
+from dfp.problem.landscape import QuadraticLandscape
+from dfp.problem.noise import NoiseLaw
+
+# Parameters up to which matrices of d² entries are made.
+_MOST_DENSE = 2**14
+# Equal parts of the law of squared features by whose means regimes of modes know it.
+_PARTS = 20_000
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class GaussianFeatures(QuadraticLandscape):
+    """Least squares on fresh Gaussian features x ~ N(0, diag(λ)) with labels x·θ* + noise (T21).
+
+    Parameters
+    ----------
+    curvatures
+        λ_i >= 0, the variances of the features and eigenvalues of the mean Hessian, shape (d,) [loss / parameter^2].
+    noise
+        Variance σ² >= 0 of the noise of labels [loss].
+    batch_size
+        Samples per minibatch, >= 1; every step draws fresh ones.
+    optimum
+        θ*, shape (d,); a number serves every axis [parameter].
+
+    Raises
+    ------
+    DFPError
+        If a value is out of range, or matrices of d² entries would be needed for d > 16384: ``dfp.risk_curve`` needs
+        none.
+
+    Notes
+    -----
+    Second moments close on the diagonal in these axes, so that ``dfp.risk_curve`` costs O(d) a step.
+    """
+
+    curvatures: Array
+    label_noise: float
+    batch_size: int
+    optimum: Array
+
+    def __init__(
+        self, curvatures: ArrayLike, noise: float = 0.0, batch_size: int = 1, optimum: ArrayLike = 0.0
+    ) -> None:
+        values = checks.array("curvatures", curvatures)
+        if values.min() < 0:
+            raise DFPError(f"curvatures has the entry {values.min():.3g}: variances of features must be >= 0.")
+        object.__setattr__(self, "curvatures", values)
+        object.__setattr__(self, "label_noise", checks.real("noise", noise, at_least=0))
+        object.__setattr__(self, "batch_size", checks.integer("batch_size", batch_size, at_least=1))
+        object.__setattr__(self, "optimum", checks.vector("optimum", optimum, values.size))
+
+    @property
+    def dimension(self) -> int:
+        """Number of parameters d."""
+        return int(self.curvatures.size)
+
+    @cached_property
+    def hessian(self) -> Array:  # type: ignore[override]
+        """Mean Hessian diag(λ), shape (d, d)."""
+        if self.dimension > _MOST_DENSE:
+            raise DFPError(
+                f"curvatures: {self.dimension} parameters have matrices of {self.dimension**2:.2g} entries, which this "
+                f"needs; at most {_MOST_DENSE} are taken here. Use dfp.risk_curve(...), which needs none."
+            )
+        return np.diag(self.curvatures)
+
+    @cached_property
+    def gradient(self) -> Array:  # type: ignore[override]
+        """Mean gradient at θ = 0, −λθ*, shape (d,)."""
+        return -self.curvatures * self.optimum
+
+    @cached_property
+    def law(self) -> NoiseLaw:  # type: ignore[override]
+        """The law of its minibatches."""
+        return FeatureLaw(self.curvatures, self.label_noise, self.optimum, self.batch_size)
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureLaw(NoiseLaw):
+    """Noise of ``batch_size`` fresh samples of Gaussian features: H̃ = mean of x xᵀ − H, g̃ = −H̃θ* − mean of x ε."""
+
+    curvatures: Array
+    label_noise: float
+    optimum: Array
+    batch_size: int = 1
+
+    additive = False
+    gaussian = False
+
+    @cached_property
+    def constant(self) -> Array:  # type: ignore[override]
+        """E[g̃ g̃ᵀ] = G(θ*θ*ᵀ) + σ²H/B, shape (d, d)."""
+        spread = np.diag(self.curvatures * (self.label_noise / self.batch_size))
+        return self.quadratic(np.outer(self.optimum, self.optimum)) + spread
+
+    def quadratic(self, second: Array) -> Array:
+        """Return (HXᵀH + H tr(HX)) / B."""
+        c = self.curvatures
+        turned = c[:, None] * np.swapaxes(second, -1, -2) * c
+        traces = np.einsum("i,...ii->...", c, second)
+        index = np.arange(c.size)
+        turned[..., index, index] += traces[..., None] * c
+        return turned / self.batch_size
+
+    def cross(self, mean: Array) -> Array:
+        """Return −E[H̃ m θ*ᵀH̃ᵀ]."""
+        return -self.quadratic(mean[..., :, None] * self.optimum)
+
+    def with_batch_size(self, batch_size: int) -> "FeatureLaw":
+        """Return the law of minibatches of ``batch_size``."""
+        return FeatureLaw(self.curvatures, self.label_noise, self.optimum, batch_size)
+
+    def increments(self, theta: Array, rng: np.random.Generator) -> Array:
+        """Return the noise of one fresh minibatch for each place."""
+        shape = (len(theta), self.batch_size)
+        features = rng.standard_normal((*shape, self.dimension)) * np.sqrt(self.curvatures)
+        apart = theta - self.optimum
+        errors = np.einsum("nbi,ni->nb", features, apart) - self.label_noise**0.5 * rng.standard_normal(shape)
+        return np.einsum("nbi,nb->ni", features, errors) / self.batch_size - self.curvatures * apart
+
+    def curvature_samples(self, direction: Array) -> Array:
+        """Return means of equal parts of the law of (v·x)², λ times χ² of one degree, with its mean and variance."""
+        from scipy.stats import chi2
+
+        edges = chi2.ppf(np.linspace(0, 1, _PARTS + 1), 1)
+        parts = np.diff(chi2.cdf(edges, 3)) * _PARTS  # ∫ x dP of one degree is the law of three
+        parts = 1 + (parts - parts.mean()) * (2 / parts.var()) ** 0.5
+        return np.maximum(parts, 0.0) * float(direction**2 @ self.curvatures)

@@ -1,0 +1,339 @@
+"""The master equation (T4) by spectral transfer (T22): grids that resolve the density, whatever the kernel's width.
+
+The characteristic function of one step, φ(k|θ) = E e^{ik·θ'}, is known for every noise law here, so that
+φ_{n+1}(k) = Σ_θ P_n(θ) φ(k|θ) ΔV at the waves of the next box; the sum over a uniform grid is exact to the spectrum of P
+beyond its waves. A box moves with the density: places are θ = centre + axes·u with u on a uniform lattice.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+
+from dfp_solvers.jit import kernel
+
+Array = NDArray[np.floating[Any]]
+Complex = NDArray[np.complex128]
+
+_BLOCK = 256  # sources whose characteristic functions are held at once
+_SLOWEST = 0.9  # ratio of neighbouring pairs of nodes by which tails and spectra are continued at most
+
+
+class Box(NamedTuple):
+    """A lattice u = lower + (j + ½) spacing of odd size along d axes, at the places θ = centre + axes·u."""
+
+    centre: Array
+    axes: Array
+    lower: Array
+    spacing: Array
+    cells: tuple[int, ...]
+
+    @property
+    def lattice(self) -> list[Array]:
+        """Coordinates u of the nodes along each axis."""
+        return [a + (np.arange(n) + 0.5) * h for a, h, n in zip(self.lower, self.spacing, self.cells, strict=True)]
+
+    @property
+    def places(self) -> Array:
+        """Places θ of all nodes, shape (N, d)."""
+        nodes = np.stack(np.meshgrid(*self.lattice, indexing="ij"), axis=-1)
+        return self.centre + nodes.reshape(-1, len(self.cells)) @ self.axes.T
+
+    @property
+    def upper(self) -> Array:
+        """Upper ends of the lattice in u."""
+        return np.asarray(self.lower + self.spacing * np.array(self.cells))
+
+    @property
+    def waves(self) -> list[Array]:
+        """Wave numbers in u along each axis, in the order of the transform; none negative along the last."""
+        pairs = list(zip(self.cells, self.spacing, strict=True))
+        axes = [2 * np.pi * fft.fftfreq(n, h) for n, h in pairs[:-1]]
+        return [*axes, 2 * np.pi * fft.rfftfreq(pairs[-1][0], pairs[-1][1])]
+
+    @property
+    def cell_volume(self) -> float:
+        """Volume of a cell in θ."""
+        return float(np.prod(self.spacing) * abs(np.linalg.det(self.axes)))
+
+    def inside(self, theta: Array) -> Array:
+        """Return coordinates u of places (M, d)."""
+        return np.linalg.solve(self.axes, (theta - self.centre).T).T
+
+
+Characteristic = Callable[[Array, Box], Complex]
+"""φ(k|θ) at places (n, d) and the waves k of the box in its coordinates u, shape (n, *waves)."""
+
+
+def gaussian(mean: Array, covariance: Array, waves: list[Array]) -> Complex:
+    """Return exp(ik·mean − ½ kᵀ covariance k) for means (n, d) and covariances (n, d, d) in u, shape (n, *waves)."""
+    if len(waves) == 3:
+        grid = np.stack(np.meshgrid(*waves, indexing="ij"), axis=-1)
+        size = np.array([np.einsum("...i,ij,...j->...", grid, c, grid) for c in covariance])
+        return np.exp(1j * np.tensordot(mean, grid, (1, 3)) - 0.5 * size)
+    padded_mean, padded, first = _padded(mean, waves)
+    full = np.zeros((len(mean), 2, 2))
+    full[:, -mean.shape[1] :, -mean.shape[1] :] = covariance
+    out = _gaussian(padded_mean, full, first, padded)
+    return out.reshape(len(mean), *(w.size for w in waves))
+
+
+def shifted(mean: Array, factor: Complex, waves: list[Array]) -> Complex:
+    """Return e^{ik·mean} times ``factor`` (*waves), additive noise of any law, shape (n, *waves)."""
+    phases = [np.exp(1j * np.multiply.outer(mean[:, axis], wave)) for axis, wave in enumerate(waves)]
+    return phases[0] * factor if len(waves) == 1 else phases[0][:, :, None] * phases[1][:, None, :] * factor
+
+
+def finite_sum(mean: Array, places: Array, slopes: Array, shifts: Array, batch: int, waves: list[Array]) -> Complex:
+    """Return e^{ik·mean} [(1/N) Σ_i e^{ik·(slopes_i θ + shifts_i)}]^batch, shape (n, *waves).
+
+    Parameters
+    ----------
+    mean
+        Mean image of every place in u, shape (n, d).
+    places
+        θ, shape (n, d).
+    slopes, shifts
+        Deviations of the samples' parts of a step in u, means zero, shapes (N, d, d) and (N, d).
+
+    Notes
+    -----
+    Along tensor waves the mean over samples is a product of two real matrices, whatever ``batch`` is.
+    """
+    padded_mean, last, first = _padded(mean, waves)
+    d, count = mean.shape[1], len(shifts)
+    g, h, x = np.zeros((count, 2)), np.zeros((count, 2, 2)), np.zeros((len(places), 2))
+    g[:, -d:], h[:, -d:, -d:], x[:, -d:] = shifts, slopes, places
+    step = first[1] if first.size > 1 else 0.0
+    out = _finite_sum(padded_mean, x, h, g, batch, first.size // 2 + 1, step, last.size, last[1])
+    return out.reshape(len(mean), *(w.size for w in waves))
+
+
+def _padded(mean: Array, waves: list[Array]) -> tuple[Array, Array, Array]:
+    """Return means with a first axis of one wave where d = 1, the last waves and the first."""
+    if len(waves) == 2:
+        return np.ascontiguousarray(mean), waves[1], waves[0]
+    return np.column_stack([np.zeros(len(mean)), mean]), waves[0], np.zeros(1)
+
+
+@kernel()
+def _phases(place: float, waves: Array, out: Complex) -> None:
+    for j in range(waves.size):
+        out[j] = complex(np.cos(waves[j] * place), np.sin(waves[j] * place))
+
+
+@kernel(parallel=True)
+def _gaussian(mean: Array, covariance: Array, first: Array, last: Array) -> Complex:
+    out = np.empty((len(mean), first.size, last.size), np.complex128)
+    for n in numba.prange(len(mean)):
+        left, right = np.empty(first.size, np.complex128), np.empty(last.size, np.complex128)
+        _phases(mean[n, 0], first, left)
+        _phases(mean[n, 1], last, right)
+        c = covariance[n]
+        for i in range(first.size):
+            for j in range(last.size):
+                size = c[0, 0] * first[i] ** 2 + 2 * c[0, 1] * first[i] * last[j] + c[1, 1] * last[j] ** 2
+                out[n, i, j] = left[i] * right[j] * np.exp(-0.5 * size)
+    return out
+
+
+@kernel()
+def _turns(angle: float, sample: int, waves: int, table: Array) -> None:
+    """Write cosines and sines of 0, 1, … times ``angle`` into ``table`` (2 waves, N)."""
+    c, s, x, y = np.cos(angle), np.sin(angle), 1.0, 0.0
+    for j in range(waves):
+        table[j, sample], table[waves + j, sample] = x, y
+        x, y = x * c - y * s, x * s + y * c
+
+
+@kernel(parallel=True)
+def _finite_sum(
+    mean: Array,
+    places: Array,
+    slopes: Array,
+    shifts: Array,
+    batch: int,
+    half: int,
+    first: float,
+    last_waves: int,
+    last: float,
+) -> Complex:
+    count, rows = len(shifts), 2 * half - 1
+    out = np.empty((len(mean), rows, last_waves), np.complex128)
+    for n in numba.prange(len(mean)):
+        left, right = np.empty((2 * half, count)), np.empty((2 * last_waves, count))
+        for i in range(count):
+            a = slopes[i, 0, 0] * places[n, 0] + slopes[i, 0, 1] * places[n, 1] + shifts[i, 0]
+            b = slopes[i, 1, 0] * places[n, 0] + slopes[i, 1, 1] * places[n, 1] + shifts[i, 1]
+            _turns(first * a, i, half, left)
+            _turns(last * b, i, last_waves, right)
+        # Rows and columns: cosines, then sines.
+        product = np.dot(left, right.T) / count
+        own = complex(np.cos(first * mean[n, 0]), np.sin(first * mean[n, 0]))
+        other = complex(np.cos(last * mean[n, 1]), np.sin(last * mean[n, 1]))
+        along = 1.0 + 0.0j
+        for i in range(half):
+            across = 1.0 + 0.0j
+            for j in range(last_waves):
+                cc, ss = product[i, j], product[half + i, last_waves + j]
+                cs, sc = product[i, last_waves + j], product[half + i, j]
+                out[n, i, j] = along * across * _power(complex(cc - ss, cs + sc), batch)
+                if i > 0:
+                    out[n, rows - i, j] = along.conjugate() * across * _power(complex(cc + ss, cs - sc), batch)
+                across *= other
+            along *= own
+    return out
+
+
+@kernel()
+def _power(base: complex, exponent: int) -> complex:
+    result = 1.0 + 0.0j
+    while exponent > 0:
+        if exponent & 1:
+            result *= base
+        base *= base
+        exponent >>= 1
+    return result
+
+
+def transition(target: Box, sources: Array, characteristic: Characteristic, seen: Any) -> Array:
+    """Return the masses that one step from ``sources`` (N, d) brings to the nodes: a matrix (N, nodes).
+
+    Parameters
+    ----------
+    seen
+        Waves of the target that the sources resolve (see ``resolved``), an array of 0 and 1; 1.0 for all.
+    """
+    result = np.empty((len(sources), int(np.prod(target.cells))))
+    phase, axes = _offset(target) * seen, tuple(range(1, 1 + len(target.cells)))
+    for begin in range(0, len(sources), _BLOCK):
+        coefficients = np.conj(characteristic(sources[begin : begin + _BLOCK], target) * phase)
+        moved = fft.irfftn(coefficients, s=target.cells, axes=axes, workers=2)
+        result[begin : begin + _BLOCK] = moved.reshape(len(moved), -1)
+    return result
+
+
+def spectrum(target: Box, sources: Array, masses: Array, characteristic: Characteristic, seen: Any) -> Complex:
+    """Return φ after one step from masses (N,) at ``sources`` (N, d), at the waves of the box."""
+    shape = tuple(wave.size for wave in target.waves)
+    total = np.zeros(int(np.prod(shape)), np.complex128)
+    block = _BLOCK if len(shape) < 3 else 4
+    for begin in range(0, len(sources), block):
+        some = characteristic(sources[begin : begin + block], target)
+        total += masses[begin : begin + block] @ some.reshape(len(some), -1)
+    return total.reshape(shape) * seen
+
+
+def masses(box: Box, phi: Complex) -> Array:
+    """Return masses of the nodes, flat, from φ at the waves of the box."""
+    return np.asarray(fft.irfftn(np.conj(phi * _offset(box)), s=box.cells)).ravel()
+
+
+def waves_of(box: Box, mass: Array) -> Complex:
+    """Return φ at the waves of the box from the masses of its nodes."""
+    result: Complex = np.conj(fft.rfftn(mass.reshape(box.cells))) * np.conj(_offset(box))
+    return result
+
+
+def _offset(box: Box) -> Complex:
+    """Return e^{−ik·u} at the first node."""
+    first = box.lower + box.spacing / 2
+    result = np.ones((), np.complex128)
+    for wave, u in zip(box.waves, first, strict=True):
+        result = result[..., None] * np.exp(-1j * wave * u)
+    return result
+
+
+def resolved(source: Box, target: Box, factor: Array) -> Array:
+    """Return 1 at the waves k of ``target`` for which the source's grid knows Aᵀk, else 0 (A: mean slope of a step)."""
+    moved = np.linalg.solve(target.axes, factor @ source.axes)
+    waves = np.stack(np.meshgrid(*target.waves, indexing="ij"), axis=-1) @ moved
+    return np.all(np.abs(waves) <= np.pi / source.spacing, axis=-1).astype(float)
+
+
+def density(box: Box, phi: Complex, axes: list[Array]) -> Array:
+    """Return the density on the lattice of ``axes`` in θ: the trigonometric series of the box, zero beyond it."""
+    weights = np.conj(phi) / (box.cell_volume * np.prod(box.cells))
+    weights[..., 1:] *= 2
+    if not np.any(box.axes - np.diag(np.diag(box.axes))):
+        return _on_lattice(box, weights, axes)
+    shape = tuple(axis.size for axis in axes)
+    u = box.inside(np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes)))
+    held = np.flatnonzero(np.all((u >= box.lower) & (u <= box.upper), axis=1))
+    result = np.zeros(len(u))
+    block = max(2**22 // (weights.size // len(weights)), 1)
+    for begin in range(0, held.size, block):
+        some = held[begin : begin + block]
+        series: Complex = weights
+        for axis, wave in enumerate(box.waves):
+            phases = np.exp(1j * np.multiply.outer(u[some, axis], wave))
+            if axis == 0:
+                series = (phases @ weights.reshape(len(weights), -1)).reshape(-1, *weights.shape[1:])
+            else:
+                series = np.einsum("mk...,mk->m...", series, phases)
+        result[some] = (series if series.ndim == 1 else series[:, 0]).real
+    return result.reshape(shape)
+
+
+def _on_lattice(box: Box, weights: Complex, axes: list[Array]) -> Array:
+    """Return the same where the axes of the box are those of θ: one product of matrices along each."""
+    series, d = weights, len(axes)
+    for axis, wave in enumerate(box.waves):
+        u = (axes[axis] - box.centre[axis]) / box.axes[axis, axis]
+        held = (u >= box.lower[axis]) & (u <= box.upper[axis])
+        phases = np.exp(1j * np.multiply.outer(u, wave)) * held[:, None]
+        series = np.moveaxis(np.tensordot(phases, series, (1, axis)), 0, axis)
+    assert series.ndim == d
+    return np.ascontiguousarray(series.real)
+
+
+def powers(matrix: Array, mass: Array, steps: int) -> Array:
+    """Return masses after ``steps`` products mass·matrix.
+
+    Squaring pays while it costs less than the products it saves: one costs as much as a third of its rows of them.
+    """
+    while steps > len(matrix):
+        if steps % 2:
+            mass = mass @ matrix
+        matrix, steps = matrix @ matrix, steps // 2
+    for _ in range(steps):
+        mass = mass @ matrix
+    return mass
+
+
+def beyond(box: Box, mass: Array) -> float:
+    """Return about how much mass is outside the box: the outermost nodes along every axis, continued geometrically."""
+    total, values = 0.0, np.abs(mass.reshape(box.cells))
+    for axis in range(values.ndim):
+        rows = values.sum(axis=tuple(i for i in range(values.ndim) if i != axis))
+        for outer, inner in ((rows[:2].sum(), rows[2:4].sum()), (rows[-2:].sum(), rows[-4:-2].sum())):
+            ratio = min(float(outer / inner), _SLOWEST) if inner > 0 else 0.0
+            total += float(outer) * ratio / (1 - ratio)
+    return total
+
+
+def cut(box: Box, phi: Complex) -> float:
+    """Return about how much of the density, in L1, is in waves beyond the box's: the last, continued geometrically."""
+    total, values = 0.0, np.abs(phi) ** 2
+    values[..., 1:] *= 2
+    for axis in range(values.ndim):
+        rows = values.sum(axis=tuple(i for i in range(values.ndim) if i != axis))
+        rows = rows if axis == values.ndim - 1 else rows[: rows.size // 2 + 1]
+        outer, inner = rows[-2:].sum(), rows[-4:-2].sum()
+        ratio = min(float(outer / inner), _SLOWEST) if inner > 0 else 0.0
+        total += float(outer) * ratio / (1 - ratio)
+    return float(total**0.5)
+
+
+def stationary(matrix: Array) -> Array:
+    """Return the masses with mass·matrix = mass and sum one, by one factorisation of 1 − matrix."""
+    size = len(matrix)
+    # The last equation, which the others imply, gives way to the sum.
+    system = np.eye(size) - matrix
+    system[:, -1] = 1.0
+    right = np.zeros(size)
+    right[-1] = 1.0
+    return np.asarray(np.linalg.solve(system.T, right))
