@@ -178,6 +178,13 @@ class FiniteSumLaw(NoiseLaw):
 
             centred, gradients = (np.ascontiguousarray(part.ravel()) for part in self.deviations)
             return finite_sum(theta[:, 0], waves[:, 0], 0.0, centred, gradients, -1.0, self.batch_size)
+        if theta is not None and self.dimension == 2:
+            from dfp_solvers.transfer import spectral
+
+            steps = spectral.steps_of(waves)
+            if steps is not None:
+                turn, (centred, gradients) = np.array(steps) / self.batch_size, self.deviations
+                return spectral.finite_sum(theta, turn @ centred, gradients @ turn.T, self.batch_size, waves.shape[:2])
         samples = self.deviations[1][None] if theta is None else self.sample_deviations(theta)
         total = np.zeros((len(samples), *waves.shape[:-1]), dtype=np.complex128)
         for deviation in np.swapaxes(samples, 0, 1) / self.batch_size:
@@ -195,6 +202,11 @@ class FiniteSumLaw(NoiseLaw):
         return Minibatches(
             weights, self.sample_hessians()[chosen].mean(axis=1), self.gradients[chosen].mean(axis=1), chosen
         )
+
+    @property
+    def characteristic_cost(self) -> float:
+        """Some products of matrices with a row for each sample."""
+        return 1.0 + self.count / 200
 
     @property
     def choice_entropy(self) -> float:
