@@ -258,6 +258,10 @@ class NoiseLaw(Noise):
         """Return V, W (d, d) if E[H̃XH̃ᵀ] = diag(V diag X) + W ∘ X for X = Xᵀ in ``axes`` (columns), and R = 0; or None."""
         return (np.zeros_like(axes), np.zeros_like(axes)) if self.additive else None
 
+    def turned(self, axes: Array) -> "NoiseLaw | None":
+        """Return the law of (UᵀH̃U, Uᵀg̃) for eigenvectors U = ``axes`` of the mean Hessian if steps cost less so, or None."""
+        return None
+
     def curvature_samples(self, direction: Array) -> Array | None:
         """Return vᵀH_iv of the samples, (N,), of which minibatches are averages; None if vᵀH̃v is Gaussian."""
         return None

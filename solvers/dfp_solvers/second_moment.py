@@ -34,6 +34,11 @@ def unpacked(vector: Array, dimension: int) -> Array:
     return result
 
 
+def size(dimension: int) -> int:
+    """Return the number of entries of a packed symmetric matrix."""
+    return dimension * (dimension + 1) // 2
+
+
 def _matrix(apply: SymmetricMap, dimension: int) -> Array:
     size = dimension * (dimension + 1) // 2
     return packed(apply(unpacked(np.eye(size), dimension))).T
@@ -46,7 +51,7 @@ def _operator(apply: SymmetricMap, dimension: int) -> LinearOperator:
     )
 
 
-def largest_real(apply: SymmetricMap, dimension: int) -> float:
+def largest_real(apply: SymmetricMap, dimension: int, tolerance: float = _TOLERANCE) -> float:
     """Return the largest real part of the map's eigenvalues; of a positive map that is its spectral radius.
 
     Parameters
@@ -55,6 +60,8 @@ def largest_real(apply: SymmetricMap, dimension: int) -> float:
         The map, of symmetric matrices (..., d, d).
     dimension
         d.
+    tolerance
+        Relative error, where Arnoldi's method is used.
 
     Raises
     ------
@@ -69,7 +76,7 @@ def largest_real(apply: SymmetricMap, dimension: int) -> float:
     ncv = min(start.size, 60)
     try:
         return float(
-            eigs(operator, k=1, which="LR", v0=start, tol=_TOLERANCE, ncv=ncv, return_eigenvectors=False)[0].real
+            eigs(operator, k=1, which="LR", v0=start, tol=tolerance, ncv=ncv, return_eigenvectors=False)[0].real
         )
     except (ArpackError, ArpackNoConvergence) as error:
         raise ArithmeticError(f"the growth of second moments was not found (Arnoldi: {error})") from None
