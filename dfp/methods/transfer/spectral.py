@@ -90,12 +90,15 @@ class SpectralRun(TransferRun):
             return self._start_frame()
         assert self.box is not None
         density = spectral.density(self.box, spectral.waves_of(self.box, self.mass), list(self.grid.axes))
+        error = self._error + _ROUNDING * self.step**0.5
+        # Below zero by no more than the error is zero.
+        density[(density < 0) & (density > -max(error, 1e-12) * float(density.max()))] = 0.0
         total = float(self.mass.sum())
         mean = self.mass @ self.places / total
         apart = self.places - mean
         covariance = (apart * self.mass[:, None]).T @ apart / total
         outside = 1.0 - float(density.sum()) * self.grid.cell_volume
-        return Frame(mean, covariance, density, truncation=self._error + _ROUNDING * self.step**0.5, outside=outside)
+        return Frame(mean, covariance, density, truncation=error, outside=outside)
 
     def _move(self) -> None:
         """Take one step to a box of its own."""
@@ -145,16 +148,16 @@ class SpectralRun(TransferRun):
         """Estimate the error by what is at the edges of the box and of its waves."""
         assert self.box is not None
         beyond, cut = spectral.beyond(self.box, self.mass), spectral.cut(self.box, phi)
-        if not beyond < _HOPELESS:
-            raise UnresolvedError(
-                f"step {self.step}: about {beyond:.2g} of the mass is outside the widest affordable box, as with "
-                "power-law tails; lower learning_rate, or use dfp.MonteCarlo(...)."
-            )
         if not cut < _HOPELESS:
             raise UnresolvedError(
                 f"step {self.step}: the law has details finer than {np.max(self.box.spacing):.2g} deviations (its "
                 f"characteristic function is {cut:.2g} at the last wave), as where few minibatches are possible; use "
                 "dfp.MonteCarlo(...), or save later steps."
+            )
+        if not beyond < _HOPELESS:
+            raise UnresolvedError(
+                f"step {self.step}: about {min(beyond, 1.0):.2g} of the mass is outside the widest affordable box, as with "
+                "power-law tails; lower learning_rate, or use dfp.MonteCarlo(...)."
             )
         self._error = max(self._error, 2 * beyond + cut)
 
