@@ -29,7 +29,7 @@ _SPLIT = 1e-9
 # Largest wave number of reported densities in inverse deviations, and most cells of an axis of an automatic grid.
 _BAND, _MOST_CELLS = 8.2, {1: 4096, 2: 512, 3: 96}
 # Mass outside the widest affordable box beyond which another method is preferred.
-_TOO_HEAVY = 1e-5
+_OUTSIDE = 1e-9
 # Seconds of a product with an entry of a matrix, and of a wave in three dimensions.
 _MULTIPLIED, _WAVE = 1e-9, 8e-7
 
@@ -98,6 +98,11 @@ class SpectralRun(TransferRun):
         apart = self.places - mean
         covariance = (apart * self.mass[:, None]).T @ apart / total
         outside = 1.0 - float(density.sum()) * self.grid.cell_volume
+        if not outside < 0.5:
+            raise UnresolvedError(
+                f"step {self.step}: {outside:.2g} of the mass has left the box from {self.grid.lower} to "
+                f"{self.grid.upper}; give a wider grid."
+            )
         return Frame(mean, covariance, density, truncation=error, outside=outside)
 
     def _move(self) -> None:
@@ -205,10 +210,12 @@ def applies(problem: Problem) -> bool:
         return False
     if d == 3 and isinstance(problem.initial, Density) and np.any(sgd.hessian - np.diag(np.diag(sgd.hessian))):
         return False
-    try:
-        return not law.gaussian or boxes_of(problem).outside(problem.last) < _TOO_HEAVY
-    except UnresolvedError:
-        return False
+    return True
+
+
+def holds_tails(problem: Problem) -> bool:
+    """Return whether the largest affordable boxes hold all but 1e-9 of the mass."""
+    return boxes_of(problem).outside(problem.last) < _OUTSIDE
 
 
 def boxes_of(problem: Problem) -> Boxes:

@@ -19,6 +19,8 @@ from dfp.problem.state import State
 
 # Samples times waves times nodes that a characteristic function of a finite sum on a line may cost.
 _MOST_PHASES = 4e9
+# Seconds that a lattice over power-law tails may take where the boxes of spectral transfer do not hold them.
+_AFFORDABLE = 60.0
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,9 @@ class Transfer(Solver):
         if not law.gaussian and not enumerated(problem.equation):
             return SpectralRun
         try:
-            return SpectralRun if SpectralRun.seconds(problem) < UniformRun.seconds(problem) else method
+            seconds = UniformRun.seconds(problem)
         except UnresolvedError:
             return SpectralRun
+        if seconds < _AFFORDABLE and not spectral.holds_tails(problem):
+            return method
+        return SpectralRun if SpectralRun.seconds(problem) < seconds else method
