@@ -126,6 +126,8 @@ __all__ = sorted(_HOME)
 
 def __getattr__(name: str) -> Any:
     """Import a public name from its module on first use."""
+    if name == "networks":  # a subpackage, with an extra of its own
+        return import_module("dfp.networks")
     if name not in _HOME:
         raise AttributeError(f"module 'dfp' has no attribute {name!r}")
     value = getattr(import_module(f"dfp.{_HOME[name]}"), name)
