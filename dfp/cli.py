@@ -17,6 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 from dfp.errors import DFPError, FileFormatError
+from dfp.networks import cli as networks
 
 if TYPE_CHECKING:
     from dfp.driver import Progress
@@ -52,6 +53,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(networks.app, name="networks")
 
 File = Annotated[Path, typer.Argument(metavar="FILE.toml", help="Configuration: landscape, SGD, state, equations.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace files that exist already.")]

@@ -179,7 +179,7 @@ def measure(
     vectors = found.vectors
     inside = np.arange(min(checks.integer("subspace", subspace, at_least=1), vectors.shape[1]))
     sampled = problem.gradients() @ vectors
-    noise = _noise(problem, vectors, sampled, inside)
+    noise = _noise(problem, found, sampled, inside)
     deviations = sampled - sampled.mean(axis=0)
     covariance = deviations.T @ deviations / problem.samples
     judged = diagnostics.diagnose(
@@ -208,24 +208,20 @@ def measure(
     )
 
 
-def _noise(source: Source, vectors: Array, sampled: Array, inside: Any) -> _Noise:
+def _noise(source: Source, found: directions.Directions, sampled: Array, inside: Any) -> _Noise:
     """Return Var(H̃_ik), E[H̃²] between directions, per-sample H_ii, Cov(H̃_ii, g̃_i), and Hessians in the subspace."""
-    k, count = vectors.shape[1], source.samples
-    square, raw, moved = np.zeros((k, k)), np.zeros((k, k)), np.zeros((k, source.dimension))
-    mean, hessians, diagonal, done = np.zeros((k, k)), [], [], 0
+    vectors, k, count = found.vectors, found.vectors.shape[1], source.samples
+    table, raw, moved = np.zeros((k, k)), np.zeros((k, k)), np.zeros((k, source.dimension))
+    hessians, diagonal = [], []
     for block in source.sample_products(vectors):
-        n = len(block)
-        flat = np.ascontiguousarray(np.swapaxes(block, 0, 1)).reshape(k, -1)
-        raw += flat @ flat.T / count
+        rows = np.ascontiguousarray(np.swapaxes(block, 0, 1)).reshape(k, -1)
+        raw += rows @ rows.T / count
         moved += block.sum(axis=0) / count
         inner = block @ vectors
-        mean += inner.sum(axis=0) / count
-        square += (inner**2).sum(axis=0) / count
+        table += ((inner - found.hessian) ** 2).sum(axis=0) / count
         diagonal.append(np.einsum("nii->ni", inner))
         hessians.append(inner[:, inside[:, None], inside])
-        done += n
     own = np.concatenate(diagonal)
-    table = np.maximum(square - mean**2, 0.0)
     cross = ((own - own.mean(axis=0)) * (sampled - sampled.mean(axis=0))).mean(axis=0)
     joined = np.concatenate(hessians)
     return _Noise((table + table.T) / 2, raw - moved @ moved.T, own, cross, (joined + np.swapaxes(joined, 1, 2)) / 2)
