@@ -86,7 +86,7 @@ class Engine:
         k = len(measured.curvatures)
         # Few directions: d pairs are exact for cubic polynomials.
         self.replicates, self.ratio = replicates, ratio
-        self.pairs, self.curved = (k, k) if k <= pairs * replicates else (pairs, curved)
+        self.pairs, self.curved = (k, k) if k <= pairs * replicates and curved else (pairs, curved)
         population = 0 if rule.replace else measured.samples
         self.engine_rule = engine.Rule(rule.learning_rate, rule.momentum, rule.nesterov, rule.batch_size, population)
         self.start = Coefficients(measured.hessian, measured.gradient, measured.covariance)
@@ -140,13 +140,20 @@ class Engine:
                 deviations = sampled - average
                 gradients += average / len(places)
                 noise += deviations.T @ deviations / (len(sampled) * len(places))
-            half = len(places) // 2
-            curved = [places[i] for j in range(self.curved) for i in (j, j + half)]
-            hessian = sum(measured.directions.T @ source.products(measured.directions, place) for place in curved)
-            hessian = np.asarray(hessian) / len(curved)
-            hessian = (hessian + hessian.T) / 2
+            hessian = self._hessian(places)
             result.append(Coefficients(hessian, gradients - hessian @ middle, noise))
         return result
+
+    def _hessian(self, places: list[Array]) -> Array:
+        """Return the mean Hessian between the directions, averaged over the first pairs of opposite points."""
+        if not self.curved:
+            return self.start.hessian
+        half, vectors = len(places) // 2, self.measured.directions
+        curved = [*places[: self.curved], *places[half : half + self.curved]]
+        total = np.zeros_like(self.start.hessian)
+        for place in curved:
+            total += vectors.T @ self.source.products(vectors, place) / len(curved)
+        return (total + total.T) / 2
 
     def _judged(self, step: int, coefficients: list[Coefficients]) -> _Judged:
         live = self.measured.live
@@ -184,11 +191,11 @@ def closure(
     rule: Rule,
     saved: np.ndarray,
     *,
-    replicates: int = 4,
-    pairs: int = 4,
-    curved: int = 1,
-    ratio: float = 1.2,
-    seed: int = 0,
+    replicates: int,
+    pairs: int,
+    curved: int,
+    ratio: float,
+    seed: int,
 ) -> Closure:
     """Return mean and covariance by the Gaussian closure, and from which step it is not to be trusted."""
     frames, judged = Engine(measured, rule, replicates, pairs, curved, ratio, seed).run(saved)

@@ -72,6 +72,14 @@ class Derivatives:
         ]
         return _array(torch.cat(parts))
 
+    def mean_gradient(self, theta: Array | None) -> Array:
+        """Return the gradient averaged over the samples, shape (d,)."""
+        at, size = self._at(theta), max(1, min(self.samples, 2**22 // max(self.inputs[0].numel(), 64)))
+        total = torch.zeros_like(at)
+        for x, y in zip(self.inputs.split(size), self.targets.split(size), strict=True):
+            total += grad(lambda t, x=x, y=y: self._losses(t, x, y).sum())(at).detach()
+        return _array(total / self.samples + self.decay * at)
+
     def products(self, directions: Array, theta: Array | None) -> Array:
         """Return the mean Hessian times ``directions`` (d, k), shape (d, k)."""
         at, columns = self._at(theta), self._tensor(directions.T)

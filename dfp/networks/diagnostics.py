@@ -12,7 +12,7 @@ from dfp.networks.source import Source
 # Of the largest: sharp modes have at least this share of its curvature, flat ones at most that.
 SHARP, FLAT = 0.05, 1e-3
 # Resamples of the modes that give the intervals of the power law, and held-out minibatches.
-_RESAMPLES, _MINIBATCHES = 200, 512
+_RESAMPLES, _MINIBATCHES = 100, 512
 
 
 @dataclass(frozen=True, eq=False)

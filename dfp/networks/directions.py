@@ -58,7 +58,7 @@ def find(source: Source, modes: int | str, flat: int, runs: "Runs | None", seed:
         return _described(source, vectors, np.zeros(d, dtype=bool), "all eigenvectors of the mean Hessian")
     count = checks.integer("modes", modes, at_least=1, at_most=d)
     checks.integer("flat", flat, at_most=d - count)
-    if d <= FULL_UP_TO:
+    if d <= FULL_UP_TO and 10 * count > d:
         values, vectors = _dense(source)
         sharp, method = vectors[:, :count], f"the {count} sharpest eigenvectors of the mean Hessian"
     else:

@@ -89,7 +89,7 @@ def run(
         # Predicted before the runs exist.
         predicted = predict(
             measured, ensemble.learning_rate, ensemble.batch_size, ensemble.steps, _saved(ensemble).tolist(),
-            ensemble.replace, momentum=ensemble.momentum,
+            ensemble.replace, momentum=ensemble.momentum, **experiment.closure.model_dump(),
         )  # fmt: skip
         say(f"η = {ensemble.learning_rate:g}, B = {ensemble.batch_size}: {predicted}")
         path = folder / f"{experiment.name}-runs-{number}.h5"
@@ -105,7 +105,7 @@ def run(
 def _pilot(experiment: Experiment, problem: Problem, folder: Path, progress: Progress | None) -> Runs:
     first = experiment.runs[0]
     return trajectories(
-        problem, first.learning_rate, first.batch_size, experiment.measure.pilot, first.steps, [0, first.steps],
+        problem, first.learning_rate, first.batch_size, experiment.measure.pilot, max(1, first.steps // 2), None,
         seed=_PILOT_SEED, directions=np.eye(problem.dimension, 1), path=folder / f"{experiment.name}-pilot.h5",
         progress=progress,
     )  # fmt: skip

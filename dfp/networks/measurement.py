@@ -149,7 +149,7 @@ def measure(
     batch_size
         B of ``landscape``; the tables are of single samples.
     modes
-        ``"all"`` eigenvectors of the mean Hessian (d <= 2000), or how many of the sharpest, by Lanczos where d > 2000.
+        ``"all"`` eigenvectors of the mean Hessian (d <= 2000), or how many of the sharpest, by Lanczos where they are few.
     flat
         How many flat directions besides, where ``modes`` is a number: random ones orthogonal to the sharp ones, or
     runs

@@ -57,8 +57,9 @@ class Transformer(nn.Module):
     def forward(self, windows: Any) -> Any:
         """Return logits (n, T, symbols) of windows (n, T)."""
         count = windows.shape[1]
-        # One-hot rather than a look-up, whose second derivative is not defined.
-        x = nn.functional.one_hot(windows, self.symbols.num_embeddings).to(self.places.dtype) @ self.symbols.weight
+        # A product rather than a look-up, whose derivatives run slowly sample by sample.
+        alphabet = torch.arange(self.symbols.num_embeddings, device=windows.device)
+        x = (windows[..., None] == alphabet).to(self.places.dtype) @ self.symbols.weight
         x = x + self.places[:count]
         for layer in self.layers:
             x = layer(x, self.mask[:count, :count])

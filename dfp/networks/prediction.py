@@ -62,8 +62,10 @@ def predict(
     momentum: float = 0.0,
     nesterov: bool = False,
     only: Sequence[str] | None = None,
-    replicates: int = 4,
-    ratio: float = 1.25,
+    replicates: int = 3,
+    pairs: int = 4,
+    curved: int = 1,
+    ratio: float = 1.5,
     seed: int = 0,
 ) -> Predictions:
     """Predict how the mean and variance of every measured direction evolve from the checkpoint.
@@ -76,9 +78,10 @@ def predict(
         As in ``trajectories``; ``batch_size`` is the measurement's if left out.
     only
         Names of the predictors wanted (keys of ``LABELS``); all if left out.
-    replicates, ratio, seed
-        Of the Gaussian closure: independent replicates, 2 or more, whose spread is its error; the ratio of the steps at
-        which expectations are renewed, above 1; and the seed of its points.
+    replicates, pairs, curved, ratio, seed
+        Of the Gaussian closure: independent replicates, 2 or more, whose spread is its error; pairs of points of each, and
+        at how many of them the Hessian is taken (0: it stays that of the checkpoint, where it is dear); the ratio of the
+        steps at which expectations are renewed, above 1; and the seed of the points.
 
     Raises
     ------
@@ -99,7 +102,8 @@ def predict(
     if "closure" in wanted and measured.source is not None and measured.source.movable:
         carried = closure(
             measured, rule, saved,
-            replicates=checks.integer("replicates", replicates, at_least=2),
+            replicates=checks.integer("replicates", replicates, at_least=2), pairs=checks.integer("pairs", pairs, at_least=1),
+            curved=checks.integer("curved", curved, at_most=pairs),
             ratio=checks.real("ratio", ratio, above=1), seed=checks.integer("seed", seed),
         )  # fmt: skip
         found["closure"] = Moments(carried.mean, carried.variance)

@@ -93,6 +93,10 @@ class Problem(Source):
         """Return the gradient of every sample at ``theta``, or at the checkpoint, shape (N, d)."""
         return self.derivatives.gradients(theta)
 
+    def mean_gradient(self, theta: Array | None = None) -> Array:
+        """Return the gradient averaged over the samples, shape (d,)."""
+        return self.derivatives.mean_gradient(theta)
+
     def products(self, directions: Array, theta: Array | None = None) -> Array:
         """Return the mean Hessian times ``directions`` (d, k), shape (d, k)."""
         return self.derivatives.products(directions, theta)

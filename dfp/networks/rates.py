@@ -15,7 +15,7 @@ from dfp.networks.runs import Runs
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_RESAMPLES = 200
+_RESAMPLES = 400
 # The exponent of the variance's slope in η that the authors report for flat directions; theory says 2.
 AUTHORS_EXPONENT = 3.07
 
@@ -35,7 +35,7 @@ class Diffusion:
     predicted
         Median over the same directions of η²C_ii/B, shape (E,).
     exponent, interval
-        Of slope ~ η^p, with 95 %: 2 per step, 1 per unit of time.
+        Of slope ~ η^p, with 99 %: 2 per step, 1 per unit of time.
     directions
         How many are flat at every learning rate.
     steps
@@ -128,7 +128,7 @@ def diffusion(measured: Measurement, ensembles: Sequence[Runs], *, step: int | N
     rng = np.random.default_rng((seed, 8))
     others = np.array([[_slope(p[rng.integers(0, len(p), len(p))], at) for p in places] for _ in range(_RESAMPLES)])
     exponents = [np.polyfit(np.log(rates), np.log(sample), 1)[0] for sample in others]
-    low, high = np.quantile(exponents, [0.025, 0.975])
+    low, high = np.quantile(exponents, [0.005, 0.995])
     noise = np.median(measured.gradient_noise[chosen]) / found[0].batch_size
     return Diffusion(
         learning_rates=rates,

@@ -210,7 +210,7 @@ def report(measured: Measurement, runs: Runs, predictions: Predictions | None = 
         Made beforehand by ``predict`` for the same learning rate, batch size and steps; made now if left out, without a
         look at the runs.
     options
-        Of ``predict``: ``only``, ``replicates``, ``ratio``, ``seed``.
+        Of ``predict``: ``only``, ``replicates``, ``pairs``, ``curved``, ``ratio``, ``seed``.
 
     Raises
     ------

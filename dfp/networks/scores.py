@@ -1,5 +1,6 @@
 """How far predictions are from an ensemble of runs, and how far they would be if they were perfect."""
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from dfp.checks import Array
 from dfp.networks.runs import variance_error
 
-_RESAMPLES = 100
+_RESAMPLES = 200
 
 
 class Floor(NamedTuple):
@@ -16,6 +17,10 @@ class Floor(NamedTuple):
     expected: Array
     high: Array
     """Exceeded by a perfect prediction in one case of twenty."""
+    worst: float
+    """What the largest of error/expected over all steps stays below in 98 of 100 perfect predictions."""
+    correlation: float
+    """What the smallest log-correlation over all steps exceeds in 98 of 100."""
 
 
 class Score(NamedTuple):
@@ -40,16 +45,30 @@ def floor(positions: Array, seed: int = 0) -> Floor:
     rng = np.random.default_rng((seed, 5))
     runs = positions.shape[1]
     variance = positions.var(axis=1, ddof=1)
-    medians = []
+    medians, correlations = [], []
     for _ in range(_RESAMPLES):
         # Counts rather than copies of the runs: two products of matrices.
         weights = rng.multinomial(runs, np.full(runs, 1 / runs)) / runs
         mean = np.einsum("r,srk->sk", weights, positions)
         second = np.einsum("r,srk->sk", weights, positions**2) - mean**2
         ratio = np.divide(second * runs / (runs - 1), variance, out=np.ones_like(variance), where=variance > 0)
-        # A resample lacks another 1/R of the variance.
-        medians.append(np.median(np.abs(ratio * runs / (runs - 1) - 1), axis=1))
-    return Floor(np.mean(medians, axis=0), np.quantile(medians, 0.95, axis=0))
+        ratio = np.maximum(ratio * runs / (runs - 1), 1e-300)  # a resample lacks another 1/R of the variance
+        medians.append(np.median(np.abs(ratio - 1), axis=1))
+        correlations.append([_log_correlation(r * v, v) for r, v in zip(ratio, variance, strict=True)])
+    expected = np.mean(medians, axis=0)
+    moving = expected > 0
+    worst = np.max(np.array(medians)[:, moving] / expected[moving], axis=1, initial=0.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # too few directions for a correlation
+        lowest = np.nanquantile(np.nanmin(np.array(correlations), axis=1), 0.02)
+    return Floor(expected, np.quantile(medians, 0.95, axis=0), float(np.quantile(worst, 0.98)), float(lowest))
+
+
+def _log_correlation(predicted: Array, measured: Array) -> float:
+    """Return the correlation of logarithms; NaN for fewer than three directions, or constants."""
+    if len(measured) < 3 or not measured.min() > 0 or not np.ptp(np.log(predicted)) > 0:
+        return float("nan")
+    return float(np.corrcoef(np.log(predicted), np.log(measured))[0, 1])
 
 
 def variance_z(positions: Array, predicted: Array) -> Array:
@@ -78,10 +97,7 @@ def score(mean: Array, variance: Array, positions: Array) -> Score:
         theirs, ours = variance[s, known], measured[s, known]
         mean_z = np.abs(off[s, known]) / np.sqrt(ours / runs)
         worst = np.abs(variance_z(positions[s : s + 1, :, known], theirs[None])).max()
-        correlation = np.nan
-        if known.sum() > 2 and np.ptp(np.log(theirs)) > 0:
-            correlation = np.corrcoef(np.log(theirs), np.log(ours))[0, 1]
         columns[:, s] = (
-            np.median(np.abs(theirs / ours - 1)), correlation, np.median(mean_z), mean_z.max(), worst,
+            np.median(np.abs(theirs / ours - 1)), _log_correlation(theirs, ours), np.median(mean_z), mean_z.max(), worst,
         )  # fmt: skip
     return Score(*columns)

@@ -60,6 +60,15 @@ class Measure(_Table):
     subspace: Count = 12
 
 
+class Closure(_Table):
+    """Points of the Gaussian closure; the Hessian stays that of the checkpoint with ``curved = 0``."""
+
+    replicates: Annotated[int, Field(ge=2)] = 3
+    pairs: Count = 4
+    curved: Annotated[int, Field(ge=0)] = 1
+    ratio: Annotated[float, Field(gt=1, allow_inf_nan=False)] = 1.5
+
+
 class Ensemble(_Table):
     """Runs of SGD; every step up to ``steps`` is kept with ``every_step``."""
 
@@ -91,6 +100,7 @@ class Experiment(_Table):
     data: Data = Data()
     training: Training = Training()
     measure: Measure = Measure()
+    closure: Closure = Closure()
     runs: Annotated[list[Ensemble], Field(min_length=1)]
     sweep: Sweep | None = None
 
@@ -119,6 +129,7 @@ def _vision(quick: bool) -> list[Experiment]:
     large = {"runs": 256, "steps": 2000}
     mlp = Experiment(
         name="mlp",
+        training=Training(polish=500, weight_decay=3e-4),
         runs=[
             Ensemble(learning_rate=0.05, **large),
             Ensemble(learning_rate=0.2, **large),
@@ -128,12 +139,15 @@ def _vision(quick: bool) -> list[Experiment]:
         sweep=Sweep(),
     )
     early = Experiment(
-        name="mlp-early", training=Training(epochs=8, polish=0), runs=[Ensemble(learning_rate=0.05, **large)]
+        name="mlp-early",
+        training=Training(epochs=20, polish=0),
+        runs=[Ensemble(learning_rate=0.05, **large)],
     )
     cnn = Experiment(
         name="cnn",
         model=Model(kind="cnn"),
         data=Data(size=8, count=800),
+        training=Training(polish=300, weight_decay=1e-3),
         runs=[Ensemble(learning_rate=0.05, runs=256, steps=1000)],
     )
     return [mlp, early, cnn]
@@ -148,6 +162,7 @@ def _language(quick: bool) -> list[Experiment]:
                 data=Data(kind="text", length=16, count=64),
                 training=Training(epochs=30, batch_size=16, polish=0),
                 measure=Measure(modes=8, flat=8, subspace=8),
+                closure=Closure(replicates=2, pairs=2, curved=0, ratio=2.0),
                 runs=[Ensemble(learning_rate=0.02, batch_size=8, runs=16, steps=30)],
             )
         ]
@@ -155,10 +170,11 @@ def _language(quick: bool) -> list[Experiment]:
         Experiment(
             name="transformer",
             model=Model(kind="transformer"),
-            data=Data(kind="text", count=512),
-            training=Training(epochs=150, batch_size=32, polish=0),
-            measure=Measure(modes=32, flat=32, pilot=48),
-            runs=[Ensemble(learning_rate=0.02, batch_size=32, runs=64, steps=400)],
+            data=Data(kind="text", count=256),
+            training=Training(epochs=60, batch_size=16, polish=0),
+            measure=Measure(modes=32, flat=32, pilot=40),
+            closure=Closure(replicates=2, pairs=2, curved=0, ratio=1.7),
+            runs=[Ensemble(learning_rate=0.05, batch_size=16, runs=48, steps=400)],
         )
     ]
 

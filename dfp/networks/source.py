@@ -10,8 +10,8 @@ from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError
 
-# Numbers of a block of per-sample products that are in memory at a time (64 MiB in double precision).
-_BLOCK = 2**23
+# Numbers of a block of per-sample products that are in memory at a time (16 MiB in double precision, and as much for each intermediate result).
+_BLOCK = 2**21
 
 
 class Source(ABC):
