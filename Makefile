@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test docs lint validate benchmark clean
+.PHONY: demo test test-networks docs lint validate benchmark clean
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -18,11 +18,18 @@ $(VENV)/.independent: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[test,validation]"
 	touch $@
 
+$(VENV)/.networks: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[test,networks]"
+	touch $@
+
 demo: $(VENV)/.installed  ## how SGD is distributed on real data: a table, demo.h5 and demo.png
 	$(BIN)/dfp demo --force
 
 test: $(VENV)/.installed  ## the tests, in minutes
 	$(BIN)/python -m pytest
+
+test-networks: $(VENV)/.networks  ## the tests of real networks, which need PyTorch
+	$(BIN)/python -m pytest tests/networks
 
 validate: $(VENV)/.independent  ## the evidence: verdicts, numbers and report.html in validation/results
 	$(BIN)/python -m validation

@@ -7,18 +7,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dfp.networks.rates import Diffusion as Diffusion
-    from dfp.networks.rates import diffusion as diffusion
     from dfp.networks.measurement import Measurement as Measurement
     from dfp.networks.measurement import measure as measure
     from dfp.networks.prediction import Predictions as Predictions
     from dfp.networks.prediction import predict as predict
     from dfp.networks.problem import Problem as Problem
+    from dfp.networks.rates import Diffusion as Diffusion
+    from dfp.networks.rates import diffusion as diffusion
     from dfp.networks.reporting import Report as Report
     from dfp.networks.reporting import report as report
+    from dfp.networks.running import trajectories as trajectories
     from dfp.networks.runs import Runs as Runs
     from dfp.networks.storage import load as load
-    from dfp.networks.running import trajectories as trajectories
 
 _HOMES = {
     "Diffusion": "rates",

@@ -12,8 +12,8 @@ from dfp.networks.scores import variance_z
 if TYPE_CHECKING:
     from dfp.networks.reporting import Report
 
-# A predictor describes the runs if its error is within this factor of the floor, and its log-correlation at least this, or
-# what perfect predictions reach where that is less; it fails if perfect ones would hardly ever be as bad at any step.
+# A predictor describes the runs if its error is within this factor of the floor, and its log-correlation at least this,
+# or what perfect predictions reach where that is less; it fails if perfect ones would hardly ever be as bad.
 FACTOR, CORRELATION = 1.3, 0.999
 # Intervals that decide hold 99 %, so that one verdict in a hundred is wrong by chance.
 _RESAMPLES, _TAILS = 400, (0.005, 0.995)
@@ -72,8 +72,8 @@ def _described(report: "Report", name: str) -> Claim | None:
     ratio = np.where(judged, own.error / report.floor.expected, 0.0)
     worst, correlation = int(np.argmax(ratio)), float(np.nanmin(own.correlation[judged]))
     measured = (
-        f"error {own.error[worst]:.3g} against a floor of {report.floor.expected[worst]:.3g} at step {steps[worst]}, the "
-        f"worst; log-correlation at least {correlation:.4f}"
+        f"error {own.error[worst]:.3g} against a floor of {report.floor.expected[worst]:.3g} at step {steps[worst]}, "
+        f"the worst; log-correlation at least {correlation:.4f}"
     )
     beyond = judged & (ratio > FACTOR)
     sure = (judged & (ratio > max(FACTOR, report.floor.worst))) | (judged & (own.correlation < wanted))
@@ -89,7 +89,9 @@ def _why_not(report: "Report", name: str, sure: np.ndarray) -> str:
     if not sure.any():
         return "Perfect predictions are as bad at one step or another: more runs would decide."
     if name == "authors":
-        return "It is Langevin's stationary variance: flat directions, which are far from stationary, are wrong by orders."
+        return (
+            "It is Langevin's stationary variance: flat directions, which are far from stationary, are wrong by orders."
+        )
     first, quadratic = int(steps[sure][0]), report.quadratic_until
     moved = (
         f"the quadratic form itself holds up to step {quadratic}" if quadratic < steps[-1]
@@ -112,8 +114,8 @@ def _diffusion(report: "Report") -> Claim | None:
     holds = low <= 1 <= high or abs(value - 1) < 0.02
     cause = (
         "" if holds
-        else "Their noise is not that of the checkpoint: sharp directions feed curvature noise into them, and it grows as "
-        "the runs spread." if value > 1 else "Their curvature is felt within the horizon, or their noise shrinks."
+        else "Their noise is not that of the checkpoint: sharp directions feed curvature noise into them, and it grows "
+        "as the runs spread." if value > 1 else "Their curvature is felt within the horizon, or their noise shrinks."
     )  # fmt: skip
     return Claim(claim, promised, measured, "holds" if holds else "fails", cause)
 
@@ -146,9 +148,14 @@ def _saturation(report: "Report") -> Claim | None:
     last = report.runs.positions[-1][:, settled]
     ratios = last.var(axis=0, ddof=1) / stationary
     rng = np.random.default_rng(7)
-    medians = [np.median(last[rng.integers(0, len(last), len(last))].var(axis=0, ddof=1) / stationary) for _ in range(_RESAMPLES)]
+    medians = [
+        np.median(last[rng.integers(0, len(last), len(last))].var(axis=0, ddof=1) / stationary)
+        for _ in range(_RESAMPLES)
+    ]
     low, high = np.quantile(medians, _TAILS)
-    measured = f"{np.median(ratios):.3f} ({low:.3f} to {high:.3f}) over {int(settled.sum())} directions at the last step"
+    measured = (
+        f"{np.median(ratios):.3f} ({low:.3f} to {high:.3f}) over {int(settled.sum())} directions at the last step"
+    )
     holds = bool(low <= 1 <= high)
     cause = "" if holds else _unsettled(report, settled, stationary)
     return Claim(claim, promised, measured, "holds" if holds else "fails", cause)
@@ -161,7 +168,9 @@ def _unsettled(report: "Report", settled: np.ndarray, stationary: Array) -> str:
         if name in report.predictions.moments:
             predicted = report.predictions.moments[name].variance[-1, settled] / stationary
             parts.append(f"{np.median(predicted):.3f} by the {LABELS[name]}")
-    return "(T12) takes each direction alone, with noise as at the checkpoint. Predicted ratio: " + ", ".join(parts) + "."
+    return (
+        "(T12) takes each direction alone, with noise as at the checkpoint. Predicted ratio: " + ", ".join(parts) + "."
+    )
 
 
 def _proportional(report: "Report") -> Claim:
@@ -183,12 +192,19 @@ def _diagonal(report: "Report") -> list[Claim]:
         value = float(np.median(diagnostics.off_diagonal[chosen]))
         own = float(np.median(diagnostics.own_share[chosen]))
         holds = value < 1
-        cause = "" if holds else f"Only {own:.1%} of their curvature noise is their own: the rest comes from other directions."
+        cause = (
+            ""
+            if holds
+            else f"Only {own:.1%} of their curvature noise is their own: the rest comes from other directions."
+        )
         found.append(
             Claim(
-                f"⟨H̃²⟩ is diagonal for {name} directions", "off-diagonal below diagonal", f"a ratio of {value:.2f} (median)",
-                "holds" if holds else "fails", cause,
-            )  # fmt: skip
+                f"⟨H̃²⟩ is diagonal for {name} directions",
+                "off-diagonal below diagonal",
+                f"a ratio of {value:.2f} (median)",
+                "holds" if holds else "fails",
+                cause,
+            )
         )
     return found
 
@@ -200,7 +216,8 @@ def _independent(report: "Report") -> Claim:
     holds = share < 0.05
     return Claim(
         "H̃ and g̃ are independent", f"|correlation| below {bound:.2f} in 95 % of directions",
-        f"median {np.median(values):.2f}, largest {values.max():.2f}, above in {share:.0%}", "holds" if holds else "fails",
+        f"median {np.median(values):.2f}, largest {values.max():.2f}, above in {share:.0%}",
+        "holds" if holds else "fails",
         "" if holds else "A sample's gradient and Hessian come from the same error of the network.",
     )  # fmt: skip
 
@@ -218,7 +235,9 @@ def _epoch(report: "Report") -> Claim | None:
     z[np.ix_(moving, report.live)] = variance_z(seen, predicted.variance[:, report.live][moving])
     worst, last = float(np.abs(z[chosen]).max()), int(report.steps[chosen.any(axis=1)][-1])
     measured = f"largest |z| {worst:.2f} of {int(chosen.sum())} (directions and steps up to {last})"
-    return Claim(claim, promised, measured, "holds" if worst <= 5 else "fails", "" if worst <= 5 else "Noise depends on θ.")
+    return Claim(
+        claim, promised, measured, "holds" if worst <= 5 else "fails", "" if worst <= 5 else "Noise depends on θ."
+    )
 
 
 def _additive_within_epoch(report: "Report") -> np.ndarray:

@@ -1,11 +1,12 @@
-"""The Gaussian closure: SGD's own mean and covariance equations with expectations over N(μ, Π) instead of a Taylor form.
+"""The Gaussian closure: SGD's mean and covariance with expectations over N(μ, Π) instead of a Taylor form.
 
-μ' = μ − η E[ḡ],  Π' = AΠAᵀ + η² E[C(θ)],  A = I − η E[H]. Expectations are renewed at steps some ratio apart, and carried
-between two renewals by their average (Heun), in closed form. Independent replicates, each with its own points and its own
-state, give the error; the checkpoint's coefficients, which are exact, begin all of them.
+μ' = μ − η E[ḡ],  Π' = AΠAᵀ + η² E[C(θ)],  A = I − η E[H]. Expectations are renewed at steps some ratio apart, and
+carried between two renewals by their average (Heun), in closed form. Independent replicates, each with its own points
+and its own state, give the error; the checkpoint's coefficients, which are exact, begin all of them.
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -97,7 +98,7 @@ class Engine:
         unit = 1 if self.rule.replace else self.measured.samples // self.rule.batch_size
         steps = [0]
         while steps[-1] < last:
-            steps.append(max(steps[-1] + unit, int(round(steps[-1] * self.ratio / unit)) * unit))
+            steps.append(max(steps[-1] + unit, round(steps[-1] * self.ratio / unit) * unit))
         return steps
 
     def run(self, saved: np.ndarray) -> tuple[list[list[State]], list[_Judged]]:
@@ -109,9 +110,12 @@ class Engine:
         if saved[0] != 0:
             frames = []
         steps = self.renewals(last)
-        for begin, end in zip(steps[:-1], steps[1:], strict=True):
+        for begin, end in pairwise(steps):
             inner = [int(n) - begin for n in saved if begin < n <= min(end, last)]
-            predicted = [engine.advance(s, c, self.engine_rule, [end - begin])[0] for s, c in zip(states, coefficients, strict=True)]
+            predicted = [
+                engine.advance(s, c, self.engine_rule, [end - begin])[0]
+                for s, c in zip(states, coefficients, strict=True)
+            ]
             # After a last renewal nothing is left to be carried, but the correction needs its coefficients.
             following = self._expectations(predicted, end) if end - begin > 1 or end < last else coefficients
             weight = (end - begin - 1) / (2 * (end - begin))
@@ -221,7 +225,7 @@ def _trust(saved: np.ndarray, error: Array) -> tuple[int, str]:
         return int(saved[-1]), ""
     first = int(bad[0])
     reason = (
-        f"at step {saved[first]} the closure's own replicates differ by {median[first]:.0%} (median over directions): the "
-        "Gaussian reaches into regions where the noise is quite different, and no longer describes the runs"
+        f"at step {saved[first]} the closure's own replicates differ by {median[first]:.0%} (median over directions): "
+        "the Gaussian reaches into regions where the noise is quite different, and no longer describes the runs"
     )
     return (int(saved[first - 1]) if first else -1), reason

@@ -1,4 +1,4 @@
-"""Data that need no download: scikit-learn's digits, MNIST files on disk, and English text of the Python distribution."""
+"""Data that need no download: scikit-learn's digits, MNIST's files, and English text of the Python distribution."""
 
 import gzip
 from pathlib import Path
@@ -39,12 +39,16 @@ def digits(size: int = 6) -> tuple[np.ndarray, np.ndarray]:
     return pooled(bunch.images / 16.0, size), bunch.target.astype(np.int64)
 
 
-def mnist(images: str | Path, labels: str | Path, size: int = 6, count: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+def mnist(
+    images: str | Path, labels: str | Path, size: int = 6, count: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the first ``count`` images of MNIST's idx files (``.gz`` or not), pooled, and their labels."""
     pixels = _idx(images, _IDX_IMAGES, 3)[:count]
     answers = _idx(labels, _IDX_LABELS, 1)[:count]
     if len(pixels) != len(answers):
-        raise DFPError(f"{images} and {labels} hold {len(pixels)} images and {len(answers)} labels; give a matching pair.")
+        raise DFPError(
+            f"{images} and {labels} hold {len(pixels)} images and {len(answers)} labels; give a matching pair."
+        )
     return pooled(pixels / 255.0, size), answers.astype(np.int64)
 
 

@@ -67,9 +67,7 @@ class Derivatives:
         at = self._at(theta)
         size = max(1, _BUDGET // self.dimension)
         one = vmap(grad(self._single), (None, 0, 0))
-        parts = [
-            one(at, x, y).detach() for x, y in zip(self.inputs.split(size), self.targets.split(size), strict=True)
-        ]
+        parts = [one(at, x, y).detach() for x, y in zip(self.inputs.split(size), self.targets.split(size), strict=True)]
         return _array(torch.cat(parts))
 
     def mean_gradient(self, theta: Array | None) -> Array:
@@ -77,17 +75,17 @@ class Derivatives:
         at, size = self._at(theta), max(1, min(self.samples, 2**22 // max(self.inputs[0].numel(), 64)))
         total = torch.zeros_like(at)
         for x, y in zip(self.inputs.split(size), self.targets.split(size), strict=True):
-            total += grad(lambda t, x=x, y=y: self._losses(t, x, y).sum())(at).detach()
+            total += grad(self._total(x, y))(at).detach()
         return _array(total / self.samples + self.decay * at)
 
     def products(self, directions: Array, theta: Array | None) -> Array:
         """Return the mean Hessian times ``directions`` (d, k), shape (d, k)."""
         at, columns = self._at(theta), self._tensor(directions.T)
-        together = max(1, min(64, _BUDGET // (self.samples * 64)))
+        together = max(1, min(64, _BUDGET // (self.samples * 256)))  # intermediate results are many
         size = max(1, min(self.samples, 2**22 // max(self.inputs[0].numel(), 64)))
         total = torch.zeros_like(columns)
         for x, y in zip(self.inputs.split(size), self.targets.split(size), strict=True):
-            product = self._product(lambda t, x=x, y=y: self._losses(t, x, y).sum(), at)
+            product = self._product(self._total(x, y), at)
             parts = [vmap(product)(some).detach() for some in columns.split(together)]
             total += torch.cat(parts)
         return _array(total / self.samples + self.decay * columns).T
@@ -114,6 +112,10 @@ class Derivatives:
     def _losses(self, theta: Any, x: Any, y: Any) -> Any:
         parts = (part.view(shape) for part, shape in zip(theta.split(self.sizes), self.shapes, strict=True))
         return self.loss(functional_call(self.model, dict(zip(self.names, parts, strict=True)), (x,)), y)
+
+    def _total(self, x: Any, y: Any) -> Callable[[Any], Any]:
+        """Return the sum of some samples' losses, without weight decay, as a function of the parameters."""
+        return lambda theta: self._losses(theta, x, y).sum()
 
     def _mean(self, theta: Any, x: Any, y: Any) -> Any:
         decay = self.decay / 2 * (theta * theta).sum() if self.decay else 0.0

@@ -75,8 +75,8 @@ class Diagnostics:
     def departure(self, deviation: Array, curvatures: Array, learning_rate: float, steps: Array) -> Array:
         """Return how far each direction's motion leaves the quadratic form, relative, shape (S, k).
 
-        The change of curvature at one ``deviation`` (S, k), ½|t|σ + ½|q|σ², times the time 2η min(n, 1/(2ηλ)) over which
-        a mode remembers it.
+        The change of curvature at one ``deviation`` (S, k), ½|t|σ + ½|q|σ², times the time 2η min(n, 1/(2ηλ)) over
+        which a mode remembers it.
         """
         if not self.third.size:
             return np.full(deviation.shape, np.nan)
@@ -98,8 +98,8 @@ class Diagnostics:
             (
                 *rows,
                 f"no noise at all: {int(self.silent.sum())} directions",
-                f"Var(G) ~ (|λ| + ε)^p: p = {law.exponent:.2f} ({low:.2f} to {high:.2f}), ε = {law.epsilon:.2g}, γ_i spread "
-                f"by a factor of {law.spread:.3g}",
+                f"Var(G) ~ (|λ| + ε)^p: p = {law.exponent:.2f} ({low:.2f} to {high:.2f}), ε = {law.epsilon:.2g}, γ_i "
+                f"spread by a factor of {law.spread:.3g}",
                 f"C has an effective rank of {self.effective_rank:.1f}; |HC − CH|/|HC| = {self.commutator:.2g}",
             )
         )
@@ -141,7 +141,7 @@ def diagnose(
 
 
 def power_law(curvatures: Array, noise: Array, seed: int) -> PowerLaw:
-    """Fit Var(G) = γ(|λ| + ε)^p to |λ| and Var(G) of the directions, both shape (k,), by least squares in logarithms."""
+    """Fit Var(G) = γ(|λ| + ε)^p to |λ| and Var(G) of directions, both shape (k,), by least squares in logarithms."""
     rng = np.random.default_rng((seed, 2))
     fits = [_fit(curvatures, noise)]
     for _ in range(_RESAMPLES):
@@ -150,11 +150,11 @@ def power_law(curvatures: Array, noise: Array, seed: int) -> PowerLaw:
     values = np.exp(np.array(fits)) if len(noise) else np.full((1, 3), np.nan)
     values[:, 2] = np.log(values[:, 2])
     low, high = np.quantile(values[1:], [0.025, 0.975], axis=0)
-    intervals = [(float(a), float(b)) for a, b in zip(low, high, strict=True)]
+    first, second, third = ((float(a), float(b)) for a, b in zip(low, high, strict=True))
     ratios = noise / np.maximum(curvatures, TINY)
     spread = float(np.quantile(ratios, 0.95) / np.quantile(ratios, 0.05))
     gamma, epsilon, exponent = (float(v) for v in values[0])
-    return PowerLaw(gamma, epsilon, exponent, *intervals, spread)
+    return PowerLaw(gamma, epsilon, exponent, first, second, third, spread)
 
 
 def _fit(curvatures: Array, noise: Array) -> Array:

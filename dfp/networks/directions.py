@@ -49,17 +49,17 @@ def find(source: Source, modes: int | str, flat: int, runs: "Runs | None", seed:
         checks.choice("modes", modes, ("all",))
         if d > FULL_UP_TO:
             raise DFPError(
-                f"modes='all': the model has {d} parameters, and the whole Hessian is computed up to {FULL_UP_TO}; give "
-                "a number of sharp modes, such as modes=32, and flat=32."
+                f"modes='all': the model has {d} parameters, and the whole Hessian is computed up to {FULL_UP_TO}; "
+                "give a number of sharp modes, such as modes=32, and flat=32."
             )
         if flat:
             raise DFPError(f"flat={flat}: all modes are taken, flat ones included; leave it out, or give modes=k.")
-        values, vectors = _dense(source)
+        vectors = _dense(source)
         return _described(source, vectors, np.zeros(d, dtype=bool), "all eigenvectors of the mean Hessian")
     count = checks.integer("modes", modes, at_least=1, at_most=d)
     checks.integer("flat", flat, at_most=d - count)
     if d <= FULL_UP_TO and 10 * count > d:
-        values, vectors = _dense(source)
+        vectors = _dense(source)
         sharp, method = vectors[:, :count], f"the {count} sharpest eigenvectors of the mean Hessian"
     else:
         sharp, method = _lanczos(source, count, seed), f"the {count} sharpest eigenvectors by Lanczos"
@@ -82,10 +82,10 @@ def _symmetric(matrix: Array) -> Array:
     return result
 
 
-def _dense(source: Source) -> tuple[Array, Array]:
-    """Return eigenvalues, descending, and eigenvectors of the mean Hessian."""
-    values, vectors = np.linalg.eigh(_symmetric(source.products(np.eye(source.dimension))))
-    return values[::-1], vectors[:, ::-1]
+def _dense(source: Source) -> Array:
+    """Return the eigenvectors of the mean Hessian, columns, the sharpest first."""
+    vectors: Array = np.linalg.eigh(_symmetric(source.products(np.eye(source.dimension))))[1]
+    return vectors[:, ::-1]
 
 
 def _lanczos(source: Source, count: int, seed: int) -> Array:
@@ -113,16 +113,24 @@ def _flat(sharp: Array, count: int, runs: "Runs | None", seed: int) -> tuple[Arr
     not converge.
     """
     if runs is None:
-        drawn, how = np.random.default_rng((seed, 1)).standard_normal((len(sharp), count)), "random ones orthogonal to them"
+        drawn, how = (
+            np.random.default_rng((seed, 1)).standard_normal((len(sharp), count)),
+            "random ones orthogonal to them",
+        )
     else:
         if runs.final.shape[1] != len(sharp):
-            raise DFPError(f"runs have {runs.final.shape[1]} parameters: the model has {len(sharp)}; give its own runs.")
+            raise DFPError(
+                f"runs have {runs.final.shape[1]} parameters: the model has {len(sharp)}; give its own runs."
+            )
         moved = runs.final - runs.final.mean(axis=0)
         moved = moved - (moved @ sharp) @ sharp.T
         found = np.linalg.svd(moved, full_matrices=False)[2]
         if count >= len(moved):
             raise DFPError(f"flat={count}: {len(moved)} runs span only {len(moved) - 1} directions; give more runs.")
-        drawn, how = found[:count].T, f"in which {len(moved)} other runs (seed {runs.seed}) moved most, orthogonal to them"
+        drawn, how = (
+            found[:count].T,
+            f"in which {len(moved)} other runs (seed {runs.seed}) moved most, orthogonal to them",
+        )
     for _ in range(2):  # once leaves rounding of the size of the overlap
         drawn = drawn - sharp @ (sharp.T @ drawn)
         drawn = np.linalg.qr(drawn)[0]

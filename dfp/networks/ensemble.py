@@ -46,7 +46,11 @@ class Ensemble:
         if self.path is None or not self.path.exists():
             return None
         kind, record = files.read(self.path)
-        if kind != KIND or record.pop("fingerprint", None) != self.fingerprint or record["final"].shape[0] != self.count:
+        if (
+            kind != KIND
+            or record.pop("fingerprint", None) != self.fingerprint
+            or record["final"].shape[0] != self.count
+        ):
             raise DFPError(f"path={self.path}: holds other runs; remove it, or give another path.")
         return Runs.from_record(record)
 

@@ -45,7 +45,10 @@ def build(experiment: Experiment, say: Callable[[str], None] = lambda text: None
         weight_decay=t.weight_decay, seed=t.seed,
     )  # fmt: skip
     problem = Problem(model, loss, (x, y), weight_decay=t.weight_decay)
-    say(f"{experiment.name}: {problem.dimension} parameters, {problem.samples} samples, trained to a loss of {reached:.4g}")
+    say(
+        f"{experiment.name}: {problem.dimension} parameters, {problem.samples} samples, trained to a loss of "
+        f"{reached:.4g}"
+    )
     return problem, reached
 
 
@@ -124,16 +127,24 @@ def _runs(problem: Problem, measured: Measurement, ensemble: Ensemble, path: Pat
 
 
 def _sweep(
-    experiment: Experiment, problem: Problem, measured: Measurement, folder: Path, progress: Callable[[str], Progress | None]
+    experiment: Experiment,
+    problem: Problem,
+    measured: Measurement,
+    folder: Path,
+    progress: Callable[[str], Progress | None],
 ) -> Diffusion:
     sweep = experiment.sweep
     assert sweep is not None
     made = [
         _runs(
-            problem, measured,
-            Ensemble(learning_rate=rate, batch_size=sweep.batch_size, runs=sweep.runs, steps=sweep.steps, seed=sweep.seed),
-            folder / f"{experiment.name}-sweep-{place}.h5", progress(f"learning rate {rate:g}"),
-        )  # fmt: skip
+            problem,
+            measured,
+            Ensemble(
+                learning_rate=rate, batch_size=sweep.batch_size, runs=sweep.runs, steps=sweep.steps, seed=sweep.seed
+            ),
+            folder / f"{experiment.name}-sweep-{place}.h5",
+            progress(f"learning rate {rate:g}"),
+        )
         for place, rate in enumerate(sweep.learning_rates, start=1)
     ]
     return diffusion(measured, made)

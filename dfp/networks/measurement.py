@@ -92,7 +92,7 @@ class Measurement:
     @property
     def complete(self) -> bool:
         """Whether the directions span all parameters."""
-        return self.directions.shape[0] == self.directions.shape[1]
+        return bool(self.directions.shape[0] == self.directions.shape[1])
 
     @property
     def curvatures(self) -> Array:
@@ -149,7 +149,8 @@ def measure(
     batch_size
         B of ``landscape``; the tables are of single samples.
     modes
-        ``"all"`` eigenvectors of the mean Hessian (d <= 2000), or how many of the sharpest, by Lanczos where they are few.
+        ``"all"`` eigenvectors of the mean Hessian (d <= 2000), or how many of the sharpest, by Lanczos where
+        they are few.
     flat
         How many flat directions besides, where ``modes`` is a number: random ones orthogonal to the sharp ones, or
     runs
@@ -169,8 +170,8 @@ def measure(
 
     Notes
     -----
-    All N samples are used, so that what is measured is exact for runs that draw from them. One product of every sample's
-    Hessian with every direction is needed; blocks of samples keep memory small.
+    All N samples are used, so that what is measured is exact for runs that draw from them. One product of every
+    sample's Hessian with every direction is needed; blocks of samples keep memory small.
     """
     if not isinstance(problem, Source):
         raise DFPError(f"problem={checks.shown(problem)}: must be a dfp.networks.Problem.")
@@ -183,7 +184,15 @@ def measure(
     deviations = sampled - sampled.mean(axis=0)
     covariance = deviations.T @ deviations / problem.samples
     judged = diagnostics.diagnose(
-        problem, found, covariance, noise.square, noise.cross, noise.table, size, checks.real("reach", reach, above=0), seed
+        problem,
+        found,
+        covariance,
+        noise.square,
+        noise.cross,
+        noise.table,
+        size,
+        checks.real("reach", reach, above=0),
+        seed,
     )
     return Measurement(
         source=problem,

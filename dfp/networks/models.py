@@ -24,14 +24,14 @@ def cnn(size: int = 8, channels: int = 4, classes: int = 10) -> nn.Module:
     )
 
 
-class _Channel(nn.Module):
+class _Channel(nn.Module):  # type: ignore[misc]
     """Gives images (n, h, w) one channel."""
 
     def forward(self, images: Any) -> Any:
         return images.unsqueeze(1)
 
 
-class Transformer(nn.Module):
+class Transformer(nn.Module):  # type: ignore[misc]
     """A decoder of characters: causal attention and a perceptron per layer, normalised before each.
 
     Parameters
@@ -66,7 +66,7 @@ class Transformer(nn.Module):
         return self.out(x)
 
 
-class _Layer(nn.Module):
+class _Layer(nn.Module):  # type: ignore[misc]
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads

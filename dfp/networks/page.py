@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from dfp.errors import DFPError
 from dfp.networks import figures, tables
+from dfp.networks.predictors import LABELS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,15 +34,18 @@ def section(report: "Report", title: str | None = None) -> str:
     head = title or f"Learning rate {rule.learning_rate:g}, batch size {rule.batch_size}, {how} replacement"
     parts = [
         f"<h2>{html.escape(head)}</h2>",
-        f"<p>{report.runs.count} runs of {int(report.steps[-1])} steps. {html.escape(str(report.predictions))}. The quadratic "
-        f"form holds up to step {report.quadratic_until}, as predicted without the runs.</p>",
+        f"<p>{report.runs.count} runs of {int(report.steps[-1])} steps. {html.escape(str(report.predictions))}. The "
+        f"quadratic form holds up to step {report.quadratic_until}, as predicted without the runs.</p>",
         verdicts(report.claims),
         "<h3>How far is each prediction from the runs?</h3>",
         table(tables.errors(report)),
     ]
     for name, chosen in (("sharp", report.measured.diagnostics.sharp & report.live), ("flat", report.flat)):
         if chosen.any():
-            parts += [f"<h4>{name.capitalize()} directions alone: {int(chosen.sum())}</h4>", table(tables.errors(report, chosen))]
+            parts += [
+                f"<h4>{name.capitalize()} directions alone: {int(chosen.sum())}</h4>",
+                table(tables.errors(report, chosen)),
+            ]
     parts += [f"<pre>{html.escape(str(report.measured))}</pre>", table(_failures(report))]
     drawn = [figures.errors(report), figures.spectrum(report), figures.scatter(report), figures.density(report)]
     if len(report.measured.curvatures) > 1:
@@ -55,15 +59,15 @@ def _failures(report: "Report") -> list[list[str]]:
     rows = [["predictor", "worse than the floor allows from step"]]
     for name, step in report.fails_from.items():
         if (report.scores[name].error > 0).any():
-            rows.append([tables.LABELS[name], "never" if step is None else str(step)])
+            rows.append([LABELS[name], "never" if step is None else str(step)])
     return rows
 
 
 def verdicts(claims: "Sequence[Claim]") -> str:
     """Return claims as a table with one verdict each."""
     rows = "\n".join(
-        f'<tr><td class="{c.verdict}"><b>{c.verdict}</b></td><td>{html.escape(c.claim)}</td><td>{html.escape(c.measured)}'
-        f"<br><small>{html.escape(c.cause)}</small></td><td>{html.escape(c.promised)}</td></tr>"
+        f'<tr><td class="{c.verdict}"><b>{c.verdict}</b></td><td>{html.escape(c.claim)}</td>'
+        f"<td>{html.escape(c.measured)}<br><small>{html.escape(c.cause)}</small></td><td>{html.escape(c.promised)}</td></tr>"
         for c in claims
     )
     return f"<table><tr><th></th><th>claim</th><th>measured</th><th>promised</th></tr>\n{rows}</table>"

@@ -79,9 +79,9 @@ def predict(
     only
         Names of the predictors wanted (keys of ``LABELS``); all if left out.
     replicates, pairs, curved, ratio, seed
-        Of the Gaussian closure: independent replicates, 2 or more, whose spread is its error; pairs of points of each, and
-        at how many of them the Hessian is taken (0: it stays that of the checkpoint, where it is dear); the ratio of the
-        steps at which expectations are renewed, above 1; and the seed of the points.
+        Of the Gaussian closure: independent replicates, 2 or more, whose spread is its error; pairs of points of each,
+        and at how many of them the Hessian is taken (0: it stays that of the checkpoint, where it is dear); the ratio
+        of the steps at which expectations are renewed, above 1; and the seed of the points.
 
     Raises
     ------
@@ -102,7 +102,8 @@ def predict(
     if "closure" in wanted and measured.source is not None and measured.source.movable:
         carried = closure(
             measured, rule, saved,
-            replicates=checks.integer("replicates", replicates, at_least=2), pairs=checks.integer("pairs", pairs, at_least=1),
+            replicates=checks.integer("replicates", replicates, at_least=2),
+            pairs=checks.integer("pairs", pairs, at_least=1),
             curved=checks.integer("curved", curved, at_most=pairs),
             ratio=checks.real("ratio", ratio, above=1), seed=checks.integer("seed", seed),
         )  # fmt: skip

@@ -64,8 +64,8 @@ def landscape(measured: Measurement, predictor: str, batch_size: int) -> "dfp.Qu
         curvatures = np.abs(measured.curvatures) + AUTHORS_EPSILON / 2
         return dfp.QuadraticLandscape(curvatures, 0.0, dfp.GaussianNoise(np.diag(measured.gradient_noise) / batch_size))
     table = measured.table / batch_size
-    spread = {"additive": 0.0, "own": np.diag(table), "table": table}[predictor]
-    return dfp.QuadraticLandscape(measured.hessian, measured.gradient, dfp.GaussianNoise(noise, spread))
+    spreads: dict[str, Array | float] = {"additive": 0.0, "own": np.diag(table), "table": table}
+    return dfp.QuadraticLandscape(measured.hessian, measured.gradient, dfp.GaussianNoise(noise, spreads[predictor]))
 
 
 def moments(measured: Measurement, predictor: str, rule: Rule, saved: np.ndarray) -> Moments:
@@ -85,15 +85,14 @@ def moments(measured: Measurement, predictor: str, rule: Rule, saved: np.ndarray
     return _solved(measured, dfp.MasterEquation(sgd), saved, inside)
 
 
-def _solved(
-    measured: Measurement, equation: Any, saved: np.ndarray, inside: np.ndarray | None = None
-) -> Moments:
+def _solved(measured: Measurement, equation: Any, saved: np.ndarray, inside: np.ndarray | None = None) -> Moments:
     start = dfp.Point(np.zeros(equation.dimension))
     found = dfp.moments(equation, start, int(saved[-1]), [int(n) for n in saved])
     variance = np.einsum("sii->si", found.covariance)
     if inside is None or len(inside) == len(measured.curvatures):
         return Moments(found.mean, variance)
-    result = Moments(*(np.full((len(saved), len(measured.curvatures)), np.nan) for _ in range(2)))
+    nothing: Array = np.full((len(saved), len(measured.curvatures)), np.nan)
+    result = Moments(nothing.copy(), nothing)
     result.mean[:, inside], result.variance[:, inside] = found.mean, variance
     return result
 
@@ -108,15 +107,13 @@ def _mode_by_mode(measured: Measurement, rule: Rule, saved: np.ndarray) -> Momen
     """Return the moments with own curvature noise, whose variances close mode by mode: many small problems."""
     found = []
     for i, curvature in enumerate(measured.curvatures):
-        noise = dfp.GaussianNoise(
-            measured.covariance[i, i] / rule.batch_size, [measured.table[i, i] / rule.batch_size]
-        )
+        noise = dfp.GaussianNoise(measured.covariance[i, i] / rule.batch_size, [measured.table[i, i] / rule.batch_size])
         sgd = dfp.SGD(
             dfp.QuadraticLandscape([curvature], measured.gradient[i], noise), rule.learning_rate, rule.momentum,
             nesterov=rule.nesterov,
         )  # fmt: skip
         found.append(_solved(measured, dfp.MasterEquation(sgd), saved))
-    return Moments(*(np.hstack([getattr(one, name) for one in found]) for name in ("mean", "variance")))
+    return Moments(np.hstack([one.mean for one in found]), np.hstack([one.variance for one in found]))
 
 
 def _authors(measured: Measurement, rule: Rule, saved: np.ndarray) -> Moments:

@@ -44,8 +44,8 @@ class Problem(Source):
     Raises
     ------
     DFPError
-        If the loss is one number for the whole batch, not finite or independent of the parameters, if samples of a batch
-        influence each other, if an evaluation is random, or if shapes or devices disagree.
+        If the loss is one number for the whole batch, not finite or independent of the parameters, if samples of a
+        batch influence each other, if an evaluation is random, or if shapes or devices disagree.
 
     Notes
     -----
@@ -53,9 +53,7 @@ class Problem(Source):
     with a warning.
     """
 
-    def __init__(
-        self, model: Any, loss: Loss, data: Any, *, weight_decay: float = 0.0, dtype: str = "float64"
-    ) -> None:
+    def __init__(self, model: Any, loss: Loss, data: Any, *, weight_decay: float = 0.0, dtype: str = "float64") -> None:
         if not isinstance(model, torch.nn.Module):
             raise DFPError(f"model={checks.shown(model)}: must be a torch.nn.Module.")
         if not callable(loss):
@@ -139,7 +137,7 @@ class Problem(Source):
         together = self.derivatives.raw(slice(0, count)).detach().cpu().numpy()
         if np.max(np.abs(together - alone)) > bound:
             raise DFPError(
-                "loss of a sample depends on the other samples of its batch, so that there are no per-sample gradients; "
+                "loss of a sample depends on the other samples of its batch, so there are no per-sample gradients; "
                 "replace normalisation over the batch by one over features."
             )
         with _named("model or loss under torch.func"):
@@ -161,7 +159,9 @@ def _data(model: Any, data: Any, precision: Any) -> tuple[Any, Any]:
         tensors.append(tensor.to(precision) if tensor.is_floating_point() else tensor)
     inputs, targets = tensors
     if len(inputs) != len(targets) or len(inputs) < 2:
-        raise DFPError(f"inputs and targets have {len(inputs)} and {len(targets)} samples: must be as many, at least 2.")
+        raise DFPError(
+            f"inputs and targets have {len(inputs)} and {len(targets)} samples: must be as many, at least 2."
+        )
     devices = {str(p.device) for p in model.parameters()} | {str(inputs.device), str(targets.device)}
     if len(devices) > 1:
         raise DFPError(f"model and data are on different devices ({', '.join(sorted(devices))}); move all to one.")
@@ -175,8 +175,8 @@ def _still(model: Any) -> Any:
     moving = sorted({type(m).__name__ for m in model.modules() if isinstance(m, _STILL) and m.training})
     if moving:
         warnings.warn(
-            f"{', '.join(moving)}: put in evaluation mode, because in training mode a step is no sum over samples; what "
-            "is measured and run is the network in evaluation mode.",
+            f"{', '.join(moving)}: put in evaluation mode, because in training mode a step is no sum over samples; "
+            "what is measured and run is the network in evaluation mode.",
             stacklevel=3,
         )
     return copy.deepcopy(model).eval()
@@ -197,7 +197,7 @@ def _check_shape(losses: Any, count: int) -> None:
     )
 
 
-class _named:  # noqa: N801 - reads as a clause: with _named("model")
+class _named:
     """Turns an error inside a user's model into one that says where it arose."""
 
     def __init__(self, what: str) -> None:

@@ -68,7 +68,9 @@ class Diffusion:
                 f"{self.exponent:.3f} ({low:.3f} to {high:.3f}) over η = {self.learning_rates[0]:g} … "
                 f"{self.learning_rates[-1]:g}; the authors report {AUTHORS_EXPONENT}",
                 "holds" if holds else "fails",
-                "" if holds else "At large η the runs spread so far that the noise is no longer that of the checkpoint.",
+                ""
+                if holds
+                else "At large η the runs spread so far that the noise is no longer that of the checkpoint.",
             )
         ]
 
@@ -80,8 +82,12 @@ class Diffusion:
         axis, rates = axes[0, 0], self.learning_rates
         middle = self.coefficients
         bars = np.abs(self.intervals / (2 * rates[:, None]) - middle[:, None]).T
-        axis.errorbar(rates, middle, yerr=bars, fmt="o", color="#0072B2", label=f"runs: D_eff ~ η^{self.exponent - 1:.2f}")
-        axis.plot(rates, self.predicted / (2 * rates), "-", color="#009E73", label="ηD/2 with the noise at the checkpoint")
+        axis.errorbar(
+            rates, middle, yerr=bars, fmt="o", color="#0072B2", label=f"runs: D_eff ~ η^{self.exponent - 1:.2f}"
+        )
+        axis.plot(
+            rates, self.predicted / (2 * rates), "-", color="#009E73", label="ηD/2 with the noise at the checkpoint"
+        )
         theirs = middle[0] * (rates / rates[0]) ** (AUTHORS_EXPONENT - 1)
         axis.plot(rates, theirs, ":", color="#D55E00", label=f"authors' exponent, {AUTHORS_EXPONENT} per step")
         axis.set(xscale="log", yscale="log", xlabel="learning rate η [parameter² / loss]")
@@ -114,7 +120,10 @@ def diffusion(measured: Measurement, ensembles: Sequence[Runs], *, step: int | N
     rates = np.array([runs.learning_rate for runs in found])
     if len(set(rates.tolist())) < 2 or len(set(rates.tolist())) < len(found):
         raise DFPError(f"learning rates {rates.tolist()}: give at least two, each once.")
-    if len({(runs.batch_size, runs.momentum, runs.nesterov, runs.replace) for runs in found}) > 1 or not found[0].replace:
+    if (
+        len({(runs.batch_size, runs.momentum, runs.nesterov, runs.replace) for runs in found}) > 1
+        or not found[0].replace
+    ):
         raise DFPError("runs differ in more than the learning rate, or are without replacement; make them alike.")
     shared = set.intersection(*(set(runs.steps.tolist()) for runs in found)) - {0}
     at = max(shared, default=0) if step is None else step

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -156,7 +156,8 @@ class Report:
         columns = {
             "curvature": self.measured.curvatures, "gradient_noise": self.measured.gradient_noise,
             "curvature_noise": np.diag(self.measured.table), "regime": self.regimes,
-            "mean": self.runs.mean[-1], "variance": self.runs.variance[-1], "variance_error": self.runs.variance_error[-1],
+            "mean": self.runs.mean[-1], "variance": self.runs.variance[-1],
+            "variance_error": self.runs.variance_error[-1],
         }  # fmt: skip
         columns |= {name: found.variance[-1] for name, found in self.predictions.moments.items()}
         return pandas.DataFrame(columns)
@@ -168,11 +169,11 @@ class Report:
         """
         from dfp.networks import figures
 
-        drawn = {
+        drawn: dict[str, Any] = {
             "errors": figures.errors, "spectrum": figures.spectrum, "scatter": figures.scatter, "epoch": figures.epoch,
             "density": figures.density,
         }  # fmt: skip
-        return drawn[checks.choice("name", name, tuple(drawn))](self, **options)  # type: ignore[operator, no-any-return]
+        return drawn[checks.choice("name", name, tuple(drawn))](self, **options)
 
     def to_html(self, path: str | Path) -> None:
         """Write one page with verdicts, tables and figures; it needs no other file."""

@@ -105,8 +105,8 @@ def trajectories(
         Columns along which displacements are kept, shape (d, k), as in ``measured.directions``; all parameters if left
         out, up to d = 2000.
     path
-        HDF5 file. Runs are streamed to the folder PATH.part while they are made; if that exists they go on where it ends,
-        and what is in a finished file is returned.
+        HDF5 file. Runs are streamed to the folder PATH.part while they are made; if that exists they go on where it
+        ends, and what is in a finished file is returned.
     progress
         Called with the number of finished run-steps and of all.
 

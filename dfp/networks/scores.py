@@ -39,8 +39,8 @@ class Score(NamedTuple):
 def floor(positions: Array, seed: int = 0) -> Floor:
     """Return the floor by resampling the runs; ``positions`` (S, R, k) of directions with noise.
 
-    Directions share the few sources of noise, so that their errors are alike: the floor is not that of independent ones,
-    and it scatters.
+    Directions share the few sources of noise, so that their errors are alike: the floor is not that of independent
+    ones, and it scatters.
     """
     rng = np.random.default_rng((seed, 5))
     runs = positions.shape[1]
@@ -98,6 +98,7 @@ def score(mean: Array, variance: Array, positions: Array) -> Score:
         mean_z = np.abs(off[s, known]) / np.sqrt(ours / runs)
         worst = np.abs(variance_z(positions[s : s + 1, :, known], theirs[None])).max()
         columns[:, s] = (
-            np.median(np.abs(theirs / ours - 1)), _log_correlation(theirs, ours), np.median(mean_z), mean_z.max(), worst,
+            np.median(np.abs(theirs / ours - 1)), _log_correlation(theirs, ours), np.median(mean_z), mean_z.max(),
+            worst,
         )  # fmt: skip
     return Score(*columns)

@@ -108,7 +108,9 @@ class Experiment(_Table):
     def _together(self) -> "Experiment":
         text = self.data.kind == "text"
         if text != (self.model.kind == "transformer"):
-            raise ValueError(f"model.kind={self.model.kind!r} does not fit data.kind={self.data.kind!r}: a transformer reads text")
+            raise ValueError(
+                f"model.kind={self.model.kind!r} does not fit data.kind={self.data.kind!r}: a transformer reads text"
+            )
         if self.data.kind == "mnist" and not (self.data.images and self.data.labels):
             raise ValueError("data.kind='mnist' needs data.images and data.labels, the paths of idx files")
         return self
@@ -126,14 +128,13 @@ def _vision(quick: bool) -> list[Experiment]:
                 sweep=Sweep(learning_rates=[0.05, 0.1, 0.2], runs=64, steps=30),
             )
         ]
-    large = {"runs": 256, "steps": 2000}
     mlp = Experiment(
         name="mlp",
         training=Training(polish=500, weight_decay=3e-4),
         runs=[
-            Ensemble(learning_rate=0.05, **large),
-            Ensemble(learning_rate=0.2, **large),
-            Ensemble(learning_rate=0.2, batch_size=8, **large),
+            Ensemble(learning_rate=0.05),
+            Ensemble(learning_rate=0.2),
+            Ensemble(learning_rate=0.2, batch_size=8),
             Ensemble(learning_rate=0.05, replace=False, runs=512, steps=56, every_step=True),
         ],
         sweep=Sweep(),
@@ -141,7 +142,7 @@ def _vision(quick: bool) -> list[Experiment]:
     early = Experiment(
         name="mlp-early",
         training=Training(epochs=20, polish=0),
-        runs=[Ensemble(learning_rate=0.05, **large)],
+        runs=[Ensemble(learning_rate=0.05)],
     )
     cnn = Experiment(
         name="cnn",

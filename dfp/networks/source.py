@@ -10,7 +10,7 @@ from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError
 
-# Numbers of a block of per-sample products that are in memory at a time (16 MiB in double precision, and as much for each intermediate result).
+# Numbers of a block of per-sample products: 16 MiB, and as much for every intermediate result.
 _BLOCK = 2**21
 
 
@@ -119,7 +119,9 @@ class ArraySource(Source):
         assert self._products is not None
         given = checks.array("products(directions)", self._products(directions), dimensions=(3,))
         shape = (self.samples, self.dimension, directions.shape[1])
-        yield np.swapaxes(checks.matching("products(directions)", given, shape, "sample, parameter and direction"), 1, 2)
+        yield np.swapaxes(
+            checks.matching("products(directions)", given, shape, "sample, parameter and direction"), 1, 2
+        )
 
 
 def _hessians(given: ArrayLike, samples: int, d: int) -> Array:

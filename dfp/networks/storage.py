@@ -37,7 +37,9 @@ def load(path: str | Path) -> Runs | Report:
             return _report(record)
     except (KeyError, TypeError) as error:
         raise FileFormatError(f"path={path}: lacks {error}; make it again.") from error
-    raise FileFormatError(f"path={path}: holds {kind}, which is no result of its own; give the file of runs or a report.")
+    raise FileFormatError(
+        f"path={path}: holds {kind}, which is no result of its own; give the file of runs or a report."
+    )
 
 
 def report_record(report: Report) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -61,9 +63,7 @@ def _report(record: dict[str, Any]) -> Report:
     for name in dict.fromkeys(key.split("/")[1] for key in record if key.startswith("moments/")):
         moments[name] = Moments(**files.nested(record, f"moments/{name}"))
     closure = files.nested(record, "closure")
-    predictions = Predictions(
-        Rule(*record["rule"]), record["steps"], moments, Closure(**closure) if closure else None
-    )
+    predictions = Predictions(Rule(*record["rule"]), record["steps"], moments, Closure(**closure) if closure else None)
     kept = files.nested(record, "runs") | {"directions": measured.directions}
     return Report(measured, predictions, Runs.from_record(kept))
 

@@ -24,7 +24,9 @@ def errors(report: "Report", chosen: np.ndarray | None = None) -> list[list[str]
     rows.append(["sampling floor", *(_number(report.floor.expected[i]) for i in places), ""])
     for name, own in found.items():
         if np.isfinite(own.error).any():
-            rows.append([LABELS[name], *(_number(own.error[i]) for i in places), _number(own.correlation[places[-1]], 4)])
+            rows.append(
+                [LABELS[name], *(_number(own.error[i]) for i in places), _number(own.correlation[places[-1]], 4)]
+            )
     return rows
 
 
@@ -38,7 +40,9 @@ def aligned(rows: list[list[str]]) -> str:
     """Return rows as text with columns that line up."""
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join(
-        "  ".join(cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True)))
+        "  ".join(
+            cell.ljust(w) if i == 0 else cell.rjust(w) for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
         for row in rows
     )
 
@@ -50,7 +54,8 @@ def text(report: "Report") -> str:
     counts = {name: report.regimes.count(name) for name in dict.fromkeys(report.regimes)}
     return "\n".join(
         (
-            f"{report.runs.count} runs, learning rate {rule.learning_rate:g}, batch size {rule.batch_size} {how} replacement",
+            f"{report.runs.count} runs, learning rate {rule.learning_rate:g}, batch size {rule.batch_size} "
+            f"{how} replacement",
             str(report.measured),
             "regimes: " + ", ".join(f"{count} {name}" for name, count in counts.items()),
             f"quadratic form: holds up to step {report.quadratic_until}, as predicted; {report.predictions}",

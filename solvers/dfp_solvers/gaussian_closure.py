@@ -1,7 +1,7 @@
 """A Gaussian carried by a landscape that is not quadratic: its expectations by points, its motion by affine segments.
 
-Between two renewals the mean gradient is affine and the noise additive, so that mean and covariance move in closed form,
-mode by mode of the segment's own mean Hessian (``modal``); with momentum each mode carries two numbers (T19).
+Between two renewals the mean gradient is affine and the noise additive, so that mean and covariance move in closed
+form, mode by mode of the segment's own mean Hessian (``modal``); with momentum each mode carries two numbers (T19).
 """
 
 from collections.abc import Sequence
@@ -58,7 +58,7 @@ def blend(first: Coefficients, second: Coefficients, weight: float) -> Coefficie
 
 
 def advance(state: State, coefficients: Coefficients, rule: Rule, counts: Sequence[int]) -> list[State]:
-    """Return the states after ``counts`` steps with the same coefficients; without replacement from an epoch's start."""
+    """Return the states after ``counts`` equal steps; without replacement from the start of an epoch."""
     values, axes = np.linalg.eigh(coefficients.hessian)
     start = _turned(state, axes)
     push, noise = axes.T @ coefficients.gradient, axes.T @ coefficients.noise @ axes

@@ -183,7 +183,9 @@ def test_wrong_arguments_are_named(call, message):
 
 
 def test_layers_that_are_no_sum_over_samples_are_put_in_evaluation_mode_aloud():
-    model = torch.nn.Sequential(torch.nn.Linear(4, 6), torch.nn.BatchNorm1d(6), torch.nn.Dropout(0.5), torch.nn.Linear(6, 3))
+    model = torch.nn.Sequential(
+        torch.nn.Linear(4, 6), torch.nn.BatchNorm1d(6), torch.nn.Dropout(0.5), torch.nn.Linear(6, 3)
+    )
     with pytest.warns(UserWarning, match=r"BatchNorm1d, Dropout.*evaluation mode"):
         made = dfp.networks.Problem(model, cross_entropy, (torch.randn(10, 4), Y))
     assert model.training and np.isfinite(made.mean_loss())

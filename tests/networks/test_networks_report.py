@@ -41,11 +41,13 @@ def test_a_wrong_prediction_fails(report):
     """Negative control: variances half as large again are told from the runs."""
     wrong = {n: m._replace(variance=m.variance * 1.5) for n, m in report.predictions.moments.items()}
     predictions = dfp.networks.Predictions(report.predictions.rule, report.steps, wrong, report.predictions.closure)
-    assert verdict(dfp.networks.Report(report.measured, predictions, report.runs), "Gaussian closure").verdict == "fails"
+    assert (
+        verdict(dfp.networks.Report(report.measured, predictions, report.runs), "Gaussian closure").verdict == "fails"
+    )
 
 
 def test_the_floor_is_that_of_perfect_predictions():
-    """Of Gaussian runs along independent directions it is .6745 √(2/R) to a few per cent; correlated ones scatter more."""
+    """Of Gaussian runs along independent directions it is .6745 √(2/R) to some per cent; alike ones scatter more."""
     rng = np.random.default_rng(0)
     positions = rng.standard_normal((3, 200, 400))
     floor = scores.floor(positions)
@@ -79,7 +81,7 @@ def test_the_page_is_whole(report, tmp_path):
     path = tmp_path / "report.html"
     report.to_html(path)
     text = path.read_text(encoding="utf-8")
-    assert text.count("data:image/png;base64,") == 5 and "src=\"http" not in text
+    assert text.count("data:image/png;base64,") == 5 and 'src="http' not in text
     assert all(word in text for word in ("Gaussian closure", "holds", "fails", "undecided") if word in str(report))
     with pytest.raises(dfp.DFPError, match="cannot be written"):
         report.to_html(tmp_path / "none" / "report.html")
@@ -120,7 +122,8 @@ def test_epochs(measured):
     # Control: the variance with replacement is not that of an epoch's end.
     wrong = report.predictions.moments["langevin"].variance
     predictions = dfp.networks.Predictions(
-        report.predictions.rule, report.steps, {"additive": report.predictions.moments["additive"]._replace(variance=wrong)},
+        report.predictions.rule, report.steps,
+        {"additive": report.predictions.moments["additive"]._replace(variance=wrong)},
         report.predictions.closure,
     )  # fmt: skip
     assert claims._epoch(dfp.networks.Report(measured, predictions, report.runs)).verdict == "fails"

@@ -18,7 +18,9 @@ def test_steps_are_those_of_the_optimiser(options):
     made = dfp.networks.Problem(model, cross_entropy, (x, y), weight_decay=0.05)
     runs = dfp.networks.trajectories(made, 0.1, 6, 3, 7, save=range(8), seed=5, **options)
     replace = options.get("replace", True)
-    plan = running._plan(made, 0.1, 6, 7, range(8), replace, 5, options.get("momentum", 0.0), options.get("nesterov", False), None)
+    plan = running._plan(
+        made, 0.1, 6, 7, range(8), replace, 5, options.get("momentum", 0.0), options.get("nesterov", False), None
+    )
     minibatches = running._minibatches(plan, 0, 0)
     chosen = np.array([next(minibatches)[:3] for _ in range(7)])
     if not replace:  # an epoch of three steps uses no sample twice
