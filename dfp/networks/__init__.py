@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from dfp.networks.measurement import measure as measure
     from dfp.networks.prediction import Predictions as Predictions
     from dfp.networks.prediction import predict as predict
+    from dfp.networks.predictors import LABELS as LABELS
     from dfp.networks.problem import Problem as Problem
     from dfp.networks.rates import Diffusion as Diffusion
     from dfp.networks.rates import diffusion as diffusion
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from dfp.networks.storage import load as load
 
 _HOMES = {
+    "LABELS": "predictors",
     "Diffusion": "rates",
     "Measurement": "measurement",
     "Predictions": "prediction",

@@ -40,7 +40,7 @@ class Measurement:
     hessian
         Mean Hessian UᵀHU, shape (k, k) [loss / parameter^2].
     residuals
-        |Hu_i − λ_iu_i|, shape (k,).
+        ``|Hu_i − λ_iu_i|``, shape (k,).
     gradient
         Mean gradient Uᵀḡ, shape (k,) [loss / parameter].
     covariance
@@ -48,7 +48,7 @@ class Measurement:
     table
         Var(H̃_ik) of a single sample, shape (k, k).
     row_noise
-        E|H̃u_i|² of a single sample, couplings to directions outside the k included, shape (k,).
+        ``E|H̃u_i|²`` of a single sample, couplings to directions outside the k included, shape (k,).
     correlation
         Cov(H̃_ii, g̃_i) of a single sample, shape (k,).
     sample_gradients

@@ -37,7 +37,7 @@ class Problem(Source):
     data
         Inputs and targets, two tensors (or arrays) whose first axis counts the N samples.
     weight_decay
-        L2 weight decay ω >= 0: ½ω|θ|² is added to the loss of every sample.
+        L2 weight decay ω >= 0: ``½ω|θ|²`` is added to the loss of every sample.
     dtype
         ``"float64"``, or ``"float32"`` at half the cost, with a warning.
 

@@ -61,7 +61,7 @@ class Report:
 
     @property
     def flat(self) -> np.ndarray:
-        """Which directions with noise feel no curvature within the horizon: 2η|λ|n below 0.1 at the last step."""
+        """Which directions with noise feel no curvature within the horizon: ``2η|λ|n`` below 0.1 at the last step."""
         return self.live & (np.abs(self._relaxation) < _FLAT)
 
     @property
