@@ -1,5 +1,6 @@
 """The public names, each beside the module that is its home: read by type checkers and, on first use, by ``dfp``."""
 
+from . import networks as networks
 from .errors import DFPError as DFPError
 from .errors import FileFormatError as FileFormatError
 from .errors import NoStationaryDensity as NoStationaryDensity
@@ -10,6 +11,9 @@ from .exact.moments import moments as moments
 from .exact.risk import RiskCurve as RiskCurve
 from .exact.risk import risk_curve as risk_curve
 from .exact.risk import stationary_risk as stationary_risk
+from .long_time.committor import Committor as Committor
+from .long_time.escape import escape as escape
+from .long_time.escape_law import Escape as Escape
 from .long_time.exit_law import ExitSteps as ExitSteps
 from .long_time.first_passage import exit_steps as exit_steps
 from .long_time.irreversibility import Current as Current

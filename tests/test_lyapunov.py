@@ -11,6 +11,8 @@ from scipy.optimize import brentq
 from scipy.special import digamma, gamma, hyp1f1
 from scipy.stats import norm
 
+import dfp
+
 MULTIPLIERS = [(1.0, 0.05), (1.0, 1.5), (0.4, 0.5), (-0.3, 1.2), (0.0, 1.3), (0.95, 0.2), (0.7, 0.08), (0.3, 0.029)]
 
 
@@ -47,6 +49,7 @@ def test_gaussian_moment_is_the_integral(a, s, order):
         return scale + np.log(value + quad(integrand, peak, peak + 40 * s, limit=400, epsabs=0, epsrel=1e-12)[0])
 
     truth = np.logaddexp(part(1), part(-1)) - np.log(s * np.sqrt(2 * np.pi))
+    # rounding
     assert lyapunov.gaussian_log_moment(order, a, s) == pytest.approx(truth, rel=1e-10, abs=1e-11)
 
 
@@ -68,6 +71,7 @@ def test_tail_index_solves_the_closed_form(a, s):
 def test_known_tail_indices():
     """ρ₂ = 1 is κ = 2; E Y⁴ = a⁴ + 6a²s² + 3s⁴ = 1 is κ = 4; a flat mode that never turns has κ = 1."""
     a = 0.4
+    # rounding
     assert gaussian_index(a, np.sqrt(1 - a * a)) == pytest.approx(2, abs=1e-12)
     square = (-6 * a * a + np.sqrt(36 * a**4 + 12 * (1 - a**4))) / 6
     assert gaussian_index(a, np.sqrt(square)) == pytest.approx(4, abs=1e-12)
@@ -77,6 +81,7 @@ def test_known_tail_indices():
 def test_a_flat_mode_turns_unstable():
     """Theory page, section 4: Gaussian curvature noise on a flat mode is unstable above η√Γ = 1.556."""
     limit = brentq(lambda s: float(lyapunov.gaussian_exponent(1.0, s)), 1.0, 2.0)
+    # the digits of the page
     assert limit == pytest.approx(1.556, abs=5e-4)
     assert gaussian_index(1.0, 0.999 * limit) > 0
     assert np.isnan(gaussian_index(1.0, 1.001 * limit))
@@ -94,6 +99,7 @@ def test_two_values_have_a_golden_index():
     """Y = 2 or 1/4: with x = 2^κ, x + x⁻² = 2, so x is the golden ratio."""
     atoms = lyapunov.Atoms(np.array([2.0, 0.25]), np.array([0.5, 0.5]))
     exponent = lyapunov.atoms_exponent(atoms)
+    # rounding
     assert exponent == pytest.approx(-np.log(2) / 2, rel=1e-14)
     kappa = lyapunov.tail_index(lambda order: lyapunov.atoms_log_moment(order, atoms), exponent)
     assert kappa == pytest.approx(np.log2((1 + np.sqrt(5)) / 2), rel=1e-12)
@@ -104,9 +110,11 @@ def test_minibatches_are_enumerated():
     atoms = lyapunov.minibatch_atoms(samples, 3)
     averages = np.array([np.mean(chosen) for chosen in product(samples, repeat=3)])
     assert atoms.width == 0
+    # rounding
     assert lyapunov.atoms_exponent(atoms) == pytest.approx(np.mean(np.log(np.abs(averages))), rel=1e-13)
     for order in (0.5, 2.0, 5.0):
         moment = np.mean(np.abs(averages) ** order)
+        # rounding
         assert lyapunov.atoms_log_moment(order, atoms) == pytest.approx(np.log(moment), rel=1e-12)
     # 0.2 + 0.2 − 0.4: a minibatch that forgets where it was, whatever rounding makes of it.
     assert lyapunov.atoms_exponent(lyapunov.minibatch_atoms(np.array([0.9, -0.4, 0.2]), 3)) == -np.inf
@@ -119,6 +127,7 @@ def test_lattice_agrees_with_enumeration(monkeypatch):
     monkeypatch.setattr(lyapunov, "ENUMERATED", 10)
     lattice = lyapunov.minibatch_atoms(samples, 4)
     assert exact.width == 0 < lattice.width
+    # rounding
     assert lattice.weights.sum() == pytest.approx(1, abs=1e-13)
     # The lattice has 2^18 cells; a logarithm's singularity near an atom costs the exponent more than the moments.
     assert lyapunov.atoms_exponent(lattice) == pytest.approx(lyapunov.atoms_exponent(exact), abs=2e-5)
@@ -143,51 +152,128 @@ def test_rounding_limits_the_order():
 def test_exponent_of_gaussian_matrices(d):
     """A = −η H̃ with independent normal entries: ℓ = log η + (log 2 + ψ(d/2))/2 (Newman 1986)."""
     eta = 0.7
-    step = matrix_product.Step(eta)
+    step = matrix_product.OptimiserStep(eta)
     value, error = matrix_product.gaussian_exponent(np.eye(d) / eta, np.ones((d, d)), step, 1000, 1)
     truth = np.log(eta) + (np.log(2) + digamma(d / 2)) / 2
+    # the estimate is of use
     assert 0 < error < 5e-3
     assert abs(value - truth) < 4.5 * error  # a false alarm once in 150 000 seeds
     assert abs(value - truth - 0.02) > 4.5 * error  # negative control: two per cent off would show
 
 
-def plain_growth(matrices, step):
-    """Return the log growth of one lane under H_ξ = ``matrices`` (n, d, d), with NumPy alone."""
-    d = matrices.shape[1]
-    lifted = np.zeros((2 * d, 2 * d))
+def plain_growth(pulls, step, d, watched):
+    """Return what a lane adds up, with NumPy alone; ``pulls`` gives the mean and the noise of H_ξθ, step by step."""
     eta, p, q, beta = step
-    state = np.concatenate([np.full(d, 1 / np.sqrt(d)), np.zeros(d)])
-    total = 0.0
-    for h in matrices:
-        lifted[:d, :d], lifted[:d, d:] = np.eye(d) - eta * p * h, -eta * q * np.eye(d)
-        lifted[d:, :d], lifted[d:, d:] = h, beta * np.eye(d)
+    theta, velocity = np.full(d, 1 / np.sqrt(d)), np.zeros(d)
+    total = np.zeros(4)
+    for pull in pulls:
+        mean, noise = pull(theta)
+        expected = np.concatenate([theta - eta * (p * mean + q * velocity), beta * velocity + mean])
+        shift = np.concatenate([-eta * p * noise, noise])
         if q == 0:
-            lifted[d:] = 0.0
-        state = lifted @ state
-        total += np.log(np.linalg.norm(state))
-        state /= np.linalg.norm(state)
+            expected[d:], shift[d:] = 0.0, 0.0
+        before, (here, moved) = watched @ theta, (watched @ part[:d] for part in (expected, shift))
+        state = expected + shift
+        size = np.linalg.norm(state)
+        total += (
+            np.log(size), expected @ shift / max(expected @ expected, 0.25),
+            np.log(abs((here + moved) / before)), here * moved / max(here**2, 0.01),
+        )  # fmt: skip
+        theta, velocity = state[:d] / size, state[d:] / size
     return total
 
 
-@pytest.mark.parametrize("step", [matrix_product.Step(0.3), matrix_product.Step(0.3, 1.8, 0.64, 0.8)])
+@pytest.mark.parametrize("step", [matrix_product.OptimiserStep(0.3), matrix_product.OptimiserStep(0.3, 1.8, 0.64, 0.8)])
 def test_kernels_agree_with_numpy(step):
     rng = np.random.default_rng(3)
     d, n, packed = 3, 40, np.array(step)
+    watched = np.array([0.8, 0.0, 0.6])
 
-    def start():
-        return np.full(d, 1 / np.sqrt(d)), np.zeros(d)
+    def grown(kernel, *arguments):
+        growth = np.zeros(4)
+        kernel(*arguments, packed, np.full(d, 1 / np.sqrt(d)), np.zeros(d), watched, growth)
+        return growth
 
     square = rng.standard_normal((d, d))
-    hessian, deviations = square @ square.T, rng.random((d, d))
-    deviations = (deviations + deviations.T) / 2
-    normals = rng.standard_normal((n, d, d))
-    for symmetric in (False, True):
-        drawn = np.triu(normals) + np.triu(normals, 1).transpose(0, 2, 1) if symmetric else normals
-        grown = matrix_product._gaussian(hessian, deviations, symmetric, normals, packed, *start())
-        assert grown == pytest.approx(plain_growth(hessian + deviations * drawn, step), rel=1e-10)
+    hessian, variances = square @ square.T, rng.random((d, d))
+    variances = (variances + variances.T) / 2
+    normals = rng.standard_normal((n, d))
+    pulls = [lambda u, z=z: (hessian @ u, np.sqrt(variances @ u**2) * z) for z in normals]
+    wanted = plain_growth(pulls, step, d, watched)
+    # rounding
+    np.testing.assert_allclose(grown(matrix_product._gaussian, hessian, variances, normals), wanted, rtol=1e-10)
+    drawn = np.zeros((n, d, d))
+    rows, columns = np.triu_indices(d)
+    packs = rng.standard_normal((n, rows.size))
+    drawn[:, rows, columns] = drawn[:, columns, rows] = packs
+    pulls = [lambda u, z=z: (hessian @ u, (np.sqrt(variances) * z) @ u) for z in drawn]
+    wanted = plain_growth(pulls, step, d, watched)
+    np.testing.assert_allclose(grown(matrix_product._symmetric, hessian, variances, packs), wanted, rtol=1e-10)
     features, picks = rng.standard_normal((7, d)), rng.integers(0, 7, (n, 2))
     hessians = features[:, :, None] * features[:, None, :]
-    wanted = plain_growth(hessians[picks].mean(axis=1) + 0.1 * np.eye(d), step)
+    mean = hessians.mean(axis=0) + 0.1 * np.eye(d)
+    taken = hessians[picks].mean(axis=1) + 0.1 * np.eye(d)
+    wanted = plain_growth([lambda u, h=h: (mean @ u, h @ u - mean @ u) for h in taken], step, d, watched)
     for table, rank_one in ((features, True), (hessians.reshape(7, -1), False)):
-        grown = matrix_product._samples(table, rank_one, 0.1, picks, packed, *start())
-        assert grown == pytest.approx(wanted, rel=1e-10)
+        found = grown(matrix_product._samples, table, rank_one, mean, 0.1, picks)
+        # rounding
+        np.testing.assert_allclose(found, wanted, rtol=1e-10)
+
+
+def slow_modes(d=10, amplitude=0.05):
+    noise = dfp.GaussianNoise(np.full(d, 0.1), amplitude**2 * np.random.default_rng(1).uniform(0.25, 1, (d, d)))
+    return dfp.SGD(dfp.QuadraticLandscape(np.geomspace(1e-3, 1, d), 0, noise), 0.005)
+
+
+def test_exponents_of_slow_modes_are_no_transients():
+    """d = 10, λ = 1e-3 … 1, η = 0.005: ℓ is that of the slowest mode but for η²Γ, and below half the logarithm of ρ."""
+    report = dfp.modes(slow_modes())
+    # To second order in the noise, ℓ of the slowest mode alone; couplings enter at the order η³Γ²/λ, some 1 % here.
+    truth = report[0].lyapunov_exponent
+    assert abs(report.lyapunov_exponent - truth) < report.lyapunov_error + 0.02 * abs(truth)
+    assert report.lyapunov_error < 0.1 * abs(truth)
+    assert report.lyapunov_exponent <= np.log(report.spectral_radius) / 2
+    # The control: random directions, and a burn-in that knows nothing of how slowly they settle.
+    system = report.system
+    deviations = np.sqrt(system.entry_variances)
+    value, error = matrix_product.gaussian_exponent(np.diag(system.curvatures), deviations, system.step, 4000, 0)
+    assert abs(value - truth) > 4.5 * error + 5 * abs(truth)
+
+
+def test_errors_say_what_has_not_settled():
+    """A transient c e^{−n/T} is in the error if T is long, and nothing is added if it is over."""
+    runs, time = (100, 200, 200), 1e4
+    n = np.cumsum((0, *runs))
+    left = -time * np.diff(np.exp(-n / time))[1:] / np.array(runs[1:])
+    lanes = np.random.default_rng(2).standard_normal((2, 64)) * 1e-6
+    value, error = matrix_product.average(3.0 + 0.01 * left[:, None] + lanes, runs, time)
+    # the spread of the lanes is not zero
+    assert abs(value - 3.0) == pytest.approx(error, rel=0.05)
+    # the spread of the lanes is 1e-6 over √128
+    assert matrix_product.average(3.0 + lanes, runs, 1.0)[1] < 1e-6
+    assert matrix_product.average(3.0 + lanes, runs, np.inf)[1] == np.inf
+
+
+def test_blocks_that_drive_each_other_grow_by_themselves():
+    """Modes 0 and 1 drive each other, mode 2 is driven by both, mode 3 by itself: its exponent is the largest."""
+    table = np.zeros((4, 4))
+    table[0, 1] = table[1, 0] = table[2, 0] = 0.2
+    table[3, 3] = 0.1
+    sgd = dfp.SGD(dfp.QuadraticLandscape([0.5, 0.7, 0.9, 0.3], 0, dfp.GaussianNoise(np.full(4, 0.1), table)), 0.3)
+    report = dfp.modes(sgd)
+    assert sorted(block.tolist() for block in report.system.blocks) == [[0], [1, 2], [3]]
+    assert report.coupled and report.lyapunov_error == 0
+    assert report.lyapunov_exponent == report[0].lyapunov_exponent
+
+
+@pytest.mark.parametrize(
+    ("values", "period"),
+    [
+        ([16, 1 / 16], np.log(16)), ([2.0, 0.5, 8.0], np.log(2)), ([-4, 8], np.log(2)), ([0.0, 3.0], np.log(3)),
+        ([2.0, 3.0], None), ([0.3, 1.7, 0.9], None), ([1.0, -1.0], None),
+    ],
+)  # fmt: skip
+def test_common_period(values, period):
+    found = lyapunov.common_period(np.array(values))
+    # rounding
+    assert found is None if period is None else found == pytest.approx(period, rel=1e-9)

@@ -41,8 +41,10 @@ def worst(run: SpectralRun, equation: dfp.MasterEquation, start: dfp.Gaussian | 
     letters = "ijkl"[:order]
     found = np.einsum("n," + ",".join("n" + c for c in letters) + "->" + letters, mass, *[apart] * order, optimize=True)
     scale = np.sqrt(np.diag(frame.covariance))
-    return float(np.max(np.abs(found - moments / np.multiply.outer(scale, np.multiply.outer(scale, scale))))) if order == 3 else float(
-        np.max(np.abs(found - moments / np.einsum("i,j,k,l->ijkl", *[scale] * 4)))
+    return (
+        float(np.max(np.abs(found - moments / np.multiply.outer(scale, np.multiply.outer(scale, scale)))))
+        if order == 3
+        else float(np.max(np.abs(found - moments / np.einsum("i,j,k,l->ijkl", *[scale] * 4))))
     )
 
 
@@ -80,7 +82,7 @@ def test_finite_sums_of_any_batch_size_are_exact_and_without_the_power_they_are_
 
 
 def test_samples_fall_into_cells_as_the_density_says() -> None:
-    """A million runs; χ² beyond 6 deviations has a false alarm rate below 1e-6. A Gaussian of the same moments fails."""
+    """A million runs; χ² beyond 6 deviations: a false alarm rate below 1e-6. A Gaussian of the same moments fails."""
     landscape = dfp.QuadraticLandscape.from_regression(*data(), batch_size=4)
     equation = dfp.MasterEquation(dfp.SGD(landscape, 0.2))
     start = dfp.Gaussian([0.5, -0.3], 0.2)
@@ -155,11 +157,18 @@ def test_the_split_step_is_the_sum_over_all_places_and_no_term_of_it_can_go() ->
     waves = np.stack(np.meshgrid(*box.waves, indexing="ij"), axis=-1)
     slope, places = np.array([0.9, 0.8, -0.3]), box.places
     step = split.split(
-        np.ones(waves.shape[:-1]), box.waves, [a * u for a, u in zip(slope, box.lattice, strict=True)], box.lattice, table,
-        [np.ones(9)] * 3, 1e-13,
-    )  # fmt: skip
+        np.ones(waves.shape[:-1]),
+        box.waves,
+        [a * u for a, u in zip(slope, box.lattice, strict=True)],
+        box.lattice,
+        table,
+        [np.ones(9)] * 3,
+        1e-13,
+    )
     spread = np.einsum("...i,ij,nj->n...", waves**2, table, places**2)
-    direct = np.einsum("n,n...->...", mass.ravel(), np.exp(1j * np.tensordot(places * slope, waves, (1, 3)) - spread / 2))
+    direct = np.einsum(
+        "n,n...->...", mass.ravel(), np.exp(1j * np.tensordot(places * slope, waves, (1, 3)) - spread / 2)
+    )
     scale = float(mass.sum())
     assert np.max(np.abs(split.spectrum(mass, step) - direct)) < 1e-11 * scale
     fewer = step._replace(last=(step.last[0][:-3], step.last[1][:-3]))
@@ -208,7 +217,7 @@ def test_certificates_are_within_a_factor_of_truth() -> None:
 def test_what_cannot_be_resolved_is_refused_with_the_cause() -> None:
     few = dfp.QuadraticLandscape.from_samples(np.eye(2)[None] * [[[0.2]], [[1.5]]], [[1.0, 0.5], [-1.0, -0.5]])
     equation = dfp.MasterEquation(dfp.SGD(few, 0.5))
-    with pytest.raises(dfp.UnresolvedError, match="details|singular"):
+    with pytest.raises(dfp.UnresolvedError, match=r"details|singular"):
         ran(equation, dfp.Point([0.1, 0.2]), 3)
 
 

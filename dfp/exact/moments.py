@@ -102,26 +102,41 @@ def moments_at(equation: Equation, initial: State, saved: NDArray[np.int64]) -> 
     with np.errstate(over="ignore", invalid="ignore"):
         if not equation.sgd.plain:
             return _not_plain(equation, initial, saved)
-        means, covariances = (_closed_form if equation.additive else _carried)(equation, initial, saved)
+        means, covariances = (_closed_form if equation.additive else _with_multiplicative_noise)(
+            equation, initial, saved
+        )
+        means = _kept_apart(means, equation, initial, saved)
     return Moments(saved, means, covariances)
 
 
+def _kept_apart(means: Array, equation: Equation, initial: State, saved: NDArray[np.int64]) -> Array:
+    """Return the means by themselves where carrying them beside a covariance that overflows has lost them."""
+    lost = ~np.isfinite(means).all(axis=1)
+    if equation.additive or not lost.any():
+        return means
+    vectors = equation.sgd.modes[1]
+    factor, shift, _ = _transitions(equation, saved[lost])
+    found = means.copy()
+    found[lost] = (factor * (initial.mean @ vectors) + shift) @ vectors.T
+    return found
+
+
 def _not_plain(equation: Equation, initial: State, saved: NDArray[np.int64]) -> Moments:
-    run = optimisers.closed_form if equation.additive else optimisers.carried
+    run = optimisers.closed_form if equation.additive else optimisers.with_multiplicative_noise
     means, covariances = run(equation, initial.mean, initial.covariance, saved)
     d = equation.dimension
     joint = (means, covariances) if equation.sgd.momentum else (None, None)
-    return Moments(saved, means[:, :d], covariances[:, :d, :d], *joint)
+    return Moments(saved, _kept_apart(means[:, :d], equation, initial, saved), covariances[:, :d, :d], *joint)
 
 
 # Numbers that covariances may hold unless more are asked for: 256 MB.
 _MOST_NUMBERS = 2**25
 # Transitions kept of one equation, for solvers ask again for the steps whose moments they were told.
 _KEPT = 64
-_known: WeakKeyDictionary[Equation, dict[int, affine.Transition]] = WeakKeyDictionary()
+_known: WeakKeyDictionary[Equation, dict[int, affine.AffineTransition]] = WeakKeyDictionary()
 
 
-def transition(equation: Equation, n: int) -> affine.Transition:
+def transition(equation: Equation, n: int) -> affine.AffineTransition:
     """Return factor (d,), shift (d,) and noise covariance (d, d) of ``n`` steps, in H's eigenbasis.
 
     Only for additive noise, where θ_n = Fθ_0 + shift + noise exactly (with momentum, from v = 0).
@@ -135,26 +150,26 @@ def transition(equation: Equation, n: int) -> affine.Transition:
     return found
 
 
-def _keep(equation: Equation, steps: NDArray[np.int64], parts: affine.Transition) -> None:
+def _keep(equation: Equation, steps: NDArray[np.int64], parts: affine.AffineTransition) -> None:
     known = _known.setdefault(equation, {})
     if len(known) + len(steps) > _KEPT:
         known.clear()
     known.update(zip(steps.tolist(), zip(*parts, strict=True), strict=True))
 
 
-def _transitions(equation: Equation, steps: NDArray[np.int64]) -> affine.Transition:
+def _transitions(equation: Equation, steps: NDArray[np.int64]) -> affine.AffineTransition:
     """Return factors (S, d), shifts (S, d) and noise covariances (S, d, d) of ``steps`` (S,), in H's eigenbasis."""
     if not equation.sgd.plain:
         return _marginals(equation, steps)
     values, vectors = equation.sgd.modes
-    gradient, noise = matrices.turned(vectors, equation.sgd.gradient, equation.additive_diffusion)
+    gradient, noise = matrices.rotated(vectors, equation.sgd.gradient, equation.additive_diffusion)
     drift = equation.mode_rates(values)
     if equation.discrete:
         return affine.map_transition(drift * values, drift * gradient, noise, steps)
     return affine.flow_transition(drift * values, drift * gradient, noise, steps * equation.learning_rate)
 
 
-def _marginals(equation: Equation, steps: NDArray[np.int64]) -> affine.Transition:
+def _marginals(equation: Equation, steps: NDArray[np.int64]) -> affine.AffineTransition:
     """Return the transitions of θ where SGD is not plain."""
     after = list(optimisers.transitions(equation, steps))
     factor, gain = np.array([t.factor[:, 0, 0] for t in after]), np.array([t.gain[:, 0] for t in after])
@@ -167,8 +182,8 @@ def _closed_form(equation: Equation, initial: State, saved: NDArray[np.int64]) -
     parts = _transitions(equation, saved)
     if saved.size <= _KEPT and equation.dimension <= 3:  # densities live in no more, and solvers ask only for these
         _keep(equation, saved, parts)
-    start = matrices.turned(vectors, initial.mean, initial.covariance)
-    return matrices.turned(vectors.T, *affine.moments(parts, *start))
+    start = matrices.rotated(vectors, initial.mean, initial.covariance)
+    return matrices.rotated(vectors.T, *affine.moments(parts, *start))
 
 
 def _advance(equation: Equation, start: Array, times: Array) -> MomentVector:
@@ -182,7 +197,7 @@ def _advance(equation: Equation, start: Array, times: Array) -> MomentVector:
     return unpacked(states, equation.dimension)
 
 
-def _carried(equation: Equation, initial: State, saved: NDArray[np.int64]) -> tuple[Array, Array]:
+def _with_multiplicative_noise(equation: Equation, initial: State, saved: NDArray[np.int64]) -> tuple[Array, Array]:
     mean = initial.mean
     start = packed(MomentVector(np.ones(()), mean, np.outer(mean, mean), initial.covariance))
     if equation.discrete and start.size > linear_flow.DENSE_SIZE:

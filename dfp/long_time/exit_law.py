@@ -1,7 +1,8 @@
 """The law of the number of steps after which the parameters leave a box."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +12,16 @@ from dfp.checks import Array
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+class ExitLaw(NamedTuple):
+    """What one discretisation says of the number of steps inside."""
+
+    survival: Callable[[int], Array]
+    """P(N > 0), … P(N > n), of a number of steps n."""
+    mean: float
+    leaving: float
+    """Probability to leave in a step, in the end."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +42,8 @@ class ExitSteps:
         Estimated absolute error of ``survival``, from a coarser grid.
     mean_error
         Estimated error of ``mean`` [step].
+    leaving
+        1 − ``decay``, to its own digits where that is rounding; taken from ``decay`` if left out.
     """
 
     steps: NDArray[np.int64]
@@ -39,6 +52,11 @@ class ExitSteps:
     decay: float
     error: float
     mean_error: float
+    leaving: float = np.nan
+
+    def __post_init__(self) -> None:
+        if np.isnan(self.leaving):
+            object.__setattr__(self, "leaving", 1 - self.decay)
 
     @property
     def probability(self) -> Array:
@@ -51,9 +69,9 @@ class ExitSteps:
         done = np.flatnonzero(self.survival <= left)
         if done.size:
             return float(self.steps[done[0]])
-        if not self.decay < 1:
+        if not self.leaving > 0:
             return np.inf
-        return float(self.steps[-1] + np.ceil(np.log(left / self.survival[-1]) / np.log(self.decay)))
+        return float(self.steps[-1] + np.ceil(np.log(left / self.survival[-1]) / np.log1p(-self.leaving)))
 
     def plot(self) -> "Figure":
         """Return a figure of survival and of the probability of leaving at each step."""

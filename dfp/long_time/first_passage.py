@@ -3,13 +3,17 @@
 from typing import Any
 
 import numpy as np
+from dfp_solvers.escape.line import LENGTH
 from numpy.typing import ArrayLike
 
 from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError, UnsupportedError
+from dfp.long_time import first_passage_maps
 from dfp.long_time import first_passage_numeric as numeric
 from dfp.long_time.exit_law import ExitSteps
+from dfp.long_time.first_passage_line import by_panels
+from dfp.methods.transfer.kernels import enumerated
 from dfp.problem.arguments import check_problem
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
@@ -23,7 +27,8 @@ def exit_steps(equation: Equation, domain: Any, initial: State, steps: int | Non
     ----------
     equation
         (T4): SGD leaves at the first step at which it is outside. (T6), (T7): the path in continuous time leaves when
-        it touches a wall, n = τ/η. d <= 3 for generators; for (T4) as far as the box is not too many kernels wide.
+        it touches a wall, n = τ/η. Any landscape; d <= 3 for generators; for (T4) as far as the box is not too many
+        kernels wide (d = 1: 10⁵).
     domain
         ``(lower, upper)``, corners of shape (d,) or numbers, or a ``dfp.Grid`` whose box is taken (and, for generators
         and finite sums, whose cells).
@@ -54,8 +59,9 @@ def exit_steps(equation: Equation, domain: Any, initial: State, steps: int | Non
         )
     if equation.dimension > 3:
         raise UnsupportedError(f"d = {equation.dimension}: first passage needs d <= 3; use dfp.MonteCarlo(...).")
-    noise = equation.sgd.noise
-    if equation.discrete and not (noise.gaussian or noise.shuffles):
+    sgd = equation.sgd
+    sums = sgd.affine and sgd.noise.shuffles
+    if equation.discrete and sgd.affine and not (sums or sgd.noise.gaussian):
         raise UnsupportedError(
             f"the {equation.label} with gradient noise that is neither Gaussian nor a finite sum: its restricted step "
             "is not known here; count trajectories of dfp.MonteCarlo(...)."
@@ -65,15 +71,22 @@ def exit_steps(equation: Equation, domain: Any, initial: State, steps: int | Non
     points, masses = _start(initial, lower, upper)
     if not masses.sum() > 0:
         raise DFPError(f"domain: {lower} … {upper} holds nothing of the initial state; widen it.")
+    if sgd.affine and sgd.additive and not np.any(sgd.noise.constant):
+        return first_passage_maps.without_noise(equation, lower, upper, points, masses, last)
+    if equation.discrete and sums and enumerated(equation):
+        return first_passage_maps.by_maps(equation, lower, upper, cells, points, masses, last)
     if not equation.discrete:
         return numeric.by_chain(equation, lower, upper, cells, initial, float(masses.sum()), last)
-    solve = numeric.by_masses if noise.shuffles else numeric.by_nodes
-    if noise.shuffles:
-        counts = [cells or (numeric.SUM_CELLS.get(equation.dimension, 0),) * equation.dimension]
-        counts.append(tuple(n // 2 for n in counts[0]))
+    if sums:
+        fine = cells or (numeric.SUM_CELLS.get(equation.dimension, 0),) * equation.dimension
+        laws = [
+            numeric.by_masses(equation, lower, upper, n, points, masses) for n in (fine, tuple(c // 2 for c in fine))
+        ]
+    elif equation.dimension == 1:
+        laws = [by_panels(equation, lower, upper, share * LENGTH, points, masses) for share in (1.0, 1.5)]
     else:
         counts = numeric.node_counts(equation, lower, upper)
-    laws = [solve(equation, lower, upper, c, points, masses) for c in counts]
+        laws = [numeric.by_nodes(equation, lower, upper, n, points, masses) for n in counts]
     return numeric.compared(laws, last, float(masses.sum()))
 
 

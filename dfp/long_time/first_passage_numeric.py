@@ -1,10 +1,12 @@
 """First passage by numbers: Gaussian kernels between nodes, affine maps of finite sums, chains with absorbing walls."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from dfp_solvers import absorbing
+from dfp_solvers.escape import line
 from dfp_solvers.markov_chain import generator
 from dfp_solvers.transfer import uniform
 from scipy.linalg import lu_factor, lu_solve
@@ -12,7 +14,7 @@ from scipy.sparse.linalg import LinearOperator, eigs, gmres, splu
 
 from dfp.checks import Array
 from dfp.errors import UnresolvedError
-from dfp.long_time.exit_law import ExitSteps
+from dfp.long_time.exit_law import ExitLaw, ExitSteps
 from dfp.methods import markov_chain
 from dfp.methods.transfer import uniform as transfer_lattice
 from dfp.methods.transfer.kernels import kernels_of, widths
@@ -21,20 +23,16 @@ from dfp.problem.grid import Grid
 from dfp.problem.state import State
 
 # Nodes per width of the kernel and the most in all (a dense matrix); cells per axis otherwise.
-_NODES, _MOST = 2.7, 4500
+_NODES, _MOST = 2.7, 7500
+_FACTORED = 2000
 _CELLS = {1: 512, 2: 96, 3: 32}
 SUM_CELLS = {1: 2048, 2: 96}
+# Finer cells where drift outruns noise, and the share of the time where it may, with more cells to try and without.
+_FINER, _SMEARED, _MOST_SMEARED = {1: (2048, 8192)}, 0.01, 0.5
+# Factor by which differences of halved grids fall at least where errors are of order two.
+_FALL = 2.5
 # Survival at which a law is long enough if its length is left open, and the longest then.
 _ENOUGH, _LONGEST = 1e-3, 10_000
-
-
-class Law(NamedTuple):
-    """What one discretisation says of the number of steps inside."""
-
-    survival: Callable[[int], Array]
-    """P(N > 0), … P(N > n), of a number of steps n."""
-    mean: float
-    decay: float
 
 
 def node_counts(equation: Equation, lower: Array, upper: Array) -> list[tuple[int, ...]]:
@@ -45,9 +43,15 @@ def node_counts(equation: Equation, lower: Array, upper: Array) -> list[tuple[in
     UnresolvedError
         If that takes more nodes than a dense matrix can have.
     """
-    lattice = np.stack(np.meshgrid(*np.linspace(lower, upper, 9).T, indexing="ij"), axis=-1)
-    points = np.concatenate([lattice.reshape(-1, len(lower)), np.clip(equation.sgd.critical_point, lower, upper)[None]])
-    narrowest = np.min(widths(equation, points, np.ones(equation.dimension)), axis=0)
+    lattice = np.stack(np.meshgrid(*np.linspace(lower, upper, 25).T, indexing="ij"), axis=-1)
+    points = lattice.reshape(-1, len(lower))
+    if equation.sgd.affine:
+        points = np.concatenate([points, np.clip(equation.sgd.critical_point, lower, upper)[None]])
+    reach = 8 * np.sqrt(np.einsum("nii->ni", equation.diffusion(points)))
+    moved = points + equation.drift(points)
+    # Where a step from a place ends outside for sure, no detail of it is left.
+    inside = np.all((moved > lower - reach) & (moved < upper + reach), axis=1)
+    narrowest = np.min(widths(equation, points[inside], np.ones(equation.dimension)), axis=0)
     with np.errstate(divide="ignore"):
         wanted = _NODES * (upper - lower) / narrowest + 16
     if not np.prod(wanted) <= _MOST:
@@ -61,29 +65,41 @@ def node_counts(equation: Equation, lower: Array, upper: Array) -> list[tuple[in
 
 def by_nodes(
     equation: Equation, lower: Array, upper: Array, counts: tuple[int, ...], points: Array, masses: Array
-) -> Law:
+) -> ExitLaw:
     """Return the law under Gaussian kernels between Gauss–Legendre nodes."""
     nodes, weights = absorbing.legendre(lower, upper, counts)
 
     def kernel(sources: Array) -> Array:
-        moved = sources - sources @ equation.linear_drift.T - equation.constant_drift
-        return absorbing.gaussian_kernel(nodes, moved, equation.diffusion(sources))
+        return absorbing.gaussian_kernel(nodes, sources + equation.drift(sources), equation.diffusion(sources))
 
     matrix = kernel(nodes) * weights
     first = kernel(points) @ masses
-    factors = lu_factor(np.eye(len(nodes)) - matrix)
-    mean = float(masses.sum()) + float(weights @ lu_solve(factors, first))
+    mean = float(masses.sum()) + float(weights @ _resolved(matrix, first))
     decay = _leading(lambda p: matrix @ p, first)
 
     def survival(n: int) -> Array:
         return absorbing.survival(lambda p: matrix @ p, weights, first, n, decay)
 
-    return Law(survival, mean if decay < 1 else np.inf, decay)
+    return ExitLaw(survival, mean if decay < 1 else np.inf, 1 - decay)
+
+
+def _resolved(matrix: Array, first: Array) -> Array:
+    """Return (I − M)⁻¹ ``first``: by factors where that is cheap, else by products with M.
+
+    Its spectrum is a few points near one and the rest near zero, which takes Krylov spaces some tens of products.
+    """
+    if len(first) <= _FACTORED:
+        return lu_solve(lu_factor(np.eye(len(first)) - matrix), first)
+    resolvent = LinearOperator(matrix.shape, matvec=lambda p: np.ravel(p) - matrix @ np.ravel(p), dtype=float)
+    solved, failed = gmres(resolvent, first, rtol=1e-12, restart=120, maxiter=3)
+    if failed:
+        raise UnresolvedError("domain: the mean of exits this rare does not converge in 2D; use dfp.Langevin(sgd).")
+    return solved
 
 
 def by_masses(
     equation: Equation, lower: Array, upper: Array, cells: tuple[int, ...], points: Array, masses: Array
-) -> Law:
+) -> ExitLaw:
     """Return the law under the affine maps of a finite sum, on cells."""
     grid = Grid(lower, upper, cells)
     step = transfer_lattice.step_operator(equation, grid)
@@ -93,7 +109,7 @@ def by_masses(
     solved, failed = gmres(resolvent, first, rtol=1e-9, restart=60, maxiter=20)
     decay = _leading(step.matvec, first)
     mean = np.inf if failed or not decay < 1 else float(masses.sum()) + float(solved.sum())
-    return Law(lambda n: absorbing.survival(step.matvec, np.ones(size), first, n, decay), mean, decay)
+    return ExitLaw(lambda n: absorbing.survival(step.matvec, np.ones(size), first, n, decay), mean, 1 - decay)
 
 
 def _leading(step: Callable[[Array], Array], start: Array) -> float:
@@ -105,22 +121,22 @@ def _leading(step: Callable[[Array], Array], start: Array) -> float:
     return float(min(np.abs(value), 1.0))
 
 
-def _length(last: int | None, decay: float) -> int:
+def _length(last: int | None, leaving: float) -> int:
     if last is not None:
         return last
-    wanted = np.log(_ENOUGH) / np.log(decay) if 0 < decay < 1 else 1.0 if decay <= 0 else np.inf
+    wanted = np.log(_ENOUGH) / np.log1p(-leaving) if 0 < leaving < 1 else 1.0 if leaving >= 1 else np.inf
     return int(min(np.ceil(wanted) + 10, _LONGEST))
 
 
-def compared(laws: list[Law], last: int | None, inside: float) -> ExitSteps:
+def compared(laws: list[ExitLaw], last: int | None, inside: float) -> ExitSteps:
     """Return the finer law, with errors from the coarser one."""
-    n = _length(last, laws[0].decay)
+    n = _length(last, laws[0].leaving)
     fine, rough = (np.append(inside, law.survival(n)) for law in laws)
     fine = np.minimum.accumulate(np.clip(fine, 0.0, 1.0))
     with np.errstate(invalid="ignore"):
         mean_error = abs(laws[0].mean - laws[1].mean) if np.isfinite(laws[0].mean) else 0.0
     error = float(np.max(np.abs(fine - rough)))
-    return ExitSteps(np.arange(n + 1), fine, laws[0].mean, laws[0].decay, error, mean_error)
+    return ExitSteps(np.arange(n + 1), fine, laws[0].mean, 1 - laws[0].leaving, error, mean_error, laws[0].leaving)
 
 
 def by_chain(
@@ -134,32 +150,67 @@ def by_chain(
 ) -> ExitSteps:
     """Return the law in continuous time, on cells with absorbing walls, extrapolated from three grids."""
     d, eta = equation.dimension, equation.sgd.learning_rate
-    counts = tuple(int(np.ceil(n / 4) * 4) for n in (cells or (_CELLS[d],) * d))
+    counts = tuple(int(np.ceil(n / 4) * 4) for n in (cells or _unsmeared(equation, lower, upper, initial)))
     grids = markov_chain.halved(Grid(lower, upper, tuple(max(n, 16) for n in counts)))
     starts = [inside * part.ravel() for part in markov_chain.start(initial, grids)]
     matrices = [markov_chain.generator(equation, grid, absorbing=True)[0].tocsc() for grid in grids]
-    rates = [_slowest(matrix) for matrix in matrices]
-    n = _length(last, float(np.exp(-eta * rates[0])))
+    ways = [_slow(matrix, p, d) for matrix, p in zip(matrices, starts, strict=True)]
+    rates = [rate for _, rate in ways]
+    n = _length(last, float(-np.expm1(-eta * rates[0])))
     tables = [absorbing.chain_survival(m, p, eta, n, r) for m, p, r in zip(matrices, starts, rates, strict=True)]
-    means = [float(-splu(m).solve(p).sum()) / eta for m, p in zip(matrices, starts, strict=True)]
     survival, error = _extrapolated(tables)
-    mean, mean_error = _extrapolated([np.array([m]) for m in means])
-    rate = _extrapolated([np.array([r]) for r in rates])[0]
+    mean, mean_error = _extrapolated([np.array([time / eta]) for time, _ in ways])
+    leaving = float(-np.expm1(-eta * _extrapolated([np.array([r]) for r in rates])[0][0]))
     survival = np.minimum.accumulate(np.clip(survival, 0.0, 1.0))
     survival[0] = inside
-    return ExitSteps(np.arange(n + 1), survival, float(mean[0]), float(np.exp(-eta * rate[0])), error, mean_error)
+    return ExitSteps(np.arange(n + 1), survival, float(mean[0]), 1 - leaving, error, float(mean_error), leaving)
 
 
-def _slowest(matrix: Any) -> float:
-    """Return the smallest rate of decay of an absorbing generator."""
-    start = np.ones(matrix.shape[0])
+def _unsmeared(equation: Equation, lower: Array, upper: Array, initial: State) -> tuple[int, ...]:
+    """Return cells so short that noise, not the drift that carries mass from cell to cell, decides where it gets.
+
+    Raises
+    ------
+    UnresolvedError
+        If the noise is too small for any affordable number: the law would be that of the cells.
+    """
+    d = equation.dimension
+    for count in _CELLS[d], *_FINER.get(d, ()):
+        grid = Grid(lower, upper, (count,) * d)
+        matrix, upwinded = markov_chain.generator(equation, grid, absorbing=True)
+        visits = -splu(matrix.tocsc()).solve(markov_chain.start(initial, [grid])[0].ravel())
+        share = float(visits[upwinded.ravel()].sum() / visits.sum())
+        if share <= _SMEARED:
+            return grid.cells
+    if share <= _MOST_SMEARED:
+        return (_CELLS[d],) * d
+    raise UnresolvedError(
+        f"domain: {share:.0%} of the time inside is spent where the drift passes a cell faster than the noise, also "
+        f"with cells={grid.cells}, so that the law would be smeared by the cells; take a smaller box, raise "
+        "learning_rate or the gradient noise, or use dfp.MasterEquation(sgd)."
+    )
+
+
+def _slow(matrix: Any, start: Array, d: int) -> tuple[float, float]:
+    """Return the mean time of absorption from ``start`` and the smallest rate of decay of an absorbing generator."""
+    n = matrix.shape[0]
+    if d == 1:
+        # Cells hand on to their neighbours alone, and only the outermost lose anything.
+        leaving = np.zeros(n)
+        leaving[[0, -1]] = -np.asarray(matrix.sum(axis=0)).ravel()[[0, -1]]
+        band = np.stack([np.append(0.0, matrix.diagonal(1)), np.zeros(n), np.append(matrix.diagonal(-1), 0.0)], axis=1)
+        step = line.Restricted(band, 1, leaving)
+        return float(step.visits(start).sum()), step.quasi_stationary[1]
     shift = 1e-10 * generator.fastest(matrix)
-    value = eigs(matrix, k=1, sigma=shift, which="LM", v0=start, return_eigenvectors=False)[0]
-    return float(max(-value.real, 0.0))
+    value = eigs(matrix, k=1, sigma=shift, which="LM", v0=np.ones(n), return_eigenvectors=False)[0]
+    return float(-splu(matrix).solve(start).sum()), float(max(-value.real, 0.0))
 
 
 def _extrapolated(levels: list[Array]) -> tuple[Array, float]:
     """Return values free of errors of order two, from three grids, and the largest error left, estimated."""
     first = levels[0] + (levels[0] - levels[1]) / 3
     second = levels[1] + (levels[1] - levels[2]) / 3
-    return first, float(np.max(np.abs(first - second))) / 3
+    apart = [float(np.max(np.abs(fine - rough))) for fine, rough in pairwise(levels)]
+    # Errors of order two fall by four; those that do not are no smaller than the last difference.
+    settled = apart[1] >= _FALL * apart[0]
+    return first, max(float(np.max(np.abs(first - second))) / 3, 0.0 if settled else apart[0])

@@ -1,9 +1,10 @@
 """Relaxation: the slowest modes in which a density approaches its stationary law, and how many steps they take."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from dfp_solvers import hermite, lyapunov
+from dfp_solvers import hermite, lyapunov, second_moment
 from numpy.typing import NDArray
 from scipy.sparse.linalg import eigs
 
@@ -12,6 +13,7 @@ from dfp.checks import Array
 from dfp.errors import UnsupportedError
 from dfp.exact.cumulants import diffusion_polynomial
 from dfp.long_time.recurrence import scalar_law, settled_moments
+from dfp.long_time.stationary_moments import covariance_motion
 from dfp.methods import markov_chain
 from dfp.methods.hermite import degree_operator
 from dfp.methods.transfer import uniform as transfer_lattice
@@ -102,40 +104,64 @@ def spectrum(equation: Equation, count: int = 6, grid: Grid | None = None) -> Sp
     if grid is not None:
         return _on_grid(equation, count, grid)
     if equation.additive and not equation.truncated:
-        values, degrees = _products(equation, count)
-        return _sorted(values, degrees, count, np.nan, [])
+        logarithms, degrees = _products(equation, count)
+        return _sorted(logarithms, degrees, count, np.nan, [])
     if equation.dimension > 3:
         raise UnsupportedError(f"d = {equation.dimension}: modes of this noise need d <= 3; use dfp.moments.")
     return _polynomial(equation, count)
 
 
-def _products(equation: Equation, count: int) -> tuple[Array, NDArray[np.int64]]:
-    """Return Π μ_i^{n_i} of the multipliers of the mean and n = Σ n_i, by far enough for the ``count`` largest."""
-    values = equation.sgd.modes[0]
-    rates = equation.mode_rates(values) * values
-    multipliers = 1 - rates if equation.discrete else np.exp(-equation.sgd.learning_rate * rates)
-    products, degrees = np.ones(1), np.zeros(1, dtype=np.int64)
-    for multiplier in multipliers:
+def _products(equation: Equation, count: int) -> tuple[NDArray[np.complex128], NDArray[np.int64]]:
+    """Return log Π μ_i^{n_i} of the multipliers of the mean and n = Σ n_i, by far enough for the ``count`` largest.
+
+    Logarithms, for a multiplier next to one has lost the digits that tell its relaxation.
+    """
+    products, degrees = np.zeros(1, dtype=np.complex128), np.zeros(1, dtype=np.int64)
+    for logarithm in _logarithms(equation, -_decays(equation)):
         powers = np.arange(count + 1)
-        products = (products[:, None] * multiplier**powers).ravel()
+        with np.errstate(invalid="ignore"):
+            more = np.where(powers > 0, powers * logarithm, 0.0)
+        products = (products[:, None] + more).ravel()
         degrees = (degrees[:, None] + powers).ravel()
         # Each axis keeps its best, so that no d is too large; the unit is one of them.
-        kept = np.lexsort((degrees, -np.abs(products)))[: count + 1]
+        kept = np.lexsort((degrees, -products.real))[: count + 1]
         products, degrees = products[kept], degrees[kept]
     moving = degrees > 0
     return products[moving], degrees[moving]
 
 
+def _decays(equation: Equation) -> Array:
+    values = equation.sgd.modes[0]
+    return equation.mode_rates(values) * values
+
+
+def _logarithms(equation: Equation, increments: NDArray[np.inexact[Any]]) -> NDArray[np.complex128]:
+    """Return log μ of a step from what is gained in it (maps, μ − 1) or in a unit of τ (generators)."""
+    given = np.asarray(increments, dtype=np.complex128)
+    if not equation.discrete:
+        return equation.sgd.learning_rate * given
+    # NumPy's complex log1p is log(1 + z), and loses what this is about.
+    with np.errstate(divide="ignore"):
+        size = np.log1p(given.real * (2 + given.real) + given.imag**2) / 2
+    return size + 1j * np.arctan2(given.imag, 1 + given.real)
+
+
 def _polynomial(equation: Equation, count: int) -> Spectrum:
     """Return the eigenvalues of moments of every degree, while moments of twice the degree stay bounded."""
     d, highest = equation.dimension, _DEGREE[equation.dimension]
-    frame = settled_moments(equation) or Gaussian(np.zeros(d), np.eye(d))
-    rate = degree_operator(equation, frame, highest)
+    rate = degree_operator(equation, settled_moments(equation) or _frame(equation), highest)
     total = hermite.indices(d, highest).sum(axis=1)
-    blocks = [np.linalg.eigvals(rate[np.ix_(total == n, total == n)]) for n in range(1, highest + 1)]
-    if not equation.discrete:
-        blocks = [np.exp(equation.sgd.learning_rate * block) for block in blocks]
-    growing = [n for n, block in enumerate(blocks, start=1) if np.max(np.abs(block)) >= 1 - 1e-13]
+    # The first two degrees are known as increments, without a difference from one.
+    blocks = [-_decays(equation), second_moment.eigenvalues(covariance_motion(equation), d)]
+    one = 1.0 if equation.discrete else 0.0
+    blocks += [np.linalg.eigvals(rate[np.ix_(total == n, total == n)]) - one for n in range(3, highest + 1)]
+    rounding = [0.0, 0.0, *[4 * np.finfo(float).eps * n * one for n in range(3, highest + 1)]]
+    logarithms = [_logarithms(equation, block) for block in blocks]
+    growing = [
+        n
+        for n, (block, error) in enumerate(zip(logarithms, rounding, strict=True), start=1)
+        if np.max(block.real) >= (error or -1e-13 * np.max(np.abs(block)))
+    ]
     last = (growing[0] - 1) // 2 if growing else highest // 2
     edge, notes = _edge(equation), []
     if growing:
@@ -143,14 +169,27 @@ def _polynomial(equation: Equation, count: int) -> Spectrum:
             f"moments of order {growing[0]} do not settle, so the density has power-law tails or no stationary law: "
             f"only modes of degree <= {max(last, 1)} are discrete, and the spectrum has a continuous part."
         )
-    values = np.concatenate(blocks[: max(last, 1)])
-    degrees = np.concatenate([np.full(len(block), n + 1) for n, block in enumerate(blocks[: max(last, 1)])])
+    kept = logarithms[: max(last, 1)]
+    values = np.concatenate(kept)
+    degrees = np.concatenate([np.full(len(block), n + 1) for n, block in enumerate(kept)])
+    errors = np.concatenate([np.full(len(block), error) for block, error in zip(kept, rounding, strict=False)])
     if np.isfinite(edge):
-        keep = np.abs(values) > edge
+        keep = np.exp(values.real) > edge
         if not np.all(keep):
             notes.append(f"the spectrum is continuous below {edge:.6g} a step: modes beyond it are left out.")
-        values, degrees = values[keep], degrees[keep]
-    return _sorted(values, degrees, count, edge, notes)
+        values, degrees, errors = values[keep], degrees[keep], errors[keep]
+    return _sorted(values, degrees, count, edge, notes, errors)
+
+
+def _frame(equation: Equation) -> Gaussian:
+    """Return a Gaussian as wide as the law, by its noises or curvatures, where no covariance is settled."""
+    noise, hessian = equation.sgd.noise, equation.sgd.hessian
+    constant, units = np.diag(noise.constant), np.eye(equation.dimension)
+    curvature_noise = np.array([noise.quadratic(np.outer(unit, unit))[i, i] for i, unit in enumerate(units)])
+    steepness = np.where(curvature_noise > 0, curvature_noise, np.diag(hessian) ** 2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        widths = np.where((constant > 0) & (steepness > 0), constant / steepness, 1.0)
+    return Gaussian(equation.sgd.critical_point, np.diag(widths))
 
 
 def _edge(equation: Equation) -> float:
@@ -170,17 +209,24 @@ def _edge(equation: Equation) -> float:
 
 
 def _sorted(
-    values: Array, degrees: NDArray[np.int64], count: int, edge: float, notes: list[str], error: Array | None = None
+    logarithms: NDArray[np.complex128],
+    degrees: NDArray[np.int64],
+    count: int,
+    edge: float,
+    notes: list[str],
+    error: Array | None = None,
 ) -> Spectrum:
-    order = np.lexsort((degrees, -np.abs(values)))[:count]
-    chosen = np.asarray(values, dtype=np.complex128)[order]
-    if np.any(np.abs(chosen) >= 1 - 1e-13):
+    order = np.lexsort((degrees, -logarithms.real))[:count]
+    size = logarithms.real[order]
+    if np.any(size >= 0):
         notes = [*notes, "some moments do not decay: there is no stationary law with these moments to relax to."]
     with np.errstate(divide="ignore"):
-        size = np.log(np.abs(chosen))
-        steps = np.where(np.abs(size) < 1e-14, np.inf, -1 / size)
-    errors = np.zeros(len(chosen)) if error is None else error[order]
-    return Spectrum(chosen, steps, degrees[order], edge, errors, None, None, tuple(notes))
+        steps = np.where(size == 0, np.inf, -1 / size)
+    errors = np.zeros(len(order)) if error is None else error[order]
+    with np.errstate(invalid="ignore"):
+        values = np.where(np.isneginf(size), 0.0, np.exp(logarithms[order]))
+    values = np.where(np.abs(values.imag) <= 1e-15 * np.abs(values), values.real, values)  # of negative ones: sin π
+    return Spectrum(values, steps, degrees[order], edge, errors, None, None, tuple(notes))
 
 
 def _on_grid(equation: Equation, count: int, grid: Grid) -> Spectrum:
@@ -204,8 +250,10 @@ def _on_grid(equation: Equation, count: int, grid: Grid) -> Spectrum:
     notes = []
     if np.isfinite(edge) and np.any(np.abs(values) <= edge):
         notes.append(f"the spectrum is continuous below {edge:.6g} a step: modes there are the grid's, not the law's.")
-    found = _sorted(values, np.zeros(len(values), dtype=np.int64), count, edge, notes, error)
-    order = np.lexsort((np.zeros(len(values)), -np.abs(values)))[:count]
+    with np.errstate(divide="ignore"):
+        logarithms = np.log(values.astype(np.complex128))
+    found = _sorted(logarithms, np.zeros(len(values), dtype=np.int64), count, edge, notes, error)
+    order = np.lexsort((np.zeros(len(values)), -logarithms.real))[:count]
     shaped = modes.T[order].reshape(-1, *grid.cells)
     largest = np.abs(shaped).reshape(len(shaped), -1).max(axis=1)
     shaped = shaped / largest.reshape(-1, *(1,) * grid.dimension)

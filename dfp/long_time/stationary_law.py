@@ -20,6 +20,7 @@ from dfp.problem.arguments import check_equation
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
 from dfp.problem.state import Density, Gaussian
+from dfp.regimes.mode_report import modes
 
 # Heavy tails are followed until this much mass is outside, or as far as the largest grid reaches.
 _OUTSIDE = 1e-8
@@ -64,6 +65,10 @@ def stationary(equation: Equation, grid: Grid | None = None, solver: Solver | st
     check_equation(equation, grid)
     if equation.dimension > 3:
         raise UnsupportedError(f"d = {equation.dimension}: densities need d <= 3; use dfp.moments for covariances.")
+    if equation.sgd.affine and not equation.sgd.noise.finite:
+        return _without_variance(equation, grid, solver)
+    if equation.dimension > 1 or (equation.discrete and not equation.truncated):
+        _require_width(equation)
     if solver != "auto":
         return _asked_for(equation, grid, solver)
     if equation.dimension == 1 and (equation.truncated or not equation.discrete):
@@ -71,6 +76,33 @@ def stationary(equation: Equation, grid: Grid | None = None, solver: Solver | st
     if equation.additive and not equation.truncated and (not equation.discrete or equation.sgd.noise.gaussian):
         return _gaussian(equation, grid)
     return _computed(equation, grid)
+
+
+def _without_variance(equation: Equation, grid: Grid | None, solver: Solver | str) -> Density:
+    """Return the law under gradient noise that has no variance: a product of characteristic functions (T4)."""
+    if equation.truncated or not equation.discrete:
+        raise UnsupportedError(
+            f"noise has no variance, and the {equation.label} knows it by its covariance alone; use "
+            "dfp.MasterEquation(sgd)."
+        )
+    if solver != "auto" and not isinstance(solver, Fourier):
+        raise UnsupportedError(f"solver={checks.shown(solver)}: noise has no variance; use 'auto' or dfp.Fourier().")
+    _require_contraction(equation)
+    return numeric.by_late_step(equation, grid)
+
+
+def _require_width(equation: Equation) -> None:
+    """Raise ``NoStationaryDensity`` where all minibatches have the same minimum, at least along a mode."""
+    if not equation.sgd.affine or equation.additive or not equation.sgd.plain:
+        return
+    for mode in modes(equation.sgd):
+        if mode.collapsing:
+            end = "collapses onto it and has no density" if mode.regime == "interpolating" else f"is {mode.regime}"
+            raise NoStationaryDensity(
+                f"the mode of curvature {mode.curvature:.4g} has no gradient noise where every minibatch has the same "
+                f"minimum, and the law {end} (ℓ = {mode.lyapunov_exponent:.4g}, ρ₂ = {mode.growth:.4g}); "
+                "add gradient noise, or use dfp.solve or dfp.moments for the law at a given step."
+            )
 
 
 def _computed(equation: Equation, grid: Grid | None) -> Density:
@@ -84,7 +116,7 @@ def _computed(equation: Equation, grid: Grid | None) -> Density:
     if equation.additive:
         _require_contraction(equation)
         return numeric.by_fourier(equation, grid, Fourier())
-    if equation.dimension == 1 and equation.sgd.noise.gaussian:
+    if equation.dimension == 1 and equation.sgd.noise.gaussian and not np.any(equation.sgd.noise.cross(np.ones(1))):
         return numeric.by_kesten(equation, grid)
     return numeric.by_transfer(equation, grid, Transfer())
 
@@ -132,16 +164,17 @@ def _with_momentum(equation: Equation, grid: Grid | None) -> Density:
     """Return the Gaussian of θ where (θ, v) settles (T19); the matrix of every mode must contract."""
     sgd = equation.sgd
     values, vectors = sgd.modes
-    one = modal.step(values, vectors.T @ sgd.noise.constant @ vectors, sgd.learning_rate, sgd.momentum, sgd.nesterov)
-    for curvature, factor in zip(values, one.factor, strict=True):
-        radius = float(np.max(np.abs(np.linalg.eigvals(factor))))
-        if not radius < 1 - 1e-12:
+    limit = modal.largest_decay(sgd.momentum, sgd.nesterov)
+    for curvature in values:
+        decay = sgd.learning_rate * curvature
+        if not 0 < decay < limit:
             raise NoStationaryDensity(
-                f"the mode of curvature {curvature:.4g} is {'diffusive' if radius < 1 + 1e-12 else 'unstable'} with "
-                f"momentum={sgd.momentum:g} (its matrix has the spectral radius {radius:.6g}); use dfp.solve or "
+                f"the mode of curvature {curvature:.4g} is {'diffusive' if decay in (0, limit) else 'unstable'} with "
+                f"momentum={sgd.momentum:g} (ηλ = {decay:.4g}, stable between 0 and {limit:.4g}); use dfp.solve or "
                 "dfp.moments for its law at a given step, or change learning_rate, momentum or weight_decay."
             )
-    covariance = modal.stationary(one)[:, :, 0, 0]
+    noise = vectors.T @ sgd.noise.constant @ vectors
+    covariance = modal.stationary_step(values, noise, sgd.learning_rate, sgd.momentum, sgd.nesterov)[:, :, 0, 0]
     return _gridded(Gaussian(sgd.critical_point, vectors @ covariance @ vectors.T), grid)
 
 
@@ -163,13 +196,15 @@ def _regime(step: float, discrete: bool) -> str:
         return "is diffusive (λ = 0): its variance grows without bound"
     if step < 0:
         return f"is unstable (ηλ = {step:.4g} < 0)"
-    if discrete and step == 2:
+    if discrete and abs(step - 2) <= 2e-14:
         return "is diffusive (ηλ = 2: it alternates and its variance grows without bound)"
     return f"is unstable (ηλ = {step:.4g} > 2)"
 
 
 def _one_dimensional(equation: Equation, grid: Grid | None) -> Density:
     drift, offset = float(equation.linear_drift.item()), float(equation.constant_drift.item())
+    if equation.truncated:
+        _require_mean(equation)
     coefficients = second_order_polynomial(equation)[0, 0]
     diffusion = float(coefficients[0, 0]), 2 * float(coefficients[0, 1]), float(coefficients[1, 1])
     law = (drift, offset, diffusion)
@@ -190,6 +225,18 @@ def _one_dimensional(equation: Equation, grid: Grid | None) -> Density:
     top = pearson.log_density(np.array(centre), *law)
     values: Array = np.exp(pearson.log_density(theta, *law) - top) / total
     return Density(grid, values, outside=outside(float(grid.lower[0]), float(grid.upper[0])))
+
+
+def _require_mean(equation: Equation) -> None:
+    """Raise where a fixed point of (T5) is none that it tends to: for ηλ >= 2 it drives the mean away from θ*."""
+    curvature = float(equation.sgd.hessian.item())
+    step = equation.sgd.learning_rate * curvature
+    if step >= 2 * (1 - 1e-14):
+        raise NoStationaryDensity(
+            f"the mode of curvature {curvature:.4g} {_regime(step, discrete=True)}: the {equation.label} has a Student "
+            f"t as a fixed point, but no start tends to it (its mean moves by the factor {1 - step:.4g} a step); lower "
+            "learning_rate."
+        )
 
 
 def _check_law(equation: Equation, drift: float, offset: float, diffusion: tuple[float, float, float]) -> None:

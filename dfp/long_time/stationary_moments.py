@@ -49,6 +49,11 @@ def stationary_moments(equation: Equation) -> StationaryMoments:
         If second moments grow without bound; a heavy-tailed law may exist all the same (``dfp.modes`` tells).
     """
     check_equation(equation)
+    if not equation.sgd.noise.finite:
+        raise NoStationaryDensity(
+            f"the {equation.label}: the gradient noise has no variance, and so no stationary state has one; its law "
+            "may exist all the same (dfp.stationary, and dfp.modes for its tails)."
+        )
     if equation.discrete and equation.sgd.momentum > 0:
         return _with_momentum(equation)
     d = equation.dimension
@@ -58,19 +63,22 @@ def stationary_moments(equation: Equation) -> StationaryMoments:
     if equation.discrete and second_moment.size(d) > second_moment.DENSE_SIZE:
         return _in_eigenbasis(equation, rates)
     growth = moment_growth(equation)
-    if not growth < -_ROUNDING * max(1.0, float(np.max(np.abs(rates)))):
+    # Of additive noise the growth is that of the slowest mode, to its own digits.
+    if not growth < (0.0 if equation.additive else -_ROUNDING * float(np.max(np.abs(rates)))):
         raise NoStationaryDensity(
             f"the {equation.label}: second moments change by the factor 1 + {growth:.3g} per "
             f"{'step' if equation.discrete else 'unit of slow time'}, so no stationary variance exists; lower "
             "learning_rate, add weight_decay, or look at dfp.modes(sgd) for the regime."
         )
     mean = equation.sgd.critical_point
-    source = equation.mean_diffusion(MomentVector(np.ones(()), mean, np.outer(mean, mean), np.zeros((d, d))))
+    source = _noise_at(equation, mean)
+    if not np.any(source):
+        return StationaryMoments(mean, np.zeros((d, d)))
     pair = np.abs(rates[:, None] + rates - (np.outer(rates, rates) if equation.discrete else 0.0))
-    turned = equation.sgd.modes[1]
-    diagonal = np.maximum(turned @ pair @ turned.T, pair.min())
+    axes = equation.sgd.modes[1]
+    diagonal = np.maximum(axes @ pair @ axes.T, pair.min())
     try:
-        covariance = second_moment.solve(_covariance_motion(equation), source, diagonal)
+        covariance = second_moment.solve(covariance_motion(equation), source, diagonal)
     except ArithmeticError as error:
         raise _unsolved(equation, error) from None
     return StationaryMoments(mean, covariance)
@@ -84,13 +92,15 @@ def _in_eigenbasis(equation: Equation, rates: Array) -> StationaryMoments:
     """
     d, (_, axes), mean = equation.dimension, equation.sgd.modes, equation.sgd.critical_point
     decay = rates[:, None] + rates - np.outer(rates, rates)
-    one, nothing, empty = np.ones(()), np.zeros(d), np.zeros((d, d))
+    nothing, empty = np.zeros(d), np.zeros((d, d))
 
     def noise(second: Array) -> Array:
         whole = axes @ second @ axes.T
         return axes.T @ equation.mean_diffusion(MomentVector(np.zeros(()), nothing, empty, whole)) @ axes
 
-    source = axes.T @ equation.mean_diffusion(MomentVector(one, mean, np.outer(mean, mean), empty)) @ axes
+    source = axes.T @ _noise_at(equation, mean) @ axes
+    if equation.additive:
+        return StationaryMoments(mean, axes @ (source / decay) @ axes.T)
     try:
         radius = second_moment.largest_real(lambda x: noise(x) / decay, d, tolerance=1e-8)
         if not radius < 1:
@@ -105,15 +115,32 @@ def _in_eigenbasis(equation: Equation, rates: Array) -> StationaryMoments:
     return StationaryMoments(mean, axes @ covariance @ axes.T)
 
 
+def _noise_at(equation: Equation, mean: Array) -> Array:
+    """Return what a step or a unit of slow time adds to the covariance where the mean settles; zero where nothing does.
+
+    Of a map it is η²C, which the noise law may know without the cancellation of a quadratic form near a minimum that
+    nearly all minibatches share.
+    """
+    law, d = equation.sgd.noise, len(mean)
+    if not equation.additive and np.all(law.collapses_at(mean, np.eye(d))):
+        return np.zeros((d, d))
+    if equation.discrete:
+        return equation.sgd.learning_rate**2 * law.covariance(mean)
+    return equation.mean_diffusion(MomentVector(np.ones(()), mean, np.outer(mean, mean), np.zeros((d, d))))
+
+
 def moment_growth(equation: Equation) -> float:
     """Return how fast second moments grow: the factor of a step less one (maps, T16), or a rate in τ (generators)."""
+    if equation.additive:
+        rates = equation.mode_rates(equation.sgd.modes[0]) * equation.sgd.modes[0]
+        return float(np.max(rates * (rates - 2) if equation.discrete else -2 * rates))
     try:
-        return second_moment.largest_real(_covariance_motion(equation), equation.dimension)
+        return second_moment.largest_real(covariance_motion(equation), equation.dimension)
     except ArithmeticError as error:
         raise _unsolved(equation, error) from None
 
 
-def _covariance_motion(equation: Equation) -> second_moment.SymmetricMap:
+def covariance_motion(equation: Equation) -> second_moment.SymmetricMap:
     """Return how a covariance moves by itself, but for what the constant mean contributes to the noise."""
 
     def change(second: Array) -> Array:

@@ -23,10 +23,15 @@ from dfp.methods.solver import Problem, Run, Solver
 from dfp.methods.transfer import uniform as transfer_lattice
 from dfp.methods.transfer.error import lattice_error
 from dfp.methods.transfer.transfer import Transfer
+from dfp.problem.additive import AdditiveNoise
 from dfp.problem.equation import Equation
+from dfp.problem.equations import MasterEquation
 from dfp.problem.grid import Grid
-from dfp.problem.state import Density, Gaussian
+from dfp.problem.landscape import QuadraticLandscape
+from dfp.problem.sgd import SGD
+from dfp.problem.state import Density, Gaussian, Point
 from dfp.regimes.mode_report import lyapunov_exponent
+from dfp.solving.driver import solve
 
 # Relaxation times of the slowest mode after which a law has settled to rounding.
 _LATE = 40.0
@@ -248,6 +253,34 @@ def by_fourier(equation: Equation, grid: Grid | None, solver: Fourier) -> Densit
     negative = -float(np.minimum(frame.density, 0).sum()) * grid.cell_volume
     values = np.maximum(frame.density, 0.0)
     return Density.normalised(grid, values, error=min(frame.truncation + 2 * negative, 2.0))
+
+
+def by_late_step(equation: Equation, grid: Grid | None) -> Density:
+    """Return the density under noise without a variance (T4): of a stable law the closed form, else of a late step."""
+    last, start = settling_steps(equation), Point(equation.sgd.critical_point)
+    law = _stable(equation)
+    if law is None:
+        solution = solve(equation, start, last, [last], Fourier(), grid)
+    else:
+        # A step of ηλ = 1 from anywhere draws from it.
+        landscape = QuadraticLandscape([1.0], -start.theta, AdditiveNoise(law))
+        solution = solve(MasterEquation(SGD(landscape, 1.0)), start, 1, [1], Fourier(), grid)
+    assert solution.density is not None and solution.grid is not None
+    density, where = solution.density[-1], solution.grid
+    outside, error = float(solution.certificate.mass_outside[-1]), float(solution.certificate.error[-1])
+    if law is not None and law.dist.name == "cauchy":
+        place = law.dist(start.theta.item(), law.kwds["scale"])
+        density, error = place.pdf(where.axes[0]), 0.0
+        outside = float(place.cdf(where.lower[0]) + place.sf(where.upper[0]))
+    negative = -float(np.minimum(density, 0).sum()) * where.cell_volume
+    return Density(where, np.maximum(density, 0.0), outside=max(outside, 0.0), error=min(error + 2 * negative, 2.0))
+
+
+def _stable(equation: Equation) -> Any:
+    """Return the stable law of θ* − θ in the stationary state, or None."""
+    if equation.dimension > 1 or not equation.sgd.plain:
+        return None
+    return equation.sgd.noise.settled(1 - float(equation.linear_drift.item()), equation.sgd.learning_rate)
 
 
 def by_series(equation: Equation, grid: Grid | None, solver: Hermite) -> Density:

@@ -129,6 +129,12 @@ class Solver(ABC):
     """Declared accuracy."""
     reference: ClassVar[str]
     """Where the method comes from."""
+    noise: ClassVar[str] = "any"
+    """The noise it takes, in words."""
+    starts: ClassVar[str] = "any"
+    """The initial states it takes, in words."""
+    cost: ClassVar[str]
+    """What its cost grows with, in words."""
     gridded: ClassVar[bool] = True
     """Whether it produces densities on a grid."""
     certified: ClassVar[bool] = True
@@ -181,7 +187,7 @@ class Solver(ABC):
         """Raise ``UnsupportedError`` with the reason and the supported equations unless the problem is supported."""
         reason = self.refusal(equation, initial)
         if reason:
-            samples = "" if equation.number == "T5" else " and dfp.MonteCarlo(...) for samples"
+            samples = " and dfp.MonteCarlo(...) for samples" if equation.process else ""
             raise UnsupportedError(
                 f"solver={self.name} cannot solve the {equation.label} here: {reason}. Use solver='auto', or "
                 f"dfp.MomentRecursion() for moments{samples}."

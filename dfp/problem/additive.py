@@ -15,6 +15,9 @@ from dfp.problem.noise import Noise, NoiseLaw, eigenbasis
 if TYPE_CHECKING:
     from dfp_solvers.characteristic import Univariate
 
+# Squared cosine between axes that is rounding.
+_UNSEEN = 1e-28
+
 
 @dataclass(frozen=True, eq=False)
 class AdditiveNoise(Noise):
@@ -58,6 +61,13 @@ class AdditiveNoise(Noise):
         return AdditiveLaw(tuple(laws), axes)
 
 
+def stable_law(alpha: float, beta: float, scale: float) -> Any:
+    """Return the frozen stable distribution with these parameters, by its simplest name."""
+    from scipy import stats
+
+    return stats.cauchy(scale=scale) if alpha == 1 else stats.levy_stable(alpha, beta, scale=scale)
+
+
 def _univariate(name: str, law: object) -> "Univariate":
     from dfp_solvers.characteristic import Univariate
 
@@ -82,6 +92,11 @@ class AdditiveLaw(NoiseLaw):
     batch_size: int = 1
 
     additive = True
+
+    @property
+    def atomic(self) -> bool:
+        """Whether every component is discrete."""
+        return all(law.discrete for law in self.laws)
 
     @property
     def gaussian(self) -> bool:
@@ -113,6 +128,34 @@ class AdditiveLaw(NoiseLaw):
             result: Array = (self.axes * variances) @ self.axes.T
         return result
 
+    def variances(self, axes: Array) -> Array:
+        """Return the variances of g̃ along ``axes`` (d, k), shape (k,); ∞ where a law that enters has none."""
+        shares = (self.axes.T @ axes) ** 2
+        shares[shares <= _UNSEEN] = 0.0
+        single = np.array([law.cumulants[0] for law in self.laws])
+        with np.errstate(invalid="ignore"):
+            along: Array = np.where(shares > 0, shares * single[:, None], 0.0).sum(axis=0) / self.batch_size
+        return along
+
+    def tail_index(self, axes: Array) -> Array:
+        """Return the least α, P(|g̃| > x) ~ x^−α, of the laws that enter along ``axes`` (d, k), shape (k,)."""
+        single = np.array([law.tail_index for law in self.laws])
+        seen = (self.axes.T @ axes) ** 2 > _UNSEEN
+        return np.min(np.where(seen, single[:, None], np.inf), axis=0)
+
+    def settled(self, factor: float, learning_rate: float) -> Any:
+        """Return the stable law of η Σ_s aˢ g̃_s, a = ``factor``; None if the noise is no stable law about its centre.
+
+        Scales add by their powers α; for a < 0 terms of both orientations enter.
+        """
+        stable = self.laws[0].stable
+        if self.dimension > 1 or stable is None:
+            return None
+        alpha, beta, scale = stable
+        kept = abs(factor) ** alpha
+        scale *= learning_rate * (self.batch_size / (1 - kept)) ** (1 / alpha) / self.batch_size
+        return stable_law(alpha, beta * ((1 - kept) / (1 + kept) if factor < 0 else 1.0), scale)
+
     def quadratic(self, second: Array) -> Array:
         """Return zero: H̃ = 0."""
         return np.zeros_like(second)
@@ -131,7 +174,7 @@ class AdditiveLaw(NoiseLaw):
         return np.array([law.draw(normals[:, a]).mean(axis=0) for a, law in enumerate(self.laws)]).T @ self.axes.T
 
     def cumulants(self, highest: int) -> list[Array | None]:
-        """Return those of the components, turned into θ's axes; nothing depends on θ."""
+        """Return those of the components, rotated into θ's axes; nothing depends on θ."""
         if self.gaussian:
             return super().cumulants(highest)
         d, found = self.dimension, list[Array | None]()

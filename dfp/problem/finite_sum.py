@@ -12,7 +12,7 @@ from dfp.checks import TINY, Array
 from dfp.problem.noise import Minibatches, NoiseLaw
 
 if TYPE_CHECKING:
-    from dfp_solvers.trajectories.products import Step
+    from dfp_solvers.trajectories.products import OptimiserStep, Settling
 
 # Up to this dimension E[δH ⊗ δH] is tabulated once (d⁴ numbers), so that steps do not touch the data.
 _TABULATE_UP_TO = 12
@@ -72,8 +72,8 @@ class FiniteSumLaw(NoiseLaw):
         hessians = self.sample_hessians() if self.dimension <= _TABULATE_UP_TO else self.hessians
         if hessians is None:
             return False
-        spread = float(np.max(np.abs(hessians - self.mean_hessian)))
-        return spread <= 1e-13 * max(float(np.max(np.abs(self.mean_hessian))), TINY)
+        largest = float(np.max(np.abs(hessians - self.mean_hessian)))
+        return largest <= 1e-13 * max(float(np.max(np.abs(self.mean_hessian))), TINY)
 
     def sample_hessians(self) -> Array:
         """Return the N sample Hessians, shape (N, d, d)."""
@@ -161,6 +161,30 @@ class FiniteSumLaw(NoiseLaw):
         result.__dict__["mean_hessian"] = np.diag((axes.T @ self.mean_hessian @ axes).diagonal())
         return result
 
+    def covariance(self, theta: Array) -> Array:
+        """Return C(θ) (T3), shape (..., d, d); at a single point from the samples' own gradients.
+
+        Near a common minimum those are small, while the terms of the quadratic form in θ only cancel.
+        """
+        if theta.ndim > 1:
+            return super().covariance(theta)
+        gradients = self.sample_gradients(theta)
+        centred = gradients - gradients.mean(axis=0)
+        return centred.T @ centred / (self.count * self.batch_size)
+
+    def variances(self, axes: Array) -> Array:
+        """Return the variances of g̃ along ``axes`` (d, k), shape (k,); those that are rounding are zero."""
+        centred = self.gradients - self.gradients.mean(axis=0)
+        along: Array = np.mean((centred @ axes) ** 2, axis=0)
+        limit = (16 * np.finfo(float).eps) ** 2 * float(np.mean(np.sum(self.gradients**2, axis=1)))
+        return np.where(along > limit, along, 0.0) / self.batch_size
+
+    def sample_gradients(self, theta: Array) -> Array:
+        """Return g_i(θ) of every sample at ``theta`` (d,), shape (N, d)."""
+        if self.features is not None and self.targets is not None:
+            return self.features * (self.features @ theta - self.targets)[:, None]
+        return self.sample_hessians() @ theta + self.gradients
+
     def with_batch_size(self, batch_size: int) -> Self:
         """Return the law of minibatches of ``batch_size`` samples of the same data."""
         return replace(self, batch_size=batch_size)
@@ -214,19 +238,26 @@ class FiniteSumLaw(NoiseLaw):
 
             centred, gradients = (np.ascontiguousarray(part.ravel()) for part in self.deviations)
             return finite_sum(theta[:, 0], waves[:, 0], 0.0, centred, gradients, -1.0, self.batch_size)
-        if theta is not None and self.dimension == 2:
+        if theta is None:
+            return self.loaded_characteristic(waves, np.eye(self.dimension))
+        if self.dimension == 2:
             from dfp_solvers.transfer import spectral
 
             steps = spectral.steps_of(waves)
             if steps is not None:
                 turn, (centred, gradients) = np.array(steps) / self.batch_size, self.deviations
                 return spectral.finite_sum(theta, turn @ centred, gradients @ turn.T, self.batch_size, waves.shape[:2])
-        samples = self.deviations[1][None] if theta is None else self.sample_deviations(theta)
-        total = np.zeros((len(samples), *waves.shape[:-1]), dtype=np.complex128)
-        for deviation in np.swapaxes(samples, 0, 1) / self.batch_size:
+        total = np.zeros((len(theta), *waves.shape[:-1]), dtype=np.complex128)
+        for deviation in np.swapaxes(self.sample_deviations(theta), 0, 1) / self.batch_size:
             total += np.exp(1j * np.moveaxis(waves @ deviation.T, -1, 0))
-        average = (total / self.count) ** self.batch_size
-        return average[0] if theta is None else average
+        return (total / self.count) ** self.batch_size
+
+    def loaded_characteristic(self, waves: Array, load: Array) -> Any:
+        """Return it for samples that are carried on themselves: waves on a tensor grid stay on it."""
+        from dfp_solvers import fourier
+
+        moved = (self.gradients - self.gradients.mean(axis=0)) @ load.T / self.batch_size
+        return fourier.power(fourier.sample_average(waves, moved), self.batch_size)
 
     def minibatch_count(self, *, replace: bool = True) -> float:
         """Return the number of multisets of B samples, or of sets without replacement."""
@@ -279,13 +310,17 @@ class FiniteSumLaw(NoiseLaw):
             found = np.var(axes.T @ self.sample_hessians() @ axes, axis=0)
         return np.maximum(found, 0.0) / self.batch_size
 
-    def sampled_exponent(self, hessian: Array, step: "Step", steps: int, seed: int) -> tuple[float, float]:
+    def sampled_exponent(
+        self, hessian: Array, step: "OptimiserStep", steps: int, seed: int, axes: Array, settling: "Settling"
+    ) -> tuple[float, float]:
         """Return it from minibatches drawn with replacement."""
         from dfp_solvers.trajectories import products
 
-        table = self.features if self.features is not None else self.sample_hessians()
+        table = self.features @ axes if self.features is not None else axes.T @ self.sample_hessians() @ axes
         decay = float(np.trace(hessian - self.mean_hessian)) / self.dimension
-        return products.samples_exponent(table, step, self.batch_size, steps, seed, weight_decay=decay)
+        return products.samples_exponent(
+            table, step, self.batch_size, steps, seed, weight_decay=decay, settling=settling
+        )
 
 
 def _equally_spaced(waves: Array) -> bool:

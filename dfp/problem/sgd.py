@@ -230,9 +230,16 @@ class SGD:
 
     @cached_property
     def local(self) -> Landscape:
-        """The nonlinear landscape at this weight decay and batch size."""
-        assert isinstance(self.landscape, Landscape)
-        return self.landscape.adjusted(self.weight_decay, self.batch_size)
+        """The landscape at this weight decay and batch size, as functions of the place, quadratic or not."""
+        if isinstance(self.landscape, Landscape):
+            return self.landscape.adjusted(self.weight_decay, self.batch_size)
+        hessian, gradient = self.hessian, self.gradient
+        return Landscape(
+            lambda at: at @ hessian.T + gradient,
+            self.noise.covariance,
+            self.dimension,
+            lambda at: np.broadcast_to(hessian, (len(at), *hessian.shape)),
+        )
 
     @property
     def _quadratic(self) -> QuadraticLandscape:
@@ -279,7 +286,9 @@ class SGD:
     def critical_point(self) -> Array:
         """The point closest to the origin that minimises ‖Hθ + g‖, shape (d,); ``DFPError`` if it is out of range."""
         with np.errstate(over="ignore", invalid="ignore"):
-            result: Array = -np.linalg.pinv(self.hessian, rcond=1e-12) @ self.gradient
+            values, vectors = self.modes
+            steep = values != 0
+            result: Array = -vectors[:, steep] @ ((self.gradient @ vectors[:, steep]) / values[steep])
         if not checks.finite(result):
             raise DFPError(
                 f"hessian has the eigenvalues {checks.shown(self.modes[0])}: so flat that the critical point "

@@ -7,7 +7,9 @@ from typing import ParamSpec, TypeVar
 
 import numpy as np
 from dfp_solvers import second_moment
-from dfp_solvers.trajectories.products import Step
+from dfp_solvers.trajectories.products import OptimiserStep, Settling
+from numpy.typing import NDArray
+from scipy.sparse.csgraph import connected_components
 
 from dfp.checks import TINY, Array
 from dfp.errors import DFPError
@@ -20,6 +22,7 @@ from dfp.regimes.multiplier import (
     MomentumMultiplier,
     Multiplier,
     Sampling,
+    mean_increment,
     mean_matrix,
 )
 
@@ -43,7 +46,7 @@ class EigenSystem:
     """
 
     sgd: SGD
-    step: Step
+    step: OptimiserStep
 
     @cached_property
     def curvatures(self) -> Array:
@@ -74,9 +77,8 @@ class EigenSystem:
 
     @cached_property
     def gradient_noise(self) -> Array:
-        """Variances D of g̃ along the modes, shape (d,)."""
-        variances: Array = np.einsum("ji,jk,ki->i", self.axes, self.sgd.noise.constant, self.axes, optimize=True)
-        return np.maximum(variances, 0.0)
+        """Variances D of g̃ along the modes, shape (d,); ∞ where there is none."""
+        return self.sgd.noise.variances(self.axes)
 
     @cached_property
     def gradient(self) -> Array:
@@ -95,8 +97,36 @@ class EigenSystem:
     @cached_property
     def critical_covariance(self) -> Array:
         """C(θ*) in the eigenbasis: the noise of the gradient at the critical point, where the mean settles, (d, d)."""
+        if not self.sgd.noise.finite:
+            return np.diag(self.gradient_noise)
         covariance: Array = self.axes.T @ self.sgd.noise.covariance(self.sgd.critical_point) @ self.axes
         return covariance
+
+    @property
+    def collapsing(self) -> NDArray[np.bool_]:
+        """Modes that fluctuate, but about one minimum that all minibatches share, shape (d,)."""
+        return ~self.driven & (np.diag(self.entry_variances) > 0)
+
+    @cached_property
+    def driven(self) -> NDArray[np.bool_]:
+        """Modes with gradient noise left at the critical point, their own or that of modes coupled to them, (d,)."""
+        law, point, table = self.sgd.noise, self.sgd.critical_point, self.entry_variances
+        # Along a flat mode every point is critical: the one where its noise is least.
+        for i in np.flatnonzero((self.curvatures == 0) & (self.gradient == 0) & (np.diag(table) > 0)):
+            v = self.axes[:, i]
+            pull = float(v @ (law.quadratic(np.outer(v, point)) + law.cross(v)) @ v)
+            point = point - v * (pull / table[i, i])
+        noisy = ~law.collapses_at(point, self.axes)
+        for _ in range(len(table)):
+            noisy = noisy | (table @ noisy > 0)
+        return noisy
+
+    @cached_property
+    def moving(self) -> NDArray[np.bool_]:
+        """Modes that a step can change at all, shape (d,): flat ones without noise or gradient keep their place."""
+        table = self.entry_variances
+        still = (self.curvatures == 0) & (self.gradient == 0) & (self.gradient_noise == 0)
+        return ~(still & ~table.any(axis=0) & ~table.any(axis=1))
 
     def samples(self, mode: int) -> Array | None:
         """Return the curvatures vᵀH_iv of the samples, weight decay included, shape (N,); None if h is Gaussian."""
@@ -128,7 +158,7 @@ class EigenSystem:
         """Mean map A of θ, or of (θ, v) with momentum (T19), in the eigenbasis, shape (size, size)."""
         return self._mean_at(self.step)
 
-    def _mean_at(self, step: Step) -> Array:
+    def _mean_at(self, step: OptimiserStep) -> Array:
         blocks = [mean_matrix(curvature, step) for curvature in self.curvatures]
         return np.block([[np.diag([block[i, j] for block in blocks]) for j in range(len(blocks[0]))]
                          for i in range(len(blocks[0]))])  # fmt: skip
@@ -138,25 +168,43 @@ class EigenSystem:
         v = self.axes
         return v.T @ self.sgd.noise.quadratic(v @ second @ v.T) @ v
 
-    def moment_map(self, second: Array, step: Step | None = None) -> Array:
+    def moment_map(self, second: Array, step: OptimiserStep | None = None) -> Array:
         """Return the second moments one step later, without sources, of ``second`` (..., size, size) (T16)."""
         used = self.step if step is None else step
         mean, d = self.mean if step is None else self._mean_at(step), len(self.curvatures)
         result: Array = mean @ second @ mean.T
         return result + self.kicked(self.noise_map(second[..., :d, :d]), used)
 
-    def kicked(self, covariance: Array, step: Step) -> Array:
+    def moment_change(self, second: Array) -> Array:
+        """Return ``moment_map`` less its argument, without the difference that loses small rates."""
+        blocks, d = [mean_increment(curvature, self.step) for curvature in self.curvatures], len(self.curvatures)
+        k = len(blocks[0])
+        change = np.block([[np.diag([block[i, j] for block in blocks]) for j in range(k)] for i in range(k)])
+        moved = change @ second
+        result: Array = moved + second @ change.T + moved @ change.T
+        return result + self.kicked(self.noise_map(second[..., :d, :d]), self.step)
+
+    def kicked(self, covariance: Array, step: OptimiserStep) -> Array:
         """Return b C bᵀ: how a covariance (..., d, d) of the gradient moves θ, or (θ, v)."""
         kick = np.array([-step.learning_rate * step.p, 1.0])[: 1 if step.beta == 0 else 2]
         return np.block([[covariance * (x * y) for y in kick] for x in kick])
 
     @cached_property
     def spectral_radius(self) -> float:
-        """ρ of the map of second moments (T16): they stay bounded iff it is below one."""
+        """ρ of the map of second moments of what moves (T16): they stay bounded iff it is below one."""
         return self._radius(self.step)
 
-    def _radius(self, step: Step) -> float:
-        return _checked(second_moment.largest_real, lambda x: self.moment_map(x, step), self.size)
+    def _radius(self, step: OptimiserStep) -> float:
+        if np.all(self.moving):
+            return _checked(second_moment.largest_real, lambda x: self.moment_map(x, step), self.size)
+        kept = np.flatnonzero(np.tile(self.moving, self.size // len(self.moving)))
+
+        def restricted(second: Array) -> Array:
+            whole = np.zeros((*second.shape[:-2], self.size, self.size))
+            whole[..., kept[:, None], kept] = second
+            return self.moment_map(whole, step)[..., kept[:, None], kept]
+
+        return _checked(second_moment.largest_real, restricted, kept.size)
 
     @cached_property
     def largest_stable_learning_rate(self) -> float:
@@ -172,12 +220,17 @@ class EigenSystem:
         return self._limit(np.zeros_like(self.curvatures)) * (1 - self.step.beta)
 
     def _limit(self, kept: Array) -> float:
-        if self.curvatures[0] <= 0:
+        at = np.flatnonzero(self.moving)
+        curvatures, kept = self.curvatures[at], kept[at]
+        if not curvatures.size or curvatures[0] <= 0:
             return 0.0
-        decay = self.curvatures[:, None] + self.curvatures
+        decay = curvatures[:, None] + curvatures
 
         def ratio(second: Array) -> Array:
-            return (kept[:, None] * second * kept + self.noise_map(second)) / decay
+            whole = np.zeros((*second.shape[:-2], *[len(self.curvatures)] * 2))
+            whole[..., at[:, None], at] = second
+            gained = self.noise_map(whole)[..., at[:, None], at]
+            return (kept[:, None] * second * kept + gained) / decay
 
         # Symmetrically scaled, it has the same eigenvalues; a positive map stays one.
         radius = _checked(second_moment.largest_real, ratio, len(decay))
@@ -192,19 +245,46 @@ class EigenSystem:
     @cached_property
     def stationary_state(self) -> Array:
         """Covariance of θ, or of (θ, v), in the eigenbasis: full solve of (T14), shape (size, size); NaN if none."""
-        if not self.spectral_radius < 1:
+        if not (self.spectral_radius < 1 and self.sgd.noise.finite and np.all(self.moving)):
             return np.full((self.size, self.size), np.nan)
         diagonal = np.diag(self.mean)
         return _checked(
             second_moment.solve,
-            lambda x: self.moment_map(x) - x,
+            self.moment_change,
             self.kicked(self.critical_covariance, self.step),
             np.maximum(1 - np.outer(diagonal, diagonal), 1e-3),
         )
 
-    def sampled_exponent(self, steps: int, seed: int) -> Estimate:
-        """Return the top Lyapunov exponent of the random matrix product, with its standard error."""
-        return Estimate(*self.sgd.noise.sampled_exponent(self.sgd.hessian, self.step, steps, seed))
+    @cached_property
+    def blocks(self) -> list[NDArray[np.int64]]:
+        """Modes that drive each other, in turn: the growth of all is that of the block that grows fastest."""
+        count, labels = connected_components(self.entry_variances > 0, directed=True, connection="strong")
+        found = [np.flatnonzero((labels == i) & self.moving) for i in range(count)]
+        return [block for block in found if block.size]
+
+    def settling(self, block: NDArray[np.int64]) -> Settling:
+        """Return the direction of the mode of a block that grows fastest in the mean, and how fast others die away.
+
+        So do they at the gap to the second mode; where both are alike, noise mixes them.
+        """
+        factors = [np.max(np.abs(np.linalg.eigvals(mean_matrix(c, self.step)))) for c in self.curvatures[block]]
+        if block.size == 1:
+            return Settling(0.0, np.ones(1))
+        order = np.argsort(factors)
+        first, second = block[order[-1]], block[order[-2]]
+        start = np.eye(block.size)[order[-1]]
+        if factors[order[-2]] == 0:
+            return Settling(0.0, start)
+        mixing = self.step.learning_rate**2 * float(
+            self.entry_variances[first, second] + self.entry_variances[second, first]
+        )
+        rate = float(np.log(factors[order[-1]] / factors[order[-2]])) + mixing
+        return Settling(1 / rate if rate > 0 else np.inf, start)
+
+    def sampled_exponent(self, block: NDArray[np.int64], steps: int, seed: int) -> Estimate:
+        """Return the top Lyapunov exponent of the random matrix product of a block of modes, with its error."""
+        axes, settling = self.axes[:, block], self.settling(block)
+        return Estimate(*self.sgd.noise.sampled_exponent(self.sgd.hessian, self.step, steps, seed, axes, settling))
 
 
 def _checked(function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:

@@ -43,7 +43,7 @@ class EpochMap:
     def after(self, mean: Array, covariance: Array, *, noise: bool = True, steps: int | None = None) -> list[Array]:
         """Return mean (d,) and covariance (d, d) after an epoch or its first ``steps``, without gradients on demand."""
         eye = np.eye(len(mean))
-        one = shuffled.Step(eye - self.learning_rate * self.hessians.mean(axis=0), -self.learning_rate * eye)
+        one = shuffled.MeanStep(eye - self.learning_rate * self.hessians.mean(axis=0), -self.learning_rate * eye)
         gradients = self.gradients if noise else np.zeros_like(self.gradients)
         count = self.steps if steps is None else steps
         return list(shuffled.epoch([one] * count, self.hessians, gradients, self.batch_size, mean, covariance)[-1])
@@ -143,14 +143,26 @@ class EpochMultiplier(Multiplier):
             return Estimate(np.nan)
         if np.max(np.abs(self._minibatches)) <= 1:
             return Estimate(np.inf)
-        everyone, k = tuple(range(self.samples.size)), self.samples.size // self.batch_size
-        cuts = np.array(list(_cut(everyone, self.batch_size, len(everyone) - k * self.batch_size)))
-        values = np.prod(_averages(self.samples, cuts), axis=1)
+        k, values = self.samples.size // self.batch_size, self._products
         if np.max(np.abs(values)) <= 1:
             return Estimate(np.inf)
         atoms = lyapunov.Atoms(values, np.full(len(values), 1 / len(values)))
         exponent = self.exponent.value * k
         return Estimate(lyapunov.tail_index(lambda order: lyapunov.atoms_log_moment(order, atoms), exponent))
+
+    @cached_property
+    def _products(self) -> Array:
+        """Π of every way to cut the samples into minibatches."""
+        everyone, k = tuple(range(self.samples.size)), self.samples.size // self.batch_size
+        cuts = np.array(list(_cut(everyone, self.batch_size, len(everyone) - k * self.batch_size)))
+        values: Array = np.prod(_averages(self.samples, cuts), axis=1)
+        return values
+
+    @cached_property
+    def log_period(self) -> float | None:
+        """The greatest number whose multiples are log|Π| of all epochs, if there is one."""
+        known = self.exponent.value < 0 and not self.obstacle
+        return lyapunov.common_period(self._products) if known else None
 
 
 def _averages(values: Array, chosen: NDArray[np.int64]) -> Array:

@@ -10,7 +10,9 @@ from typing import Self
 
 import numpy as np
 from dfp_solvers import modal, mode_moments, shuffled
-from dfp_solvers.trajectories.products import Step
+from dfp_solvers.trajectories import products
+from dfp_solvers.trajectories.products import OptimiserStep
+from numpy.typing import NDArray
 from scipy.optimize import brentq
 
 from dfp import checks
@@ -116,26 +118,29 @@ class EpochSystem(EigenSystem):
             return self.epoch_map.stationary
         return modal.stationary(self.transition).transpose(2, 0, 3, 1).reshape(self.size, self.size)
 
-    def sampled_exponent(self, steps: int, seed: int) -> Estimate:
-        """Return the top Lyapunov exponent of the product over shuffled epochs, per step, with its standard error."""
+    def sampled_exponent(self, block: NDArray[np.int64], steps: int, seed: int) -> Estimate:
+        """Return the top Lyapunov exponent of a block of modes over shuffled epochs, per step, with its error."""
         whole, k = self.epoch_map, self.sgd.epoch
-        count, d = whole.gradients.shape
+        count, d = len(whole.gradients), block.size
         rng = np.random.default_rng(seed)
-        vectors = rng.standard_normal((_CHAINS, d, 1))
+        settling = self.settling(block)
+        assert settling.start is not None
+        vectors = np.tile(settling.start[:, None], (_CHAINS, 1, 1))
         epochs = -(-steps // k)
-        warm, total = epochs // 10, np.zeros(_CHAINS)
-        factors = np.eye(d) - whole.learning_rate * whole.hessians
+        runs = max(epochs // 4, 1), max(epochs // 2, 1), max(epochs - epochs // 2, 1)
+        growth = np.zeros((3, _CHAINS))
+        factors = np.eye(d) - whole.learning_rate * whole.hessians[:, block[:, None], block]
         order = np.tile(np.arange(count), (_CHAINS, 1))
-        for epoch in range(warm + epochs):
-            order = rng.permuted(order, axis=1)
-            for chosen in order[:, : k * whole.batch_size].reshape(_CHAINS, k, -1).swapaxes(0, 1):
-                vectors = factors[chosen].mean(axis=1) @ vectors
-            lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-            vectors = vectors / lengths
-            if epoch >= warm:
-                total += np.log(lengths[:, 0, 0])
-        total /= epochs * k
-        return Estimate(float(total.mean()), float(total.std(ddof=1) / np.sqrt(_CHAINS)))
+        for run, number in enumerate(runs):
+            for _ in range(number):
+                order = rng.permuted(order, axis=1)
+                for chosen in order[:, : k * whole.batch_size].reshape(_CHAINS, k, -1).swapaxes(0, 1):
+                    vectors = factors[chosen].mean(axis=1) @ vectors
+                lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+                vectors = vectors / lengths
+                growth[run] += np.log(lengths[:, 0, 0])
+        rates = growth[1:] / (np.array(runs[1:])[:, None] * k)
+        return Estimate(*products.average(rates, tuple(n * k for n in runs), settling.time))
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,8 +189,8 @@ class EpochMode(Mode):
     @property
     def stationary_variance(self) -> float:
         """V_∞ at the end of an epoch [parameter^2]: ∞ if only the law exists, NaN if neither does."""
-        if not self.growth < 1:
-            return np.inf if self.regime == "heavy-tailed" else np.nan
+        if self.collapsing or not self.growth < 1:
+            return super().stationary_variance
         if self._alone is not None:
             return self._alone.stationary.item()
         one, i = self._epochs.transition, slice(self.index, self.index + 1)
@@ -245,6 +250,6 @@ def _radius(alone: EpochMap) -> float:
     return alone.radius
 
 
-def system(sgd: SGD, step: Step) -> EigenSystem:
+def system(sgd: SGD, step: OptimiserStep) -> EigenSystem:
     """Return SGD in the eigenbasis, with or without replacement."""
     return EigenSystem(sgd, step) if sgd.replace else EpochSystem(sgd, step)

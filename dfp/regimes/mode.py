@@ -5,15 +5,17 @@ from functools import cached_property
 
 import numpy as np
 from dfp_solvers import embedding, mode_moments
-from dfp_solvers.trajectories.products import Step
+from dfp_solvers.trajectories.products import OptimiserStep
 
 from dfp import checks
 from dfp.checks import Array
-from dfp.regimes.multiplier import Multiplier, mean_matrix
+from dfp.regimes.multiplier import Estimate, Multiplier, mean_increment, mean_matrix
 
-REGIMES = ("confined", "heavy-tailed", "diffusive", "unstable", "borderline", "frozen")
+REGIMES = ("confined", "heavy-tailed", "diffusive", "unstable", "borderline", "frozen", "interpolating")
 # Numbers that should vanish, relative to what they are differences of.
 _ROUNDING = 1e-14
+# Share of its gradient noise at the origin that a mode nearly interpolates with: a tenth of a per cent of the size.
+_NEARLY = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +47,10 @@ class Mode:
         Steps of interest: a mode that saturates later is called diffusive; None for no such limit.
     gaussian
         Whether the noise is Gaussian, rather than that of minibatches or of another law.
+    collapsing
+        Whether curvature noise is all the noise: every minibatch has the same minimum, and nothing else drives it.
+    noise_tail_index
+        α of the gradient noise along v, ``P(|vᵀg̃| > x)`` ~ x^−α; ∞ for lighter tails.
     """
 
     direction: Array
@@ -54,10 +60,12 @@ class Mode:
     gradient: float
     correlation: float
     critical_noise: float
-    step: Step
+    step: OptimiserStep
     multiplier: Multiplier
     horizon: float | None = None
     gaussian: bool = True
+    collapsing: bool = False
+    noise_tail_index: float = np.inf
 
     @property
     def learning_rate(self) -> float:
@@ -93,9 +101,8 @@ class Mode:
             return 1 + self._excess
         if self.curvature == self.curvature_noise == 0:
             return 1.0
-        pair = mode_moments.pair_map(self._mean, self._kick, self.curvature_noise)
-        radius = float(np.max(np.abs(np.linalg.eigvals(pair))))
-        return 1.0 if abs(radius - 1) <= _ROUNDING else radius
+        increment = mean_increment(self.curvature, self.step)
+        return 1 + mode_moments.excess_growth(increment, self._kick, self.curvature_noise)
 
     @property
     def lyapunov_exponent(self) -> float:
@@ -109,20 +116,39 @@ class Mode:
 
     @property
     def tail_index(self) -> float:
-        """Kesten's κ, ``P(|θ| > x)`` ~ x^−κ: ∞ if nothing ever grows, NaN without a stationary law or if unknown.
+        """κ, ``P(|θ| > x)`` ~ x^−κ: ∞ if nothing ever grows, NaN without a law that has a width, or if unknown.
 
-        It is what curvature noise makes; gradient noise whose own law has a heavier tail hands that on.
+        Kesten's, which curvature noise makes, or that of the gradient noise if it is less.
         """
-        return self.multiplier.tail_index.value
+        return self._tail.value
 
     @property
     def tail_index_error(self) -> float:
         """Error of ``tail_index``; 0 if exact, ∞ if it is a lower bound."""
-        return self.multiplier.tail_index.error
+        return self._tail.error
+
+    @property
+    def _tail(self) -> Estimate:
+        made = self.multiplier.tail_index
+        if self.collapsing:
+            return Estimate(np.nan)
+        return Estimate(self.noise_tail_index) if made.value > self.noise_tail_index else made
+
+    @property
+    def log_period(self) -> float | None:
+        """Period p of the tail in ``log|θ|``, if it is no pure power: ``x^κ P(|θ| > x)`` swings; None if it is one.
+
+        So it is if ``log|1−ηh|`` takes multiples of p alone, as it can for few samples (Goldie 1991 excludes it).
+        """
+        return self.multiplier.log_period if 0 < self.tail_index < np.inf else None
 
     @property
     def langevin_tail_index(self) -> float:
-        """κ_L = 1 + 2λ/(ηΓ) of (T6): ∞ for Γ = 0 < λ, NaN if Langevin has no stationary law either."""
+        """κ_L = 1 + 2λ/(ηΓ) of (T6): ∞ for Γ = 0 < λ, NaN if Langevin has no law with a width either."""
+        return np.nan if self.collapsing or not np.isfinite(self.gradient_noise) else self._langevin_index
+
+    @property
+    def _langevin_index(self) -> float:
         if self.curvature_noise == 0:
             return np.inf if self.curvature > 0 else np.nan
         index = 1 + 2 * self.curvature / (self.effective_rate * self.curvature_noise)
@@ -134,9 +160,15 @@ class Mode:
 
         ``confined`` (ρ₂ < 1), ``heavy-tailed`` (ρ₂ >= 1, ℓ < 0), ``diffusive`` (ρ₂ = 1, ℓ = 0, or saturation beyond the
         horizon), ``unstable`` (ℓ > 0), ``borderline`` (ℓ = 0 within its error, with Γ > 0), ``frozen`` (ρ₂ = 1, no
-        noise: the mode keeps its place, or drifts if the gradient is not zero).
+        noise: the mode keeps its distance from θ*, or drifts if the gradient is not zero), ``interpolating`` (ℓ < 0,
+        and noise that vanishes at θ*: the law collapses onto it). Gradient noise without a variance makes a mode that
+        settles heavy-tailed.
         """
         if self.growth < 1:
+            if self.collapsing:
+                return "interpolating"
+            if not np.isfinite(self.gradient_noise):
+                return "heavy-tailed"
             late = self.horizon is not None and self.saturation_step > self.horizon
             return "diffusive" if late else "confined"
         if self.curvature_noise == 0:
@@ -146,11 +178,23 @@ class Mode:
         exponent, error = self.multiplier.exponent
         if abs(exponent) <= max(3 * error, _ROUNDING):
             return "borderline"
-        return "heavy-tailed" if exponent < 0 else "unstable"
+        if exponent > 0:
+            return "unstable"
+        return "interpolating" if self.collapsing else "heavy-tailed"
+
+    @property
+    def near_interpolation(self) -> bool:
+        """Whether nearly all of the gradient noise at the origin is gone at θ*, but not all of it."""
+        left = self.critical_noise < _NEARLY * self.gradient_noise
+        return bool(left and self.curvature_noise > 0 and not self.collapsing)
 
     @property
     def langevin_regime(self) -> str:
-        """The regime that Langevin (T6) believes in, of the same names."""
+        """The regime that Langevin (T6) believes in, of the same names; it has no noise without a variance."""
+        if not np.isfinite(self.gradient_noise):
+            return self.regime
+        if self.collapsing and self._langevin_index > 0:
+            return "interpolating"
         if 2 * self.curvature > self.effective_rate * self.curvature_noise * (1 + _ROUNDING):
             return "confined"
         if self.langevin_tail_index > 0:
@@ -172,16 +216,24 @@ class Mode:
 
     @property
     def stationary_variance(self) -> float:
-        """V_∞ (T12) with the noise at θ* [parameter^2]: ∞ if only the law exists, NaN if neither does."""
+        """V_∞ (T12) with the noise at θ* [parameter^2]: ∞ if only the law exists, NaN if neither does.
+
+        It is 0 where the law collapses, though the variance over runs grows all the same if ρ₂ >= 1.
+        """
+        if self.collapsing:
+            return 0.0 if self.regime == "interpolating" else np.nan
         if self.growth < 1:
             if self.step.beta == 0:
                 return float(self.step.learning_rate**2 * self.critical_noise / -self._excess)
-            return mode_moments.stationary_variance(self._mean, self._kick, self.curvature_noise, self.critical_noise)
+            increment = mean_increment(self.curvature, self.step)
+            return mode_moments.stationary_variance(increment, self._kick, self.curvature_noise, self.critical_noise)
         return np.inf if self.regime == "heavy-tailed" else np.nan
 
     @property
     def langevin_stationary_variance(self) -> float:
         """ηD/(2λ − ηΓ) of (T6) [parameter^2]; ∞ and NaN as for ``stationary_variance``."""
+        if self.langevin_regime == "interpolating":
+            return 0.0
         if self.langevin_regime == "confined":
             eta = self.effective_rate
             return eta * self.critical_noise / (2 * self.curvature - eta * self.curvature_noise)
@@ -206,7 +258,7 @@ class Mode:
     @cached_property
     def largest_stable_learning_rate(self) -> float:
         """Supremum of η with a finite stationary variance, 2λ/(λ²+Γ) without momentum; 0 if none has one."""
-        if self.curvature <= 0:
+        if self.curvature <= 0 or not np.isfinite(self.gradient_noise):
             return 0.0
         plain = 2 * self.curvature / (self.curvature**2 + self.curvature_noise)
         if self.step.beta == 0:
@@ -223,7 +275,7 @@ class Mode:
     @property
     def langevin_largest_stable_learning_rate(self) -> float:
         """The same for (T6), 2λ(1−β)/Γ: ∞ for Γ = 0 < λ."""
-        if self.curvature <= 0:
+        if self.curvature <= 0 or not np.isfinite(self.gradient_noise):
             return 0.0
         factor = 1 - self.step.beta
         return np.inf if self.curvature_noise == 0 else 2 * self.curvature * factor / self.curvature_noise
@@ -252,6 +304,8 @@ class Mode:
         n = checks.integer("steps", steps)
         initial = np.zeros((len(self._mean),) * 2)
         initial[0, 0] = checks.real("initial_variance", initial_variance, at_least=0)
+        if n > 0 and not np.isfinite(self.critical_noise):
+            return np.inf
         sloped = self.curvature == 0
         correlation = self.correlation if sloped else 0.0  # about θ* it meets a mean of zero
         noise = mode_moments.ModeNoise(self.curvature_noise, correlation, self.critical_noise)

@@ -21,6 +21,7 @@ REGIME_COLOURS = {
     "unstable": COLOURS[1],
     "borderline": COLOURS[3],
     "frozen": "#666666",
+    "interpolating": COLOURS[5],
 }
 _CURVES = 8
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, overload
 
 import numpy as np
 from dfp_solvers import embedding
-from dfp_solvers.trajectories.products import Step
+from dfp_solvers.trajectories.products import OptimiserStep
 
 from dfp import checks
 from dfp.checks import Array
@@ -73,12 +73,13 @@ class Modes(Sequence[Mode]):
     @cached_property
     def _modes(self) -> tuple[Mode, ...]:
         system, sampling = self.system, Sampling(self.lyapunov_steps, self.seed)
+        tails = system.sgd.noise.tail_index(system.axes)
         found = (
             Mode(
                 system.axes[:, i], float(system.curvatures[i]), float(system.entry_variances[i, i]),
                 float(system.gradient_noise[i]), float(system.gradient[i]), float(system.correlations[i]),
                 float(system.critical_covariance[i, i]), system.step, system.multiplier(i, sampling), self.horizon,
-                system.sgd.noise.gaussian,
+                system.sgd.noise.gaussian, bool(system.collapsing[i]), float(tails[i]),
             )
             for i in range(len(system.curvatures))
         )  # fmt: skip
@@ -117,9 +118,17 @@ class Modes(Sequence[Mode]):
 
     @cached_property
     def _exponent(self) -> Estimate:
-        if self.coupled:
-            return self.system.sampled_exponent(self.lyapunov_steps, self.seed)
-        return max(mode.multiplier.exponent for mode in self)
+        if not self.coupled:
+            return max(mode.multiplier.exponent for mode in self)
+        found = max(
+            self[int(block[0])].multiplier.exponent
+            if block.size == 1
+            else self.system.sampled_exponent(block, self.lyapunov_steps, self.seed)
+            for block in self.system.blocks
+        )
+        # Jensen's inequality: sizes typically grow no faster than their root mean square.
+        limit = np.log(self.spectral_radius) / 2 if self.spectral_radius > 0 else -np.inf
+        return found if found.value <= limit else Estimate(limit, found.error)
 
     @property
     def lyapunov_exponent(self) -> float:
@@ -128,34 +137,49 @@ class Modes(Sequence[Mode]):
 
     @property
     def lyapunov_error(self) -> float:
-        """Standard error of ``lyapunov_exponent``; 0 if exact."""
+        """Error of ``lyapunov_exponent``, what may be left of a transient included; 0 if exact."""
         return self._exponent.error
 
     @cached_property
     def regime(self) -> str:
-        """The regime of the whole: of the most unruly mode, or of the coupled system."""
+        """The regime of the whole: of the most unruly mode, or of the coupled system.
+
+        ``interpolating`` if every minibatch has the same minimum, or minima, onto which the law collapses.
+        """
+        settled = "interpolating" if self.collapses else ""
         if not self.coupled:
-            order = ("confined", "frozen", "diffusive", "heavy-tailed", "borderline", "unstable")
-            return max((mode.regime for mode in self), key=order.index)
+            order = ("interpolating", "confined", "frozen", "diffusive", "heavy-tailed", "borderline", "unstable")
+            found = max((mode.regime for mode in self), key=order.index)
+            return settled or found if found in ("interpolating", "confined", "frozen") else found
         if self.spectral_radius < 1:
-            return "confined"
+            return settled or "confined"
         if abs(self.lyapunov_exponent) <= 3 * self.lyapunov_error:
             return "borderline"
-        return "heavy-tailed" if self.lyapunov_exponent < 0 else "unstable"
+        return settled or "heavy-tailed" if self.lyapunov_exponent < 0 else "unstable"
+
+    @property
+    def collapses(self) -> bool:
+        """Whether nothing but curvature noise moves what moves: all minibatches have the same minimum, or minima."""
+        return bool(np.any(self.system.collapsing) and not np.any(self.system.driven))
 
     @cached_property
     def largest_stable_learning_rate(self) -> float:
         """Supremum of the η with bounded second moments of all modes together; 0 if none has, NaN if not known."""
         if self.coupled:
             return self.system.largest_stable_learning_rate
-        return float(np.min([mode.largest_stable_learning_rate for mode in self]))
+        return float(np.min([mode.largest_stable_learning_rate for mode in self._moving]))
 
     @cached_property
     def langevin_largest_stable_learning_rate(self) -> float:
         """The same as Langevin (T6) sees it."""
         if self.coupled:
             return self.system.langevin_largest_stable_learning_rate
-        return min(mode.langevin_largest_stable_learning_rate for mode in self)
+        return min(mode.langevin_largest_stable_learning_rate for mode in self._moving)
+
+    @property
+    def _moving(self) -> list[Mode]:
+        """Modes that a step can change, or all if there are none."""
+        return [mode for mode, moves in zip(self, self.system.moving, strict=True) if moves] or list(self)
 
     @property
     def stationary_covariance(self) -> Array:
@@ -177,7 +201,8 @@ class Modes(Sequence[Mode]):
     @cached_property
     def _embedding(self) -> embedding.Embedding:
         system, law = self.system, self.system.sgd.noise
-        noise = system.kicked(system.axes.T @ law.constant @ system.axes, system.step)
+        constant = law.constant if law.finite else np.eye(law.dimension)
+        noise = system.kicked(system.axes.T @ constant @ system.axes, system.step)
         return embedding.embed(system.mean, noise)
 
     @property
@@ -197,6 +222,8 @@ class Modes(Sequence[Mode]):
         found, words = self._embedding, {True: "yes", False: "no", None: "undecided"}[self.embeddable]
         if self.embeddable is found.exists:
             return f"{words}: {found.reason}"
+        if not self.system.sgd.noise.finite:
+            return f"{words}: noise without a variance leaves it open"
         kind = "curvature noise" if not self.system.sgd.noise.additive else "noise that is not Gaussian"
         alone = {True: "yes", False: "no", None: "undecided"}[found.exists]
         return f"{words}: {kind} leaves it open (with the noise at the origin, Gaussian: {alone})"
@@ -281,7 +308,7 @@ def modes(
     if horizon is not None:
         checks.real("horizon", horizon, above=0)
     beta = sgd.momentum
-    one = Step(sgd.learning_rate, 1 + beta if sgd.nesterov else 1.0, beta**2 if sgd.nesterov else beta, beta)
+    one = OptimiserStep(sgd.learning_rate, 1 + beta if sgd.nesterov else 1.0, beta**2 if sgd.nesterov else beta, beta)
     counted = checks.integer("lyapunov_steps", lyapunov_steps, at_least=100, at_most=10**8)
     return Modes(epochs.system(sgd, one), horizon, counted, checks.integer("seed", seed), at_step)
 
@@ -314,6 +341,19 @@ def _shown(value: float, error: float = 0.0) -> str:
     return f"{text} ± {error:.0e}" if error > 0 else text
 
 
+def _notes(mode: Mode) -> list[tuple[str, bool]]:
+    collapsed = mode.regime == "interpolating"
+    return [
+        ("overshoots", mode.overshoots),
+        ("oscillates", mode.oscillates),
+        ("collapses in mean square", collapsed and mode.growth < 1),
+        ("collapses, not in mean square", collapsed and not mode.growth < 1),
+        ("nearly interpolates", mode.near_interpolation),
+        ("noise without a variance", not np.isfinite(mode.gradient_noise)),
+        ("log-periodic tail", mode.log_period is not None),
+    ]
+
+
 def _below(limit: float) -> str:
     if np.isnan(limit):
         return "at learning rates not known"
@@ -327,7 +367,7 @@ def _text(report: Modes) -> str:
     for mode in report[:_SHOWN]:
         cells = [_shown(getattr(mode, name), getattr(mode, errors[name]) if name in errors else 0.0)
                  for name, _ in _COLUMNS]  # fmt: skip
-        notes = [note for note, true in (("overshoots", mode.overshoots), ("oscillates", mode.oscillates)) if true]
+        notes = [note for note, true in _notes(mode) if true]
         rows.append([*cells, mode.regime, ", ".join(notes)])
     lines = aligned(rows, right=range(len(_COLUMNS)))
     if len(report) > _SHOWN:
@@ -349,12 +389,14 @@ def _summary(report: Modes) -> list[str]:
         f"{_below(report.langevin_largest_stable_learning_rate)}",
         f"continuous time    {report.embedding}",
     ]
+    if report.collapses:
+        lines.append("interpolation      every minibatch has the same minimum θ*, so that no noise is left there")
     if report.at_step is not None:
         size = report.system.sgd.batch_size
         kept = f"learning rate {report.learning_rate:.4g}" + ("" if size is None else f" and batch size {size}")
         lines.insert(0, f"schedule           the {kept} of step {report.at_step}, kept at every step")
     lines += _epochs(report)
-    if report.coupled and report.spectral_radius < 1:
+    if report.coupled and report.spectral_radius < 1 and not report.collapses:
         worst = float(np.nanmax(np.abs(report.diagonal_error)))
         lines.append(f"diagonal formula   off by up to {100 * worst:.2g} % in the stationary variances")
     return lines

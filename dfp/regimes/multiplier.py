@@ -47,6 +47,11 @@ class Multiplier(ABC):
         """Kesten's κ with E|Y|^κ = 1: ∞ if Y never exceeds 1 in magnitude, NaN without a stationary law."""
 
     @property
+    def log_period(self) -> float | None:
+        """p if log|Y| takes only multiples of it (Y is arithmetic), so that tails are log-periodic; None otherwise."""
+        return None
+
+    @property
     def obstacle(self) -> str | None:
         """Why the tail index is not known though there may be one, or None."""
         return None
@@ -109,6 +114,11 @@ class MinibatchMultiplier(Multiplier):
         return Estimate(value, 0.0 if coarse is None else abs(value - self._tail_index(coarse)))
 
     @cached_property
+    def log_period(self) -> float | None:
+        """The greatest number whose multiples are log|Y| of all minibatches, if there is one."""
+        return lyapunov.common_period(self._atoms.values) if self._atoms.width == 0 else None
+
+    @cached_property
     def _coarse(self) -> lyapunov.Atoms | None:
         if self._atoms.width == 0:
             return None
@@ -141,7 +151,7 @@ class MomentumMultiplier(Multiplier):
 
     curvature: float
     deviation: float
-    step: products.Step
+    step: products.OptimiserStep
     sampling: Sampling
     samples: Array | None = None
     batch_size: int = 1
@@ -166,9 +176,17 @@ class MomentumMultiplier(Multiplier):
         return Estimate(np.inf if certain else np.nan)
 
 
-def mean_matrix(curvature: float, step: products.Step) -> Array:
+def mean_matrix(curvature: float, step: products.OptimiserStep) -> Array:
     """Return the mean map of one mode: 1 × 1 (plain), or 2 × 2 in (θ, v) with momentum (T19)."""
     if step.beta == 0:
         return np.array([[1 - step.learning_rate * curvature]])
     eta = step.learning_rate
     return np.array([[1 - eta * step.p * curvature, -eta * step.q], [curvature, step.beta]])
+
+
+def mean_increment(curvature: float, step: products.OptimiserStep) -> Array:
+    """Return ``mean_matrix`` less one, to the digits of its entries."""
+    eta = step.learning_rate
+    if step.beta == 0:
+        return np.array([[-eta * curvature]])
+    return np.array([[-eta * step.p * curvature, -eta * step.q], [curvature, step.beta - 1]])

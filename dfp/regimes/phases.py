@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from dfp_solvers.trajectories.products import Step
+from dfp_solvers.trajectories.products import OptimiserStep
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 
@@ -240,13 +240,14 @@ def _mode(parameters: Mapping[str, float]) -> Mode:
     eta, beta, curvature = parameters["learning_rate"], parameters["momentum"], parameters["curvature"]
     batch = parameters["batch_size"]
     gamma, noise = parameters["curvature_noise"] / batch, parameters["gradient_noise"] / batch
-    step, deviation = Step(eta, 1.0, beta, beta), float(np.sqrt(gamma))
+    step, deviation = OptimiserStep(eta, 1.0, beta, beta), float(np.sqrt(gamma))
     multiplier: Multiplier = (
         GaussianMultiplier(1 - eta * curvature, eta * deviation)
         if beta == 0
         else MomentumMultiplier(curvature, deviation, step, Sampling(_SAMPLED_STEPS, 0))
     )
-    return Mode(np.ones(1), curvature, gamma, noise, 0.0, 0.0, noise, step, multiplier)
+    collapsing = noise == 0 < gamma
+    return Mode(np.ones(1), curvature, gamma, noise, 0.0, 0.0, noise, step, multiplier, collapsing=collapsing)
 
 
 def _table(diagram: PhaseDiagram) -> dict[str, Column]:
@@ -288,16 +289,16 @@ def load_phase_diagram(path: str | Path) -> PhaseDiagram:
         If it is no phase diagram of dfp, is damaged, or needs a newer dfp.
     """
     with hdf5.opened(path) as root:
-        if "kind" not in root.attrs or hdf5.attribute(root, "kind", "str") != _KIND:
+        if not root.labelled("kind") or root.attribute("kind", "str") != _KIND:
             raise FileFormatError("holds no phase diagram; use dfp.load(path) for solutions.")
-        names, fixed = hdf5.json_attribute(root, "axes", list), hdf5.json_attribute(root, "fixed", dict)
+        names, fixed = root.json("axes", list), root.json("fixed", dict)
         known = len(names) == 2 and names[0] != names[1] and set(names) | set(fixed) == set(PARAMETERS)
         if not known or not all(isinstance(value, (int, float)) for value in fixed.values()):
             raise FileFormatError("the attributes 'axes' and 'fixed' must name every parameter once; make it again.")
-        x, y = (hdf5.array(root, name, (None,)) for name in names)
+        x, y = (root.array(name, (None,)) for name in names)
         shape = (len(x), len(y))
-        values = {name: hdf5.array(root, name, shape) for name in NUMBERS}
-        values |= {name: hdf5.array(root, name, shape, "<i8") for name in CODES}
+        values = {name: root.array(name, shape) for name in NUMBERS}
+        values |= {name: root.array(name, shape, "<i8") for name in CODES}
         for name in CODES:
             if values[name].size and not (values[name].min() >= 0 and values[name].max() < len(REGIMES)):
                 raise FileFormatError(f"{name} has a code that is no regime: dfp writes none; make the file again.")

@@ -191,3 +191,21 @@ def animate(
         buffer, format="GIF", save_all=True, append_images=pictures[1:], duration=1000 // frames_per_second, loop=0
     )
     writing.write(path, buffer.getvalue())
+
+
+def escapes(paths: Mapping[str, Array]) -> "Figure":
+    """Return a figure of paths (N + 1, d), d <= 2, out of a well: over the steps before the exit, or in the plane."""
+    figure, ((axis,),) = canvas(1, 1, 6.4, 4.2)
+    line = next(iter(paths.values())).shape[1] == 1
+    for (name, path), colour in zip(paths.items(), COLOURS, strict=False):
+        near = 1e-2 * np.ptp(path, axis=0).max()
+        begun = int(np.argmax(np.any(np.abs(path - path[0]) > near, axis=1)))
+        arrived = int(np.flatnonzero(np.any(np.abs(path - path[-1]) > near, axis=1))[-1]) + 1
+        moving = path[max(begun - 3, 0) : arrived + 1]
+        along = (np.arange(1.0 - len(moving), 1.0), moving[:, 0]) if line else moving.T
+        axis.plot(*along, ".-", color=colour, label=name)
+    axis.set_xlabel("steps before the exit" if line else "θ₁ [parameter]")
+    axis.set_ylabel("θ [parameter]" if line else "θ₂ [parameter]")
+    axis.legend()
+    figure.suptitle("Along which path do the parameters leave?")
+    return figure

@@ -1,5 +1,7 @@
 """The choice of a solver: what ``solver="auto"`` tries, in which order, and why."""
 
+import numpy as np
+
 from dfp.errors import UnresolvedError, UnsupportedError
 from dfp.methods.finite_difference import FiniteDifference
 from dfp.methods.finite_volume import FiniteVolume
@@ -11,8 +13,7 @@ from dfp.methods.solver import Problem, Solver
 from dfp.methods.transfer.spectral import SpectralRun
 from dfp.methods.transfer.transfer import Transfer
 from dfp.problem.equation import Equation
-from dfp.problem.finite_sum import FiniteSumLaw
-from dfp.problem.state import Point, State
+from dfp.problem.state import State
 from dfp.results.certificate import TRUNCATION_LIMIT
 
 # Seconds beyond which a transfer operator leaves the field to sampling.
@@ -24,10 +25,10 @@ def pick(problem: Problem) -> list[tuple[Solver, str]]:
     equation, initial, d = problem.equation, problem.initial, problem.equation.dimension
     if not equation.sgd.affine:
         return _pick_nonlinear(equation)
-    sampled = equation.discrete and isinstance(equation.sgd.law, FiniteSumLaw)
+    sampled = equation.discrete and np.isfinite(equation.sgd.law.minibatch_count())
     if Fourier().refusal(equation, initial) is None and not sampled:
         return [(Fourier(), "additive noise has a closed characteristic function")]
-    if equation.number == "T5" and d <= 3:
+    if equation.truncated and d <= 3:
         return _pick_discrete(equation, initial)
     sampler = MonteCarlo(1_000_000, seed=0)
     can_sample = sampler.refusal(equation, initial) is None
@@ -42,7 +43,7 @@ def pick(problem: Problem) -> list[tuple[Solver, str]]:
     elif can_sample and d <= 3:
         attempts.append((sampler, f"no deterministic solver converges or applies here{slow}"))
     if not attempts:
-        why = "from a point" if isinstance(initial, Point) and d <= 2 else f"for d = {d}"
+        why = "from a point" if initial.point and d <= 2 else f"for d = {d}"
         attempts.append((MomentRecursion(), f"no solver has densities of this equation {why}: moments only"))
     return attempts
 
@@ -71,7 +72,7 @@ def _pick_transfer(problem: Problem, attempts: list[tuple[Solver, str]]) -> str:
 
 def _pick_nonlinear(equation: Equation) -> list[tuple[Solver, str]]:
     why = "the landscape is nonlinear"
-    if equation.number == "T5":
+    if equation.truncated:
         raise UnsupportedError(
             f"the {equation.label} is not solved in a nonlinear landscape by this version; use dfp.MasterEquation, "
             "which it approximates, or dfp.ModifiedLangevin."

@@ -11,19 +11,22 @@ from numpy.typing import NDArray
 from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError, SeriesError, UnresolvedError, UnsupportedError
+from dfp.exact.stability import growing, overshooting
 from dfp.methods.pilot import unknown
 from dfp.methods.solver import Problem, Run, SamplingRun, Solver, saved_gaps
 from dfp.problem.arguments import check_problem
 from dfp.problem.equation import Equation
-from dfp.problem.equations import ModifiedLangevin
 from dfp.problem.grid import Grid
-from dfp.problem.state import Point, State
-from dfp.results.certificate import certify
+from dfp.problem.state import State
+from dfp.results.certificate import advice, certify
 from dfp.results.frame import Frame
 from dfp.results.schema import versions
 from dfp.results.solution import Solution
 from dfp.solving.choice import pick
 from dfp.solving.refinement import to_tolerance
+
+# Width of a box, relative to its place, that is rounding.
+_NARROWEST = 64 * float(np.finfo(np.float64).eps)
 
 Progress = Callable[[int, int], None]
 """Called with work done and work in all."""
@@ -78,7 +81,7 @@ def solve(
     """
     check_problem(equation, initial)
     last = checks.integer("steps", steps)
-    default = [last] if isinstance(initial, Point) else sorted({0, last})
+    default = [last] if initial.point else sorted({0, last})
     saved = checks.step_list("save", default if save is None else save, last)
     if grid is not None and not isinstance(grid, Grid):
         raise DFPError(f"grid={checks.shown(grid)}: must be a dfp.Grid; give dfp.Grid(lower, upper, cells).")
@@ -92,11 +95,14 @@ def solve(
     attempts = [(solver, "asked for")] if isinstance(solver, Solver) else pick(problem)
     if grid is not None and len(attempts) > 1:
         attempts = [attempt for attempt in attempts if attempt[0].gridded]
-    failures: list[UnresolvedError | SeriesError] = []
+    unstable, failures = overshooting(equation, last), list[UnresolvedError | SeriesError]()
     for candidate, reason in attempts:
+        notes = [f"{unstable}."] if unstable else []
+        if solver == "auto" and not candidate.gridded and equation.dimension <= 3:
+            notes.append(_no_density(equation, reason, failures))
 
-        def attempt(variant: Solver, on: Grid | None, reason: str = reason) -> Solution:
-            return _solve_with(variant, reason, problem, on, progress)
+        def attempt(variant: Solver, on: Grid | None, reason: str = reason, notes: list[str] = notes) -> Solution:
+            return _solve_with(variant, reason, problem, on, progress, notes, given=grid is not None)
 
         try:
             if tolerance is None:
@@ -107,21 +113,41 @@ def solve(
         except UnsupportedError:
             if not failures:
                 raise
-    raise failures[-1]
+    raise _named(failures[-1], growing(equation, last))
+
+
+def _named(failure: DFPError, unstable: str) -> DFPError:
+    """Return a failure of an unstable problem, with the instability named before its consequences."""
+    return type(failure)(f"{unstable}. Here: {failure}") if unstable else failure
+
+
+def _no_density(equation: Equation, reason: str, failures: list[UnresolvedError | SeriesError]) -> str:
+    because = f" ({failures[-1]})" if failures else ""
+    other = ", or use dfp.MasterEquation(sgd), which it approximates" if equation.truncated else ""
+    return f"no density of the {equation.label} is given, only moments: {reason}{because}; lower learning_rate{other}."
 
 
 def _solve_with(
-    solver: Solver, reason: str, problem: Problem, grid: Grid | None, progress: Progress | None
+    solver: Solver,
+    reason: str,
+    problem: Problem,
+    grid: Grid | None,
+    progress: Progress | None,
+    known_notes: list[str],
+    *,
+    given: bool,
 ) -> Solution:
     equation, sgd, began = problem.equation, problem.equation.sgd, time.perf_counter()
     solver.require(equation, problem.initial)
     if grid is not None and not solver.gridded:
         raise UnsupportedError(f"grid: {solver.name} has no density; leave grid out or choose another solver.")
-    notes: list[str] = []
+    notes = list(known_notes)
     if problem.failure is not None and sgd.affine:
         if solver.needs_moments(equation):
-            raise problem.failure
+            raise _named(problem.failure, growing(equation, problem.last))
         notes.append(f"moments are not checked, mean_error and covariance_error are NaN ({problem.failure})")
+    if grid is None and solver.gridded and problem.exact:
+        _check_width(problem)
     run = solver.start(problem, grid)
     grid = run.grid
     if isinstance(run, SamplingRun):
@@ -130,6 +156,12 @@ def _solve_with(
     else:
         frames, trajectories = _marched(run, problem.steps, progress), 0
     known = ("mean", "covariance", "density") if problem.exact else ("density",)
+    remedies = advice(
+        given=given,
+        sampled=isinstance(run, SamplingRun),
+        certified=solver.certified and solver.gridded,
+        truncated=equation.truncated,
+    )
     for step, frame in zip(problem.steps, frames, strict=True):
         _check_mass(frame, int(step), grid)
         _check_finite(frame, int(step), equation, known)
@@ -148,7 +180,7 @@ def _solve_with(
         errors={name: np.array([f.errors[name] for f in frames if f.errors]) for name in frames[0].errors or {}},
         trajectories=trajectories,
         certificate=certify(
-            problem.steps, frames, grid, problem.moments if sgd.affine else unknown(problem.moments), notes
+            problem.steps, frames, grid, problem.moments if sgd.affine else unknown(problem.moments), notes, remedies
         ),
         provenance=_provenance(solver, equation, problem.last, began),
         slow_time=None if sgd.learning_rates.constant else sgd.time(problem.steps),
@@ -178,6 +210,20 @@ def _stacked(parts: list[Array | None]) -> Array | None:
     return np.array(present) if len(present) == len(parts) else None
 
 
+def _check_width(problem: Problem) -> None:
+    """Refuse densities that are all narrower than the rounding of their place."""
+    mean, wide = problem.moments.mean, 6 * np.sqrt(np.maximum(np.einsum("sii->si", problem.moments.covariance), 0.0))
+    reach = np.max(mean + wide, axis=0) - np.min(mean - wide, axis=0)
+    collapsed = reach <= _NARROWEST * np.max(np.abs(mean), axis=0)
+    if np.any(collapsed):
+        axis = int(np.flatnonzero(collapsed)[0])
+        raise UnresolvedError(
+            f"step {problem.last}: the law has collapsed onto θ = {checks.shown(mean[-1])}: along axis {axis} it is no "
+            "wider than the rounding of its place, so no grid holds it; save earlier steps, add gradient noise, or use "
+            "dfp.MomentRecursion()."
+        )
+
+
 def _check_mass(frame: Frame, step: int, grid: Grid | None) -> None:
     if grid is not None and frame.density is not None and frame.density.max() == 0:
         raise UnresolvedError(
@@ -190,31 +236,24 @@ def _check_finite(frame: Frame, step: int, equation: Equation, names: tuple[str,
     for name in names:
         values = getattr(frame, name)
         if values is not None and not checks.finite(values):
-            raise DFPError(
-                f"step {step}: the {name} has entries that are not finite; the {equation.label} is unstable at "
-                f"learning_rate={equation.sgd.learning_rates}; lower it or save earlier steps."
+            raise _named(
+                DFPError(
+                    f"step {step}: the {name} has entries that are not finite; the {equation.label} is unstable at "
+                    f"learning_rate={equation.sgd.learning_rates}; lower it or save earlier steps."
+                ),
+                growing(equation, step),
             )
 
 
 def _provenance(solver: Solver, equation: Equation, last: int, began: float) -> dict[str, Any]:
-    sgd = equation.sgd
     settings = {key: value for key, value in vars(solver).items() if isinstance(value, (int, float, str))}
-    record: dict[str, Any] = {
-        "equation": equation.label,
+    seed = {"seed": settings["seed"]} if "seed" in settings else {}
+    return {
+        **equation.record(last),
         "solver": solver.name,
         "solver_settings": settings,
-        "learning_rate": sgd.learning_rates.record(last),
-        "momentum": sgd.momentum,
-        "nesterov": sgd.nesterov,
-        "weight_decay": sgd.weight_decay,
-        "replace": sgd.replace,
-        "batch_size": None if sgd.batches is None else sgd.batches.record(last),
+        **seed,
         "versions": dict(versions()),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "wall_seconds": time.perf_counter() - began,
     }
-    if "seed" in settings:
-        record["seed"] = settings["seed"]
-    if isinstance(equation, ModifiedLangevin):
-        record["matched"], record["positive"] = bool(equation.matched), bool(equation.positive)
-    return record

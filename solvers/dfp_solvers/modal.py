@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dfp_solvers import matrices
+
 Array = NDArray[np.floating[Any]]
 
 
@@ -31,7 +33,7 @@ def identity(d: int, m: int) -> Transition:
     return Transition(np.tile(np.eye(m), (d, 1, 1)), np.zeros((d, m)), np.zeros((d, d, m, m)), 0)
 
 
-def step(curvatures: Array, noise: Array, rate: Array | float, momentum: float, nesterov: bool) -> Transition:
+def step(curvatures: Array, noise: Array, learning_rate: Array | float, momentum: float, nesterov: bool) -> Transition:
     """Return one step of SGD (T1), in the doubled state (θ, v) if there is momentum (T19).
 
     Parameters
@@ -40,14 +42,14 @@ def step(curvatures: Array, noise: Array, rate: Array | float, momentum: float, 
         Eigenvalues λ of the mean Hessian, weight decay included, shape (d,).
     noise
         Covariance of g̃ in the eigenbasis, shape (d, d) or (n, d, d).
-    rate
+    learning_rate
         η, a number; or of n steps that are not yet joined, shape (n,).
     momentum
         β.
     nesterov
         Nesterov's form, as in PyTorch; otherwise heavy ball.
     """
-    eta = np.asarray(rate)[..., None] * np.ones_like(curvatures)
+    eta = np.asarray(learning_rate)[..., None] * np.ones_like(curvatures)
     if momentum == 0:
         factor, gain = (1 - eta * curvatures)[..., None, None], -eta[..., None]
     else:
@@ -63,7 +65,7 @@ def compose(first: Transition, then: Transition) -> Transition:
     """Return the steps of ``first`` followed by those of ``then``, whose noises are independent."""
     gain = _applied(then.factor, first.gain) + then.gain
     return Transition(
-        then.factor @ first.factor, gain, pushed(then.factor, first.noise) + then.noise, first.steps + then.steps
+        then.factor @ first.factor, gain, propagated(then.factor, first.noise) + then.noise, first.steps + then.steps
     )
 
 
@@ -97,14 +99,36 @@ def _some(steps: Transition, which: int | slice) -> Transition:
 
 
 def stationary(one: Transition) -> Array:
-    """Return the covariance that a step leaves as it is, Σ_ij = F_i Σ_ij F_jᵀ + N_ij, shape (d, d, m, m)."""
-    d, m = one.gain.shape
-    both = np.einsum("iab,jcd->ijacbd", one.factor, one.factor).reshape(d, d, m * m, m * m)
-    solved: Array = np.linalg.solve(np.eye(m * m) - both, one.noise.reshape(d, d, m * m, 1))
-    return solved.reshape(d, d, m, m)
+    """Return the covariance that steps leave as it is, Σ_ij = F_i Σ_ij F_jᵀ + N_ij, shape (d, d, m, m)."""
+    return _left_alone(one.factor - np.eye(one.factor.shape[-1]), one.noise)
 
 
-def pushed(factor: Array, covariance: Array) -> Array:
+def stationary_step(curvatures: Array, noise: Array, rate: float, momentum: float, nesterov: bool) -> Array:
+    """Return the same of a single step, of the arguments of ``step``, to the digits of its rates however small."""
+    one = step(curvatures, noise, rate, momentum, nesterov)
+    if momentum == 0:
+        return _left_alone((-rate * curvatures)[:, None, None], one.noise)
+    p, q = (1 + momentum, momentum**2) if nesterov else (1.0, momentum)
+    ones = np.ones_like(curvatures)
+    rows = [[-rate * p * curvatures, -rate * q * ones], [curvatures, (momentum - 1) * ones]]
+    return _left_alone(np.stack([np.stack(row, axis=-1) for row in rows], axis=-2), one.noise)
+
+
+def largest_decay(momentum: float, nesterov: bool) -> float:
+    """Return the ηλ below which a mode is stable: 2(1 + β), with Nesterov 2(1 + β)/(1 + 2β); 2 without momentum."""
+    return 2 * (1 + momentum) / (1 + 2 * momentum if nesterov else 1)
+
+
+def _left_alone(increment: Array, noise: Array) -> Array:
+    """Return Σ with F Σ Fᵀ + N = Σ for F = 1 + ``increment`` (d, m, m)."""
+    d, m = len(increment), increment.shape[-1]
+    one = np.broadcast_to(np.eye(m), increment.shape)
+    change = sum(np.einsum("iab,jcd->ijacbd", a, b) for a, b in ((increment, one), (one, increment), (increment,) * 2))
+    change = np.asarray(change).reshape(d, d, m * m, m * m)
+    return matrices.solve_graded(-change, noise.reshape(d, d, m * m)).reshape(d, d, m, m)
+
+
+def propagated(factor: Array, covariance: Array) -> Array:
     """Return F_i Σ_ij F_jᵀ for all pairs of modes, shapes (..., d, m, m) and (..., d, d, m, m)."""
     if factor.shape[-1] == 1:
         flat = factor[..., 0, 0]

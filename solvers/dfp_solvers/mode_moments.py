@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
+from dfp_solvers import matrices
+
 Array = NDArray[np.floating[Any]]
 
 
@@ -28,11 +30,32 @@ def pair_map(matrix: Array, kick: Array, curvature_noise: float) -> Array:
     return result
 
 
-def stationary_variance(matrix: Array, kick: Array, curvature_noise: float, source: float) -> float:
+def pair_increment(increment: Array, kick: Array, curvature_noise: float) -> Array:
+    """Return ``pair_map`` less one from A − 1 = ``increment``, without the difference that loses small rates."""
+    one = np.eye(len(increment))
+    result: Array = np.kron(increment, one) + np.kron(one, increment) + np.kron(increment, increment)
+    result[:, 0] += curvature_noise * np.kron(kick, kick)
+    return result
+
+
+def stationary_variance(increment: Array, kick: Array, curvature_noise: float, source: float) -> float:
     """Return the fixed point of Var θ with the variance ``source`` of the gradient at the stationary mean."""
-    pair = np.kron(kick, kick)
-    fixed = np.linalg.solve(np.eye(pair.size) - pair_map(matrix, kick, curvature_noise), pair * source)
-    return float(fixed[0])
+    change = pair_increment(increment, kick, curvature_noise)
+    return float(matrices.solve_graded(-change, np.kron(kick, kick) * source)[0])
+
+
+def excess_growth(increment: Array, kick: Array, curvature_noise: float) -> float:
+    """Return the spectral radius of ``pair_map`` less one; near zero it is found from the inverse, to its digits."""
+    change = pair_increment(increment, kick, curvature_noise)
+    excess = float(np.max(np.abs(1 + np.linalg.eigvals(change)))) - 1
+    if abs(excess) > 1e-8:
+        return excess
+    try:
+        inverse = matrices.solve_graded(np.broadcast_to(change, (len(change), *change.shape)), np.eye(len(change))).T
+    except np.linalg.LinAlgError:
+        return 0.0
+    values = np.linalg.eigvals(inverse)
+    return float((1 / values[np.argmax(np.abs(values))]).real)
 
 
 def moments(

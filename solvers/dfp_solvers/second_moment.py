@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator, eigs, gmres
 
+from dfp_solvers import matrices
+
 Array = NDArray[np.floating[Any]]
 SymmetricMap = Callable[[Array], Array]
 
@@ -49,6 +51,11 @@ def _operator(apply: SymmetricMap, dimension: int) -> LinearOperator:
     return LinearOperator(
         (size, size), matvec=lambda vector: packed(apply(unpacked(np.ravel(vector), dimension))), dtype=float
     )
+
+
+def eigenvalues(apply: SymmetricMap, dimension: int) -> NDArray[np.complex128]:
+    """Return all eigenvalues of a map of symmetric matrices (..., d, d), of few dimensions."""
+    return np.linalg.eigvals(_matrix(apply, dimension)).astype(np.complex128)
 
 
 def largest_real(apply: SymmetricMap, dimension: int, tolerance: float = _TOLERANCE) -> float:
@@ -102,7 +109,7 @@ def solve(apply: SymmetricMap, source: Array, diagonal: Array) -> Array:
     d = len(source)
     right = packed(source)
     if right.size <= DENSE_SIZE:
-        return unpacked(np.linalg.solve(-_matrix(apply, d), right), d)
+        return unpacked(matrices.solve_graded(-_matrix(apply, d), right), d)
     scale = np.sqrt(np.abs(diagonal[np.tril_indices(d)]))
     operator = _operator(lambda x: -apply(x), d)
     # Scaled on both sides, so that the residual that GMRES sees is not dominated by stiff entries.

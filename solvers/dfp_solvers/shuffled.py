@@ -17,7 +17,7 @@ MOST_SAMPLES = 24  # bit masks index a table of 2^N entries
 MOST_EFFORT = 5_000_000  # in moves from set to set: seconds
 
 
-class Step(NamedTuple):
+class MeanStep(NamedTuple):
     """One step z' = A z + b (H_S θ + g_S − H θ) with θ the first d entries of z: A is the mean map."""
 
     matrix: Array
@@ -40,7 +40,7 @@ def effort(population: int, batch_size: int) -> float:
 
 
 def epoch(
-    steps: list[Step], hessians: Array, gradients: Array, batch_size: int, mean: Array, covariance: Array
+    steps: list[MeanStep], hessians: Array, gradients: Array, batch_size: int, mean: Array, covariance: Array
 ) -> list[tuple[Array, Array]]:
     """Return mean (D,) and covariance (D, D) of the state after 0, 1, … len(steps) steps of an epoch.
 

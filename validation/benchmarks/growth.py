@@ -81,7 +81,9 @@ def spectral(*, quick: bool) -> list[Verdict]:
     times = [seconds(_spectral(*plane(rate), round((0.3 if quick else 3.0) / rate))) for rate in rates]
     _line("2D, fixed slow time, in 1/η", [1 / rate for rate in rates], times)
     verdicts = [
-        Verdict.at_most("2D, Γ > 0, fixed slow time: grows at most 3× from η = .1 to .003", times[-1] / times[0], 3, "×")
+        Verdict.at_most(
+            "2D, Γ > 0, fixed slow time: grows at most 3× from η = .1 to .003", times[-1] / times[0], 3, "×"
+        )
     ]
     if not quick:
         verdicts.append(Verdict.at_most("2D, Γ > 0, η = .01, 300 steps: at most 1.5 s", times[2], 1.5, "s"))

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from dfp.errors import UnresolvedError
 from dfp.methods.solver import Problem, Solver
 from dfp.methods.transfer import epoch, graded, spectral
@@ -12,9 +14,7 @@ from dfp.methods.transfer.run import TransferRun
 from dfp.methods.transfer.spectral import SpectralRun
 from dfp.methods.transfer.uniform import UniformRun
 from dfp.problem.equation import Equation
-from dfp.problem.finite_sum import FiniteSumLaw
 from dfp.problem.grid import Grid
-from dfp.problem.noise import GaussianLaw
 from dfp.problem.state import State
 
 # Samples times waves times nodes that a characteristic function of a finite sum on a line may cost.
@@ -58,14 +58,17 @@ class Transfer(Solver):
     without_replacement = True
     order = "spectral where a grid resolves density or kernel; else order 6 in the grid, moments to order 5 exact"
     reference = "theory page, sections 5 and 6 (trapezoidal rule, characteristic function, push-forward; T22)"
+    noise = "any for d <= 2; Gaussian, or Gaussian steps of finite sums, for d = 3"
+    cost = "nodes; for d = 1 hardly with steps where tails are heavy, for d = 2 the less the smaller the learning rate"
 
     def obstacle(self, equation: Equation, initial: State) -> str | None:
         """Return why the transition kernel is out of reach, or None."""
         if not equation.sgd.affine:
             return None
-        if not isinstance(equation.sgd.noise, GaussianLaw | FiniteSumLaw) and equation.dimension > 2:
+        law = equation.sgd.noise
+        if equation.dimension > 2 and law.additive and not law.gaussian and np.isinf(law.minibatch_count()):
             return "additive noise of such a law needs d <= 2 here; dfp.Fourier() is exact for it"
-        if not equation.sgd.noise.finite:
+        if not law.finite:
             return "a component of the noise has no variance, by which its box is found; dfp.Fourier() needs none"
         return None if equation.sgd.replace else epoch.obstacle(equation)
 
@@ -76,9 +79,10 @@ class Transfer(Solver):
         if graded.applies(equation):
             return GradedRun
         law = equation.sgd.noise if equation.sgd.affine and equation.dimension == 1 else None
-        if law is None or isinstance(law, GaussianLaw):
+        if law is None or (law.gaussian and law.constant.item() == 0):
             return UniformRun
-        affordable = not isinstance(law, FiniteSumLaw) or law.count * 2048 * 1024 <= _MOST_PHASES
+        samples = law.curvature_samples(np.ones(1))
+        affordable = samples is None or samples.size * 2048 * 1024 <= _MOST_PHASES
         return CharacteristicRun if affordable else UniformRun
 
     def needs_moments(self, equation: Equation) -> bool:

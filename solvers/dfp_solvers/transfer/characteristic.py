@@ -145,10 +145,10 @@ def _characteristic(
 
 @kernel(parallel=True)
 def finite_sum(
-    places: Array, waves: Array, kept: float, hessians: Array, gradients: Array, rate: float, batch: int
+    places: Array, waves: Array, kept: float, hessians: Array, gradients: Array, learning_rate: float, batch: int
 ) -> Complex:
-    """Return e^{ik kept x} [(1/N) Σ_i e^{−i (rate/batch) k (h_i x + g_i)}]^batch, shape (n, m)."""
+    """Return e^{ik kept x} [(1/N) Σ_i e^{−i (learning_rate/batch) k (h_i x + g_i)}]^batch, shape (n, m)."""
     result = np.empty((places.size, waves.size), np.complex128)
     for j in numba.prange(places.size):
-        _characteristic(places[j], waves[1], kept, hessians, gradients, -rate / batch, batch, result[j])
+        _characteristic(places[j], waves[1], kept, hessians, gradients, -learning_rate / batch, batch, result[j])
     return result

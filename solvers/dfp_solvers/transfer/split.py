@@ -38,7 +38,13 @@ class Split(NamedTuple):
 
 
 def split(
-    constant: Array, waves: list[Array], images: list[Array], places: list[Array], table: Array, weights: list[Array], tolerance: float
+    constant: Array,
+    waves: list[Array],
+    images: list[Array],
+    places: list[Array],
+    table: Array,
+    weights: list[Array],
+    tolerance: float,
 ) -> Split:
     """Return one step from places on a lattice.
 
