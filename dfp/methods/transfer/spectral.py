@@ -161,8 +161,8 @@ class SpectralRun(TransferRun):
             )
         if not beyond < _HOPELESS:
             raise UnresolvedError(
-                f"step {self.step}: about {min(beyond, 1.0):.2g} of the mass is outside the widest affordable box, as with "
-                "power-law tails; lower learning_rate, or use dfp.MonteCarlo(...)."
+                f"step {self.step}: about {min(beyond, 1.0):.2g} of the mass is outside the widest affordable box, as "
+                "with power-law tails; lower learning_rate, or use dfp.MonteCarlo(...)."
             )
         self._error = max(self._error, 2 * beyond + cut)
 
@@ -208,9 +208,9 @@ def applies(problem: Problem) -> bool:
         return False
     if d == 3 and (not law.gaussian or aligned_axes(equation) is None):
         return False
-    if d == 3 and isinstance(problem.initial, Density) and np.any(sgd.hessian - np.diag(np.diag(sgd.hessian))):
-        return False
-    return True
+    # A gridded start is a lattice in the axes of θ.
+    diagonal = not np.any(sgd.hessian - np.diag(np.diag(sgd.hessian)))
+    return d < 3 or diagonal or not isinstance(problem.initial, Density)
 
 
 def holds_tails(problem: Problem) -> bool:

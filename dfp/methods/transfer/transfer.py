@@ -37,11 +37,12 @@ class Transfer(Solver):
     the kernel (spectral transfer): Gaussian noise and finite sums of any size are exact, and small learning rates cost
     least. The grid is only where the result is reported.
 
-    Where that costs more, or its boxes do not hold the tails, every cell of the grid is spread by its own kernel. Where Gaussian kernels span the
-    cells the result is spectrally accurate and non-negative. For d = 2, kernels narrower than that, singular ones and
-    the samples of a small finite sum are put on the grid by weights that keep all moments up to the fifth; the density
-    can then be slightly negative and, where a step contracts or expands much (``|1 − ηh| < 0.9``), ripple from cell to
-    cell. The steps of a large finite sum are taken to be Gaussian. The certificate estimates what each of these costs.
+    Where that costs more, or its boxes do not hold the tails, every cell of the grid is spread by its own kernel.
+    Where Gaussian kernels span the cells the result is spectrally accurate and non-negative. For d = 2, kernels
+    narrower than that, singular ones and the samples of a small finite sum are put on the grid by weights that keep
+    all moments up to the fifth; the density can then be slightly negative and, where a step contracts or expands much
+    (``|1 − ηh| < 0.9``), ripple from cell to cell. The steps of a large finite sum are taken to be Gaussian. The
+    certificate estimates what each of these costs.
 
     Epochs without replacement are exact for small sums and d <= 2: a density is carried for each set of samples that
     the epoch has used. On a line twelve single samples are affordable, in two dimensions eight.
