@@ -101,6 +101,10 @@ def boolean(name: str, value: object) -> bool:
     return bool(value)
 
 
+# What most arguments are: these hide neither masks nor booleans.
+_PLAIN = (np.ndarray, float, int)
+
+
 def array(name: str, value: object, *, dimensions: tuple[int, ...] = (1,)) -> Array:
     """Return ``value`` as a finite float64 array with one of the allowed numbers of dimensions.
 
@@ -109,7 +113,7 @@ def array(name: str, value: object, *, dimensions: tuple[int, ...] = (1,)) -> Ar
     DFPError
         If it is not numeric, has masked, NaN or infinite entries, is empty, or has another number of dimensions.
     """
-    hidden = _masked(value)
+    hidden = 0 if type(value) in _PLAIN else _masked(value)
     if hidden:
         raise DFPError(
             f"{name} has {hidden} masked {'entry' if hidden == 1 else 'entries'}: a mask hides values that are not "
@@ -117,7 +121,7 @@ def array(name: str, value: object, *, dimensions: tuple[int, ...] = (1,)) -> Ar
         )
     try:
         given: NDArray[Any] = np.asarray(value)
-        if given.dtype.kind not in "iuf" or _has_booleans(value):
+        if given.dtype.kind not in "iuf" or (type(value) not in _PLAIN and _has_booleans(value)):
             raise TypeError
         result = np.array(given, dtype=np.float64)
     except (TypeError, ValueError):

@@ -111,9 +111,9 @@ def moments_at(equation: Equation, initial: State, saved: NDArray[np.int64]) -> 
 
 def _kept_apart(means: Array, equation: Equation, initial: State, saved: NDArray[np.int64]) -> Array:
     """Return the means by themselves where carrying them beside a covariance that overflows has lost them."""
-    lost = ~np.isfinite(means).all(axis=1)
-    if equation.additive or not lost.any():
+    if equation.additive or checks.finite(means):
         return means
+    lost = ~np.isfinite(means).all(axis=1)
     vectors = equation.sgd.modes[1]
     factor, shift, _ = _transitions(equation, saved[lost])
     found = means.copy()

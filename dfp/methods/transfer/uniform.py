@@ -162,7 +162,7 @@ def automatic_grid(problem: Problem) -> Grid:
             if d == 3:
                 raise unresolved_kernel(wanted)
             wanted = 2 * half * _PER_DEVIATION_NARROW[d] / density
-    least = 2 * half * _PER_DEVIATION / density
+        least = 2 * half * _PER_DEVIATION / density
     if not np.all(least <= most):
         raise UnresolvedError(
             f"cells={np.ceil(least)}: the box of the moments is too wide for its narrowest density, as with heavy "
