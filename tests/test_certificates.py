@@ -6,8 +6,10 @@ from problems import one_mode, table
 from truths import KINDS, random_truth
 
 import dfp
+from validation.solvers import made
 
-SOLVERS = (dfp.Fourier(), dfp.Hermite(), dfp.FiniteVolume(tolerance=1e-4), dfp.Transfer(), dfp.FiniteDifference())
+MADE = made(10_000) | {"FiniteVolume": dfp.FiniteVolume(tolerance=1e-4)}
+SOLVERS = tuple(solver for name, solver in MADE.items() if name not in ("MomentRecursion", "MonteCarlo"))
 COUNT = 200
 
 

@@ -41,6 +41,7 @@ def test_automatic_grid_gives_exact_gaussians(d, index):
 
 def test_condition_number_of_the_two_dimensional_case():
     """The 2D case above is as hard as it says."""
+    # rounding
     assert np.linalg.cond(dfp.SGD(rotated(2, 1000.0), 0.5).hessian) == pytest.approx(1000, rel=1e-9)
 
 
@@ -52,6 +53,7 @@ def test_a_million_steps_need_no_more_work_than_ten():
     solution = dfp.solve(dfp.MasterEquation(sgd), start, 10**6, [10, 10**6], dfp.Fourier(), grid)
     assert solution.density.shape == (2, 4096)
     exact = dfp.moments(dfp.MasterEquation(sgd), start, 10**6, [10**6])
+    # rounding
     assert solution.covariance[1].item() == pytest.approx(exact.covariance.item(), rel=1e-10)
 
 

@@ -61,6 +61,7 @@ def test_equations_agree_with_the_affine_ones(given):
 def test_derivatives_by_differences_agree_with_given_ones():
     points = np.linspace(-2, 2, 9)[:, None]
     given, found = bent(), bent(hessian=False)
+    # central differences in double precision
     np.testing.assert_allclose(found.hessian_at(points), given.hessian_at(points), atol=1e-9)
     weights = np.full((9, 1, 1), 2.0)
     for landscape in (given, found):
@@ -154,6 +155,7 @@ def test_compiled_functions_serve():
 
     points = np.linspace(-1, 1, 5)[:, None]
     compiled, plain = dfp.Landscape(gradient, covariance), bent(hessian=False)
+    # rounding
     np.testing.assert_allclose(compiled.gradient_at(points), plain.gradient_at(points), rtol=1e-15)
     np.testing.assert_allclose(compiled.covariance_at(points), plain.covariance_at(points), rtol=1e-15)
 

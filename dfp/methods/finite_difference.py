@@ -93,6 +93,8 @@ class FiniteDifference(Solver):
     equations = ("T5",)
     order = "spectral, or second or fourth in the spacing, down to the smallest stable one"
     reference = "theory page, sections 2 (stability) and 5 ((T5) on a grid)"
+    starts = "any; from a `Point` after some steps"
+    cost = "cells × steps"
 
     def __post_init__(self) -> None:
         checks.choice("scheme", self.scheme, (*internal.SCHEMES, "matched"))

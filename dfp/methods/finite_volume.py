@@ -106,6 +106,7 @@ class FiniteVolume(Solver):
     nonlinear = ("T6", "T7")
     order = "fourth in the spacing where cells divide by four, else second; to a tolerance in time"
     reference = "Chang and Cooper (1970); Fehrenbach and Mirebeau (2014); van den Eshof and Hochbruck (2006)"
+    cost = "cells; hardly steps for d ≤ 2"
 
     def __post_init__(self) -> None:
         checks.choice("boundary", self.boundary, ("reflecting", "absorbing"))

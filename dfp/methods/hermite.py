@@ -69,6 +69,8 @@ class Hermite(Solver):
     equations = ("T4", "T5", "T6", "T7")
     order = "exact moments; asymptotic series for the density"
     reference = "theory page, section 5 (Hermite functions around the moving Gaussian)"
+    starts = "`Gaussian` or `Density`"
+    cost = "steps, degree"
     dimensions = 2
 
     def __post_init__(self) -> None:

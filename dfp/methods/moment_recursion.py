@@ -37,6 +37,7 @@ class MomentRecursion(Solver):
     equations = ("T4", "T5", "T6", "T7")
     order = "exact"
     reference = "theory page, section 3"
+    cost = "hardly with steps"
     gridded = False
     dimensions = None
     momentum = True

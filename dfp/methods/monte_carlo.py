@@ -69,6 +69,7 @@ class MonteCarlo(Solver):
     nonlinear_dimensions = None
     order = "standard error ∝ trajectories^(-1/2); the law of each SGD step is exact"
     reference = "theory page, section 5; generator: Blackman and Vigna 2021"
+    cost = "trajectories × steps"
     momentum = True
     schedules = True
     without_replacement = True

@@ -129,6 +129,12 @@ class Solver(ABC):
     """Declared accuracy."""
     reference: ClassVar[str]
     """Where the method comes from."""
+    noise: ClassVar[str] = "any"
+    """The noise it takes, in words."""
+    starts: ClassVar[str] = "any"
+    """The initial states it takes, in words."""
+    cost: ClassVar[str]
+    """What its cost grows with, in words."""
     gridded: ClassVar[bool] = True
     """Whether it produces densities on a grid."""
     certified: ClassVar[bool] = True

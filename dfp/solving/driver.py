@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError, SeriesError, UnresolvedError, UnsupportedError
+from dfp.exact.stability import growing, overshooting
 from dfp.methods.pilot import unknown
 from dfp.methods.solver import Problem, Run, SamplingRun, Solver, saved_gaps
 from dfp.problem.arguments import check_problem
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
 from dfp.problem.state import State
-from dfp.results.certificate import certify
+from dfp.results.certificate import advice, certify
 from dfp.results.frame import Frame
 from dfp.results.schema import versions
 from dfp.results.solution import Solution
@@ -91,11 +92,14 @@ def solve(
     attempts = [(solver, "asked for")] if isinstance(solver, Solver) else pick(problem)
     if grid is not None and len(attempts) > 1:
         attempts = [attempt for attempt in attempts if attempt[0].gridded]
-    failures: list[UnresolvedError | SeriesError] = []
+    unstable, failures = overshooting(equation, last), list[UnresolvedError | SeriesError]()
     for candidate, reason in attempts:
+        notes = [f"{unstable}."] if unstable else []
+        if solver == "auto" and not candidate.gridded and equation.dimension <= 3:
+            notes.append(_no_density(equation, reason, failures))
 
-        def attempt(variant: Solver, on: Grid | None, reason: str = reason) -> Solution:
-            return _solve_with(variant, reason, problem, on, progress)
+        def attempt(variant: Solver, on: Grid | None, reason: str = reason, notes: list[str] = notes) -> Solution:
+            return _solve_with(variant, reason, problem, on, progress, notes, given=grid is not None)
 
         try:
             if tolerance is None:
@@ -106,20 +110,38 @@ def solve(
         except UnsupportedError:
             if not failures:
                 raise
-    raise failures[-1]
+    raise _named(failures[-1], growing(equation, last))
+
+
+def _named(failure: DFPError, unstable: str) -> DFPError:
+    """Return a failure of an unstable problem, with the instability named before its consequences."""
+    return type(failure)(f"{unstable}. Here: {failure}") if unstable else failure
+
+
+def _no_density(equation: Equation, reason: str, failures: list[UnresolvedError | SeriesError]) -> str:
+    because = f" ({failures[-1]})" if failures else ""
+    other = ", or use dfp.MasterEquation(sgd), which it approximates" if equation.truncated else ""
+    return f"no density of the {equation.label} is given, only moments: {reason}{because}; lower learning_rate{other}."
 
 
 def _solve_with(
-    solver: Solver, reason: str, problem: Problem, grid: Grid | None, progress: Progress | None
+    solver: Solver,
+    reason: str,
+    problem: Problem,
+    grid: Grid | None,
+    progress: Progress | None,
+    known_notes: list[str],
+    *,
+    given: bool,
 ) -> Solution:
     equation, sgd, began = problem.equation, problem.equation.sgd, time.perf_counter()
     solver.require(equation, problem.initial)
     if grid is not None and not solver.gridded:
         raise UnsupportedError(f"grid: {solver.name} has no density; leave grid out or choose another solver.")
-    notes: list[str] = []
+    notes = list(known_notes)
     if problem.failure is not None and sgd.affine:
         if solver.needs_moments(equation):
-            raise problem.failure
+            raise _named(problem.failure, growing(equation, problem.last))
         notes.append(f"moments are not checked, mean_error and covariance_error are NaN ({problem.failure})")
     run = solver.start(problem, grid)
     grid = run.grid
@@ -129,6 +151,12 @@ def _solve_with(
     else:
         frames, trajectories = _marched(run, problem.steps, progress), 0
     known = ("mean", "covariance", "density") if problem.exact else ("density",)
+    remedies = advice(
+        given=given,
+        sampled=isinstance(run, SamplingRun),
+        certified=solver.certified and solver.gridded,
+        truncated=equation.truncated,
+    )
     for step, frame in zip(problem.steps, frames, strict=True):
         _check_mass(frame, int(step), grid)
         _check_finite(frame, int(step), equation, known)
@@ -147,7 +175,7 @@ def _solve_with(
         errors={name: np.array([f.errors[name] for f in frames if f.errors]) for name in frames[0].errors or {}},
         trajectories=trajectories,
         certificate=certify(
-            problem.steps, frames, grid, problem.moments if sgd.affine else unknown(problem.moments), notes
+            problem.steps, frames, grid, problem.moments if sgd.affine else unknown(problem.moments), notes, remedies
         ),
         provenance=_provenance(solver, equation, problem.last, began),
         slow_time=None if sgd.learning_rates.constant else sgd.time(problem.steps),
@@ -189,9 +217,12 @@ def _check_finite(frame: Frame, step: int, equation: Equation, names: tuple[str,
     for name in names:
         values = getattr(frame, name)
         if values is not None and not checks.finite(values):
-            raise DFPError(
-                f"step {step}: the {name} has entries that are not finite; the {equation.label} is unstable at "
-                f"learning_rate={equation.sgd.learning_rates}; lower it or save earlier steps."
+            raise _named(
+                DFPError(
+                    f"step {step}: the {name} has entries that are not finite; the {equation.label} is unstable at "
+                    f"learning_rate={equation.sgd.learning_rates}; lower it or save earlier steps."
+                ),
+                growing(equation, step),
             )
 
 

@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import lapack
 
 Array = NDArray[np.floating[Any]]
 # Ratio of the extreme eigenvalues down to which they are found to enough digits in any case.
@@ -57,6 +56,8 @@ def _graded(matrix: Array, values: Array, vectors: Array) -> tuple[Array, Array]
         factor = np.linalg.cholesky(matrix)
     except np.linalg.LinAlgError:
         return values, vectors
+    from scipy.linalg import lapack  # here, for it loads slowly and is needed rarely
+
     # Job numbers: accurate where columns differ in size, no left vectors, right ones.
     singular, _, right, work, _, failed = lapack.dgejsv(factor.T, joba=0, jobu=3, jobv=0)
     if failed or not np.all(np.isfinite(right)):

@@ -34,6 +34,8 @@ class Fourier(Solver):
     equations = ("T4", "T6", "T7")
     order = "spectral in the grid, exact in the number of steps"
     reference = "theory page, section 5 (closed characteristic function)"
+    noise = "additive"
+    cost = "cells; not with steps"
     momentum = True
     schedules = True
 

@@ -48,6 +48,8 @@ class Transfer(Solver):
     without_replacement = True
     order = "spectral where the grid resolves the kernel; else order 6 in the grid, moments to order 5 exact"
     reference = "theory page, section 5 (trapezoidal rule, characteristic function, push-forward)"
+    noise = "any for d = 1; Gaussian or Gaussian steps of finite sums for d ≥ 2, small sums exactly for d = 2"
+    cost = "cells; for d = 1 hardly with steps where tails are heavy"
 
     def obstacle(self, equation: Equation, initial: State) -> str | None:
         """Return why the transition kernel is out of reach, or None."""
