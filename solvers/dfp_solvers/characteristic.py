@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import interpolate, special
 
-Array = NDArray[np.floating[Any]]
-Complex = NDArray[np.complex128]
+from dfp_solvers.arrays import Array, Complex
 
 _EDGE = 8.3  # standard normals beyond have probability 1e-16
 _LEAST = 1e-16  # probability of atoms that are left out

@@ -2,12 +2,11 @@
 
 from itertools import chain, combinations, combinations_with_replacement
 from math import comb
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.floating[Any]]
+from dfp_solvers.arrays import Array
 
 
 def number(count: int, batch_size: int, *, replace: bool = True) -> int:

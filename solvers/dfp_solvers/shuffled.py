@@ -6,12 +6,11 @@ with the set of samples used does. Sets are bit masks, and their number bounds w
 
 from itertools import combinations
 from math import comb
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.floating[Any]]
+from dfp_solvers.arrays import Array
 
 MOST_SAMPLES = 24  # bit masks index a table of 2^N entries
 MOST_EFFORT = 5_000_000  # in moves from set to set: seconds

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.special import gammaln, hyp1f1
 
-Array = NDArray[np.floating[Any]]
+from dfp_solvers.arrays import Array
 
 REACH = 8.7  # deviations after which a kernel is cut: 4e-17 of its peak
 CELLS = 2.0  # nodes per deviation of a kernel: the trapezoidal rule then errs by exp(−π² 2²) = 7e-18
