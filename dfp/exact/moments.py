@@ -98,7 +98,20 @@ def moments_at(equation: Equation, initial: State, saved: NDArray[np.int64]) -> 
         means, covariances = (_closed_form if equation.additive else _with_multiplicative_noise)(
             equation, initial, saved
         )
+        means = _kept_apart(means, equation, initial, saved)
     return Moments(saved, means, covariances)
+
+
+def _kept_apart(means: Array, equation: Equation, initial: State, saved: NDArray[np.int64]) -> Array:
+    """Return the means by themselves where carrying them beside a covariance that overflows has lost them."""
+    lost = ~np.isfinite(means).all(axis=1)
+    if equation.additive or not lost.any():
+        return means
+    vectors = equation.sgd.modes[1]
+    factor, shift, _ = _transitions(equation, saved[lost])
+    found = means.copy()
+    found[lost] = (factor * (initial.mean @ vectors) + shift) @ vectors.T
+    return found
 
 
 def _not_plain(equation: Equation, initial: State, saved: NDArray[np.int64]) -> Moments:
@@ -106,7 +119,7 @@ def _not_plain(equation: Equation, initial: State, saved: NDArray[np.int64]) -> 
     means, covariances = run(equation, initial.mean, initial.covariance, saved)
     d = equation.dimension
     joint = (means, covariances) if equation.sgd.momentum else (None, None)
-    return Moments(saved, means[:, :d], covariances[:, :d, :d], *joint)
+    return Moments(saved, _kept_apart(means[:, :d], equation, initial, saved), covariances[:, :d, :d], *joint)
 
 
 # Transitions kept of one equation, for solvers ask again for the steps whose moments they were told.

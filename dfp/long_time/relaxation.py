@@ -139,8 +139,12 @@ def _decays(equation: Equation) -> Array:
 def _logarithms(equation: Equation, increments: NDArray[np.inexact[Any]]) -> NDArray[np.complex128]:
     """Return log μ of a step from what is gained in it (maps, μ − 1) or in a unit of τ (generators)."""
     given = np.asarray(increments, dtype=np.complex128)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.log1p(given) if equation.discrete else equation.sgd.learning_rate * given
+    if not equation.discrete:
+        return equation.sgd.learning_rate * given
+    # NumPy's complex log1p is log(1 + z), and loses what this is about.
+    with np.errstate(divide="ignore"):
+        size = np.log1p(given.real * (2 + given.real) + given.imag**2) / 2
+    return size + 1j * np.arctan2(given.imag, 1 + given.real)
 
 
 def _polynomial(equation: Equation, count: int) -> Spectrum:

@@ -25,6 +25,9 @@ from dfp.results.solution import Solution
 from dfp.solving.choice import pick
 from dfp.solving.refinement import to_tolerance
 
+# Width of a box, relative to its place, that is rounding.
+_NARROWEST = 64 * float(np.finfo(np.float64).eps)
+
 Progress = Callable[[int, int], None]
 """Called with work done and work in all."""
 
@@ -139,6 +142,8 @@ def _solve_with(
         if solver.needs_moments(equation):
             raise _named(problem.failure, growing(equation, problem.last))
         notes.append(f"moments are not checked, mean_error and covariance_error are NaN ({problem.failure})")
+    if grid is None and solver.gridded and problem.exact:
+        _check_width(problem)
     run = solver.start(problem, grid)
     grid = run.grid
     if isinstance(run, SamplingRun):
@@ -199,6 +204,20 @@ def _drawn(run: SamplingRun, progress: Progress | None) -> list[Frame]:
 def _stacked(parts: list[Array | None]) -> Array | None:
     present = [part for part in parts if part is not None]
     return np.array(present) if len(present) == len(parts) else None
+
+
+def _check_width(problem: Problem) -> None:
+    """Refuse densities that are all narrower than the rounding of their place."""
+    mean, wide = problem.moments.mean, 6 * np.sqrt(np.maximum(np.einsum("sii->si", problem.moments.covariance), 0.0))
+    reach = np.max(mean + wide, axis=0) - np.min(mean - wide, axis=0)
+    collapsed = reach <= _NARROWEST * np.max(np.abs(mean), axis=0)
+    if np.any(collapsed):
+        axis = int(np.flatnonzero(collapsed)[0])
+        raise UnresolvedError(
+            f"step {problem.last}: the law has collapsed onto θ = {checks.shown(mean[-1])}: along axis {axis} it is no "
+            "wider than the rounding of its place, so no grid holds it; save earlier steps, add gradient noise, or use "
+            "dfp.MomentRecursion()."
+        )
 
 
 def _check_mass(frame: Frame, step: int, grid: Grid | None) -> None:
