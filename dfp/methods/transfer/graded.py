@@ -84,11 +84,6 @@ class GradedRun(TransferRun):
         self.grid = self._walked(problem) if grid is None else grid
 
     @classmethod
-    def needs_moments(cls, equation: Equation) -> bool:
-        """Return False where tails are heavy: nodes follow them by quantiles."""
-        return not heavy(equation)
-
-    @classmethod
     def seconds(cls, problem: Problem) -> float:
         """Return about how long it takes: nodes to 50 scales, 35 entries a node, a nanosecond an entry."""
         nodes = 2 * np.arcsinh(50.0) / graded.graded_nodes(step_of(problem.equation)).spacing
