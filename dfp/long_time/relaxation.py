@@ -12,11 +12,12 @@ from dfp import checks
 from dfp.checks import Array
 from dfp.errors import UnsupportedError
 from dfp.exact.cumulants import diffusion_polynomial
-from dfp.long_time.recurrence import scalar_law, settled_moments
+from dfp.long_time.recurrence import settled_moments
 from dfp.long_time.stationary_moments import covariance_motion
 from dfp.methods import markov_chain
 from dfp.methods.hermite import degree_operator
 from dfp.methods.transfer import uniform as transfer_lattice
+from dfp.methods.transfer.graded import step_of
 from dfp.methods.transfer.transfer import Transfer
 from dfp.problem.arguments import check_equation
 from dfp.problem.equation import Equation
@@ -197,7 +198,8 @@ def _edge(equation: Equation) -> float:
     if equation.dimension > 1 or equation.truncated or not equation.sgd.noise.gaussian:
         return np.nan
     if equation.discrete:
-        a, _, s, _ = scalar_law(equation)
+        step = step_of(equation)
+        a, s = step.slope, step.slope_variance**0.5
         return lyapunov.continuous_edge(a, s) if s > 0 and lyapunov.gaussian_exponent(a, s) < 0 else np.nan
     drift = float(equation.linear_drift.item())
     spread = float(diffusion_polynomial(equation)[0, 0, 1, 1])

@@ -10,14 +10,12 @@ product of entries. Only those of (k_1, k_2) with θ_3 and of k_1 with θ_2 have
 Σ_r α_r(k) β_r(θ): the fewer, the smaller the learning rate.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.polynomial import chebyshev
-from numpy.typing import NDArray
 
-Array = NDArray[np.floating[Any]]
-Complex = NDArray[np.complex128]
+from dfp_solvers.arrays import Array, Complex
 
 _DEGREE = 40  # of polynomials in s: exp(−½ s x²) for exponents up to 60 to 1e-13
 
