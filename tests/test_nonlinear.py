@@ -195,24 +195,6 @@ def one(at):
     return np.ones((len(at), 1, 1))
 
 
-@pytest.mark.parametrize(
-    ("change", "match"),
-    [
-        ({"gradient": 3.0}, "must be a function"),
-        ({"gradient": lambda at: at[:, 0]}, r"gradient: returned shape \(2,\)"),
-        ({"covariance": lambda at: at}, r"must be \(2, 1, 1\)"),
-        ({"hessian": lambda at: at}, "hessian: returned shape"),
-        ({"gradient": lambda at: at / 0.0}, "gradient is not finite"),
-        ({"dimension": 0}, "dimension=0"),
-        ({"scale": 0.0}, "scale=0"),
-    ],
-)
-def test_malformed_fields_are_named(change, match):
-    given = {"gradient": lambda at: at, "covariance": one} | change
-    with pytest.raises(dfp.DFPError, match=match):
-        dfp.Landscape(**given)
-
-
 def test_faults_far_away_are_named_while_solving():
     start = dfp.Gaussian([0.0], [1.0])
     hole = dfp.Landscape(lambda at: np.where(at < 2, at, np.nan), one)
@@ -225,7 +207,7 @@ def test_faults_far_away_are_named_while_solving():
     with pytest.raises(dfp.DFPError, match="diverging"):  # rare: the pilot sees none, a large sample some
         dfp.solve(dfp.MasterEquation(dfp.SGD(steep, 0.5)), start, 40, solver=dfp.MonteCarlo(200_000))
     negative = dfp.Landscape(lambda at: at, lambda at: 1 - one(at) * at[..., None] ** 2)
-    with pytest.raises(dfp.DFPError, match="negative eigenvalue"):
+    with pytest.raises(dfp.DFPError, match="covariance has the eigenvalue"):
         dfp.solve(dfp.MasterEquation(dfp.SGD(negative, 0.3)), start, 3, solver=dfp.MonteCarlo(2048))
 
 

@@ -116,7 +116,7 @@ def _computed(equation: Equation, grid: Grid | None) -> Density:
     if equation.additive:
         _require_contraction(equation)
         return numeric.by_fourier(equation, grid, Fourier())
-    if equation.dimension == 1 and equation.sgd.noise.gaussian:
+    if equation.dimension == 1 and equation.sgd.noise.gaussian and not np.any(equation.sgd.noise.cross(np.ones(1))):
         return numeric.by_kesten(equation, grid)
     return numeric.by_transfer(equation, grid, Transfer())
 

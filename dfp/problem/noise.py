@@ -51,6 +51,9 @@ class GaussianNoise(Noise):
         ascending order of eigenvalues (in the order given if the mean Hessian is diagonal).
     symmetric
         H̃ is a symmetric matrix whose entries i <= k are independent (the table must be symmetric).
+    at
+        Place θ° at which g̃ is measured, shape (d,): the gradient noise is H̃(θ − θ°) + g̃; the origin if left out
+        [parameter].
 
     Notes
     -----
@@ -61,6 +64,7 @@ class GaussianNoise(Noise):
     hessian: ArrayLike = 0.0
     basis: str = "theta"
     symmetric: bool = False
+    at: ArrayLike | None = None
 
     def law(self, hessian: Array) -> "GaussianLaw":
         """Return the law in the axes of θ for the mean Hessian ``hessian`` (d, d).
@@ -82,7 +86,8 @@ class GaussianNoise(Noise):
         axes = None if self.basis == "theta" else eigenbasis(hessian)
         if axes is not None:
             constant = axes @ constant @ axes.T
-        return GaussianLaw(constant, table, axes, bool(self.symmetric))
+        place = None if self.at is None or not table.any() else checks.vector("noise.at", self.at, d)
+        return GaussianLaw(constant, table, axes, bool(self.symmetric), place if np.any(place) else None)
 
 
 def eigenbasis(hessian: Array) -> Array:
@@ -309,17 +314,26 @@ class NoiseLaw(Noise):
 
 
 class GaussianLaw(NoiseLaw):
-    """Gaussian H̃, with independent entries of variances ``table`` in the basis ``axes``, and Gaussian g̃."""
+    """Gaussian H̃, with independent entries of variances ``table`` in the basis ``axes``, and Gaussian noise at a place.
+
+    The gradient noise is H̃(θ − θ°) plus a Gaussian of covariance ``local``, θ° = ``place``, the origin if it is None.
+    """
 
     gaussian = True
     scheduled = True
 
-    def __init__(self, constant: Array, table: Array, axes: Array | None, symmetric: bool) -> None:
-        self.constant = constant
+    def __init__(
+        self, local: Array, table: Array, axes: Array | None, symmetric: bool, place: Array | None = None
+    ) -> None:
         self.table = table
         self.axes = axes
         self.symmetric = symmetric
+        self.local = local
+        self.place = place
         self._additive = not table.any()
+        self.constant = local
+        if place is not None:
+            self.constant = local + self.quadratic(np.outer(place, place))
 
     @property
     def additive(self) -> bool:
@@ -338,12 +352,14 @@ class GaussianLaw(NoiseLaw):
         return result if self.axes is None else self.axes @ result @ self.axes.T
 
     def cross(self, mean: Array) -> Array:
-        """Return zero: H̃ and g̃ are independent."""
-        return np.zeros((*mean.shape, self.dimension))
+        """Return −E[H̃ m θ°ᵀ H̃ᵀ]: at the origin g̃ holds what H̃ makes of the way from θ°."""
+        if self.place is None:
+            return np.zeros((*mean.shape, self.dimension))
+        return -self.quadratic(mean[..., :, None] * self.place)
 
     def with_batch_size(self, batch_size: int) -> "GaussianLaw":
         """Return the law with all variances divided by ``batch_size``."""
-        return GaussianLaw(self.constant / batch_size, self.table / batch_size, self.axes, self.symmetric)
+        return GaussianLaw(self.local / batch_size, self.table / batch_size, self.axes, self.symmetric, self.place)
 
     def increments(self, theta: Array, rng: np.random.Generator) -> Array:
         """Return Σ_r ζ_r (u_r + W_rθ) for standard normals ζ."""
@@ -390,7 +406,7 @@ class GaussianLaw(NoiseLaw):
         )
 
     def loadings(self) -> tuple[Array, Array]:
-        """Return how standard normals ζ enter: g̃ = Σ_r ζ_r u_r and H̃ = Σ_r ζ_r W_r.
+        """Return how standard normals ζ enter: g̃ = Σ_r ζ_r u_r and H̃ = Σ_r ζ_r W_r, g̃ at the origin.
 
         Returns
         -------
@@ -400,7 +416,8 @@ class GaussianLaw(NoiseLaw):
             Shape (R, d, d).
         """
         d = self.dimension
-        vectors = [(column, np.zeros((d, d))) for column in matrices.square_root(self.constant).T]
+        place = np.zeros(d) if self.place is None else self.place
+        vectors = [(column, np.zeros((d, d))) for column in matrices.square_root(self.local).T]
         axes = np.eye(d) if self.axes is None else self.axes
         for i in range(d):
             for k in range(i if self.symmetric else 0, d):
@@ -409,5 +426,5 @@ class GaussianLaw(NoiseLaw):
                 if self.symmetric and i != k:
                     matrix = matrix + matrix.T
                 if deviation > 0:
-                    vectors.append((np.zeros(d), matrix))
+                    vectors.append((-matrix @ place, matrix))
         return np.array([u for u, _ in vectors]).reshape(-1, d), np.array([w for _, w in vectors]).reshape(-1, d, d)
