@@ -261,7 +261,8 @@ class FiniteSumLaw(NoiseLaw):
 
     def minibatch_count(self, *, replace: bool = True) -> float:
         """Return the number of multisets of B samples, or of sets without replacement."""
-        return minibatches.number(self.count, self.batch_size, replace=replace)
+        # A float that is finite, also where the number has more digits than any float.
+        return float(min(minibatches.number(self.count, self.batch_size, replace=replace), 10**300))
 
     def minibatches(self, *, replace: bool = True) -> Minibatches:
         """Return every multiset of B samples or, without replacement, every set, with its probability."""
