@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from dfp_solvers import currents, richardson, zero_flux
 from dfp_solvers.escape import line
-from scipy.sparse.linalg import ArpackNoConvergence, eigs
+from scipy.sparse.linalg import ArpackNoConvergence, eigs, expm_multiply
 
 from dfp.checks import Array
 from dfp.errors import NoStationaryDensity, UnresolvedError, UnsupportedError
@@ -19,7 +19,7 @@ from dfp.problem.state import Density
 
 # Where log P has fallen by this much nothing is left; places at which that is looked at, and how far boxes grow.
 _NOTHING, _PLACES, _GROWTH = 46.0, 4001, 24
-_CELLS = {1: 2048, 2: 160}
+_CELLS, _STEP_CELLS = {1: 2048, 2: 160}, 96
 # What leaves the box of a step for good, per step, that counts as nothing, and as a law that does not last.
 _KEPT, _LOST = 1e-13, 1e-7
 
@@ -62,7 +62,8 @@ def automatic_grid(equation: Equation) -> Grid:
     if equation.discrete:
         middle, half = (lower + upper) / 2, (upper - lower) / 2
         lower, upper = middle - 1.25 * half, middle + 1.25 * half
-    return Grid(lower, upper, _CELLS[equation.dimension])
+    cells = _STEP_CELLS if equation.discrete and equation.dimension == 2 else _CELLS[equation.dimension]
+    return Grid(lower, upper, cells)
 
 
 def _coefficients(equation: Equation, places: Array) -> tuple[Array, Array]:
@@ -166,7 +167,7 @@ def _box_on_plane(equation: Equation) -> tuple[Array, Array]:
     lower, upper = -half, half
     for _ in range(_GROWTH):
         grid = Grid(lower, upper, 64)
-        density = _null(equation, grid)
+        density = null_vector(equation, grid)
         held = density > 1e-14 * density.max()
         spans = [np.flatnonzero(held.any(axis=1 - i)) for i in range(2)]
         ends = np.array([[span[0], span[-1]] for span in spans])
@@ -185,7 +186,8 @@ def _box_on_plane(equation: Equation) -> tuple[Array, Array]:
     )
 
 
-def _null(equation: Equation, grid: Grid) -> Array:
+def null_vector(equation: Equation, grid: Grid) -> Array:
+    """Return the stationary probabilities of the cells of a generator's chain, shape ``grid.cells``."""
     matrix = markov_chain.generator(equation, grid)[0].tocsc()
     drift, diffusion = markov_chain.coefficients(equation, grid.points.reshape(-1, grid.dimension))
     # Solved from a cell where the drift is weak, which is where the law is: elsewhere it may underflow.
@@ -194,7 +196,7 @@ def _null(equation: Equation, grid: Grid) -> Array:
 
 
 def _flow_on_plane(equation: Equation, grid: Grid) -> Density:
-    levels = [np.maximum(_null(equation, g) / g.cell_volume, 0.0) for g in markov_chain.halved(grid)]
+    levels = [np.maximum(null_vector(equation, g) / g.cell_volume, 0.0) for g in markov_chain.halved(grid)]
     values, error = richardson.best(levels, 0.0)
     values = np.maximum(values, 0.0)
     return Density.normalised(grid, values, error=min(error * float(np.prod(grid.upper - grid.lower)), 2.0))
@@ -216,10 +218,40 @@ def _step_on_plane(equation: Equation, grid: Grid) -> Density:
 
 def _leading(equation: Equation, grid: Grid) -> tuple[Array, float]:
     operator: Any = transfer_lattice.step_operator(equation, grid)
-    start = np.maximum(_null(Langevin(equation.sgd), grid).ravel(), 1e-300)
+    start = np.maximum(null_vector(Langevin(equation.sgd), grid).ravel(), 1e-300)
     try:
-        value, vector = eigs(operator, k=1, v0=start, which="LM", tol=1e-11)
+        value, vector = eigs(operator, k=1, v0=start, which="LM", tol=1e-10, ncv=40)
     except ArpackNoConvergence as failure:
         raise UnresolvedError(f"grid.cells={grid.cells}: the fixed point does not converge; {failure}") from None
     mass = np.real(vector[:, 0] / vector[:, 0].sum())
     return (mass / grid.cell_volume).reshape(grid.cells), max(1 - float(np.real(value[0])), 0.0)
+
+
+def autocorrelation(equation: Equation, lags: Array) -> Array:
+    """Return the correlations of θ_i at step s + n with θ_j at step s in the stationary law, at ``lags`` (S,).
+
+    Shape (S, d, d), by the chain between cells: first order in what a kernel narrower than a cell makes of it.
+    """
+    grid = automatic_grid(equation)
+    if grid.dimension == 1:
+        grid = grid.with_cells((512,))
+    law = stationary(equation, grid)
+    points = grid.points.reshape(-1, grid.dimension)
+    masses = law.values.ravel() * grid.cell_volume
+    masses = masses / masses.sum()
+    centred = points - masses @ points
+    carried = masses[:, None] * centred
+    if equation.discrete:
+        operator: Any = transfer_lattice.step_operator(equation, grid)
+        found, done = [], 0
+        for lag in lags.tolist():
+            for _ in range(done, lag):
+                carried = np.stack([operator.matvec(column) for column in carried.T], axis=1)
+            done = lag
+            found.append(centred.T @ carried)
+    else:
+        matrix = markov_chain.generator(equation, grid)[0].tocsc()
+        times = equation.learning_rate * np.asarray(lags, dtype=float)
+        found = [centred.T @ (carried if time == 0 else expm_multiply(matrix * time, carried)) for time in times]
+    deviation = np.sqrt(np.diag(centred.T @ (masses[:, None] * centred)))
+    return np.stack(found) / np.outer(deviation, deviation)
