@@ -332,7 +332,7 @@ def _expanded(sgd: SGD, at: ArrayLike | None) -> tuple[SGD, tuple[Array, float] 
     """Return SGD on the expansion of a nonlinear landscape at the minimum near ``at``; the minimum, and its reach."""
     if at is None or sgd.affine:
         return sgd, None
-    landscape = sgd.landscape.adjusted(sgd.weight_decay, sgd.batch_size)
+    landscape = sgd.local
     quadratic = landscape.expanded(at, minimise=True)
     settings = sgd.learning_rates, sgd.momentum, 0.0, sgd.replace, None, sgd.nesterov
     found = SGD(quadratic, *settings)
