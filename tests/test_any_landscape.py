@@ -110,16 +110,20 @@ def test_quadratic_landscapes_as_functions():
     for kind in (dfp.MasterEquation, dfp.Langevin, dfp.ModifiedLangevin):
         wanted = dfp.stationary(kind(affine))
         found = dfp.stationary(kind(bent), wanted.grid)
+        # tails cut by the box
         np.testing.assert_allclose(found.values, wanted.values, atol=1e-9)
+        # moments of the law on cells
         np.testing.assert_allclose(
             dfp.autocorrelation(kind(bent), [0, 1, 4])[:, 0, 0],
             dfp.autocorrelation(kind(affine), [0, 1, 4])[:, 0, 0],
             atol=2e-4,
         )
         modes = dfp.spectrum(kind(bent), 3)
+        # cells of the default grid, second order in their width
         np.testing.assert_allclose(modes.eigenvalues, dfp.spectrum(kind(affine), 3).eigenvalues, atol=1e-4)
     wanted = dfp.expected_loss(affine, dfp.moments(dfp.MasterEquation(affine), dfp.Point(0.5), 400, [400]))[0]
     law = dfp.stationary(dfp.MasterEquation(bent))
+    # rounding, and tails cut by the box
     assert dfp.expected_loss(bent, law)[0] == pytest.approx(wanted, rel=1e-9)
     assert dfp.expected_loss(affine, law)[0] == pytest.approx(wanted, rel=1e-9)
     near = dfp.modes(bent, at=[0.2])
@@ -193,9 +197,11 @@ def test_a_grid_follows_the_mass_into_the_other_well():
     """From one of two wells, with escapes too rare for a pilot sample: the box holds both, and the tolerance is met."""
     sgd = dfp.SGD(well(0.35, 0.0), 0.1)
     solved = dfp.solve(dfp.MasterEquation(sgd), dfp.Gaussian(1.0, 0.01), 60, [60], tolerance=1e-6)
+    # the tolerance asked for
     assert solved.grid.lower[0] < -1.5 and solved.certificate.error < 1e-6
     crossed = solved.density[0][solved.grid.axes[0] < -0.5].sum() * solved.grid.spacing[0]
     wide = dfp.solve(dfp.MasterEquation(sgd), dfp.Gaussian(1.0, 0.01), 60, [60], grid=dfp.Grid(-4, 4, 4000))
+    # mass in cells of two grids
     assert crossed == pytest.approx(wide.density[0][wide.grid.axes[0] < -0.5].sum() * wide.grid.spacing[0], rel=1e-3)
 
 
