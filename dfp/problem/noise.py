@@ -298,11 +298,11 @@ class NoiseLaw(Noise):
         )
 
     def entrywise(self, axes: Array) -> tuple[Array, Array] | None:
-        """Return V, W (d, d) if E[H̃XH̃ᵀ] = diag(V diag X) + W ∘ X for X = Xᵀ in ``axes`` (columns), and R = 0; or None."""
+        """Return V, W (d, d) with E[H̃XH̃ᵀ] = diag(V diag X) + W ∘ X for X = Xᵀ in ``axes`` (columns), R = 0; or None."""
         return (np.zeros_like(axes), np.zeros_like(axes)) if self.additive else None
 
-    def turned(self, axes: Array) -> "NoiseLaw | None":
-        """Return the law of (UᵀH̃U, Uᵀg̃) for eigenvectors U = ``axes`` of the mean Hessian if steps cost less so, or None."""
+    def rotated(self, axes: Array) -> "NoiseLaw | None":
+        """Return the law of (UᵀH̃U, Uᵀg̃), U = ``axes`` the eigenvectors of the mean Hessian, if steps cost less so."""
         return None
 
     def curvature_samples(self, direction: Array) -> Array | None:
@@ -371,7 +371,7 @@ class GaussianLaw(NoiseLaw):
         return -self.quadratic(mean[..., :, None] * self.place)
 
     def entrywise(self, axes: Array) -> tuple[Array, Array] | None:
-        """Return the table and, for a symmetric H̃, the table off its diagonal, in axes that are its own but for order."""
+        """Return the table and, for symmetric H̃, the table off its diagonal, in axes its own but for their order."""
         own = np.eye(self.dimension) if self.axes is None else self.axes
         turned = np.abs(own.T @ axes)
         order = np.argmax(turned, axis=0)
