@@ -63,7 +63,7 @@ def test_logistic_regression_agrees_with_formulas(framework):
     assert np.linalg.norm(by_hand(place)[0].mean(axis=0)) < 1e-9
     np.testing.assert_allclose(quadratic.hessian, by_hand(place)[1].mean(axis=0), atol=1e-10)
     np.testing.assert_allclose(quadratic.law.covariance(place), np.cov(by_hand(place)[0].T, bias=True) / 4, atol=1e-10)
-    expanded = landscape.expanded([0.5, 0.5], minimise=True, batch_size=4)
+    expanded = landscape.expanded([0.5, 0.5], minimise=True)
     np.testing.assert_allclose(expanded.law.covariance(place), quadratic.law.covariance(place), atol=1e-9)
     assert np.max(np.abs(gradients[0].mean(axis=0) - by_hand(theta[0] + 0.1)[0].mean(axis=0))) > 1e-3
 

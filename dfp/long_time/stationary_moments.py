@@ -84,6 +84,37 @@ def stationary_moments(equation: Equation) -> StationaryMoments:
     return StationaryMoments(mean, covariance)
 
 
+def _in_eigenbasis(equation: Equation, rates: Array) -> StationaryMoments:
+    """Return them of a map where d is large: in H's eigenbasis all but the fluctuations of the Hessian is diagonal.
+
+    With decay(X)_ij = (r_i + r_j − r_i r_j) X_ij, r = ηλ, and N(X) = η²G(X), X = decay⁻¹(source + N(X)) has a positive
+    solution iff ρ(decay⁻¹N) < 1: stability in mean square (T16).
+    """
+    d, (_, axes), mean = equation.dimension, equation.sgd.modes, equation.sgd.critical_point
+    decay = rates[:, None] + rates - np.outer(rates, rates)
+    nothing, empty = np.zeros(d), np.zeros((d, d))
+
+    def noise(second: Array) -> Array:
+        whole = axes @ second @ axes.T
+        return axes.T @ equation.mean_diffusion(MomentVector(np.zeros(()), nothing, empty, whole)) @ axes
+
+    source = axes.T @ _noise_at(equation, mean) @ axes
+    if equation.additive:
+        return StationaryMoments(mean, axes @ (source / decay) @ axes.T)
+    try:
+        radius = second_moment.largest_real(lambda x: noise(x) / decay, d, tolerance=1e-8)
+        if not radius < 1:
+            raise NoStationaryDensity(
+                f"the {equation.label}: fluctuations of the Hessian renew {radius:.6g} times what decays of second "
+                "moments in a step, so no stationary variance exists; lower learning_rate, add weight_decay, or look "
+                "at dfp.modes(sgd) for the regime."
+            )
+        covariance = second_moment.solve(lambda x: noise(x) - decay * x, source, decay)
+    except ArithmeticError as error:
+        raise _unsolved(equation, error) from None
+    return StationaryMoments(mean, axes @ covariance @ axes.T)
+
+
 def _noise_at(equation: Equation, mean: Array) -> Array:
     """Return what a step or a unit of slow time adds to the covariance where the mean settles; zero where nothing does.
 
@@ -96,35 +127,6 @@ def _noise_at(equation: Equation, mean: Array) -> Array:
     if equation.discrete:
         return equation.sgd.learning_rate**2 * law.covariance(mean)
     return equation.mean_diffusion(MomentVector(np.ones(()), mean, np.outer(mean, mean), np.zeros((d, d))))
-
-
-def _in_eigenbasis(equation: Equation, rates: Array) -> StationaryMoments:
-    """Return them of a map where d is large: in H's eigenbasis all but the fluctuations of the Hessian is diagonal.
-
-    With decay(X)_ij = (r_i + r_j − r_i r_j) X_ij, r = ηλ, and N(X) = η²G(X), X = decay⁻¹(source + N(X)) has a positive
-    solution iff ρ(decay⁻¹N) < 1: stability in mean square (T16).
-    """
-    d, (_, axes), mean = equation.dimension, equation.sgd.modes, equation.sgd.critical_point
-    decay = rates[:, None] + rates - np.outer(rates, rates)
-    one, nothing, empty = np.ones(()), np.zeros(d), np.zeros((d, d))
-
-    def noise(second: Array) -> Array:
-        whole = axes @ second @ axes.T
-        return axes.T @ equation.mean_diffusion(MomentVector(np.zeros(()), nothing, empty, whole)) @ axes
-
-    source = axes.T @ equation.mean_diffusion(MomentVector(one, mean, np.outer(mean, mean), empty)) @ axes
-    try:
-        radius = second_moment.largest_real(lambda x: noise(x) / decay, d, tolerance=1e-8)
-        if not radius < 1:
-            raise NoStationaryDensity(
-                f"the {equation.label}: fluctuations of the Hessian renew {radius:.6g} times what decays of second "
-                "moments in a step, so no stationary variance exists; lower learning_rate, add weight_decay, or see "
-                "dfp.modes(sgd) for the regime."
-            )
-        covariance = second_moment.solve(lambda x: noise(x) - decay * x, source, decay)
-    except ArithmeticError as error:
-        raise _unsolved(equation, error) from None
-    return StationaryMoments(mean, axes @ covariance @ axes.T)
 
 
 def moment_growth(equation: Equation) -> float:

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dfp.errors import DFPError
 from dfp.networks import figures, tables
 from dfp.networks.predictors import LABELS
+from dfp.results import writing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -93,7 +93,7 @@ def picture(figure: "Figure") -> str:
 
 
 def write(path: str | Path, title: str, sections: Sequence[str]) -> None:
-    """Write a page to ``path``.
+    """Write a page to ``path``, whole or not at all.
 
     Raises
     ------
@@ -105,7 +105,4 @@ def write(path: str | Path, title: str, sections: Sequence[str]) -> None:
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
         f"<style>{_STYLE}</style></head>\n<body><h1>{html.escape(title)}</h1>\n{body}\n</body></html>\n"
     )
-    try:
-        Path(path).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise DFPError(f"path={path}: cannot be written ({error}); choose another place.") from error
+    writing.write(path, text.encode())

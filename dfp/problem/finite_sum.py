@@ -125,30 +125,6 @@ class FiniteSumLaw(NoiseLaw):
         centred = self.gradients - self.gradients.mean(axis=0)
         return np.swapaxes(moved, -1, -2) @ centred / (self.count * self.batch_size)
 
-    def covariance(self, theta: Array) -> Array:
-        """Return C(θ) (T3), shape (..., d, d); at a single point from the samples' own gradients.
-
-        Near a common minimum those are small, while the terms of the quadratic form in θ only cancel.
-        """
-        if theta.ndim > 1:
-            return super().covariance(theta)
-        gradients = self.sample_gradients(theta)
-        centred = gradients - gradients.mean(axis=0)
-        return centred.T @ centred / (self.count * self.batch_size)
-
-    def variances(self, axes: Array) -> Array:
-        """Return the variances of g̃ along ``axes`` (d, k), shape (k,); those that are rounding are zero."""
-        centred = self.gradients - self.gradients.mean(axis=0)
-        along: Array = np.mean((centred @ axes) ** 2, axis=0)
-        limit = (16 * np.finfo(float).eps) ** 2 * float(np.mean(np.sum(self.gradients**2, axis=1)))
-        return np.where(along > limit, along, 0.0) / self.batch_size
-
-    def sample_gradients(self, theta: Array) -> Array:
-        """Return g_i(θ) of every sample at ``theta`` (d,), shape (N, d)."""
-        if self.features is not None and self.targets is not None:
-            return self.features * (self.features @ theta - self.targets)[:, None]
-        return self.sample_hessians() @ theta + self.gradients
-
     def mean_covariance(self, weight: Array | float, mean: Array, second: Array) -> Array:
         """Return it as Σ_i E[r_i²] x_i x_iᵀ / (NB) less E[ḡḡᵀ]/B for least squares, r_i = x_iᵀθ − y_i: two products."""
         if self.features is None or self.targets is None or mean.ndim > 1 or self.dimension <= _TABULATE_UP_TO:
@@ -184,6 +160,30 @@ class FiniteSumLaw(NoiseLaw):
         # Diagonal but for rounding, by which products would be taken.
         result.__dict__["mean_hessian"] = np.diag((axes.T @ self.mean_hessian @ axes).diagonal())
         return result
+
+    def covariance(self, theta: Array) -> Array:
+        """Return C(θ) (T3), shape (..., d, d); at a single point from the samples' own gradients.
+
+        Near a common minimum those are small, while the terms of the quadratic form in θ only cancel.
+        """
+        if theta.ndim > 1:
+            return super().covariance(theta)
+        gradients = self.sample_gradients(theta)
+        centred = gradients - gradients.mean(axis=0)
+        return centred.T @ centred / (self.count * self.batch_size)
+
+    def variances(self, axes: Array) -> Array:
+        """Return the variances of g̃ along ``axes`` (d, k), shape (k,); those that are rounding are zero."""
+        centred = self.gradients - self.gradients.mean(axis=0)
+        along: Array = np.mean((centred @ axes) ** 2, axis=0)
+        limit = (16 * np.finfo(float).eps) ** 2 * float(np.mean(np.sum(self.gradients**2, axis=1)))
+        return np.where(along > limit, along, 0.0) / self.batch_size
+
+    def sample_gradients(self, theta: Array) -> Array:
+        """Return g_i(θ) of every sample at ``theta`` (d,), shape (N, d)."""
+        if self.features is not None and self.targets is not None:
+            return self.features * (self.features @ theta - self.targets)[:, None]
+        return self.sample_hessians() @ theta + self.gradients
 
     def with_batch_size(self, batch_size: int) -> Self:
         """Return the law of minibatches of ``batch_size`` samples of the same data."""
@@ -261,7 +261,8 @@ class FiniteSumLaw(NoiseLaw):
 
     def minibatch_count(self, *, replace: bool = True) -> float:
         """Return the number of multisets of B samples, or of sets without replacement."""
-        return minibatches.number(self.count, self.batch_size, replace=replace)
+        # A float that is finite, also where the number has more digits than any float.
+        return float(min(minibatches.number(self.count, self.batch_size, replace=replace), 10**300))
 
     def minibatches(self, *, replace: bool = True) -> Minibatches:
         """Return every multiset of B samples or, without replacement, every set, with its probability."""

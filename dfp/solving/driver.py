@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfp import checks
-from dfp.checks import Array
+from dfp.checks import Array, every
 from dfp.errors import DFPError, SeriesError, UnresolvedError, UnsupportedError
 from dfp.exact.stability import growing, overshooting
 from dfp.methods.pilot import unknown
@@ -208,7 +208,10 @@ def _stacked(parts: list[Array | None]) -> Array | None:
 
 def _check_width(problem: Problem) -> None:
     """Refuse densities that are all narrower than the rounding of their place."""
-    mean, wide = problem.moments.mean, 6 * np.sqrt(np.maximum(np.einsum("sii->si", problem.moments.covariance), 0.0))
+    mean, variances = problem.moments.mean, problem.moments.covariance.diagonal(axis1=1, axis2=2)
+    if every(variances[-1] > (_NARROWEST * float(np.abs(mean).max())) ** 2):
+        return
+    wide = 6 * np.sqrt(np.maximum(variances, 0.0))
     reach = np.max(mean + wide, axis=0) - np.min(mean - wide, axis=0)
     collapsed = reach <= _NARROWEST * np.max(np.abs(mean), axis=0)
     if np.any(collapsed):

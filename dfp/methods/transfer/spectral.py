@@ -29,7 +29,7 @@ _SPLIT = 1e-9
 # Largest wave number of reported densities in inverse deviations, and most cells of an axis of an automatic grid.
 _BAND, _MOST_CELLS = 8.2, {1: 4096, 2: 512, 3: 96}
 # Mass outside the widest affordable box beyond which another method is preferred.
-_TOO_HEAVY = 1e-5
+_OUTSIDE = 1e-9
 # Seconds of a product with an entry of a matrix, and of a wave in three dimensions.
 _MULTIPLIED, _WAVE = 1e-9, 8e-7
 
@@ -90,12 +90,20 @@ class SpectralRun(TransferRun):
             return self._start_frame()
         assert self.box is not None
         density = spectral.density(self.box, spectral.waves_of(self.box, self.mass), list(self.grid.axes))
+        error = self._error + _ROUNDING * self.step**0.5
+        # Below zero by no more than the error is zero.
+        density[(density < 0) & (density > -max(error, 1e-12) * float(density.max()))] = 0.0
         total = float(self.mass.sum())
         mean = self.mass @ self.places / total
         apart = self.places - mean
         covariance = (apart * self.mass[:, None]).T @ apart / total
         outside = 1.0 - float(density.sum()) * self.grid.cell_volume
-        return Frame(mean, covariance, density, truncation=self._error + _ROUNDING * self.step**0.5, outside=outside)
+        if not outside < 0.5:
+            raise UnresolvedError(
+                f"step {self.step}: {outside:.2g} of the mass has left the box from {self.grid.lower} to "
+                f"{self.grid.upper}; give a wider grid."
+            )
+        return Frame(mean, covariance, density, truncation=error, outside=outside)
 
     def _move(self) -> None:
         """Take one step to a box of its own."""
@@ -145,16 +153,16 @@ class SpectralRun(TransferRun):
         """Estimate the error by what is at the edges of the box and of its waves."""
         assert self.box is not None
         beyond, cut = spectral.beyond(self.box, self.mass), spectral.cut(self.box, phi)
-        if not beyond < _HOPELESS:
-            raise UnresolvedError(
-                f"step {self.step}: about {beyond:.2g} of the mass is outside the widest affordable box, as with "
-                "power-law tails; lower learning_rate, or use dfp.MonteCarlo(...)."
-            )
         if not cut < _HOPELESS:
             raise UnresolvedError(
                 f"step {self.step}: the law has details finer than {np.max(self.box.spacing):.2g} deviations (its "
                 f"characteristic function is {cut:.2g} at the last wave), as where few minibatches are possible; use "
                 "dfp.MonteCarlo(...), or save later steps."
+            )
+        if not beyond < _HOPELESS:
+            raise UnresolvedError(
+                f"step {self.step}: about {min(beyond, 1.0):.2g} of the mass is outside the widest affordable box, as "
+                "with power-law tails; lower learning_rate, or use dfp.MonteCarlo(...)."
             )
         self._error = max(self._error, 2 * beyond + cut)
 
@@ -200,12 +208,14 @@ def applies(problem: Problem) -> bool:
         return False
     if d == 3 and (not law.gaussian or aligned_axes(equation) is None):
         return False
-    if d == 3 and isinstance(problem.initial, Density) and np.any(sgd.hessian - np.diag(np.diag(sgd.hessian))):
-        return False
-    try:
-        return not law.gaussian or boxes_of(problem).outside(problem.last) < _TOO_HEAVY
-    except UnresolvedError:
-        return False
+    # A gridded start is a lattice in the axes of θ.
+    diagonal = not np.any(sgd.hessian - np.diag(np.diag(sgd.hessian)))
+    return d < 3 or diagonal or not isinstance(problem.initial, Density)
+
+
+def holds_tails(problem: Problem) -> bool:
+    """Return whether the largest affordable boxes hold all but 1e-9 of the mass."""
+    return boxes_of(problem).outside(problem.last) < _OUTSIDE
 
 
 def boxes_of(problem: Problem) -> Boxes:

@@ -19,6 +19,8 @@ from dfp.problem.state import State
 
 # Samples times waves times nodes that a characteristic function of a finite sum on a line may cost.
 _MOST_PHASES = 4e9
+# Seconds that a lattice over power-law tails may take where the boxes of spectral transfer do not hold them.
+_AFFORDABLE = 60.0
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,12 @@ class Transfer(Solver):
     the kernel (spectral transfer): Gaussian noise and finite sums of any size are exact, and small learning rates cost
     least. The grid is only where the result is reported.
 
-    Where that costs more, or its boxes do not hold the tails, every cell of the grid is spread by its own kernel. Where Gaussian kernels span the
-    cells the result is spectrally accurate and non-negative. For d = 2, kernels narrower than that, singular ones and
-    the samples of a small finite sum are put on the grid by weights that keep all moments up to the fifth; the density
-    can then be slightly negative and, where a step contracts or expands much (``|1 − ηh| < 0.9``), ripple from cell to
-    cell. The steps of a large finite sum are taken to be Gaussian. The certificate estimates what each of these costs.
+    Where that costs more, or its boxes do not hold the tails, every cell of the grid is spread by its own kernel.
+    Where Gaussian kernels span the cells the result is spectrally accurate and non-negative. For d = 2, kernels
+    narrower than that, singular ones and the samples of a small finite sum are put on the grid by weights that keep
+    all moments up to the fifth; the density can then be slightly negative and, where a step contracts or expands much
+    (``|1 − ηh| < 0.9``), ripple from cell to cell. The steps of a large finite sum are taken to be Gaussian. The
+    certificate estimates what each of these costs.
 
     Epochs without replacement are exact for small sums and d <= 2: a density is carried for each set of samples that
     the epoch has used. On a line twelve single samples are affordable, in two dimensions eight.
@@ -56,8 +59,8 @@ class Transfer(Solver):
     without_replacement = True
     order = "spectral where a grid resolves density or kernel; else order 6 in the grid, moments to order 5 exact"
     reference = "theory page, sections 5 and 6 (trapezoidal rule, characteristic function, push-forward; T22)"
-    noise = "any for d ≤ 2; Gaussian or Gaussian steps of finite sums for d = 3"
-    cost = "cells; hardly steps where tails are heavy for d = 1, or where a box serves many"
+    noise = "any for d <= 2; Gaussian, or Gaussian steps of finite sums, for d = 3"
+    cost = "nodes; for d = 1 hardly with steps where tails are heavy, for d = 2 the less the smaller the learning rate"
 
     def obstacle(self, equation: Equation, initial: State) -> str | None:
         """Return why the transition kernel is out of reach, or None."""
@@ -75,7 +78,7 @@ class Transfer(Solver):
         return not graded.heavy(equation)
 
     def method(self, problem: Problem) -> type[TransferRun]:
-        """Return which of its methods serves: on a lattice, spectral transfer where it costs less."""
+        """Return which of its methods serves: on a lattice, spectral transfer where it costs less and holds the tails."""
         equation, sgd = problem.equation, problem.equation.sgd
         if not sgd.replace:
             return epoch.LineEpochs if equation.dimension == 1 else epoch.LatticeEpochs
@@ -90,9 +93,12 @@ class Transfer(Solver):
         if not sgd.noise.gaussian and not enumerated(equation):
             return SpectralRun
         try:
-            return SpectralRun if SpectralRun.seconds(problem) < UniformRun.seconds(problem) else UniformRun
+            seconds = UniformRun.seconds(problem)
         except UnresolvedError:
             return SpectralRun
+        if seconds < _AFFORDABLE and not spectral.holds_tails(problem):
+            return UniformRun
+        return SpectralRun if SpectralRun.seconds(problem) < seconds else UniformRun
 
     def start(self, problem: Problem, grid: Grid | None = None) -> TransferRun:
         """Return a run by the method that serves.

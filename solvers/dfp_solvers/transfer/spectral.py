@@ -1,8 +1,8 @@
 """The master equation (T4) by spectral transfer (T22): grids that resolve the density, whatever the kernel's width.
 
 The characteristic function of one step, φ(k|θ) = E e^{ik·θ'}, is known for every noise law here, so that
-φ_{n+1}(k) = Σ_θ P_n(θ) φ(k|θ) ΔV at the waves of the next box; the sum over a uniform grid is exact to the spectrum of P
-beyond its waves. A box moves with the density: places are θ = centre + axes·u with u on a uniform lattice.
+φ_{n+1}(k) = Σ_θ P_n(θ) φ(k|θ) ΔV at the waves of the next box; the sum over a uniform grid is exact to the spectrum
+of P beyond its waves. A box moves with the density: places are θ = centre + axes·u with u on a uniform lattice.
 """
 
 from collections.abc import Callable
