@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 from dfp_solvers import currents, richardson, zero_flux
+from dfp_solvers.arrays import Integers
 from dfp_solvers.escape import line
-from numpy.typing import NDArray
 from scipy.sparse.linalg import ArpackNoConvergence, eigs, expm_multiply
 
 from dfp.checks import Array
@@ -228,7 +228,7 @@ def _leading(equation: Equation, grid: Grid) -> tuple[Array, float]:
     return (mass / grid.cell_volume).reshape(grid.cells), max(1 - float(np.real(value[0])), 0.0)
 
 
-def autocorrelation(equation: Equation, lags: NDArray[np.int64]) -> Array:
+def autocorrelation(equation: Equation, lags: Integers) -> Array:
     """Return the correlations of θ_i at step s + n with θ_j at step s in the stationary law, at ``lags`` (S,).
 
     Shape (S, d, d), by the chain between cells: first order in what a kernel narrower than a cell makes of it.

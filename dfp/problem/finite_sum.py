@@ -152,7 +152,7 @@ class FiniteSumLaw(NoiseLaw):
         """Whether the mean Hessian is diagonal."""
         return not np.any(self.mean_hessian - np.diag(self.mean_hessian.diagonal()))
 
-    def turned(self, axes: Array) -> "FiniteSumLaw | None":
+    def rotated(self, axes: Array) -> "FiniteSumLaw | None":
         """Return the law of least squares in other axes, in which the mean Hessian is diagonal."""
         if self.features is None or self.dimension <= _TABULATE_UP_TO:
             return None

@@ -332,11 +332,10 @@ def _expanded(sgd: SGD, at: ArrayLike | None) -> tuple[SGD, tuple[Array, float] 
     """Return SGD on the expansion of a nonlinear landscape at the minimum near ``at``; the minimum, and its reach."""
     if at is None or sgd.affine:
         return sgd, None
-    landscape = sgd.local
-    quadratic = landscape.expanded(at, minimise=True)
+    quadratic = sgd.local.expanded(at, minimise=True)
     settings = sgd.learning_rates, sgd.momentum, 0.0, sgd.replace, None, sgd.nesterov
     found = SGD(quadratic, *settings)
-    return found, (found.critical_point, landscape.reach(found.critical_point))
+    return found, (found.critical_point, sgd.local.reach(found.critical_point))
 
 
 def _frozen(sgd: SGD, step: int | None) -> tuple[SGD, int]:

@@ -1,12 +1,11 @@
 """The stationary density of a diffusion on a line: zero flux, P ∝ Q⁻¹ exp(∫ 2f/Q), Itô (theory page, section 6)."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.floating[Any]]
+from dfp_solvers.arrays import Array
+
 # Gauss–Legendre nodes between two neighbouring places, a fraction of a deviation apart.
 _NODES = 8
 

@@ -8,15 +8,13 @@ and Heyman 1985; Alfa, Xue and Ye 2002), and a mean of 10¹⁷ steps keeps the d
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from dfp_solvers.arrays import Array
 from dfp_solvers.jit import kernel
 
-Array = NDArray[np.floating[Any]]
 # Nodes of a panel, and its length in widths of the kernel: rounding is reached (tried: 1e-13 in mean exits).
 NODES, LENGTH = 16, 4.0
 # Deviations to which a kernel is followed: all there are in double precision where matrices are small, else e^−98.

@@ -10,13 +10,10 @@ from typing import Any, NamedTuple
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 from scipy import fft
 
+from dfp_solvers.arrays import Array, Complex
 from dfp_solvers.jit import kernel
-
-Array = NDArray[np.floating[Any]]
-Complex = NDArray[np.complex128]
 
 _BLOCK = 256  # sources whose characteristic functions are held at once
 _SLOWEST = 0.9  # ratio of neighbouring pairs of nodes by which tails and spectra are continued at most
