@@ -213,9 +213,9 @@ def _step_by_step(equation: Equation, initial: State, saved: NDArray[np.int64]) 
     tables = equation.sgd.noise.entrywise(axes)
     if tables is not None:
         return _entry_by_entry(equation, initial, saved, axes, tables)
-    turned = equation.sgd.noise.turned(axes)
-    if turned is not None:
-        return _in_eigenbasis(equation, initial, saved, axes, turned)
+    rotated = equation.sgd.noise.rotated(axes)
+    if rotated is not None:
+        return _in_eigenbasis(equation, initial, saved, axes, rotated)
     factor, one = np.eye(equation.dimension) - equation.linear_drift, np.ones(())
     mean, covariance = initial.mean, initial.covariance
     means, covariances = [], []
