@@ -227,12 +227,12 @@ def test_what_cannot_be_resolved_is_refused_with_the_cause() -> None:
 
 
 def test_auto_takes_it_for_large_finite_sums() -> None:
-    """It is among what is tried, after the series; below the certificate's limit, which the series exceeds here."""
+    """It is tried after the series, whose error here is about the certificate's limit of 1e-3, and is far below it."""
     x, y = data()
     landscape = dfp.QuadraticLandscape.from_regression(x, y, batch_size=8)
-    equation, start = dfp.MasterEquation(dfp.SGD(landscape, 0.4)), dfp.Gaussian([0.5, -0.3], 0.1)
+    equation, start = dfp.MasterEquation(dfp.SGD(landscape, 0.1)), dfp.Gaussian([0.5, -0.3], 0.1)
     tried = [solver.name for solver, _ in pick(Problem.of(equation, start, np.array([0, 6])))]
     assert tried[:2] == ["Hermite", "Transfer"]
-    limit = 1e-3
+    limit = 1e-6  # of figures without a warning
     assert dfp.solve(equation, start, 6, solver=dfp.Transfer()).certificate.error.max() < limit
     assert dfp.solve(equation, start, 6, solver=dfp.Hermite()).certificate.error.max() > limit
