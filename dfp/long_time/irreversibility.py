@@ -11,9 +11,11 @@ from dfp_solvers import currents as circulation
 
 from dfp.checks import Array
 from dfp.errors import DFPError, UnsupportedError
+from dfp.exact.moments import Moments
 from dfp.long_time import nonlinear_law
 from dfp.long_time.stationary_moments import StationaryMoments, stationary_moments
 from dfp.methods import markov_chain
+from dfp.methods.grids import POWER_LAW, box
 from dfp.problem.arguments import check_equation
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
@@ -21,8 +23,6 @@ from dfp.problem.state import Density, Gaussian
 from dfp.regimes.multiplier import Estimate
 
 _CELLS = {2: 192, 3: 32}
-# Half-width of automatic grids in standard deviations, for Gaussian laws and for those with power-law tails.
-_WIDTH, _HEAVY = 7.0, 12.0
 
 
 @dataclass(frozen=True)
@@ -172,8 +172,9 @@ def _grid(equation: Equation) -> Grid:
     if not equation.sgd.affine:
         return nonlinear_law.automatic_grid(equation)
     d, state = equation.dimension, stationary_moments(equation)
-    reach = (_WIDTH if equation.additive else _HEAVY) * np.sqrt(np.diag(state.covariance))
-    return Grid(state.mean - reach, state.mean + reach, _CELLS.get(d, 2000))
+    # With additive noise nothing is gridded.
+    path = Moments(np.zeros(1, np.int64), state.mean[None], state.covariance[None])
+    return Grid(*box(path, POWER_LAW), _CELLS.get(d, 2000))
 
 
 def _circulation(equation: Equation, grid: Grid) -> tuple[Array, Array, Array]:

@@ -94,6 +94,11 @@ class AdditiveLaw(NoiseLaw):
     additive = True
 
     @property
+    def atomic(self) -> bool:
+        """Whether every component is discrete."""
+        return all(law.discrete for law in self.laws)
+
+    @property
     def gaussian(self) -> bool:
         """Whether every component is Gaussian."""
         return all(law.name == "norm" for law in self.laws)

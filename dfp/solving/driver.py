@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfp import checks
-from dfp.checks import Array
+from dfp.checks import Array, every
 from dfp.errors import DFPError, SeriesError, UnresolvedError, UnsupportedError
 from dfp.exact.stability import growing, overshooting
 from dfp.methods.pilot import unknown
@@ -24,6 +24,9 @@ from dfp.results.schema import versions
 from dfp.results.solution import Solution
 from dfp.solving.choice import pick
 from dfp.solving.refinement import to_tolerance
+
+# Width of a box, relative to its place, that is rounding.
+_NARROWEST = 64 * float(np.finfo(np.float64).eps)
 
 Progress = Callable[[int, int], None]
 """Called with work done and work in all."""
@@ -76,16 +79,12 @@ def solve(
     DFPError
         If an argument is malformed, or a frame has entries that are not finite.
     """
-    check_problem(equation, initial)
+    check_problem(equation, initial, grid)
     last = checks.integer("steps", steps)
     default = [last] if initial.point else sorted({0, last})
     saved = checks.step_list("save", default if save is None else save, last)
-    if grid is not None and not isinstance(grid, Grid):
-        raise DFPError(f"grid={checks.shown(grid)}: must be a dfp.Grid; give dfp.Grid(lower, upper, cells).")
-    if grid is not None and grid.dimension != equation.dimension:
-        raise DFPError(f"grid has {grid.dimension} axes: the landscape has {equation.dimension}; make them equal.")
-    if solver != "auto" and not isinstance(solver, Solver):
-        raise DFPError(f"solver={checks.shown(solver)}: must be 'auto' or a solver; give e.g. dfp.Fourier().")
+    if solver != "auto":
+        checks.instance("solver", solver, Solver, "must be 'auto' or a solver; give e.g. dfp.Fourier().")
     if tolerance is not None:
         checks.real("tolerance", tolerance, above=0, below=1)
     problem = Problem.of(equation, initial, saved)
@@ -143,6 +142,8 @@ def _solve_with(
         if solver.needs_moments(equation):
             raise _named(problem.failure, growing(equation, problem.last))
         notes.append(f"moments are not checked, mean_error and covariance_error are NaN ({problem.failure})")
+    if grid is None and solver.gridded and problem.exact:
+        _check_width(problem)
     run = solver.start(problem, grid)
     grid = run.grid
     if isinstance(run, SamplingRun):
@@ -203,6 +204,23 @@ def _drawn(run: SamplingRun, progress: Progress | None) -> list[Frame]:
 def _stacked(parts: list[Array | None]) -> Array | None:
     present = [part for part in parts if part is not None]
     return np.array(present) if len(present) == len(parts) else None
+
+
+def _check_width(problem: Problem) -> None:
+    """Refuse densities that are all narrower than the rounding of their place."""
+    mean, variances = problem.moments.mean, problem.moments.covariance.diagonal(axis1=1, axis2=2)
+    if every(variances[-1] > (_NARROWEST * float(np.abs(mean).max())) ** 2):
+        return
+    wide = 6 * np.sqrt(np.maximum(variances, 0.0))
+    reach = np.max(mean + wide, axis=0) - np.min(mean - wide, axis=0)
+    collapsed = reach <= _NARROWEST * np.max(np.abs(mean), axis=0)
+    if np.any(collapsed):
+        axis = int(np.flatnonzero(collapsed)[0])
+        raise UnresolvedError(
+            f"step {problem.last}: the law has collapsed onto θ = {checks.shown(mean[-1])}: along axis {axis} it is no "
+            "wider than the rounding of its place, so no grid holds it; save earlier steps, add gradient noise, or use "
+            "dfp.MomentRecursion()."
+        )
 
 
 def _check_mass(frame: Frame, step: int, grid: Grid | None) -> None:

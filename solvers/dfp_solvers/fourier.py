@@ -5,14 +5,12 @@ number. Theory page, section 5.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
-Array = NDArray[np.floating[Any]]
-Complex = NDArray[np.complex128]
+from dfp_solvers.arrays import Array, Complex
 
 # Deviations of a gridded density to which its box is padded before φ is interpolated by quintic splines: wave numbers
 # then lie closer than 0.1 standard deviations of φ, and splines err by this much; the least and the most cells of it.
