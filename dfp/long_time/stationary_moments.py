@@ -106,8 +106,8 @@ def _in_eigenbasis(equation: Equation, rates: Array) -> StationaryMoments:
         if not radius < 1:
             raise NoStationaryDensity(
                 f"the {equation.label}: fluctuations of the Hessian renew {radius:.6g} times what decays of "
-                "second moments in a step, so no stationary variance exists; lower learning_rate, add weight_decay, or look at "
-                "dfp.modes(sgd) for the regime."
+                "second moments in a step, so no stationary variance exists; lower learning_rate, add weight_decay, or "
+                "look at dfp.modes(sgd) for the regime."
             )
         covariance = second_moment.solve(lambda x: noise(x) - decay * x, source, decay)
     except ArithmeticError as error:

@@ -163,7 +163,7 @@ def _tensor_axes(waves: Array) -> list[Array] | None:
     d = waves.shape[-1]
     if waves.ndim != d + 1:
         return None
-    axes = [waves[(*([0] * i), slice(None), *([0] * (d - 1 - i)), i)] for i in range(d)]
+    axes = [waves[..., i][tuple(slice(None) if j == i else 0 for j in range(d))] for i in range(d)]
     held = all(
         np.array_equal(
             np.broadcast_to(axis.reshape([-1 if j == i else 1 for j in range(d)]), waves.shape[:-1]), waves[..., i]

@@ -204,7 +204,7 @@ def resolved(source: Box, target: Box, factor: Array) -> Array:
 
 def density(box: Box, phi: Complex, axes: list[Array]) -> Array:
     """Return the density on the lattice of ``axes`` in θ: the trigonometric series of the box, zero beyond it."""
-    weights = np.conj(phi) / (box.cell_volume * np.prod(box.cells))
+    weights: Complex = np.asarray(np.conj(phi) / (box.cell_volume * np.prod(box.cells)), dtype=np.complex128)
     weights[..., 1:] *= 2
     if not np.any(box.axes - np.diag(np.diag(box.axes))):
         return _on_lattice(box, weights, axes)
@@ -217,11 +217,11 @@ def density(box: Box, phi: Complex, axes: list[Array]) -> Array:
         some = held[begin : begin + block]
         series: Complex = weights
         for axis, wave in enumerate(box.waves):
-            phases = np.exp(1j * np.multiply.outer(u[some, axis], wave))
+            along: Complex = np.exp(1j * np.multiply.outer(u[some, axis], wave))
             if axis == 0:
-                series = (phases @ weights.reshape(len(weights), -1)).reshape(-1, *weights.shape[1:])
+                series = (along @ weights.reshape(len(weights), -1)).reshape(-1, *weights.shape[1:])
             else:
-                series = np.einsum("mk...,mk->m...", series, phases)
+                series = np.einsum("mk...,mk->m...", series, along)
         result[some] = (series if series.ndim == 1 else series[:, 0]).real
     return result.reshape(shape)
 
