@@ -12,6 +12,7 @@ from dfp import checks
 from dfp.checks import Array
 from dfp.errors import UnsupportedError
 from dfp.exact import optimisers
+from dfp.limits import require_memory
 from dfp.problem.arguments import check_problem
 from dfp.problem.equation import Equation, MomentVector, packed, unpacked
 from dfp.problem.state import State
@@ -75,6 +76,12 @@ def moments(equation: Equation, initial: State, steps: int, save: Sequence[int] 
     """
     check_problem(equation, initial)
     last = checks.integer("steps", steps)
+    if save is None:
+        d = equation.dimension
+        require_memory(
+            f"steps={last}: moments of every step", 8.0 * (last + 1) * (4 + 3 * d + 3 * d * d),
+            "save some steps, as with save=[0, 1000, steps]",
+        )  # fmt: skip
     saved = np.arange(last + 1) if save is None else checks.step_list("save", save, last)
     return moments_at(equation, initial, saved)
 
