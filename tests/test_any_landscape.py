@@ -69,15 +69,15 @@ def test_yaidas_identity(learning_rate):
     assert abs(missed["matched"][0]) > 0.05
 
 
-def test_matched_generator_misses_yaida_at_second_order():
-    """(T7m) differs from (T4) by O(η²): a quarter when η is halved; (T6) by O(η)."""
+def test_orders_of_stationary_variances():
+    """(T7m) errs by O(η³), (T6) by O(η²): one order more than at fixed noise, which is itself of order η here."""
     errors = []
     for rate in (0.02, 0.01):
         sgd = dfp.SGD(well(), rate)
         laws = [dfp.stationary(kind(sgd)) for kind in (dfp.MasterEquation, dfp.ModifiedLangevin, dfp.Langevin)]
         errors.append([abs(law.covariance[0, 0] - laws[0].covariance[0, 0]) for law in laws[1:]])
-    assert errors[0][0] / errors[1][0] == pytest.approx(4.0, rel=0.15)
-    assert errors[0][1] / errors[1][1] == pytest.approx(2.0, rel=0.15)
+    assert errors[0][0] / errors[1][0] == pytest.approx(8.0, rel=0.15)
+    assert errors[0][1] / errors[1][1] == pytest.approx(4.0, rel=0.15)
 
 
 def test_stationary_law_of_sgd_against_samples():
@@ -147,7 +147,9 @@ def test_a_drift_that_turns_has_a_known_current():
     x, y = np.moveaxis(found.density.grid.points, -1, 0)
     law = np.exp(-2 * (x**4 / 4 - x**2 / 2 + y**2 / 2 + 0.25) / (0.2 * 0.5))
     law /= law.sum() * found.density.grid.cell_volume
-    assert np.abs(found.density.values - law).sum() * found.density.grid.cell_volume < 2e-3  # second order in the cells
+    assert (
+        np.abs(found.density.values - law).sum() * found.density.grid.cell_volume < 5e-3
+    )  # second order in cells of a seventh of a deviation
     wanted = -0.8 * np.stack([-y, x**3 - x], axis=-1) * law[..., None]
     assert np.abs(found.values - wanted).sum() < 0.02 * np.abs(wanted).sum()
     # 2 E[vᵀQ⁻¹v], v = −ωJ∇U, Q = ηD

@@ -14,6 +14,7 @@ from dfp.methods.transfer.uniform import UniformRun
 from dfp.solving.choice import pick
 
 Array = NDArray[np.float64]
+RUNS = 400_000
 TURNED = np.array([[0.8, 0.2], [0.2, 0.6]])
 FLUCTUATING = dfp.GaussianNoise([[1.0, 0.3], [0.3, 0.5]], [[0.3, 0.1], [0.2, 0.4]])
 
@@ -84,26 +85,26 @@ def test_finite_sums_of_any_batch_size_are_exact_and_without_the_power_they_are_
 
 
 def test_samples_fall_into_cells_as_the_density_says() -> None:
-    """A million runs; χ² beyond 6 deviations: a false alarm rate below 1e-6. A Gaussian of the same moments fails."""
+    """400 000 runs; χ² beyond 6 deviations: a false alarm rate below 1e-6. A Gaussian of the same moments fails."""
     landscape = dfp.QuadraticLandscape.from_regression(*data(), batch_size=4)
     equation = dfp.MasterEquation(dfp.SGD(landscape, 0.2))
     start = dfp.Gaussian([0.5, -0.3], 0.2)
     steps = 6
     solution = dfp.solve(equation, start, steps, save=[steps], solver=dfp.Transfer())
-    sampled = dfp.solve(equation, start, steps, save=[steps], solver=dfp.MonteCarlo(1_000_000, seed=3))
+    sampled = dfp.solve(equation, start, steps, save=[steps], solver=dfp.MonteCarlo(RUNS, seed=3))
     lower, upper, cells = sampled.grid.lower, sampled.grid.upper, sampled.grid.cells
     axes = [a + (np.arange(8 * n) + 0.5) * (b - a) / (8 * n) for a, b, n in zip(lower, upper, cells, strict=True)]
     fine = dfp.Grid(lower, upper, tuple(8 * n for n in cells))
     run = ran(equation, start, steps)
     values = spectral.density(run.box, spectral.waves_of(run.box, run.mass), axes) * fine.cell_volume
     expected = values.reshape(cells[0], 8, cells[1], 8).sum(axis=(1, 3))
-    counts = sampled.density[0] * sampled.grid.cell_volume * 1e6
-    held = expected * 1e6 > 25
-    excess = np.sum((counts[held] - expected[held] * 1e6) ** 2 / (expected[held] * 1e6))
+    counts = sampled.density[0] * sampled.grid.cell_volume * RUNS
+    held = expected * RUNS > 25
+    excess = np.sum((counts[held] - expected[held] * RUNS) ** 2 / (expected[held] * RUNS))
     assert abs(excess - held.sum()) < 6 * (2 * held.sum()) ** 0.5
     assert solution.certificate.error < 1e-2
     frozen = stats.multivariate_normal(solution.mean[0], solution.covariance[0]).pdf(sampled.grid.points)
-    gaussian = frozen * sampled.grid.cell_volume * 1e6
+    gaussian = frozen * sampled.grid.cell_volume * RUNS
     assert np.sum((counts[held] - gaussian[held]) ** 2 / gaussian[held]) > 3 * held.sum()
 
 
