@@ -48,6 +48,11 @@ def pick(problem: Problem) -> list[tuple[Solver, str]]:
     return attempts
 
 
+def without_density() -> Solver:
+    """Return what is left where every density would take too long."""
+    return MomentRecursion()
+
+
 def _pick_transfer(problem: Problem, attempts: list[tuple[Solver, str]]) -> str:
     """Add ``Transfer`` to the attempts where it is exact enough and affordable; else return why not, in words."""
     solver, equation, law = Transfer(), problem.equation, problem.equation.sgd.law

@@ -13,7 +13,6 @@ from dfp.checks import Array, every
 from dfp.errors import DFPError, SeriesError, UnresolvedError, UnsupportedError
 from dfp.exact.stability import growing, overshooting
 from dfp.limits import require_memory
-from dfp.methods.moment_recursion import MomentRecursion
 from dfp.methods.patience import Patience, TooLong
 from dfp.methods.pilot import unknown
 from dfp.methods.solver import Problem, Run, SamplingRun, Solver, saved_gaps
@@ -25,7 +24,7 @@ from dfp.results.certificate import advice, certify
 from dfp.results.frame import Frame
 from dfp.results.schema import versions
 from dfp.results.solution import Solution
-from dfp.solving.choice import pick
+from dfp.solving.choice import pick, without_density
 from dfp.solving.refinement import to_tolerance
 
 # Width of a box, relative to its place, that is rounding.
@@ -119,7 +118,7 @@ def solve(
                 raise
     if isinstance(failures[-1], TooLong) and grid is None and tolerance is None:
         note = _no_density(equation, "densities take long", failures)
-        return _solve_with(MomentRecursion(), note, problem, None, progress, [note], given=False, limit=np.inf)
+        return _solve_with(without_density(), note, problem, None, progress, [note], given=False, limit=np.inf)
     raise _named(failures[-1], growing(equation, last))
 
 
