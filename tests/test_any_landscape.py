@@ -69,15 +69,15 @@ def test_yaidas_identity(learning_rate):
     assert abs(missed["matched"][0]) > 0.05
 
 
-def test_matched_generator_misses_yaida_at_second_order():
-    """(T7m) differs from (T4) by O(η²): a quarter when η is halved; (T6) by O(η)."""
+def test_orders_of_stationary_variances():
+    """(T7m) errs by O(η³), (T6) by O(η²): one order more than at fixed noise, which is itself of order η here."""
     errors = []
     for rate in (0.02, 0.01):
         sgd = dfp.SGD(well(), rate)
         laws = [dfp.stationary(kind(sgd)) for kind in (dfp.MasterEquation, dfp.ModifiedLangevin, dfp.Langevin)]
         errors.append([abs(law.covariance[0, 0] - laws[0].covariance[0, 0]) for law in laws[1:]])
-    assert errors[0][0] / errors[1][0] == pytest.approx(4.0, rel=0.15)
-    assert errors[0][1] / errors[1][1] == pytest.approx(2.0, rel=0.15)
+    assert errors[0][0] / errors[1][0] == pytest.approx(8.0, rel=0.15)
+    assert errors[0][1] / errors[1][1] == pytest.approx(4.0, rel=0.15)
 
 
 def test_stationary_law_of_sgd_against_samples():
@@ -110,16 +110,20 @@ def test_quadratic_landscapes_as_functions():
     for kind in (dfp.MasterEquation, dfp.Langevin, dfp.ModifiedLangevin):
         wanted = dfp.stationary(kind(affine))
         found = dfp.stationary(kind(bent), wanted.grid)
+        # tails cut by the box
         np.testing.assert_allclose(found.values, wanted.values, atol=1e-9)
+        # moments of the law on cells
         np.testing.assert_allclose(
             dfp.autocorrelation(kind(bent), [0, 1, 4])[:, 0, 0],
             dfp.autocorrelation(kind(affine), [0, 1, 4])[:, 0, 0],
             atol=2e-4,
         )
         modes = dfp.spectrum(kind(bent), 3)
+        # cells of the default grid, second order in their width
         np.testing.assert_allclose(modes.eigenvalues, dfp.spectrum(kind(affine), 3).eigenvalues, atol=1e-4)
     wanted = dfp.expected_loss(affine, dfp.moments(dfp.MasterEquation(affine), dfp.Point(0.5), 400, [400]))[0]
     law = dfp.stationary(dfp.MasterEquation(bent))
+    # rounding, and tails cut by the box
     assert dfp.expected_loss(bent, law)[0] == pytest.approx(wanted, rel=1e-9)
     assert dfp.expected_loss(affine, law)[0] == pytest.approx(wanted, rel=1e-9)
     near = dfp.modes(bent, at=[0.2])
@@ -143,7 +147,9 @@ def test_a_drift_that_turns_has_a_known_current():
     x, y = np.moveaxis(found.density.grid.points, -1, 0)
     law = np.exp(-2 * (x**4 / 4 - x**2 / 2 + y**2 / 2 + 0.25) / (0.2 * 0.5))
     law /= law.sum() * found.density.grid.cell_volume
-    assert np.abs(found.density.values - law).sum() * found.density.grid.cell_volume < 2e-3  # second order in the cells
+    assert (
+        np.abs(found.density.values - law).sum() * found.density.grid.cell_volume < 5e-3
+    )  # second order in cells of a seventh of a deviation
     wanted = -0.8 * np.stack([-y, x**3 - x], axis=-1) * law[..., None]
     assert np.abs(found.values - wanted).sum() < 0.02 * np.abs(wanted).sum()
     # 2 E[vᵀQ⁻¹v], v = −ωJ∇U, Q = ηD
@@ -193,9 +199,11 @@ def test_a_grid_follows_the_mass_into_the_other_well():
     """From one of two wells, with escapes too rare for a pilot sample: the box holds both, and the tolerance is met."""
     sgd = dfp.SGD(well(0.35, 0.0), 0.1)
     solved = dfp.solve(dfp.MasterEquation(sgd), dfp.Gaussian(1.0, 0.01), 60, [60], tolerance=1e-6)
+    # the tolerance asked for
     assert solved.grid.lower[0] < -1.5 and solved.certificate.error < 1e-6
     crossed = solved.density[0][solved.grid.axes[0] < -0.5].sum() * solved.grid.spacing[0]
     wide = dfp.solve(dfp.MasterEquation(sgd), dfp.Gaussian(1.0, 0.01), 60, [60], grid=dfp.Grid(-4, 4, 4000))
+    # mass in cells of two grids
     assert crossed == pytest.approx(wide.density[0][wide.grid.axes[0] < -0.5].sum() * wide.grid.spacing[0], rel=1e-3)
 
 

@@ -32,7 +32,7 @@ def test_no_module_hides_a_public_name():
     """Importing ``dfp.modes`` would put the module in the place of the function."""
     modules = {module.name for module in pkgutil.iter_modules(dfp.__path__)}
     assert "regimes" in modules
-    assert not {name for name in modules & set(dfp.__all__) if not inspect.ismodule(getattr(dfp, name))}
+    assert not modules & {name for name in dfp.__all__ if not inspect.ismodule(getattr(dfp, name))}
 
 
 def test_the_version_is_one_everywhere():

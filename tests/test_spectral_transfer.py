@@ -13,6 +13,7 @@ from dfp.methods.transfer.spectral import SpectralRun
 from dfp.methods.transfer.uniform import UniformRun
 
 Array = NDArray[np.float64]
+RUNS = 400_000
 TURNED = np.array([[0.8, 0.2], [0.2, 0.6]])
 FLUCTUATING = dfp.GaussianNoise([[1.0, 0.3], [0.3, 0.5]], [[0.3, 0.1], [0.2, 0.4]])
 
@@ -73,6 +74,7 @@ def test_finite_sums_of_any_batch_size_are_exact_and_without_the_power_they_are_
     equation = dfp.MasterEquation(dfp.SGD(landscape, 0.1))
     settled = dfp.stationary_moments(equation)
     start = dfp.Gaussian(settled.mean, settled.covariance)
+    # the tolerance of the series
     assert worst(ran(equation, start, 12), equation, start, 3) < 1e-8
     whole = spectral.finite_sum
     monkeypatch.setattr(
@@ -82,26 +84,26 @@ def test_finite_sums_of_any_batch_size_are_exact_and_without_the_power_they_are_
 
 
 def test_samples_fall_into_cells_as_the_density_says() -> None:
-    """A million runs; χ² beyond 6 deviations: a false alarm rate below 1e-6. A Gaussian of the same moments fails."""
+    """400 000 runs; χ² beyond 6 deviations: a false alarm rate below 1e-6. A Gaussian of the same moments fails."""
     landscape = dfp.QuadraticLandscape.from_regression(*data(), batch_size=4)
     equation = dfp.MasterEquation(dfp.SGD(landscape, 0.2))
     start = dfp.Gaussian([0.5, -0.3], 0.2)
     steps = 6
     solution = dfp.solve(equation, start, steps, save=[steps], solver=dfp.Transfer())
-    sampled = dfp.solve(equation, start, steps, save=[steps], solver=dfp.MonteCarlo(1_000_000, seed=3))
+    sampled = dfp.solve(equation, start, steps, save=[steps], solver=dfp.MonteCarlo(RUNS, seed=3))
     lower, upper, cells = sampled.grid.lower, sampled.grid.upper, sampled.grid.cells
     axes = [a + (np.arange(8 * n) + 0.5) * (b - a) / (8 * n) for a, b, n in zip(lower, upper, cells, strict=True)]
     fine = dfp.Grid(lower, upper, tuple(8 * n for n in cells))
     run = ran(equation, start, steps)
     values = spectral.density(run.box, spectral.waves_of(run.box, run.mass), axes) * fine.cell_volume
     expected = values.reshape(cells[0], 8, cells[1], 8).sum(axis=(1, 3))
-    counts = sampled.density[0] * sampled.grid.cell_volume * 1e6
-    held = expected * 1e6 > 25
-    excess = np.sum((counts[held] - expected[held] * 1e6) ** 2 / (expected[held] * 1e6))
+    counts = sampled.density[0] * sampled.grid.cell_volume * RUNS
+    held = expected * RUNS > 25
+    excess = np.sum((counts[held] - expected[held] * RUNS) ** 2 / (expected[held] * RUNS))
     assert abs(excess - held.sum()) < 6 * (2 * held.sum()) ** 0.5
     assert solution.certificate.error < 1e-2
     frozen = stats.multivariate_normal(solution.mean[0], solution.covariance[0]).pdf(sampled.grid.points)
-    gaussian = frozen * sampled.grid.cell_volume * 1e6
+    gaussian = frozen * sampled.grid.cell_volume * RUNS
     assert np.sum((counts[held] - gaussian[held]) ** 2 / gaussian[held]) > 3 * held.sum()
 
 
@@ -135,6 +137,7 @@ def test_streaming_features_have_a_density_too() -> None:
     equation = dfp.MasterEquation(dfp.SGD(dfp.GaussianFeatures([1.0, 0.5], 0.5, 8, optimum=[0.3, -0.2]), 0.1))
     start = dfp.Gaussian([0.3, -0.2], 0.02)
     frame, exact = ran(equation, start, 8).frame(), dfp.moments(equation, start, 8, save=[8])
+    # the tolerance of the series
     assert frame.mean == pytest.approx(exact.mean[0], abs=1e-8)
     assert frame.covariance == pytest.approx(exact.covariance[0], abs=1e-8)
 
@@ -182,6 +185,7 @@ def test_finite_sum_kernel_is_its_twin() -> None:
     first, second = np.fft.fftfreq(9, 1 / 9), np.arange(4)
     angles = np.einsum("iab,nb->nia", slopes, places) + shifts
     twin = np.exp(1j * (first[:, None, None, None] * angles[..., 0] + second[:, None, None] * angles[..., 1]))
+    # rounding
     assert got == pytest.approx(np.moveaxis(twin.mean(axis=3) ** 5, 2, 0), abs=1e-13)
 
 
@@ -193,6 +197,7 @@ def test_one_factorisation_gives_the_stationary_law() -> None:
     run = ran(equation, dfp.Gaussian(settled.mean, settled.covariance), 1)
     matrix = spectral.transition(box, box.places, run._characteristic, spectral.resolved(box, box, run._slope))
     mass = spectral.stationary(matrix)
+    # rounding
     assert mass @ matrix == pytest.approx(mass, abs=1e-14)
     apart = box.places - settled.mean
     # 31 nodes leave 1e-6 of such tails outside.
@@ -226,4 +231,5 @@ def test_auto_takes_it_for_large_finite_sums() -> None:
     landscape = dfp.QuadraticLandscape.from_regression(x, y, batch_size=8)
     solution = dfp.solve(dfp.MasterEquation(dfp.SGD(landscape, 0.4)), dfp.Gaussian([0.5, -0.3], 0.1), 6)
     assert solution.solver in ("Transfer", "Hermite")
+    # the limit of the certificate
     assert solution.certificate.error < 1e-3

@@ -12,6 +12,7 @@ from dfp import checks
 from dfp.checks import Array
 from dfp.errors import UnsupportedError
 from dfp.exact import optimisers
+from dfp.limits import require_memory
 from dfp.problem.arguments import check_problem
 from dfp.problem.equation import Equation, MomentVector, packed, unpacked
 from dfp.problem.noise import NoiseLaw
@@ -77,6 +78,8 @@ def moments(equation: Equation, initial: State, steps: int, save: Sequence[int] 
     check_problem(equation, initial)
     last = checks.integer("steps", steps)
     saved = _default_steps(last, equation.dimension) if save is None else checks.step_list("save", save, last)
+    numbers = saved.size * (4.0 + 3 * equation.dimension + 3 * equation.dimension**2)
+    require_memory(f"save: moments of {saved.size} steps", 8 * numbers, "save fewer, as with save=[0, 1000, steps]")
     return moments_at(equation, initial, saved)
 
 

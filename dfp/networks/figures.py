@@ -15,7 +15,7 @@ from dfp.results.schema import label
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from dfp.networks.reporting import Report
+    from dfp.networks.compared import Compared
 
 # Okabe and Ito (2008): colours that stay apart for colour-blind readers.
 _COLOURS = {
@@ -33,7 +33,7 @@ def canvas(columns: int, width: float, height: float, rows: int = 1) -> tuple["F
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def errors(report: "Report") -> "Figure":
+def errors(report: "Compared") -> "Figure":
     """Return the median error of every predictor against steps, over the band of perfect predictions."""
     figure, axes = canvas(1, 7.0, 4.4)
     axis, moving = axes[0, 0], report.steps > 0
@@ -54,7 +54,7 @@ def errors(report: "Report") -> "Figure":
     return figure
 
 
-def spectrum(report: "Report", count: int = 8) -> "Figure":
+def spectrum(report: "Compared", count: int = 8) -> "Figure":
     """Return variance against steps for directions from sharp to flat, confined and diffusive on one figure."""
     figure, axes = canvas(1, 7.0, 5.0)
     axis, moving = axes[0, 0], report.steps > 0
@@ -77,7 +77,7 @@ def spectrum(report: "Report", count: int = 8) -> "Figure":
     return figure
 
 
-def scatter(report: "Report", predictors: Sequence[str] = ("authors", "langevin", "table", "closure")) -> "Figure":
+def scatter(report: "Compared", predictors: Sequence[str] = ("authors", "langevin", "table", "closure")) -> "Figure":
     """Return predicted against measured variances of all directions at several steps."""
     shown = [name for name in predictors if name in report.predictions.moments]
     figure, axes = canvas(len(shown), 3.4 * len(shown), 3.9)
@@ -97,7 +97,7 @@ def scatter(report: "Report", predictors: Sequence[str] = ("authors", "langevin"
     return figure
 
 
-def epoch(report: "Report") -> "Figure":
+def epoch(report: "Compared") -> "Figure":
     """Return the variance within epochs without replacement, over that of independent minibatches."""
     rule = report.predictions.rule
     if rule.replace:
@@ -128,7 +128,7 @@ def epoch(report: "Report") -> "Figure":
     return figure
 
 
-def density(report: "Report", modes: Sequence[int] = (0,), step: int | None = None) -> "Figure":
+def density(report: "Compared", modes: Sequence[int] = (0,), step: int | None = None) -> "Figure":
     """Return the Gaussian that a predictor gives to one or two directions, over the histogram of the runs."""
     wanted = [checks.integer("modes", m, at_most=len(report.measured.curvatures) - 1) for m in modes]
     if len(wanted) not in (1, 2):
@@ -145,7 +145,7 @@ def density(report: "Report", modes: Sequence[int] = (0,), step: int | None = No
     return figure
 
 
-def _one(axis: Any, report: "Report", frame: int, wanted: list[int], places: Array) -> None:
+def _one(axis: Any, report: "Compared", frame: int, wanted: list[int], places: Array) -> None:
     axis.hist(places[:, 0], bins="fd", density=True, color="0.8", label="runs")
     middle, spread = places.mean(), places.std()
     line = np.linspace(middle - 4.5 * spread, middle + 4.5 * spread, 400)
@@ -160,7 +160,7 @@ def _one(axis: Any, report: "Report", frame: int, wanted: list[int], places: Arr
     axis.legend(fontsize="small")
 
 
-def _two(axis: Any, report: "Report", frame: int, wanted: list[int], places: Array) -> None:
+def _two(axis: Any, report: "Compared", frame: int, wanted: list[int], places: Array) -> None:
     axis.plot(*places.T, ".", ms=3, color="0.6", label="runs")
     closure = report.predictions.closure
     if closure is not None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from dfp.networks.claims import Claim
-    from dfp.networks.reporting import Report
+    from dfp.networks.compared import Compared
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
@@ -27,7 +27,7 @@ pre { white-space: pre-wrap; background: #f6f6f6; padding: .6rem; font-size: 13p
 """
 
 
-def section(report: "Report", title: str | None = None) -> str:
+def section(report: "Compared", title: str | None = None) -> str:
     """Return a report as a section: how it was run, verdicts, errors, figures."""
     rule = report.predictions.rule
     how = "with" if rule.replace else "without"
@@ -55,7 +55,7 @@ def section(report: "Report", title: str | None = None) -> str:
     return "\n".join([*parts, *(picture(figure) for figure in drawn)])
 
 
-def _failures(report: "Report") -> list[list[str]]:
+def _failures(report: "Compared") -> list[list[str]]:
     rows = [["predictor", "worse than the floor allows from step"]]
     for name, step in report.fails_from.items():
         if (report.scores[name].error > 0).any():

@@ -330,8 +330,13 @@ def modes(
 
 def _expanded(sgd: SGD, at: ArrayLike | None) -> tuple[SGD, tuple[Array, float] | None]:
     """Return SGD on the expansion of a nonlinear landscape at the minimum near ``at``; the minimum, and its reach."""
-    if at is None or sgd.affine:
+    if sgd.affine:
         return sgd, None
+    if at is None:
+        raise UnsupportedError(
+            "landscape is nonlinear: it has modes near a minimum only; give at=θ, a place near one, or use "
+            "dfp.stationary(...)."
+        )
     quadratic = sgd.local.expanded(at, minimise=True)
     settings = sgd.learning_rates, sgd.momentum, 0.0, sgd.replace, None, sgd.nesterov
     found = SGD(quadratic, *settings)

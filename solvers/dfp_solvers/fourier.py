@@ -161,7 +161,7 @@ def _tensor_axes(waves: Array) -> list[Array] | None:
     d = waves.shape[-1]
     if waves.ndim != d + 1:
         return None
-    axes = [waves[(*([0] * i), slice(None), *([0] * (d - 1 - i)), i)] for i in range(d)]
+    axes = [np.moveaxis(waves[..., i], i, -1)[(0,) * (d - 1)] for i in range(d)]
     held = all(
         np.array_equal(
             np.broadcast_to(axis.reshape([-1 if j == i else 1 for j in range(d)]), waves.shape[:-1]), waves[..., i]

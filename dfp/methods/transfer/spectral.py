@@ -180,7 +180,7 @@ class SpectralRun(TransferRun):
             places = self.box.places
             mass = Gaussian(initial.mean, initial.covariance).density(places)
             return places, mass / mass.sum()
-        widest = np.sqrt(max(np.max(np.diag(initial.covariance)), 1e-300))
+        widest = np.sqrt(max(float(np.max(np.diag(initial.covariance))), 1e-300))
         return lattice.cloud(initial.mean, initial.covariance, np.full(d, widest))
 
     def _start_frame(self) -> Frame:

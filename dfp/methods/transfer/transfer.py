@@ -78,7 +78,7 @@ class Transfer(Solver):
         return not graded.heavy(equation)
 
     def method(self, problem: Problem) -> type[TransferRun]:
-        """Return which of its methods serves: on a lattice, spectral transfer where it costs less and holds the tails."""
+        """Return which of its methods serves: the only place where one is chosen."""
         equation, sgd = problem.equation, problem.equation.sgd
         if not sgd.replace:
             return epoch.LineEpochs if equation.dimension == 1 else epoch.LatticeEpochs

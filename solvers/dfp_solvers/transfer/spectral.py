@@ -201,7 +201,7 @@ def resolved(source: Box, target: Box, factor: Array) -> Array:
 
 def density(box: Box, phi: Complex, axes: list[Array]) -> Array:
     """Return the density on the lattice of ``axes`` in θ: the trigonometric series of the box, zero beyond it."""
-    weights = np.conj(phi) / (box.cell_volume * np.prod(box.cells))
+    weights = phi.conj() / (box.cell_volume * np.prod(box.cells))
     weights[..., 1:] *= 2
     if not np.any(box.axes - np.diag(np.diag(box.axes))):
         return _on_lattice(box, weights, axes)

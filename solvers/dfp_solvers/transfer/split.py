@@ -1,7 +1,7 @@
 """Spectral transfer (T22) in three dimensions: the sum over places is done axis by axis.
 
-In axes along which the mean motion of a step is diagonal and its noise covariance is constant
-+ diag(Σ_j V_ij θ_j²), the characteristic function of a step is exp(−½ kᵀCk) times a product over pairs of axes of factors of k_i and θ_j alone::
+In axes along which the mean motion of a step is diagonal and its noise covariance is constant + diag(Σ_j V_ij θ_j²),
+the characteristic function of a step is exp(−½ kᵀCk) times a product over pairs of axes of factors of k_i and θ_j::
 
     φ(k|θ) = exp(−½ kᵀCk) Π_ij exp(i δ_ij k_i (a_i θ_i + b_i) − ½ k_i² V_ij θ_j²)
 
