@@ -182,8 +182,6 @@ def test_what_is_not_supported_says_why():
         dfp.solve(dfp.DiscreteFokkerPlanck(sgd), dfp.Gaussian([1.0], [0.1]), 3)
     with pytest.raises(dfp.UnsupportedError, match="where it solves T4"):
         dfp.solve(dfp.Langevin(sgd), dfp.Point([1.0]), 3, solver=dfp.MonteCarlo(2048))
-    with pytest.raises(dfp.UnsupportedError, match="nonlinear"):
-        dfp.stationary(dfp.Langevin(sgd))
     with pytest.raises(dfp.DFPError, match="reference"):
         dfp.Langevin(sgd, noise="frozen").diffusion(np.zeros((1, 1)))
     for name in ("hessian", "gradient", "noise", "modes", "critical_point"):
