@@ -49,6 +49,8 @@ class Vectorised:
         if not callable(self.given):
             value = self._filled(np.asarray(self.given, dtype=np.float64)[None])
             return np.broadcast_to(value, self._shape(len(points)))
+        if not len(points):
+            return np.empty(self._shape(0))
         # Copies: a function may write into its argument.
         values = np.stack([self._asked(p.copy()) for p in points]) if self.one else self._asked(points.copy())
         expected = self._shape(len(points))[: 1 + self.axes - self.short]
