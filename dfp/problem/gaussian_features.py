@@ -66,8 +66,8 @@ class GaussianFeatures(QuadraticLandscape):
         """Number of parameters d."""
         return int(self.curvatures.size)
 
-    @cached_property
-    def hessian(self) -> Array:  # type: ignore[override]
+    @cached_property  # type: ignore[misc]
+    def hessian(self) -> Array:
         """Mean Hessian diag(λ), shape (d, d)."""
         if self.dimension > _MOST_DENSE:
             raise DFPError(
@@ -76,13 +76,13 @@ class GaussianFeatures(QuadraticLandscape):
             )
         return np.diag(self.curvatures)
 
-    @cached_property
-    def gradient(self) -> Array:  # type: ignore[override]
+    @cached_property  # type: ignore[misc]
+    def gradient(self) -> Array:
         """Mean gradient at θ = 0, −λθ*, shape (d,)."""
         return -self.curvatures * self.optimum
 
-    @cached_property
-    def law(self) -> NoiseLaw:  # type: ignore[override]
+    @cached_property  # type: ignore[misc]
+    def law(self) -> NoiseLaw:
         """The law of its minibatches."""
         return FeatureLaw(self.curvatures, self.label_noise, self.optimum, self.batch_size)
 

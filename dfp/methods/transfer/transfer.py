@@ -108,10 +108,14 @@ class Transfer(Solver):
         law = problem.equation.sgd.noise
         if not law.gaussian and not enumerated(problem.equation):
             return SpectralRun
+        held = spectral.holds_tails(problem)
+        if grid is not None and not held:
+            return method
         try:
-            seconds = UniformRun.seconds(problem)
+            with np.errstate(divide="ignore"):  # a start without a width has no grid that resolves it
+                seconds = UniformRun.seconds(problem)
         except UnresolvedError:
             return SpectralRun
-        if seconds < _AFFORDABLE and not spectral.holds_tails(problem):
+        if seconds < _AFFORDABLE and not held:
             return method
         return SpectralRun if SpectralRun.seconds(problem) < seconds else method
