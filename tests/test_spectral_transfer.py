@@ -74,6 +74,7 @@ def test_finite_sums_of_any_batch_size_are_exact_and_without_the_power_they_are_
     equation = dfp.MasterEquation(dfp.SGD(landscape, 0.1))
     settled = dfp.stationary_moments(equation)
     start = dfp.Gaussian(settled.mean, settled.covariance)
+    # the tolerance of the series
     assert worst(ran(equation, start, 12), equation, start, 3) < 1e-8
     whole = spectral.finite_sum
     monkeypatch.setattr(
@@ -136,6 +137,7 @@ def test_streaming_features_have_a_density_too() -> None:
     equation = dfp.MasterEquation(dfp.SGD(dfp.GaussianFeatures([1.0, 0.5], 0.5, 8, optimum=[0.3, -0.2]), 0.1))
     start = dfp.Gaussian([0.3, -0.2], 0.02)
     frame, exact = ran(equation, start, 8).frame(), dfp.moments(equation, start, 8, save=[8])
+    # the tolerance of the series
     assert frame.mean == pytest.approx(exact.mean[0], abs=1e-8)
     assert frame.covariance == pytest.approx(exact.covariance[0], abs=1e-8)
 
@@ -183,6 +185,7 @@ def test_finite_sum_kernel_is_its_twin() -> None:
     first, second = np.fft.fftfreq(9, 1 / 9), np.arange(4)
     angles = np.einsum("iab,nb->nia", slopes, places) + shifts
     twin = np.exp(1j * (first[:, None, None, None] * angles[..., 0] + second[:, None, None] * angles[..., 1]))
+    # rounding
     assert got == pytest.approx(np.moveaxis(twin.mean(axis=3) ** 5, 2, 0), abs=1e-13)
 
 
@@ -194,6 +197,7 @@ def test_one_factorisation_gives_the_stationary_law() -> None:
     run = ran(equation, dfp.Gaussian(settled.mean, settled.covariance), 1)
     matrix = spectral.transition(box, box.places, run._characteristic, spectral.resolved(box, box, run._slope))
     mass = spectral.stationary(matrix)
+    # rounding
     assert mass @ matrix == pytest.approx(mass, abs=1e-14)
     apart = box.places - settled.mean
     # 31 nodes leave 1e-6 of such tails outside.
@@ -227,4 +231,5 @@ def test_auto_takes_it_for_large_finite_sums() -> None:
     landscape = dfp.QuadraticLandscape.from_regression(x, y, batch_size=8)
     solution = dfp.solve(dfp.MasterEquation(dfp.SGD(landscape, 0.4)), dfp.Gaussian([0.5, -0.3], 0.1), 6)
     assert solution.solver in ("Transfer", "Hermite")
+    # the limit of the certificate
     assert solution.certificate.error < 1e-3

@@ -12,6 +12,7 @@ from dfp import checks
 from dfp.checks import Array
 from dfp.errors import UnsupportedError
 from dfp.exact import optimisers
+from dfp.limits import require_memory
 from dfp.problem.arguments import check_problem
 from dfp.problem.equation import Equation, MomentVector, packed, unpacked
 from dfp.problem.noise import NoiseLaw
@@ -77,6 +78,8 @@ def moments(equation: Equation, initial: State, steps: int, save: Sequence[int] 
     check_problem(equation, initial)
     last = checks.integer("steps", steps)
     saved = _default_steps(last, equation.dimension) if save is None else checks.step_list("save", save, last)
+    numbers = saved.size * (4.0 + 3 * equation.dimension + 3 * equation.dimension**2)
+    require_memory(f"save: moments of {saved.size} steps", 8 * numbers, "save fewer, as with save=[0, 1000, steps]")
     return moments_at(equation, initial, saved)
 
 
@@ -213,9 +216,9 @@ def _step_by_step(equation: Equation, initial: State, saved: NDArray[np.int64]) 
     tables = equation.sgd.noise.entrywise(axes)
     if tables is not None:
         return _entry_by_entry(equation, initial, saved, axes, tables)
-    turned = equation.sgd.noise.turned(axes)
-    if turned is not None:
-        return _in_eigenbasis(equation, initial, saved, axes, turned)
+    rotated = equation.sgd.noise.rotated(axes)
+    if rotated is not None:
+        return _in_eigenbasis(equation, initial, saved, axes, rotated)
     factor, one = np.eye(equation.dimension) - equation.linear_drift, np.ones(())
     mean, covariance = initial.mean, initial.covariance
     means, covariances = [], []

@@ -105,9 +105,9 @@ def _in_eigenbasis(equation: Equation, rates: Array) -> StationaryMoments:
         radius = second_moment.largest_real(lambda x: noise(x) / decay, d, tolerance=1e-8)
         if not radius < 1:
             raise NoStationaryDensity(
-                f"the {equation.label}: fluctuations of the Hessian renew {radius:.6g} times what decays of "
-                "second moments in a step, so no stationary variance exists; lower learning_rate, add weight_decay, or "
-                "look at dfp.modes(sgd) for the regime."
+                f"the {equation.label}: fluctuations of the Hessian renew {radius:.6g} times what decays of second "
+                "moments in a step, so no stationary variance exists; lower learning_rate, add weight_decay, or look "
+                "at dfp.modes(sgd) for the regime."
             )
         covariance = second_moment.solve(lambda x: noise(x) - decay * x, source, decay)
     except ArithmeticError as error:

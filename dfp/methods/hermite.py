@@ -120,10 +120,13 @@ class HermiteRun(Run):
 
     def advance(self, steps: int) -> None:
         """Go on, in as few jumps as the moving frame allows."""
-        while steps:
-            jump, mean, covariance = _jump(self.series, steps)
+        left = steps
+        while left:
+            jump, mean, covariance = _jump(self.series, left)
             self.series = _moved(self.series, jump, mean, covariance)
-            steps -= jump
+            left -= jump
+            if self.patience is not None:
+                self.patience.look(steps - left, steps)
 
     def frame(self) -> Frame:
         """Return moments up to order four and, on a grid, the density cut where its terms are smallest."""

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from dfp import checks
 from dfp.errors import DFPError, UnsupportedError
 from dfp.exact.moments import Moments, moments_at
+from dfp.methods.patience import Patience
 from dfp.methods.pilot import moments_along
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
@@ -83,6 +84,8 @@ class Run(ABC):
 
     grid: Grid | None
     """Where densities are returned; None where there are none."""
+    patience: Patience | None = None
+    """Whom to tell how far it is, where a single ``advance`` may take minutes."""
 
     @abstractmethod
     def advance(self, steps: int) -> None:

@@ -10,7 +10,7 @@ from dfp.networks.predictors import LABELS
 from dfp.networks.scores import variance_z
 
 if TYPE_CHECKING:
-    from dfp.networks.reporting import Report
+    from dfp.networks.compared import Compared
 
 # A predictor describes the runs if its error is within this factor of the floor, and its log-correlation at least this,
 # or what perfect predictions reach where that is less; it fails if perfect ones would hardly ever be as bad.
@@ -47,7 +47,7 @@ class Claim:
         return line if not self.cause else f"{line}\n           {self.cause}"
 
 
-def judge(report: "Report") -> list[Claim]:
+def judge(report: "Compared") -> list[Claim]:
     """Return all claims that the report can decide."""
     found = [_described(report, "closure"), _described(report, "authors"), _described(report, "langevin")]
     found += [_diffusion(report), _saturation(report), _proportional(report), *_diagonal(report), _independent(report)]
@@ -56,7 +56,7 @@ def judge(report: "Report") -> list[Claim]:
     return [claim for claim in found if claim is not None]
 
 
-def _described(report: "Report", name: str) -> Claim | None:
+def _described(report: "Compared", name: str) -> Claim | None:
     """The variances of all directions are described, at every saved step that the predictor trusts."""
     if name not in report.scores:
         return None
@@ -84,7 +84,7 @@ def _described(report: "Report", name: str) -> Claim | None:
     return Claim(label, promised, measured, verdict, cause)
 
 
-def _why_not(report: "Report", name: str, sure: np.ndarray) -> str:
+def _why_not(report: "Compared", name: str, sure: np.ndarray) -> str:
     steps = report.steps
     if not sure.any():
         return "Perfect predictions are as bad at one step or another: more runs would decide."
@@ -101,7 +101,7 @@ def _why_not(report: "Report", name: str, sure: np.ndarray) -> str:
     return f"From step {first}; {moved}{left_out}."
 
 
-def _diffusion(report: "Report") -> Claim | None:
+def _diffusion(report: "Compared") -> Claim | None:
     """Flat directions diffuse: V ∝ n."""
     chosen = report.flat
     steps = report.steps
@@ -138,7 +138,7 @@ def growth_exponent(steps: np.ndarray, positions: Array, seed: int = 0) -> tuple
     return value, (float(low), float(high))
 
 
-def _saturation(report: "Report") -> Claim | None:
+def _saturation(report: "Compared") -> Claim | None:
     """Sharp directions settle at (T12)."""
     claim, promised = "sharp directions settle at V_∞ of (T12)", "a median ratio of 1"
     settled = report.confined
@@ -161,7 +161,7 @@ def _saturation(report: "Report") -> Claim | None:
     return Claim(claim, promised, measured, "holds" if holds else "fails", cause)
 
 
-def _unsettled(report: "Report", settled: np.ndarray, stationary: Array) -> str:
+def _unsettled(report: "Compared", settled: np.ndarray, stationary: Array) -> str:
     """Say which predictor that leaves (T12) behind explains the difference."""
     parts = []
     for name in ("own", "table", "closure"):
@@ -173,7 +173,7 @@ def _unsettled(report: "Report", settled: np.ndarray, stationary: Array) -> str:
     )
 
 
-def _proportional(report: "Report") -> Claim:
+def _proportional(report: "Compared") -> Claim:
     law = report.measured.diagnostics.law
     low, high = law.exponent_interval
     holds = bool(low <= 1 <= high)
@@ -184,7 +184,7 @@ def _proportional(report: "Report") -> Claim:
     )  # fmt: skip
 
 
-def _diagonal(report: "Report") -> list[Claim]:
+def _diagonal(report: "Compared") -> list[Claim]:
     found, diagnostics = [], report.measured.diagnostics
     for name, chosen in (("sharp", diagnostics.sharp & report.live), ("flat", report.flat)):
         if not chosen.any():
@@ -209,7 +209,7 @@ def _diagonal(report: "Report") -> list[Claim]:
     return found
 
 
-def _independent(report: "Report") -> Claim:
+def _independent(report: "Compared") -> Claim:
     values = np.abs(report.measured.diagnostics.correlation[report.live])
     bound = 3 / np.sqrt(report.measured.samples)
     share = float(np.mean(values > bound))
@@ -222,7 +222,7 @@ def _independent(report: "Report") -> Claim:
     )  # fmt: skip
 
 
-def _epoch(report: "Report") -> Claim | None:
+def _epoch(report: "Compared") -> Claim | None:
     """(T18) within the first epoch, where curvature noise is small beside what the epoch has not yet cancelled."""
     predicted = report.predictions.moments.get("additive")
     chosen = _additive_within_epoch(report)
@@ -240,7 +240,7 @@ def _epoch(report: "Report") -> Claim | None:
     )
 
 
-def _additive_within_epoch(report: "Report") -> np.ndarray:
+def _additive_within_epoch(report: "Compared") -> np.ndarray:
     """Return where curvature noise is predicted to be below a twentieth of the variance, shape (S, k).
 
     Its share with replacement, η²n/(2B) Σ_k Var(H̃_ik) C_kk/C_ii per sample, over the fraction (N − nB)/(N − 1) of the

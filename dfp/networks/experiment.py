@@ -17,6 +17,7 @@ from dfp.networks.reporting import Report, report
 from dfp.networks.running import trajectories
 from dfp.networks.runs import Runs, default_steps
 from dfp.networks.settings import Ensemble, Experiment
+from dfp.results import figures
 
 Progress = Callable[[int, int], None]
 # Seed of the runs whose displacements choose flat directions: never that of runs that are predicted along them.
@@ -172,4 +173,4 @@ def write(outcomes: list[Outcome], folder: Path) -> Path:
 
 def _draw(figure: Any, stem: Path) -> None:
     for suffix in (".png", ".pdf"):
-        figure.savefig(stem.with_suffix(suffix), dpi=150)
+        figures.save(figure, stem.with_suffix(suffix))

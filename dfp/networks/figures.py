@@ -10,11 +10,12 @@ from dfp.checks import Array
 from dfp.errors import DFPError
 from dfp.networks.predictors import LABELS
 from dfp.networks.tables import chosen_steps
+from dfp.results.schema import label
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from dfp.networks.reporting import Report
+    from dfp.networks.compared import Compared
 
 # Okabe and Ito (2008): colours that stay apart for colour-blind readers.
 _COLOURS = {
@@ -32,7 +33,7 @@ def canvas(columns: int, width: float, height: float, rows: int = 1) -> tuple["F
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def errors(report: "Report") -> "Figure":
+def errors(report: "Compared") -> "Figure":
     """Return the median error of every predictor against steps, over the band of perfect predictions."""
     figure, axes = canvas(1, 7.0, 4.4)
     axis, moving = axes[0, 0], report.steps > 0
@@ -46,14 +47,14 @@ def errors(report: "Report") -> "Figure":
     until = report.predictions.trusted_until
     if 0 <= until < report.steps[-1]:
         axis.axvline(max(until, 1), color=_COLOURS["closure"], ls=":", label="the closure trusts itself so far")
-    axis.set(xscale="log", yscale="log", xlabel="step n", ylabel="median |predicted/measured − 1| of the variance")
+    axis.set(xscale="log", yscale="log", xlabel=label("step"), ylabel=label("prediction_error"))
     axis.set_ylim(bottom=max(1e-3, 0.3 * float(report.floor.expected[moving].min())))
     axis.legend(fontsize="small", ncols=2)
     axis.set_title("How far is each prediction from the runs?")
     return figure
 
 
-def spectrum(report: "Report", count: int = 8) -> "Figure":
+def spectrum(report: "Compared", count: int = 8) -> "Figure":
     """Return variance against steps for directions from sharp to flat, confined and diffusive on one figure."""
     figure, axes = canvas(1, 7.0, 5.0)
     axis, moving = axes[0, 0], report.steps > 0
@@ -70,13 +71,13 @@ def spectrum(report: "Report", count: int = 8) -> "Figure":
         for name, style in (("closure", "-"), ("authors", ":")):
             if name in report.predictions.moments:
                 axis.plot(steps, report.predictions.moments[name].variance[moving, place], style, color=colour, lw=1.2)
-    axis.set(xscale="log", yscale="log", xlabel="step n", ylabel="variance over runs [parameter²]")
+    axis.set(xscale="log", yscale="log", xlabel=label("step"), ylabel=label("runs_variance"))
     axis.legend(fontsize="small", ncols=2, title="points: runs; lines: closure; dotted: authors' formula")
     axis.set_title("Which directions are confined, and which diffuse?")
     return figure
 
 
-def scatter(report: "Report", predictors: Sequence[str] = ("authors", "langevin", "table", "closure")) -> "Figure":
+def scatter(report: "Compared", predictors: Sequence[str] = ("authors", "langevin", "table", "closure")) -> "Figure":
     """Return predicted against measured variances of all directions at several steps."""
     shown = [name for name in predictors if name in report.predictions.moments]
     figure, axes = canvas(len(shown), 3.4 * len(shown), 3.9)
@@ -88,15 +89,15 @@ def scatter(report: "Report", predictors: Sequence[str] = ("authors", "langevin"
         for colour, place in zip(_LINES, places, strict=False):
             axis.plot(predicted[place], measured[place], ".", ms=3, color=colour, label=f"step {report.steps[place]}")
         axis.plot([low / 3, high * 3], [low / 3, high * 3], "-", color="0.6", lw=0.8, zorder=0)
-        axis.set(xscale="log", yscale="log", xlabel="predicted variance [parameter²]", title=LABELS[name])
+        axis.set(xscale="log", yscale="log", xlabel=label("predicted_variance"), title=LABELS[name])
         axis.set_ylim(low / 3, high * 3)
-    axes[0, 0].set_ylabel("measured variance [parameter²]")
+    axes[0, 0].set_ylabel(label("measured_variance"))
     axes[0, 0].legend(fontsize="small")
     figure.suptitle(f"Do predictions match the runs, direction by direction? {int(report.live.sum())} directions")
     return figure
 
 
-def epoch(report: "Report") -> "Figure":
+def epoch(report: "Compared") -> "Figure":
     """Return the variance within epochs without replacement, over that of independent minibatches."""
     rule = report.predictions.rule
     if rule.replace:
@@ -121,13 +122,13 @@ def epoch(report: "Report") -> "Figure":
                     text = "(T18)" if predictor == "additive" else "Gaussian closure"
                     axis.plot(steps / length, median, style, color=colour, lw=1.2, label=f"{name}, {text}")
     axis.axhline(1.0, color="0.6", lw=0.8)
-    axis.set(xlabel=f"epochs of {length} steps", ylabel="variance over that with replacement")
+    axis.set(xlabel=label("epoch"), ylabel=label("epoch_variance"))
     axis.legend(fontsize="small")
-    axis.set_title("Does the noise cancel within an epoch without replacement?")
+    axis.set_title(f"Does the noise cancel within an epoch of {length} steps without replacement?")
     return figure
 
 
-def density(report: "Report", modes: Sequence[int] = (0,), step: int | None = None) -> "Figure":
+def density(report: "Compared", modes: Sequence[int] = (0,), step: int | None = None) -> "Figure":
     """Return the Gaussian that a predictor gives to one or two directions, over the histogram of the runs."""
     wanted = [checks.integer("modes", m, at_most=len(report.measured.curvatures) - 1) for m in modes]
     if len(wanted) not in (1, 2):
@@ -144,7 +145,7 @@ def density(report: "Report", modes: Sequence[int] = (0,), step: int | None = No
     return figure
 
 
-def _one(axis: Any, report: "Report", frame: int, wanted: list[int], places: Array) -> None:
+def _one(axis: Any, report: "Compared", frame: int, wanted: list[int], places: Array) -> None:
     axis.hist(places[:, 0], bins="fd", density=True, color="0.8", label="runs")
     middle, spread = places.mean(), places.std()
     line = np.linspace(middle - 4.5 * spread, middle + 4.5 * spread, 400)
@@ -155,11 +156,11 @@ def _one(axis: Any, report: "Report", frame: int, wanted: list[int], places: Arr
         mean, variance = found.mean[frame, wanted[0]], found.variance[frame, wanted[0]]
         values = np.exp(-((line - mean) ** 2) / (2 * variance)) / np.sqrt(2 * np.pi * variance)
         axis.plot(line, values, color=_COLOURS[name], label=LABELS[name])
-    axis.set(xlabel="displacement along the direction [parameter]", ylabel="density [1 / parameter]")
+    axis.set(xlabel=label("displacement"), ylabel=label("density"))
     axis.legend(fontsize="small")
 
 
-def _two(axis: Any, report: "Report", frame: int, wanted: list[int], places: Array) -> None:
+def _two(axis: Any, report: "Compared", frame: int, wanted: list[int], places: Array) -> None:
     axis.plot(*places.T, ".", ms=3, color="0.6", label="runs")
     closure = report.predictions.closure
     if closure is not None:
@@ -170,5 +171,5 @@ def _two(axis: Any, report: "Report", frame: int, wanted: list[int], places: Arr
         for radius, held in ((1.0, "39 %"), (2.0, "86 %"), (3.0, "99 %")):
             x, y = closure.mean[frame, wanted][:, None] + radius * circle
             axis.plot(x, y, color=_COLOURS["closure"], lw=1, label=f"closure, {held}" if radius == 1 else None)
-    axis.set(xlabel="first direction [parameter]", ylabel="second direction [parameter]")
+    axis.set(xlabel=label("displacement"), ylabel=label("second_displacement"))
     axis.legend(fontsize="small")

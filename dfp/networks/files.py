@@ -1,9 +1,7 @@
 """HDF5 files of measurements, runs and reports: written whole or not at all, every array with its checksum."""
 
-import contextlib
+import io
 import json
-import os
-import secrets
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -11,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from dfp import checks
 from dfp.errors import DFPError, FileFormatError
+from dfp.results import writing
 
 FORMAT = 1
 
@@ -52,25 +50,12 @@ def write(path: str | Path, kind: str, arrays: Mapping[str, np.ndarray], rest: M
     """
     import h5py
 
-    target = _checked(path)
-    if not target.parent.is_dir():
-        raise DFPError(f"path={path}: the directory {target.parent} does not exist; create it or choose another.")
-    if target.exists() and not target.is_file():
-        raise DFPError(f"path={path}: is not a regular file; give the name of a file, such as report.h5.")
-    temporary = target.with_name(f".dfp-{secrets.token_hex(8)}.tmp")
-    try:
-        with h5py.File(temporary, "w", libver="latest") as file:
-            label(file, kind, rest)
-            for name, array in arrays.items():
-                put(file, name, array)
-        temporary.replace(target)
-    except OSError as error:
-        raise DFPError(
-            f"path={path}: cannot be written ({error}); check free space and permissions, or choose another place."
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+    buffer = io.BytesIO()  # in memory, since the HDF5 library can crash when a disk fails under it
+    with h5py.File(buffer, "w", libver="latest") as file:
+        label(file, kind, rest)
+        for name, array in arrays.items():
+            put(file, name, array)
+    writing.write(path, buffer.getvalue())
 
 
 def label(file: Any, kind: str, rest: Mapping[str, Any]) -> None:
@@ -98,7 +83,7 @@ def read(path: str | Path) -> tuple[str, dict[str, Any]]:
     """
     import h5py
 
-    source = _checked(path)
+    source = Path(writing.checked(path))
     if not source.is_file():
         raise DFPError(f"path={path}: no such file; check the name.")
     try:
@@ -133,9 +118,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     raise TypeError(f"{type(value).__name__} cannot be written")
-
-
-def _checked(path: object) -> Path:
-    if not isinstance(path, (str, Path)) or "\0" in str(path):
-        raise DFPError(f"path={checks.shown(path)}: must be the name of a file; give e.g. 'report.h5'.")
-    return Path(os.path.realpath(path))

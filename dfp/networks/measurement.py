@@ -112,9 +112,10 @@ class Measurement:
     @property
     def landscape(self) -> "QuadraticLandscape":
         """The quadratic landscape in the coordinates x = Uᵀ(θ − checkpoint), with the full table of Var(H̃_ik)."""
-        from dfp.networks.predictors import landscape
+        import dfp
 
-        return landscape(self, "table", self.batch_size)
+        noise = dfp.GaussianNoise(self.covariance / self.batch_size, self.table / self.batch_size)
+        return dfp.QuadraticLandscape(self.hessian, self.gradient, noise)
 
     def __str__(self) -> str:
         """Return the diagnostics in lines."""

@@ -7,15 +7,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dfp.errors import DFPError
 from dfp.networks import figures, tables
 from dfp.networks.predictors import LABELS
+from dfp.results import writing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from dfp.networks.claims import Claim
-    from dfp.networks.reporting import Report
+    from dfp.networks.compared import Compared
 
 _STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
@@ -27,7 +27,7 @@ pre { white-space: pre-wrap; background: #f6f6f6; padding: .6rem; font-size: 13p
 """
 
 
-def section(report: "Report", title: str | None = None) -> str:
+def section(report: "Compared", title: str | None = None) -> str:
     """Return a report as a section: how it was run, verdicts, errors, figures."""
     rule = report.predictions.rule
     how = "with" if rule.replace else "without"
@@ -55,7 +55,7 @@ def section(report: "Report", title: str | None = None) -> str:
     return "\n".join([*parts, *(picture(figure) for figure in drawn)])
 
 
-def _failures(report: "Report") -> list[list[str]]:
+def _failures(report: "Compared") -> list[list[str]]:
     rows = [["predictor", "worse than the floor allows from step"]]
     for name, step in report.fails_from.items():
         if (report.scores[name].error > 0).any():
@@ -93,7 +93,7 @@ def picture(figure: "Figure") -> str:
 
 
 def write(path: str | Path, title: str, sections: Sequence[str]) -> None:
-    """Write a page to ``path``.
+    """Write a page to ``path``, whole or not at all.
 
     Raises
     ------
@@ -105,7 +105,4 @@ def write(path: str | Path, title: str, sections: Sequence[str]) -> None:
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{html.escape(title)}</title>'
         f"<style>{_STYLE}</style></head>\n<body><h1>{html.escape(title)}</h1>\n{body}\n</body></html>\n"
     )
-    try:
-        Path(path).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise DFPError(f"path={path}: cannot be written ({error}); choose another place.") from error
+    writing.write(path, text.encode())

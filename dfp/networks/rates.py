@@ -11,6 +11,7 @@ from dfp.errors import DFPError
 from dfp.networks.claims import Claim
 from dfp.networks.measurement import Measurement
 from dfp.networks.runs import Runs
+from dfp.results import schema
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -90,8 +91,8 @@ class Diffusion:
         )
         theirs = middle[0] * (rates / rates[0]) ** (AUTHORS_EXPONENT - 1)
         axis.plot(rates, theirs, ":", color="#D55E00", label=f"authors' exponent, {AUTHORS_EXPONENT} per step")
-        axis.set(xscale="log", yscale="log", xlabel="learning rate η [parameter² / loss]")
-        axis.set_ylabel("D_eff [parameter² per unit of slow time]")
+        axis.set(xscale="log", yscale="log", xlabel=schema.label("learning_rate"))
+        axis.set_ylabel(schema.label("diffusion_coefficient"))
         axis.legend(fontsize="small")
         axis.set_title(f"Is diffusion proportional to the learning rate? {self.directions} flat directions")
         return figure

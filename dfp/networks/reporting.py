@@ -183,9 +183,9 @@ class Report:
 
     def save(self, path: str | Path) -> None:
         """Write an HDF5 file with everything but the model; ``dfp.networks.load`` reads it."""
-        from dfp.networks import storage
+        from dfp.networks import records
 
-        files.write(path, KIND, *storage.report_record(self))
+        files.write(path, KIND, *records.report_record(self))
 
     def __str__(self) -> str:
         """Return the table of errors, and the claims with their verdicts."""

@@ -4,8 +4,6 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from dfp.errors import FileFormatError
 from dfp.networks import files, reporting, runs
 from dfp.networks.closure import Closure
@@ -40,21 +38,6 @@ def load(path: str | Path) -> Runs | Report:
     raise FileFormatError(
         f"path={path}: holds {kind}, which is no result of its own; give the file of runs or a report."
     )
-
-
-def report_record(report: Report) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Return the arrays and other attributes of a report."""
-    record = {f"measured/{name}": value for name, value in files.flat(report.measured).items() if name != "source"}
-    predictions = report.predictions
-    record |= {"rule": list(predictions.rule), "steps": predictions.steps}
-    for name, moments in predictions.moments.items():
-        record |= {f"moments/{name}/{key}": value for key, value in moments._asdict().items()}
-    if predictions.closure is not None:
-        record |= {f"closure/{name}": value for name, value in files.flat(predictions.closure).items()}
-    kept = {name: value for name, value in files.flat(report.runs).items() if name != "directions"}
-    record |= {f"runs/{name}": value for name, value in kept.items()}
-    record["claims"] = [list(claim.__dict__.values()) for claim in report.claims]
-    return files.split(record)
 
 
 def _report(record: dict[str, Any]) -> Report:

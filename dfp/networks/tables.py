@@ -7,16 +7,16 @@ import numpy as np
 from dfp.networks.predictors import LABELS
 
 if TYPE_CHECKING:
-    from dfp.networks.reporting import Report
+    from dfp.networks.compared import Compared
 
 
-def chosen_steps(report: "Report", most: int = 8) -> list[int]:
+def chosen_steps(report: "Compared", most: int = 8) -> list[int]:
     """Return indices of at most ``most`` saved steps after 0."""
     moving = np.flatnonzero(report.steps > 0)
     return [int(i) for i in np.unique(moving[np.linspace(0, len(moving) - 1, min(most, len(moving))).astype(int)])]
 
 
-def errors(report: "Report", chosen: np.ndarray | None = None) -> list[list[str]]:
+def errors(report: "Compared", chosen: np.ndarray | None = None) -> list[list[str]]:
     """Return rows of cells: the head, the sampling floor, then every predictor."""
     places = chosen_steps(report)
     found = report.scores if chosen is None else report.scores_of(chosen)
@@ -47,7 +47,7 @@ def aligned(rows: list[list[str]]) -> str:
     )
 
 
-def text(report: "Report") -> str:
+def text(report: "Compared") -> str:
     """Return the report in lines."""
     rule = report.predictions.rule
     how = "with" if rule.replace else "without"

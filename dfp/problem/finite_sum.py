@@ -152,7 +152,7 @@ class FiniteSumLaw(NoiseLaw):
         """Whether the mean Hessian is diagonal."""
         return not np.any(self.mean_hessian - np.diag(self.mean_hessian.diagonal()))
 
-    def turned(self, axes: Array) -> "FiniteSumLaw | None":
+    def rotated(self, axes: Array) -> "FiniteSumLaw | None":
         """Return the law of least squares in other axes, in which the mean Hessian is diagonal."""
         if self.features is None or self.dimension <= _TABULATE_UP_TO:
             return None
@@ -261,7 +261,8 @@ class FiniteSumLaw(NoiseLaw):
 
     def minibatch_count(self, *, replace: bool = True) -> float:
         """Return the number of multisets of B samples, or of sets without replacement."""
-        return minibatches.number(self.count, self.batch_size, replace=replace)
+        # A float that is finite, also where the number has more digits than any float.
+        return float(min(minibatches.number(self.count, self.batch_size, replace=replace), 10**300))
 
     def minibatches(self, *, replace: bool = True) -> Minibatches:
         """Return every multiset of B samples or, without replacement, every set, with its probability."""

@@ -301,7 +301,7 @@ class NoiseLaw(Noise):
         """Return V, W (d, d) with E[H̃XH̃ᵀ] = diag(V diag X) + W ∘ X for X = Xᵀ in ``axes`` (columns), R = 0; or None."""
         return (np.zeros_like(axes), np.zeros_like(axes)) if self.additive else None
 
-    def turned(self, axes: Array) -> "NoiseLaw | None":
+    def rotated(self, axes: Array) -> "NoiseLaw | None":
         """Return the law of (UᵀH̃U, Uᵀg̃), U = ``axes`` the eigenvectors of H, if steps cost less so, or None."""
         return None
 

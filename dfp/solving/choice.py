@@ -56,7 +56,7 @@ def _pick_transfer(problem: Problem, attempts: list[tuple[Solver, str]]) -> str:
     if not problem.exact and not equation.sgd.replace:
         return f": a transfer operator chooses its grid by exact moments ({problem.failure})"
     try:
-        method = solver.cheapest(problem)
+        method = solver.method(problem)
         # In more dimensions the steps of a finite sum would else be taken to be Gaussian.
         if equation.dimension > 1 and not (method is SpectralRun or (law.gaussian and equation.dimension == 2)):
             return ""

@@ -9,9 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfp import checks
-from dfp.checks import Array
+from dfp.checks import Array, every
 from dfp.errors import DFPError, SeriesError, UnresolvedError, UnsupportedError
 from dfp.exact.stability import growing, overshooting
+from dfp.limits import require_memory
+from dfp.methods.moment_recursion import MomentRecursion
+from dfp.methods.patience import Patience, TooLong
 from dfp.methods.pilot import unknown
 from dfp.methods.solver import Problem, Run, SamplingRun, Solver, saved_gaps
 from dfp.problem.arguments import check_problem
@@ -27,6 +30,9 @@ from dfp.solving.refinement import to_tolerance
 
 # Width of a box, relative to its place, that is rounding.
 _NARROWEST = 64 * float(np.finfo(np.float64).eps)
+
+# Seconds of a forecast at which "auto" leaves a method for another.
+_PATIENCE = 120.0
 
 Progress = Callable[[int, int], None]
 """Called with work done and work in all."""
@@ -79,22 +85,20 @@ def solve(
     DFPError
         If an argument is malformed, or a frame has entries that are not finite.
     """
-    check_problem(equation, initial)
+    check_problem(equation, initial, grid)
     last = checks.integer("steps", steps)
     default = [last] if initial.point else sorted({0, last})
     saved = checks.step_list("save", default if save is None else save, last)
-    if grid is not None and not isinstance(grid, Grid):
-        raise DFPError(f"grid={checks.shown(grid)}: must be a dfp.Grid; give dfp.Grid(lower, upper, cells).")
-    if grid is not None and grid.dimension != equation.dimension:
-        raise DFPError(f"grid has {grid.dimension} axes: the landscape has {equation.dimension}; make them equal.")
-    if solver != "auto" and not isinstance(solver, Solver):
-        raise DFPError(f"solver={checks.shown(solver)}: must be 'auto' or a solver; give e.g. dfp.Fourier().")
+    if solver != "auto":
+        checks.instance("solver", solver, Solver, "must be 'auto' or a solver; give e.g. dfp.Fourier().")
     if tolerance is not None:
         checks.real("tolerance", tolerance, above=0, below=1)
     problem = Problem.of(equation, initial, saved)
     attempts = [(solver, "asked for")] if isinstance(solver, Solver) else pick(problem)
     if grid is not None and len(attempts) > 1:
         attempts = [attempt for attempt in attempts if attempt[0].gridded]
+    # Other ways may be quicker; whoever asks for one, or watches it, may wait.
+    limit = _PATIENCE if solver == "auto" and progress is None else np.inf
     unstable, failures = overshooting(equation, last), list[UnresolvedError | SeriesError]()
     for candidate, reason in attempts:
         notes = [f"{unstable}."] if unstable else []
@@ -102,7 +106,7 @@ def solve(
             notes.append(_no_density(equation, reason, failures))
 
         def attempt(variant: Solver, on: Grid | None, reason: str = reason, notes: list[str] = notes) -> Solution:
-            return _solve_with(variant, reason, problem, on, progress, notes, given=grid is not None)
+            return _solve_with(variant, reason, problem, on, progress, notes, given=grid is not None, limit=limit)
 
         try:
             if tolerance is None:
@@ -113,6 +117,9 @@ def solve(
         except UnsupportedError:
             if not failures:
                 raise
+    if isinstance(failures[-1], TooLong) and grid is None and tolerance is None:
+        note = _no_density(equation, "densities take long", failures)
+        return _solve_with(MomentRecursion(), note, problem, None, progress, [note], given=False, limit=np.inf)
     raise _named(failures[-1], growing(equation, last))
 
 
@@ -124,7 +131,8 @@ def _named(failure: DFPError, unstable: str) -> DFPError:
 def _no_density(equation: Equation, reason: str, failures: list[UnresolvedError | SeriesError]) -> str:
     because = f" ({failures[-1]})" if failures else ""
     other = ", or use dfp.MasterEquation(sgd), which it approximates" if equation.truncated else ""
-    return f"no density of the {equation.label} is given, only moments: {reason}{because}; lower learning_rate{other}."
+    remedy = "wait for it with progress=..." if reason == "densities take long" else f"lower learning_rate{other}"
+    return f"no density of the {equation.label} is given, only moments: {reason}{because}; {remedy}."
 
 
 def _solve_with(
@@ -136,6 +144,7 @@ def _solve_with(
     known_notes: list[str],
     *,
     given: bool,
+    limit: float,
 ) -> Solution:
     equation, sgd, began = problem.equation, problem.equation.sgd, time.perf_counter()
     solver.require(equation, problem.initial)
@@ -150,10 +159,13 @@ def _solve_with(
         _check_width(problem)
     run = solver.start(problem, grid)
     grid = run.grid
+    _check_room(problem, grid)
+    patience = Patience(f"{solver.name} for the {equation.label}", limit, progress is None)
     if isinstance(run, SamplingRun):
-        frames, trajectories = _drawn(run, progress), run.trajectories
+        frames, trajectories = _drawn(run, progress, patience), run.trajectories
         notes += run.warnings()
     else:
+        run.patience = patience
         frames, trajectories = _marched(run, problem.steps, progress), 0
     known = ("mean", "covariance", "density") if problem.exact else ("density",)
     remedies = advice(
@@ -189,7 +201,11 @@ def _solve_with(
 
 def _marched(run: Run, saved: NDArray[np.int64], progress: Progress | None) -> list[Frame]:
     frames = []
+    last, before = max(int(saved[-1]), 1), 0
     for done, gap in enumerate(saved_gaps(saved), start=1):
+        if run.patience is not None:  # half of the work is said to be steps, half frames
+            run.patience.part(((done - 1) / saved.size + before / last) / 2, gap / last / 2)
+        before += gap
         run.advance(gap)
         frames.append(run.frame())
         if progress is not None:
@@ -197,9 +213,11 @@ def _marched(run: Run, saved: NDArray[np.int64], progress: Progress | None) -> l
     return frames
 
 
-def _drawn(run: SamplingRun, progress: Progress | None) -> list[Frame]:
+def _drawn(run: SamplingRun, progress: Progress | None, patience: Patience) -> list[Frame]:
+    before = run.drawn
     while run.drawn < run.trajectories:
         run.draw()
+        patience.look(run.drawn - before, run.trajectories - before)
         if progress is not None:
             progress(run.drawn, run.trajectories)
     return run.frames()
@@ -210,9 +228,22 @@ def _stacked(parts: list[Array | None]) -> Array | None:
     return np.array(present) if len(present) == len(parts) else None
 
 
+def _check_room(problem: Problem, grid: Grid | None) -> None:
+    """Refuse results that memory does not hold: densities as they are found, and stacked."""
+    count, d = problem.steps.size, problem.equation.dimension
+    cells = 1 if grid is None else int(np.prod(grid.cells))
+    require_memory(
+        f"save: {count} steps of {cells} cells and {d} parameters", 16.0 * count * (cells + d + d * d),
+        "save fewer steps, or give a grid with fewer cells",
+    )  # fmt: skip
+
+
 def _check_width(problem: Problem) -> None:
     """Refuse densities that are all narrower than the rounding of their place."""
-    mean, wide = problem.moments.mean, 6 * np.sqrt(np.maximum(np.einsum("sii->si", problem.moments.covariance), 0.0))
+    mean, variances = problem.moments.mean, problem.moments.covariance.diagonal(axis1=1, axis2=2)
+    if every(variances[-1] > (_NARROWEST * float(np.abs(mean).max())) ** 2):
+        return
+    wide = 6 * np.sqrt(np.maximum(variances, 0.0))
     reach = np.max(mean + wide, axis=0) - np.min(mean - wide, axis=0)
     collapsed = reach <= _NARROWEST * np.max(np.abs(mean), axis=0)
     if np.any(collapsed):

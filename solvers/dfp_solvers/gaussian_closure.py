@@ -5,14 +5,12 @@ form, mode by mode of the segment's own mean Hessian (``modal``); with momentum 
 """
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dfp_solvers import modal
-
-Array = NDArray[np.floating[Any]]
+from dfp_solvers.arrays import Array
 
 
 class State(NamedTuple):

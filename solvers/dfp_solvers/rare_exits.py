@@ -6,14 +6,12 @@ is the probability to leave in a step from π, summed over places from which it 
 products give π its digits where it is small, near the walls.
 """
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse.linalg import LinearOperator, eigs, gmres
 from scipy.special import ndtr
 
-Array = NDArray[np.floating[Any]]
+from dfp_solvers.arrays import Array
+
 # Products until the flux out is settled, and the relative change that says so, over as many.
 _MOST, _SETTLED, _EVERY = 4000, 1e-11, 16
 

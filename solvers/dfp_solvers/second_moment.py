@@ -5,15 +5,14 @@ Up to ``DENSE_SIZE`` unknowns a matrix is built; beyond it Arnoldi's method and 
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator, eigs, gmres
 
 from dfp_solvers import matrices
+from dfp_solvers.arrays import Array
 
-Array = NDArray[np.floating[Any]]
 SymmetricMap = Callable[[Array], Array]
 
 DENSE_SIZE = 500

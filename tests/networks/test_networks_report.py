@@ -83,7 +83,7 @@ def test_the_page_is_whole(report, tmp_path):
     text = path.read_text(encoding="utf-8")
     assert text.count("data:image/png;base64,") == 5 and 'src="http' not in text
     assert all(word in text for word in ("Gaussian closure", "holds", "fails", "undecided") if word in str(report))
-    with pytest.raises(dfp.DFPError, match="cannot be written"):
+    with pytest.raises(dfp.DFPError, match="does not exist"):
         report.to_html(tmp_path / "none" / "report.html")
 
 

@@ -7,7 +7,7 @@ from dfp_solvers import lattice
 from dfp_solvers.transfer import spectral, split
 from dfp_solvers.transfer.spectral import Box
 
-from dfp.checks import Array
+from dfp.checks import Array, Complex
 from dfp.errors import UnresolvedError
 from dfp.methods import gridded_start, grids
 from dfp.methods.solver import Problem
@@ -133,7 +133,7 @@ class SpectralRun(TransferRun):
         self.step = goal
         self._judge(spectral.waves_of(box, self.mass))
 
-    def _spectrum(self, target: Box, step: split.Split | None = None) -> spectral.Complex:
+    def _spectrum(self, target: Box, step: split.Split | None = None) -> Complex:
         """Return φ after one more step at the waves of ``target``."""
         if len(target.cells) == 3 and self.box is not None:
             step = step or split_step(self.boxes, self.box, target, self.step + 1)
@@ -145,14 +145,14 @@ class SpectralRun(TransferRun):
     def _slope(self) -> Array:
         return np.eye(self.equation.dimension) - self.equation.linear_drift
 
-    def _characteristic(self, places: Array, box: Box) -> spectral.Complex:
+    def _characteristic(self, places: Array, box: Box) -> Complex:
         """Return φ(k|θ) of one step, at the waves of a box in its own coordinates."""
         law = self.equation.sgd.noise
         waves = np.stack(np.meshgrid(*box.waves, indexing="ij"), axis=-1) @ np.linalg.inv(box.axes)
         noise = law.characteristic(-self.equation.learning_rate * waves, None if law.additive else places)
         return spectral.phases(box.inside(places + self.equation.drift(places)), box.waves) * noise
 
-    def _judge(self, phi: spectral.Complex) -> None:
+    def _judge(self, phi: Complex) -> None:
         """Estimate the error by what is at the edges of the box and of its waves."""
         assert self.box is not None
         beyond, cut = spectral.beyond(self.box, self.mass), spectral.cut(self.box, phi)

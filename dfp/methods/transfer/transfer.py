@@ -73,22 +73,36 @@ class Transfer(Solver):
             return "a component of the noise has no variance, by which its box is found; dfp.Fourier() needs none"
         return None if equation.sgd.replace else epoch.obstacle(equation)
 
-    def method(self, equation: Equation) -> type[TransferRun]:
+    def needs_moments(self, equation: Equation) -> bool:
+        """Return False where tails are heavy on a line, where graded nodes follow them by quantiles."""
+        return not graded.heavy(equation)
+
+    def method(self, problem: Problem, grid: Grid | None = None) -> type[TransferRun]:
         """Return which of its methods serves: the only place where one is chosen."""
-        if not equation.sgd.replace:
+        equation, sgd = problem.equation, problem.equation.sgd
+        if not sgd.replace:
             return epoch.LineEpochs if equation.dimension == 1 else epoch.LatticeEpochs
         if graded.applies(equation):
             return GradedRun
-        law = equation.sgd.noise if equation.sgd.affine and equation.dimension == 1 else None
-        if law is None or (law.gaussian and law.constant.item() == 0):
+        if sgd.affine and equation.dimension == 1 and not (sgd.noise.gaussian and sgd.noise.constant.item() == 0):
+            samples = sgd.noise.curvature_samples(np.ones(1))
+            affordable = samples is None or samples.size * 2048 * 1024 <= _MOST_PHASES
+            return CharacteristicRun if affordable else UniformRun
+        if not spectral.applies(problem):
             return UniformRun
-        samples = law.curvature_samples(np.ones(1))
-        affordable = samples is None or samples.size * 2048 * 1024 <= _MOST_PHASES
-        return CharacteristicRun if affordable else UniformRun
-
-    def needs_moments(self, equation: Equation) -> bool:
-        """Return False where tails are heavy on a line, where graded nodes follow them by quantiles."""
-        return self.method(equation).needs_moments(equation)
+        if not sgd.noise.gaussian and not enumerated(equation):
+            return SpectralRun
+        held = spectral.holds_tails(problem)
+        if grid is not None and not held:
+            return UniformRun
+        try:
+            with np.errstate(divide="ignore"):  # a start without a width has no grid that resolves it
+                seconds = UniformRun.seconds(problem)
+        except UnresolvedError:
+            return SpectralRun
+        if seconds < _AFFORDABLE and not held:
+            return UniformRun
+        return SpectralRun if SpectralRun.seconds(problem) < seconds else UniformRun
 
     def start(self, problem: Problem, grid: Grid | None = None) -> TransferRun:
         """Return a run by the method that serves.
@@ -98,24 +112,4 @@ class Transfer(Solver):
         UnresolvedError
             If the moments overflow, or no affordable grid holds the density and resolves the kernel.
         """
-        return self.cheapest(problem, grid)(problem, grid)
-
-    def cheapest(self, problem: Problem, grid: Grid | None = None) -> type[TransferRun]:
-        """Return which of its methods serves a problem: on a lattice, spectral transfer where it costs less."""
-        method = self.method(problem.equation)
-        if method is not UniformRun or not spectral.applies(problem):
-            return method
-        law = problem.equation.sgd.noise
-        if not law.gaussian and not enumerated(problem.equation):
-            return SpectralRun
-        held = spectral.holds_tails(problem)
-        if grid is not None and not held:
-            return method
-        try:
-            with np.errstate(divide="ignore"):  # a start without a width has no grid that resolves it
-                seconds = UniformRun.seconds(problem)
-        except UnresolvedError:
-            return SpectralRun
-        if seconds < _AFFORDABLE and not held:
-            return method
-        return SpectralRun if SpectralRun.seconds(problem) < seconds else method
+        return self.method(problem, grid)(problem, grid)

@@ -10,13 +10,10 @@ from typing import Any, NamedTuple
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 from scipy import fft
 
+from dfp_solvers.arrays import Array, Complex
 from dfp_solvers.jit import kernel
-
-Array = NDArray[np.floating[Any]]
-Complex = NDArray[np.complex128]
 
 _BLOCK = 256  # sources whose characteristic functions are held at once
 _SLOWEST = 0.9  # ratio of neighbouring pairs of nodes by which tails and spectra are continued at most
@@ -204,7 +201,7 @@ def resolved(source: Box, target: Box, factor: Array) -> Array:
 
 def density(box: Box, phi: Complex, axes: list[Array]) -> Array:
     """Return the density on the lattice of ``axes`` in θ: the trigonometric series of the box, zero beyond it."""
-    weights: Complex = np.asarray(np.conj(phi) / (box.cell_volume * np.prod(box.cells)), dtype=np.complex128)
+    weights = phi.conj() / (box.cell_volume * np.prod(box.cells))
     weights[..., 1:] *= 2
     if not np.any(box.axes - np.diag(np.diag(box.axes))):
         return _on_lattice(box, weights, axes)
@@ -217,11 +214,11 @@ def density(box: Box, phi: Complex, axes: list[Array]) -> Array:
         some = held[begin : begin + block]
         series: Complex = weights
         for axis, wave in enumerate(box.waves):
-            along: Complex = np.exp(1j * np.multiply.outer(u[some, axis], wave))
+            phases = np.exp(1j * np.multiply.outer(u[some, axis], wave))
             if axis == 0:
-                series = (along @ weights.reshape(len(weights), -1)).reshape(-1, *weights.shape[1:])
+                series = (phases @ weights.reshape(len(weights), -1)).reshape(-1, *weights.shape[1:])
             else:
-                series = np.einsum("mk...,mk->m...", series, along)
+                series = np.einsum("mk...,mk->m...", series, phases)
         result[some] = (series if series.ndim == 1 else series[:, 0]).real
     return result.reshape(shape)
 
