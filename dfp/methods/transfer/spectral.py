@@ -93,6 +93,9 @@ class SpectralRun(TransferRun):
         error = self._error + _ROUNDING * self.step**0.5
         # Below zero by no more than the error is zero.
         density[(density < 0) & (density > -max(error, 1e-12) * float(density.max()))] = 0.0
+        inside = float(density.sum()) * self.grid.cell_volume
+        if 1 < inside < 1 + max(10 * error, 1e-11):
+            density /= inside
         total = float(self.mass.sum())
         mean = self.mass @ self.places / total
         apart = self.places - mean
@@ -180,7 +183,7 @@ class SpectralRun(TransferRun):
             places = self.box.places
             mass = Gaussian(initial.mean, initial.covariance).density(places)
             return places, mass / mass.sum()
-        widest = np.sqrt(max(float(np.max(np.diag(initial.covariance))), 1e-300))
+        widest = max(float(np.max(np.diag(initial.covariance))), 1e-300) ** 0.5
         return lattice.cloud(initial.mean, initial.covariance, np.full(d, widest))
 
     def _start_frame(self) -> Frame:

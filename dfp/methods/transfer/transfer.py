@@ -77,7 +77,7 @@ class Transfer(Solver):
         """Return False where tails are heavy on a line, where graded nodes follow them by quantiles."""
         return not graded.heavy(equation)
 
-    def method(self, problem: Problem) -> type[TransferRun]:
+    def method(self, problem: Problem, grid: Grid | None = None) -> type[TransferRun]:
         """Return which of its methods serves: the only place where one is chosen."""
         equation, sgd = problem.equation, problem.equation.sgd
         if not sgd.replace:
@@ -92,11 +92,15 @@ class Transfer(Solver):
             return UniformRun
         if not sgd.noise.gaussian and not enumerated(equation):
             return SpectralRun
+        held = spectral.holds_tails(problem)
+        if grid is not None and not held:
+            return UniformRun
         try:
-            seconds = UniformRun.seconds(problem)
+            with np.errstate(divide="ignore"):  # a start without a width has no grid that resolves it
+                seconds = UniformRun.seconds(problem)
         except UnresolvedError:
             return SpectralRun
-        if seconds < _AFFORDABLE and not spectral.holds_tails(problem):
+        if seconds < _AFFORDABLE and not held:
             return UniformRun
         return SpectralRun if SpectralRun.seconds(problem) < seconds else UniformRun
 
@@ -108,4 +112,4 @@ class Transfer(Solver):
         UnresolvedError
             If the moments overflow, or no affordable grid holds the density and resolves the kernel.
         """
-        return self.method(problem)(problem, grid)
+        return self.method(problem, grid)(problem, grid)
