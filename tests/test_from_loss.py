@@ -145,7 +145,9 @@ def test_any_landscape_expands():
         2,
     )
     quadratic = landscape.expanded([0.8, 0.0], minimise=True)
-    np.testing.assert_allclose(dfp.SGD(quadratic, 0.1).critical_point, np.sqrt(1.005) * np.array([1.0, -0.05]), atol=1e-9)
+    np.testing.assert_allclose(
+        dfp.SGD(quadratic, 0.1).critical_point, np.sqrt(1.005) * np.array([1.0, -0.05]), atol=1e-9
+    )
     np.testing.assert_allclose(quadratic.hessian, [[2.015, 0.1], [0.1, 2.0]], atol=1e-8)
     with pytest.raises(dfp.DFPError, match="no minimum"):
         landscape.expanded([0.0, 0.0], minimise=True)  # exactly on the saddle
