@@ -11,7 +11,7 @@ INSTALL := $(if $(CONSTRAINTS),PIP_CONSTRAINT=$(CONSTRAINTS)) \
 # The Pythons for which "make test-all" runs the tests, where they are installed.
 PYTHONS := 3.11 3.12 3.13
 
-.PHONY: demo test test-all docs tables lint validate benchmark clean
+.PHONY: demo test test-all test-networks docs tables lint validate benchmark clean
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -26,6 +26,10 @@ $(VENV)/.independent: $(VENV)/.installed
 	$(INSTALL) ".[$(EXTRAS),validation]"
 	touch $@
 
+$(VENV)/.networks: $(VENV)/.installed
+	$(INSTALL) ".[$(EXTRAS),networks]"
+	touch $@
+
 demo: $(VENV)/.installed  ## how SGD is distributed on real data: a table, demo.h5 and demo.png
 	$(BIN)/dfp demo --force
 
@@ -38,6 +42,9 @@ test-all:  ## the tests for every Python that dfp supports and this machine has,
 			echo "Python $$version"; $(MAKE) test PYTHON=python$$version VENV=.venv-$$version || exit 1; \
 		else echo "Python $$version is not installed"; fi; \
 	done
+
+test-networks: $(VENV)/.networks  ## the tests of real networks, which need PyTorch
+	$(BIN)/python -m pytest tests/networks
 
 validate: $(VENV)/.independent  ## the evidence: verdicts, numbers and report.html in validation/results
 	$(BIN)/python -m validation

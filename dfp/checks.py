@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 from dfp_solvers import matrices
+from dfp_solvers.arrays import Array as Array
+from dfp_solvers.arrays import Complex as Complex
 from numpy.typing import NDArray
 
 from dfp.errors import DFPError
 
-Array = NDArray[np.floating[Any]]
 TINY = float(np.finfo(np.float64).tiny)
 """Smallest positive normal number: what quotients are kept from dividing by."""
 

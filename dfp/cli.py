@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 
 from dfp import terminal
 from dfp.errors import DFPError
+from dfp.networks import cli as networks
 
 if TYPE_CHECKING:
     from dfp.config.config import Config, Problem, Task
@@ -55,6 +56,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(networks.app, name="networks")
 
 File = Annotated[Path, typer.Argument(metavar="FILE.toml", help="Configuration: landscape, SGD, state, equations.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace files that exist already.")]

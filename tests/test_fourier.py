@@ -142,8 +142,9 @@ def test_says_when_a_given_grid_is_too_small_or_too_coarse():
     assert any("mass lies outside the grid" in warning for warning in narrow.certificate.warnings)
     coarse = dfp.solve(dfp.MasterEquation(sgd), start, 1, [0], dfp.Fourier(), dfp.Grid(-8, 8, 20))
     assert any("largest wave number" in warning for warning in coarse.certificate.warnings)
+    lattice = dfp.QuadraticLandscape.from_samples(np.ones((2, 1, 1)), [[1.0], [-1.0]])
     with pytest.raises(dfp.UnresolvedError, match="more cells"):
-        dfp.solve(dfp.MasterEquation(sgd), start, 1, [0], dfp.Fourier(), dfp.Grid(-8, 8, 8))
+        dfp.solve(dfp.MasterEquation(dfp.SGD(lattice, 0.1)), start, 1, [1], dfp.Fourier(), dfp.Grid(-8, 8, 8))
 
 
 def test_unaffordable_grid_is_refused():

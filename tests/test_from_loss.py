@@ -63,7 +63,7 @@ def test_logistic_regression_agrees_with_formulas(framework):
     assert np.linalg.norm(by_hand(place)[0].mean(axis=0)) < 1e-9
     np.testing.assert_allclose(quadratic.hessian, by_hand(place)[1].mean(axis=0), atol=1e-10)
     np.testing.assert_allclose(quadratic.law.covariance(place), np.cov(by_hand(place)[0].T, bias=True) / 4, atol=1e-10)
-    expanded = landscape.expanded([0.5, 0.5], minimise=True, batch_size=4)
+    expanded = landscape.expanded([0.5, 0.5], minimise=True)
     np.testing.assert_allclose(expanded.law.covariance(place), quadratic.law.covariance(place), atol=1e-9)
     assert np.max(np.abs(gradients[0].mean(axis=0) - by_hand(theta[0] + 0.1)[0].mean(axis=0))) > 1e-3
 
@@ -85,6 +85,7 @@ def test_least_squares_is_from_regression(framework):
         lambda t, d: 0.5 * (d[0] @ t - d[1]) ** 2, data, 3, at=rng.normal(size=5), **given
     )
     wanted = dfp.QuadraticLandscape.from_regression(x, y, 3)
+    # rounding
     np.testing.assert_allclose(found.hessian, wanted.hessian, atol=1e-12)
     np.testing.assert_allclose(found.gradient, wanted.gradient, atol=1e-12)
     np.testing.assert_allclose(found.law.gradients, wanted.law.gradients, atol=1e-12)
@@ -99,6 +100,7 @@ def test_samples_at_a_place():
     gradients = x * (x @ place - y)[:, None]
     wanted = dfp.QuadraticLandscape.from_regression(x, y, 2)
     found = dfp.QuadraticLandscape.from_samples(hessians, gradients, 2, at=place)
+    # rounding
     np.testing.assert_allclose(found.gradient, wanted.gradient, atol=1e-12)
     np.testing.assert_allclose(found.law.gradients, wanted.law.gradients, atol=1e-12)
     assert np.abs(dfp.QuadraticLandscape.from_samples(hessians, gradients, 2).gradient - wanted.gradient).max() > 0.1
@@ -112,12 +114,14 @@ def test_gaussian_noise_at_a_place():
     noise = dfp.GaussianNoise(law.constant, law.table, at=place)
     moved = dfp.QuadraticLandscape(base.hessian, base.gradient - base.hessian @ place, noise)
     theta = np.random.default_rng(2).normal(size=(5, 2))
+    # rounding
     np.testing.assert_allclose(moved.law.covariance(theta), law.covariance(theta - place), atol=1e-12)
     start, steps = np.array([0.3, 0.4]), 8
     for settings in ({}, {"batch_size": 3}, {"momentum": 0.5}):
         first, second = (dfp.MasterEquation(dfp.SGD(one, 0.3, **settings)) for one in (base, moved))
         a = dfp.moments(first, dfp.Point(start), steps)
         b = dfp.moments(second, dfp.Point(start + place), steps)
+        # rounding
         np.testing.assert_allclose(b.mean, a.mean + place, atol=1e-12)
         np.testing.assert_allclose(b.covariance, a.covariance, atol=1e-12)
         drawn = dfp.solve(second, dfp.Point(start + place), steps, [steps], dfp.MonteCarlo(100_000, seed=5))
@@ -135,6 +139,7 @@ def test_gaussian_noise_at_a_place():
                 found.append(dfp.stationary(equation, grid).values)
             else:
                 found.append(dfp.solve(equation, dfp.Gaussian(0.5 + shift, 0.1), steps, [steps], grid=grid).density[0])
+        # interpolated between grids that are moved by parts of a cell
         assert np.abs(found[0] - found[1]).sum() * 0.01 < 1e-4
 
 
@@ -145,9 +150,11 @@ def test_any_landscape_expands():
         2,
     )
     quadratic = landscape.expanded([0.8, 0.0], minimise=True)
+    # a minimum found by steps of Newton
     np.testing.assert_allclose(
         dfp.SGD(quadratic, 0.1).critical_point, np.sqrt(1.005) * np.array([1.0, -0.05]), atol=1e-9
     )
+    # second differences in double precision
     np.testing.assert_allclose(quadratic.hessian, [[2.015, 0.1], [0.1, 2.0]], atol=1e-8)
     with pytest.raises(dfp.DFPError, match="no minimum"):
         landscape.expanded([0.0, 0.0], minimise=True)  # exactly on the saddle

@@ -92,6 +92,7 @@ def test_a_coarse_grid_holds_the_values_of_a_closed_gaussian():
     found = dfp.solve(equation, START, 20, [20], grid=grid)
     exact = dfp.moments(equation, START, 20, [20])
     right = stats.norm(exact.mean.item(), exact.covariance.item() ** 0.5).pdf(grid.axes[0])
+    # rounding
     np.testing.assert_allclose(found.density[0], right, rtol=1e-12)
     assert not found.certificate.ok  # cells of two deviations hide most of it
 
@@ -104,10 +105,12 @@ def test_means_survive_covariances_that_overflow():
         (dfp.Langevin(sgd), 0.3 * np.exp(-250.0)),
     ):
         found = dfp.moments(equation, START, 1200, [500, 1200])
+        # rounding
         assert found.mean[0].item() == pytest.approx(right, rel=1e-9)
         assert not np.isfinite(found.covariance[1]).any()
         assert np.isfinite(found.mean).all()
     heavy = dfp.moments(dfp.MasterEquation(dfp.SGD(bowl(curvature_noise=8.0), 0.5, momentum=0.5)), START, 2000, [2000])
+    # nothing but what has underflown
     assert abs(heavy.mean.item()) < 1e-100
 
 

@@ -23,6 +23,7 @@ def problem(unit, d=1, momentum=0.0, noisy=0.3, wrong=1.0):
 @pytest.mark.parametrize("kind", EQUATIONS)
 def test_moments_spectra_and_stationary_laws_have_no_unit(kind, unit):
     here, there = kind(problem(1.0)), kind(problem(unit))
+    # rounding
     np.testing.assert_allclose(
         dfp.stationary_moments(there).covariance / unit**2, dfp.stationary_moments(here).covariance, rtol=1e-12
     )
@@ -69,6 +70,7 @@ def test_slow_modes_have_their_stationary_variance(rate, momentum):
 def test_relaxation_of_slow_modes_keeps_its_digits(rate):
     sgd = dfp.SGD(dfp.QuadraticLandscape([rate], 0.0, dfp.GaussianNoise([1.0])), 1.0)
     found = dfp.spectrum(dfp.MasterEquation(sgd), 3).relaxation_steps
+    # rounding
     np.testing.assert_allclose(found, -1 / (np.arange(1, 4) * np.log1p(-rate)), rtol=1e-12)
 
 
@@ -82,6 +84,7 @@ def test_columns_of_any_units_have_the_minimum_of_least_squares(apart):
     landscape = dfp.QuadraticLandscape.from_regression(plain * units, targets, batch_size=8)
     sgd = dfp.SGD(landscape, 0.1 / landscape.hessian[2, 2])
     least = np.linalg.lstsq(plain, targets, rcond=None)[0] / units
+    # rounding
     np.testing.assert_allclose(sgd.critical_point, least, rtol=1e-9)
     # det H, of columns whose units multiply to one: no eigenvalue can hide in rounding.
     determinant = np.linalg.det(plain.T @ plain / 40)

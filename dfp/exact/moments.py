@@ -15,6 +15,7 @@ from dfp.exact import optimisers
 from dfp.limits import require_memory
 from dfp.problem.arguments import check_problem
 from dfp.problem.equation import Equation, MomentVector, packed, unpacked
+from dfp.problem.noise import NoiseLaw
 from dfp.problem.state import State
 
 
@@ -55,7 +56,7 @@ def moments(equation: Equation, initial: State, steps: int, save: Sequence[int] 
     steps
         Last step, >= 0.
     save
-        Steps to return; every step 0…``steps`` if left out.
+        Steps to return; if left out, every step 0…``steps``, or as many of them, evenly, as 2^25 numbers hold.
 
     Returns
     -------
@@ -76,14 +77,16 @@ def moments(equation: Equation, initial: State, steps: int, save: Sequence[int] 
     """
     check_problem(equation, initial)
     last = checks.integer("steps", steps)
-    if save is None:
-        d = equation.dimension
-        require_memory(
-            f"steps={last}: moments of every step", 8.0 * (last + 1) * (4 + 3 * d + 3 * d * d),
-            "save some steps, as with save=[0, 1000, steps]",
-        )  # fmt: skip
-    saved = np.arange(last + 1) if save is None else checks.step_list("save", save, last)
+    saved = _default_steps(last, equation.dimension) if save is None else checks.step_list("save", save, last)
+    numbers = saved.size * (4.0 + 3 * equation.dimension + 3 * equation.dimension**2)
+    require_memory(f"save: moments of {saved.size} steps", 8 * numbers, "save fewer, as with save=[0, 1000, steps]")
     return moments_at(equation, initial, saved)
+
+
+def _default_steps(last: int, dimension: int) -> NDArray[np.int64]:
+    """Return every step or, where their covariances would fill the memory, evenly spaced ones, the last among them."""
+    count = max(min(last + 1, _MOST_NUMBERS // dimension**2), 2)
+    return np.unique(np.linspace(0, last, count).round().astype(np.int64))
 
 
 def moments_at(equation: Equation, initial: State, saved: NDArray[np.int64]) -> Moments:
@@ -129,6 +132,8 @@ def _not_plain(equation: Equation, initial: State, saved: NDArray[np.int64]) -> 
     return Moments(saved, _kept_apart(means[:, :d], equation, initial, saved), covariances[:, :d, :d], *joint)
 
 
+# Numbers that covariances may hold unless more are asked for: 256 MB.
+_MOST_NUMBERS = 2**25
 # Transitions kept of one equation, for solvers ask again for the steps whose moments they were told.
 _KEPT = 64
 _known: WeakKeyDictionary[Equation, dict[int, affine.AffineTransition]] = WeakKeyDictionary()
@@ -207,6 +212,13 @@ def _with_multiplicative_noise(equation: Equation, initial: State, saved: NDArra
 
 def _step_by_step(equation: Equation, initial: State, saved: NDArray[np.int64]) -> tuple[Array, Array]:
     """Return means and covariances of a map by (T14): two products of matrices a step, where d is large."""
+    axes = matrices.eigenbasis(equation.sgd.hessian)[1]
+    tables = equation.sgd.noise.entrywise(axes)
+    if tables is not None:
+        return _entry_by_entry(equation, initial, saved, axes, tables)
+    rotated = equation.sgd.noise.rotated(axes)
+    if rotated is not None:
+        return _in_eigenbasis(equation, initial, saved, axes, rotated)
     factor, one = np.eye(equation.dimension) - equation.linear_drift, np.ones(())
     mean, covariance = initial.mean, initial.covariance
     means, covariances = [], []
@@ -216,6 +228,59 @@ def _step_by_step(equation: Equation, initial: State, saved: NDArray[np.int64]) 
             covariances.append(covariance)
         gained = equation.mean_diffusion(MomentVector(one, mean, np.outer(mean, mean), covariance))
         mean, covariance = factor @ mean - equation.constant_drift, factor @ covariance @ factor.T + gained
+    return np.array(means), np.array(covariances)
+
+
+def _in_eigenbasis(
+    equation: Equation, initial: State, saved: NDArray[np.int64], axes: Array, law: NoiseLaw
+) -> tuple[Array, Array]:
+    """Return the same with the mean motion of a step entry by entry: what is left are the noise's products."""
+    rate, values = equation.learning_rate, equation.sgd.modes[0]
+    kept, shift, one = 1 - rate * values, -rate * (axes.T @ equation.sgd.gradient), np.ones(())
+    mean, covariance = axes.T @ initial.mean, axes.T @ initial.covariance @ axes
+    means, covariances, wanted, factor = [], [], set(saved.tolist()), np.outer(kept, kept)
+    for n in range(int(saved[-1]) + 1):
+        if n in wanted:
+            means.append(axes @ mean)
+            covariances.append(axes @ covariance @ axes.T)
+        gained = law.mean_covariance(one, mean, covariance + np.outer(mean, mean))
+        mean, covariance = kept * mean + shift, factor * covariance + rate**2 * gained
+    return np.array(means), np.array(covariances)
+
+
+def _entry_by_entry(
+    equation: Equation, initial: State, saved: NDArray[np.int64], axes: Array, tables: tuple[Array, Array]
+) -> tuple[Array, Array]:
+    """Return the same where the noise couples entries of the covariance as in ``NoiseLaw.entrywise``.
+
+    Off-diagonal entries then move by themselves, in closed form where W vanishes off the diagonal, and a step costs one
+    product of a matrix with the diagonal.
+    """
+    rate, values = equation.learning_rate, equation.sgd.modes[0]
+    kept, shift = 1 - rate * values, -rate * (axes.T @ equation.sgd.gradient)
+    table, own = rate**2 * tables[0], rate**2 * tables[1]
+    source = rate**2 * (axes.T @ equation.sgd.noise.constant @ axes)
+    factor = np.outer(kept, kept)
+    closed = not np.any(own - np.diag(np.diag(own)))
+    start: Array = axes.T @ initial.covariance @ axes
+    mean, diagonal, whole = axes.T @ initial.mean, start.diagonal().copy(), start
+    means, covariances, squares, wanted = [], [], np.diag(factor) + np.diag(own), set(saved.tolist())
+    for n in range(int(saved[-1]) + 1):
+        if n in wanted:
+            if closed:
+                power = factor**n
+                sums = np.where(factor == 1, n, (1 - power) / np.where(factor == 1, 1.0, 1 - factor))
+                whole = power * start + sums * source
+            np.fill_diagonal(whole, diagonal)
+            means.append(axes @ mean)
+            covariances.append(axes @ whole @ axes.T)
+        gained = table @ (diagonal + mean**2) + np.diag(own) * mean**2
+        if not closed:
+            whole = (factor + own) * whole + own * np.outer(mean, mean) + source
+        diagonal = squares * diagonal + source.diagonal() + gained
+        if not closed:
+            np.fill_diagonal(whole, diagonal)
+        mean = kept * mean + shift
     return np.array(means), np.array(covariances)
 
 

@@ -5,7 +5,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from dfp_solvers import absorbing
+from dfp_solvers import absorbing, rare_exits
 from dfp_solvers.escape import line
 from dfp_solvers.markov_chain import generator
 from dfp_solvers.transfer import uniform
@@ -25,6 +25,8 @@ from dfp.problem.state import State
 # Nodes per width of the kernel and the most in all (a dense matrix); cells per axis otherwise.
 _NODES, _MOST = 2.7, 7500
 _FACTORED = 2000
+# Leading eigenvalue from which exits in two dimensions are so rare that differences would lose their digits.
+_RARE = 1 - 1e-7
 _CELLS = {1: 512, 2: 96, 3: 32}
 SUM_CELLS = {1: 2048, 2: 96}
 # Finer cells where drift outruns noise, and the share of the time where it may, with more cells to try and without.
@@ -74,12 +76,21 @@ def by_nodes(
 
     matrix = kernel(nodes) * weights
     first = kernel(points) @ masses
-    mean = float(masses.sum()) + float(weights @ _resolved(matrix, first))
-    decay = _leading(lambda p: matrix @ p, first)
+    decay, gone = _leading(lambda p: matrix @ p, first), float(masses.sum())
 
     def survival(n: int) -> Array:
         return absorbing.survival(lambda p: matrix @ p, weights, first, n, decay)
 
+    if len(lower) == 2 and decay > _RARE:
+        axis = absorbing.legendre(lower[:1], upper[:1], counts[:1])
+        moved, spread = nodes + equation.drift(nodes), equation.diffusion(nodes)
+        out = rare_exits.leaving(moved, spread, lower, upper, axis[0][:, 0], axis[1])
+        try:
+            mean, leaving = rare_exits.mean_steps(matrix, weights, first, out)
+        except ArithmeticError as error:
+            raise UnresolvedError(f"domain: {error}; take a smaller box, or use dfp.Langevin(sgd).") from None
+        return ExitLaw(survival, gone + mean, leaving)
+    mean = gone + float(weights @ _resolved(matrix, first))
     return ExitLaw(survival, mean if decay < 1 else np.inf, 1 - decay)
 
 

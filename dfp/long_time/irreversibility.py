@@ -12,6 +12,7 @@ from dfp_solvers import currents as circulation
 from dfp.checks import Array
 from dfp.errors import DFPError, UnsupportedError
 from dfp.exact.moments import Moments
+from dfp.long_time import nonlinear_law
 from dfp.long_time.stationary_moments import StationaryMoments, stationary_moments
 from dfp.methods import markov_chain
 from dfp.methods.grids import POWER_LAW, box
@@ -123,7 +124,10 @@ def entropy_production(equation: Equation, grid: Grid | None = None) -> Estimate
         rate = circulation.chain_entropy if equation.discrete else circulation.flow_entropy
         return Estimate(rate(*_linear(equation, state)))
     if equation.dimension == 1 or markov_chain.separable(equation):
-        stationary_moments(equation)
+        if equation.sgd.affine:
+            stationary_moments(equation)
+        else:
+            nonlinear_law.stationary(equation, grid)
         return Estimate(0.0)  # on a line a current has nowhere to turn
     chosen = _grid(equation) if grid is None else grid
     half = Grid(chosen.lower, chosen.upper, tuple(n // 2 for n in chosen.cells))
@@ -165,6 +169,8 @@ def _linear(equation: Equation, state: StationaryMoments) -> tuple[Array, Array,
 
 
 def _grid(equation: Equation) -> Grid:
+    if not equation.sgd.affine:
+        return nonlinear_law.automatic_grid(equation)
     d, state = equation.dimension, stationary_moments(equation)
     # With additive noise nothing is gridded.
     path = Moments(np.zeros(1, np.int64), state.mean[None], state.covariance[None])
@@ -174,8 +180,11 @@ def _grid(equation: Equation) -> Grid:
 def _circulation(equation: Equation, grid: Grid) -> tuple[Array, Array, Array]:
     """Return the stationary probabilities of the cells, the velocity (…, d) and the diffusion (…, d, d) at them."""
     matrix, _ = markov_chain.generator(equation, grid)
-    centre = np.ravel_multi_index(tuple(np.array(grid.cells) // 2), grid.cells)
-    probability = circulation.stationary(matrix.tocsc(), int(centre)).reshape(grid.cells)
+    if equation.sgd.affine:
+        centre = np.ravel_multi_index(tuple(np.array(grid.cells) // 2), grid.cells)
+        probability = circulation.stationary(matrix.tocsc(), int(centre)).reshape(grid.cells)
+    else:
+        probability = nonlinear_law.null_vector(equation, grid)
     drift, diffusion = markov_chain.coefficients(equation, grid.points.reshape(-1, grid.dimension))
     diffusion = np.broadcast_to(diffusion, (*drift.shape, grid.dimension))
     drift, diffusion = drift.reshape(*grid.cells, -1), diffusion.reshape(*grid.cells, grid.dimension, -1)

@@ -175,6 +175,11 @@ class NoiseLaw(Noise):
         return None
 
     @property
+    def characteristic_cost(self) -> float:
+        """What a value of ``characteristic`` on a lattice of waves costs, over one of a Gaussian law."""
+        return 1.0
+
+    @property
     def choice_entropy(self) -> float:
         """Entropy of the choice of a minibatch, or a bound above it; infinite if it is not among finitely many."""
         return np.inf
@@ -292,6 +297,14 @@ class NoiseLaw(Noise):
             self.dimension, lambda theta, rng: theta @ linear.T + constant - rate * self.increments(theta, rng)
         )
 
+    def entrywise(self, axes: Array) -> tuple[Array, Array] | None:
+        """Return V, W (d, d) with E[H̃XH̃ᵀ] = diag(V diag X) + W ∘ X for X = Xᵀ in ``axes`` (columns), R = 0; or None."""
+        return (np.zeros_like(axes), np.zeros_like(axes)) if self.additive else None
+
+    def rotated(self, axes: Array) -> "NoiseLaw | None":
+        """Return the law of (UᵀH̃U, Uᵀg̃), U = ``axes`` the eigenvectors of H, if steps cost less so, or None."""
+        return None
+
     def curvature_samples(self, direction: Array) -> Array | None:
         """Return vᵀH_iv of the samples, (N,), of which minibatches are averages; None if vᵀH̃v is Gaussian."""
         return None
@@ -356,6 +369,17 @@ class GaussianLaw(NoiseLaw):
         if self.place is None:
             return np.zeros((*mean.shape, self.dimension))
         return -self.quadratic(mean[..., :, None] * self.place)
+
+    def entrywise(self, axes: Array) -> tuple[Array, Array] | None:
+        """Return the table and, for symmetric H̃, the table off its diagonal, in axes that are its own but for order."""
+        own = np.eye(self.dimension) if self.axes is None else self.axes
+        turned = np.abs(own.T @ axes)
+        order = np.argmax(turned, axis=0)
+        if not self.additive and np.max(np.abs(turned - np.eye(self.dimension)[:, order])) > 1e-13:
+            return None
+        table = self.table[np.ix_(order, order)]
+        off = np.where(np.eye(self.dimension, dtype=bool), 0.0, table)
+        return table, off if self.symmetric else np.zeros_like(table)
 
     def with_batch_size(self, batch_size: int) -> "GaussianLaw":
         """Return the law with all variances divided by ``batch_size``."""

@@ -47,6 +47,10 @@ class Landscape:
         Length over which the fields change, > 0 [parameter]; it sets the steps of finite differences.
     samples
         The losses it was made of by ``from_loss``; None where fields were given.
+    batch_size
+        The samples per minibatch in its covariance, where it was made by ``from_loss``.
+    weight_decay
+        What its fields have beyond these losses.
 
     Raises
     ------
@@ -62,6 +66,8 @@ class Landscape:
     hessian: Any = None
     scale: float = 1.0
     samples: SampleLosses | None = field(default=None, repr=False)
+    batch_size: int = 1
+    weight_decay: float = 0.0
 
     affine = False
 
@@ -117,9 +123,10 @@ class Landscape:
             samples.mean_hessians,
             scale,
             samples,
+            size,
         )
 
-    def expanded(self, at: ArrayLike, *, minimise: bool = False, batch_size: int = 1) -> QuadraticLandscape:
+    def expanded(self, at: ArrayLike, *, minimise: bool = False) -> QuadraticLandscape:
         """Return its second-order expansion at a place: the quadratic landscape that looks alike there.
 
         Parameters
@@ -128,9 +135,11 @@ class Landscape:
             Shape (d,) [parameter].
         minimise
             Look for the nearest minimum first, from ``at``.
-        batch_size
-            Of the minibatches, where the landscape is made ``from_loss``: every sample is then expanded, so that the
-            noise is exact to second order. Else the noise is additive, with the covariance of the place.
+
+        Notes
+        -----
+        Of a landscape made ``from_loss`` every sample is expanded, so that the noise is exact to second order. Else
+        the noise is additive, with the covariance of the place.
 
         Raises
         ------
@@ -142,10 +151,26 @@ class Landscape:
             place = minimised(self.gradient_at, self.hessian_at, place)
         if self.samples is not None:
             gradients, hessians = self.samples.gradients(place[None])[0], self.samples.hessians(place)
-            return QuadraticLandscape.from_samples(hessians, gradients, batch_size, at=place)
+            hessians = hessians + self.weight_decay * np.eye(self.dimension)
+            gradients = gradients + self.weight_decay * place
+            return QuadraticLandscape.from_samples(hessians, gradients, self.batch_size, at=place)
         hessian = self.hessian_at(place)
         noise = GaussianNoise(self.covariance_at(place))
         return QuadraticLandscape(hessian, self.gradient_at(place) - hessian @ place, noise)
+
+    def reach(self, at: Array) -> float:
+        """Return how far from ``at`` (d,) its expansion holds: where H first differs by half of its size there.
+
+        Looked for along every axis, both ways, at distances that double; infinite if it holds everywhere [parameter].
+        """
+        here = self.hessian_at(at[None])[0]
+        size = float(np.linalg.norm(here))
+        for distance in self.scale * 2.0 ** np.arange(-12.0, 11.0):
+            around = at + distance * np.concatenate([np.eye(self.dimension), -np.eye(self.dimension)])
+            change = np.linalg.norm(self.hessian_at(around) - here, axis=(1, 2))
+            if np.any(change > size / 2):
+                return float(distance)
+        return np.inf
 
     def gradient_at(self, theta: Array) -> Array:
         """Return ḡ at ``theta`` (..., d), shape (..., d)."""
@@ -205,6 +230,8 @@ class Landscape:
         decay = weight_decay * np.eye(self.dimension)
         return replace(
             self,
+            batch_size=self.batch_size * size,
+            weight_decay=self.weight_decay + weight_decay,
             gradient=lambda at: plain.gradient_at(at) + weight_decay * at,
             covariance=lambda at: plain.covariance_at(at) / size,
             hessian=None if self.hessian is None else lambda at: plain.hessian_at(at) + decay,

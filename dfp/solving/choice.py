@@ -10,6 +10,7 @@ from dfp.methods.hermite import Hermite
 from dfp.methods.moment_recursion import MomentRecursion
 from dfp.methods.monte_carlo import MonteCarlo
 from dfp.methods.solver import Problem, Solver
+from dfp.methods.transfer.spectral import SpectralRun
 from dfp.methods.transfer.transfer import Transfer
 from dfp.problem.equation import Equation
 from dfp.problem.state import State
@@ -50,17 +51,16 @@ def pick(problem: Problem) -> list[tuple[Solver, str]]:
 def _pick_transfer(problem: Problem, attempts: list[tuple[Solver, str]]) -> str:
     """Add ``Transfer`` to the attempts where it is exact enough and affordable; else return why not, in words."""
     solver, equation, law = Transfer(), problem.equation, problem.equation.sgd.law
-    # In more dimensions the steps of a finite sum would be taken to be Gaussian.
-    if (
-        solver.refusal(equation, problem.initial)
-        or (equation.dimension > 1 and not law.gaussian)
-        or equation.dimension > 2
-    ):
+    if solver.refusal(equation, problem.initial):
         return ""
     if not problem.exact and not equation.sgd.replace:
         return f": a transfer operator chooses its grid by exact moments ({problem.failure})"
     try:
-        seconds = solver.method(equation).seconds(problem)
+        method = solver.method(problem)
+        # In more dimensions the steps of a finite sum would else be taken to be Gaussian.
+        if equation.dimension > 1 and not (method is SpectralRun or (law.gaussian and equation.dimension == 2)):
+            return ""
+        seconds = method.seconds(problem)
     except UnresolvedError:
         return ": no affordable grid holds the kernels of a transfer operator"
     if seconds > _PATIENCE:

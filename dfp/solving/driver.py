@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfp import checks
-from dfp.checks import Array
+from dfp.checks import Array, every
 from dfp.errors import DFPError, SeriesError, UnresolvedError, UnsupportedError
 from dfp.exact.stability import growing, overshooting
 from dfp.limits import require_memory
@@ -85,16 +85,12 @@ def solve(
     DFPError
         If an argument is malformed, or a frame has entries that are not finite.
     """
-    check_problem(equation, initial)
+    check_problem(equation, initial, grid)
     last = checks.integer("steps", steps)
     default = [last] if initial.point else sorted({0, last})
     saved = checks.step_list("save", default if save is None else save, last)
-    if grid is not None and not isinstance(grid, Grid):
-        raise DFPError(f"grid={checks.shown(grid)}: must be a dfp.Grid; give dfp.Grid(lower, upper, cells).")
-    if grid is not None and grid.dimension != equation.dimension:
-        raise DFPError(f"grid has {grid.dimension} axes: the landscape has {equation.dimension}; make them equal.")
-    if solver != "auto" and not isinstance(solver, Solver):
-        raise DFPError(f"solver={checks.shown(solver)}: must be 'auto' or a solver; give e.g. dfp.Fourier().")
+    if solver != "auto":
+        checks.instance("solver", solver, Solver, "must be 'auto' or a solver; give e.g. dfp.Fourier().")
     if tolerance is not None:
         checks.real("tolerance", tolerance, above=0, below=1)
     problem = Problem.of(equation, initial, saved)
@@ -244,7 +240,10 @@ def _check_room(problem: Problem, grid: Grid | None) -> None:
 
 def _check_width(problem: Problem) -> None:
     """Refuse densities that are all narrower than the rounding of their place."""
-    mean, wide = problem.moments.mean, 6 * np.sqrt(np.maximum(np.einsum("sii->si", problem.moments.covariance), 0.0))
+    mean, variances = problem.moments.mean, problem.moments.covariance.diagonal(axis1=1, axis2=2)
+    if every(variances[-1] > (_NARROWEST * float(np.abs(mean).max())) ** 2):
+        return
+    wide = 6 * np.sqrt(np.maximum(variances, 0.0))
     reach = np.max(mean + wide, axis=0) - np.min(mean - wide, axis=0)
     collapsed = reach <= _NARROWEST * np.max(np.abs(mean), axis=0)
     if np.any(collapsed):

@@ -6,14 +6,13 @@ time than the calls of NumPy that this would need.
 """
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dfp_solvers.arrays import Array
 from dfp_solvers.jit import kernel
 
-Array = NDArray[np.floating[Any]]
 AffineTransition = tuple[Array, Array, Array]
 
 

@@ -6,12 +6,12 @@ step with the smallest one is taken. First derivatives come out to some 1e-13, s
 
 import itertools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.floating[Any]]
+from dfp_solvers.arrays import Array
+
 Function = Callable[[Array], Array]
 # Weights of f(h k) − f(−h k), k = 1 … 4, over h, of the first derivative; of f(h k) + f(−h k) − 2 f(0) of the second.
 _FIRST = np.array([4 / 5, -1 / 5, 4 / 105, -1 / 280])

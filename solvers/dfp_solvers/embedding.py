@@ -1,11 +1,10 @@
 """Whether a linear map with Gaussian noise is a process in continuous time, seen at whole steps (T17)."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.floating[Any]]
+from dfp_solvers.arrays import Array
 
 _ROUNDING = 1e-12
 

@@ -5,14 +5,12 @@ number. Theory page, section 5.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
-Array = NDArray[np.floating[Any]]
-Complex = NDArray[np.complex128]
+from dfp_solvers.arrays import Array, Complex
 
 # Deviations of a gridded density to which its box is padded before φ is interpolated by quintic splines: wave numbers
 # then lie closer than 0.1 standard deviations of φ, and splines err by this much; the least and the most cells of it.
@@ -163,7 +161,7 @@ def _tensor_axes(waves: Array) -> list[Array] | None:
     d = waves.shape[-1]
     if waves.ndim != d + 1:
         return None
-    axes = [waves[(*([0] * i), slice(None), *([0] * (d - 1 - i)), i)] for i in range(d)]
+    axes = [np.moveaxis(waves[..., i], i, -1)[(0,) * (d - 1)] for i in range(d)]
     held = all(
         np.array_equal(
             np.broadcast_to(axis.reshape([-1 if j == i else 1 for j in range(d)]), waves.shape[:-1]), waves[..., i]

@@ -1,11 +1,9 @@
 """Symmetric matrices of few rows: NumPy's linear algebra, but without its overhead where a matrix is one number."""
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.floating[Any]]
+from dfp_solvers.arrays import Array
+
 # Ratio of the extreme eigenvalues down to which they are found to enough digits in any case.
 _WELL = 1e-6
 

@@ -5,14 +5,12 @@ and covariances of two modes by one matrix on each side (T19): no matrix is ever
 of equal steps cost the logarithm of their length, by doubling.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dfp_solvers import matrices
-
-Array = NDArray[np.floating[Any]]
+from dfp_solvers.arrays import Array
 
 
 class Transition(NamedTuple):

@@ -1,15 +1,12 @@
 """Whether cells resolve a density: what is left of its spectrum at the largest wave number."""
 
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import fft
 
 from dfp_solvers import summary
-
-Array = NDArray[np.floating[Any]]
+from dfp_solvers.arrays import Array
 
 
 def unresolved(density: Array) -> float:

@@ -4,7 +4,7 @@ import numpy as np
 from dfp_solvers import fourier
 from scipy import fft
 
-from dfp.checks import Array
+from dfp.checks import Array, Complex
 from dfp.errors import UnresolvedError
 from dfp.methods.fourier.closed import check_edge, in_theta
 from dfp.methods.fourier.noise import gained
@@ -55,11 +55,11 @@ class AnyLawRun(Run):
         return Frame(mean, covariance, np.ascontiguousarray(density), truncation=edge + wrapped, outside=outside)
 
 
-def _characteristic(equation: Equation, initial: State, step: int, waves: Array) -> fourier.Complex:
+def _characteristic(equation: Equation, initial: State, step: int, waves: Array) -> Complex:
     """Return φ_n(k) = φ_0(Mᵀk) e^{ik·m} Π_s χ_s(k) at the wave vectors ``waves`` (..., d)."""
     with np.errstate(invalid="ignore"):  # a variance may be infinite
         factor, shift, _ = in_theta(equation, step)
-    phi: fourier.Complex = initial.characteristic(waves @ factor) * np.exp(1j * (waves @ shift))
+    phi: Complex = initial.characteristic(waves @ factor) * np.exp(1j * (waves @ shift))
     return phi * gained(equation, step, waves)
 
 
@@ -79,7 +79,7 @@ def _extent(equation: Equation, initial: State, step: int, axis: int) -> tuple[f
     """Return the ends between which a marginal has all but 1e-10 of its mass, or what is affordable, and a spacing."""
     direction = np.eye(equation.dimension)[axis]
 
-    def along(k: Array) -> fourier.Complex:
+    def along(k: Array) -> Complex:
         return _characteristic(equation, initial, step, k[:, None] * direction)
 
     half = 1e-12

@@ -3,7 +3,7 @@
 import numpy as np
 from dfp_solvers import fourier
 
-from dfp.checks import Array
+from dfp.checks import Array, Complex
 from dfp.exact.optimisers import loads
 from dfp.methods.fourier.closed import in_theta
 from dfp.problem.equation import Equation
@@ -13,12 +13,12 @@ from dfp.problem.noise import NoiseLaw
 _TINY = 1e-6
 
 
-def gained(equation: Equation, step: int, waves: Array) -> fourier.Complex:
+def gained(equation: Equation, step: int, waves: Array) -> Complex:
     """Return Π_s χ_s(k) at the wave vectors ``waves`` (..., d), χ_s for what step s of so many adds to θ_n."""
     return (_of_steps if equation.sgd.plain else _of_loads)(equation, step, waves)
 
 
-def _of_steps(equation: Equation, step: int, waves: Array) -> fourier.Complex:
+def _of_steps(equation: Equation, step: int, waves: Array) -> Complex:
     """Return Π_{s<n} χ(−η Aˢk), A = I − ηH."""
     sgd, law, result = equation.sgd, equation.sgd.noise, np.ones(waves.shape[:-1], dtype=np.complex128)
     identity, reach = np.eye(sgd.dimension), _reach(waves)
@@ -32,7 +32,7 @@ def _of_steps(equation: Equation, step: int, waves: Array) -> fourier.Complex:
     return result
 
 
-def _of_loads(equation: Equation, step: int, waves: Array) -> fourier.Complex:
+def _of_loads(equation: Equation, step: int, waves: Array) -> Complex:
     """Return the product with momentum or a schedule, where the gradient of step s enters θ_n by a matrix (T19)."""
     sgd, law, result = equation.sgd, equation.sgd.law, np.ones(waves.shape[:-1], dtype=np.complex128)
     left, reach = np.zeros((sgd.dimension,) * 2), _reach(waves)

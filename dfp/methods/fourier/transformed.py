@@ -3,7 +3,7 @@
 import numpy as np
 from dfp_solvers import fourier
 
-from dfp.checks import Array
+from dfp.checks import Array, Complex
 from dfp.exact.moments import transition
 from dfp.methods import gridded_start
 from dfp.methods.fourier.closed import ClosedRun, check_definite, check_edge, in_theta, total_covariance
@@ -58,7 +58,7 @@ class GriddedRun(ClosedRun):
         # Waves are cut at a face of the grid of wave numbers, not at one of them.
         return density, edge, 2.0**grid.dimension * beyond + interpolated
 
-    def _noise(self, waves: Array, covariance: Array) -> fourier.Complex:
+    def _noise(self, waves: Array, covariance: Array) -> Complex:
         """Return the characteristic function of the noise gained so far."""
         return fourier.gaussian(waves, np.zeros(self.grid.dimension), covariance)
 
@@ -75,5 +75,5 @@ class AtomsRun(GriddedRun):
             grid = automatic(problem.moments, covariances=detail)
         super().__init__(problem, grid)
 
-    def _noise(self, waves: Array, covariance: Array) -> fourier.Complex:
+    def _noise(self, waves: Array, covariance: Array) -> Complex:
         return gained(self.equation, self._step, waves)

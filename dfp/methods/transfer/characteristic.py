@@ -8,7 +8,7 @@ from dfp_solvers.transfer import characteristic as waves
 from dfp_solvers.transfer import graded
 from scipy import fft
 
-from dfp.checks import Array
+from dfp.checks import Array, Complex
 from dfp.errors import UnresolvedError
 from dfp.exact.moments import moments_at
 from dfp.methods.grids import POWER_LAW, box, deviations
@@ -165,9 +165,9 @@ def characteristic(equation: Equation) -> waves.Characteristic:
     law, rate = equation.sgd.noise, equation.sgd.learning_rate
     slope, shift = 1 - equation.linear_drift.item(), -equation.constant_drift.item()
 
-    def step(x: Array, k: Array) -> waves.Complex:
+    def step(x: Array, k: Array) -> Complex:
         moved = np.exp(1j * np.outer(slope * x + shift, k))
-        noise: waves.Complex = law.characteristic(-rate * k[:, None], x[:, None])
+        noise: Complex = law.characteristic(-rate * k[:, None], x[:, None])
         return moved * noise
 
     return step

@@ -13,6 +13,7 @@ from dataclasses import replace
 from math import comb
 
 import numpy as np
+from dfp_solvers import minibatches
 from dfp_solvers.transfer import characteristic, uniform
 from numpy.typing import NDArray
 from scipy import sparse
@@ -154,7 +155,7 @@ class Sets:
         law = equation.sgd.samples
         self._count, self._batch = law.count, law.batch_size
         self.minibatches = law.minibatches(replace=False)
-        self._masks: NDArray[np.int64] = (1 << self.minibatches.chosen).sum(axis=1)
+        self._masks = minibatches.masks(self.minibatches.chosen)
         self.used: NDArray[np.int64] = np.zeros(1, np.int64)
         """The sets as bit masks, increasing, shape (S,); the empty set alone where an epoch begins."""
         self.masses: Array = np.ones((1, 1))
@@ -171,21 +172,18 @@ class Sets:
         used, done, lost = self.used, int(self.used[0]).bit_count(), 0.0
         chance = 1.0 / comb(self._count - done, self._batch)
         last = done + 2 * self._batch > self._count
-        following = np.unique(np.concatenate([used[(used & mask) == 0] | mask for mask in self._masks]))
+        following, moves = minibatches.moves(used, self._masks)
         following = np.zeros(1, np.int64) if last else following
         masses = np.zeros((following.size, nodes))
-        for mask, push in zip(self._masks, pushes, strict=True):
-            free = (used & mask) == 0
+        for (free, target), push in zip(moves, pushes, strict=True):
             if not free.any():
                 continue
             if last:
                 # The next epoch does not remember the sets, and a push is linear.
                 pushed, gone = push(self.masses[free].sum(axis=0, keepdims=True))
-                target: NDArray[np.int64] = np.zeros(1, np.int64)
+                target = np.zeros(1, np.int64)
             else:
                 pushed, gone = push(self.masses[free])
-                # Distinct sets stay distinct when the same minibatch joins them, so plain indexing adds each once.
-                target = np.searchsorted(following, used[free] | mask)
             masses[target] += chance * pushed
             lost += chance * gone
         self.used, self.masses = following, masses

@@ -84,14 +84,9 @@ class GradedRun(TransferRun):
         self.grid = self._walked(problem) if grid is None else grid
 
     @classmethod
-    def needs_moments(cls, equation: Equation) -> bool:
-        """Return False where tails are heavy: nodes follow them by quantiles."""
-        return not heavy(equation)
-
-    @classmethod
     def seconds(cls, problem: Problem) -> float:
         """Return about how long it takes: nodes to 50 scales, 35 entries a node, a nanosecond an entry."""
-        nodes = 2 * np.arcsinh(50.0) / graded.lattice(step_of(problem.equation)).spacing
+        nodes = 2 * np.arcsinh(50.0) / graded.graded_nodes(step_of(problem.equation)).spacing
         return 1.0 + (0.0 if nodes < 400 else float(problem.last * nodes * 35e-9))
 
     def advance(self, steps: int) -> None:
@@ -111,7 +106,7 @@ class GradedRun(TransferRun):
         outside = counted(density, self.grid, outside + at.lost)
         return Frame(mean, covariance, density, truncation=error, outside=outside, warnings=self._notes())
 
-    def _reaching(self, last: int) -> graded.Lattice:
+    def _reaching(self, last: int) -> graded.GradedNodes:
         """Return nodes that hold the mass at all steps up to ``last``."""
         x, mass = self._at.now
         start = {p: float(np.abs(x) ** p @ mass) for p in graded.orders()}
@@ -119,7 +114,7 @@ class GradedRun(TransferRun):
         far = graded.reach(self._law, start, steps, _BEYOND)
         if not np.isfinite(far):
             raise UnresolvedError(f"step {last}: the moments overflow; lower learning_rate or save fewer steps.")
-        nodes = graded.lattice(self._law).reaching(far)
+        nodes = graded.graded_nodes(self._law).reaching(far)
         _refuse_many(nodes.last - nodes.first, self._law)
         return nodes
 

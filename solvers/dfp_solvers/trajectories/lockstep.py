@@ -13,10 +13,9 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from dfp_solvers.arrays import Array, Integers
 from dfp_solvers.jit import kernel
 
-Array = NDArray[np.floating[Any]]
-Integers = NDArray[np.int64]
 Words = NDArray[np.uint64]
 
 BLOCK = 384  # trajectories per block: state, parameters and normals of a block stay in the first-level cache

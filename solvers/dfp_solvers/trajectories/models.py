@@ -4,15 +4,12 @@ Each checks its arrays and packs them for ``lockstep.py``.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dfp_solvers.arrays import Array, Integers
 from dfp_solvers.trajectories import lockstep
-
-Array = NDArray[np.floating[Any]]
-Integers = NDArray[np.int64]
 
 MAX_SAMPLES = 2**24  # a 32-bit draw picks one of N samples with a relative bias of at most N / 2^32
 

@@ -11,16 +11,13 @@ drift between two halves of the run and the time in which the direction settles.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
+from dfp_solvers.arrays import Array, Integers
 from dfp_solvers.jit import kernel
-
-Array = NDArray[np.floating[Any]]
-Integers = NDArray[np.int64]
 
 # The most and the fewest lanes, and the work that decides in between: a few seconds, in multiplications.
 LANES, _FEWEST, _WORK = 256, 16, 2e9

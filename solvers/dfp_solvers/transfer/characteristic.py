@@ -8,17 +8,15 @@ lost by cutting at K = π/Δ, smooth density or not.
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 from scipy import fft, sparse
 
+from dfp_solvers.arrays import Array, Complex
 from dfp_solvers.jit import kernel
 
-Array = NDArray[np.floating[Any]]
-Complex = NDArray[np.complex128]
 Characteristic = Callable[[Array, Array], Complex]
 """φ(k|x) for places (n,) and waves (m,), equally spaced from 0: shape (n, m)."""
 
