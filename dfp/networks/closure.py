@@ -172,8 +172,8 @@ class _Outside:
     """What happens outside the measured directions, where no curvature is known: between nothing and free motion.
 
     Replicates take shares from none to all of free diffusion and drift with the checkpoint's coefficients, so that
-    their spread, the closure's error, covers what is not known. The noise of n steps is a random combination of the samples'
-    gradients, and its covariance needs no matrix.
+    their spread, the closure's error, covers what is not known. The noise of n steps is a random combination of the
+    samples' gradients, and its covariance needs no matrix.
     """
 
     def __init__(self, source: Source, measured: Measurement, rule: Rule) -> None:
@@ -238,7 +238,7 @@ def _trust(measured: Measurement, rule: Rule, saved: np.ndarray, error: Array) -
         )
     else:
         reason = (
-            f"at step {saved[first]} the epoch ends: additive noise has cancelled, and what is left is curvature noise, "
-            "which the closure keeps constant within an epoch"
+            f"at step {saved[first]} the epoch ends: additive noise has cancelled, and what is left is curvature "
+            "noise, which the closure keeps constant within an epoch"
         )
     return (int(saved[first - 1]) if first else -1), reason
