@@ -22,7 +22,9 @@ def record(report: "dfp.networks.Report") -> dict[str, Any]:
     """Return the numbers of a report that the evidence keeps."""
     rule, measured = report.predictions.rule, report.measured
     places = tables.chosen_steps(report, 9)
-    groups = {"all": report.live, "sharp": measured.diagnostics.sharp & report.live, "flat": report.flat}
+    # Where flat directions were chosen, they are the others; where all are taken, those that feel no curvature.
+    flat, sharp = (measured.flat, ~measured.flat) if measured.flat.any() else (report.flat, measured.diagnostics.sharp)
+    groups = {"all": report.live, "sharp": sharp & report.live, "flat": flat & report.live}
     law = measured.diagnostics.law
     return {
         "rule": rule._asdict(),

@@ -11,7 +11,8 @@ from torch.func import functional_call, grad, jvp, vjp, vmap
 
 from dfp.checks import Array
 
-# Numbers that a call may hold: samples times parameters, or directions times samples' activations.
+# Numbers that a call may hold; a model's activations, whose number is not known, are taken to be as many as its
+# parameters.
 _BUDGET = 2**23
 
 
@@ -65,7 +66,7 @@ class Derivatives:
     def gradients(self, theta: Array | None) -> Array:
         """Return every sample's gradient, shape (N, d)."""
         at = self._at(theta)
-        size = max(1, _BUDGET // self.dimension)
+        size = max(1, _BUDGET // 8 // self.dimension)
         one = vmap(grad(self._single), (None, 0, 0))
         parts = [one(at, x, y).detach() for x, y in zip(self.inputs.split(size), self.targets.split(size), strict=True)]
         return _array(torch.cat(parts))
@@ -81,7 +82,7 @@ class Derivatives:
     def products(self, directions: Array, theta: Array | None) -> Array:
         """Return the mean Hessian times ``directions`` (d, k), shape (d, k)."""
         at, columns = self._at(theta), self._tensor(directions.T)
-        together = max(1, min(64, _BUDGET // (self.samples * 256)))  # intermediate results are many
+        together = max(1, min(64, _BUDGET // (self.samples * max(self.dimension, 256))))
         size = max(1, min(self.samples, 2**22 // max(self.inputs[0].numel(), 64)))
         total = torch.zeros_like(columns)
         for x, y in zip(self.inputs.split(size), self.targets.split(size), strict=True):

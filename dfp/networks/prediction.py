@@ -91,6 +91,8 @@ def predict(
     last = checks.integer("steps", steps, at_least=1)
     saved = default_steps(last) if save is None else checks.step_list("save", save, last)
     size = checks.integer("batch_size", measured.batch_size if batch_size is None else batch_size, at_least=1)
+    if size > measured.samples:
+        raise DFPError(f"batch_size={size}: must be at most the {measured.samples} samples; give a smaller one.")
     beta = checks.real("momentum", momentum, at_least=0, below=1)
     rule = Rule(
         checks.real("learning_rate", learning_rate, above=0), size, beta, checks.boolean("nesterov", nesterov),

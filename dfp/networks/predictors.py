@@ -23,6 +23,10 @@ LABELS = {
 AUTHORS_EPSILON = 1e-6
 
 
+# Without replacement, curvature noise below this share of the variance is small beside sampling errors.
+SMALL_SHARE = 0.05
+
+
 class Rule(NamedTuple):
     """How SGD is run."""
 
@@ -145,3 +149,19 @@ def _without_replacement(measured: Measurement, predictor: str, rule: Rule, save
         found = dfp.moments(dfp.MasterEquation(sgd), dfp.Point([0.0]), int(saved[-1]), [int(n) for n in saved])
         mean[:, i], variance[:, i] = found.mean[:, 0], found.covariance[:, 0, 0]
     return Moments(mean, variance)
+
+
+def curvature_share(measured: Measurement, rule: Rule, steps: np.ndarray) -> Array:
+    """Return the share of curvature noise in the variance within an epoch without replacement, shape (S, k).
+
+    Step m of an epoch leaves (N − mB)/(N − 1) of additive noise (T18); curvature noise, which does not cancel as the
+    epoch ends, is η²m/(2B) Σ_k Var(H̃_ik) C_kk/C_ii of what there would be with replacement (tables of single samples).
+    """
+    within = (steps[:, None] - 1) % (measured.samples // rule.batch_size) + 1
+    noise = np.where(measured.live, measured.gradient_noise, np.inf)
+    fed = measured.table @ np.where(measured.live, measured.gradient_noise, 0.0) / noise
+    left = np.maximum(measured.samples - within * rule.batch_size, 0) / (measured.samples - 1)
+    curved = rule.learning_rate**2 * within / (2 * rule.batch_size) * fed
+    with np.errstate(divide="ignore", invalid="ignore"):
+        share = np.where(left > 0, curved / left, np.inf)
+    return np.where(steps[:, None] > 0, share, 0.0)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 KIND = "network report"
 # A flat direction has moved by less than this share of its relaxation; a confined one has had this many times.
 _FLAT, _CONFINED = 0.05, 3.0
-# The quadratic form holds while noise, curvature and forces have changed by less than this.
+# The quadratic form holds while what it leaves out changes variances and curvatures by less than this.
 _QUADRATIC = 0.1
 
 
@@ -117,21 +117,31 @@ class Report:
     def quadratic_until(self) -> int:
         """Last saved step at which the quadratic form holds, as predicted without the runs; the last where unknown.
 
-        Noise (E[C_ii] of the closure), the mean Hessian, and the forces along single directions have changed by less
-        than a tenth.
+        Until there the closure and the finest quadratic predictor of all directions, the table (additive noise without
+        replacement), agree within a tenth (median over directions), and the mean Hessian has changed by less.
         """
-        closure = self.predictions.closure
-        if closure is None:
+        closure, found = self.predictions.closure, self.predictions.moments
+        quadratic = found.get("table" if self.predictions.rule.replace else "additive")
+        if closure is None or quadratic is None or not np.isfinite(quadratic.variance).any():
             return int(self.steps[-1])
-        deviation = np.sqrt(np.maximum(closure.variance, 0.0)) + np.abs(closure.mean)
-        measured = self.measured
-        alone = measured.diagnostics.departure(
-            deviation, measured.curvatures, self.predictions.rule.learning_rate, self.steps
-        )[:, self.live]
-        changed = np.maximum(np.abs(closure.noise_growth - 1), closure.curvature_change)
-        changed = np.maximum(changed, np.nan_to_num(np.median(alone, axis=1)))
+        ours, theirs = closure.variance[:, self.live], quadratic.variance[:, self.live]
+        apart = np.abs(np.divide(ours, theirs, out=np.ones_like(ours), where=theirs > 0) - 1)
+        changed = np.maximum(np.median(apart, axis=1), closure.curvature_change)
         bad = np.flatnonzero(changed > _QUADRATIC)
         return int(self.steps[-1] if not bad.size else self.steps[max(bad[0] - 1, 0)])
+
+    @cached_property
+    def departure(self) -> Array:
+        """How far the motion along each direction alone leaves the quadratic form, relative, shape (S, k).
+
+        From the third and fourth derivatives along it, at the deviation predicted; NaN where they are not known.
+        """
+        closure, measured = self.predictions.closure, self.measured
+        if closure is None:
+            return np.full((len(self.steps), len(self.live)), np.nan)
+        deviation = np.sqrt(np.maximum(closure.variance, 0.0)) + np.abs(closure.mean)
+        rate = self.predictions.rule.learning_rate
+        return measured.diagnostics.departure(deviation, measured.curvatures, rate, self.steps)
 
     @cached_property
     def fails_from(self) -> dict[str, int | None]:

@@ -173,9 +173,9 @@ def _language(quick: bool) -> list[Experiment]:
             model=Model(kind="transformer"),
             data=Data(kind="text", count=256),
             training=Training(epochs=60, batch_size=16, polish=0),
-            measure=Measure(modes=32, flat=32, pilot=40),
-            closure=Closure(replicates=2, pairs=2, curved=0, ratio=1.7),
-            runs=[Ensemble(learning_rate=0.05, batch_size=16, runs=48, steps=400)],
+            measure=Measure(modes=32, flat=32),
+            closure=Closure(replicates=3, pairs=2, curved=0, ratio=1.7),
+            runs=[Ensemble(learning_rate=0.05, batch_size=16, runs=64, steps=400)],
         )
     ]
 

@@ -163,6 +163,8 @@ def test_reports_of_other_problems_are_refused(measured, report):
         dfp.networks.report(measured, report.runs, predictions)
     with pytest.raises(dfp.DFPError, match="must be what"):
         dfp.networks.report(measured, measured)
+    with pytest.raises(dfp.DFPError, match="at most the 120 samples"):
+        dfp.networks.predict(measured, 0.1, 121, replace=False)
     with pytest.raises(dfp.DFPError, match="only='magic'"):
         dfp.networks.predict(measured, 0.1, only=["magic"])
 
