@@ -119,17 +119,18 @@ class UniformRun(TransferRun):
         """Return the masses of the cells at step 0, or of a cloud where the grid does not resolve them; their error."""
         initial, grid, started = self.initial, self.grid, 0.0
         if isinstance(initial, Density):
-            if initial.grid.matches(grid) or gridded_start.resolved(initial):
+            d, here, equation = grid.dimension, initial.mean[None], self._single()
+            factor = np.broadcast_to(factor_of(equation, np.ones(d), here), (1, d, d))[0]
+            moved = factor, np.zeros(d), equation.diffusion(here)[0]
+            if initial.grid.matches(grid) or not gridded_start.as_points(initial, moved):
                 values, started = gridded_start.resampled(initial, grid)
                 mass = values * grid.cell_volume
+                started += abs(1.0 - float(mass.sum()))
             else:
                 # A jump is what its cells are: their centres are spread by the first step.
                 mass = initial.values * initial.grid.cell_volume
-                self.cloud, d = initial.grid.points.reshape(-1, grid.dimension), grid.dimension
-                here, equation = initial.mean[None], self._single()
-                factor = np.broadcast_to(factor_of(equation, np.ones(d), here), (1, d, d))[0]
-                moved = factor, np.zeros(d), equation.diffusion(here)[0]
-                started = 2.0**d * gridded_start.largest_cut(initial, moved)
+                self.cloud = initial.grid.points.reshape(-1, d)
+                started = gridded_start.comb(initial, moved)
         elif np.all(conditional_deviations(initial.covariance[None])[0] >= ON_GRID * grid.spacing):
             mass = Gaussian(initial.mean, initial.covariance).on(grid) * grid.cell_volume
         else:
