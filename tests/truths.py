@@ -1,8 +1,8 @@
 """Random problems whose density is known without the solvers.
 
-Gaussians, mixtures, paths, Student t, polynomials; and what a smooth representation does not show: combs, atoms of narrow
-starts, histograms and boxes, heavy tails, waves that (T5) amplifies, grids that cut the density, laws with kinks, zeros,
-poles and lattices.
+Gaussians, mixtures, paths, Student t, polynomials; and what a smooth representation does not show: combs, atoms of
+narrow starts, histograms and boxes, heavy tails, waves that (T5) amplifies, grids that cut the density, laws with
+kinks, zeros, poles and lattices.
 """
 
 from collections.abc import Callable
@@ -185,7 +185,7 @@ def comb(rng: np.random.Generator) -> Truth:
 
 
 def atoms(rng: np.random.Generator) -> Truth:
-    """One or two steps of two or three samples in large minibatches, from narrow starts: as many Gaussians as choices."""
+    """One or two steps of two or three samples in large minibatches, from narrow starts: a Gaussian for each choice."""
     count, batch = [(2, 16), (2, 4), (3, 8)][rng.integers(3)]
     x, y, rate = rng.standard_normal(count), rng.standard_normal(count), np.exp(rng.uniform(-3, -1.2))
     equation = dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape.from_regression(x[:, None], y, batch), rate))
@@ -231,7 +231,7 @@ def histogram(rng: np.random.Generator) -> Truth:
 
 
 def heavy(rng: np.random.Generator) -> Truth:
-    """Langevin with tails so heavy that no variance exists: in arcsinh θ the noise is constant; waves on dense nodes."""
+    """Langevin with tails too heavy for a variance: in arcsinh θ the noise is constant; waves on dense nodes."""
     curvature, rate, steps = rng.uniform(0.3, 1), rng.uniform(0.05, 0.2), int(rng.integers(5, 40))
     noise = rng.uniform(0.2, 0.8)
     index = rng.uniform(1.1, 3.5)
@@ -292,7 +292,7 @@ def cut(rng: np.random.Generator) -> Truth:
 
 
 def rough(rng: np.random.Generator) -> Truth:
-    """One step of a law with a kink, a zero, a pole or a lattice: quadrature over its density, finely about such places."""
+    """One step of a law with a kink, a zero, a pole or a lattice: quadrature over its density, finely about those."""
     laws = [
         stats.triang(rng.uniform(0.1, 0.9)), stats.trapezoid(0.2, 0.7), stats.laplace_asymmetric(rng.uniform(0.5, 2)),
         stats.dweibull(rng.uniform(1.2, 2)), stats.dgamma(rng.uniform(0.7, 2)), stats.uniform(), stats.laplace(),
@@ -312,6 +312,13 @@ def rough(rng: np.random.Generator) -> Truth:
         pieces = np.array([
             piece for low, high in pairwise(ends)
             for piece in [*pairwise(low + (high - low) * near), *pairwise(high - (high - low) * near[::-1])]
+        ])  # fmt: skip
+        # Nor longer than the Gaussian that they are folded with, in units of x.
+        longest = 2 * (1 - rate) * np.sqrt(start.covariance.item()) / rate
+        counts = np.ceil(np.diff(pieces, axis=1)[:, 0] / longest).astype(int)
+        pieces = np.concatenate([
+            np.stack([cuts[:-1], cuts[1:]], axis=1)
+            for cuts in (np.linspace(*piece, count + 1) for piece, count in zip(pieces, counts, strict=True))
         ])  # fmt: skip
         half = np.diff(pieces, axis=1) / 2
         x = (pieces.mean(axis=1)[:, None] + half * at).ravel()

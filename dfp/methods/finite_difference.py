@@ -162,8 +162,8 @@ class DifferenceRun(Run):
         if not amplified <= self._tolerance:
             raise UnresolvedError(
                 f"step {self._step}: the {self._equation.label} has no density here: it has amplified waves of the "
-                f"initial state that are shorter than a step, to {amplified:.2g} in L1; lower learning_rate, start from "
-                "a wider state, or use the master equation, which it approximates."
+                f"initial state that are shorter than a step, to {amplified:.2g} in L1; lower learning_rate, start "
+                "from a wider state, or use the master equation, which it approximates."
             )
         error += amplified
         if not error <= self._tolerance:

@@ -1,4 +1,4 @@
-"""Characteristic functions from quantile functions: ∫ e^{ikx(z)} φ(z) dz, x(z) = F⁻¹(Φ(z)), by Gauss–Legendre in pieces.
+"""Characteristic functions from quantile functions: ∫ e^{ikx(z)} φ(z) dz, x(z) = F⁻¹(Φ(z)), in Gaussian pieces.
 
 A density with a kink, a zero or a pole makes x(z) rough at one place. Pieces are halved until x is a polynomial on each
 of them to rounding error, so that they shrink geometrically towards such places, and are cut again so finely that no
