@@ -9,7 +9,7 @@ from dfp_solvers.trajectories import ensemble as kernels
 from dfp_solvers.trajectories import functions
 
 from dfp import checks
-from dfp.checks import Array
+from dfp.checks import TINY, Array
 from dfp.exact.moments import Moments, moments_at
 from dfp.methods.grids import bins, deviations
 from dfp.methods.monte_carlo_checkpoint import fingerprint_of, restored, store
@@ -28,6 +28,10 @@ _PORTIONS = 50
 _LEAST_BLOCKS = 64
 # Trajectories of a pilot: its standard deviations err by 1 %.
 _PILOT = 16_384
+
+
+# Kurtosis 3 + 6/(ν − 4) at which a Student t law, ν = 8, has no eighth moment any more.
+_NO_EIGHTH = 4.5
 
 
 @dataclass(frozen=True)
@@ -211,7 +215,8 @@ class MonteCarloRun(SamplingRun):
                 counts = self.sums.histogram[s].reshape(self.grid.cells)
                 density = counts / (self.sums.trajectories * self.grid.cell_volume)
                 outside = float(self.sums.outside[s]) / self.sums.trajectories
-            frames.append(Frame(density=density, outside=outside, errors=errors, **central))
+            notes = _uncertain(int(self._scales.steps[s]), central)
+            frames.append(Frame(density=density, outside=outside, errors=errors, warnings=notes, **central))
         return frames
 
     def _sample_moments(self, s: int) -> tuple[dict[str, Any], dict[str, Array]]:
@@ -243,6 +248,21 @@ class MonteCarloRun(SamplingRun):
             central["third"], central["fourth"] = tensor(average, 3), tensor(average, 4)
             errors["third"], errors["fourth"] = tensor(error, 3), tensor(error, 4)
         return central, errors
+
+
+def _uncertain(step: int, central: dict[str, Any]) -> tuple[str, ...]:
+    """Return a warning where standard errors of fourth moments are too small: rare trajectories carry their spread."""
+    if central.get("fourth") is None or not np.all(np.isfinite(central["covariance"])):
+        return ()
+    variances = central["covariance"].diagonal()
+    kurtosis = float(np.max(np.einsum("iiii->i", central["fourth"]) / np.maximum(variances, TINY) ** 2))
+    if not kurtosis >= _NO_EIGHTH:
+        return ()
+    return (
+        f"step {step}: the kurtosis is {kurtosis:.3g}, so that few trajectories carry the fourth moments: as of a "
+        "Student t law of this kurtosis, eighth moments do not exist, and standard errors of fourth moments are too "
+        "small; look at mean and covariance, or at dfp.MomentRecursion(), which is exact.",
+    )
 
 
 def _highest(equation: Equation) -> float:
