@@ -1,11 +1,18 @@
-"""Random problems whose density is known without the solvers: Gaussians, mixtures, paths, Student t, polynomials."""
+"""Random problems whose density is known without the solvers.
+
+Gaussians, mixtures, paths, Student t, polynomials; and what a smooth representation does not show: combs, atoms of
+narrow starts, histograms and boxes, heavy tails, waves that (T5) amplifies, grids that cut the density, laws with
+kinks, zeros, poles and lattices.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import product
+from itertools import pairwise, product
+from math import factorial
 
 import numpy as np
 from numpy.polynomial import Polynomial
+from scipy import stats
 from scipy.linalg import expm
 from scipy.stats import t as student_t
 
@@ -22,6 +29,8 @@ class Truth:
     initial: dfp.Gaussian | dfp.Density
     steps: int
     density: Callable[[np.ndarray], np.ndarray]
+    grid: dfp.Grid | None = None
+    """Where the density is asked for; chosen by the solver if left out."""
 
 
 def random_truth(seed: int) -> Truth:
@@ -146,4 +155,182 @@ def polynomial(rng: np.random.Generator) -> Truth:
     return Truth("polynomial", dfp.DiscreteFokkerPlanck(sgd), start, steps, density)
 
 
-KINDS = (linear, mixture, student, paths, polynomial)
+def kernels(points: np.ndarray, places: np.ndarray, variance: np.ndarray, mass: np.ndarray) -> np.ndarray:
+    """Sum of Gaussians (m,) at points (n, 1) of a line, a few at a time."""
+    parts = np.array_split(points[..., 0], 1 + points.size * places.size // 2**22)
+    return np.concatenate(
+        [np.exp(-((x[:, None] - places) ** 2) / 2 / variance) / np.sqrt(2 * np.pi * variance) @ mass for x in parts]
+    )
+
+
+def comb(rng: np.random.Generator) -> Truth:
+    """Narrow peaks on a grid, a few steps with noise that depends on θ: the transition integral on dense nodes."""
+    noise, spread, rate = np.exp(rng.uniform(-4.5, -2)), np.exp(rng.uniform(-5, -2)), rng.uniform(0.05, 0.3)
+    sgd = dfp.SGD(dfp.QuadraticLandscape([rng.uniform(0.3, 1)], 0.0, dfp.GaussianNoise([noise], [spread])), rate)
+    apart, width = rng.uniform(0.2, 0.5), rng.uniform(0.04, 0.08)
+    peaks = apart * np.arange(-4, 5)
+    weights = rng.dirichlet(np.ones(9))
+
+    def first(x: np.ndarray) -> np.ndarray:
+        return stats.norm.pdf(x[:, None], peaks, width) @ weights
+
+    grid = dfp.Grid(-4, 4, 1600)
+    start = dfp.Density.normalised(grid, first(grid.axes[0]))
+    equation, nodes = dfp.MasterEquation(sgd), np.linspace(-4, 4, 3001)
+    places, variance = (1 - equation.linear_drift.item()) * nodes, equation.diffusion(nodes[:, None])[:, 0, 0]
+    mass, steps = first(nodes) * (nodes[1] - nodes[0]), int(rng.integers(1, 4))
+    for _ in range(steps - 1):
+        mass = kernels(nodes[:, None], places, variance, mass) * (nodes[1] - nodes[0])
+    return Truth("comb", equation, start, steps, lambda points: kernels(points, places, variance, mass))
+
+
+def atoms(rng: np.random.Generator) -> Truth:
+    """One or two steps of two or three samples in large minibatches, from narrow starts: a Gaussian for each choice."""
+    count, batch = [(2, 16), (2, 4), (3, 8)][rng.integers(3)]
+    x, y, rate = rng.standard_normal(count), rng.standard_normal(count), np.exp(rng.uniform(-3, -1.2))
+    equation = dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape.from_regression(x[:, None], y, batch), rate))
+    start = dfp.Gaussian(rng.uniform(-0.5, 0.5), np.exp(rng.uniform(-11, -2)))
+    chosen = np.array([c for c in product(range(batch + 1), repeat=count) if sum(c) == batch])
+    weight = np.array([factorial(batch) / np.prod([float(factorial(k)) for k in c]) / count**batch for c in chosen])
+    slope = 1 - rate * chosen @ x**2 / batch
+    shift = rate * chosen @ (x * y) / batch
+    mean, factor, mass = start.mean.copy(), np.ones(1), np.ones(1)
+    steps = int(rng.integers(1, 3))
+    for _ in range(steps):
+        mean = np.add.outer(np.zeros_like(slope), mean) * slope[:, None] + shift[:, None]
+        mean, factor, mass = mean.ravel(), np.outer(slope, factor).ravel(), np.outer(weight, mass).ravel()
+    variance = factor**2 * start.covariance.item()
+    return Truth("atoms", equation, start, steps, lambda points: kernels(points, mean, variance, mass))
+
+
+def histogram(rng: np.random.Generator) -> Truth:
+    """A histogram or a box as start: a Gaussian for each cell, which stands for a point at its centre."""
+    number = str(rng.choice(["T4", "T4", "T6"]))
+    cells = int(rng.choice([60, 100, 160]))
+    grid = dfp.Grid(-2, 2, cells)
+    if rng.random() < 0.5:
+        values = np.histogram(rng.normal(0, 0.5, 1000), bins=grid.edges[0])[0].astype(float)
+    else:
+        values = (np.abs(grid.axes[0] - rng.uniform(-0.3, 0.3)) < rng.uniform(0.4, 1)).astype(float)
+    start = dfp.Density.normalised(grid, values)
+    spread = float(rng.choice([0.0, 0.2])) if number == "T4" else 0.0
+    # The first step must blur the cells, or there is no density to speak of.
+    rate = rng.uniform(0.1, 0.4)
+    noise = (grid.spacing[0] * rng.uniform(0.8, 5) / rate) ** 2
+    sgd = dfp.SGD(dfp.QuadraticLandscape([rng.uniform(0.2, 1)], 0.0, dfp.GaussianNoise([noise], [spread])), rate)
+    equation = (dfp.MasterEquation if number == "T4" else dfp.Langevin)(sgd)
+    x, mass = grid.axes[0], start.values * grid.cell_volume
+    steps = 1 if spread else int(rng.integers(1, 6))
+    if spread:
+        places, variance = (1 - equation.linear_drift.item()) * x, equation.diffusion(x[:, None])[:, 0, 0]
+    else:
+        ends = [moved(equation, np.array([a]), np.zeros((1, 1)), steps) for a in (0.0, 1.0)]
+        places = ends[0][0] + (ends[1][0] - ends[0][0]) * x
+        variance = np.full(x.shape, ends[0][1].item())
+    return Truth("histogram", equation, start, steps, lambda points: kernels(points, places, variance, mass))
+
+
+def heavy(rng: np.random.Generator) -> Truth:
+    """Langevin with tails too heavy for a variance: in arcsinh θ the noise is constant; waves on dense nodes."""
+    curvature, rate, steps = rng.uniform(0.3, 1), rng.uniform(0.05, 0.2), int(rng.integers(5, 40))
+    noise = rng.uniform(0.2, 0.8)
+    index = rng.uniform(1.1, 3.5)
+    spread = 2 * curvature / (rate * (index - 1))
+    sgd = dfp.SGD(dfp.QuadraticLandscape([curvature], 0.0, dfp.GaussianNoise([noise], [spread])), rate)
+    unit = np.sqrt(noise / spread)
+    start = dfp.Gaussian(rng.uniform(-3, 3) * unit, (rng.uniform(0.8, 2) * unit) ** 2)
+    strength = rate * spread
+    pull = curvature + strength / 2
+    x = np.linspace(-32, 32, 641)
+    h, apart = x[1] - x[0], np.subtract.outer(np.arange(641), np.arange(641))
+    sign, safe = (-1.0) ** apart, np.where(apart == 0, 1, apart)
+    first = np.where(apart == 0, 0.0, sign / safe) / h
+    second = np.where(apart == 0, -(np.pi**2) / 3, -2 * sign / safe**2) / h**2
+    motion = first * (pull * np.tanh(x)) + strength / 2 * second
+    p = start.density(unit * np.sinh(x)[:, None]) * unit * np.cosh(x)
+    p = expm(motion * steps * rate) @ p
+
+    def density(points: np.ndarray) -> np.ndarray:
+        place = np.arcsinh(points[..., 0] / unit)
+        parts = np.array_split(place, 1 + place.size // 2000)
+        found = np.concatenate([np.sinc((part[:, None] - x) / h) @ p for part in parts])
+        return np.maximum(found, 0.0) / (unit * np.cosh(place))
+
+    return Truth("heavy", dfp.Langevin(sgd), start, steps, density)
+
+
+def amplified(rng: np.random.Generator) -> Truth:
+    """(T5) on a flat mode for several steps: it may amplify waves of the start until there is no density left."""
+    noise, rate = rng.uniform(0.2, 0.9), rng.uniform(0.1, 0.45)
+    sgd = dfp.SGD(dfp.QuadraticLandscape([0.0], 0.0, dfp.GaussianNoise([noise])), rate)
+    start = dfp.Gaussian(rng.uniform(-0.5, 0.5), rng.uniform(0.1, 0.6))
+    deviation, steps = float(np.sqrt(start.covariance[0, 0])), int(rng.integers(2, 17))
+    part = Polynomial([1.0])
+    for _ in range(steps):
+        for_slopes = part.deriv() - Polynomial([0.0, 1.0]) * part
+        part = part + rate**2 / 2 * noise * (for_slopes.deriv() - Polynomial([0.0, 1.0]) * for_slopes) / deviation**2
+    centre = start.mean[0]
+
+    def density(points: np.ndarray) -> np.ndarray:
+        z = (points[..., 0] - centre) / deviation
+        return part(z) * np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) / deviation
+
+    return Truth("amplified", dfp.DiscreteFokkerPlanck(sgd), start, steps, density)
+
+
+def cut(rng: np.random.Generator) -> Truth:
+    """Additive noise on a grid of the user's that holds the density at the end, but not all of it on the way."""
+    d = int(rng.choice([1, 1, 2]))
+    equation = random_linear(rng, d, str(rng.choice(["T4", "T6"])))
+    start = dfp.Gaussian(rng.uniform(-1, 1, d), rng.uniform(0.02, 0.2, d))
+    steps = int(np.exp(rng.uniform(0.7, 4)))
+    mean, covariance = moved(equation, start.mean, start.covariance, steps)
+    reach = rng.uniform(4, 7) * np.sqrt(np.diag(covariance))
+    lower, upper = np.minimum(mean - reach, start.mean - 0.1), np.maximum(mean + reach, start.mean + 0.1)
+    grid = dfp.Grid(lower, upper, {1: 256, 2: 72}[d])
+    return Truth("cut", equation, start, steps, dfp.Gaussian(mean, covariance).density, grid)
+
+
+def rough(rng: np.random.Generator) -> Truth:
+    """One step of a law with a kink, a zero, a pole or a lattice: quadrature over its density, finely about those."""
+    laws = [
+        stats.triang(rng.uniform(0.1, 0.9)), stats.trapezoid(0.2, 0.7), stats.laplace_asymmetric(rng.uniform(0.5, 2)),
+        stats.dweibull(rng.uniform(1.2, 2)), stats.dgamma(rng.uniform(0.7, 2)), stats.uniform(), stats.laplace(),
+        stats.geom(rng.uniform(0.3, 0.7)), stats.nbinom(3, rng.uniform(0.4, 0.7)), stats.poisson(2.0),
+    ]  # fmt: skip
+    law = laws[rng.integers(len(laws))]
+    rate = rng.uniform(0.1, 0.5)
+    equation = dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape([1.0], 0.0, dfp.AdditiveNoise(law)), rate))
+    start = dfp.Gaussian(rng.uniform(-0.5, 0.5), np.exp(rng.uniform(-4, -0.5)))
+    if hasattr(law.dist, "pdf"):
+        breaks = {float(law.ppf(1e-17)), float(law.isf(1e-17)), 0.0, 0.2, 0.7, 1.0, float(law.median())}
+        if law.dist.name == "triang":
+            breaks.add(float(law.args[0]))
+        ends = sorted(b for b in breaks if law.ppf(1e-17) <= b <= law.isf(1e-17))
+        near = np.concatenate([[0.0], 0.25 ** np.arange(26, -1, -1)]) / 2
+        at, weights = np.polynomial.legendre.leggauss(24)
+        pieces = np.array([
+            piece for low, high in pairwise(ends)
+            for piece in [*pairwise(low + (high - low) * near), *pairwise(high - (high - low) * near[::-1])]
+        ])  # fmt: skip
+        # Nor longer than the Gaussian that they are folded with, in units of x.
+        longest = 2 * (1 - rate) * np.sqrt(start.covariance.item()) / rate
+        counts = np.ceil(np.diff(pieces, axis=1)[:, 0] / longest).astype(int)
+        pieces = np.concatenate([
+            np.stack([cuts[:-1], cuts[1:]], axis=1)
+            for cuts in (np.linspace(*piece, count + 1) for piece, count in zip(pieces, counts, strict=True))
+        ])  # fmt: skip
+        half = np.diff(pieces, axis=1) / 2
+        x = (pieces.mean(axis=1)[:, None] + half * at).ravel()
+        mass = law.pdf(x) * (half * weights).ravel()
+    else:
+        x = np.arange(law.ppf(1e-17), law.isf(1e-17) + 2)
+        mass = law.pmf(x)
+    places = (1 - rate) * start.mean.item() - rate * (x - law.mean())
+    variance = np.full(x.shape, (1 - rate) ** 2 * start.covariance.item())
+    return Truth("rough", equation, start, 1, lambda points: kernels(points, places, variance, mass))
+
+
+KINDS = (
+    linear, mixture, student, paths, polynomial, comb, atoms, histogram, heavy, amplified, cut, rough,
+)  # fmt: skip

@@ -14,6 +14,7 @@ from dfp.methods.gridded_start import by_waves
 from dfp.methods.grids import PERIODIC, automatic
 from dfp.methods.lattice_walk import REMEDY, WalkRun
 from dfp.methods.moment_recursion import HigherMoments
+from dfp.methods.short_waves import hidden
 from dfp.methods.solver import Problem, Run, Solver
 from dfp.problem.grid import Grid, grid_moments
 from dfp.problem.state import Gaussian, State
@@ -159,11 +160,26 @@ class DifferenceRun(Run):
         mass, mean, covariance = grid_moments(level.grid, level.values / level.grid.cell_volume)
         error = self._error(float(np.abs(fine - coarse).sum()) * volume) + 2 * self._lost
         error += _moment_error(mean - self._mean, covariance - self._covariance, self._covariance)
+        amplified = self._amplified(level.grid)
+        if not amplified <= self._tolerance:
+            raise UnresolvedError(
+                f"step {self._step}: the {self._equation.label} has no density here: it has amplified waves of the "
+                f"initial state that are shorter than a step, to {amplified:.2g} in L1; lower learning_rate, start "
+                "from a wider state, or use the master equation, which it approximates."
+            )
+        error += amplified
         if not error <= self._tolerance:
             raise UnresolvedError(self._too_coarse(error))
         outside = mass - float(fine.sum()) * volume
         notes = (_FROM_POINT,) if self._initial.point else ()
         return Frame(mean, covariance, fine, truncation=error, outside=outside, warnings=notes)
+
+    def _amplified(self, grid: Grid) -> float:
+        """Return what has become of waves that the internal ``grid`` does not hold; of a point all waves are short."""
+        if self._initial.point:
+            return 0.0
+        seen = float(np.min(np.pi * np.sqrt(self._covariance.diagonal()) / grid.spacing))
+        return hidden(self._equation, self._initial, self._step, self._covariance, seen)
 
     def _error(self, difference: float) -> float:
         """Return the L1 error of the finer density from its difference to the coarser one."""

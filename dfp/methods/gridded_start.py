@@ -21,6 +21,8 @@ _POINTS, _MORE = 6, 8
 _RESOLVED = 1e-8
 # How many of the last waves tell what is beyond them: φ of a density with jumps oscillates, and may vanish at the last.
 SHELL = 4
+# What the waves of a start leave out at least where it is taken to have jumps, which interpolation would make ring.
+_JUMP = 1e-4
 
 Moved = tuple[Array, Array, Array]
 """Matrix (d, d), shift (d,) and noise covariance (d, d) of a number of steps."""
@@ -108,6 +110,27 @@ def largest_cut(initial: Density, moved: Moved) -> float:
         left = np.exp(-0.5 * np.einsum("wi,ij,wj->w", waves, noise, waves))
         largest = max(largest, float((np.abs(np.exp(1j * np.outer(last, own.axes[axis])) @ mass) * left).max()))
     return largest
+
+
+def comb(initial: Density, moved: Moved) -> float:
+    """Return the L1 error of taking every cell for a point at its centre, after the map and the blur ``moved``.
+
+    Points are the density with its waves repeated beyond those its grid holds, at multiples of 2π over the spacing.
+    """
+    factor, _, noise = moved
+    try:
+        inverse = np.linalg.inv(factor)
+    except np.linalg.LinAlgError:
+        return 0.0  # nothing is left of the initial density
+    waves = 2 * np.pi / initial.grid.spacing[:, None] * inverse
+    images = float(np.exp(-0.5 * np.einsum("ai,ij,aj->a", waves, noise, waves)).max())
+    return 2.0**initial.dimension * (largest_cut(initial, moved) + images)
+
+
+def as_points(initial: Density, moved: Moved) -> bool:
+    """Tell whether cells are better taken for points, because the density has jumps and the first step blurs them."""
+    cut = 2.0**initial.dimension * _largest_of_start(initial)
+    return not resolved(initial) and (comb(initial, moved) < cut or cut > _JUMP)
 
 
 def around(initial: Density, steps: Sequence[int], moved: Sequence[Moved]) -> Grid:

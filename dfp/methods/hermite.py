@@ -14,6 +14,7 @@ from dfp.checks import Array
 from dfp.errors import SeriesError, UnresolvedError
 from dfp.exact.moments import moments_at
 from dfp.methods.grids import SERIES, SERIES_BAND, automatic
+from dfp.methods.short_waves import deviations_seen, hidden, left_of
 from dfp.methods.solver import Problem, Run, Solver
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
@@ -117,6 +118,7 @@ class HermiteRun(Run):
 
     def __init__(self, solver: Hermite, equation: Equation, initial: State, grid: Grid | None = None) -> None:
         self.series, self.grid, self._solver = _expanded(equation, initial, solver.degree), grid, solver
+        self._initial, self._first = initial, self.series
 
     def advance(self, steps: int) -> None:
         """Go on, in as few jumps as the moving frame allows."""
@@ -135,12 +137,25 @@ class HermiteRun(Run):
         if grid is None:
             return Frame(at.mean, at.covariance, third=third, fourth=fourth)
         cut, error = hermite.best_cut(hermite.shells(at.coefficients, at.equation.dimension, at.degree))
+        if error <= self._solver.tolerance:
+            error += self._unseen(cut)
         if not error <= self._solver.tolerance:
             raise SeriesError(self._diverging(cut, error))
         kept = at.coefficients[: len(hermite.indices(at.equation.dimension, cut))]
         density = hermite.series(kept, at.mean, np.linalg.cholesky(at.covariance), grid.points, cut)
         outside = 1.0 - float(density.sum()) * grid.cell_volume
         return Frame(at.mean, at.covariance, density, third, fourth, truncation=error, outside=outside)
+
+    def _unseen(self, cut: int) -> float:
+        """Return the L1 error of what no coefficient up to ``cut`` can show, from what is known of the density."""
+        at, initial, first = self.series, self._initial, self._first
+        unseen = hidden(at.equation, initial, at.step, at.covariance, deviations_seen(cut))
+        given = initial.gridded
+        if given is not None:
+            kept = first.coefficients[: len(hermite.indices(at.equation.dimension, cut))]
+            shown = hermite.series(kept, first.mean, np.linalg.cholesky(first.covariance), given.grid.points, cut)
+            unseen += left_of(given.values / given.mass - shown, given.grid, at.equation, initial, at.step)
+        return unseen
 
     def _diverging(self, cut: int, error: float) -> str:
         at, wanted = self.series, self._solver.degree
@@ -152,8 +167,8 @@ class HermiteRun(Run):
         )
         return (
             f"step {at.step}: the Hermite series of the {at.equation.label} does not converge: its smallest terms, "
-            f"near degree {cut + 1}, leave an L1 error of {error:.2g} > tolerance={self._solver.tolerance:g} (the "
-            f"density has power-law tails or is far from Gaussian); {advice}."
+            f"near degree {cut + 1}, or waves that it cannot show leave an L1 error of {error:.2g} > tolerance="
+            f"{self._solver.tolerance:g} (the density has power-law tails or is far from Gaussian); {advice}."
         )
 
 

@@ -10,7 +10,7 @@ from dfp_solvers.trajectories import ensemble as kernels
 from dfp_solvers.trajectories import functions
 
 from dfp import checks
-from dfp.checks import Array
+from dfp.checks import TINY, Array
 from dfp.exact.moments import Moments, moments_at, transition
 from dfp.methods.grids import bins, deviations
 from dfp.methods.monte_carlo_checkpoint import fingerprint_of, restored, store
@@ -31,6 +31,10 @@ _LEAST_BLOCKS = 64
 _SHORT, _LONG, _FIRST = 0.2, 0.8, 4e6
 # Trajectories of a pilot: its standard deviations err by 1 %.
 _PILOT = 16_384
+
+
+# Kurtosis 3 + 6/(ν − 4) at which a Student t law, ν = 8, has no eighth moment any more.
+_NO_EIGHTH = 4.5
 
 
 @dataclass(frozen=True)
@@ -223,7 +227,8 @@ class MonteCarloRun(SamplingRun):
                 counts = self.sums.histogram[s].reshape(self.grid.cells)
                 density = counts / (self.sums.trajectories * self.grid.cell_volume)
                 outside = float(self.sums.outside[s]) / self.sums.trajectories
-            frames.append(Frame(density=density, outside=outside, errors=errors, **central))
+            notes = _uncertain(int(self._scales.steps[s]), central)
+            frames.append(Frame(density=density, outside=outside, errors=errors, warnings=notes, **central))
         return frames
 
     def _sample_moments(self, s: int) -> tuple[dict[str, Any], dict[str, Array]]:
@@ -274,6 +279,21 @@ def _hidden_atoms(problem: Problem, grid: Grid) -> list[str]:
         f"state, {left[axis]:.2g} along axis {axis}, hide in cells of {grid.spacing[axis]:.2g}; give a grid with more "
         "cells."
     ]
+
+
+def _uncertain(step: int, central: dict[str, Any]) -> tuple[str, ...]:
+    """Return a warning where standard errors of fourth moments are too small: rare trajectories carry their spread."""
+    if central.get("fourth") is None or not np.all(np.isfinite(central["covariance"])):
+        return ()
+    variances = central["covariance"].diagonal()
+    kurtosis = float(np.max(np.einsum("iiii->i", central["fourth"]) / np.maximum(variances, TINY) ** 2))
+    if not kurtosis >= _NO_EIGHTH:
+        return ()
+    return (
+        f"step {step}: the kurtosis is {kurtosis:.3g}, so that few trajectories carry the fourth moments: as of a "
+        "Student t law of this kurtosis, eighth moments do not exist, and standard errors of fourth moments are too "
+        "small; look at mean and covariance, or at dfp.MomentRecursion(), which is exact.",
+    )
 
 
 def _highest(equation: Equation) -> float:

@@ -4,6 +4,7 @@ import numpy as np
 from dfp_solvers import fourier
 
 from dfp.checks import Array, Complex
+from dfp.errors import UnresolvedError
 from dfp.exact.moments import transition
 from dfp.methods import gridded_start
 from dfp.methods.fourier.closed import ClosedRun, check_definite, check_edge, in_theta, total_covariance
@@ -55,6 +56,11 @@ class GriddedRun(ClosedRun):
         beyond = fourier.largest_at_edge(phi, grid.cells, gridded_start.SHELL)
         beyond += gridded_start.largest_cut(initial, (factor, shift, noise))
         interpolated = 0.0 if separable else fourier.interpolation_error(initial.values)
+        if beyond > 0.25:
+            raise UnresolvedError(
+                f"step {self._step}: details of the initial density are shorter than its cells, and the noise has not "
+                f"blurred them yet (|φ| = {beyond:.2g} at its shortest waves); save later steps, or give a finer one."
+            )
         # Waves are cut at a face of the grid of wave numbers, not at one of them.
         return density, edge, 2.0**grid.dimension * beyond + interpolated
 

@@ -11,6 +11,7 @@ from scipy.special import ndtr
 
 from dfp.checks import Array
 from dfp.errors import UnresolvedError
+from dfp.methods import gridded_start
 from dfp.methods.grids import MOST_GRADED, OUTSIDE_GRADED
 from dfp.methods.solver import Problem, saved_gaps
 from dfp.methods.transfer.run import TransferRun
@@ -102,9 +103,18 @@ class GradedRun(TransferRun):
         else:
             density, outside = self._spread(*at.before)
         mean, covariance = node_moments(*at.now)
-        error = 2 * abs(at.lost) + _LAST + _ROUNDING * np.sqrt(at.step + 1.0) if at.step else 0.0
+        error = 2 * abs(at.lost) + _LAST + _ROUNDING * np.sqrt(at.step + 1.0) + self._comb() if at.step else 0.0
         outside = counted(density, self.grid, outside + at.lost)
         return Frame(mean, covariance, density, truncation=error, outside=outside, warnings=self._notes())
+
+    def _comb(self) -> float:
+        """Return how much of the comb of points that stands for a start with jumps is seen after its first step."""
+        given = self._initial.gridded
+        if given is None or gridded_start.resolved(given):
+            return 0.0
+        moved = _first_step(given, self._law)
+        cut = gridded_start.largest_cut(given, (np.eye(1), np.zeros(1), np.zeros((1, 1))))
+        return gridded_start.comb(given, moved) if gridded_start.as_points(given, moved) else 2 * cut
 
     def _reaching(self, last: int) -> graded.GradedNodes:
         """Return nodes that hold the mass at all steps up to ``last``."""
@@ -216,6 +226,8 @@ def _cloud(initial: State, law: graded.Step) -> tuple[Array, Array]:
         return initial.mean.copy(), np.ones(1)
     narrow = float(np.sqrt(law.shift_variance)) / max(1.0, abs(law.slope)) / graded.CELLS
     given = initial.gridded
+    if given is not None and gridded_start.as_points(given, _first_step(given, law)):
+        return given.grid.axes[0], given.values * given.grid.cell_volume  # a jump is what its cells are: their centres
     if given is None:
         _refuse_many(17 * float(np.sqrt(initial.covariance.item())) / narrow, law)
         places, mass = lattice.cloud(initial.mean, initial.covariance, np.array([2 * narrow]))
@@ -227,6 +239,12 @@ def _cloud(initial: State, law: graded.Step) -> tuple[Array, Array]:
     fine = Grid(given.grid.lower, given.grid.upper, factor * cells)
     values = on_grid(given, fine)
     return fine.axes[0], values * fine.cell_volume
+
+
+def _first_step(given: Density, law: graded.Step) -> gridded_start.Moved:
+    """Return the map and the least blur of one step from the cells of a gridded start."""
+    noise = float(law.deviation(given.grid.axes[0]).min()) ** 2
+    return np.array([[law.slope]]), np.zeros(1), np.array([[noise]])
 
 
 def _refuse_many(nodes: float, law: graded.Step) -> None:

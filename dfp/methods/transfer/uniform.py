@@ -120,17 +120,18 @@ class UniformRun(TransferRun):
         initial, given, grid, started = self.initial, self.initial.gridded, self.grid, 0.0
         mass: Array
         if given is not None:
-            if given.grid.matches(grid) or gridded_start.resolved(given):
+            d, here, equation = grid.dimension, given.mean[None], self._single()
+            factor = np.broadcast_to(factor_of(equation, np.ones(d), here), (1, d, d))[0]
+            moved = factor, np.zeros(d), equation.diffusion(here)[0]
+            if given.grid.matches(grid) or not gridded_start.as_points(given, moved):
                 values, started = gridded_start.resampled(given, grid)
                 mass = values * grid.cell_volume
+                started += abs(1.0 - float(mass.sum()))
             else:
                 # A jump is what its cells are: their centres are spread by the first step.
                 mass = given.values * given.grid.cell_volume
-                self.cloud, d = given.grid.points.reshape(-1, grid.dimension), grid.dimension
-                here, equation = given.mean[None], self._single()
-                factor = np.broadcast_to(factor_of(equation, np.ones(d), here), (1, d, d))[0]
-                moved = factor, np.zeros(d), equation.diffusion(here)[0]
-                started = 2.0**d * gridded_start.largest_cut(given, moved)
+                self.cloud = given.grid.points.reshape(-1, d)
+                started = gridded_start.comb(given, moved)
         elif np.all(conditional_deviations(initial.covariance[None])[0] >= ON_GRID * grid.spacing):
             mass = Gaussian(initial.mean, initial.covariance).on(grid) * grid.cell_volume
         else:

@@ -1,0 +1,138 @@
+"""Structure that a smooth representation of a density cannot show, from what is known of it: bounds in L1.
+
+The last terms of a series say nothing of waves beyond those it holds. What is known: the start, blurred by the noise
+since; minibatches, each of which leaves an atom as wide as what is left of the start; and the waves that the truncated
+expansion (T5) amplifies. |φ| of two densities differs by no more than their L1 distance, so that waves which are there
+and are not shown are an error.
+"""
+
+import numpy as np
+from scipy import fft
+
+from dfp.checks import TINY, Array
+from dfp.exact.moments import moments_at
+from dfp.problem.equation import Equation
+from dfp.problem.grid import Grid
+from dfp.problem.state import Point, State
+
+# Half-width in deviations of the box whose waves are looked at; where a Gaussian has decayed to 1e-14; most waves.
+_BOX, _DECAYED, _MOST = 8.0, 8.0, 4000
+# Most steps that are looked at one by one: those before are blurred by all later ones.
+_STEPS = 400
+# Directions in a plane along which marginals are looked at.
+_DIRECTIONS = 12
+# Share of a wave number that is left of it after the steps of (T5) that frozen coefficients describe.
+_REMEMBERED = 0.3
+
+
+def left_of(difference: Array, grid: Grid, equation: Equation, initial: State, step: int) -> float:
+    """Return the L1 norm of what ``step`` steps leave of a ``difference`` between two starts, on the cells of ``grid``.
+
+    It is blurred by the noise since, as from the place where noise is least; an affine map changes no L1 norm, so it is
+    undone.
+    """
+    size = float(np.abs(difference).sum()) * grid.cell_volume
+    if step == 0 or size == 0:
+        return size
+    places = (initial.mean, equation.sgd.critical_point)
+    spreads = [moments_at(equation, Point(place), np.array([step])).covariance[0] for place in places]
+    noise = min(spreads, key=lambda covariance: float(np.trace(covariance)))
+    try:
+        inverse = np.linalg.inv(_power(equation, step))
+    except np.linalg.LinAlgError:
+        return 0.0  # nothing is left of the start
+    noise = inverse @ noise @ inverse.T
+    cells = [fft.next_fast_len(2 * n, real=True) for n in grid.cells]
+    waves = [2 * np.pi * fft.fftfreq(n, h) for n, h in zip(cells[:-1], grid.spacing[:-1], strict=True)]
+    waves.append(2 * np.pi * fft.rfftfreq(cells[-1], grid.spacing[-1]))
+    k = np.stack(np.meshgrid(*waves, indexing="ij"), axis=-1)
+    blur = np.exp(-0.5 * np.einsum("...i,ij,...j->...", k, noise, k))
+    left = fft.irfftn(fft.rfftn(difference, s=cells) * blur, s=cells)
+    return float(np.abs(left).sum()) * grid.cell_volume
+
+
+def _power(equation: Equation, step: int) -> Array:
+    """Return the matrix by which the mean moves in ``step`` steps, shape (d, d)."""
+    values, vectors = equation.sgd.modes
+    rates = equation.mode_rates(values) * values
+    kept = (1 - rates) ** step if equation.discrete else np.exp(-rates * step * equation.sgd.learning_rate)
+    factor: Array = (vectors * kept) @ vectors.T
+    return factor
+
+
+def hidden(equation: Equation, initial: State, step: int, covariance: Array, seen: float) -> float:
+    """Return an L1 bound of the waves of a density that are shorter than those ``seen``, or that (T5) has amplified.
+
+    Parameters
+    ----------
+    equation, initial, step
+        The problem, a map of plain SGD in a quadratic landscape, and the step.
+    covariance
+        Of the density, (d, d).
+    seen
+        Largest wave number that is shown, in inverse deviations.
+    """
+    if step == 0 or not equation.discrete or (equation.truncated is False and equation.sgd.noise.gaussian):
+        return 0.0
+    d, factor = equation.dimension, np.linalg.cholesky(covariance)
+    inverse = np.linalg.inv(factor)
+    angles = np.pi * np.arange(_DIRECTIONS) / _DIRECTIONS
+    directions = np.ones((1, 1)) if d == 1 else np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    modes = equation.sgd.modes[1].T
+    modes = modes / np.sqrt(np.einsum("mi,ij,mj->m", modes, covariance, modes))[:, None]
+    looked_at = np.concatenate([directions @ inverse, modes if d > 1 else modes[:0]])
+    return max(_along(equation, initial, step, direction, seen) for direction in looked_at)
+
+
+def _along(equation: Equation, initial: State, step: int, direction: Array, seen: float) -> float:
+    """Return it for the marginal along ``direction`` (d,), of unit deviation."""
+    kept = np.eye(equation.dimension) - equation.linear_drift
+    start = initial.covariance
+    first = max(seen * _BOX / np.pi, 1.0)
+    # Waves of a box of this many deviations, as far as what is left of the start lets through.
+    far = direction @ np.linalg.matrix_power(kept, step)
+    if equation.truncated and np.linalg.norm(far) < _REMEMBERED * np.linalg.norm(direction):
+        return 0.0  # frozen coefficients tell nothing of waves that drift has stretched
+    narrow = float(np.sqrt(max(far @ start @ far, TINY)))
+    grown = 3.0 if equation.truncated else 1.0
+    last = min(grown * _DECAYED / narrow * _BOX / np.pi, first + _MOST * 64)
+    if last <= first:
+        return 0.0
+    number = np.unique(np.geomspace(first, last, _MOST).round())
+    wave = number[:, None] * (np.pi / _BOX) * direction
+    size = _log_size(equation, initial, step, wave, kept)
+    # Cauchy and Schwarz over the waves of the box, of which one stands for those up to the next.
+    weights = np.gradient(number) if number.size > 1 else np.ones(1)
+    with np.errstate(over="ignore"):
+        return float(np.sqrt(2 * np.sum(weights * np.exp(2 * np.minimum(size, 300.0)))))
+
+
+def _log_size(equation: Equation, initial: State, step: int, waves: Array, kept: Array) -> Array:
+    """Return log|φ_n| at ``waves`` (m, d) as far as it is known: of independent steps from the path of the mean."""
+    sgd, eta = equation.sgd, equation.sgd.learning_rate
+    means = _means(equation, initial, step)
+    total, moved = np.zeros(len(waves)), waves
+    with np.errstate(divide="ignore"):
+        for s in range(min(step, _STEPS)):
+            at = means[step - 1 - s]
+            if equation.truncated:
+                squares = eta**2 * np.einsum("mi,ij,mj->m", moved, sgd.noise.covariance(at), moved)
+                total += np.log(np.abs(1 - squares / 2))
+            else:
+                total += np.log(np.abs(sgd.noise.characteristic(-eta * moved, at[None])[0]))
+            moved = moved @ kept
+        if step > _STEPS:
+            moved = moved @ np.linalg.matrix_power(kept, step - _STEPS)
+    return total - 0.5 * np.einsum("mi,ij,mj->m", moved, initial.covariance, moved)
+
+
+def _means(equation: Equation, initial: State, step: int) -> Array:
+    """Return the path of the mean at steps 0 … ``step`` − 1, or at the last of them, shape (step, d)."""
+    first = max(step - _STEPS, 0)
+    path = moments_at(equation, initial, np.arange(first, step))
+    return np.concatenate([np.broadcast_to(path.mean[0], (first, len(path.mean[0]))), path.mean])
+
+
+def deviations_seen(degree: int) -> float:
+    """Return the wave number up to which Hermite functions of ``degree`` hold waves, in inverse deviations."""
+    return float(np.sqrt(2 * degree + 1)) + 1.0
