@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 from dfp_solvers import matrices
+from dfp_solvers.arrays import Array as Array
+from dfp_solvers.arrays import Complex as Complex
 from numpy.typing import NDArray
 
 from dfp.errors import DFPError
 
-Array = NDArray[np.floating[Any]]
 TINY = float(np.finfo(np.float64).tiny)
 """Smallest positive normal number: what quotients are kept from dividing by."""
 
@@ -101,6 +102,10 @@ def boolean(name: str, value: object) -> bool:
     return bool(value)
 
 
+# What most arguments are: these hide neither masks nor booleans.
+_PLAIN = (np.ndarray, float, int)
+
+
 def array(name: str, value: object, *, dimensions: tuple[int, ...] = (1,)) -> Array:
     """Return ``value`` as a finite float64 array with one of the allowed numbers of dimensions.
 
@@ -109,7 +114,7 @@ def array(name: str, value: object, *, dimensions: tuple[int, ...] = (1,)) -> Ar
     DFPError
         If it is not numeric, has masked, NaN or infinite entries, is empty, or has another number of dimensions.
     """
-    hidden = _masked(value)
+    hidden = 0 if type(value) in _PLAIN else _masked(value)
     if hidden:
         raise DFPError(
             f"{name} has {hidden} masked {'entry' if hidden == 1 else 'entries'}: a mask hides values that are not "
@@ -117,7 +122,7 @@ def array(name: str, value: object, *, dimensions: tuple[int, ...] = (1,)) -> Ar
         )
     try:
         given: NDArray[Any] = np.asarray(value)
-        if given.dtype.kind not in "iuf" or _has_booleans(value):
+        if given.dtype.kind not in "iuf" or (type(value) not in _PLAIN and _has_booleans(value)):
             raise TypeError
         result = np.array(given, dtype=np.float64)
     except (TypeError, ValueError):
@@ -237,6 +242,10 @@ def step_list(name: str, value: object, last: int) -> NDArray[np.int64]:
     DFPError
         If an entry is not an integer, is negative or exceeds ``last``, or if the list is not increasing.
     """
+    whole = np.asarray(value) if isinstance(value, (range, np.ndarray)) else np.empty(0)
+    if whole.dtype.kind == "i" and whole.ndim == 1 and whole.size and whole[0] >= 0 and whole[-1] <= last:
+        if np.all(np.diff(whole) > 0):
+            return whole.astype(np.int64)  # at once, for there may be millions
     try:
         entries = list(value)  # type: ignore[call-overload]
     except TypeError:

@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 
 from dfp import terminal
 from dfp.errors import DFPError
+from dfp.networks import cli as networks
 
 if TYPE_CHECKING:
     from dfp.config.config import Config, Problem, Task
@@ -33,8 +34,9 @@ class _Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
         terminal.prepare()
+        invoke = super().invoke
         try:
-            return super().invoke(ctx)
+            return terminal.interruptible(lambda: invoke(ctx))
         except DFPError as error:
             message = str(error)
         except OSError as error:
@@ -54,6 +56,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(networks.app, name="networks")
 
 File = Annotated[Path, typer.Argument(metavar="FILE.toml", help="Configuration: landscape, SGD, state, equations.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace files that exist already.")]

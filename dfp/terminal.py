@@ -1,9 +1,21 @@
-"""What the command line owes its terminal: characters that it can show."""
+"""What the command line owes its terminal: characters that it can show, and an end as soon as one is asked for."""
 
 import codecs
+import ctypes
 import io
+import os
+import signal
 import sys
+import threading
 import unicodedata
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, NoReturn, TypeVar
+
+T = TypeVar("T")
+
+# Seconds in which interrupted work may put its files in order, and between looks at whether it has ended.
+_GRACE, _LOOK = 1.2, 0.05
 
 _WORDS = {"∞": "inf", "−": "-", "≤": "<=", "≥": ">=", "→": "->", "√": "sqrt", "ḡ": "g", "±": "+-", "·": "*"}
 
@@ -35,3 +47,53 @@ def prepare() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "backslashreplace"):
             stream.reconfigure(errors="dfp-spelled")
+
+
+def interruptible(work: Callable[[], T]) -> T:
+    """Return what ``work`` does, in a thread of its own: the main thread hears Ctrl-C and SIGTERM at any time.
+
+    Then the work is interrupted where it is in Python, and left where it is not: the process ends within two seconds
+    with 128 and the signal's number, and one line on stderr.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return work()
+    heard: list[int] = []
+    outcome: list[tuple[bool, Any]] = []
+
+    def run() -> None:
+        try:
+            outcome.append((True, work()))
+        except BaseException as error:  # whatever it is belongs to the caller
+            outcome.append((False, error))
+
+    def hear(number: int, _frame: FrameType | None) -> None:
+        heard.append(number)
+
+    thread = threading.Thread(target=run, name="dfp", daemon=True)
+    before = {number: signal.signal(number, hear) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        thread.start()
+        while thread.is_alive() and not heard:
+            thread.join(_LOOK)
+        if heard:
+            _end(thread, heard[0])
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    done, value = outcome[0]
+    if not done:
+        raise value
+    result: T = value
+    return result
+
+
+def _end(thread: threading.Thread, number: int) -> NoReturn:
+    """Interrupt the work, give it time to remove what it has not finished writing, and end the process."""
+    if thread.ident is not None:
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(KeyboardInterrupt))
+    thread.join(_GRACE)
+    why = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+    print(f"interrupted ({why}): unfinished results are not written; checkpoints hold what was drawn.", file=sys.stderr)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(128 + number)  # not sys.exit, which waits for threads that no one can stop

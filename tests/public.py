@@ -26,7 +26,7 @@ def described():
         if inspect.isclass(value) and issubclass(value, Exception):
             found[name] = [base.__name__ for base in value.__mro__[1:-3]]
             continue
-        found[name] = parameters(value)
+        found[name] = parameters(value) if callable(value) else None
         if inspect.isclass(value):
             fields = getattr(value, "__dataclass_fields__", {})
             for key in sorted(key for key in {*dir(value), *fields} if not key.startswith("_")):

@@ -66,6 +66,7 @@ def test_discrete_laws_are_sums(law):
     places = np.arange(0, 60)
     expected = law.pmf(places) @ np.exp(1j * np.outer(places - law.mean(), waves))
     part = Univariate(law)
+    # rounding
     assert np.abs(part.characteristic(waves) - expected).max() < 1e-13
     u = np.random.default_rng(1).random(5000)
     assert np.array_equal(part.draw(stats.norm.ppf(u)), law.ppf(u) - law.mean())
@@ -79,6 +80,7 @@ def test_moments_of_every_order():
     variance, skewness, excess = law.stats("vsk")
     cumulants = {2: variance, 3: skewness * variance**1.5, 4: excess * variance**2}
     expected = {m: c * (-rate) ** m * sum(0.7 ** (m * s) for s in range(steps)) for m, c in cumulants.items()}
+    # rounding
     assert exact.covariance.item() == pytest.approx(expected[2], rel=1e-13)
     assert exact.third.item() == pytest.approx(expected[3], rel=1e-12)
     assert exact.fourth.item() == pytest.approx(expected[4] + 3 * expected[2] ** 2, rel=1e-12)
@@ -103,6 +105,7 @@ def test_cauchy_noise_has_no_moments_but_a_density():
     shift = 0.7**steps * 0.3 - 0.1 * rate * (1 - 0.7**steps) / 0.3
     law = stats.cauchy(shift, rate * (1 - 0.7**steps) / 0.3)
     error = np.abs(solution.density[0] - law.pdf(solution.grid.axes[0])).sum() * solution.grid.cell_volume
+    # the certificate is true, and of use
     assert error < solution.certificate.truncation[0] < 1e-2
     outside = 1 - np.diff(law.cdf([solution.grid.lower[0], solution.grid.upper[0]]))[0]
     assert solution.certificate.mass_outside[0] == pytest.approx(outside, rel=0.1)
@@ -170,6 +173,7 @@ def test_transfer_agrees_with_fourier():
     equation, start = master(bowl(stats.skewnorm(4)), 0.1), dfp.Gaussian(0.3, 0.01)
     exact = dfp.solve(equation, start, 20, [1, 20], dfp.Fourier())
     solution = dfp.solve(equation, start, 20, [1, 20], dfp.Transfer(), exact.grid)
+    # tails cut by the box
     assert np.abs(solution.density - exact.density).sum(axis=1).max() * exact.grid.cell_volume < 1e-9
 
 
@@ -177,6 +181,7 @@ def test_a_normal_law_is_gaussian_noise():
     equation, start = master(bowl(stats.norm(5, 0.3**0.5)), 0.1), dfp.Gaussian(0.3, 0.01)
     plain = dfp.MasterEquation(dfp.SGD(one_mode(1.0, 0.3, gradient=0.1), 0.1))
     one, other = (dfp.solve(e, start, 9, [9], dfp.Fourier()) for e in (equation, plain))
+    # rounding
     assert np.abs(one.density - other.density).max() < 1e-12
     assert one.covariance.item() == pytest.approx(other.covariance.item(), rel=1e-13)
 

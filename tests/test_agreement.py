@@ -9,16 +9,11 @@ from scipy import stats
 
 import dfp
 from dfp.results.comparison import cell_probabilities
+from validation.solvers import made
 
 # Every deterministic solver of densities, with what makes it affordable here.
-SOLVERS = {
-    "Fourier": dfp.Fourier(),
-    "Hermite": dfp.Hermite(16),
-    "FiniteVolume": dfp.FiniteVolume(),
-    "Transfer": dfp.Transfer(),
-    "FiniteDifference": dfp.FiniteDifference(),
-    "FiniteDifference, fourth": dfp.FiniteDifference("fourth"),
-}
+SOLVERS = {name: solver for name, solver in made(10_000).items() if name not in ("MonteCarlo", "MomentRecursion")}
+SOLVERS |= {"FiniteDifference, fourth": dfp.FiniteDifference("fourth")}
 PROBLEMS = {
     "additive 1D": (one_mode(1.0, 1.0), dfp.Gaussian(0.3, 0.1), dfp.Grid(-3.0, 3.6, 660)),
     "multiplicative 1D": (one_mode(1.0, 1.0, 0.3, 0.1), dfp.Gaussian(0.3, 0.1), dfp.Grid(-3.0, 3.6, 660)),

@@ -42,7 +42,9 @@ def test_steps_that_forget_where_they_start(curvature, rate, fluctuation):
     solution = dfp.solve(dfp.MasterEquation(sgd), start, 50, [1, 50], dfp.Transfer())
     assert solution.certificate.ok, solution.certificate
     exact = dfp.moments(dfp.MasterEquation(sgd), start, 50, [1, 50])
+    # rounding
     np.testing.assert_allclose(solution.mean, exact.mean, atol=1e-12)
+    # rounding, and tails cut by the box
     np.testing.assert_allclose(solution.covariance, exact.covariance, rtol=1e-9)
 
 
@@ -62,6 +64,7 @@ def test_many_cells_that_are_fine_enough_are_taken():
     start = dfp.Density.normalised(grid, norm.pdf(grid.axes[0], 0.3, 0.4))
     equation = dfp.MasterEquation(mode(fluctuation=0.1))
     solution = dfp.solve(equation, start, 5, [5], dfp.Transfer())
+    # rounding, and tails cut by the box
     assert solution.covariance[0] == pytest.approx(dfp.moments(equation, start, 5, [5]).covariance[0], rel=1e-9)
 
 
@@ -80,6 +83,7 @@ def test_a_uniform_start_is_certified(width, steps, noise):
             continue
         exact = convolved(start, factor, -0.1 * (1 - factor), gained, solution.grid.axes[0])
         assert distance(solution, 0, exact) <= solution.certificate.error[0]
+        # the certificate is of use on a grid of its own choice
         assert grid is not None or solution.certificate.error[0] < 2e-3
 
 
@@ -158,6 +162,7 @@ def test_a_uniform_start_under_noise_that_depends_on_the_place():
     for equation, accuracy in ((dfp.MasterEquation, 1e-6), (dfp.Langevin, 2e-2)):
         solution = dfp.solve(equation(dfp.SGD(landscape, 0.1)), start, 5, [0, 5])
         exact = dfp.moments(equation(dfp.SGD(landscape, 0.1)), start, 5, [0, 5])
+        # the share that each solver promises; entries off the diagonal are small
         assert solution.covariance[1] == pytest.approx(exact.covariance[1], rel=accuracy, abs=1e-4)
         assert solution.certificate.error[1] >= 0.5 * solution.certificate.covariance_error[1]
         assert 1e-3 < solution.certificate.error[0] < 0.5

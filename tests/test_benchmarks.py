@@ -31,6 +31,7 @@ def test_exact_stationary_answer_solves_the_lyapunov_equation():
     workload = WORKLOADS["W5"]
     mean, covariance = workload.exact()
     residual = workload.hessian @ covariance + covariance @ workload.hessian - 2 * workload.diffusion
+    # rounding
     np.testing.assert_allclose(residual, 0, atol=1e-15)
     np.testing.assert_allclose(mean, 0, atol=1e-15)
 
@@ -63,6 +64,7 @@ def test_errors_are_l1_distances(name):
 @pytest.mark.parametrize("name", list(WORKLOADS))
 def test_automatic_solutions_reach_the_tightest_tolerance(name):
     row = measured(WORKLOADS[name], ours.auto, (), end=0.0)
+    # rounding
     assert row["error"] < 1e-10
 
 

@@ -7,8 +7,10 @@ from truths import KINDS, random_truth
 
 import dfp
 from dfp.results.certificate import ROUNDING
+from validation.solvers import made
 
-SOLVERS = (dfp.Fourier(), dfp.Hermite(), dfp.FiniteVolume(tolerance=1e-4), dfp.Transfer(), dfp.FiniteDifference())
+MADE = made(10_000) | {"FiniteVolume": dfp.FiniteVolume(tolerance=1e-4)}
+SOLVERS = tuple(solver for name, solver in MADE.items() if name not in ("MomentRecursion", "MonteCarlo"))
 COUNT = 180
 # What the truths themselves round to: exponentials and inverses of matrices, sums of thousands of Gaussians.
 TRUTH = 1e-11
@@ -25,7 +27,9 @@ def true_error(truth, solution):
 def solved(truth, solver):
     """The solution, or None where this solver refuses, in words, what it cannot do, or would take seconds."""
     narrow = solver == "auto" or solver.name in ("Hermite", "FiniteDifference")
-    if truth.equation.dimension > (1 if narrow and solver != "auto" else 2) and solver != SOLVERS[0]:
+    if truth.equation.dimension > (1 if narrow and solver != "auto" else 2) and (
+        solver == "auto" or solver.name != "Fourier"
+    ):
         return None
     try:
         return dfp.solve(truth.equation, truth.initial, truth.steps, [truth.steps], solver, truth.grid)

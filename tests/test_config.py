@@ -194,6 +194,7 @@ def test_regression_reads_columns_relative_to_the_file(standardise, tmp_path, mo
     wanted = dfp.QuadraticLandscape.from_regression(x, y, batch_size=3)
     # Sums of 12 products of order one: a few roundings.
     for name in ("hessian", "gradient"):
+        # rounding
         np.testing.assert_allclose(getattr(landscape, name), getattr(wanted, name), rtol=0, atol=1e-13)
     np.testing.assert_allclose(landscape.law.constant, wanted.law.constant, rtol=1e-12)
 

@@ -23,6 +23,7 @@ def ran(tmp_path_factory):
 def test_data_are_the_published_ones():
     x, y = demo.diabetes(("bmi", "bp", "s5"))
     assert x.shape == (442, 3)
+    # rounding
     assert np.abs(x.mean(axis=0)).max() < 1e-12
     assert y.std() == pytest.approx(1.0)
     # Correlations with progression after Efron et al. (2004), to the digits usually printed.

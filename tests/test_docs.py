@@ -36,6 +36,8 @@ def test_code_of_a_page_runs(page, tmp_path, monkeypatch):
     """Cells run in order in one namespace; fewer trajectories than on the page, for speed."""
     import matplotlib
 
+    if page.stem == "networks":
+        pytest.importorskip("torch", reason="the extra dfp[networks] is not installed")
     matplotlib.use("agg")
     if (DOCS / "examples").is_dir():
         shutil.copytree(DOCS / "examples", tmp_path / "examples")

@@ -88,6 +88,7 @@ def test_largest_stable_learning_rate_is_where_all_shuffles_lose_stability():
         limit = dfp.modes(dfp.SGD(few(4, b), 0.5, replace=False)).largest_stable_learning_rate
         radii = [np.mean(every_epoch(dfp.SGD(few(4, b), limit * x, replace=False))[0] ** 2) for x in (0.999, 1, 1.001)]
         assert radii[0] < 1 < radii[2]
+        # rounding
         np.testing.assert_allclose(radii[1], 1.0, rtol=1e-10)
         for x in np.linspace(0.02, 0.98, 25):
             assert dfp.modes(dfp.SGD(few(4, b), limit * x, replace=False)).spectral_radius < 1
@@ -156,6 +157,7 @@ def test_regimes_of_additive_noise():
         regimes[b] = [mode.regime for mode in report]
         flat = report[1]
         grown = flat.variance(40 * sgd.epoch) - flat.variance(10 * sgd.epoch)
+        # rounding
         np.testing.assert_allclose(grown, 2 * flat.diffusion_coefficient * 0.5 * 30 * sgd.epoch, rtol=1e-10, atol=1e-13)
         assert flat.variance(1) > 0
         assert "undecided: steps of an epoch" in str(report)
@@ -229,6 +231,7 @@ def test_table_and_figure_and_step():
 def test_an_epoch_of_one_step():
     sgd = dfp.SGD(few(4, 4), 0.5, replace=False)
     (mode,) = dfp.modes(sgd)
+    # rounding
     np.testing.assert_allclose(mode.growth, (1 - 0.5 * mode.curvature) ** 2, rtol=1e-13)
     np.testing.assert_allclose(mode.stationary_variance, 0.0, atol=1e-30)
     assert mode.regime == "confined"

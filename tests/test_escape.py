@@ -109,6 +109,7 @@ def test_two_dimensions(turning):
     # 2ΔU/η; the saddle is reached slowly, at a distance that costs 1e-6
     assert flow.action == pytest.approx(0.5 / 0.6, rel=1e-5)
     if turning == 0:
+        # the factor is known to four digits
         assert found.action == pytest.approx(0.5508 * flow.action, rel=1e-3)
         assert quasipotential.thrown(found.path)
     else:
@@ -213,6 +214,7 @@ def test_second_derivatives_of_the_action():
         slope, band = least_action._derivatives(cost, path, held, 1e-4)
         flat, h = path[1:].ravel(), 1e-4
         shifts = h * np.eye(10)
+        # the kernel is summed on cells, and the law found to a tolerance
         np.testing.assert_allclose(
             slope, [(action(flat + s) - action(flat - s)) / (2 * h) for s in shifts], rtol=1e-5, atol=1e-5
         )
@@ -230,6 +232,7 @@ def test_second_derivatives_of_the_action():
         for row in range(4):
             for column in range(10 - row):
                 full[column + row, column] = full[column, column + row] = band[row, column]
+        # differences of differences lose half the digits
         np.testing.assert_allclose(full, second, rtol=1e-4, atol=1e-3 * np.abs(second).max())
 
 

@@ -131,6 +131,7 @@ def test_spectral_step_agrees_with_dense_fourier_sums(shape):
         for j in range(d):
             spectrum = spectrum - kappa[:, i] * kappa[:, j] * (forward @ (second[i, j].ravel() * weights)) / 2
     expected = (np.conj(forward.T) @ spectrum).real.reshape(shape) / values.size
+    # rounding
     assert np.abs(pseudospectral.Operator(drift, second).step(values) - expected).max() < 1e-12
 
 
@@ -141,6 +142,7 @@ def test_trigonometric_interpolation_reproduces_waves_and_nothing_outside():
         matrix = pseudospectral.interpolation(-1.0, 0.25, count, points)
         wave = 2 * np.pi * 3 / (0.25 * count)
         expected = np.where((points > -1) & (points < -1 + 0.25 * count), np.cos(wave * points + 0.3), 0.0)
+        # rounding
         assert np.abs(matrix @ np.cos(wave * nodes + 0.3) - expected).max() < 1e-13
 
 
@@ -152,6 +154,7 @@ def test_second_order_bound_is_the_known_one():
     rng = np.random.default_rng(4)
     a, v = rng.standard_normal((50, 1)), rng.random((50, 1, 1))
     expected = np.sqrt(np.max(v[:, 0, 0] + a[:, 0] ** 2))
+    # rounding
     assert finite_difference.smallest_scale(a, v, 2) == pytest.approx(expected, rel=1e-12)
     for d, worst in ((2, 2.4), (3, 4.2)):
         # |G|² for S = ḡḡᵀ with Σ s_ii = 1, over directions of ḡ; theory page: up to 2.4 and 4.2.
@@ -188,6 +191,7 @@ def test_spectral_bound_is_where_waves_start_to_grow():
     gained = np.einsum("mi,ij,mj->m", kappa, v[0], kappa) / scale**2
     moved = kappa @ a[0] / scale
     size = np.abs(1 + 1j * moved - (gained + moved**2) / 2)
+    # rounding
     assert np.max(size) == pytest.approx(1.0, abs=1e-12)
     assert pseudospectral.smallest_scale(a, np.zeros((1, 2, 2)), directions) == np.inf
 
@@ -240,6 +244,7 @@ def test_stationary_density_is_student_t_within_the_certificate(scheme, rate, no
     assert error <= certified + 1e-12
     assert certified < 30 * error + 1e-12
     assert error < {"spectral": 1e-5, "fourth": 2e-3, "second": 1e-2}[scheme]
+    # rounding
     assert abs(solution.certificate.mass_defect[0]) < 1e-11
 
 
@@ -270,7 +275,9 @@ def test_the_raw_second_moment_matters():
         values = pseudospectral.march(values / values.sum(), pseudospectral.Operator(drift, second), 2000)
         variances.append(values @ x**2)
     exact = eta * 0.3 / (2 - eta)
+    # the error of the scheme on this grid
     assert abs(variances[0] / exact - 1) < 1e-5
+    # to the next order in η
     assert variances[1] / exact - 1 == pytest.approx(-eta / 2, rel=0.01)
 
 
@@ -282,7 +289,9 @@ def test_two_dimensions_agree_with_hermite(landscape):
     series = dfp.solve(equation, start, 60, [20, 60], dfp.Hermite(20), solution.grid)
     certified = solution.certificate.truncation + series.certificate.truncation
     assert np.all(distance(solution, series.density) <= certified + 1e-12)
+    # the certificates are of use
     assert certified.max() < 1e-5
+    # the limit of the certificate
     assert solution.certificate.covariance_error.max() < 1e-6
 
 
@@ -339,9 +348,13 @@ def test_output_grid_and_saved_steps_do_not_matter():
     part = solved(equation, start, 100, grid=zoom, save=[0, 1, 7, 100])
     fine = dfp.Grid(whole.grid.lower, whole.mean[0], 500)
     again = solved(equation, start, 100, grid=fine)
+    # the mean over ten small cells against the value in the middle, second order in the cell
     assert np.abs(part.density[-1] - again.density[0].reshape(50, 10)[:, 4:6].mean(axis=1)).max() < 0.05
+    # interpolated by waves from grids of the same spacing
     assert np.abs(solved(equation, start, 100, grid=zoom).density[0] - part.density[-1]).max() < 1e-6
+    # half the mass is below the mean, but for skewness
     assert part.certificate.mass_outside[-1] == pytest.approx(0.5, abs=0.02)
+    # rounding
     assert abs(part.certificate.mass_defect[-1]) < 1e-12
 
 
@@ -355,6 +368,7 @@ def test_walk_weights_match_mean_and_covariance_exactly_and_are_positive():
     for v in (0.25, 0.6, 1.0):
         weights = lattice_walk.line_weights(r, np.full_like(r, v))
         assert weights.min() >= -1e-17
+        # rounding
         assert np.abs(weights.sum(axis=0) - 1).max() < 1e-15
         assert np.abs(nodes @ weights - r).max() < 1e-15
         assert np.abs(nodes**2 @ weights - r**2 - v).max() < 1e-15
@@ -373,6 +387,7 @@ def test_walk_matrix_has_the_moments_of_the_step(d):
     offset = np.stack(np.unravel_index(np.arange(count), shape), axis=1) - 4
     mean = column @ offset
     assert matrix.min() >= 0
+    # rounding
     assert abs(column.sum() - 1) < 1e-14
     assert np.abs(mean - drift[middle]).max() < 1e-13
     assert np.abs((offset.T * column) @ offset - np.outer(mean, mean) - noise[middle]).max() < 1e-13
@@ -389,6 +404,7 @@ def test_walk_is_positive_and_exact_in_mean_and_covariance(equation, start):
     solution = solved(equation, start, 200, "matched", save=[20, 200], tolerance=0.9)
     certificate = solution.certificate
     assert solution.density.min() >= 0
+    # rounding
     assert certificate.mean_error.max() < 1e-12
     # Tails beyond 8 deviations leave the box.
     assert certificate.covariance_error.max() < 1e-11
@@ -403,6 +419,7 @@ def test_walk_refuses_what_cannot_be_positive():
     with pytest.raises(dfp.UnresolvedError, match="too fine for a positive scheme") as caught:
         solved(discrete(one_mode(), 0.03), start, 5, "matched", grid)
     rate = float(re.search(r"to ([\d.]+)\.$", str(caught.value))[1])
+    # as many digits as are printed
     assert rate == pytest.approx(1 / 101 / np.sqrt(0.3), rel=1e-5)
     solved(discrete(one_mode(), rate * 0.9999), start, 5, "matched", grid, tolerance=0.9)
     with pytest.raises(dfp.UnresolvedError, match="too fine"):

@@ -62,6 +62,7 @@ def test_decomposition_rebuilds_diffusion_and_drift(d):
         diffusion, drift = (axes * np.geomspace(1 / condition, 1, d)) @ axes.T, rng.standard_normal(d)
         assert finite_volume.decompose(drift, diffusion, offsets, weights, along)
         assert weights.min() >= 0
+        # rounding
         assert np.abs((offsets.T * weights) @ offsets - diffusion).max() < 1e-11
         assert np.abs(along @ offsets - drift).max() < 1e-10 * condition
         assert np.abs(offsets).max() <= 2 * np.sqrt(condition) + 1
@@ -72,9 +73,7 @@ def test_decomposition_rebuilds_diffusion_and_drift(d):
         assert finite_volume._form(vectors[0], diffusion, vectors[1]) == pytest.approx(
             vectors[0] @ diffusion @ vectors[1]
         )
-    assert not finite_volume.decompose(
-        drift, -np.ones((d, d)) + 2.5 * np.eye(d) * (d == 3) * 0, offsets, weights, along
-    )
+    assert not finite_volume.decompose(drift, -np.ones((d, d)), offsets, weights, along)
 
 
 def test_rates_against_their_plain_twin():
@@ -136,6 +135,7 @@ def test_extrapolation_against_a_polynomial_error():
     counts, f, second, fourth = (64, 32, 16), 2.0, 0.3, -0.05
     levels = [np.full(n, f + second * h**2 + fourth * h**4) for n, h in zip(counts, (0.25, 0.5, 1.0), strict=True)]
     values, error = richardson.best(levels, 0.0)
+    # rounding
     assert values == pytest.approx(f, abs=1e-13)
     after_one = abs(-4 * fourth * 0.25**4)
     assert after_one < error < 10 * after_one
@@ -209,6 +209,7 @@ def test_stationary_vector_of_a_full_generator_and_of_a_reducible_one():
     matrix, _ = finite_volume.generator(drift, diffusion, grid.cells, grid.spacing)
     found = null_vector.stationary_vector(matrix)
     assert found.min() >= 0
+    # rounding
     assert found.sum() == pytest.approx(1, abs=1e-14)
     assert np.abs(matrix.tocsc() @ found).sum() < 1e-12 * generator.fastest(matrix)
     split, _ = finite_volume.generator(np.zeros((10, 1)), np.zeros((10, 1, 1)), (10,), np.ones(1))
@@ -238,6 +239,7 @@ def test_every_generator_mass_sign_moments_and_hermite(name):
     for equation in equations:
         solution = dfp.solve(equation, start, 40, [20, 40], FiniteVolume(), grid)
         certificate = solution.certificate
+        # rounding
         assert np.abs(certificate.mass_defect).max() < 1e-13
         assert solution.density.min() >= 0
         # The given grid of 256² is coarser than the drift's scale Q/|f|: that costs 5e-6 of a deviation.
@@ -247,6 +249,7 @@ def test_every_generator_mass_sign_moments_and_hermite(name):
         )
         for s in (0, 1):
             allowed = certificate.truncation[s] + 2 * series.certificate.truncation[s]
+            # the certificates are of use
             assert l1(solution, s, series.density[s]) < allowed < 0.02, equation.label
 
 
@@ -301,6 +304,7 @@ def test_regression_and_far_start_stay_positive():
     grid = dfp.Grid([-1.0, -2.0], [2.0, 1.0], 48)
     solution = dfp.solve(equation, dfp.Gaussian([-0.5, 0.5], 0.01), 400, [0, 1, 20, 400], FiniteVolume(), grid)
     assert solution.density.min() >= 0
+    # rounding
     assert np.abs(solution.certificate.mass_defect).max() < 1e-13
     assert solution.certificate.truncation[-1] > 0.01
     assert not solution.certificate.ok
@@ -379,6 +383,7 @@ def test_uniformisation_stops_once_stationary():
     matrix, x = ornstein_uhlenbeck()
     start = np.exp(-0.5 * (x - 2) ** 2)
     start /= start.sum()
+    # what is left of the slowest mode, and rounding of many products
     assert np.abs(uniformisation.uniformise(matrix, start, 1e5) - null_vector.stationary_vector(matrix)).sum() < 1e-9
     rows, rate = matrix.tocsr(), 1.1 * generator.fastest(matrix)
     first, weights = uniformisation.poisson(rate * 1e5, 1e-10)
@@ -391,11 +396,13 @@ def test_jump_and_poisson_against_their_plain_twins():
     rows, moved = matrix.tocsr(), np.empty(len(x))
     start = np.exp(-(x**2))
     change = uniformisation._jump(rows.indptr, rows.indices, rows.data, 0.01, start, moved)
+    # rounding
     assert moved == pytest.approx(start + 0.01 * (matrix @ start), abs=1e-12)
     assert change == pytest.approx(0.01 * np.abs(matrix @ start).sum(), rel=1e-13)
     for mean in (0.3, 7.0, 1e5):
         first, weights = uniformisation.poisson(mean, 1e-12)
         k = first + np.arange(len(weights))
+        # rounding
         assert weights.sum() == pytest.approx(1, abs=1e-14)
         assert weights @ k == pytest.approx(mean, rel=1e-11)
         assert weights @ (k - mean) ** 2 == pytest.approx(mean, rel=1e-9)
@@ -405,7 +412,9 @@ def test_points_and_narrow_gaussians_keep_their_mean():
     """Narrower than cells, states keep their mean and widen by a third of a squared cell, to be extrapolated away."""
     equation = dfp.Langevin(dfp.SGD(one_mode(1.0, 0.3, 0.2), 0.05))
     solution = dfp.solve(equation, dfp.Point(0.3), 40, [40], FiniteVolume())
+    # rounding
     assert solution.certificate.mean_error[0] < 1e-9
+    # tails cut by the box
     assert solution.certificate.covariance_error[0] < 1e-7
     grid = dfp.Grid([-1.0, -1.0], [1.0, 1.0], (20, 24))
     square = dfp.Gaussian([0.21, -0.13], [[0.04, 0.0199], [0.0199, 0.01]])
@@ -425,6 +434,7 @@ def test_splines_against_their_plain_twin():
         lattice._spline(place, 9, nodes, shares)
         distance = np.abs(place - nodes)
         plain = np.where(distance < 1, 2 / 3 - distance**2 + distance**3 / 2, np.maximum(2 - distance, 0) ** 3 / 6)
+        # rounding
         assert shares == pytest.approx(plain, abs=1e-15)
     points, weights = np.array([[0.1, 0.4], [1.9, 0.9]]), np.array([0.3, 0.7])
     found = lattice.deposit(points, weights, np.zeros(2), np.array([0.25, 0.25]), (8, 4))
@@ -437,6 +447,7 @@ def test_splines_against_their_plain_twin():
             np.add.at(side, nodes, shares)
             sides.append(side)
         expected += weight * np.outer(*sides)
+    # rounding
     assert found == pytest.approx(expected, abs=1e-15)
 
 
@@ -447,9 +458,11 @@ def test_gridded_start():
     equation = dfp.Langevin(dfp.SGD(one_mode(1.0, 0.3, 0.2), 0.05))
     solution = dfp.solve(equation, start, 40, [0, 40], FiniteVolume())
     gaussian = dfp.solve(equation, dfp.Gaussian(0.0, 0.2), 40, [0, 40], FiniteVolume(), solution.grid)
+    # interpolated between cells of other widths
     assert l1(solution, 0, gaussian.density[0]) < 1e-5
     assert l1(solution, 1, gaussian.density[1]) < 1e-5
     same = dfp.solve(equation, start, 0, [0], FiniteVolume(), source)
+    # rounding
     assert same.density[0] == pytest.approx(start.values, rel=1e-12)
 
 

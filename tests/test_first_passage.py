@@ -75,6 +75,7 @@ def test_one_step_and_mean_by_brute_force():
     sgd = dfp.SGD(one_mode(0.5, 1.0, 0.4, 0.2), 0.3)
     law = dfp.exit_steps(dfp.MasterEquation(sgd), (-0.7, 0.9), dfp.Point(0.3), 2000)
     centre, deviation = 0.3 - 0.3 * (0.5 * 0.3 + 0.2), 0.3 * np.sqrt(1 + 0.4 * 0.09)
+    # rounding
     assert law.survival[1] == pytest.approx(np.diff(ndtr((np.array([-0.7, 0.9]) - centre) / deviation))[0], abs=1e-13)
     assert law.survival[-1] < 1e-12
     assert law.mean == pytest.approx(law.survival.sum(), rel=1e-11)
@@ -87,6 +88,7 @@ def test_quantiles_beyond_the_last_step():
     problem = dfp.MasterEquation(dfp.SGD(one_mode(1.0, 1.0), 0.2)), (-0.8, 0.8), dfp.Point(0.1)
     short, long = dfp.exit_steps(*problem, 50), dfp.exit_steps(*problem, 3000)
     assert short.quantile(0.99) == long.quantile(0.99) > 50
+    # it goes on until a thousandth is left
     assert dfp.exit_steps(*problem).survival[-1] <= 1e-3
 
 
@@ -98,8 +100,10 @@ def test_brownian_exit_law():
     k = np.arange(1, 200, 2)[:, None] * np.pi
     exact = np.sum(4 / k * np.sin(k * x) * np.exp(-(k**2) * diffusion * law.steps * eta), axis=0)
     error = np.abs(law.survival - exact)[1:].max()
+    # the certificate is true, and of use
     assert error <= law.error < 1e-6
     assert law.mean == pytest.approx(x * (1 - x) / (2 * diffusion) / eta, abs=10 * law.mean_error + 1e-9)
+    # extrapolated from two grids
     assert law.decay == pytest.approx(np.exp(-(np.pi**2) * diffusion * eta), rel=1e-9)
 
 
@@ -133,6 +137,7 @@ def test_two_dimensions_of_independent_axes():
     line = dfp.Langevin(dfp.SGD(one_mode(0.0, 1.0), 0.2))
     square = dfp.exit_steps(flat, dfp.Grid([0.0, 0.0], [1.0, 1.0], 64), dfp.Point([0.3, 0.5]), 20)
     sides = [dfp.exit_steps(line, (0.0, 1.0), dfp.Point(x), 20).survival for x in (0.3, 0.5)]
+    # the certificate is true, and of use
     assert np.abs(square.survival - sides[0] * sides[1]).max() <= square.error < 1e-3
 
 
@@ -141,6 +146,7 @@ def test_nothing_leaves_for_long():
     sgd = dfp.SGD(one_mode(0.0, 1.0), 0.02)
     for equation in (dfp.MasterEquation(sgd), dfp.Langevin(sgd)):
         law = dfp.exit_steps(equation, (-1.0, 1.0), dfp.Point(0.0), 4000)
+        # rounding
         assert law.survival[40] == pytest.approx(1, abs=1e-12)
         times = law.steps * 0.02**2 / 2
         k = np.arange(1, 200, 2)[:, None] * np.pi / 2
@@ -154,10 +160,12 @@ def test_starts():
     """What starts outside has left at step 0; a Gaussian and the same on a grid agree."""
     law, box = dfp.MasterEquation(dfp.SGD(one_mode(1.0, 1.0), 0.2)), (-0.5, 0.5)
     wide = dfp.exit_steps(law, box, dfp.Gaussian(0.4, 0.04), 20)
+    # rounding
     assert wide.survival[0] == pytest.approx(ndtr(0.5) - ndtr(-4.5), abs=1e-12)
     assert wide.probability[0] == pytest.approx(1 - wide.survival[0])
     narrow, grid = dfp.Gaussian(0.1, 1e-3), dfp.Grid(-0.4, 0.4, 400)
     given = dfp.exit_steps(law, box, dfp.Density(grid, narrow.density(grid.points)), 20)
+    # what is cut beyond the box of the start
     assert given.survival == pytest.approx(dfp.exit_steps(law, box, narrow, 20).survival, abs=1e-10)
 
 
@@ -174,13 +182,16 @@ def test_chain_survival_against_dense_powers():
         state = step @ state
     slowest = float(-np.linalg.eigvals(matrix).real.max())
     found = absorbing.chain_survival(sparse.csc_array(matrix), start, 0.1, 399, slowest)
+    # rounding
     assert found[:60] == pytest.approx(expected[:60], rel=1e-9)
+    # continued geometrically by an eigenvalue found to a tolerance
     assert found[1:] == pytest.approx(expected[1:], rel=1e-5)
     remaining = np.empty(50)
     rows = sparse.csr_array(matrix)
     absorbing._remaining(rows.indptr, rows.indices, rows.data, 0.005, start, remaining, 0.5)
     state = start
     for k in range(50):
+        # rounding
         assert remaining[k] == pytest.approx(state.sum(), rel=1e-12)
         state = state + 0.005 * (matrix @ state)
 

@@ -41,6 +41,7 @@ def test_automatic_grid_gives_exact_gaussians(d, index):
 
 def test_condition_number_of_the_two_dimensional_case():
     """The 2D case above is as hard as it says."""
+    # rounding
     assert np.linalg.cond(dfp.SGD(rotated(2, 1000.0), 0.5).hessian) == pytest.approx(1000, rel=1e-9)
 
 
@@ -52,6 +53,7 @@ def test_a_million_steps_need_no_more_work_than_ten():
     solution = dfp.solve(dfp.MasterEquation(sgd), start, 10**6, [10, 10**6], dfp.Fourier(), grid)
     assert solution.density.shape == (2, 4096)
     exact = dfp.moments(dfp.MasterEquation(sgd), start, 10**6, [10**6])
+    # rounding
     assert solution.covariance[1].item() == pytest.approx(exact.covariance.item(), rel=1e-10)
 
 
@@ -140,8 +142,9 @@ def test_says_when_a_given_grid_is_too_small_or_too_coarse():
     assert any("mass lies outside the grid" in warning for warning in narrow.certificate.warnings)
     coarse = dfp.solve(dfp.MasterEquation(sgd), start, 1, [0], dfp.Fourier(), dfp.Grid(-8, 8, 20))
     assert any("largest wave number" in warning for warning in coarse.certificate.warnings)
+    lattice = dfp.QuadraticLandscape.from_samples(np.ones((2, 1, 1)), [[1.0], [-1.0]])
     with pytest.raises(dfp.UnresolvedError, match="more cells"):
-        dfp.solve(dfp.MasterEquation(sgd), start, 1, [0], dfp.Fourier(), dfp.Grid(-8, 8, 8))
+        dfp.solve(dfp.MasterEquation(dfp.SGD(lattice, 0.1)), start, 1, [1], dfp.Fourier(), dfp.Grid(-8, 8, 8))
 
 
 def test_unaffordable_grid_is_refused():

@@ -2,12 +2,11 @@
 
 import numpy as np
 import pytest
-from dfp_solvers import gaussian
+from dfp_solvers import gaussian, resolution
 from scipy.stats import multivariate_normal
 
 import dfp
 from dfp.problem.grid import grid_moments
-from dfp.results.certificate import _unresolved
 
 
 def random_problem(d, seed):
@@ -69,4 +68,5 @@ def test_spectra_at_the_edge(cells):
     density = np.random.default_rng(0).random(cells)
     spectrum = np.abs(np.fft.fftn(density))
     edges = [np.take(spectrum, [n // 2 - 1, n // 2], axis=axis).max() for axis, n in enumerate(cells)]
-    assert _unresolved(density) == pytest.approx(max(edges), rel=1e-12)
+    # rounding
+    assert resolution.unresolved(density) == pytest.approx(max(edges), rel=1e-12)

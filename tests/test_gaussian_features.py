@@ -73,6 +73,7 @@ def test_samples_agree_and_a_law_without_its_trace_does_not() -> None:
 def test_stationary_risk_is_where_curves_settle_and_ends_where_they_grow() -> None:
     sgd = dfp.SGD(features(), 0.5)
     settled = dfp.risk_curve(sgd, 1.0, 20_000, save=[20_000]).excess_risk[0]
+    # rounding
     assert dfp.stationary_risk(sgd) == pytest.approx(settled, rel=1e-10)
     exact = dfp.stationary_excess_loss(dfp.MasterEquation(sgd))
     assert dfp.stationary_risk(sgd) == pytest.approx(exact, rel=1e-9)

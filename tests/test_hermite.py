@@ -59,6 +59,7 @@ def test_jumps_agree_with_single_steps():
         long.advance(64)
         for _ in range(64):
             short.advance(1)
+        # rounding
         assert np.abs(long.series.coefficients - short.series.coefficients).max() < 1e-11, equation.label
 
 
@@ -69,6 +70,7 @@ def test_additive_gaussian_noise_keeps_gaussians():
     for equation in (dfp.MasterEquation(sgd), dfp.Langevin(sgd), dfp.ModifiedLangevin(sgd)):
         solution = dfp.solve(equation, start, 20, [20], dfp.Hermite(12))
         fourier = dfp.solve(equation, start, 20, [20], dfp.Fourier(), solution.grid)
+        # tails cut by the box
         assert np.abs(solution.density - fourier.density).sum() * solution.grid.cell_volume < 1e-10
         assert solution.certificate.ok, solution.certificate
 
@@ -84,6 +86,7 @@ def test_series_approaches_the_student_t_law():
     exact /= exact.sum() * solution.grid.cell_volume
     error = np.abs(solution.density[0] - exact).sum() * solution.grid.cell_volume
     estimate = solution.certificate.truncation[0]
+    # the certificate is true, and of use
     assert error < 3 * estimate < 0.01
     gaussian = dfp.Gaussian(0.0, solution.covariance[0]).density(solution.grid.points)
     assert error < 0.2 * np.abs(gaussian - exact).sum() * solution.grid.cell_volume  # far better than no series
@@ -103,6 +106,7 @@ def test_long_runs_stay_finite_where_high_modes_grow():
     run.advance(10**6)
     assert np.all(np.isfinite(run.series.coefficients))
     frame = run.frame()
+    # the start is forgotten to this many digits
     assert frame.fourth.item() / frame.covariance.item() ** 2 == pytest.approx(3 * 1.9 / 1.7, rel=1e-8)
 
 
@@ -143,6 +147,7 @@ def test_combine_kernel_against_its_plain_twin():
                 weight = math.sqrt(math.prod(map(math.factorial, m)) / math.prod(map(math.factorial, rest)))
                 weight /= math.prod(map(math.factorial, alpha))
                 expected += weight * increments[a] * values[every.index(rest)]
+        # rounding
         assert result[i] == pytest.approx(expected, rel=1e-12)
 
 
@@ -157,4 +162,5 @@ def test_gaussian_and_batch_increments():
     found = hermite.average_moments(draws, 3, 4)[:, 0]
     sums = np.array([draws[0, i] + draws[0, j] + draws[0, k] for i in range(3) for j in range(3) for k in range(3)])
     for i, m in enumerate(every):
+        # rounding
         assert found[i] == pytest.approx(np.mean(sums[:, 0] ** m[0] * sums[:, 1] ** m[1]), abs=1e-12)

@@ -20,6 +20,7 @@ def test_stationary_covariance_solves_the_discrete_lyapunov_equation(learning_ra
     sgd = dfp.SGD(dfp.QuadraticLandscape(h, 0, dfp.GaussianNoise(c)), learning_rate)
     sigma = dfp.moments(dfp.MasterEquation(sgd), dfp.Gaussian([1.0, -1.0], 0.1), LONG, [LONG]).covariance[0]
     residual = h @ sigma + sigma @ h - learning_rate * h @ sigma @ h - learning_rate * c
+    # rounding
     assert np.abs(residual).max() < 1e-12
 
 
@@ -28,6 +29,7 @@ def test_langevin_stationary_covariance_misses_the_third_term():
     h, eta = np.diag([1.0, 0.4]), 0.3
     sgd = dfp.SGD(dfp.QuadraticLandscape(h, 0, dfp.GaussianNoise([1.0, 2.0])), eta)
     sigma = dfp.moments(dfp.Langevin(sgd), dfp.Gaussian([0.0, 0.0], 0.1), LONG, [LONG]).covariance[0]
+    # rounding
     assert np.abs(h @ sigma + sigma @ h - eta * np.diag([1.0, 2.0])).max() < 1e-12
 
 
@@ -39,6 +41,7 @@ def test_stationary_variance_of_one_mode(equation, gradient):
     sgd = dfp.SGD(one_mode(lam, d, gamma, gradient), eta)
     variance = dfp.moments(equation(sgd), dfp.Gaussian(0.5, 1.0), LONG, [LONG]).covariance[0, 0, 0]
     expected = eta * (d + gamma * gradient**2 / lam**2) / (2 * lam - eta * (lam**2 + gamma))
+    # rounding
     assert variance == pytest.approx(expected, rel=1e-12)
 
 
@@ -47,6 +50,7 @@ def test_langevin_stationary_variance_of_one_mode():
     eta, lam, gamma, d = 0.2, 1.3, 0.7, 0.3
     sgd = dfp.SGD(one_mode(lam, d, gamma), eta)
     variance = dfp.moments(dfp.Langevin(sgd), dfp.Gaussian(0.5, 1.0), LONG, [LONG]).covariance[0, 0, 0]
+    # rounding
     assert variance == pytest.approx(eta * d / (2 * lam - eta * gamma), rel=1e-12)
 
 
@@ -59,7 +63,9 @@ def test_spectrum_of_the_discrete_fokker_planck_operator(curvature_noise):
     n = np.arange(degree + 1)
     expected = 1 - n * eta * lam + n * (n - 1) / 2 * eta**2 * (lam**2 + curvature_noise)
     assert np.abs(np.triu(matrix, 1)).max() == 0
+    # rounding
     assert np.abs(np.diag(matrix) - expected).max() < 1e-10
+    # eigenvalues of a triangular matrix that is far from normal lose half the digits
     assert np.abs(np.sort(np.linalg.eigvals(matrix).real) - np.sort(expected)).max() < 1e-6
 
 
@@ -69,6 +75,7 @@ def test_stationary_kurtosis_of_the_discrete_fokker_planck_equation(eta):
     sgd = dfp.SGD(one_mode(), eta)
     solved = dfp.solve(dfp.DiscreteFokkerPlanck(sgd), dfp.Gaussian(0.0, 0.01), LONG, [LONG], dfp.MomentRecursion())
     kurtosis = solved.fourth.item() / solved.covariance.item() ** 2
+    # rounding
     assert kurtosis == pytest.approx(3 * (2 - eta) / (2 - 3 * eta), rel=1e-10)
 
 
@@ -79,6 +86,7 @@ def test_stationary_kurtosis_with_curvature_noise():
     solved = dfp.solve(dfp.DiscreteFokkerPlanck(sgd), dfp.Gaussian(0.0, 0.01), LONG, [LONG], dfp.MomentRecursion())
     nu = 1 + 2 / (eta * (gamma + 1))
     kurtosis = solved.fourth.item() / solved.covariance.item() ** 2
+    # rounding
     assert kurtosis == pytest.approx(3 * (nu - 2) / (nu - 4), rel=1e-10)
 
 
@@ -113,6 +121,7 @@ def test_flat_mode_diffuses_in_proportion_to_the_learning_rate():
         sgd = dfp.SGD(one_mode(0.0, 0.3), eta)
         for equation in (dfp.MasterEquation(sgd), dfp.DiscreteFokkerPlanck(sgd), dfp.Langevin(sgd)):
             variance = dfp.moments(equation, dfp.Point(0.0), 500, [500]).covariance.item()
+            # rounding
             assert variance == pytest.approx(eta**2 * 0.3 * 500, rel=1e-12)
 
 

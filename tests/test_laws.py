@@ -9,6 +9,7 @@ from scipy import stats
 import dfp
 from dfp.errors import UnsupportedError
 from dfp.problem.noise import NoiseLaw
+from dfp.results.comparison import cell_probabilities
 
 PLACE = np.array([0.3, -0.7])
 DRAWS = 200_000
@@ -153,3 +154,53 @@ def test_a_law_says_what_it_does_not_know():
         heavy.minibatches()
     with pytest.raises(UnsupportedError, match="only a finite sum has samples"):
         _ = dfp.SGD(dfp.QuadraticLandscape([1.0]), 0.1).samples
+
+
+class Laplace(NoiseLaw):
+    """A law from outside, a Gaussian of exponentially distributed variance, with no more than is asked of every law."""
+
+    additive, gaussian = True, False
+
+    def __init__(self, scale, batch_size=1):
+        self.scale, self.batch_size, self.constant = np.asarray(scale), batch_size, np.asarray(scale) / batch_size
+
+    def quadratic(self, second):
+        return np.zeros_like(second)
+
+    def cross(self, mean):
+        return np.zeros((*mean.shape, self.dimension))
+
+    def with_batch_size(self, batch_size):
+        return Laplace(self.scale, batch_size)
+
+    def increments(self, theta, rng):
+        normals = rng.standard_normal((self.batch_size, *theta.shape)) @ np.linalg.cholesky(self.scale).T
+        return np.mean(normals * np.sqrt(rng.exponential(size=normals.shape[:2]))[..., None], axis=0)
+
+    def characteristic(self, waves, theta=None):
+        forms = np.einsum("...i,ij,...j->...", waves, self.scale, waves) / self.batch_size**2
+        values = (1 / (1 + forms / 2)) ** self.batch_size
+        return values if theta is None else np.broadcast_to(values, (len(theta), *values.shape))
+
+
+@pytest.mark.parametrize("options", [{}, {"momentum": 0.6}, {"learning_rate": [0.3] * 4 + [0.1] * 4}])
+def test_a_law_from_outside_needs_no_edit_elsewhere(options):
+    """Moments, Fourier, Monte Carlo and modes take it as it is."""
+    landscape = dfp.QuadraticLandscape([1.0, 0.4], 0.1, Laplace([[1.0, 0.3], [0.3, 0.5]]))
+    sgd = dfp.SGD(landscape, **{"learning_rate": 0.2, **options})
+    equation, initial = dfp.MasterEquation(sgd), dfp.Gaussian([0.5, 0.0], 0.05)
+    exact = dfp.moments(equation, initial, 8, [8])
+    reach = 3 * np.sqrt(np.diag(exact.covariance[0]))
+    box = dfp.Grid(exact.mean[0] - reach, exact.mean[0] + reach, (8, 8))
+    sampled = dfp.solve(equation, initial, 8, [8], dfp.MonteCarlo(DRAWS, seed=7), box)
+    assert np.all(np.abs(sampled.mean - exact.mean) < LIMIT * sampled.errors["mean"])
+    assert np.all(np.abs(sampled.covariance - exact.covariance) < LIMIT * sampled.errors["covariance"])
+    solved = dfp.solve(equation, initial, 8, [8], dfp.Fourier())
+    expected = cell_probabilities(solved, 0, box)
+    spread = np.sqrt(expected * (1 - expected) / DRAWS)
+    scores = (sampled.density[0] * box.cell_volume - expected)[expected > 1e-4] / spread[expected > 1e-4]
+    assert np.abs(scores).max() < LIMIT
+    if not sgd.scheduled:
+        assert dfp.modes(sgd).regime == "confined"
+    with pytest.raises(UnsupportedError, match="not known of this noise"):
+        landscape.law.cumulants(4)

@@ -49,6 +49,7 @@ def test_gaussian_moment_is_the_integral(a, s, order):
         return scale + np.log(value + quad(integrand, peak, peak + 40 * s, limit=400, epsabs=0, epsrel=1e-12)[0])
 
     truth = np.logaddexp(part(1), part(-1)) - np.log(s * np.sqrt(2 * np.pi))
+    # rounding
     assert lyapunov.gaussian_log_moment(order, a, s) == pytest.approx(truth, rel=1e-10, abs=1e-11)
 
 
@@ -70,6 +71,7 @@ def test_tail_index_solves_the_closed_form(a, s):
 def test_known_tail_indices():
     """ρ₂ = 1 is κ = 2; E Y⁴ = a⁴ + 6a²s² + 3s⁴ = 1 is κ = 4; a flat mode that never turns has κ = 1."""
     a = 0.4
+    # rounding
     assert gaussian_index(a, np.sqrt(1 - a * a)) == pytest.approx(2, abs=1e-12)
     square = (-6 * a * a + np.sqrt(36 * a**4 + 12 * (1 - a**4))) / 6
     assert gaussian_index(a, np.sqrt(square)) == pytest.approx(4, abs=1e-12)
@@ -79,6 +81,7 @@ def test_known_tail_indices():
 def test_a_flat_mode_turns_unstable():
     """Theory page, section 4: Gaussian curvature noise on a flat mode is unstable above η√Γ = 1.556."""
     limit = brentq(lambda s: float(lyapunov.gaussian_exponent(1.0, s)), 1.0, 2.0)
+    # the digits of the page
     assert limit == pytest.approx(1.556, abs=5e-4)
     assert gaussian_index(1.0, 0.999 * limit) > 0
     assert np.isnan(gaussian_index(1.0, 1.001 * limit))
@@ -96,6 +99,7 @@ def test_two_values_have_a_golden_index():
     """Y = 2 or 1/4: with x = 2^κ, x + x⁻² = 2, so x is the golden ratio."""
     atoms = lyapunov.Atoms(np.array([2.0, 0.25]), np.array([0.5, 0.5]))
     exponent = lyapunov.atoms_exponent(atoms)
+    # rounding
     assert exponent == pytest.approx(-np.log(2) / 2, rel=1e-14)
     kappa = lyapunov.tail_index(lambda order: lyapunov.atoms_log_moment(order, atoms), exponent)
     assert kappa == pytest.approx(np.log2((1 + np.sqrt(5)) / 2), rel=1e-12)
@@ -106,9 +110,11 @@ def test_minibatches_are_enumerated():
     atoms = lyapunov.minibatch_atoms(samples, 3)
     averages = np.array([np.mean(chosen) for chosen in product(samples, repeat=3)])
     assert atoms.width == 0
+    # rounding
     assert lyapunov.atoms_exponent(atoms) == pytest.approx(np.mean(np.log(np.abs(averages))), rel=1e-13)
     for order in (0.5, 2.0, 5.0):
         moment = np.mean(np.abs(averages) ** order)
+        # rounding
         assert lyapunov.atoms_log_moment(order, atoms) == pytest.approx(np.log(moment), rel=1e-12)
     # 0.2 + 0.2 − 0.4: a minibatch that forgets where it was, whatever rounding makes of it.
     assert lyapunov.atoms_exponent(lyapunov.minibatch_atoms(np.array([0.9, -0.4, 0.2]), 3)) == -np.inf
@@ -121,6 +127,7 @@ def test_lattice_agrees_with_enumeration(monkeypatch):
     monkeypatch.setattr(lyapunov, "ENUMERATED", 10)
     lattice = lyapunov.minibatch_atoms(samples, 4)
     assert exact.width == 0 < lattice.width
+    # rounding
     assert lattice.weights.sum() == pytest.approx(1, abs=1e-13)
     # The lattice has 2^18 cells; a logarithm's singularity near an atom costs the exponent more than the moments.
     assert lyapunov.atoms_exponent(lattice) == pytest.approx(lyapunov.atoms_exponent(exact), abs=2e-5)
@@ -145,9 +152,10 @@ def test_rounding_limits_the_order():
 def test_exponent_of_gaussian_matrices(d):
     """A = −η H̃ with independent normal entries: ℓ = log η + (log 2 + ψ(d/2))/2 (Newman 1986)."""
     eta = 0.7
-    step = matrix_product.Step(eta)
+    step = matrix_product.OptimiserStep(eta)
     value, error = matrix_product.gaussian_exponent(np.eye(d) / eta, np.ones((d, d)), step, 1000, 1)
     truth = np.log(eta) + (np.log(2) + digamma(d / 2)) / 2
+    # the estimate is of use
     assert 0 < error < 5e-3
     assert abs(value - truth) < 4.5 * error  # a false alarm once in 150 000 seeds
     assert abs(value - truth - 0.02) > 4.5 * error  # negative control: two per cent off would show
@@ -175,7 +183,7 @@ def plain_growth(pulls, step, d, watched):
     return total
 
 
-@pytest.mark.parametrize("step", [matrix_product.Step(0.3), matrix_product.Step(0.3, 1.8, 0.64, 0.8)])
+@pytest.mark.parametrize("step", [matrix_product.OptimiserStep(0.3), matrix_product.OptimiserStep(0.3, 1.8, 0.64, 0.8)])
 def test_kernels_agree_with_numpy(step):
     rng = np.random.default_rng(3)
     d, n, packed = 3, 40, np.array(step)
@@ -192,6 +200,7 @@ def test_kernels_agree_with_numpy(step):
     normals = rng.standard_normal((n, d))
     pulls = [lambda u, z=z: (hessian @ u, np.sqrt(variances @ u**2) * z) for z in normals]
     wanted = plain_growth(pulls, step, d, watched)
+    # rounding
     np.testing.assert_allclose(grown(matrix_product._gaussian, hessian, variances, normals), wanted, rtol=1e-10)
     drawn = np.zeros((n, d, d))
     rows, columns = np.triu_indices(d)
@@ -207,6 +216,7 @@ def test_kernels_agree_with_numpy(step):
     wanted = plain_growth([lambda u, h=h: (mean @ u, h @ u - mean @ u) for h in taken], step, d, watched)
     for table, rank_one in ((features, True), (hessians.reshape(7, -1), False)):
         found = grown(matrix_product._samples, table, rank_one, mean, 0.1, picks)
+        # rounding
         np.testing.assert_allclose(found, wanted, rtol=1e-10)
 
 
@@ -237,7 +247,9 @@ def test_errors_say_what_has_not_settled():
     left = -time * np.diff(np.exp(-n / time))[1:] / np.array(runs[1:])
     lanes = np.random.default_rng(2).standard_normal((2, 64)) * 1e-6
     value, error = matrix_product.average(3.0 + 0.01 * left[:, None] + lanes, runs, time)
+    # the spread of the lanes is not zero
     assert abs(value - 3.0) == pytest.approx(error, rel=0.05)
+    # the spread of the lanes is 1e-6 over √128
     assert matrix_product.average(3.0 + lanes, runs, 1.0)[1] < 1e-6
     assert matrix_product.average(3.0 + lanes, runs, np.inf)[1] == np.inf
 
@@ -263,4 +275,5 @@ def test_blocks_that_drive_each_other_grow_by_themselves():
 )  # fmt: skip
 def test_common_period(values, period):
     found = lyapunov.common_period(np.array(values))
+    # rounding
     assert found is None if period is None else found == pytest.approx(period, rel=1e-9)

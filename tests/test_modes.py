@@ -27,6 +27,7 @@ def test_confined_modes(curvature, gamma, eta):
     """(T12), the saturation step, and the same for Langevin."""
     mode = mode_of(curvature, 0.2, gamma, eta=eta)
     assert mode.regime == mode.langevin_regime == "confined"
+    # rounding
     assert mode.growth == pytest.approx((1 - eta * curvature) ** 2 + eta**2 * gamma, rel=1e-14)
     assert mode.stationary_variance == pytest.approx(
         eta * 0.2 / (2 * curvature - eta * (curvature**2 + gamma)), rel=1e-12
@@ -50,6 +51,7 @@ def test_regimes_over_curvature_noise():
         assert np.isfinite(mode.stationary_variance) == (gamma < 7 / 3)
         assert (mode.langevin_tail_index > 2) == (mode.langevin_regime == "confined")
     boundary = mode_of(1.0, 0.2, 7 / 3)
+    # rounding
     assert boundary.growth == pytest.approx(1, abs=1e-15)
     assert boundary.tail_index == pytest.approx(2, abs=1e-10)
     assert mode_of(1.0, 0.2, 12.0).regime == "unstable"
@@ -84,8 +86,11 @@ def test_flat_mode_with_curvature_noise():
     """Section 4: ℓ ≈ −η²Γ/2 and κ <= 1; V = η²Dn only for n ≪ 1/(η²Γ)."""
     eta, gamma = 0.1, 0.04
     mode = mode_of(0.0, 0.2, gamma, eta=eta)
+    # the next order in η²Γ
     assert mode.lyapunov_exponent == pytest.approx(-(eta**2) * gamma / 2, rel=1e-3)
+    # rounding
     assert mode.tail_index == pytest.approx(1, abs=1e-9)
+    # n η²Γ is 8e-3
     assert mode.variance(20) == pytest.approx(eta**2 * 0.2 * 20, rel=1e-2)
     assert mode.variance(20_000) > 2 * eta**2 * 0.2 * 20_000
 
@@ -111,6 +116,7 @@ def test_variance_of_a_step_is_that_of_the_moments(curvature, momentum):
         start = dfp.Gaussian(sgd.critical_point, 0.07)
         path = dfp.moments(dfp.MasterEquation(sgd), start, 25)
         mine = [mode.variance(n, 0.07) for n in (0, 1, 2, 7, 25)]
+        # rounding
         assert mine == pytest.approx(path.covariance[[0, 1, 2, 7, 25], 0, 0], rel=1e-10)
 
 
@@ -118,6 +124,7 @@ def test_saddle_grows_at_its_rate():
     """V(n) = η²D(ρ₂ⁿ−1)/(ρ₂−1), and a typical distance by the factor e in 1/ℓ steps."""
     mode = mode_of(-0.5, 0.2, 0.0, eta=0.4)
     rho = 1.2**2
+    # rounding
     assert mode.variance(30) == pytest.approx(0.16 * 0.2 * (rho**30 - 1) / (rho - 1), rel=1e-12)
     assert mode.time_scale == pytest.approx(1 / np.log(1.2), rel=1e-12)
 
@@ -130,6 +137,7 @@ def test_correlated_noise_of_least_squares():
     shift = mode.gradient / mode.curvature
     source = mode.gradient_noise + mode.curvature_noise * shift**2 - 2 * mode.correlation * shift
     formula = 0.2 * source / (2 * mode.curvature - 0.2 * (mode.curvature**2 + mode.curvature_noise))
+    # rounding
     assert mode.stationary_variance == pytest.approx(formula, rel=1e-10)
     assert mode.stationary_variance == pytest.approx(late, rel=1e-10)
     without = mode.gradient_noise + mode.curvature_noise * shift**2
@@ -142,9 +150,11 @@ def test_gradient_noise_that_follows_curvature():
     report = dfp.modes(dfp.SGD(dfp.QuadraticLandscape.from_curvatures([0.0, 1.0, 3.0], gamma, epsilon), eta))
     flat, *sharp = report
     assert flat.regime == "diffusive"
+    # rounding
     assert flat.diffusion_coefficient == pytest.approx(eta * gamma * epsilon / 2, rel=1e-12)
     assert flat.variance(1000) == pytest.approx(eta**2 * gamma * epsilon * 1000, rel=1e-10)
     for mode in sharp:
+        # the next order in ηλ, and the share of ε
         assert mode.stationary_variance == pytest.approx(eta * gamma / 2, rel=3e-3)
     still, _ = dfp.modes(dfp.SGD(dfp.QuadraticLandscape.from_curvatures([0.0, 1.0], gamma), eta))
     assert still.regime == "frozen"
@@ -161,6 +171,7 @@ def test_minibatches_that_contract_have_no_tail():
     assert bounded.tail_index_error == 0
     (wild,) = dfp.modes(dfp.SGD(dfp.QuadraticLandscape.from_regression(features, targets, 1), 1.1))
     values = np.abs(1 - 1.1 * features[:, 0] ** 2)
+    # rounding
     assert np.mean(values**wild.tail_index) == pytest.approx(1, abs=1e-12)
     assert wild.lyapunov_exponent == pytest.approx(np.mean(np.log(values)), rel=1e-12)
 
@@ -215,6 +226,7 @@ def test_coupled_second_moments(name):
     report = dfp.modes(sgd)
     assert report.coupled
     radius = np.max(np.abs(np.linalg.eigvals(brute_pair(sgd))))
+    # rounding
     assert report.spectral_radius == pytest.approx(radius, rel=1e-10)
     limit = report.largest_stable_learning_rate
     at_limit = np.max(np.abs(np.linalg.eigvals(brute_pair(dfp.SGD(landscape, limit, **options)))))
@@ -233,6 +245,7 @@ def test_langevin_limit_of_coupled_modes(name):
     noise = brute_pair(sgd) - np.kron(mean, mean)
     limit = dfp.modes(sgd).langevin_largest_stable_learning_rate
     abscissa = np.max(np.linalg.eigvals(-np.kron(eye, h) - np.kron(h, eye) + limit * noise).real)
+    # rounding
     assert abscissa == pytest.approx(0, abs=1e-10)
 
 
@@ -246,8 +259,10 @@ def test_arnoldi_and_gmres_agree_with_dense(name, monkeypatch):
     if sgd.dimension * (sgd.dimension + 1) // 2 <= 3:
         pytest.skip("Arnoldi's method needs more than three unknowns")
     sparse = dfp.modes(sgd)
+    # iterative solvers stop there
     assert sparse.spectral_radius == pytest.approx(expected[0], rel=1e-9)
     assert sparse.largest_stable_learning_rate == pytest.approx(expected[1], rel=1e-9)
+    # iterated until it changes by less
     assert sparse.stationary_covariance == pytest.approx(expected[2], rel=1e-8)
 
 
@@ -285,10 +300,12 @@ def test_stationary_covariance_and_the_diagonal_formula(name):
     sgd = dfp.SGD(landscape, 0.2, **options)
     report = dfp.modes(sgd)
     late = dfp.moments(dfp.MasterEquation(sgd), dfp.Point(np.zeros(sgd.dimension)), LATE, [LATE]).covariance[0]
+    # rounding
     assert report.stationary_covariance == pytest.approx(late, rel=1e-9)
     axes = sgd.modes[1]
     alone = np.array([mode.stationary_variance for mode in report])
     error = alone / np.diag(axes.T @ late @ axes) - 1
+    # iterated until it changes by less
     assert report.diagonal_error == pytest.approx(error, rel=1e-8)
     assert np.max(np.abs(error)) > 1e-3  # negative control: coupling matters
 
@@ -298,6 +315,7 @@ def test_uncoupled_modes_need_no_coupling():
     report = dfp.modes(sgd)
     assert not report.coupled
     assert report.lyapunov_error == 0
+    # rounding
     assert np.max(np.abs(report.diagonal_error)) < 1e-12
     assert report.spectral_radius == max(mode.growth for mode in report)
     assert [mode.curvature for mode in report] == sorted(mode.curvature for mode in report)
@@ -309,6 +327,7 @@ def test_sampled_exponent_of_modes_known_exactly():
     report = dfp.modes(dfp.SGD(dfp.QuadraticLandscape([0.3, 1.0], 0, noise), 0.5))
     value, error = report.system.sampled_exponent(np.arange(2), 2000, 3)
     assert abs(value - report.lyapunov_exponent) < 4.5 * error
+    # the estimate is of use
     assert error < 1e-3
     assert (value, error) == report.system.sampled_exponent(np.arange(2), 2000, 3)
 
@@ -347,6 +366,7 @@ def test_momentum(curvature, nesterov):
         h = curvature + np.sqrt(gamma) * z
         a = np.array([[1 - eta * p * h, -eta * q], [h, beta]])
         pair += w * np.kron(a, a)
+    # rounding
     assert mode.growth == pytest.approx(np.max(np.abs(np.linalg.eigvals(pair))), rel=1e-12)
     late = dfp.moments(dfp.MasterEquation(sgd), dfp.Point(0.0), 2000, [2000]).covariance.item()
     assert mode.stationary_variance == pytest.approx(late, rel=1e-9)
@@ -362,6 +382,7 @@ def test_heavy_ball_closed_forms():
     eta, beta, curvature, noise = 0.4, 0.6, 1.5, 0.2
     mode = mode_of(curvature, noise, eta=eta, momentum=beta)
     exact = eta * noise * (1 + beta) / (curvature * (1 - beta) * (2 * (1 + beta) - eta * curvature))
+    # rounding
     assert mode.stationary_variance == pytest.approx(exact, rel=1e-12)
     assert mode.largest_stable_learning_rate == pytest.approx(2 * (1 + beta) / curvature, rel=1e-9)
     assert mode.lyapunov_exponent == pytest.approx(np.log(beta) / 2, rel=1e-12)
@@ -370,6 +391,7 @@ def test_heavy_ball_closed_forms():
     assert not mode_of(curvature, noise, eta=0.9 * (1 - np.sqrt(beta)) ** 2 / curvature, momentum=beta).oscillates
     flat = mode_of(0.0, noise, eta=eta, momentum=beta)
     assert flat.regime == "diffusive"
+    # the transient of 1/(1 − β) steps, of a million
     assert flat.variance(10**6) / (2 * flat.diffusion_coefficient * eta * 10**6) == pytest.approx(1, rel=1e-4)
 
 

@@ -59,6 +59,7 @@ def test_master_equation_moments_close_from_a_point(name):
     sgd, theta = dfp.SGD(landscape, 0.1), np.linspace(1, -1, landscape.dimension)
     result = dfp.moments(dfp.MasterEquation(sgd), dfp.Point(theta), 1)
     mean = theta - 0.1 * (landscape.hessian @ theta + landscape.gradient)
+    # rounding
     assert result.mean[1] == pytest.approx(mean, abs=1e-14)
     assert result.covariance[1] == pytest.approx(0.01 * landscape.law.covariance(theta), abs=1e-14)
 
@@ -78,6 +79,7 @@ def test_maps_against_the_plain_recursion(name):
         mean = mean - eta * (h @ mean + landscape.gradient)
         a = np.eye(d) - eta * h
         covariance = a @ covariance @ a.T + eta**2 * average
+        # rounding
         assert result.mean[n + 1] == pytest.approx(mean, abs=1e-12)
         assert result.covariance[n + 1] == pytest.approx(covariance, abs=1e-12)
     assert np.array_equal(result.covariance, other.covariance)
@@ -119,6 +121,7 @@ def test_closed_form_at_any_curvature(curvature):
     for n in range(41):
         mean = mean - 0.1 * (curvature * mean + 0.2)
         variance = (1 - 0.1 * curvature) ** 2 * variance + 0.01 * 0.3
+        # rounding
         assert result.mean[n + 1, 0] == pytest.approx(mean, rel=1e-12, abs=1e-14)
         assert result.covariance[n + 1, 0, 0] == pytest.approx(variance, rel=1e-12)
 
@@ -140,6 +143,7 @@ def test_two_hundred_parameters_need_no_large_matrix():
     tracemalloc.stop()
     assert peak < 40e6
     h, sigma = sgd.hessian, result.covariance[-1]
+    # rounding
     assert np.abs(h @ sigma + sigma @ h - 0.5 * h @ sigma @ h - 0.5 * np.eye(200)).max() < 1e-10
 
 
@@ -148,6 +152,7 @@ def test_two_hundred_parameters_with_multiplicative_noise(landscape):
     """d = 200: one step of each equation from a point agrees with C(θ); several generators run."""
     sgd, theta = dfp.SGD(landscape, 1e-3), np.linspace(-1, 1, 200)
     one = dfp.moments(dfp.MasterEquation(sgd), dfp.Point(theta), 1, [1]).covariance[0]
+    # rounding
     assert np.allclose(one, 1e-6 * landscape.law.covariance(theta), rtol=1e-10, atol=1e-12)
     flow = dfp.moments(dfp.Langevin(sgd), dfp.Point(theta), 1, [1]).covariance[0]
     assert np.trace(flow) == pytest.approx(np.trace(one), rel=0.5)

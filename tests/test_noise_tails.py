@@ -34,9 +34,11 @@ def test_cauchy_noise_settles_in_a_cauchy_law(eta):
     scale = 0.5 * eta / (1 - abs(1 - eta))
     truth = stats.cauchy(-0.2, scale)
     theta = law.grid.axes[0]
+    # rounding
     np.testing.assert_allclose(law.values, truth.pdf(theta), rtol=1e-12)
     beyond = truth.cdf(law.grid.lower[0]) + truth.sf(law.grid.upper[0])
     assert law.outside == pytest.approx(beyond, rel=1e-10)
+    # the box holds all but a percent of such tails
     assert law.error == 0 and 1e-4 < law.outside < 0.01
     wrong = stats.cauchy(-0.2, scale * (1 + eta))
     assert np.max(np.abs(law.values / wrong.pdf(theta) - 1)) > 0.1  # the control: another scale
@@ -95,6 +97,7 @@ def test_modes_of_noise_without_a_variance(law):
 def test_noise_with_a_variance_hands_on_its_tail():
     (mode,) = dfp.modes(one(stats.t(5)))
     assert (mode.regime, mode.tail_index) == ("confined", 5)
+    # rounding
     assert mode.stationary_variance == pytest.approx(0.3**2 * 5 / 3 / (1 - 0.7**2), rel=1e-12)
     (light,) = dfp.modes(one(stats.laplace()))
     assert light.tail_index == np.inf

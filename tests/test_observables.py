@@ -29,6 +29,7 @@ def test_stationary_moments_solve_lyapunov_equations():
     )
     for equation, truth in zip(pairs(sgd), truths, strict=True):
         settled = dfp.stationary_moments(equation)
+        # rounding
         assert settled.covariance == pytest.approx(truth, rel=1e-12)
         assert settled.mean == pytest.approx(-np.linalg.solve(h, TURNED.gradient), rel=1e-12)
 
@@ -38,6 +39,7 @@ def test_stationary_moments_are_late_moments(landscape):
     for equation in every_equation(dfp.SGD(landscape, 0.1)):
         settled = dfp.stationary_moments(equation)
         late = dfp.moments(equation, dfp.Point(np.zeros(equation.dimension)), 3000, [3000])
+        # rounding
         assert settled.covariance == pytest.approx(late.covariance[0], rel=1e-9, abs=1e-12), equation.label
         assert settled.mean == pytest.approx(late.mean[0], rel=1e-9), equation.label
 
@@ -84,6 +86,7 @@ def test_effective_temperatures():
     """C = D·1: T = ηD/2 for every mode in Langevin, ηD/(2 − ηλ) in SGD."""
     sgd = dfp.SGD(dfp.QuadraticLandscape([2.0, 0.3, 1.0], 0, dfp.GaussianNoise(0.2)), 0.5)
     curvature = np.array([0.3, 1.0, 2.0])
+    # rounding
     assert dfp.effective_temperature(dfp.Langevin(sgd)) == pytest.approx(np.full(3, 0.05), rel=1e-12)
     assert dfp.effective_temperature(dfp.MasterEquation(sgd)) == pytest.approx(0.1 / (2 - 0.5 * curvature), rel=1e-12)
 
@@ -103,6 +106,7 @@ def test_mean_squared_displacement(landscape):
     initial = dfp.Gaussian([1.0, -0.5], [[0.3, 0.1], [0.1, 0.2]])
     for equation in every_equation(dfp.SGD(landscape, 0.3)):
         displacement = dfp.mean_squared_displacement(equation, initial, 9, [0, 4, 9])
+        # rounding
         assert displacement[0] == pytest.approx(0, abs=1e-14)
         path = dfp.moments(equation, initial, 9, [9])
         shift = path.mean[0] - initial.mean
@@ -114,6 +118,7 @@ def test_mean_squared_displacement(landscape):
 def test_free_diffusion_is_linear():
     sgd = dfp.SGD(dfp.QuadraticLandscape([0.0, 0.0], 0, dfp.GaussianNoise([0.2, 0.4])), 0.3)
     displacement = dfp.mean_squared_displacement(dfp.MasterEquation(sgd), dfp.Gaussian([0.0, 0.0], 1.0), 50)
+    # rounding
     assert displacement == pytest.approx(0.09 * 0.6 * np.arange(51), abs=1e-13)
 
 
@@ -124,14 +129,17 @@ def test_autocorrelation_decays_by_the_step():
         sgd = dfp.SGD(one_mode(1.0, 0.3, 0.1), eta)
         steps = np.array(lags)
         master = dfp.autocorrelation(dfp.MasterEquation(sgd), lags)[:, 0, 0]
+        # rounding
         assert master == pytest.approx((1 - eta) ** steps, rel=1e-12)
         if eta < 1:
             langevin = dfp.autocorrelation(dfp.Langevin(sgd), lags)[:, 0, 0]
+            # rounding
             assert langevin == pytest.approx(np.exp(-eta * steps), rel=1e-12)
     equation = dfp.MasterEquation(dfp.SGD(TURNED, 0.4))
     settled = dfp.stationary_moments(equation)
     deviation = np.sqrt(np.diag(settled.covariance))
     shared = propagated(equation, dfp.Gaussian(settled.mean, settled.covariance), 3) / np.outer(deviation, deviation)
+    # rounding
     assert dfp.autocorrelation(equation, [3])[0] == pytest.approx(shared, rel=1e-9)
 
 
@@ -149,12 +157,14 @@ def test_momentum_remembers_its_velocity(nesterov):
     deviation = np.sqrt(np.diag(state)[:d])
     for lag, found in zip((0, 1, 7), dfp.autocorrelation(equation, [0, 1, 7]), strict=True):
         truth = (np.linalg.matrix_power(step, lag) @ state)[:d, :d] / np.outer(deviation, deviation)
+        # rounding
         assert found == pytest.approx(truth, rel=1e-9, abs=1e-12)
     start = dfp.Gaussian([1.0, -0.5], [[0.3, 0.1], [0.1, 0.2]])
     path = dfp.moments(equation, start, 6, [6])
     shared = np.linalg.matrix_power(step, 6)[:d, :d] @ start.covariance
     shift = path.mean[0] - start.mean
     truth = np.trace(path.covariance[0] + start.covariance - 2 * shared) + shift @ shift
+    # rounding
     assert dfp.mean_squared_displacement(equation, start, 6)[-1] == pytest.approx(truth, rel=1e-10)
 
 
@@ -179,6 +189,7 @@ def test_entropy_production_is_the_divergence_from_the_reverse():
     covariance = dfp.stationary_moments(master).covariance
     propagator = np.eye(2) - 0.4 * TURNED.hessian
     truth = divergence(joint(covariance, propagator), reversed_joint(covariance, propagator))
+    # rounding
     assert dfp.entropy_production(master).value == pytest.approx(truth, rel=1e-10)
     assert truth > 1e-3
     for equation in pairs(sgd)[1:]:
@@ -202,6 +213,7 @@ def test_entropy_production_of_the_chain_tends_to_that_of_the_flow():
 def test_detailed_balance_has_no_current():
     for landscape in (rotated(3, 10.0), dfp.QuadraticLandscape([1.0, 0.2], 0, dfp.GaussianNoise([0.1, 0.5]))):
         for equation in pairs(dfp.SGD(landscape, 0.4)):
+            # rounding
             assert dfp.entropy_production(equation).value == pytest.approx(0, abs=1e-12)
             assert np.abs(dfp.probability_current(equation).matrix).max() < 1e-12
     assert dfp.entropy_production(dfp.Langevin(dfp.SGD(one_mode(1.0, 0.3, 0.2), 0.1))) == (0.0, 0.0)
@@ -212,6 +224,7 @@ def test_current_has_no_sources():
     for equation in pairs(dfp.SGD(TURNED, 0.4)):
         current = dfp.probability_current(equation)
         form = np.linalg.solve(current.law.covariance, current.matrix)
+        # rounding
         assert np.trace(current.matrix) == pytest.approx(0, abs=1e-12)
         assert form + form.T == pytest.approx(np.zeros((2, 2)), abs=1e-10)
         assert np.abs(current.matrix).max() > 1e-2

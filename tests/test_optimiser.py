@@ -5,15 +5,9 @@ import pytest
 from problems import one_mode, regression, samples
 
 import dfp
+from validation.solvers import made
 
-ALL_SOLVERS = [
-    dfp.Fourier(),
-    dfp.Hermite(),
-    dfp.FiniteVolume(),
-    dfp.Transfer(),
-    dfp.MomentRecursion(),
-    dfp.MonteCarlo(2048),
-]
+ALL_SOLVERS = made(2048).values()
 KINDS = {
     "momentum": {"momentum": 0.9},
     "schedules": {"learning_rate": [0.1, 0.2]},
@@ -32,6 +26,7 @@ def test_schedules_have_the_values_of_their_formulas():
     np.testing.assert_allclose([dfp.StepSchedule(0.8, 2, 0.5)(n) for n in range(5)], [0.8, 0.8, 0.4, 0.4, 0.2])
     cosine = dfp.CosineSchedule(1.0, 4, final=0.2)
     half = 0.2 + 0.4 * (1 + np.sqrt(0.5))
+    # rounding
     np.testing.assert_allclose([cosine(n) for n in (0, 1, 2, 4, 9)], [1.0, half, 0.6, 0.2, 0.2], rtol=1e-14)
     warm = dfp.WarmUp(4, dfp.StepSchedule(0.8, 1, 0.5))
     np.testing.assert_allclose([warm(n) for n in range(7)], [0.2, 0.4, 0.6, 0.8, 0.8, 0.4, 0.2])
@@ -40,6 +35,7 @@ def test_schedules_have_the_values_of_their_formulas():
 
 def test_slow_time_is_the_sum_of_the_learning_rates():
     scheduled = sgd(learning_rate=[0.1, 0.3, 0.0, 0.2])
+    # rounding
     np.testing.assert_allclose(scheduled.time([0, 1, 4]), [0.0, 0.1, 0.6], rtol=1e-15)
     np.testing.assert_allclose(sgd().time([0, 7]), [0.0, 0.7], rtol=1e-15)
 

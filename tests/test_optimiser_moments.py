@@ -90,6 +90,7 @@ def test_moments_equal_the_enumeration_of_all_minibatches(optimiser, rates, addi
             np.testing.assert_allclose(found.mean[n], mean[:2], rtol=0, atol=1e-13)
             np.testing.assert_allclose(found.covariance[n], covariance[:2, :2], rtol=0, atol=1e-13)
             if sgd.momentum:
+                # rounding
                 np.testing.assert_allclose(found.joint_mean[n], mean, rtol=0, atol=1e-13)
                 np.testing.assert_allclose(found.joint_covariance[n], covariance, rtol=0, atol=1e-13)
 
@@ -104,6 +105,7 @@ def test_batch_sizes_that_change_equal_the_enumeration(optimiser):
     found = dfp.moments(dfp.MasterEquation(sgd), dfp.Point(theta), 3)
     every = product(*(product(range(4), repeat=size) for size in sizes))
     ends = np.array([optimise(theta, b, hessians, gradients, rates, **OPTIMISERS[optimiser])[:2] for b in every])
+    # rounding
     np.testing.assert_allclose(found.mean[3], ends.mean(axis=0), rtol=0, atol=1e-13)
     np.testing.assert_allclose(found.covariance[3], np.cov(ends.T, bias=True), rtol=0, atol=1e-13)
 
@@ -176,6 +178,7 @@ def test_nothing_grows_with_steps_or_the_square_of_d():
     for _ in range(50):
         covariance = a @ covariance @ a.T + np.outer(b, b)
     top = vectors[:, -1]
+    # rounding
     assert top @ found.covariance[0] @ top == pytest.approx(covariance[0, 0], rel=1e-10)
     assert np.isfinite(found.covariance[1]).all()
 
@@ -198,6 +201,7 @@ def test_noise_without_replacement_is_t18():
         total = sum(powers)
         bracket = sum(p @ spread @ p.T for p in powers) / batch - total @ spread @ total.T / count
         wanted = eta**2 * count / (count - 1) * bracket
+        # rounding
         np.testing.assert_allclose(found.covariance[j], wanted, rtol=0, atol=1e-15)
 
 

@@ -45,7 +45,7 @@ def twin(model, optimiser, steps, lanes, seed=3):
     velocity, left = np.zeros_like(theta), np.empty((0, lanes))
     order = np.tile(np.arange(len(TARGETS))[:, None], lanes)
     for step in range(steps):
-        rate = optimiser.rates[min(step, len(optimiser.rates) - 1)]
+        rate = optimiser.learning_rates[min(step, len(optimiser.learning_rates) - 1)]
         size = optimiser.sizes[min(step, len(optimiser.sizes) - 1)] if len(optimiser.sizes) else None
         gradient = np.asarray(model.linear) @ theta + np.asarray(model.constant)[:, None]
         if model is GAUSSIAN:
@@ -261,6 +261,7 @@ def test_the_stationary_density_with_momentum_is_where_moments_settle(nesterov):
     equation = dfp.MasterEquation(dfp.SGD(rotated(condition=10), 0.3, momentum=0.8, nesterov=nesterov))
     law = dfp.stationary(equation)
     late = dfp.moments(equation, dfp.Point([0.0, 0.0]), 10**5, [10**5])
+    # what is left of the start
     np.testing.assert_allclose(law.mean, late.mean[0], rtol=0, atol=1e-9)
     np.testing.assert_allclose(law.covariance, late.covariance[0], rtol=1e-9, atol=1e-12)
     # Heavy ball is stable for ηλ < 2(1 + β), Nesterov for ηλ(1 + 2β) < 2(1 + β); here λ = 1.
@@ -307,6 +308,7 @@ def test_files_keep_schedules_and_their_slow_time(tmp_path):
     sgd = dfp.SGD(one_mode(), schedule, momentum=0.5, nesterov=True, batch_size=2)
     solution = dfp.solve(dfp.MasterEquation(sgd), dfp.Gaussian([1.0], 0.1), 8, save=[0, 2, 8])
     taus = np.cumsum([0.0] + [schedule(n) for n in range(8)])[[0, 2, 8]]
+    # rounding
     np.testing.assert_allclose(solution.time, taus, rtol=1e-15)
     np.testing.assert_allclose(solution.at([2]).time, taus[1:2], rtol=1e-15)
     path = tmp_path / "schedule.h5"

@@ -27,6 +27,7 @@ def test_cells_are_those_of_single_modes(diagram):
             assert diagram.regime[i, j] == mode.regime
             assert diagram.langevin_regime[i, j] == mode.langevin_regime
             for name in ("growth", "lyapunov_exponent", "tail_index", "stationary_variance"):
+                # rounding
                 assert diagram.values[name][i, j] == pytest.approx(getattr(mode, name), rel=1e-12, nan_ok=True)
 
 
@@ -38,6 +39,7 @@ def test_regimes_follow_the_formulas(diagram):
     assert np.array_equal(diagram.gap, believed & ~confined)
     assert diagram.gap.any()
     difference = eta * 0.2 / (2 - eta * (1 + gamma)) - eta * 0.2 / (2 - eta * gamma)
+    # rounding
     assert diagram.variance_difference[confined] == pytest.approx(difference[confined], rel=1e-10)
     assert np.isnan(diagram.variance_difference[~confined]).all()
 
@@ -88,6 +90,7 @@ def test_batch_size_divides_the_noise():
 def test_momentum_moves_the_boundary():
     """Heavy ball without curvature noise: stable for ηλ < 2(1+β)."""
     made = dfp.phase_diagram({"momentum": [0.5, 0.8]}, {"learning_rate": np.linspace(1.0, 5.0, 9)}, **FIXED)
+    # rounding
     assert made.boundary("sgd") == pytest.approx(np.array([[0.5, 3.0], [0.8, 3.6]]), rel=1e-9)
     with pytest.raises(dfp.DFPError, match="sampled"):
         made.boundary("stationary")

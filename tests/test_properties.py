@@ -30,6 +30,7 @@ def test_geometric_sum_is_the_sum_of_its_terms(rate, count):
 def test_exponential_sum_is_the_integral(rate, time):
     found = affine.exponential_sum(rate, time)
     steps = np.linspace(0, time, 2001)
+    # the trapezoidal rule, second order in the spacing
     assert found == pytest.approx(np.trapezoid(np.exp(-rate * steps), steps), rel=1e-3, abs=1e-9)
 
 
@@ -55,6 +56,7 @@ def test_covariances_are_symmetric_and_never_negative(problem):
     sgd, start = problem
     for equation in (dfp.MasterEquation(sgd), dfp.Langevin(sgd), dfp.ModifiedLangevin(sgd, positive=True)):
         for covariance in dfp.moments(equation, start, 12, [1, 12]).covariance:
+            # rounding
             assert np.array_equal(covariance, covariance.T) or np.allclose(covariance, covariance.T, rtol=1e-12)
             assert np.linalg.eigvalsh(covariance)[0] > 0
 

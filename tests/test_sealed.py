@@ -79,3 +79,16 @@ def test_every_kind_of_damage_is_noticed(tmp_path):
             dfp.load(path)
     path.write_bytes(good)
     assert_same(dfp.load(path), made(1))
+
+
+def test_a_file_that_has_no_room_in_memory_is_refused_before_it_is_read(tmp_path):
+    path, size = tmp_path / "run.h5", 10**13
+    try:
+        with path.open("wb") as file:
+            file.truncate(size)  # a hole: it takes no room on the disk
+            file.seek(size)
+            file.write(checksum._SEAL.pack(checksum._MAGIC, size, bytes(32)))
+    except OSError:
+        pytest.skip("this file system takes no such file")
+    with pytest.raises(dfp.DFPError, match=r"has 1e\+04 GB, more than there is memory"):
+        dfp.load(path)

@@ -31,10 +31,10 @@ def test_symmetric_matrices_of_any_size(d):
     assert matrices.whitening(many) == pytest.approx(np.linalg.inv(np.linalg.cholesky(many)), rel=1e-12, abs=1e-12)
     values, basis = matrices.eigenbasis(many[0])
     assert (basis * values) @ basis.T == pytest.approx(many[0], rel=1e-12)
-    turned, rotated = matrices.turned(axes, vectors, many)
+    turned, rotated = matrices.rotated(axes, vectors, many)
     assert turned == pytest.approx(np.einsum("ik,ni->nk", axes, vectors), rel=1e-12)
     assert rotated == pytest.approx(np.einsum("ik,nij,jm->nkm", axes, many, axes), rel=1e-12, abs=1e-13)
-    assert matrices.spread(many[1], many[0]) == pytest.approx(many[1] @ many[0] @ many[1].T, rel=1e-13)
+    assert matrices.propagated(many[1], many[0]) == pytest.approx(many[1] @ many[0] @ many[1].T, rel=1e-13)
     with pytest.raises(np.linalg.LinAlgError):
         matrices.whitening(many * np.array([1, 1, -1, 1, 1])[:, None, None])
 
@@ -43,6 +43,7 @@ def test_symmetric_matrices_of_any_size(d):
 def test_sums_and_extremes(n):
     values, places = RNG.standard_normal(n), np.sort(RNG.standard_normal(n)) + 5
     found = summary.extremes(values)
+    # rounding
     assert found == pytest.approx((values.sum(), values.min(), values.max(), values[values < 0].sum()), abs=1e-12)
     weights = np.abs(values)
     total, mean, variance = summary.line_moments(weights, places)
@@ -64,6 +65,7 @@ def test_ratios_and_errors_of_moments():
     (first, second), mean = covariances(2, 3), RNG.standard_normal(3)
     deviation = np.sqrt(second.diagonal())
     found = summary.moment_errors(mean, first, np.zeros(3), second)
+    # rounding
     assert found[0] == pytest.approx(np.abs(mean / deviation).max(), rel=1e-14)
     assert found[1] == pytest.approx(np.abs((first - second) / np.outer(deviation, deviation)).max(), rel=1e-14)
 
@@ -72,6 +74,7 @@ def test_mass_beyond_a_box_and_the_box_around_gaussians():
     mean, covariance = RNG.standard_normal((4, 2)), covariances(4, 2)
     deviation = np.sqrt(covariance.diagonal(axis1=1, axis2=2))
     lower, upper, cells = boxes.around(mean, covariance, 1 / deviation**2, 3.0, 7.0)
+    # rounding
     assert lower == pytest.approx((mean - 3 * deviation).min(axis=0), rel=1e-14)
     assert upper == pytest.approx((mean + 3 * deviation).max(axis=0), rel=1e-14)
     assert np.array_equal(cells, np.ceil((upper - lower) / (np.pi / 7 * deviation.min(axis=0))))
@@ -92,6 +95,7 @@ def test_transitions_are_repeated_steps(steps):
     for _ in range(steps):
         mean = (1 - rates) * mean - offset
         covariance = np.outer(1 - rates, 1 - rates) * covariance + noise
+    # rounding
     assert found[0][0] == pytest.approx(mean, rel=1e-12, abs=1e-12)
     assert found[1][0] == pytest.approx(covariance, rel=1e-12, abs=1e-12)
 
@@ -129,6 +133,7 @@ def test_threads_share_an_equation():
             factors = list(executor.map(lambda n: exact.transition(equation, n % 97)[0][0], range(20000)))
     finally:
         sys.setswitchinterval(interval)
+    # rounding
     assert factors == pytest.approx([0.9 ** (n % 97) for n in range(20000)], rel=1e-12)
 
 

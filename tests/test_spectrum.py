@@ -14,6 +14,7 @@ def test_discrete_equation_on_polynomials():
         found = dfp.spectrum(dfp.DiscreteFokkerPlanck(dfp.SGD(one_mode(1.0, 0.3, gamma), 0.1)), 5)
         n = np.arange(1, 6)
         assert found.degrees.tolist() == n.tolist()
+        # rounding
         assert found.eigenvalues == pytest.approx(1 - 0.1 * n + n * (n - 1) / 2 * 0.01 * (1 + gamma), abs=1e-10)
         assert any("power-law tails" in warning for warning in found.warnings)
 
@@ -31,6 +32,7 @@ def test_additive_noise_gives_products(d):
     ):
         products = np.sort(np.prod(single**powers, axis=1))[::-1][1:11]
         found = dfp.spectrum(equation, 10)
+        # rounding
         assert found.eigenvalues == pytest.approx(products, rel=1e-12)
         assert found.relaxation_steps == pytest.approx(-1 / np.log(products), rel=1e-9)
         assert not found.warnings
@@ -41,15 +43,18 @@ def test_moments_of_gaussian_curvature_noise():
     sgd = dfp.SGD(one_mode(1.0, 0.3, 0.8), 0.1)
     a, v = 0.9, 0.01 * 0.8
     found = dfp.spectrum(dfp.MasterEquation(sgd), 4)
+    # rounding
     assert found.eigenvalues == pytest.approx(
         [a, a**2 + v, a**3 + 3 * a * v, a**4 + 6 * a**2 * v + 3 * v**2], abs=1e-10
     )
     p = np.linspace(0.1, 25, 2000)
+    # the least of so many places, second order in their distance
     assert found.continuous_edge == pytest.approx(
         np.exp(min(lyapunov.gaussian_log_moment(x, a, np.sqrt(v)) for x in p)), rel=1e-5
     )
     n = np.arange(1, 5)
     langevin = dfp.spectrum(dfp.Langevin(sgd), 4).eigenvalues
+    # rounding
     assert langevin == pytest.approx(np.exp(-0.1 * (n - n * (n - 1) / 2 * 0.1 * 0.8)), abs=1e-10)
 
 
@@ -61,6 +66,7 @@ def test_coupled_modes_against_the_moment_recursion(landscape):
         path = dfp.moments(equation, dfp.Gaussian([0.5, -0.2], 0.3), 6000, [200, 201, 6000])
         off = path.mean[:2] - path.mean[2]
         degree_one = np.abs(found.eigenvalues[found.degrees == 1]).max()
+        # faster modes are left at these steps
         assert np.linalg.norm(off[1]) / np.linalg.norm(off[0]) == pytest.approx(degree_one, abs=1e-3), equation.label
         # From the settled mean on, covariances decay by themselves.
         still = dfp.moments(equation, dfp.Gaussian(path.mean[2], 0.3), 6000, [250, 251, 6000])

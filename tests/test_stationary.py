@@ -20,6 +20,7 @@ def test_student_law_of_the_discrete_equation():
     exact = student.pdf(density.grid.axes[0], nu, scale=np.sqrt(noise / nu))
     assert np.abs(density.values - exact).max() < 1e-12 * exact.max()
     edge = density.grid.upper[0]
+    # the tail is summed on cells
     assert density.outside == pytest.approx(2 * student.sf(edge, nu, scale=np.sqrt(noise / nu)), rel=1e-6)
 
 
@@ -58,7 +59,9 @@ def test_additive_noise_gives_gaussians(d):
         density = dfp.stationary(equation)
         late = dfp.moments(equation, dfp.Point(np.zeros(d)), LATE, [LATE])
         exact = dfp.Gaussian(late.mean[0], late.covariance[0]).density(density.grid.points)
+        # tails cut by the box
         assert np.abs(density.values - exact).sum() * density.grid.cell_volume < 1e-10
+        # tails beyond seven deviations
         assert density.outside < 1e-12
 
 
@@ -68,6 +71,7 @@ def test_a_stationary_density_stays():
     for equation in (dfp.MasterEquation(sgd), dfp.Langevin(sgd)):
         start = dfp.stationary(equation)
         moved = dfp.solve(equation, start, 100, [100], dfp.Fourier(), start.grid)
+        # tails cut by the box
         assert np.abs(moved.density[0] - start.values).sum() * start.grid.cell_volume < 1e-10
 
 
@@ -151,10 +155,12 @@ def test_chains_agree_with_closed_forms_and_moments():
     found = dfp.stationary(bowl, None, dfp.FiniteVolume(tolerance=1e-3))
     exact = dfp.stationary(bowl, found.grid)
     error = np.abs(found.values - exact.values).sum() * found.grid.cell_volume
+    # the certificate is true, and of use
     assert error <= found.error < 1e-2
     for equation in (dfp.Langevin(dfp.SGD(table(2), 0.05)), dfp.ModifiedLangevin(dfp.SGD(table(2), 0.05))):
         density = dfp.stationary(equation, None, dfp.FiniteVolume(cells=96))
         late = dfp.moments(equation, dfp.Point([0.0, 0.0]), LATE, [LATE])
+        # extrapolated from three grids
         assert density.mean == pytest.approx(late.mean[0], abs=1e-5)
         assert density.covariance == pytest.approx(late.covariance[0], abs=1e-4 * late.covariance[0].max())
         moved = dfp.solve(equation, density, 200, [200], dfp.FiniteVolume(), density.grid)
@@ -211,7 +217,9 @@ def test_discrete_equation_in_two_dimensions():
     equation = dfp.DiscreteFokkerPlanck(dfp.SGD(rotated(2, 3.0), 0.03))
     density = dfp.stationary(equation)
     late = dfp.moments(equation, dfp.Point([0.0, 0.0]), LATE, [LATE])
+    # the tail is summed on cells
     assert density.covariance == pytest.approx(late.covariance[0], rel=1e-6)
+    # the certificate is of use
     assert density.error < 1e-3
     start = dfp.Gaussian(late.mean[0], late.covariance[0])
     moved = dfp.solve(equation, start, 800, [800], dfp.Hermite(24), density.grid)
@@ -242,6 +250,7 @@ def test_what_has_none_or_no_method_is_refused():
 def test_given_grid_is_used():
     density = dfp.stationary(dfp.Langevin(dfp.SGD(one_mode(), 0.1)), dfp.Grid(-1, 1, 400))
     assert density.grid.cells == (400,)
+    # what is outside is that of the law on a wider grid
     assert density.mass + density.outside == pytest.approx(1.0, abs=1e-6)
     with pytest.raises(dfp.DFPError, match="grid has 1 axes"):
         dfp.stationary(dfp.Langevin(dfp.SGD(rotated(2, 2.0), 0.1)), dfp.Grid(-1, 1, 400))

@@ -140,7 +140,7 @@ def test_an_epoch_is_one_random_affine_map(d):
     equation, start = small(d, 4, 2, rate=0.05)
     grid = dfp.Grid(np.full(d, -1.5), np.full(d, 1.5), {1: 600, 2: 100}[d])
     solution = dfp.solve(equation, start, 4, [2, 4], dfp.Transfer(), grid)
-    law = maps(equation, grid, grid.points.reshape(-1, d), [((0,), 1.0)])
+    law = maps(equation, grid, grid.points.reshape(-1, d), equation.sgd.samples.minibatches())
     whole = [affine(equation, order) for order in sequences(4, 2, 2, replace=False)]
     origin, square, shift = grid.lower + grid.spacing / 2, np.tile(np.eye(2), (len(whole), 1, 1)), []
     for i, (factor, offset) in enumerate(whole):
@@ -195,6 +195,7 @@ def test_every_set_has_its_probability():
     run = transfer_epoch.LineEpochs(Problem.of(equation, start, np.array([2])), dfp.Grid(-1.5, 1.5, 200))
     run.advance(1)
     assert sorted(run.sets.used) == sorted(sum(1 << i for i in pair) for pair in combinations(range(5), 2))
+    # rounding
     np.testing.assert_allclose(run.sets.masses.sum(axis=1), 0.1, rtol=1e-12)
     run.advance(1)
     assert run.sets.used.tolist() == [0]  # the fifth sample is left out
@@ -230,6 +231,7 @@ def test_a_law_without_a_density_says_so():
     solution = dfp.solve(equation, dfp.Point([0.3]), 6, [6], dfp.Transfer())
     assert any("averages over cells" in warning for warning in solution.certificate.warnings)
     exact = dfp.moments(equation, dfp.Point([0.3]), 6, [6])
+    # rounding
     np.testing.assert_allclose(solution.mean, exact.mean, rtol=0, atol=1e-9)
 
 

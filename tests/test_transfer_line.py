@@ -8,8 +8,7 @@ from scipy import integrate, stats
 from scipy.special import ndtr
 
 import dfp
-from dfp.long_time.recurrence import lyapunov_exponent
-from dfp.methods.transfer.singular import choice_entropy
+from dfp.regimes.mode_report import lyapunov_exponent
 from dfp.results.comparison import cell_probabilities
 
 
@@ -114,6 +113,7 @@ def test_steps_saved_on_the_way_change_nothing():
     grid = dfp.Grid(-30, 30, 600)
     one = dfp.solve(equation, start, 20, [20], dfp.Transfer(), grid)
     many = dfp.solve(equation, start, 20, [0, 1, 2, 5, 20], dfp.Transfer(), grid)
+    # rounding
     assert np.abs(one.density[0] - many.density[-1]).max() < 1e-13
 
 
@@ -129,6 +129,7 @@ def test_finite_sums_against_sampling(landscape):
     assert z.size >= 10
     assert passes(z)
     exact = dfp.moments(equation, start, 40, [40])
+    # tails cut by the box
     assert np.abs(solution.covariance / exact.covariance - 1).max() < 1e-8
 
 
@@ -142,14 +143,15 @@ def test_cantors_measure():
     solution = dfp.solve(equation, dfp.Gaussian(0.0, 0.1), 60, [60], dfp.Transfer(), dfp.Grid(-1.5, 1.5, 80))
     below = np.cumsum(solution.density[0]) * solution.grid.cell_volume
     expected = np.array([cantor((x + 1) / 2) for x in solution.grid.edges[0][1:]])
+    # between nodes the function may take any value of its next plateau
     assert np.abs(below - expected).max() < 0.02
     assert np.abs(below - solution.grid.edges[0][1:].clip(-1, 1) / 2 - 0.5).max() > 0.05, "a uniform law would fail"
     assert solution.density.min() >= 0
     (warning, *_) = solution.certificate.warnings
     assert "no density on any grid" in warning
     law = pair.law
-    assert choice_entropy(law) == pytest.approx(np.log(2))
-    assert lyapunov_exponent(equation).value == pytest.approx(-np.log(3))
+    assert law.choice_entropy == pytest.approx(np.log(2))
+    assert lyapunov_exponent(equation.sgd).value == pytest.approx(-np.log(3))
 
 
 def cantor(x):
@@ -176,6 +178,7 @@ def test_finite_sum_characteristic_twin():
     waves = 0.3 * np.arange(40)
     got = characteristic.finite_sum(x, waves, 0.98, h, g, 0.2, 3)
     phases = np.exp(-1j * 0.2 / 3 * waves[None, :, None] * (h * x[:, None] + g)[:, None, :]).mean(axis=2)
+    # rounding
     assert np.abs(got - np.exp(0.98j * np.outer(x, waves)) * phases**3).max() < 1e-13
 
 
@@ -198,4 +201,5 @@ def test_absolute_moments(mean, variance, p):
     exact = integrate.quad(
         lambda x: abs(x) ** p * stats.norm.pdf(x, mean, variance**0.5), -15, 15, points=[0.0], limit=400
     )[0]
+    # adaptive quadrature
     assert graded.absolute_moment(mean, variance, p) == pytest.approx(exact, rel=1e-7)

@@ -60,6 +60,7 @@ def test_files_hold_everything(result, tmp_path):
     for errors in stored["numbers"]["errors"].values():
         found = errors["Langevin (T6)"]["mean"]
         assert len(found["absolute_error"]) == len(LADDER)
+        # a fit weighs pairs by their distance
         assert found["slope"] == pytest.approx(np.mean(found["pairwise_order"]), abs=0.05)
     records.write_numbers([kept], tmp_path / "all.h5")
     with h5py.File(tmp_path / "all.h5") as file:
@@ -127,6 +128,7 @@ def test_slope_leaves_out_rounding():
     sizes = 0.2 / 2.0 ** np.arange(6)
     errors = 3 * sizes**2
     errors[-2:] = 1e-16
+    # rounding
     assert convergence.slope(sizes, errors, errors > 1e-11, 4) == pytest.approx(2, abs=1e-12)
     assert convergence.pairwise(sizes, errors)[:3] == pytest.approx(2, abs=1e-12)
     with pytest.raises(ValueError, match="needs 3"):

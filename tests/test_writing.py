@@ -131,7 +131,7 @@ def test_handlers_of_signals_are_as_before(tmp_path):
 
 # What writes a file by name; in memory, to a buffer, is fine.
 WRITES = re.compile(
-    r"write_text\(|write_bytes\(|open\([^)]*[\"'][wax]b?[\"']|savefig\((?!buffer)|to_csv\((?!index)|to_html\(|np\.save"
+    r"write_text\(|write_bytes\(|open\([^)]*[\"'][wax]b?[\"']|savefig\((?!buffer)|to_csv\((?!index)|np\.save"
     r"(?!z\(buffer)|\.tofile\("
 )
 

@@ -36,13 +36,13 @@ class NoiseTable(Table):
     symmetric: bool = False
 
 
-def _law(value: str) -> str:
+def _distribution(value: str) -> str:
     """Return the text of a distribution if it names one of ``scipy.stats`` with numbers as arguments."""
-    parse_law(value)
+    parse_distribution(value)
     return value
 
 
-def parse_law(text: str) -> Any:
+def parse_distribution(text: str) -> Any:
     """Return the frozen distribution of ``scipy.stats`` that a text such as ``t(3, scale=0.5)`` stands for.
 
     Raises
@@ -68,12 +68,12 @@ def parse_law(text: str) -> Any:
 class AdditiveTable(Table):
     """``[landscape.additive]``: additive noise of other laws, see ``dfp.AdditiveNoise``."""
 
-    laws: list[Annotated[str, AfterValidator(_law)]] = Field(min_length=1, examples=[["skewnorm(4)", "t(3)"]])
+    laws: list[Annotated[str, AfterValidator(_distribution)]] = Field(min_length=1, examples=[["skewnorm(4)", "t(3)"]])
     basis: Literal["theta", "eigen"] = "theta"
 
     def build(self) -> AdditiveNoise:
         """Return the noise; a single law serves every axis."""
-        laws = [parse_law(text) for text in self.laws]
+        laws = [parse_distribution(text) for text in self.laws]
         return AdditiveNoise(laws if len(laws) > 1 else laws[0], self.basis)
 
 

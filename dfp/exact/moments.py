@@ -12,8 +12,10 @@ from dfp import checks
 from dfp.checks import Array
 from dfp.errors import UnsupportedError
 from dfp.exact import optimisers
+from dfp.limits import require_memory
 from dfp.problem.arguments import check_problem
 from dfp.problem.equation import Equation, MomentVector, packed, unpacked
+from dfp.problem.noise import NoiseLaw
 from dfp.problem.state import State
 
 
@@ -54,7 +56,7 @@ def moments(equation: Equation, initial: State, steps: int, save: Sequence[int] 
     steps
         Last step, >= 0.
     save
-        Steps to return; every step 0…``steps`` if left out.
+        Steps to return; if left out, every step 0…``steps``, or as many of them, evenly, as 2^25 numbers hold.
 
     Returns
     -------
@@ -75,8 +77,16 @@ def moments(equation: Equation, initial: State, steps: int, save: Sequence[int] 
     """
     check_problem(equation, initial)
     last = checks.integer("steps", steps)
-    saved = np.arange(last + 1) if save is None else checks.step_list("save", save, last)
+    saved = _default_steps(last, equation.dimension) if save is None else checks.step_list("save", save, last)
+    numbers = saved.size * (4.0 + 3 * equation.dimension + 3 * equation.dimension**2)
+    require_memory(f"save: moments of {saved.size} steps", 8 * numbers, "save fewer, as with save=[0, 1000, steps]")
     return moments_at(equation, initial, saved)
+
+
+def _default_steps(last: int, dimension: int) -> NDArray[np.int64]:
+    """Return every step or, where their covariances would fill the memory, evenly spaced ones, the last among them."""
+    count = max(min(last + 1, _MOST_NUMBERS // dimension**2), 2)
+    return np.unique(np.linspace(0, last, count).round().astype(np.int64))
 
 
 def moments_at(equation: Equation, initial: State, saved: NDArray[np.int64]) -> Moments:
@@ -95,24 +105,41 @@ def moments_at(equation: Equation, initial: State, saved: NDArray[np.int64]) -> 
     with np.errstate(over="ignore", invalid="ignore"):
         if not equation.sgd.plain:
             return _not_plain(equation, initial, saved)
-        means, covariances = (_closed_form if equation.additive else _carried)(equation, initial, saved)
+        means, covariances = (_closed_form if equation.additive else _with_multiplicative_noise)(
+            equation, initial, saved
+        )
+        means = _kept_apart(means, equation, initial, saved)
     return Moments(saved, means, covariances)
 
 
+def _kept_apart(means: Array, equation: Equation, initial: State, saved: NDArray[np.int64]) -> Array:
+    """Return the means by themselves where carrying them beside a covariance that overflows has lost them."""
+    if equation.additive or checks.finite(means):
+        return means
+    lost = ~np.isfinite(means).all(axis=1)
+    vectors = equation.sgd.modes[1]
+    factor, shift, _ = _transitions(equation, saved[lost])
+    found = means.copy()
+    found[lost] = (factor * (initial.mean @ vectors) + shift) @ vectors.T
+    return found
+
+
 def _not_plain(equation: Equation, initial: State, saved: NDArray[np.int64]) -> Moments:
-    run = optimisers.closed_form if equation.additive else optimisers.carried
+    run = optimisers.closed_form if equation.additive else optimisers.with_multiplicative_noise
     means, covariances = run(equation, initial.mean, initial.covariance, saved)
     d = equation.dimension
     joint = (means, covariances) if equation.sgd.momentum else (None, None)
-    return Moments(saved, means[:, :d], covariances[:, :d, :d], *joint)
+    return Moments(saved, _kept_apart(means[:, :d], equation, initial, saved), covariances[:, :d, :d], *joint)
 
 
+# Numbers that covariances may hold unless more are asked for: 256 MB.
+_MOST_NUMBERS = 2**25
 # Transitions kept of one equation, for solvers ask again for the steps whose moments they were told.
 _KEPT = 64
-_known: WeakKeyDictionary[Equation, dict[int, affine.Transition]] = WeakKeyDictionary()
+_known: WeakKeyDictionary[Equation, dict[int, affine.AffineTransition]] = WeakKeyDictionary()
 
 
-def transition(equation: Equation, n: int) -> affine.Transition:
+def transition(equation: Equation, n: int) -> affine.AffineTransition:
     """Return factor (d,), shift (d,) and noise covariance (d, d) of ``n`` steps, in H's eigenbasis.
 
     Only for additive noise, where θ_n = Fθ_0 + shift + noise exactly (with momentum, from v = 0).
@@ -126,26 +153,26 @@ def transition(equation: Equation, n: int) -> affine.Transition:
     return found
 
 
-def _keep(equation: Equation, steps: NDArray[np.int64], parts: affine.Transition) -> None:
+def _keep(equation: Equation, steps: NDArray[np.int64], parts: affine.AffineTransition) -> None:
     known = _known.setdefault(equation, {})
     if len(known) + len(steps) > _KEPT:
         known.clear()
     known.update(zip(steps.tolist(), zip(*parts, strict=True), strict=True))
 
 
-def _transitions(equation: Equation, steps: NDArray[np.int64]) -> affine.Transition:
+def _transitions(equation: Equation, steps: NDArray[np.int64]) -> affine.AffineTransition:
     """Return factors (S, d), shifts (S, d) and noise covariances (S, d, d) of ``steps`` (S,), in H's eigenbasis."""
     if not equation.sgd.plain:
         return _marginals(equation, steps)
     values, vectors = equation.sgd.modes
-    gradient, noise = matrices.turned(vectors, equation.sgd.gradient, equation.additive_diffusion)
+    gradient, noise = matrices.rotated(vectors, equation.sgd.gradient, equation.additive_diffusion)
     drift = equation.mode_rates(values)
     if equation.discrete:
         return affine.map_transition(drift * values, drift * gradient, noise, steps)
     return affine.flow_transition(drift * values, drift * gradient, noise, steps * equation.learning_rate)
 
 
-def _marginals(equation: Equation, steps: NDArray[np.int64]) -> affine.Transition:
+def _marginals(equation: Equation, steps: NDArray[np.int64]) -> affine.AffineTransition:
     """Return the transitions of θ where SGD is not plain."""
     after = list(optimisers.transitions(equation, steps))
     factor, gain = np.array([t.factor[:, 0, 0] for t in after]), np.array([t.gain[:, 0] for t in after])
@@ -158,8 +185,8 @@ def _closed_form(equation: Equation, initial: State, saved: NDArray[np.int64]) -
     parts = _transitions(equation, saved)
     if saved.size <= _KEPT and equation.dimension <= 3:  # densities live in no more, and solvers ask only for these
         _keep(equation, saved, parts)
-    start = matrices.turned(vectors, initial.mean, initial.covariance)
-    return matrices.turned(vectors.T, *affine.moments(parts, *start))
+    start = matrices.rotated(vectors, initial.mean, initial.covariance)
+    return matrices.rotated(vectors.T, *affine.moments(parts, *start))
 
 
 def _advance(equation: Equation, start: Array, times: Array) -> MomentVector:
@@ -173,7 +200,7 @@ def _advance(equation: Equation, start: Array, times: Array) -> MomentVector:
     return unpacked(states, equation.dimension)
 
 
-def _carried(equation: Equation, initial: State, saved: NDArray[np.int64]) -> tuple[Array, Array]:
+def _with_multiplicative_noise(equation: Equation, initial: State, saved: NDArray[np.int64]) -> tuple[Array, Array]:
     mean = initial.mean
     start = packed(MomentVector(np.ones(()), mean, np.outer(mean, mean), initial.covariance))
     if equation.discrete and start.size > linear_flow.DENSE_SIZE:
@@ -185,6 +212,13 @@ def _carried(equation: Equation, initial: State, saved: NDArray[np.int64]) -> tu
 
 def _step_by_step(equation: Equation, initial: State, saved: NDArray[np.int64]) -> tuple[Array, Array]:
     """Return means and covariances of a map by (T14): two products of matrices a step, where d is large."""
+    axes = matrices.eigenbasis(equation.sgd.hessian)[1]
+    tables = equation.sgd.noise.entrywise(axes)
+    if tables is not None:
+        return _entry_by_entry(equation, initial, saved, axes, tables)
+    rotated = equation.sgd.noise.rotated(axes)
+    if rotated is not None:
+        return _in_eigenbasis(equation, initial, saved, axes, rotated)
     factor, one = np.eye(equation.dimension) - equation.linear_drift, np.ones(())
     mean, covariance = initial.mean, initial.covariance
     means, covariances = [], []
@@ -194,6 +228,59 @@ def _step_by_step(equation: Equation, initial: State, saved: NDArray[np.int64]) 
             covariances.append(covariance)
         gained = equation.mean_diffusion(MomentVector(one, mean, np.outer(mean, mean), covariance))
         mean, covariance = factor @ mean - equation.constant_drift, factor @ covariance @ factor.T + gained
+    return np.array(means), np.array(covariances)
+
+
+def _in_eigenbasis(
+    equation: Equation, initial: State, saved: NDArray[np.int64], axes: Array, law: NoiseLaw
+) -> tuple[Array, Array]:
+    """Return the same with the mean motion of a step entry by entry: what is left are the noise's products."""
+    rate, values = equation.learning_rate, equation.sgd.modes[0]
+    kept, shift, one = 1 - rate * values, -rate * (axes.T @ equation.sgd.gradient), np.ones(())
+    mean, covariance = axes.T @ initial.mean, axes.T @ initial.covariance @ axes
+    means, covariances, wanted, factor = [], [], set(saved.tolist()), np.outer(kept, kept)
+    for n in range(int(saved[-1]) + 1):
+        if n in wanted:
+            means.append(axes @ mean)
+            covariances.append(axes @ covariance @ axes.T)
+        gained = law.mean_covariance(one, mean, covariance + np.outer(mean, mean))
+        mean, covariance = kept * mean + shift, factor * covariance + rate**2 * gained
+    return np.array(means), np.array(covariances)
+
+
+def _entry_by_entry(
+    equation: Equation, initial: State, saved: NDArray[np.int64], axes: Array, tables: tuple[Array, Array]
+) -> tuple[Array, Array]:
+    """Return the same where the noise couples entries of the covariance as in ``NoiseLaw.entrywise``.
+
+    Off-diagonal entries then move by themselves, in closed form where W vanishes off the diagonal, and a step costs one
+    product of a matrix with the diagonal.
+    """
+    rate, values = equation.learning_rate, equation.sgd.modes[0]
+    kept, shift = 1 - rate * values, -rate * (axes.T @ equation.sgd.gradient)
+    table, own = rate**2 * tables[0], rate**2 * tables[1]
+    source = rate**2 * (axes.T @ equation.sgd.noise.constant @ axes)
+    factor = np.outer(kept, kept)
+    closed = not np.any(own - np.diag(np.diag(own)))
+    start: Array = axes.T @ initial.covariance @ axes
+    mean, diagonal, whole = axes.T @ initial.mean, start.diagonal().copy(), start
+    means, covariances, squares, wanted = [], [], np.diag(factor) + np.diag(own), set(saved.tolist())
+    for n in range(int(saved[-1]) + 1):
+        if n in wanted:
+            if closed:
+                power = factor**n
+                sums = np.where(factor == 1, n, (1 - power) / np.where(factor == 1, 1.0, 1 - factor))
+                whole = power * start + sums * source
+            np.fill_diagonal(whole, diagonal)
+            means.append(axes @ mean)
+            covariances.append(axes @ whole @ axes.T)
+        gained = table @ (diagonal + mean**2) + np.diag(own) * mean**2
+        if not closed:
+            whole = (factor + own) * whole + own * np.outer(mean, mean) + source
+        diagonal = squares * diagonal + source.diagonal() + gained
+        if not closed:
+            np.fill_diagonal(whole, diagonal)
+        mean = kept * mean + shift
     return np.array(means), np.array(covariances)
 
 

@@ -96,16 +96,18 @@ def _flow(equation: Equation, count: int) -> modal.Transition:
 def _epochs(sgd: SGD, saved: Steps) -> Iterator[modal.Transition]:
     """Yield the transitions where the steps of each epoch exclude each other (T18)."""
     law, vectors, k = sgd.samples, sgd.modes[1], sgd.epoch
-    spread = vectors.T @ (law.constant * law.batch_size) @ vectors
+    sampled = vectors.T @ (law.constant * law.batch_size) @ vectors
 
     def part(first: int, last: int) -> modal.Transition:
         runs = [
             modal.epoch_run(
-                modal.step(sgd.modes[0], spread, sgd.learning_rates.at(step), sgd.momentum, sgd.nesterov), count, spread
+                modal.step(sgd.modes[0], sampled, sgd.learning_rates.at(step), sgd.momentum, sgd.nesterov),
+                count,
+                sampled,
             )
             for step, count in sgd.runs(first, last)
         ]
-        return modal.within_epoch(runs, spread, law.count, law.batch_size)
+        return modal.within_epoch(runs, sampled, law.count, law.batch_size)
 
     total, done = modal.identity(sgd.dimension, 2 if sgd.momentum else 1), 0
     for n in saved.tolist():
@@ -121,15 +123,15 @@ def _epochs(sgd: SGD, saved: Steps) -> Iterator[modal.Transition]:
 def closed_form(equation: Equation, mean: Array, covariance: Array, saved: Steps) -> tuple[Array, Array]:
     """Return means (S, D) and covariances (S, D, D) of the states, D = md, for additive noise; v = 0 at step 0."""
     vectors, g = equation.sgd.modes[1], equation.sgd.modes[1].T @ equation.sgd.gradient
-    m, turned = vectors.T @ mean, vectors.T @ covariance @ vectors
+    m, rotated = vectors.T @ mean, vectors.T @ covariance @ vectors
     means, covariances = [], []
     for after in transitions(equation, saved):
         start = after.factor[:, :, 0]
         moved = start * m[:, None] + after.gain * g[:, None]
-        spread = start[:, None, :, None] * turned[:, :, None, None] * start[None, :, None, :] + after.noise
+        propagated = start[:, None, :, None] * rotated[:, :, None, None] * start[None, :, None, :] + after.noise
         # From (mode, state) to blocks of θ, then v.
         means.append((vectors @ moved).T.ravel())
-        blocks = vectors @ np.moveaxis(spread, (2, 3), (0, 1)) @ vectors.T
+        blocks = vectors @ np.moveaxis(propagated, (2, 3), (0, 1)) @ vectors.T
         covariances.append(np.block([[blocks[a, b] for b in range(len(blocks))] for a in range(len(blocks))]))
     return np.array(means), np.array(covariances)
 
@@ -145,14 +147,14 @@ def mean_map(sgd: SGD, rate: float) -> tuple[Array, Array]:
     return matrix, np.concatenate([-rate * p * eye, eye])
 
 
-def carried(equation: Equation, mean: Array, covariance: Array, saved: Steps) -> tuple[Array, Array]:
+def with_multiplicative_noise(equation: Equation, mean: Array, covariance: Array, saved: Steps) -> tuple[Array, Array]:
     """Return means (S, D) and covariances (S, D, D) of the states for noise that depends on θ."""
     sgd, size = equation.sgd, 2 * mean.size if equation.sgd.momentum else mean.size
-    start, spread = np.zeros(size), np.zeros((size, size))
-    start[: mean.size], spread[: mean.size, : mean.size] = mean, covariance
+    start, joint = np.zeros(size), np.zeros((size, size))
+    start[: mean.size], joint[: mean.size, : mean.size] = mean, covariance
     if sgd.epoch:
-        return _shuffled(sgd, start, spread, saved)
-    state, now = packed(MomentVector(np.ones(()), start, np.outer(start, start), spread)), 0
+        return _shuffled(sgd, start, joint, saved)
+    state, now = packed(MomentVector(np.ones(()), start, np.outer(start, start), joint)), 0
     advance = _Advance(equation, size)
     means, covariances = np.empty((saved.size, size)), np.empty((saved.size, size, size))
     for s, n in enumerate(saved.tolist()):
@@ -207,8 +209,8 @@ class _Advance:
             crossed = moved[..., :, None] * push
             outer = matrix @ at.outer @ matrix.T + crossed + transposed(crossed)
             outer = outer + at.mass[..., None, None] * np.outer(push, push)
-            spread = matrix @ at.covariance @ matrix.T + load @ gained @ load.T
-            return packed(MomentVector(at.mass, moved + at.mass[..., None] * push, outer, spread)) - flat
+            propagated = matrix @ at.covariance @ matrix.T + load @ gained @ load.T
+            return packed(MomentVector(at.mass, moved + at.mass[..., None] * push, outer, propagated)) - flat
 
         return increment
 
@@ -257,7 +259,8 @@ def _shuffled(sgd: SGD, mean: Array, covariance: Array, saved: Steps) -> tuple[A
     found: dict[int, tuple[Array, Array]] = {}
     for begin in range(0, last + 1, k):
         steps = [
-            shuffled.Step(*mean_map(sgd, sgd.learning_rates.at(step))) for step in range(begin, min(begin + k, last))
+            shuffled.MeanStep(*mean_map(sgd, sgd.learning_rates.at(step)))
+            for step in range(begin, min(begin + k, last))
         ]
         frames = shuffled.epoch(steps, law.sample_hessians(), law.gradients, law.batch_size, mean, covariance)
         found.update(enumerate(frames, start=begin))

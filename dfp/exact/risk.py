@@ -102,7 +102,7 @@ def _streaming(sgd: SGD) -> GaussianFeatures:
         )
     if sgd.weight_decay:
         raise UnsupportedError(
-            f"weight_decay={sgd.weight_decay:g}: moves the minimum, so that second moments about it do not close on the "
-            "diagonal; use dfp.moments(...)."
+            f"weight_decay={sgd.weight_decay:g}: moves the minimum, so that second moments about it do not close on "
+            "the diagonal; use dfp.moments(...)."
         )
     return sgd.landscape

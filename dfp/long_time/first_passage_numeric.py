@@ -1,10 +1,11 @@
 """First passage by numbers: Gaussian kernels between nodes, affine maps of finite sums, chains with absorbing walls."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from dfp_solvers import absorbing
+from dfp_solvers import absorbing, rare_exits
 from dfp_solvers.escape import line
 from dfp_solvers.markov_chain import generator
 from dfp_solvers.transfer import uniform
@@ -24,8 +25,14 @@ from dfp.problem.state import State
 # Nodes per width of the kernel and the most in all (a dense matrix); cells per axis otherwise.
 _NODES, _MOST = 2.7, 7500
 _FACTORED = 2000
+# Leading eigenvalue from which exits in two dimensions are so rare that differences would lose their digits.
+_RARE = 1 - 1e-7
 _CELLS = {1: 512, 2: 96, 3: 32}
 SUM_CELLS = {1: 2048, 2: 96}
+# Finer cells where drift outruns noise, and the share of the time where it may, with more cells to try and without.
+_FINER, _SMEARED, _MOST_SMEARED = {1: (2048, 8192)}, 0.01, 0.5
+# Factor by which differences of halved grids fall at least where errors are of order two.
+_FALL = 2.5
 # Survival at which a law is long enough if its length is left open, and the longest then.
 _ENOUGH, _LONGEST = 1e-3, 10_000
 
@@ -69,12 +76,21 @@ def by_nodes(
 
     matrix = kernel(nodes) * weights
     first = kernel(points) @ masses
-    mean = float(masses.sum()) + float(weights @ _resolved(matrix, first))
-    decay = _leading(lambda p: matrix @ p, first)
+    decay, gone = _leading(lambda p: matrix @ p, first), float(masses.sum())
 
     def survival(n: int) -> Array:
         return absorbing.survival(lambda p: matrix @ p, weights, first, n, decay)
 
+    if len(lower) == 2 and decay > _RARE:
+        axis = absorbing.legendre(lower[:1], upper[:1], counts[:1])
+        moved, spread = nodes + equation.drift(nodes), equation.diffusion(nodes)
+        out = rare_exits.leaving(moved, spread, lower, upper, axis[0][:, 0], axis[1])
+        try:
+            mean, leaving = rare_exits.mean_steps(matrix, weights, first, out)
+        except ArithmeticError as error:
+            raise UnresolvedError(f"domain: {error}; take a smaller box, or use dfp.Langevin(sgd).") from None
+        return ExitLaw(survival, gone + mean, leaving)
+    mean = gone + float(weights @ _resolved(matrix, first))
     return ExitLaw(survival, mean if decay < 1 else np.inf, 1 - decay)
 
 
@@ -145,7 +161,7 @@ def by_chain(
 ) -> ExitSteps:
     """Return the law in continuous time, on cells with absorbing walls, extrapolated from three grids."""
     d, eta = equation.dimension, equation.sgd.learning_rate
-    counts = tuple(int(np.ceil(n / 4) * 4) for n in (cells or (_CELLS[d],) * d))
+    counts = tuple(int(np.ceil(n / 4) * 4) for n in (cells or _unsmeared(equation, lower, upper, initial)))
     grids = markov_chain.halved(Grid(lower, upper, tuple(max(n, 16) for n in counts)))
     starts = [inside * part.ravel() for part in markov_chain.start(initial, grids)]
     matrices = [markov_chain.generator(equation, grid, absorbing=True)[0].tocsc() for grid in grids]
@@ -159,6 +175,31 @@ def by_chain(
     survival = np.minimum.accumulate(np.clip(survival, 0.0, 1.0))
     survival[0] = inside
     return ExitSteps(np.arange(n + 1), survival, float(mean[0]), 1 - leaving, error, float(mean_error), leaving)
+
+
+def _unsmeared(equation: Equation, lower: Array, upper: Array, initial: State) -> tuple[int, ...]:
+    """Return cells so short that noise, not the drift that carries mass from cell to cell, decides where it gets.
+
+    Raises
+    ------
+    UnresolvedError
+        If the noise is too small for any affordable number: the law would be that of the cells.
+    """
+    d = equation.dimension
+    for count in _CELLS[d], *_FINER.get(d, ()):
+        grid = Grid(lower, upper, (count,) * d)
+        matrix, upwinded = markov_chain.generator(equation, grid, absorbing=True)
+        visits = -splu(matrix.tocsc()).solve(markov_chain.start(initial, [grid])[0].ravel())
+        share = float(visits[upwinded.ravel()].sum() / visits.sum())
+        if share <= _SMEARED:
+            return grid.cells
+    if share <= _MOST_SMEARED:
+        return (_CELLS[d],) * d
+    raise UnresolvedError(
+        f"domain: {share:.0%} of the time inside is spent where the drift passes a cell faster than the noise, also "
+        f"with cells={grid.cells}, so that the law would be smeared by the cells; take a smaller box, raise "
+        "learning_rate or the gradient noise, or use dfp.MasterEquation(sgd)."
+    )
 
 
 def _slow(matrix: Any, start: Array, d: int) -> tuple[float, float]:
@@ -180,4 +221,7 @@ def _extrapolated(levels: list[Array]) -> tuple[Array, float]:
     """Return values free of errors of order two, from three grids, and the largest error left, estimated."""
     first = levels[0] + (levels[0] - levels[1]) / 3
     second = levels[1] + (levels[1] - levels[2]) / 3
-    return first, float(np.max(np.abs(first - second))) / 3
+    apart = [float(np.max(np.abs(fine - rough))) for fine, rough in pairwise(levels)]
+    # Errors of order two fall by four; those that do not are no smaller than the last difference.
+    settled = apart[1] >= _FALL * apart[0]
+    return first, max(float(np.max(np.abs(first - second))) / 3, 0.0 if settled else apart[0])

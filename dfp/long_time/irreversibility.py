@@ -11,8 +11,11 @@ from dfp_solvers import currents as circulation
 
 from dfp.checks import Array
 from dfp.errors import DFPError, UnsupportedError
+from dfp.exact.moments import Moments
+from dfp.long_time import nonlinear_law
 from dfp.long_time.stationary_moments import StationaryMoments, stationary_moments
 from dfp.methods import markov_chain
+from dfp.methods.grids import POWER_LAW, box
 from dfp.problem.arguments import check_equation
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
@@ -20,8 +23,6 @@ from dfp.problem.state import Density, Gaussian
 from dfp.regimes.multiplier import Estimate
 
 _CELLS = {2: 192, 3: 32}
-# Half-width of automatic grids in standard deviations, for Gaussian laws and for those with power-law tails.
-_WIDTH, _HEAVY = 7.0, 12.0
 
 
 @dataclass(frozen=True)
@@ -123,7 +124,10 @@ def entropy_production(equation: Equation, grid: Grid | None = None) -> Estimate
         rate = circulation.chain_entropy if equation.discrete else circulation.flow_entropy
         return Estimate(rate(*_linear(equation, state)))
     if equation.dimension == 1 or markov_chain.separable(equation):
-        stationary_moments(equation)
+        if equation.sgd.affine:
+            stationary_moments(equation)
+        else:
+            nonlinear_law.stationary(equation, grid)
         return Estimate(0.0)  # on a line a current has nowhere to turn
     chosen = _grid(equation) if grid is None else grid
     half = Grid(chosen.lower, chosen.upper, tuple(n // 2 for n in chosen.cells))
@@ -165,16 +169,22 @@ def _linear(equation: Equation, state: StationaryMoments) -> tuple[Array, Array,
 
 
 def _grid(equation: Equation) -> Grid:
+    if not equation.sgd.affine:
+        return nonlinear_law.automatic_grid(equation)
     d, state = equation.dimension, stationary_moments(equation)
-    reach = (_WIDTH if equation.additive else _HEAVY) * np.sqrt(np.diag(state.covariance))
-    return Grid(state.mean - reach, state.mean + reach, _CELLS.get(d, 2000))
+    # With additive noise nothing is gridded.
+    path = Moments(np.zeros(1, np.int64), state.mean[None], state.covariance[None])
+    return Grid(*box(path, POWER_LAW), _CELLS.get(d, 2000))
 
 
 def _circulation(equation: Equation, grid: Grid) -> tuple[Array, Array, Array]:
     """Return the stationary probabilities of the cells, the velocity (…, d) and the diffusion (…, d, d) at them."""
     matrix, _ = markov_chain.generator(equation, grid)
-    centre = np.ravel_multi_index(tuple(np.array(grid.cells) // 2), grid.cells)
-    probability = circulation.stationary(matrix.tocsc(), int(centre)).reshape(grid.cells)
+    if equation.sgd.affine:
+        centre = np.ravel_multi_index(tuple(np.array(grid.cells) // 2), grid.cells)
+        probability = circulation.stationary(matrix.tocsc(), int(centre)).reshape(grid.cells)
+    else:
+        probability = nonlinear_law.null_vector(equation, grid)
     drift, diffusion = markov_chain.coefficients(equation, grid.points.reshape(-1, grid.dimension))
     diffusion = np.broadcast_to(diffusion, (*drift.shape, grid.dimension))
     drift, diffusion = drift.reshape(*grid.cells, -1), diffusion.reshape(*grid.cells, grid.dimension, -1)

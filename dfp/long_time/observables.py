@@ -6,18 +6,19 @@ import numpy as np
 
 from dfp import checks
 from dfp.checks import Array
-from dfp.errors import DFPError
+from dfp.errors import DFPError, UnsupportedError
 from dfp.exact.moments import Moments, moments
+from dfp.long_time import nonlinear_law
 from dfp.long_time.stationary_moments import stationary_moments
 from dfp.problem.arguments import check_problem
 from dfp.problem.equation import Equation
 from dfp.problem.sgd import SGD
-from dfp.problem.state import State
+from dfp.problem.state import Density, State
 from dfp.regimes.mode_report import modes
 from dfp.results.solution import Solution
 
 
-def expected_loss(sgd: SGD, over: Moments | Solution) -> Array:
+def expected_loss(sgd: SGD, over: Moments | Solution | Density) -> Array:
     """Return E[½ θᵀHθ + gᵀθ], the mean loss relative to that of θ = 0, at every saved step.
 
     Parameters
@@ -25,15 +26,43 @@ def expected_loss(sgd: SGD, over: Moments | Solution) -> Array:
     sgd
         Its mean Hessian H includes weight decay, so that the penalty ½ω‖θ‖² counts.
     over
-        Moments of ``dfp.moments``, or a solution of ``dfp.solve``.
+        Moments of ``dfp.moments``, a solution of ``dfp.solve``, or a density such as ``dfp.stationary`` returns. On a
+        nonlinear landscape a density is needed: the loss is the integral of ḡ along the straight line from the origin.
 
     Returns
     -------
     Array
-        Shape (S,) [loss].
+        Shape (S,) [loss]; (1,) for a density.
     """
+    if not sgd.affine:
+        return _nonlinear_loss(sgd, over)
+    if isinstance(over, Density):
+        over = Moments(np.zeros(1, dtype=np.int64), over.mean[None], over.covariance[None])
     mean, covariance = _given(sgd, over)
     return _curved(sgd.hessian, mean, covariance) + mean @ sgd.gradient
+
+
+def _nonlinear_loss(sgd: SGD, over: Moments | Solution | Density) -> Array:
+    """Return E L over the densities of a solution, or over one density, L from the gradient along rays."""
+    if isinstance(over, Density):
+        grid, values = over.grid, over.values[None]
+    elif isinstance(over, Solution) and over.density is not None and over.grid is not None:
+        grid, values = over.grid, over.density
+    else:
+        raise UnsupportedError(
+            "over has no density: on a nonlinear landscape the mean loss is no function of moments; give a solution "
+            "with a density, or dfp.stationary(...)."
+        )
+    if grid.dimension != sgd.dimension:
+        raise DFPError(f"over has {grid.dimension} parameters: the landscape has {sgd.dimension}; make them equal.")
+    points = grid.points.reshape(-1, sgd.dimension)
+    # Exact for losses that are polynomials of degree up to 32 along a ray.
+    place, weight = np.polynomial.legendre.leggauss(16)
+    loss = np.zeros(len(points))
+    for share, w in zip((place + 1) / 2, weight / 2, strict=True):
+        loss += w * np.einsum("ni,ni->n", sgd.local.gradient_at(share * points), points)
+    flat = values.reshape(len(values), -1)
+    return flat @ loss / flat.sum(axis=1)
 
 
 def excess_loss(sgd: SGD, over: Moments | Solution) -> Array:
@@ -167,6 +196,8 @@ def autocorrelation(equation: Equation, lags: Sequence[int]) -> Array:
         If there is no stationary variance.
     """
     counted = checks.step_list("lags", lags, 2**53)
+    if not equation.sgd.affine:
+        return nonlinear_law.autocorrelation(equation, counted)
     covariance = stationary_moments(equation).covariance
     deviation = np.sqrt(np.diag(covariance))
     if not np.all(deviation > 0):

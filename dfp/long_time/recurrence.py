@@ -20,14 +20,6 @@ def settled_moments(equation: Equation) -> Gaussian | None:
     return Gaussian(moments.mean, moments.covariance)
 
 
-def scalar_law(equation: Equation) -> tuple[float, float, float, float]:
-    """Return a, b, s, v of one mode: a step is θ' = aθ + b + noise of variance v + s²θ² (Gaussian noise, d = 1)."""
-    eta, noise = equation.sgd.learning_rate, equation.sgd.noise
-    gamma = float(noise.quadratic(np.ones((1, 1))).item())
-    a, b = 1 - float(equation.linear_drift.item()), -float(equation.constant_drift.item())
-    return a, b, eta * np.sqrt(gamma), eta**2 * float(noise.constant.item())
-
-
 def require_settling(equation: Equation, bounded: bool) -> None:
     """Raise unless a law with θ-dependent noise settles; ``bounded`` says whether its second moments do.
 

@@ -12,11 +12,13 @@ from dfp import checks
 from dfp.checks import Array
 from dfp.errors import UnsupportedError
 from dfp.exact.cumulants import diffusion_polynomial
-from dfp.long_time.recurrence import scalar_law, settled_moments
+from dfp.long_time import nonlinear_law
+from dfp.long_time.recurrence import settled_moments
 from dfp.long_time.stationary_moments import covariance_motion
 from dfp.methods import markov_chain
 from dfp.methods.hermite import degree_operator
 from dfp.methods.transfer import uniform as transfer_lattice
+from dfp.methods.transfer.graded import step_of
 from dfp.methods.transfer.transfer import Transfer
 from dfp.problem.arguments import check_equation
 from dfp.problem.equation import Equation
@@ -84,7 +86,8 @@ def spectrum(equation: Equation, count: int = 6, grid: Grid | None = None) -> Sp
     count
         Number of modes, 1 … 50; fewer are returned where fewer are known.
     grid
-        Compute the modes on this grid (d <= 2, not (T5)), with eigenfunctions, rather than exactly by moments.
+        Compute the modes on this grid (d <= 2, not (T5)), with eigenfunctions, rather than exactly by moments. For
+        nonlinear landscapes one that holds the stationary law is found if left out.
 
     Raises
     ------
@@ -101,6 +104,9 @@ def spectrum(equation: Equation, count: int = 6, grid: Grid | None = None) -> Sp
     """
     check_equation(equation, grid)
     count = checks.integer("count", count, at_least=1, at_most=50)
+    if grid is None and not equation.sgd.affine:
+        grid = nonlinear_law.automatic_grid(equation)
+        grid = grid.with_cells((512,) if grid.dimension == 1 else (80, 80))
     if grid is not None:
         return _on_grid(equation, count, grid)
     if equation.additive and not equation.truncated:
@@ -138,8 +144,12 @@ def _decays(equation: Equation) -> Array:
 def _logarithms(equation: Equation, increments: NDArray[np.inexact[Any]]) -> NDArray[np.complex128]:
     """Return log μ of a step from what is gained in it (maps, μ − 1) or in a unit of τ (generators)."""
     given = np.asarray(increments, dtype=np.complex128)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.log1p(given) if equation.discrete else equation.sgd.learning_rate * given
+    if not equation.discrete:
+        return equation.sgd.learning_rate * given
+    # NumPy's complex log1p is log(1 + z), and loses what this is about.
+    with np.errstate(divide="ignore"):
+        size = np.log1p(given.real * (2 + given.real) + given.imag**2) / 2
+    return size + 1j * np.arctan2(given.imag, 1 + given.real)
 
 
 def _polynomial(equation: Equation, count: int) -> Spectrum:
@@ -193,7 +203,8 @@ def _edge(equation: Equation) -> float:
     if equation.dimension > 1 or equation.truncated or not equation.sgd.noise.gaussian:
         return np.nan
     if equation.discrete:
-        a, _, s, _ = scalar_law(equation)
+        step = step_of(equation)
+        a, s = step.slope, step.slope_variance**0.5
         return lyapunov.continuous_edge(a, s) if s > 0 and lyapunov.gaussian_exponent(a, s) < 0 else np.nan
     drift = float(equation.linear_drift.item())
     spread = float(diffusion_polynomial(equation)[0, 0, 1, 1])
@@ -242,7 +253,7 @@ def _on_grid(equation: Equation, count: int, grid: Grid) -> Spectrum:
     if not equation.discrete:
         # Eigenvalues of the chain are of second order.
         values, error = values + (values - matched) / 3, 2 * error / 3
-    edge = _edge(equation)
+    edge = _edge(equation) if equation.sgd.affine else np.nan
     notes = []
     if np.isfinite(edge) and np.any(np.abs(values) <= edge):
         notes.append(f"the spectrum is continuous below {edge:.6g} a step: modes there are the grid's, not the law's.")

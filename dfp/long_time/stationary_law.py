@@ -8,6 +8,7 @@ from dfp.checks import Array
 from dfp.errors import NoStationaryDensity, UnsupportedError
 from dfp.exact.cumulants import second_order_polynomial
 from dfp.exact.moments import Moments
+from dfp.long_time import nonlinear_law
 from dfp.long_time import stationary_numeric as numeric
 from dfp.methods.finite_difference import FiniteDifference
 from dfp.methods.finite_volume import FiniteVolume
@@ -47,6 +48,9 @@ def stationary(equation: Equation, grid: Grid | None = None, solver: Solver | st
         (T4, additive); ``Hermite()``, the limit of the series (d <= 2), for (T5) with d = 2 too;
         ``FiniteDifference()``, a late step (T5).
 
+        Nonlinear landscapes, d <= 2: zero flux by quadrature for (T6), (T7) on a line, the fixed point of a step for
+        (T4), null vectors of the chain for (T6), (T7) in the plane.
+
     Returns
     -------
     Density
@@ -69,6 +73,10 @@ def stationary(equation: Equation, grid: Grid | None = None, solver: Solver | st
         return _without_variance(equation, grid, solver)
     if equation.dimension > 1 or (equation.discrete and not equation.truncated):
         _require_width(equation)
+    if not equation.sgd.affine:
+        if solver != "auto":
+            raise UnsupportedError(f"solver={checks.shown(solver)}: nonlinear landscapes have one method; use 'auto'.")
+        return nonlinear_law.stationary(equation, grid)
     if solver != "auto":
         return _asked_for(equation, grid, solver)
     if equation.dimension == 1 and (equation.truncated or not equation.discrete):
@@ -116,7 +124,7 @@ def _computed(equation: Equation, grid: Grid | None) -> Density:
     if equation.additive:
         _require_contraction(equation)
         return numeric.by_fourier(equation, grid, Fourier())
-    if equation.dimension == 1 and equation.sgd.noise.gaussian:
+    if equation.dimension == 1 and equation.sgd.noise.gaussian and not np.any(equation.sgd.noise.cross(np.ones(1))):
         return numeric.by_kesten(equation, grid)
     return numeric.by_transfer(equation, grid, Transfer())
 

@@ -60,6 +60,8 @@ def stationary_moments(equation: Equation) -> StationaryMoments:
     values = equation.sgd.modes[0]
     rates = equation.mode_rates(values) * values
     _check_mean(equation, rates)
+    if equation.discrete and second_moment.size(d) > second_moment.DENSE_SIZE:
+        return _in_eigenbasis(equation, rates)
     growth = moment_growth(equation)
     # Of additive noise the growth is that of the slowest mode, to its own digits.
     if not growth < (0.0 if equation.additive else -_ROUNDING * float(np.max(np.abs(rates)))):
@@ -73,13 +75,44 @@ def stationary_moments(equation: Equation) -> StationaryMoments:
     if not np.any(source):
         return StationaryMoments(mean, np.zeros((d, d)))
     pair = np.abs(rates[:, None] + rates - (np.outer(rates, rates) if equation.discrete else 0.0))
-    turned = equation.sgd.modes[1]
-    diagonal = np.maximum(turned @ pair @ turned.T, pair.min())
+    axes = equation.sgd.modes[1]
+    diagonal = np.maximum(axes @ pair @ axes.T, pair.min())
     try:
         covariance = second_moment.solve(covariance_motion(equation), source, diagonal)
     except ArithmeticError as error:
         raise _unsolved(equation, error) from None
     return StationaryMoments(mean, covariance)
+
+
+def _in_eigenbasis(equation: Equation, rates: Array) -> StationaryMoments:
+    """Return them of a map where d is large: in H's eigenbasis all but the fluctuations of the Hessian is diagonal.
+
+    With decay(X)_ij = (r_i + r_j − r_i r_j) X_ij, r = ηλ, and N(X) = η²G(X), X = decay⁻¹(source + N(X)) has a positive
+    solution iff ρ(decay⁻¹N) < 1: stability in mean square (T16).
+    """
+    d, (_, axes), mean = equation.dimension, equation.sgd.modes, equation.sgd.critical_point
+    decay = rates[:, None] + rates - np.outer(rates, rates)
+    nothing, empty = np.zeros(d), np.zeros((d, d))
+
+    def noise(second: Array) -> Array:
+        whole = axes @ second @ axes.T
+        return axes.T @ equation.mean_diffusion(MomentVector(np.zeros(()), nothing, empty, whole)) @ axes
+
+    source = axes.T @ _noise_at(equation, mean) @ axes
+    if equation.additive:
+        return StationaryMoments(mean, axes @ (source / decay) @ axes.T)
+    try:
+        radius = second_moment.largest_real(lambda x: noise(x) / decay, d, tolerance=1e-8)
+        if not radius < 1:
+            raise NoStationaryDensity(
+                f"the {equation.label}: fluctuations of the Hessian renew {radius:.6g} times what decays of second "
+                "moments in a step, so no stationary variance exists; lower learning_rate, add weight_decay, or look "
+                "at dfp.modes(sgd) for the regime."
+            )
+        covariance = second_moment.solve(lambda x: noise(x) - decay * x, source, decay)
+    except ArithmeticError as error:
+        raise _unsolved(equation, error) from None
+    return StationaryMoments(mean, axes @ covariance @ axes.T)
 
 
 def _noise_at(equation: Equation, mean: Array) -> Array:

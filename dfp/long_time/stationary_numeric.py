@@ -12,7 +12,7 @@ from scipy.sparse.linalg import ArpackNoConvergence, eigs
 from dfp.checks import Array
 from dfp.errors import NoStationaryDensity, UnresolvedError, UnsupportedError
 from dfp.exact.moments import Moments
-from dfp.long_time.recurrence import require_settling, scalar_law, settled_moments
+from dfp.long_time.recurrence import require_settling, settled_moments
 from dfp.methods import markov_chain
 from dfp.methods.finite_difference import FiniteDifference
 from dfp.methods.finite_volume import FiniteVolume, wall_tails
@@ -22,6 +22,7 @@ from dfp.methods.hermite import Hermite
 from dfp.methods.solver import Problem, Run, Solver
 from dfp.methods.transfer import uniform as transfer_lattice
 from dfp.methods.transfer.error import lattice_error
+from dfp.methods.transfer.graded import step_of
 from dfp.methods.transfer.transfer import Transfer
 from dfp.problem.additive import AdditiveNoise
 from dfp.problem.equation import Equation
@@ -101,7 +102,8 @@ def _null(parts: tuple[Any, ...], moments: Gaussian, grid: Grid) -> Array:
 
 def by_kesten(equation: Equation, grid: Grid | None) -> Density:
     """Return the stationary density of one mode with Gaussian noise that depends on θ (T4), power-law tails and all."""
-    a, b, s, v = scalar_law(equation)
+    a, b, gamma, v = step_of(equation)
+    s = gamma**0.5
     exponent = lyapunov_exponent(equation.sgd).value
     curvature = float(equation.sgd.hessian.item())
     if not exponent < 0:

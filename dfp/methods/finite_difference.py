@@ -17,7 +17,7 @@ from dfp.methods.moment_recursion import HigherMoments
 from dfp.methods.short_waves import hidden
 from dfp.methods.solver import Problem, Run, Solver
 from dfp.problem.grid import Grid, grid_moments
-from dfp.problem.state import Density, Gaussian, Point, State
+from dfp.problem.state import Gaussian, State
 from dfp.results.frame import Frame
 from dfp.results.solution import Solution
 
@@ -94,6 +94,8 @@ class FiniteDifference(Solver):
     equations = ("T5",)
     order = "spectral, or second or fourth in the spacing, down to the smallest stable one"
     reference = "theory page, sections 2 (stability) and 5 ((T5) on a grid)"
+    starts = "any; from a `Point` after some steps"
+    cost = "cells × steps"
 
     def __post_init__(self) -> None:
         checks.choice("scheme", self.scheme, (*internal.SCHEMES, "matched"))
@@ -169,12 +171,12 @@ class DifferenceRun(Run):
         if not error <= self._tolerance:
             raise UnresolvedError(self._too_coarse(error))
         outside = mass - float(fine.sum()) * volume
-        notes = (_FROM_POINT,) if isinstance(self._initial, Point) else ()
+        notes = (_FROM_POINT,) if self._initial.point else ()
         return Frame(mean, covariance, fine, truncation=error, outside=outside, warnings=notes)
 
     def _amplified(self, grid: Grid) -> float:
         """Return what has become of waves that the internal ``grid`` does not hold; of a point all waves are short."""
-        if isinstance(self._initial, Point):
+        if self._initial.point:
             return 0.0
         seen = float(np.min(np.pi * np.sqrt(self._covariance.diagonal()) / grid.spacing))
         return hidden(self._equation, self._initial, self._step, self._covariance, seen)
@@ -243,7 +245,7 @@ class DifferenceRun(Run):
     def _initial_frame(self) -> Frame:
         """Return the state at step 0 as it is given."""
         initial, grid = self._initial, self.grid
-        if isinstance(initial, Point):
+        if initial.point:
             raise UnresolvedError(
                 "step 0: a point has no density; save later steps or start from a narrow dfp.Gaussian."
             )
@@ -269,8 +271,9 @@ def _moment_error(shift: Array, spread: Array, covariance: Array) -> float:
 
 def _started(initial: State, grid: Grid) -> Array:
     """Return the masses of the initial state's waves that the grid holds, shape ``grid.cells``."""
-    if isinstance(initial, Density):
-        return _regridded(initial.values / initial.mass, initial.grid, grid)
+    given = initial.gridded
+    if given is not None:
+        return _regridded(given.values / given.mass, given.grid, grid)
     phi = fourier.gaussian(fourier.wave_numbers(grid.spacing, grid.cells), initial.mean, initial.covariance)
     return fourier.invert(phi, grid.lower, grid.spacing, grid.cells)[0] * grid.cell_volume
 

@@ -14,14 +14,11 @@ from dfp.checks import Array
 from dfp.errors import SeriesError, UnresolvedError
 from dfp.exact.moments import moments_at
 from dfp.methods.grids import SERIES, SERIES_BAND, automatic
-from dfp.methods.moment_recursion import central_tensors
 from dfp.methods.short_waves import deviations_seen, hidden, left_of
 from dfp.methods.solver import Problem, Run, Solver
 from dfp.problem.equation import Equation
-from dfp.problem.finite_sum import FiniteSumLaw
 from dfp.problem.grid import Grid
-from dfp.problem.noise import GaussianLaw
-from dfp.problem.state import Density, Gaussian, Point, State
+from dfp.problem.state import Gaussian, State
 from dfp.results.frame import Frame
 from dfp.results.solution import Solution
 
@@ -73,6 +70,8 @@ class Hermite(Solver):
     equations = ("T4", "T5", "T6", "T7")
     order = "exact moments; asymptotic series for the density"
     reference = "theory page, section 5 (Hermite functions around the moving Gaussian)"
+    starts = "`Gaussian` or `Density`"
+    cost = "steps, degree"
     dimensions = 2
 
     def __post_init__(self) -> None:
@@ -81,11 +80,11 @@ class Hermite(Solver):
 
     def obstacle(self, equation: Equation, initial: State) -> str | None:
         """Return why there is no moving Gaussian to expand about, or None."""
-        if isinstance(initial, Point):
+        if initial.point:
             return "a point has no covariance to expand about; start from a narrow dfp.Gaussian"
         if np.linalg.eigvalsh(initial.covariance)[0] <= 0:
             return "the initial covariance is singular; start from a wider dfp.Gaussian"
-        if equation.number == "T4" and not isinstance(equation.sgd.noise, GaussianLaw | FiniteSumLaw):
+        if equation.discrete and not (equation.truncated or equation.sgd.noise.every_moment):
             return "it needs every moment of the noise; for additive noise of such a law dfp.Fourier() is exact"
         return None
 
@@ -123,10 +122,13 @@ class HermiteRun(Run):
 
     def advance(self, steps: int) -> None:
         """Go on, in as few jumps as the moving frame allows."""
-        while steps:
-            jump, mean, covariance = _jump(self.series, steps)
+        left = steps
+        while left:
+            jump, mean, covariance = _jump(self.series, left)
             self.series = _moved(self.series, jump, mean, covariance)
-            steps -= jump
+            left -= jump
+            if self.patience is not None:
+                self.patience.look(steps - left, steps)
 
     def frame(self) -> Frame:
         """Return moments up to order four and, on a grid, the density cut where its terms are smallest."""
@@ -146,17 +148,17 @@ class HermiteRun(Run):
 
     def _unseen(self, cut: int) -> float:
         """Return the L1 error of what no coefficient up to ``cut`` can show, from what is known of the density."""
-        at, initial, first = self.series, self._initial, self._first
-        unseen = hidden(at.equation, initial, at.step, at.covariance, deviations_seen(cut))
-        if isinstance(initial, Density):
+        at, first, given = self.series, self._first, self._initial.gridded
+        unseen = hidden(at.equation, self._initial, at.step, at.covariance, deviations_seen(cut))
+        if given is not None:
             kept = first.coefficients[: len(hermite.indices(at.equation.dimension, cut))]
-            shown = hermite.series(kept, first.mean, np.linalg.cholesky(first.covariance), initial.grid.points, cut)
-            unseen += left_of(initial.values / initial.mass - shown, initial.grid, at.equation, initial, at.step)
+            shown = hermite.series(kept, first.mean, np.linalg.cholesky(first.covariance), given.grid.points, cut)
+            unseen += left_of(given.values / given.mass - shown, given.grid, at.equation, given, at.step)
         return unseen
 
     def _diverging(self, cut: int, error: float) -> str:
         at, wanted = self.series, self._solver.degree
-        sampled = "" if at.equation.number == "T5" else " or dfp.MonteCarlo(...)"
+        sampled = " or dfp.MonteCarlo(...)" if at.equation.process else ""
         advice = (
             f"raise degree (now {wanted})"
             if cut >= at.degree - 2 and at.degree == wanted
@@ -173,10 +175,11 @@ def _expanded(equation: Equation, initial: State, degree: int) -> _Series:
     """Return the series of the initial state: its moments in its own frame."""
     coefficients = np.zeros(len(hermite.indices(equation.dimension, degree)))
     coefficients[0] = 1.0
-    if isinstance(initial, Density):
-        factor = np.linalg.cholesky(initial.covariance)
-        z = np.linalg.solve(factor, (initial.grid.points.reshape(-1, equation.dimension) - initial.mean).T).T
-        weights = initial.values.ravel() * (initial.grid.cell_volume / initial.mass)
+    given = initial.gridded
+    if given is not None:
+        factor = np.linalg.cholesky(given.covariance)
+        z = np.linalg.solve(factor, (given.grid.points.reshape(-1, equation.dimension) - given.mean).T).T
+        weights = given.values.ravel() * (given.grid.cell_volume / given.mass)
         coefficients = hermite.basis(z, degree) @ weights
     return _Series(equation, 0, initial.mean, initial.covariance, coefficients, degree)
 
@@ -240,17 +243,12 @@ def _map_operator(series: _Series, factor: Array, mean: Array, after: Array) -> 
     nodes, _ = hermite.quadrature(d, series.degree)
     theta = series.mean + nodes @ factor.T
     motion = -(theta @ equation.linear_drift.T + equation.constant_drift)
-    if equation.number == "T5":
+    if equation.truncated:
         first = motion @ inverse.T
         second = inverse @ equation.diffusion(theta) @ inverse.T + first[:, :, None] * first[:, None, :]
         return hermite.operator((theta - mean) @ inverse.T, hermite.second_order(first, second, 1.0), series.degree)
-    noise = equation.sgd.noise
-    if isinstance(noise, FiniteSumLaw):
-        scale = -equation.sgd.learning_rate / noise.batch_size
-        samples = scale * noise.sample_deviations(theta) @ inverse.T
-        increments = hermite.average_moments(samples, noise.batch_size, series.degree)
-    else:
-        increments = hermite.gaussian_moments(inverse @ equation.diffusion(theta) @ inverse.T, series.degree)
+    scaled = -equation.sgd.learning_rate * inverse
+    increments = equation.sgd.noise.increment_moments(theta, scaled, series.degree)
     return hermite.operator((theta + motion - mean) @ inverse.T, increments, series.degree)
 
 
@@ -310,7 +308,7 @@ def _higher_moments(series: _Series) -> tuple[Array | None, Array | None]:
     for index in np.ndindex(*fourth.shape):
         fourth[index] = coefficient(index)
     # He_4 subtracts a Gaussian's fourth moments, which return here.
-    fourth = fourth + central_tensors(Gaussian(np.zeros(d), np.eye(d)))[2]
+    fourth = fourth + Gaussian(np.zeros(d), np.eye(d)).central_moments()[2]
     factor = np.linalg.cholesky(series.covariance)
     return (
         np.einsum("ia,jb,kc,abc->ijk", factor, factor, factor, third),

@@ -11,11 +11,11 @@ from dfp.errors import DFPError, UnresolvedError
 from dfp.exact.moments import moments_at
 from dfp.methods import markov_chain
 from dfp.methods.grids import MOST_WALK, PERIODIC, box, probed
-from dfp.methods.moment_recursion import HigherMoments, central_tensors
+from dfp.methods.moment_recursion import HigherMoments
 from dfp.methods.solver import Problem, Run
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
-from dfp.problem.state import Density, Point, State
+from dfp.problem.state import Density, State
 from dfp.results.frame import Frame
 
 # Rounding in weights.
@@ -61,7 +61,7 @@ class WalkRun(Run):
         UnresolvedError
             If the estimated error exceeds the tolerance, or the state is a point.
         """
-        if self._step == 0 and isinstance(self._initial, Point):
+        if self._step == 0 and self._initial.point:
             raise UnresolvedError(
                 "step 0: a point has no density; save later steps or start from a narrow dfp.Gaussian."
             )
@@ -82,7 +82,7 @@ class WalkRun(Run):
 def _moment_error(walked: Density, exact: Frame) -> float:
     """Return the L1 error that third and fourth moments other than the exact ones make of a density."""
     assert exact.third is not None and exact.fourth is not None
-    _, third, fourth = central_tensors(walked)
+    _, third, fourth = walked.central_moments()
     deviation = np.sqrt(np.diag(exact.covariance))
     skew = np.abs(np.einsum("iii->i", third - exact.third)) / deviation**3
     tails = np.abs(np.einsum("iiii->i", fourth - exact.fourth)) / deviation**4
@@ -144,7 +144,7 @@ def _check_positive(equation: Equation, points: Array, noise: Array, drift: Arra
 
 def _start(initial: State, on: Grid) -> Array:
     """Return the masses at step 0; of a start narrower than a cell with its mean and covariance, where that can be."""
-    if isinstance(initial, Density):
+    if initial.gridded is not None:
         return markov_chain.start(initial, [on])[0]
     place = ((initial.mean - on.lower) / on.spacing - 0.5)[None]
     spread = (initial.covariance / np.multiply.outer(on.spacing, on.spacing))[None]

@@ -13,9 +13,8 @@ from dfp.errors import DFPError, UnresolvedError, UnsupportedError
 from dfp.exact.cumulants import diffusion_polynomial
 from dfp.methods import gridded_start
 from dfp.problem.equation import Equation
-from dfp.problem.equations import ModifiedLangevin
 from dfp.problem.grid import Grid
-from dfp.problem.state import Density, Gaussian, State
+from dfp.problem.state import State
 
 # Beyond this ratio of eigenvalues of the diffusion, in units of cells, offsets become as long as the grid.
 _CONDITION = 1e4
@@ -94,9 +93,7 @@ def _check_diffusion(equation: Equation, points: Array, diffusion: Array, grid: 
     worst = int(np.argmin(values[:, 0] / np.maximum(np.abs(values[:, -1]), TINY)))
     smallest = float(values[worst, 0])
     if smallest < -1e-10 * float(np.abs(values).max()):
-        remedy = (
-            "use dfp.ModifiedLangevin(sgd, positive=True)" if isinstance(equation, ModifiedLangevin) else "check it"
-        )
+        remedy = "use dfp.ModifiedLangevin(sgd, positive=True)" if equation.indefinite else "check it"
         raise UnsupportedError(
             f"solver=FiniteVolume: the diffusion of the {equation.label} is indefinite at θ = {points[worst].round(4)} "
             f"(eigenvalue {np.linalg.eigvalsh(diffusion[worst])[0]:.3g}), so it is no process; {remedy}."
@@ -124,12 +121,12 @@ def start(initial: State, grids: list[Grid]) -> list[Array]:
         raise DFPError(
             f"grid: its box {grid.lower} … {grid.upper} does not hold the initial mean {initial.mean}; widen it."
         )
-    wide = isinstance(initial, Gaussian) and _narrowest(initial, grids[-1]) >= _RESOLVED  # the coarsest
+    wide = initial.gridded is None and _narrowest(initial, grids[-1]) >= _RESOLVED  # the coarsest
     inverse = matrices.whitening(initial.covariance) if wide else np.empty((0, 0))
     result = []
     for g in grids:
-        if isinstance(initial, Density):
-            values = gridded_start.resampled(initial, g)[0]
+        if initial.gridded is not None:
+            values = gridded_start.resampled(initial.gridded, g)[0]
         elif wide:
             values = gaussian.on_grid(g.axes, initial.mean, inverse)
         else:
@@ -145,13 +142,14 @@ def start(initial: State, grids: list[Grid]) -> list[Array]:
 
 def start_error(initial: State, grid: Grid) -> float:
     """Return the estimated L1 error of a gridded start on other cells, which no chain makes larger."""
-    if not isinstance(initial, Density):
+    given = initial.gridded
+    if given is None:
         return 0.0
-    values, error = gridded_start.resampled(initial, grid)
-    return error + abs(initial.mass - float(values.sum()) * grid.cell_volume)
+    values, error = gridded_start.resampled(given, grid)
+    return error + abs(given.mass - float(values.sum()) * grid.cell_volume)
 
 
-def _narrowest(initial: Gaussian, grid: Grid) -> float:
+def _narrowest(initial: State, grid: Grid) -> float:
     """Return the smallest standard deviation in units of cells, in any direction."""
     scaled = initial.covariance / (grid.spacing[:, None] * grid.spacing)
     return math.sqrt(max(matrices.eigenvalues(scaled)[0], 0.0))

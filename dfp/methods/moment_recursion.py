@@ -7,14 +7,13 @@ from dfp_solvers import moment_operator
 from scipy.linalg import expm
 
 from dfp import checks
-from dfp.checks import Array
 from dfp.errors import UnsupportedError
 from dfp.exact.cumulants import diffusion_polynomial, step_cumulants
 from dfp.exact.moments import moments_at
 from dfp.methods.solver import Problem, Run, Solver
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
-from dfp.problem.state import Density, State
+from dfp.problem.state import State
 from dfp.results.frame import Frame
 
 
@@ -38,6 +37,7 @@ class MomentRecursion(Solver):
     equations = ("T4", "T5", "T6", "T7")
     order = "exact"
     reference = "theory page, section 3"
+    cost = "hardly with steps"
     gridded = False
     dimensions = None
     momentum = True
@@ -90,9 +90,9 @@ class HigherMoments(Run):
 
     def __init__(self, equation: Equation, initial: State, highest: int = 4) -> None:
         self._equation, self._highest = equation, highest
-        self._values = moment_operator.start(initial.mean, central_tensors(initial), highest)
+        self._values = moment_operator.start(initial.mean, initial.central_moments(), highest)
         drift = equation.linear_drift, equation.constant_drift
-        truncated = equation.number == "T5"
+        truncated = equation.truncated
         if not equation.discrete:
             self._matrix = moment_operator.generator_matrix(*drift, diffusion_polynomial(equation), highest)
             return
@@ -114,21 +114,3 @@ class HigherMoments(Run):
         n = self._highest
         parts = moment_operator.central_moments(self._values, self._equation.dimension, n)
         return Frame(parts[0], parts[1], third=parts[2] if n > 2 else None, fourth=parts[3] if n > 3 else None)
-
-
-def central_tensors(initial: State) -> list[Array]:
-    """Return the central moment tensors of order 2, 3, 4 of a state with d <= 3."""
-    d, covariance = initial.dimension, initial.covariance
-    if not isinstance(initial, Density):
-        fourth = (
-            np.einsum("ij,kl->ijkl", covariance, covariance)
-            + np.einsum("ik,jl->ijkl", covariance, covariance)
-            + np.einsum("il,jk->ijkl", covariance, covariance)
-        )
-        return [covariance, np.zeros((d, d, d)), fourth]
-    probability = (initial.values * (initial.grid.cell_volume / initial.mass)).ravel()
-    x = (initial.grid.points - initial.mean).reshape(-1, d)
-    pairs = (x[:, :, None] * x[:, None, :]).reshape(-1, d * d)
-    third = ((pairs * probability[:, None]).T @ x).reshape(d, d, d)
-    fourth = ((pairs * probability[:, None]).T @ pairs).reshape(d, d, d, d)
-    return [covariance, third, fourth]

@@ -1,5 +1,6 @@
 """MonteCarlo: sampled trajectories of SGD itself (T4), with every noise law, and of the Langevin forms (T6, T7)."""
 
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from dfp_solvers.trajectories import functions
 
 from dfp import checks
 from dfp.checks import TINY, Array
-from dfp.exact.moments import Moments, moments_at
+from dfp.exact.moments import Moments, moments_at, transition
 from dfp.methods.grids import bins, deviations
 from dfp.methods.monte_carlo_checkpoint import fingerprint_of, restored, store
 from dfp.methods.monte_carlo_models import identity_of, model_of, optimiser_of
@@ -26,6 +27,8 @@ _LARGEST_GENERATOR = 8
 # A run is drawn in about this many portions, none shorter than the least: progress and checkpoints come between them.
 _PORTIONS = 50
 _LEAST_BLOCKS = 64
+# Seconds of a portion that is doubled next time, or halved, and numbers moved in the first.
+_SHORT, _LONG, _FIRST = 0.2, 0.8, 4e6
 # Trajectories of a pilot: its standard deviations err by 1 %.
 _PILOT = 16_384
 
@@ -73,6 +76,7 @@ class MonteCarlo(Solver):
     nonlinear_dimensions = None
     order = "standard error ∝ trajectories^(-1/2); the law of each SGD step is exact"
     reference = "theory page, section 5; generator: Blackman and Vigna 2021"
+    cost = "trajectories × steps"
     momentum = True
     schedules = True
     without_replacement = True
@@ -147,6 +151,7 @@ class MonteCarloRun(SamplingRun):
         equation, d = problem.equation, problem.equation.dimension
         self.grid, self.trajectories, self._solver = grid, solver.trajectories, solver
         self._scales, self._highest = scales, _highest(equation)
+        self._hidden = [] if grid is None else _hidden_atoms(problem, grid)
         self._model, self._start = model_of(equation, solver.substeps), problem.initial.sampler()
         self._optimiser = None if equation.sgd.plain else optimiser_of(equation.sgd, problem.last)
         self._exponents = kernels.exponents(d, 4 if d <= 3 and equation.sgd.affine else 2)
@@ -157,6 +162,8 @@ class MonteCarloRun(SamplingRun):
         identity = identity_of(self._model, scales, self._unit)
         parts = [*identity, self._start] if self._optimiser is None else [*identity, self._optimiser, self._start]
         self._fingerprint = fingerprint_of(*parts, scales.steps, scales.mean, self._unit, grid, solver.seed)
+        work = kernels.BLOCK * max(problem.last, 1) * d
+        self._portion = max(int(_FIRST // work), 1)
         if solver.checkpoint is not None and Path(solver.checkpoint).exists():
             self.sums = restored(Path(solver.checkpoint), self.sums, self._fingerprint, self.trajectories)
 
@@ -169,7 +176,8 @@ class MonteCarloRun(SamplingRun):
         """Draw a further fiftieth of the trajectories, and store the sums if there is a checkpoint."""
         import numba
 
-        portion = max(_LEAST_BLOCKS, -(-self.trajectories // (_PORTIONS * kernels.BLOCK)))
+        most = max(_LEAST_BLOCKS, -(-self.trajectories // (_PORTIONS * kernels.BLOCK)))
+        began, portion = time.perf_counter(), min(self._portion, most)
         before, grid, solver = numba.get_num_threads(), self.grid, self._solver
         numba.set_num_threads(solver.threads or numba.config.NUMBA_NUM_THREADS)
         function = isinstance(self._model, functions.FunctionModel)
@@ -189,10 +197,13 @@ class MonteCarloRun(SamplingRun):
             numba.set_num_threads(before)
         if solver.checkpoint is not None:
             store(Path(solver.checkpoint), self.sums, self._fingerprint)
+        # What is drawn does not depend on it: portions stay short, for whoever waits or wants to interrupt.
+        taken = time.perf_counter() - began
+        self._portion = portion * 2 if taken < _SHORT else max(portion // 2, 1) if taken > _LONG else portion
 
     def warnings(self) -> list[str]:
-        """Return warnings of indefinite diffusion and of trajectories that overflowed."""
-        result = []
+        """Return warnings of hidden detail, of indefinite diffusion and of trajectories that overflowed."""
+        result = list(self._hidden)
         if self.sums.indefinite:
             result.append(
                 f"the diffusion was indefinite at {self.sums.indefinite} trajectory-steps (clipped to 0); "
@@ -209,7 +220,8 @@ class MonteCarloRun(SamplingRun):
         """Return sample moments with standard errors and, on a grid, the histogram as mean density of each cell."""
         frames = []
         for s in range(len(self._scales.steps)):
-            central, errors = _existing(self._highest, *self._sample_moments(s))
+            with np.errstate(over="ignore", invalid="ignore"):  # what diverges is told by its entries
+                central, errors = _existing(self._highest, *self._sample_moments(s))
             density, outside = None, None
             if self.grid is not None:
                 counts = self.sums.histogram[s].reshape(self.grid.cells)
@@ -263,6 +275,25 @@ def _uncertain(step: int, central: dict[str, Any]) -> tuple[str, ...]:
         "Student t law of this kurtosis, eighth moments do not exist, and standard errors of fourth moments are too "
         "small; look at mean and covariance, or at dfp.MomentRecursion(), which is exact.",
     )
+
+
+def _hidden_atoms(problem: Problem, grid: Grid) -> list[str]:
+    """Return a warning where noise of single values leaves peaks that are narrower than a cell."""
+    equation, initial = problem.equation, problem.initial
+    law = equation.sgd.law if equation.sgd.affine else None
+    if law is None or not (law.atomic and equation.discrete and equation.sgd.plain and problem.last):
+        return []
+    vectors = equation.sgd.modes[1]
+    factor = (vectors * transition(equation, problem.last)[0]) @ vectors.T
+    left = np.sqrt(np.maximum(np.diag(factor @ initial.covariance @ factor.T), 0.0))
+    if np.all(left >= grid.spacing):
+        return []
+    axis = int(np.argmin(left / grid.spacing))
+    return [
+        f"step {problem.last}: the noise takes single values, so that peaks as wide as what is left of the initial "
+        f"state, {left[axis]:.2g} along axis {axis}, hide in cells of {grid.spacing[axis]:.2g}; give a grid with more "
+        "cells."
+    ]
 
 
 def _highest(equation: Equation) -> float:

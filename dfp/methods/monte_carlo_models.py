@@ -20,7 +20,7 @@ def model_of(equation: Equation, substeps: int) -> Any:
     """Return the model of one step or, where SGD is not plain, of the gradient."""
     sgd, d = equation.sgd, equation.dimension
     if not sgd.affine:
-        return _function_model(equation)
+        return _function_model(equation) if sgd.plain else _gradient_model(sgd)
     if not equation.discrete:
         count = 1 if equation.additive else substeps
         factor, shift, covariance = conditional(equation, sgd.learning_rate / count)
@@ -51,6 +51,17 @@ def identity_of(model: Any, exact: Moments, scale: Array) -> list[Any]:
         return [model]
     places = np.concatenate([exact.mean, exact.mean + scale, exact.mean - scale])
     return [model.step(places, np.random.default_rng(0))]
+
+
+def _gradient_model(sgd: SGD) -> function_sampling.FunctionModel:
+    """Return the model of a minibatch gradient of a nonlinear landscape, of which an optimiser makes steps."""
+    local = sgd.local
+
+    def gradient(theta: Array, rng: np.random.Generator) -> Array:
+        noise = np.einsum("nij,nj->ni", roots(local.covariance_at(theta)), rng.standard_normal(theta.shape))
+        return local.gradient_at(theta) + noise
+
+    return function_sampling.FunctionModel(sgd.dimension, gradient)
 
 
 def _function_model(equation: Equation) -> function_sampling.FunctionModel:

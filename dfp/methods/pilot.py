@@ -12,6 +12,9 @@ from dfp.problem.state import State
 
 # Errors of a few per cent only shift the edge of a box, so that few trajectories will do.
 _TRAJECTORIES = 2048
+# Trajectories with twice the noise, the share of them that counts as seen, and the least half-width of boxes in
+# deviations.
+_HOT, _SEEN, _BOX = 512, 0.995, 7.0
 # Beyond this a trajectory counts as diverged: no scale of a problem is so large, and its powers do not overflow yet.
 _DIVERGED = 1e30
 
@@ -29,32 +32,66 @@ def moments_along(equation: Equation, initial: State, saved: NDArray[np.int64]) 
     if equation.sgd.affine:
         return moments_at(equation, initial, saved)
     rng = np.random.default_rng(0)
-    theta: Array = initial.draw(_TRAJECTORIES, rng)
-    begin = 0
+    sample = _Sample(equation.sgd, initial.draw(_TRAJECTORIES, rng), rng)
+    hot = _Sample(equation.sgd, initial.draw(_HOT, rng), rng, louder=2.0)
     means, covariances = [], []
     for step in saved.tolist():
-        for n in range(begin + 1, step + 1):
-            theta = _moved(equation.sgd, theta, rng)
-            theta = theta[np.all(np.abs(theta) < _DIVERGED, axis=1)]
-            if len(theta) < _TRAJECTORIES / 2:
-                raise UnresolvedError(
-                    f"step {n}: most trajectories have diverged at learning_rate={equation.sgd.learning_rate:g}; "
-                    "lower it or save earlier steps."
-                )
-        begin = step
-        means.append(theta.mean(axis=0))
-        covariances.append(np.atleast_2d(np.cov(theta, rowvar=False)))
+        sample.advance(step)
+        if len(sample.theta) < _TRAJECTORIES / 2:
+            raise UnresolvedError(
+                f"step {step}: most trajectories have diverged at learning_rate="
+                f"{equation.sgd.learning_rates.at(max(step - 1, 0)):g}; lower it or save earlier steps."
+            )
+        hot.advance(step)
+        mean, covariance = sample.theta.mean(axis=0), np.atleast_2d(np.cov(sample.theta, rowvar=False))
+        means.append(mean)
+        covariances.append(_widened(mean, covariance, hot.theta))
     return Moments(saved, np.array(means), np.array(covariances))
+
+
+def _widened(mean: Array, covariance: Array, hot: Array) -> Array:
+    """Return the covariance with axes stretched so far that boxes hold where louder noise leads: to other wells.
+
+    Escapes are too rare for the sample itself, and a box that ends at a barrier reflects them. Where there is one well
+    alone, twice the noise leads no further than boxes go anyway.
+    """
+    if len(hot) < _HOT / 2:
+        return covariance
+    deviation = np.sqrt(covariance.diagonal())
+    reach = np.quantile(np.abs(hot - mean), _SEEN, axis=0) / _BOX
+    stretch = np.maximum(reach / np.maximum(deviation, TINY), 1.0)
+    stretch[deviation == 0] = 1.0
+    return covariance * np.outer(stretch, stretch)
+
+
+class _Sample:
+    """Trajectories of SGD, with noise ``louder`` times as large; those that diverge are left out."""
+
+    def __init__(self, sgd: SGD, theta: Array, rng: np.random.Generator, louder: float = 1.0) -> None:
+        self.sgd, self.theta, self.rng, self.louder = sgd, theta, rng, louder
+        self.velocity = np.zeros_like(theta)
+        self.step = 0
+
+    def advance(self, step: int) -> None:
+        """Take all to a later ``step``."""
+        sgd, local = self.sgd, self.sgd.local
+        rates = sgd.learning_rates.values(self.step, step) if step > self.step else np.empty(0)
+        for rate in rates:
+            normals = self.louder * self.rng.standard_normal(self.theta.shape)
+            noise = np.einsum("nij,nj->ni", roots(local.covariance_at(self.theta)), normals)
+            gradient = local.gradient_at(self.theta) + noise
+            self.velocity = sgd.momentum * self.velocity + gradient
+            self.theta = self.theta - rate * (
+                gradient + sgd.momentum * self.velocity if sgd.nesterov else self.velocity
+            )
+            kept = np.all(np.abs(self.theta) < _DIVERGED, axis=1)
+            self.theta, self.velocity = self.theta[kept], self.velocity[kept]
+        self.step = step
 
 
 def unknown(path: Moments) -> Moments:
     """Return moments that say nothing, at the same steps: those of a pilot are no reference for a certificate."""
     return Moments(path.steps, np.full_like(path.mean, np.nan), np.full_like(path.covariance, np.nan))
-
-
-def _moved(sgd: SGD, theta: Array, rng: np.random.Generator) -> Array:
-    noise = np.einsum("nij,nj->ni", roots(sgd.local.covariance_at(theta)), rng.standard_normal(theta.shape))
-    return theta - sgd.learning_rate * (sgd.local.gradient_at(theta) + noise)
 
 
 def roots(covariances: Array) -> Array:

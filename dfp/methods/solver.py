@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from dfp import checks
 from dfp.errors import DFPError, UnsupportedError
 from dfp.exact.moments import Moments, moments_at
+from dfp.methods.patience import Patience
 from dfp.methods.pilot import moments_along
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
@@ -83,6 +84,8 @@ class Run(ABC):
 
     grid: Grid | None
     """Where densities are returned; None where there are none."""
+    patience: Patience | None = None
+    """Whom to tell how far it is, where a single ``advance`` may take minutes."""
 
     @abstractmethod
     def advance(self, steps: int) -> None:
@@ -129,6 +132,12 @@ class Solver(ABC):
     """Declared accuracy."""
     reference: ClassVar[str]
     """Where the method comes from."""
+    noise: ClassVar[str] = "any"
+    """The noise it takes, in words."""
+    starts: ClassVar[str] = "any"
+    """The initial states it takes, in words."""
+    cost: ClassVar[str]
+    """What its cost grows with, in words."""
     gridded: ClassVar[bool] = True
     """Whether it produces densities on a grid."""
     certified: ClassVar[bool] = True
@@ -181,7 +190,7 @@ class Solver(ABC):
         """Raise ``UnsupportedError`` with the reason and the supported equations unless the problem is supported."""
         reason = self.refusal(equation, initial)
         if reason:
-            samples = "" if equation.number == "T5" else " and dfp.MonteCarlo(...) for samples"
+            samples = " and dfp.MonteCarlo(...) for samples" if equation.process else ""
             raise UnsupportedError(
                 f"solver={self.name} cannot solve the {equation.label} here: {reason}. Use solver='auto', or "
                 f"dfp.MomentRecursion() for moments{samples}."

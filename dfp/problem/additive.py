@@ -94,6 +94,11 @@ class AdditiveLaw(NoiseLaw):
     additive = True
 
     @property
+    def atomic(self) -> bool:
+        """Whether every component is discrete."""
+        return all(law.discrete for law in self.laws)
+
+    @property
     def gaussian(self) -> bool:
         """Whether every component is Gaussian."""
         return all(law.name == "norm" for law in self.laws)
@@ -169,7 +174,7 @@ class AdditiveLaw(NoiseLaw):
         return np.array([law.draw(normals[:, a]).mean(axis=0) for a, law in enumerate(self.laws)]).T @ self.axes.T
 
     def cumulants(self, highest: int) -> list[Array | None]:
-        """Return those of the components, turned into θ's axes; nothing depends on θ."""
+        """Return those of the components, rotated into θ's axes; nothing depends on θ."""
         if self.gaussian:
             return super().cumulants(highest)
         d, found = self.dimension, list[Array | None]()

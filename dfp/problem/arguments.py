@@ -17,9 +17,9 @@ def check_equation(equation: Equation, grid: Grid | None = None) -> None:
         raise DFPError(f"grid has {grid.dimension} axes: the landscape has {equation.dimension}; make them equal.")
 
 
-def check_problem(equation: Equation, initial: State) -> None:
-    """Raise ``DFPError`` unless both arguments have the right type and the same dimension."""
-    check_equation(equation)
+def check_problem(equation: Equation, initial: State, grid: Grid | None = None) -> None:
+    """Raise ``DFPError`` unless all arguments have the right type and the same dimension."""
+    check_equation(equation, grid)
     checks.instance("initial", initial, State, "must be a dfp.Gaussian, dfp.Point or dfp.Density.")
     if initial.dimension != equation.dimension:
         raise DFPError(

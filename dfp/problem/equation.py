@@ -141,8 +141,8 @@ class Equation(ABC):
     @cached_property
     def additive_diffusion(self) -> Array:
         """The diffusion at every place where the noise is additive, shape (d, d)."""
-        origin, spread = np.zeros(self.dimension), np.zeros((self.dimension, self.dimension))
-        return self.mean_diffusion(MomentVector(np.ones(()), origin, spread, spread))
+        origin, square = np.zeros(self.dimension), np.zeros((self.dimension, self.dimension))
+        return self.mean_diffusion(MomentVector(np.ones(()), origin, square, square))
 
     def drift(self, theta: Array) -> Array:
         """Return the mean motion at ``theta`` (..., d) per step (maps) or per unit of τ (generators), (..., d)."""

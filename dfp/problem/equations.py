@@ -205,8 +205,8 @@ class ModifiedLangevin(_Generator):
         gradient = at.mean @ h.T + at.mass[..., None] * g
         # Z of (T15): how the noise changes along the mean motion
         along = noise.quadratic(h @ at.second + outer(g, at.mean)) + noise.cross(gradient)
-        turned = h @ average + along
-        return eta * (average + eta / 2 * (turned + transposed(turned)))
+        product = h @ average + along
+        return eta * (average + eta / 2 * (product + transposed(product)))
 
     def _positive_diffusion(self, at: MomentVector) -> Array:
         half = self.learning_rate / 2
@@ -223,12 +223,12 @@ class ModifiedLangevin(_Generator):
 def modified_drift(local: Landscape, theta: Array, eta: float, matched: bool) -> Array:
     """Return ḡ + (η/2)Hḡ (T7), plus (η²/3)H²ḡ + η²(ḡ_jḡ_k/12 − C_jk/4) ∂_j∂_kḡ if matched (T7m), at ``theta``."""
     gradient, hessian = local.gradient_at(theta), local.hessian_at(theta)
-    turned = _times(hessian, gradient)
+    product = _times(hessian, gradient)
     if not matched:
-        return gradient + eta / 2 * turned
+        return gradient + eta / 2 * product
     weights = gradient[..., :, None] * gradient[..., None, :] / 12 - local.covariance_at(theta) / 4
-    second = _times(hessian, turned) / 3 + local.curved(theta, weights)
-    return gradient + eta / 2 * turned + eta**2 * second
+    second = _times(hessian, product) / 3 + local.curved(theta, weights)
+    return gradient + eta / 2 * product + eta**2 * second
 
 
 def matched_covariance(local: Landscape, theta: Array, eta: float, positive: bool) -> Array:
@@ -238,9 +238,9 @@ def matched_covariance(local: Landscape, theta: Array, eta: float, positive: boo
         factor = np.eye(local.dimension) + eta / 2 * hessian
         return factor @ local.covariance_at(theta + eta / 2 * gradient) @ np.swapaxes(factor, -1, -2)
     covariance = local.covariance_at(theta)
-    turned = hessian @ covariance
+    product = hessian @ covariance
     along = local.covariance_along(theta, gradient)
-    return covariance + eta / 2 * (turned + np.swapaxes(turned, -1, -2) + along)
+    return covariance + eta / 2 * (product + np.swapaxes(product, -1, -2) + along)
 
 
 def _times(matrix: Array, vector: Array) -> Array:

@@ -12,7 +12,7 @@ from dfp.checks import TINY, Array
 from dfp.problem.noise import Minibatches, NoiseLaw
 
 if TYPE_CHECKING:
-    from dfp_solvers.trajectories.products import Settling, Step
+    from dfp_solvers.trajectories.products import OptimiserStep, Settling
 
 # Up to this dimension E[δH ⊗ δH] is tabulated once (d⁴ numbers), so that steps do not touch the data.
 _TABULATE_UP_TO = 12
@@ -72,8 +72,8 @@ class FiniteSumLaw(NoiseLaw):
         hessians = self.sample_hessians() if self.dimension <= _TABULATE_UP_TO else self.hessians
         if hessians is None:
             return False
-        spread = float(np.max(np.abs(hessians - self.mean_hessian)))
-        return spread <= 1e-13 * max(float(np.max(np.abs(self.mean_hessian))), TINY)
+        largest = float(np.max(np.abs(hessians - self.mean_hessian)))
+        return largest <= 1e-13 * max(float(np.max(np.abs(self.mean_hessian))), TINY)
 
     def sample_hessians(self) -> Array:
         """Return the N sample Hessians, shape (N, d, d)."""
@@ -124,6 +124,42 @@ class FiniteSumLaw(NoiseLaw):
             moved = np.einsum("nij,...j->...ni", self.hessians, mean, optimize=True)
         centred = self.gradients - self.gradients.mean(axis=0)
         return np.swapaxes(moved, -1, -2) @ centred / (self.count * self.batch_size)
+
+    def mean_covariance(self, weight: Array | float, mean: Array, second: Array) -> Array:
+        """Return it as Σ_i E[r_i²] x_i x_iᵀ / (NB) less E[ḡḡᵀ]/B for least squares, r_i = x_iᵀθ − y_i: two products."""
+        if self.features is None or self.targets is None or mean.ndim > 1 or self.dimension <= _TABULATE_UP_TO:
+            return super().mean_covariance(weight, mean, second)
+        from scipy.linalg.blas import dtrmm
+
+        x, y, h, g = self.features, self.targets, self.mean_hessian, self.gradients.mean(axis=0)
+        # xᵀMx = 2 xᵀTx with T the lower half of M: a triangle costs half of a product.
+        triangle = np.tril(second)
+        np.fill_diagonal(triangle, second.diagonal() / 2)
+        along = dtrmm(2.0, triangle.T, x.T, lower=0).T
+        squares = np.einsum("ni,ni->n", along, x) - 2 * y * (x @ mean) + float(weight) * y**2
+        moved = h @ mean
+        own = np.outer(h.diagonal(), h.diagonal()) * second if self._diagonal else h @ second @ h
+        own = own + np.outer(moved, g) + np.outer(g, moved) + float(weight) * np.outer(g, g)
+        if squares.min() >= 0:
+            scaled = x * np.sqrt(squares / self.count)[:, None]
+            total = scaled.T @ scaled  # likewise a product with its own transpose
+        else:
+            total = (x * (squares / self.count)[:, None]).T @ x
+        return (total - own) / self.batch_size
+
+    @cached_property
+    def _diagonal(self) -> bool:
+        """Whether the mean Hessian is diagonal."""
+        return not np.any(self.mean_hessian - np.diag(self.mean_hessian.diagonal()))
+
+    def rotated(self, axes: Array) -> "FiniteSumLaw | None":
+        """Return the law of least squares in other axes, in which the mean Hessian is diagonal."""
+        if self.features is None or self.dimension <= _TABULATE_UP_TO:
+            return None
+        result = replace(self, gradients=self.gradients @ axes, features=self.features @ axes)
+        # Diagonal but for rounding, by which products would be taken.
+        result.__dict__["mean_hessian"] = np.diag((axes.T @ self.mean_hessian @ axes).diagonal())
+        return result
 
     def covariance(self, theta: Array) -> Array:
         """Return C(θ) (T3), shape (..., d, d); at a single point from the samples' own gradients.
@@ -202,16 +238,31 @@ class FiniteSumLaw(NoiseLaw):
 
             centred, gradients = (np.ascontiguousarray(part.ravel()) for part in self.deviations)
             return finite_sum(theta[:, 0], waves[:, 0], 0.0, centred, gradients, -1.0, self.batch_size)
-        samples = self.deviations[1][None] if theta is None else self.sample_deviations(theta)
-        total = np.zeros((len(samples), *waves.shape[:-1]), dtype=np.complex128)
-        for deviation in np.swapaxes(samples, 0, 1) / self.batch_size:
+        if theta is None:
+            return self.loaded_characteristic(waves, np.eye(self.dimension))
+        if self.dimension == 2:
+            from dfp_solvers.transfer import spectral
+
+            steps = spectral.steps_of(waves)
+            if steps is not None:
+                turn, (centred, gradients) = np.array(steps) / self.batch_size, self.deviations
+                return spectral.finite_sum(theta, turn @ centred, gradients @ turn.T, self.batch_size, waves.shape[:2])
+        total = np.zeros((len(theta), *waves.shape[:-1]), dtype=np.complex128)
+        for deviation in np.swapaxes(self.sample_deviations(theta), 0, 1) / self.batch_size:
             total += np.exp(1j * np.moveaxis(waves @ deviation.T, -1, 0))
-        average = (total / self.count) ** self.batch_size
-        return average[0] if theta is None else average
+        return (total / self.count) ** self.batch_size
+
+    def loaded_characteristic(self, waves: Array, load: Array) -> Any:
+        """Return it for samples that are carried on themselves: waves on a tensor grid stay on it."""
+        from dfp_solvers import fourier
+
+        moved = (self.gradients - self.gradients.mean(axis=0)) @ load.T / self.batch_size
+        return fourier.power(fourier.sample_average(waves, moved), self.batch_size)
 
     def minibatch_count(self, *, replace: bool = True) -> float:
         """Return the number of multisets of B samples, or of sets without replacement."""
-        return minibatches.number(self.count, self.batch_size, replace=replace)
+        # A float that is finite, also where the number has more digits than any float.
+        return float(min(minibatches.number(self.count, self.batch_size, replace=replace), 10**300))
 
     def minibatches(self, *, replace: bool = True) -> Minibatches:
         """Return every multiset of B samples or, without replacement, every set, with its probability."""
@@ -219,6 +270,11 @@ class FiniteSumLaw(NoiseLaw):
         return Minibatches(
             weights, self.sample_hessians()[chosen].mean(axis=1), self.gradients[chosen].mean(axis=1), chosen
         )
+
+    @property
+    def characteristic_cost(self) -> float:
+        """Some products of matrices with a row for each sample."""
+        return 1.0 + self.count / 200
 
     @property
     def choice_entropy(self) -> float:
@@ -256,7 +312,7 @@ class FiniteSumLaw(NoiseLaw):
         return np.maximum(found, 0.0) / self.batch_size
 
     def sampled_exponent(
-        self, hessian: Array, step: "Step", steps: int, seed: int, axes: Array, settling: "Settling"
+        self, hessian: Array, step: "OptimiserStep", steps: int, seed: int, axes: Array, settling: "Settling"
     ) -> tuple[float, float]:
         """Return it from minibatches drawn with replacement."""
         from dfp_solvers.trajectories import products

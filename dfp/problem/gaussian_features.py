@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -65,8 +66,8 @@ class GaussianFeatures(QuadraticLandscape):
         """Number of parameters d."""
         return int(self.curvatures.size)
 
-    @cached_property
-    def hessian(self) -> Array:  # type: ignore[override]
+    @cached_property  # type: ignore[misc]
+    def hessian(self) -> Array:
         """Mean Hessian diag(λ), shape (d, d)."""
         if self.dimension > _MOST_DENSE:
             raise DFPError(
@@ -75,13 +76,13 @@ class GaussianFeatures(QuadraticLandscape):
             )
         return np.diag(self.curvatures)
 
-    @cached_property
-    def gradient(self) -> Array:  # type: ignore[override]
+    @cached_property  # type: ignore[misc]
+    def gradient(self) -> Array:
         """Mean gradient at θ = 0, −λθ*, shape (d,)."""
         return -self.curvatures * self.optimum
 
-    @cached_property
-    def law(self) -> NoiseLaw:  # type: ignore[override]
+    @cached_property  # type: ignore[misc]
+    def law(self) -> NoiseLaw:
         """The law of its minibatches."""
         return FeatureLaw(self.curvatures, self.label_noise, self.optimum, self.batch_size)
 
@@ -117,6 +118,14 @@ class FeatureLaw(NoiseLaw):
         """Return −E[H̃ m θ*ᵀH̃ᵀ]."""
         return -self.quadratic(mean[..., :, None] * self.optimum)
 
+    def entrywise(self, axes: Array) -> tuple[Array, Array] | None:
+        """Return λλᵀ/B twice where the optimum is the origin, in axes that are those of θ but for order."""
+        order = np.argmax(np.abs(axes), axis=0)
+        if np.any(self.optimum) or np.max(np.abs(np.abs(axes) - np.eye(self.dimension)[:, order])) > 1e-13:
+            return None
+        table = np.outer(self.curvatures[order], self.curvatures[order]) / self.batch_size
+        return table, table
+
     def with_batch_size(self, batch_size: int) -> "FeatureLaw":
         """Return the law of minibatches of ``batch_size``."""
         return FeatureLaw(self.curvatures, self.label_noise, self.optimum, batch_size)
@@ -128,6 +137,17 @@ class FeatureLaw(NoiseLaw):
         apart = theta - self.optimum
         errors = np.einsum("nbi,ni->nb", features, apart) - self.label_noise**0.5 * rng.standard_normal(shape)
         return np.einsum("nbi,nb->ni", features, errors) / self.batch_size - self.curvatures * apart
+
+    def characteristic(self, waves: Array, theta: Array | None = None) -> Any:
+        """Return [(1 − ic/B)² + (a/B²)(σ² + δᵀHδ)]^(−B/2) e^{−ic}, a = kᵀHk, c = kᵀHδ: a Gaussian integral."""
+        apart = (np.zeros((1, self.dimension)) if theta is None else theta) - self.optimum
+        batch, extra = self.batch_size, (1,) * (waves.ndim - 1)
+        a = np.einsum("...i,i,...i->...", waves, self.curvatures, waves) / batch**2
+        c = np.tensordot(apart * self.curvatures, waves, (1, waves.ndim - 1)) / batch
+        power = self.label_noise + (apart**2 @ self.curvatures).reshape(-1, *extra)
+        # The real part of the base is at least one, for (kᵀHδ)² <= kᵀHk δᵀHδ.
+        values = np.exp(-0.5 * batch * np.log((1 - 1j * c) ** 2 + a * power) - 1j * batch * c)
+        return values[0] if theta is None else values
 
     def curvature_samples(self, direction: Array) -> Array:
         """Return means of equal parts of the law of (v·x)², λ times χ² of one degree, with its mean and variance."""

@@ -46,7 +46,8 @@ class Grid:
             raise DFPError(f"grid.lower has {lower.size} entries: densities live in 1, 2 or 3 dimensions; use moments.")
         for i in range(lower.size):
             if not lower[i] < upper[i]:
-                raise DFPError(f"grid.upper[{i}]={upper[i]:g}: must exceed grid.lower[{i}]={lower[i]:g}; swap them.")
+                remedy = "swap them" if lower[i] > upper[i] else "give the box a width above rounding"
+                raise DFPError(f"grid.upper[{i}]={upper[i]:g}: must exceed grid.lower[{i}]={lower[i]:g}; {remedy}.")
         counts = cells if isinstance(cells, (tuple, list, np.ndarray)) else (cells,) * lower.size
         if len(counts) != lower.size:
             raise DFPError(f"grid.cells={checks.shown(cells)}: must have {lower.size} entries; give one per axis.")

@@ -1,7 +1,7 @@
 """The landscape: mean Hessian, mean gradient, and the law of their minibatch fluctuations (T2)."""
 
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -10,6 +10,8 @@ from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError
 from dfp.problem.finite_sum import FiniteSumLaw
+from dfp.problem.from_loss import sample_losses
+from dfp.problem.minimum import minimised
 from dfp.problem.noise import GaussianNoise, Noise, NoiseLaw
 
 _NO_NOISE = GaussianNoise(0.0)
@@ -51,17 +53,21 @@ class QuadraticLandscape:
         object.__setattr__(self, "law", noise.law(matrix))
 
     @classmethod
-    def from_samples(cls, hessians: ArrayLike, gradients: ArrayLike, batch_size: int = 1) -> Self:
-        """Return the landscape of N sample losses ½ θᵀH_iθ + g_iᵀθ, minibatches drawn with replacement.
+    def from_samples(
+        cls, hessians: ArrayLike, gradients: ArrayLike, batch_size: int = 1, *, at: ArrayLike = 0.0
+    ) -> Self:
+        """Return the landscape of N sample losses ½ (θ−θ°)ᵀH_i(θ−θ°) + g_iᵀ(θ−θ°), minibatches with replacement.
 
         Parameters
         ----------
         hessians
             Shape (N, d, d), each symmetric [loss / parameter^2].
         gradients
-            Gradients at θ = 0, shape (N, d) [loss / parameter].
+            Gradients at θ°, shape (N, d) [loss / parameter].
         batch_size
             Samples per minibatch, >= 1.
+        at
+            θ°, the place where Hessians and gradients were taken, shape (d,); the origin if left out [parameter].
         """
         h = checks.array("hessians", hessians, dimensions=(3,))
         g = checks.array("gradients", gradients, dimensions=(2,))
@@ -71,8 +77,57 @@ class QuadraticLandscape:
             raise DFPError(
                 f"hessians differ from their transposes by {skew:.3g}: each must be symmetric; use (H + H.T) / 2."
             )
+        g = g - h @ checks.vector("at", at, g.shape[1])  # as they are at the origin
         law = FiniteSumLaw(g, checks.integer("batch_size", batch_size, at_least=1), hessians=h)
         return cls(law.mean_hessian, g.mean(axis=0), law)
+
+    @classmethod
+    def from_loss(
+        cls,
+        loss: Any,
+        data: Any,
+        batch_size: int = 1,
+        *,
+        at: ArrayLike,
+        minimise: bool = False,
+        gradient: Any = None,
+        hessian: Any = None,
+    ) -> Self:
+        """Return the finite sum of the second-order expansions of every sample's loss at a place, any d.
+
+        Parameters
+        ----------
+        loss
+            ``loss(theta, data)`` -> (N,): one loss per sample, at one θ of shape (d,), in NumPy, PyTorch or JAX.
+        data
+            Handed to ``loss`` as it is: an array, or a tuple, list or mapping of arrays.
+        batch_size
+            Samples per minibatch, >= 1, drawn with replacement.
+        at
+            Where it is expanded, shape (d,), such as the trained parameters [parameter].
+        minimise
+            Look for the nearest minimum of the mean loss first, from ``at``.
+        gradient, hessian
+            Derivatives of a loss in NumPy, called alike, (N, d) and (N, d, d); numerical ones if left out.
+
+        Raises
+        ------
+        DFPError
+            If the loss is not one per sample, or no minimum is found.
+        """
+        place = checks.array("at", at, dimensions=(0, 1)).reshape(-1)
+        samples = sample_losses(loss, data, len(place), gradient, hessian)
+        if minimise:
+            place = minimised(
+                lambda x: samples.gradients(x[None])[0].mean(axis=0), lambda x: samples.hessians(x).mean(axis=0), place
+            )
+        return cls.from_samples(samples.hessians(place), samples.gradients(place[None])[0], batch_size, at=place)
+
+    def expanded(self, at: ArrayLike, *, minimise: bool = False) -> "QuadraticLandscape":
+        """Return the landscape itself: it is its own expansion at every place ``at`` (d,)."""
+        checks.vector("at", at, self.dimension)
+        checks.boolean("minimise", minimise)
+        return self
 
     @classmethod
     def from_regression(cls, features: ArrayLike, targets: ArrayLike, batch_size: int = 1) -> Self:

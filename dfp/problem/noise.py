@@ -20,7 +20,7 @@ from dfp.checks import Array
 from dfp.errors import DFPError, UnsupportedError
 
 if TYPE_CHECKING:
-    from dfp_solvers.trajectories.products import Settling, Step
+    from dfp_solvers.trajectories.products import OptimiserStep, Settling
 
 # Share of the variance of minibatch gradients that is rounding where they agree: 1e-9 of their size, so that it is
 # reached at the minimum of a regression with a condition number of up to 1e12, and by no measured residual.
@@ -51,6 +51,9 @@ class GaussianNoise(Noise):
         ascending order of eigenvalues (in the order given if the mean Hessian is diagonal).
     symmetric
         H̃ is a symmetric matrix whose entries i <= k are independent (the table must be symmetric).
+    at
+        Place θ° at which g̃ is measured, shape (d,): the gradient noise is H̃(θ − θ°) + g̃; the origin if left out
+        [parameter].
 
     Notes
     -----
@@ -61,6 +64,7 @@ class GaussianNoise(Noise):
     hessian: ArrayLike = 0.0
     basis: str = "theta"
     symmetric: bool = False
+    at: ArrayLike | None = None
 
     def law(self, hessian: Array) -> "GaussianLaw":
         """Return the law in the axes of θ for the mean Hessian ``hessian`` (d, d).
@@ -82,7 +86,8 @@ class GaussianNoise(Noise):
         axes = None if self.basis == "theta" else eigenbasis(hessian)
         if axes is not None:
             constant = axes @ constant @ axes.T
-        return GaussianLaw(constant, table, axes, bool(self.symmetric))
+        place = None if self.at is None or not table.any() else checks.vector("noise.at", self.at, d)
+        return GaussianLaw(constant, table, axes, bool(self.symmetric), place if np.any(place) else None)
 
 
 def eigenbasis(hessian: Array) -> Array:
@@ -135,6 +140,11 @@ class NoiseLaw(Noise):
         """Whether H̃ = 0, so that the noise does not depend on θ."""
 
     @property
+    def atomic(self) -> bool:
+        """Whether it takes single values alone, so that a step smooths nothing."""
+        return False
+
+    @property
     @abstractmethod
     def gaussian(self) -> bool:
         """Whether the gradient noise given θ is Gaussian."""
@@ -163,6 +173,11 @@ class NoiseLaw(Noise):
     def characteristic_obstacle(self) -> str | None:
         """Why ``characteristic`` is out of reach, or None."""
         return None
+
+    @property
+    def characteristic_cost(self) -> float:
+        """What a value of ``characteristic`` on a lattice of waves costs, over one of a Gaussian law."""
+        return 1.0
 
     @property
     def choice_entropy(self) -> float:
@@ -253,6 +268,10 @@ class NoiseLaw(Noise):
         values = np.exp(-0.5 * (covariance.reshape(-1, pairs.shape[1]) @ pairs.T))
         return values.reshape(*(() if theta is None else (len(theta),)), *waves.shape[:-1])
 
+    def loaded_characteristic(self, waves: Array, load: Array) -> Any:
+        """Return E e^{ik·Mg̃} of additive noise that ``load`` M (d, d) carries on, at ``waves`` (..., d)."""
+        return self.characteristic(waves @ load)
+
     def minibatch_count(self, *, replace: bool = True) -> float:
         """Return among how many minibatches it chooses, with replacement or without; infinite if not finitely many."""
         return np.inf
@@ -278,6 +297,14 @@ class NoiseLaw(Noise):
             self.dimension, lambda theta, rng: theta @ linear.T + constant - rate * self.increments(theta, rng)
         )
 
+    def entrywise(self, axes: Array) -> tuple[Array, Array] | None:
+        """Return V, W (d, d) with E[H̃XH̃ᵀ] = diag(V diag X) + W ∘ X for X = Xᵀ in ``axes`` (columns), R = 0; or None."""
+        return (np.zeros_like(axes), np.zeros_like(axes)) if self.additive else None
+
+    def rotated(self, axes: Array) -> "NoiseLaw | None":
+        """Return the law of (UᵀH̃U, Uᵀg̃), U = ``axes`` the eigenvectors of H, if steps cost less so, or None."""
+        return None
+
     def curvature_samples(self, direction: Array) -> Array | None:
         """Return vᵀH_iv of the samples, (N,), of which minibatches are averages; None if vᵀH̃v is Gaussian."""
         return None
@@ -290,7 +317,7 @@ class NoiseLaw(Noise):
         return np.stack([np.einsum("ji,jl,li->i", axes, one, axes, optimize=True) for one in spreads], axis=1)
 
     def sampled_exponent(
-        self, hessian: Array, step: "Step", steps: int, seed: int, axes: Array, settling: "Settling"
+        self, hessian: Array, step: "OptimiserStep", steps: int, seed: int, axes: Array, settling: "Settling"
     ) -> tuple[float, float]:
         """Return the top Lyapunov exponent of steps with H_ξ = ``hessian`` (d, d) + H̃, and its error.
 
@@ -300,17 +327,26 @@ class NoiseLaw(Noise):
 
 
 class GaussianLaw(NoiseLaw):
-    """Gaussian H̃, with independent entries of variances ``table`` in the basis ``axes``, and Gaussian g̃."""
+    """Gaussian H̃, with independent entries of variances ``table`` in the basis ``axes``, and Gaussian noise at a place.
+
+    The gradient noise is H̃(θ − θ°) plus a Gaussian of covariance ``local``, θ° = ``place``, the origin if it is None.
+    """
 
     gaussian = True
     scheduled = True
 
-    def __init__(self, constant: Array, table: Array, axes: Array | None, symmetric: bool) -> None:
-        self.constant = constant
+    def __init__(
+        self, local: Array, table: Array, axes: Array | None, symmetric: bool, place: Array | None = None
+    ) -> None:
         self.table = table
         self.axes = axes
         self.symmetric = symmetric
+        self.local = local
+        self.place = place
         self._additive = not table.any()
+        self.constant = local
+        if place is not None:
+            self.constant = local + self.quadratic(np.outer(place, place))
 
     @property
     def additive(self) -> bool:
@@ -329,12 +365,25 @@ class GaussianLaw(NoiseLaw):
         return result if self.axes is None else self.axes @ result @ self.axes.T
 
     def cross(self, mean: Array) -> Array:
-        """Return zero: H̃ and g̃ are independent."""
-        return np.zeros((*mean.shape, self.dimension))
+        """Return −E[H̃ m θ°ᵀ H̃ᵀ]: at the origin g̃ holds what H̃ makes of the way from θ°."""
+        if self.place is None:
+            return np.zeros((*mean.shape, self.dimension))
+        return -self.quadratic(mean[..., :, None] * self.place)
+
+    def entrywise(self, axes: Array) -> tuple[Array, Array] | None:
+        """Return the table and, for symmetric H̃, the table off its diagonal, in axes that are its own but for order."""
+        own = np.eye(self.dimension) if self.axes is None else self.axes
+        turned = np.abs(own.T @ axes)
+        order = np.argmax(turned, axis=0)
+        if not self.additive and np.max(np.abs(turned - np.eye(self.dimension)[:, order])) > 1e-13:
+            return None
+        table = self.table[np.ix_(order, order)]
+        off = np.where(np.eye(self.dimension, dtype=bool), 0.0, table)
+        return table, off if self.symmetric else np.zeros_like(table)
 
     def with_batch_size(self, batch_size: int) -> "GaussianLaw":
         """Return the law with all variances divided by ``batch_size``."""
-        return GaussianLaw(self.constant / batch_size, self.table / batch_size, self.axes, self.symmetric)
+        return GaussianLaw(self.local / batch_size, self.table / batch_size, self.axes, self.symmetric, self.place)
 
     def increments(self, theta: Array, rng: np.random.Generator) -> Array:
         """Return Σ_r ζ_r (u_r + W_rθ) for standard normals ζ."""
@@ -362,7 +411,7 @@ class GaussianLaw(NoiseLaw):
         )
 
     def sampled_exponent(
-        self, hessian: Array, step: "Step", steps: int, seed: int, axes: Array, settling: "Settling"
+        self, hessian: Array, step: "OptimiserStep", steps: int, seed: int, axes: Array, settling: "Settling"
     ) -> tuple[float, float]:
         """Return it in the axes in which the entries of H̃ are independent."""
         from dfp_solvers.trajectories import products
@@ -381,7 +430,7 @@ class GaussianLaw(NoiseLaw):
         )
 
     def loadings(self) -> tuple[Array, Array]:
-        """Return how standard normals ζ enter: g̃ = Σ_r ζ_r u_r and H̃ = Σ_r ζ_r W_r.
+        """Return how standard normals ζ enter: g̃ = Σ_r ζ_r u_r and H̃ = Σ_r ζ_r W_r, g̃ at the origin.
 
         Returns
         -------
@@ -391,7 +440,8 @@ class GaussianLaw(NoiseLaw):
             Shape (R, d, d).
         """
         d = self.dimension
-        vectors = [(column, np.zeros((d, d))) for column in matrices.square_root(self.constant).T]
+        place = np.zeros(d) if self.place is None else self.place
+        vectors = [(column, np.zeros((d, d))) for column in matrices.square_root(self.local).T]
         axes = np.eye(d) if self.axes is None else self.axes
         for i in range(d):
             for k in range(i if self.symmetric else 0, d):
@@ -400,5 +450,5 @@ class GaussianLaw(NoiseLaw):
                 if self.symmetric and i != k:
                     matrix = matrix + matrix.T
                 if deviation > 0:
-                    vectors.append((np.zeros(d), matrix))
+                    vectors.append((-matrix @ place, matrix))
         return np.array([u for u, _ in vectors]).reshape(-1, d), np.array([w for _, w in vectors]).reshape(-1, d, d)

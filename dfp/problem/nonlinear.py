@@ -4,16 +4,20 @@ Far from a critical point nothing is affine any more: moments do not close, but 
 (T7m) need only the fields below at the points of a grid.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from dfp import checks
 from dfp.checks import TINY, Array
 from dfp.errors import DFPError
-
-Field = Callable[[Array], Array]
+from dfp.problem.field import Field, vectorised
+from dfp.problem.from_loss import SampleLosses, sample_losses
+from dfp.problem.landscape import QuadraticLandscape
+from dfp.problem.minimum import minimised
+from dfp.problem.noise import GaussianNoise
 
 # Steps of central differences, in units of the landscape's scale: they balance truncation, h², against rounding, which
 # is 1e-16/h for first derivatives and 1e-16/h² for second ones.
@@ -29,45 +33,144 @@ class Landscape:
     Parameters
     ----------
     gradient
-        Mean gradient ḡ: points (N, d) to (N, d) [loss / parameter]. NumPy functions of whole arrays, or compiled by
-        Numba; called with C-ordered float64 arrays.
+        Mean gradient ḡ: points (N, d) to (N, d) [loss / parameter]; faster than a function of one θ (d,), which serves
+        as well. NumPy functions, or compiled by Numba; called with C-ordered float64 arrays.
     covariance
-        Minibatch covariance C of the gradient: points (N, d) to (N, d, d), positive semidefinite
+        Minibatch covariance C of the gradient, positive semidefinite: points (N, d) to (N, d, d), (N, d) for
+        independent components or (N,) for equal ones; or a function of one θ, or constant: a number, (d,) or (d, d)
         [(loss / parameter)^2].
     dimension
         Number of parameters d.
     hessian
-        H = ∇ḡ: points (N, d) to (N, d, d) [loss / parameter^2]; central differences of ``gradient`` if left out.
+        H = ∇ḡ, of the same shapes [loss / parameter^2]; central differences of ``gradient`` if left out.
     scale
         Length over which the fields change, > 0 [parameter]; it sets the steps of finite differences.
+    samples
+        The losses it was made of by ``from_loss``; None where fields were given.
+    batch_size
+        The samples per minibatch in its covariance, where it was made by ``from_loss``.
+    weight_decay
+        What its fields have beyond these losses.
 
     Raises
     ------
     DFPError
-        If a function is not callable, or returns another shape or values that are not finite: at the origin when the
-        landscape is made, anywhere else while solving; while solving also if a covariance is not symmetric or not
-        positive.
+        If a function is not callable, raises, or returns another shape or values that are not finite: at the origin
+        when the landscape is made, anywhere else while solving; while solving also if a covariance is not symmetric or
+        not positive.
     """
 
     gradient: Field
-    covariance: Field
+    covariance: Any
     dimension: int = 1
-    hessian: Field | None = None
+    hessian: Any = None
     scale: float = 1.0
+    samples: SampleLosses | None = field(default=None, repr=False)
+    batch_size: int = 1
+    weight_decay: float = 0.0
 
     affine = False
 
     def __post_init__(self) -> None:
         checks.integer("dimension", self.dimension, at_least=1)
         checks.real("scale", self.scale, above=0)
-        for name in ("gradient", "covariance", "hessian"):
+        for name, axes in (("gradient", 1), ("covariance", 2), ("hessian", 2)):
             given = getattr(self, name)
-            if not callable(given) and not (name == "hessian" and given is None):
-                raise DFPError(f"{name}={checks.shown(given)}: must be a function of points (N, d); give one.")
+            if name != "hessian" or given is not None:
+                object.__setattr__(self, name, vectorised(name, given, self.dimension, axes, self.scale))
         origin = np.zeros((2, self.dimension))
         self.gradient_at(origin)
         self.hessian_at(origin)
         self._called("covariance", self.covariance, origin, 2)
+
+    @classmethod
+    def from_loss(
+        cls,
+        loss: Any,
+        data: Any,
+        batch_size: int = 1,
+        dimension: int = 1,
+        *,
+        gradient: Any = None,
+        hessian: Any = None,
+        scale: float = 1.0,
+    ) -> Self:
+        """Return the landscape of a loss over samples: mean gradient, Hessian, and covariance of minibatches.
+
+        Parameters
+        ----------
+        loss
+            ``loss(theta, data)`` -> (N,): one loss per sample, at one θ of shape (d,), in NumPy, PyTorch or JAX.
+        data
+            Handed to ``loss`` as it is: an array, or a tuple, list or mapping of arrays.
+        batch_size
+            Samples B per minibatch, drawn with replacement: the covariance is that of one sample over B. The noise is
+            taken to be Gaussian, which errs by a skewness of order 1/√B.
+        dimension
+            Number of parameters d.
+        gradient, hessian
+            Derivatives of a loss in NumPy, called alike, (N, d) and (N, d, d); numerical ones if left out.
+        scale
+            Length over which the loss changes, > 0 [parameter].
+        """
+        checks.integer("dimension", dimension, at_least=1)
+        size = checks.integer("batch_size", batch_size, at_least=1)
+        samples = sample_losses(loss, data, dimension, gradient, hessian, scale)
+        return cls(
+            lambda at: samples.moments(at)[0],
+            lambda at: samples.moments(at)[1] / size,
+            dimension,
+            samples.mean_hessians,
+            scale,
+            samples,
+            size,
+        )
+
+    def expanded(self, at: ArrayLike, *, minimise: bool = False) -> QuadraticLandscape:
+        """Return its second-order expansion at a place: the quadratic landscape that looks alike there.
+
+        Parameters
+        ----------
+        at
+            Shape (d,) [parameter].
+        minimise
+            Look for the nearest minimum first, from ``at``.
+
+        Notes
+        -----
+        Of a landscape made ``from_loss`` every sample is expanded, so that the noise is exact to second order. Else
+        the noise is additive, with the covariance of the place.
+
+        Raises
+        ------
+        DFPError
+            If no minimum is found.
+        """
+        place = checks.vector("at", at, self.dimension)
+        if minimise:
+            place = minimised(self.gradient_at, self.hessian_at, place)
+        if self.samples is not None:
+            gradients, hessians = self.samples.gradients(place[None])[0], self.samples.hessians(place)
+            hessians = hessians + self.weight_decay * np.eye(self.dimension)
+            gradients = gradients + self.weight_decay * place
+            return QuadraticLandscape.from_samples(hessians, gradients, self.batch_size, at=place)
+        hessian = self.hessian_at(place)
+        noise = GaussianNoise(self.covariance_at(place))
+        return QuadraticLandscape(hessian, self.gradient_at(place) - hessian @ place, noise)
+
+    def reach(self, at: Array) -> float:
+        """Return how far from ``at`` (d,) its expansion holds: where H first differs by half of its size there.
+
+        Looked for along every axis, both ways, at distances that double; infinite if it holds everywhere [parameter].
+        """
+        here = self.hessian_at(at[None])[0]
+        size = float(np.linalg.norm(here))
+        for distance in self.scale * 2.0 ** np.arange(-12.0, 11.0):
+            around = at + distance * np.concatenate([np.eye(self.dimension), -np.eye(self.dimension)])
+            change = np.linalg.norm(self.hessian_at(around) - here, axis=(1, 2))
+            if np.any(change > size / 2):
+                return float(distance)
+        return np.inf
 
     def gradient_at(self, theta: Array) -> Array:
         """Return ḡ at ``theta`` (..., d), shape (..., d)."""
@@ -110,22 +213,14 @@ class Landscape:
 
     def _called(self, name: str, field: Field, theta: Array, axes: int) -> Array:
         points = np.ascontiguousarray(theta, dtype=np.float64).reshape(-1, self.dimension)
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            # Copies both ways: a function may write into its argument, or return one buffer at every call.
-            values = np.array(np.ma.filled(field(points.copy()), np.nan), dtype=np.float64)
-        wanted = (len(points), *(self.dimension,) * axes)
-        if values.shape != wanted:
-            raise DFPError(
-                f"{name}: returned shape {values.shape} for points of shape {points.shape}: must be {wanted}; "
-                "write it for whole arrays of points."
-            )
+        values = field(points)
         if not np.all(np.isfinite(values)):
             bad = points[np.argwhere(~np.isfinite(values))[0][0]]
             raise DFPError(
                 f"{name} is not finite at θ = {bad}; correct it or, if the dynamics gets there by diverging, lower "
                 "learning_rate."
             )
-        return values.reshape(*theta.shape[:-1], *wanted[1:])
+        return values.reshape(*theta.shape[:-1], *(self.dimension,) * axes)
 
     def adjusted(self, weight_decay: float, batch_size: int | None) -> "Landscape":
         """Return the landscape with ωθ added to ḡ, ωI to H, and C divided by the batch size."""
@@ -135,6 +230,8 @@ class Landscape:
         decay = weight_decay * np.eye(self.dimension)
         return replace(
             self,
+            batch_size=self.batch_size * size,
+            weight_decay=self.weight_decay + weight_decay,
             gradient=lambda at: plain.gradient_at(at) + weight_decay * at,
             covariance=lambda at: plain.covariance_at(at) / size,
             hessian=None if self.hessian is None else lambda at: plain.hessian_at(at) + decay,

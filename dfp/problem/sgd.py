@@ -27,8 +27,8 @@ class SGD:
     Parameters
     ----------
     landscape
-        The landscape it moves in: a ``QuadraticLandscape`` or, without momentum, schedules or epochs, a nonlinear
-        ``Landscape``.
+        The landscape it moves in: a ``QuadraticLandscape``, or a nonlinear ``Landscape``, there without epochs and
+        schedules of batch sizes; with momentum or a schedule of learning rates it is sampled (``MonteCarlo``).
     learning_rate
         η > 0 [parameter^2 / loss]; or a schedule, >= 0: an array with one entry per step or a function of the step
         n = 0, 1, …, such as ``dfp.CosineSchedule``.
@@ -93,7 +93,7 @@ class SGD:
             object.__setattr__(self, name, value)
         if self.nesterov and self.momentum == 0:
             raise DFPError("nesterov=True: needs momentum > 0; give momentum=0.9, or leave nesterov out.")
-        if not self.affine and not self.plain:
+        if not self.affine and not (self.replace and (self.batches is None or self.batches.constant)):
             raise UnsupportedError(
                 f"landscape is nonlinear: {self.features} is not supported there by this version; leave it out."
             )

@@ -80,6 +80,16 @@ class StudentLaw(NoiseLaw):
         with np.errstate(invalid="ignore"):
             return self.scale * (nu / (nu - 2) if nu > 2 else np.inf) / self.batch_size
 
+    def variances(self, axes: Array) -> Array:
+        """Return the variances of g̃ along ``axes`` (d, k), columns, shape (k,); ∞ for ν <= 2."""
+        along = np.maximum(np.einsum("ji,jk,ki->i", axes, self.scale, axes, optimize=True), 0.0) / self.batch_size
+        nu = self.degrees_of_freedom
+        return along * (nu / (nu - 2)) if nu > 2 else np.where(along > 0, np.inf, 0.0)
+
+    def tail_index(self, axes: Array) -> Array:
+        """Return ν, the same along all ``axes`` (d, k) with noise, shape (k,)."""
+        return np.where(self.variances(axes) > 0, self.degrees_of_freedom, np.inf)
+
     def quadratic(self, second: Array) -> Array:
         """Return zero: H̃ = 0."""
         return np.zeros_like(second)

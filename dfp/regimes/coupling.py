@@ -7,7 +7,7 @@ from typing import ParamSpec, TypeVar
 
 import numpy as np
 from dfp_solvers import second_moment
-from dfp_solvers.trajectories.products import Settling, Step
+from dfp_solvers.trajectories.products import OptimiserStep, Settling
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
 
@@ -46,7 +46,7 @@ class EigenSystem:
     """
 
     sgd: SGD
-    step: Step
+    step: OptimiserStep
 
     @cached_property
     def curvatures(self) -> Array:
@@ -158,7 +158,7 @@ class EigenSystem:
         """Mean map A of θ, or of (θ, v) with momentum (T19), in the eigenbasis, shape (size, size)."""
         return self._mean_at(self.step)
 
-    def _mean_at(self, step: Step) -> Array:
+    def _mean_at(self, step: OptimiserStep) -> Array:
         blocks = [mean_matrix(curvature, step) for curvature in self.curvatures]
         return np.block([[np.diag([block[i, j] for block in blocks]) for j in range(len(blocks[0]))]
                          for i in range(len(blocks[0]))])  # fmt: skip
@@ -168,7 +168,7 @@ class EigenSystem:
         v = self.axes
         return v.T @ self.sgd.noise.quadratic(v @ second @ v.T) @ v
 
-    def moment_map(self, second: Array, step: Step | None = None) -> Array:
+    def moment_map(self, second: Array, step: OptimiserStep | None = None) -> Array:
         """Return the second moments one step later, without sources, of ``second`` (..., size, size) (T16)."""
         used = self.step if step is None else step
         mean, d = self.mean if step is None else self._mean_at(step), len(self.curvatures)
@@ -184,7 +184,7 @@ class EigenSystem:
         result: Array = moved + second @ change.T + moved @ change.T
         return result + self.kicked(self.noise_map(second[..., :d, :d]), self.step)
 
-    def kicked(self, covariance: Array, step: Step) -> Array:
+    def kicked(self, covariance: Array, step: OptimiserStep) -> Array:
         """Return b C bᵀ: how a covariance (..., d, d) of the gradient moves θ, or (θ, v)."""
         kick = np.array([-step.learning_rate * step.p, 1.0])[: 1 if step.beta == 0 else 2]
         return np.block([[covariance * (x * y) for y in kick] for x in kick])
@@ -194,7 +194,7 @@ class EigenSystem:
         """ρ of the map of second moments of what moves (T16): they stay bounded iff it is below one."""
         return self._radius(self.step)
 
-    def _radius(self, step: Step) -> float:
+    def _radius(self, step: OptimiserStep) -> float:
         if np.all(self.moving):
             return _checked(second_moment.largest_real, lambda x: self.moment_map(x, step), self.size)
         kept = np.flatnonzero(np.tile(self.moving, self.size // len(self.moving)))

@@ -43,7 +43,7 @@ class EpochMap:
     def after(self, mean: Array, covariance: Array, *, noise: bool = True, steps: int | None = None) -> list[Array]:
         """Return mean (d,) and covariance (d, d) after an epoch or its first ``steps``, without gradients on demand."""
         eye = np.eye(len(mean))
-        one = shuffled.Step(eye - self.learning_rate * self.hessians.mean(axis=0), -self.learning_rate * eye)
+        one = shuffled.MeanStep(eye - self.learning_rate * self.hessians.mean(axis=0), -self.learning_rate * eye)
         gradients = self.gradients if noise else np.zeros_like(self.gradients)
         count = self.steps if steps is None else steps
         return list(shuffled.epoch([one] * count, self.hessians, gradients, self.batch_size, mean, covariance)[-1])

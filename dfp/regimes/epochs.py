@@ -11,7 +11,7 @@ from typing import Self
 import numpy as np
 from dfp_solvers import modal, mode_moments, shuffled
 from dfp_solvers.trajectories import products
-from dfp_solvers.trajectories.products import Step
+from dfp_solvers.trajectories.products import OptimiserStep
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 
@@ -250,6 +250,6 @@ def _radius(alone: EpochMap) -> float:
     return alone.radius
 
 
-def system(sgd: SGD, step: Step) -> EigenSystem:
+def system(sgd: SGD, step: OptimiserStep) -> EigenSystem:
     """Return SGD in the eigenbasis, with or without replacement."""
     return EigenSystem(sgd, step) if sgd.replace else EpochSystem(sgd, step)

@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 from dfp_solvers import embedding, mode_moments
-from dfp_solvers.trajectories.products import Step
+from dfp_solvers.trajectories.products import OptimiserStep
 
 from dfp import checks
 from dfp.checks import Array
@@ -60,7 +60,7 @@ class Mode:
     gradient: float
     correlation: float
     critical_noise: float
-    step: Step
+    step: OptimiserStep
     multiplier: Multiplier
     horizon: float | None = None
     gaussian: bool = True
@@ -136,9 +136,9 @@ class Mode:
 
     @property
     def log_period(self) -> float | None:
-        """Period p of the tail in log|θ|, if it is no pure power: ``x^κ P(|θ| > x)`` keeps swinging; None if it is one.
+        """Period p of the tail in ``log|θ|``, if it is no pure power: ``x^κ P(|θ| > x)`` swings; None if it is one.
 
-        So it is if log|1−ηh| takes multiples of p alone, as it can for few samples (Goldie 1991 excludes it).
+        So it is if ``log|1−ηh|`` takes multiples of p alone, as it can for few samples (Goldie 1991 excludes it).
         """
         return self.multiplier.log_period if 0 < self.tail_index < np.inf else None
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, overload
 
 import numpy as np
 from dfp_solvers import embedding
-from dfp_solvers.trajectories.products import Step
+from dfp_solvers.trajectories.products import OptimiserStep
+from numpy.typing import ArrayLike
 
 from dfp import checks
 from dfp.checks import Array
@@ -62,6 +63,9 @@ class Modes(Sequence[Mode]):
         Of the same.
     at_step
         The step of a schedule whose learning rate and batch size are kept; None without a schedule.
+    expansion
+        Of a nonlinear landscape: the minimum it is expanded at (d,), and the distance at which its Hessian has changed
+        by half [parameter]; else None.
     """
 
     system: EigenSystem
@@ -69,6 +73,7 @@ class Modes(Sequence[Mode]):
     lyapunov_steps: int
     seed: int
     at_step: int | None = None
+    expansion: tuple[Array, float] | None = None
 
     @cached_property
     def _modes(self) -> tuple[Mode, ...]:
@@ -266,7 +271,13 @@ class Modes(Sequence[Mode]):
 
 
 def modes(
-    sgd: SGD, *, step: int | None = None, horizon: float | None = None, lyapunov_steps: int = 4000, seed: int = 0
+    sgd: SGD,
+    *,
+    step: int | None = None,
+    horizon: float | None = None,
+    lyapunov_steps: int = 4000,
+    seed: int = 0,
+    at: ArrayLike | None = None,
 ) -> Modes:
     """Return the modes of SGD: per eigendirection of the mean Hessian its regime and the numbers that decide it.
 
@@ -285,6 +296,9 @@ def modes(
         curvature noise); its error falls with the square root.
     seed
         Of these products.
+    at
+        Near which minimum of a nonlinear landscape, shape (d,): its modes are those of the expansion there, and the
+        report says how far it holds [parameter].
 
     Returns
     -------
@@ -300,6 +314,7 @@ def modes(
         If a value is out of range, or the learning rate of ``step`` is zero.
     """
     checks.instance("sgd", sgd, SGD, "must be a dfp.SGD; give dfp.SGD(landscape, learning_rate).")
+    sgd, expansion = _expanded(sgd, at)
     at_step = None
     if sgd.scheduled:
         sgd, at_step = _frozen(sgd, step)
@@ -308,9 +323,24 @@ def modes(
     if horizon is not None:
         checks.real("horizon", horizon, above=0)
     beta = sgd.momentum
-    one = Step(sgd.learning_rate, 1 + beta if sgd.nesterov else 1.0, beta**2 if sgd.nesterov else beta, beta)
+    one = OptimiserStep(sgd.learning_rate, 1 + beta if sgd.nesterov else 1.0, beta**2 if sgd.nesterov else beta, beta)
     counted = checks.integer("lyapunov_steps", lyapunov_steps, at_least=100, at_most=10**8)
-    return Modes(epochs.system(sgd, one), horizon, counted, checks.integer("seed", seed), at_step)
+    return Modes(epochs.system(sgd, one), horizon, counted, checks.integer("seed", seed), at_step, expansion)
+
+
+def _expanded(sgd: SGD, at: ArrayLike | None) -> tuple[SGD, tuple[Array, float] | None]:
+    """Return SGD on the expansion of a nonlinear landscape at the minimum near ``at``; the minimum, and its reach."""
+    if sgd.affine:
+        return sgd, None
+    if at is None:
+        raise UnsupportedError(
+            "landscape is nonlinear: it has modes near a minimum only; give at=θ, a place near one, or use "
+            "dfp.stationary(...)."
+        )
+    quadratic = sgd.local.expanded(at, minimise=True)
+    settings = sgd.learning_rates, sgd.momentum, 0.0, sgd.replace, None, sgd.nesterov
+    found = SGD(quadratic, *settings)
+    return found, (found.critical_point, sgd.local.reach(found.critical_point))
 
 
 def _frozen(sgd: SGD, step: int | None) -> tuple[SGD, int]:
@@ -375,7 +405,19 @@ def _text(report: Modes) -> str:
         lines.append(
             f"… {len(report) - _SHOWN} more; of all: " + ", ".join(f"{n} {name}" for name, n in counts.items())
         )
-    return "\n".join(lines + _summary(report))
+    return "\n".join(lines + _summary(report) + _expansion(report))
+
+
+def _expansion(report: Modes) -> list[str]:
+    """Return a line on how far the expansion of a nonlinear landscape holds, beside how far its law goes."""
+    if report.expansion is None:
+        return []
+    place, reach = report.expansion
+    widest = max(float(np.sqrt(mode.stationary_variance)) for mode in report)
+    text = f"expansion          at θ = {place}: the Hessian has changed by half {reach:.3g} away"
+    if not 3 * widest < reach:
+        text += f"; deviations of {widest:.3g} reach there, so it does not hold: use dfp.stationary or dfp.solve"
+    return [text]
 
 
 def _summary(report: Modes) -> list[str]:

@@ -151,7 +151,7 @@ class MomentumMultiplier(Multiplier):
 
     curvature: float
     deviation: float
-    step: products.Step
+    step: products.OptimiserStep
     sampling: Sampling
     samples: Array | None = None
     batch_size: int = 1
@@ -176,7 +176,7 @@ class MomentumMultiplier(Multiplier):
         return Estimate(np.inf if certain else np.nan)
 
 
-def mean_matrix(curvature: float, step: products.Step) -> Array:
+def mean_matrix(curvature: float, step: products.OptimiserStep) -> Array:
     """Return the mean map of one mode: 1 × 1 (plain), or 2 × 2 in (θ, v) with momentum (T19)."""
     if step.beta == 0:
         return np.array([[1 - step.learning_rate * curvature]])
@@ -184,7 +184,7 @@ def mean_matrix(curvature: float, step: products.Step) -> Array:
     return np.array([[1 - eta * step.p * curvature, -eta * step.q], [curvature, step.beta]])
 
 
-def mean_increment(curvature: float, step: products.Step) -> Array:
+def mean_increment(curvature: float, step: products.OptimiserStep) -> Array:
     """Return ``mean_matrix`` less one, to the digits of its entries."""
     eta = step.learning_rate
     if step.beta == 0:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from dfp_solvers.trajectories.products import Step
+from dfp_solvers.trajectories.products import OptimiserStep
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
 
@@ -240,7 +240,7 @@ def _mode(parameters: Mapping[str, float]) -> Mode:
     eta, beta, curvature = parameters["learning_rate"], parameters["momentum"], parameters["curvature"]
     batch = parameters["batch_size"]
     gamma, noise = parameters["curvature_noise"] / batch, parameters["gradient_noise"] / batch
-    step, deviation = Step(eta, 1.0, beta, beta), float(np.sqrt(gamma))
+    step, deviation = OptimiserStep(eta, 1.0, beta, beta), float(np.sqrt(gamma))
     multiplier: Multiplier = (
         GaussianMultiplier(1 - eta * curvature, eta * deviation)
         if beta == 0

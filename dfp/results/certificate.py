@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from dfp_solvers import summary
+from dfp_solvers import resolution, summary
 from numpy.typing import NDArray
-from scipy import fft
 
 from dfp.checks import Array
 from dfp.exact.moments import Moments
@@ -112,8 +111,54 @@ class Certificate:
         return "\n".join(lines + [f"  ! {warning}" for warning in self.warnings])
 
 
+class Advice(NamedTuple):
+    """What can be done about a density that is not good enough."""
+
+    finer: str
+    """About cells or a series that are too coarse."""
+    wider: str
+    """About a box that is too small."""
+    positive: str
+    """About negative parts."""
+
+
+def advice(*, given: bool, sampled: bool, certified: bool, truncated: bool) -> Advice:
+    """Return what fits a solver, an equation and a grid.
+
+    Parameters
+    ----------
+    given
+        Whether the grid is the user's, rather than one chosen here.
+    sampled
+        Whether trajectories were drawn.
+    certified
+        Whether the solver can refine to a tolerance.
+    truncated
+        Whether the equation is (T5), which is not positive and whose grids cannot be refined.
+    """
+    if sampled:
+        wider = "give a wider grid" if given else "give a wider grid=dfp.Grid(lower, upper, cells)"
+        return Advice("draw more trajectories", wider, "draw more trajectories")
+    if truncated:
+        other = "lower learning_rate, or use dfp.MasterEquation(sgd), which this equation approximates"
+        return Advice(other, "give a wider grid" if given else other, other)
+    if given:
+        return Advice(
+            "give a grid with more cells", "give a wider grid", "give a grid with more cells, or save later steps"
+        )
+    if certified:
+        refine = "ask for less with tolerance=..., which refines the grid"
+        return Advice(refine, refine, f"{refine}, or save later steps")
+    return Advice("use another solver", "give a wider grid=dfp.Grid(lower, upper, cells)", "use another solver")
+
+
 def certify(
-    steps: NDArray[np.int64], frames: list[Frame], grid: Grid | None, exact: Moments, notes: list[str]
+    steps: NDArray[np.int64],
+    frames: list[Frame],
+    grid: Grid | None,
+    exact: Moments,
+    notes: list[str],
+    remedies: Advice | None = None,
 ) -> Certificate:
     """Return the certificate of ``frames`` against the exact moments at the same steps."""
     rows = [_figures(frame, grid, exact.mean[s], exact.covariance[s]) for s, frame in enumerate(frames)]
@@ -122,7 +167,8 @@ def certify(
     sampled = frames[0].errors is not None
     # Frames that worry about the same say so once.
     notes = [*notes, *dict.fromkeys(warning for frame in frames for warning in frame.warnings)]
-    return Certificate(**columns, sampled=sampled, warnings=(*notes, *_warnings(steps, table, sampled)))
+    known = remedies or advice(given=True, sampled=sampled, certified=False, truncated=False)
+    return Certificate(**columns, sampled=sampled, warnings=(*notes, *_warnings(steps, table, sampled, known)))
 
 
 def _figures(frame: Frame, grid: Grid | None, mean: Array, covariance: Array) -> dict[str, float]:
@@ -149,7 +195,7 @@ def _figures(frame: Frame, grid: Grid | None, mean: Array, covariance: Array) ->
     row["most_negative"] = min(lowest / highest, 0.0)
     row["negative_mass"] = abs(negative) * grid.cell_volume
     if frame.errors is None:
-        row["grid_error"] = _unresolved(frame.density) / abs(total)
+        row["grid_error"] = resolution.unresolved(frame.density) / abs(total)
         if np.isfinite(frame.truncation) and np.isfinite(mass) and not frame.gridded_moments:
             row.update(_grid_moment_errors(frame, grid, mean, covariance, row))
     return row
@@ -172,52 +218,28 @@ def _largest(difference: Array, scale: Array) -> float:
     return summary.largest_ratio(difference.ravel(), scale.ravel())
 
 
-def _unresolved(density: Array) -> float:
-    """Return the largest amplitude of the spectrum at the largest wave number of any axis; that at zero is the sum."""
-    if density.ndim == 1:
-        return summary.edge_amplitude(_edge_waves(density.size), density)
-    largest = 0.0
-    for axis, n in enumerate(density.shape):
-        planes = _edge_waves(n) @ (density if axis == 0 else np.moveaxis(density, axis, 0)).reshape(n, -1)
-        spectrum = planes[0::2] + 1j * planes[1::2]
-        rest = density.shape[:axis] + density.shape[axis + 1 :]
-        spectrum = fft.fftn(spectrum.reshape(2, *rest), axes=range(1, density.ndim))
-        largest = max(largest, float(np.abs(spectrum).max()))
-    return largest
-
-
-@lru_cache(maxsize=32)
-def _edge_waves(n: int) -> Array:
-    """Return real and imaginary parts of the last two waves of n cells, shape (4, n)."""
-    # The very last wave number can vanish by symmetry, so its neighbour counts too.
-    angles = 2 * np.pi / n * (np.multiply.outer([n // 2 - 1, n // 2], np.arange(n)) % n)
-    return np.stack([np.cos(angles), -np.sin(angles)], axis=1).reshape(4, n)
-
-
-@lru_cache(maxsize=2)
-def _limits(sampled: bool) -> tuple[Array, dict[str, tuple[str, str]]]:
+@lru_cache(maxsize=16)
+def _limits(sampled: bool, remedies: Advice) -> tuple[Array, dict[str, tuple[str, str]]]:
     """Return the limits of all figures, shape (F, 1), infinite where there is none; of each, cause and remedy."""
     unit = "standard errors" if sampled else "standard deviations"
     moment = Z_LIMIT if sampled else MOMENT_LIMIT
     rows = (
-        ("mass_defect", MASS_LIMIT, "mass is lost", "use a wider or finer grid"),
-        ("negative_mass", NEGATIVE_LIMIT, "mass of the negative part", "the equation is not positive or is truncated: "
-         "lower learning_rate or use the master equation"),
-        ("mass_outside", 1e-3 if sampled else OUTSIDE_LIMIT, "mass lies outside the grid", "widen the grid"),
-        ("mean_error", moment, f"mean off the exact recursion, in {unit}", "refine or widen the grid"),
-        ("covariance_error", moment, f"covariance off the recursion, in {unit}", "refine or widen the grid"),
-        ("truncation", TRUNCATION_LIMIT, "estimated L1 error of the density",
-         "lower learning_rate, use another solver or grid, or accept it"),
-        ("grid_error", GRID_LIMIT, "spectrum not decayed at the grid's largest wave number", "use more cells"),
+        ("mass_defect", MASS_LIMIT, "mass is lost", remedies.wider),
+        ("negative_mass", NEGATIVE_LIMIT, "mass of the negative part", remedies.positive),
+        ("mass_outside", 1e-3 if sampled else OUTSIDE_LIMIT, "mass lies outside the grid", remedies.wider),
+        ("mean_error", moment, f"mean off the exact recursion, in {unit}", remedies.finer),
+        ("covariance_error", moment, f"covariance off the recursion, in {unit}", remedies.finer),
+        ("truncation", TRUNCATION_LIMIT, "estimated L1 error of the density", f"{remedies.finer}, or accept it"),
+        ("grid_error", GRID_LIMIT, "spectrum not decayed at the grid's largest wave number", remedies.finer),
     )  # fmt: skip
     limits = {name: limit for name, limit, _, _ in rows}
     words = {name: (cause, remedy) for name, _, cause, remedy in rows}
     return np.array([[limits.get(name, np.inf)] for name in FIGURES]), words
 
 
-def _warnings(steps: NDArray[np.int64], table: Array, sampled: bool) -> list[str]:
+def _warnings(steps: NDArray[np.int64], table: Array, sampled: bool, remedies: Advice) -> list[str]:
     """Return what to say of the figures ``table``, shape (F, S)."""
-    limits, words = _limits(sampled)
+    limits, words = _limits(sampled, remedies)
     exceeded = np.abs(table) > limits  # a figure that is NaN does not apply
     if not np.count_nonzero(exceeded):
         return []

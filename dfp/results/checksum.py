@@ -5,6 +5,8 @@ it. It detects accidents, not forgery.
 """
 
 import hashlib
+import math
+import os
 import struct
 from pathlib import Path
 
@@ -40,18 +42,38 @@ def read(path: str | Path) -> bytes:
     try:
         if not source.is_file():
             raise DFPError(f"path={path}: no such file; check the name.")
-        sealed = source.read_bytes()
+        with source.open("rb") as file:
+            size = file.seek(0, os.SEEK_END) - _SEAL.size
+            file.seek(max(size, 0))
+            seal = file.read(_SEAL.size)
+            if size < 0 or not seal.startswith(_MAGIC):
+                raise FileFormatError(
+                    f"path={path}: is not as dfp wrote it: not a dfp file, cut short, or changed by another program; "
+                    "xarray may still open it, or make it again with solution.save(path)."
+                )
+            # The length is checked first, and nothing is read that has no room.
+            damaged = FileFormatError(
+                f"path={path}: is damaged: its checksum is wrong; copy it again, or make it again."
+            )
+            if _SEAL.unpack(seal)[1] != size:
+                raise damaged
+            if size > _memory():
+                raise DFPError(f"path={path}: has {size / 1e9:.3g} GB, more than there is memory; open it with xarray.")
+            file.seek(0)
+            content = file.read(size)
     except OSError as error:
         raise DFPError(f"path={path}: cannot be read ({error.strerror}); check its name and permissions.") from error
-    content, seal = sealed[: -_SEAL.size], sealed[-_SEAL.size :]
-    if len(seal) < _SEAL.size or not seal.startswith(_MAGIC):
-        raise FileFormatError(
-            f"path={path}: is not as dfp wrote it: not a dfp file, cut short, or changed by another program; xarray "
-            "may still open it, or make it again with solution.save(path)."
-        )
     if seal != _seal(content):
-        raise FileFormatError(f"path={path}: is damaged: its checksum is wrong; copy it again, or make it again.")
+        raise damaged
     return content
+
+
+def _memory() -> float:
+    """Return the bytes of memory of this machine, infinite where it does not say."""
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return math.inf
 
 
 def _seal(content: bytes) -> bytes:

@@ -112,6 +112,15 @@ DRAWN_VARIABLES = {
     "spread_curvature": Variable((), "loss parameter-2", "curvature λ ± √Γ"),
     "survival": Variable((), "1", "probability of being inside"),
     "exit_probability": Variable((), "1", "probability of leaving at this step"),
+    "prediction_error": Variable((), "1", "median |predicted/measured − 1| of the variance"),
+    "runs_variance": Variable((), "parameter2", "variance over runs"),
+    "predicted_variance": Variable((), "parameter2", "predicted variance"),
+    "measured_variance": Variable((), "parameter2", "measured variance"),
+    "epoch": Variable((), "1", "epoch"),
+    "epoch_variance": Variable((), "1", "variance over that with replacement"),
+    "displacement": Variable((), "parameter", "displacement along the direction"),
+    "second_displacement": Variable((), "parameter", "displacement along the second direction"),
+    "diffusion_coefficient": Variable((), "loss", "variance over twice the slow time"),
 }
 """What figures show beyond the variables of files."""
 MOMENTS = ("mean", "covariance", "third", "fourth")

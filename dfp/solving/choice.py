@@ -1,5 +1,7 @@
 """The choice of a solver: what ``solver="auto"`` tries, in which order, and why."""
 
+import numpy as np
+
 from dfp.errors import UnresolvedError, UnsupportedError
 from dfp.methods.finite_difference import FiniteDifference
 from dfp.methods.finite_volume import FiniteVolume
@@ -8,10 +10,10 @@ from dfp.methods.hermite import Hermite
 from dfp.methods.moment_recursion import MomentRecursion
 from dfp.methods.monte_carlo import MonteCarlo
 from dfp.methods.solver import Problem, Solver
+from dfp.methods.transfer.spectral import SpectralRun
 from dfp.methods.transfer.transfer import Transfer
 from dfp.problem.equation import Equation
-from dfp.problem.finite_sum import FiniteSumLaw
-from dfp.problem.state import Point, State
+from dfp.problem.state import State
 from dfp.results.certificate import TRUNCATION_LIMIT
 
 # Seconds beyond which a transfer operator leaves the field to sampling.
@@ -23,10 +25,10 @@ def pick(problem: Problem) -> list[tuple[Solver, str]]:
     equation, initial, d = problem.equation, problem.initial, problem.equation.dimension
     if not equation.sgd.affine:
         return _pick_nonlinear(equation)
-    sampled = equation.discrete and isinstance(equation.sgd.law, FiniteSumLaw)
+    sampled = equation.discrete and np.isfinite(equation.sgd.law.minibatch_count())
     if Fourier().refusal(equation, initial) is None and not sampled:
         return [(Fourier(), "additive noise has a closed characteristic function")]
-    if equation.number == "T5" and d <= 3:
+    if equation.truncated and d <= 3:
         return _pick_discrete(equation, initial)
     sampler = MonteCarlo(1_000_000, seed=0)
     can_sample = sampler.refusal(equation, initial) is None
@@ -41,25 +43,29 @@ def pick(problem: Problem) -> list[tuple[Solver, str]]:
     elif can_sample and d <= 3:
         attempts.append((sampler, f"no deterministic solver converges or applies here{slow}"))
     if not attempts:
-        why = "from a point" if isinstance(initial, Point) and d <= 2 else f"for d = {d}"
+        why = "from a point" if initial.point and d <= 2 else f"for d = {d}"
         attempts.append((MomentRecursion(), f"no solver has densities of this equation {why}: moments only"))
     return attempts
+
+
+def without_density() -> Solver:
+    """Return what is left where every density would take too long."""
+    return MomentRecursion()
 
 
 def _pick_transfer(problem: Problem, attempts: list[tuple[Solver, str]]) -> str:
     """Add ``Transfer`` to the attempts where it is exact enough and affordable; else return why not, in words."""
     solver, equation, law = Transfer(), problem.equation, problem.equation.sgd.law
-    # In more dimensions the steps of a finite sum would be taken to be Gaussian.
-    if (
-        solver.refusal(equation, problem.initial)
-        or (equation.dimension > 1 and not law.gaussian)
-        or equation.dimension > 2
-    ):
+    if solver.refusal(equation, problem.initial):
         return ""
     if not problem.exact and not equation.sgd.replace:
         return f": a transfer operator chooses its grid by exact moments ({problem.failure})"
     try:
-        seconds = solver.method(equation).seconds(problem)
+        method = solver.method(problem)
+        # In more dimensions the steps of a finite sum would else be taken to be Gaussian.
+        if equation.dimension > 1 and not (method is SpectralRun or (law.gaussian and equation.dimension == 2)):
+            return ""
+        seconds = method.seconds(problem)
     except UnresolvedError:
         return ": no affordable grid holds the kernels of a transfer operator"
     if seconds > _PATIENCE:
@@ -71,7 +77,7 @@ def _pick_transfer(problem: Problem, attempts: list[tuple[Solver, str]]) -> str:
 
 def _pick_nonlinear(equation: Equation) -> list[tuple[Solver, str]]:
     why = "the landscape is nonlinear"
-    if equation.number == "T5":
+    if equation.truncated:
         raise UnsupportedError(
             f"the {equation.label} is not solved in a nonlinear landscape by this version; use dfp.MasterEquation, "
             "which it approximates, or dfp.ModifiedLangevin."

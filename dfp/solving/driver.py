@@ -9,21 +9,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfp import checks
-from dfp.checks import Array
+from dfp.checks import Array, every
 from dfp.errors import DFPError, SeriesError, UnresolvedError, UnsupportedError
+from dfp.exact.stability import growing, overshooting
+from dfp.limits import require_memory
+from dfp.methods.patience import Patience, TooLong
 from dfp.methods.pilot import unknown
 from dfp.methods.solver import Problem, Run, SamplingRun, Solver, saved_gaps
 from dfp.problem.arguments import check_problem
 from dfp.problem.equation import Equation
-from dfp.problem.equations import ModifiedLangevin
 from dfp.problem.grid import Grid
-from dfp.problem.state import Point, State
-from dfp.results.certificate import certify
+from dfp.problem.state import State
+from dfp.results.certificate import advice, certify
 from dfp.results.frame import Frame
 from dfp.results.schema import versions
 from dfp.results.solution import Solution
-from dfp.solving.choice import pick
+from dfp.solving.choice import pick, without_density
 from dfp.solving.refinement import to_tolerance
+
+# Width of a box, relative to its place, that is rounding.
+_NARROWEST = 64 * float(np.finfo(np.float64).eps)
+
+# Seconds of a forecast at which "auto" leaves a method for another.
+_PATIENCE = 120.0
 
 Progress = Callable[[int, int], None]
 """Called with work done and work in all."""
@@ -76,27 +84,28 @@ def solve(
     DFPError
         If an argument is malformed, or a frame has entries that are not finite.
     """
-    check_problem(equation, initial)
+    check_problem(equation, initial, grid)
     last = checks.integer("steps", steps)
-    default = [last] if isinstance(initial, Point) else sorted({0, last})
+    default = [last] if initial.point else sorted({0, last})
     saved = checks.step_list("save", default if save is None else save, last)
-    if grid is not None and not isinstance(grid, Grid):
-        raise DFPError(f"grid={checks.shown(grid)}: must be a dfp.Grid; give dfp.Grid(lower, upper, cells).")
-    if grid is not None and grid.dimension != equation.dimension:
-        raise DFPError(f"grid has {grid.dimension} axes: the landscape has {equation.dimension}; make them equal.")
-    if solver != "auto" and not isinstance(solver, Solver):
-        raise DFPError(f"solver={checks.shown(solver)}: must be 'auto' or a solver; give e.g. dfp.Fourier().")
+    if solver != "auto":
+        checks.instance("solver", solver, Solver, "must be 'auto' or a solver; give e.g. dfp.Fourier().")
     if tolerance is not None:
         checks.real("tolerance", tolerance, above=0, below=1)
     problem = Problem.of(equation, initial, saved)
     attempts = [(solver, "asked for")] if isinstance(solver, Solver) else pick(problem)
     if grid is not None and len(attempts) > 1:
         attempts = [attempt for attempt in attempts if attempt[0].gridded]
-    failures: list[UnresolvedError | SeriesError] = []
+    # Other ways may be quicker; whoever asks for one, or watches it, may wait.
+    limit = _PATIENCE if solver == "auto" and progress is None else np.inf
+    unstable, failures = overshooting(equation, last), list[UnresolvedError | SeriesError]()
     for candidate, reason in attempts:
+        notes = [f"{unstable}."] if unstable else []
+        if solver == "auto" and not candidate.gridded and equation.dimension <= 3:
+            notes.append(_no_density(equation, reason, failures))
 
-        def attempt(variant: Solver, on: Grid | None, reason: str = reason) -> Solution:
-            return _solve_with(variant, reason, problem, on, progress)
+        def attempt(variant: Solver, on: Grid | None, reason: str = reason, notes: list[str] = notes) -> Solution:
+            return _solve_with(variant, reason, problem, on, progress, notes, given=grid is not None, limit=limit)
 
         try:
             if tolerance is None:
@@ -107,29 +116,63 @@ def solve(
         except UnsupportedError:
             if not failures:
                 raise
-    raise failures[-1]
+    if isinstance(failures[-1], TooLong) and grid is None and tolerance is None:
+        note = _no_density(equation, "densities take long", failures)
+        return _solve_with(without_density(), note, problem, None, progress, [note], given=False, limit=np.inf)
+    raise _named(failures[-1], growing(equation, last))
+
+
+def _named(failure: DFPError, unstable: str) -> DFPError:
+    """Return a failure of an unstable problem, with the instability named before its consequences."""
+    return type(failure)(f"{unstable}. Here: {failure}") if unstable else failure
+
+
+def _no_density(equation: Equation, reason: str, failures: list[UnresolvedError | SeriesError]) -> str:
+    because = f" ({failures[-1]})" if failures else ""
+    other = ", or use dfp.MasterEquation(sgd), which it approximates" if equation.truncated else ""
+    remedy = "wait for it with progress=..." if reason == "densities take long" else f"lower learning_rate{other}"
+    return f"no density of the {equation.label} is given, only moments: {reason}{because}; {remedy}."
 
 
 def _solve_with(
-    solver: Solver, reason: str, problem: Problem, grid: Grid | None, progress: Progress | None
+    solver: Solver,
+    reason: str,
+    problem: Problem,
+    grid: Grid | None,
+    progress: Progress | None,
+    known_notes: list[str],
+    *,
+    given: bool,
+    limit: float,
 ) -> Solution:
     equation, sgd, began = problem.equation, problem.equation.sgd, time.perf_counter()
     solver.require(equation, problem.initial)
     if grid is not None and not solver.gridded:
         raise UnsupportedError(f"grid: {solver.name} has no density; leave grid out or choose another solver.")
-    notes: list[str] = []
+    notes = list(known_notes)
     if problem.failure is not None and sgd.affine:
         if solver.needs_moments(equation):
-            raise problem.failure
+            raise _named(problem.failure, growing(equation, problem.last))
         notes.append(f"moments are not checked, mean_error and covariance_error are NaN ({problem.failure})")
+    if grid is None and solver.gridded and problem.exact:
+        _check_width(problem)
     run = solver.start(problem, grid)
     grid = run.grid
+    _check_room(problem, grid)
+    patience = Patience(f"{solver.name} for the {equation.label}", limit, progress is None)
     if isinstance(run, SamplingRun):
-        frames, trajectories = _drawn(run, progress), run.trajectories
+        frames, trajectories = _drawn(run, progress, patience), run.trajectories
         notes += run.warnings()
     else:
+        run.patience = patience
         frames, trajectories = _marched(run, problem.steps, progress), 0
     known = ("mean", "covariance", "density") if problem.exact else ("density",)
+    remedies = advice(
+        given=given,
+        sampled=isinstance(run, SamplingRun),
+        certified=solver.certified and solver.gridded,
+        truncated=equation.truncated,
+    )
     for step, frame in zip(problem.steps, frames, strict=True):
         _check_mass(frame, int(step), grid)
         _check_finite(frame, int(step), equation, known)
@@ -148,7 +191,7 @@ def _solve_with(
         errors={name: np.array([f.errors[name] for f in frames if f.errors]) for name in frames[0].errors or {}},
         trajectories=trajectories,
         certificate=certify(
-            problem.steps, frames, grid, problem.moments if sgd.affine else unknown(problem.moments), notes
+            problem.steps, frames, grid, problem.moments if sgd.affine else unknown(problem.moments), notes, remedies
         ),
         provenance=_provenance(solver, equation, problem.last, began),
         slow_time=None if sgd.learning_rates.constant else sgd.time(problem.steps),
@@ -157,7 +200,11 @@ def _solve_with(
 
 def _marched(run: Run, saved: NDArray[np.int64], progress: Progress | None) -> list[Frame]:
     frames = []
+    last, before = max(int(saved[-1]), 1), 0
     for done, gap in enumerate(saved_gaps(saved), start=1):
+        if run.patience is not None:  # half of the work is said to be steps, half frames
+            run.patience.part(((done - 1) / saved.size + before / last) / 2, gap / last / 2)
+        before += gap
         run.advance(gap)
         frames.append(run.frame())
         if progress is not None:
@@ -165,9 +212,11 @@ def _marched(run: Run, saved: NDArray[np.int64], progress: Progress | None) -> l
     return frames
 
 
-def _drawn(run: SamplingRun, progress: Progress | None) -> list[Frame]:
+def _drawn(run: SamplingRun, progress: Progress | None, patience: Patience) -> list[Frame]:
+    before = run.drawn
     while run.drawn < run.trajectories:
         run.draw()
+        patience.look(run.drawn - before, run.trajectories - before)
         if progress is not None:
             progress(run.drawn, run.trajectories)
     return run.frames()
@@ -176,6 +225,33 @@ def _drawn(run: SamplingRun, progress: Progress | None) -> list[Frame]:
 def _stacked(parts: list[Array | None]) -> Array | None:
     present = [part for part in parts if part is not None]
     return np.array(present) if len(present) == len(parts) else None
+
+
+def _check_room(problem: Problem, grid: Grid | None) -> None:
+    """Refuse results that memory does not hold: densities as they are found, and stacked."""
+    count, d = problem.steps.size, problem.equation.dimension
+    cells = 1 if grid is None else int(np.prod(grid.cells))
+    require_memory(
+        f"save: {count} steps of {cells} cells and {d} parameters", 16.0 * count * (cells + d + d * d),
+        "save fewer steps, or give a grid with fewer cells",
+    )  # fmt: skip
+
+
+def _check_width(problem: Problem) -> None:
+    """Refuse densities that are all narrower than the rounding of their place."""
+    mean, variances = problem.moments.mean, problem.moments.covariance.diagonal(axis1=1, axis2=2)
+    if every(variances[-1] > (_NARROWEST * float(np.abs(mean).max())) ** 2):
+        return
+    wide = 6 * np.sqrt(np.maximum(variances, 0.0))
+    reach = np.max(mean + wide, axis=0) - np.min(mean - wide, axis=0)
+    collapsed = reach <= _NARROWEST * np.max(np.abs(mean), axis=0)
+    if np.any(collapsed):
+        axis = int(np.flatnonzero(collapsed)[0])
+        raise UnresolvedError(
+            f"step {problem.last}: the law has collapsed onto θ = {checks.shown(mean[-1])}: along axis {axis} it is no "
+            "wider than the rounding of its place, so no grid holds it; save earlier steps, add gradient noise, or use "
+            "dfp.MomentRecursion()."
+        )
 
 
 def _check_mass(frame: Frame, step: int, grid: Grid | None) -> None:
@@ -190,31 +266,24 @@ def _check_finite(frame: Frame, step: int, equation: Equation, names: tuple[str,
     for name in names:
         values = getattr(frame, name)
         if values is not None and not checks.finite(values):
-            raise DFPError(
-                f"step {step}: the {name} has entries that are not finite; the {equation.label} is unstable at "
-                f"learning_rate={equation.sgd.learning_rates}; lower it or save earlier steps."
+            raise _named(
+                DFPError(
+                    f"step {step}: the {name} has entries that are not finite; the {equation.label} is unstable at "
+                    f"learning_rate={equation.sgd.learning_rates}; lower it or save earlier steps."
+                ),
+                growing(equation, step),
             )
 
 
 def _provenance(solver: Solver, equation: Equation, last: int, began: float) -> dict[str, Any]:
-    sgd = equation.sgd
     settings = {key: value for key, value in vars(solver).items() if isinstance(value, (int, float, str))}
-    record: dict[str, Any] = {
-        "equation": equation.label,
+    seed = {"seed": settings["seed"]} if "seed" in settings else {}
+    return {
+        **equation.record(last),
         "solver": solver.name,
         "solver_settings": settings,
-        "learning_rate": sgd.learning_rates.record(last),
-        "momentum": sgd.momentum,
-        "nesterov": sgd.nesterov,
-        "weight_decay": sgd.weight_decay,
-        "replace": sgd.replace,
-        "batch_size": None if sgd.batches is None else sgd.batches.record(last),
+        **seed,
         "versions": dict(versions()),
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "wall_seconds": time.perf_counter() - began,
     }
-    if "seed" in settings:
-        record["seed"] = settings["seed"]
-    if isinstance(equation, ModifiedLangevin):
-        record["matched"], record["positive"] = bool(equation.matched), bool(equation.positive)
-    return record

@@ -9,17 +9,16 @@ closed form. The eigenvalue must be known: survival that does not fall yet looks
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
 from dfp_solvers import matrices
+from dfp_solvers.arrays import Array
 from dfp_solvers.jit import kernel
 from dfp_solvers.markov_chain import generator, uniformisation
 
-Array = NDArray[np.floating[Any]]
 # Survival has become geometric where it falls by the leading eigenvalue to this, relatively, over two windows.
 _SETTLED, _WINDOW = 1e-8, 128
 

@@ -7,16 +7,13 @@ share is a sum of what leaves, never one less a number next to one.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
+from dfp_solvers.arrays import Array, Integers
 from dfp_solvers.jit import kernel
 
-Array = NDArray[np.floating[Any]]
-Integers = NDArray[np.int64]
 # The share that leaves has settled where it changes by less in a window of steps.
 _SETTLED, _WINDOW = 1e-9, 16
 

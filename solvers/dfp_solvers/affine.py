@@ -6,15 +6,14 @@ time than the calls of NumPy that this would need.
 """
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dfp_solvers.arrays import Array
 from dfp_solvers.jit import kernel
 
-Array = NDArray[np.floating[Any]]
-Transition = tuple[Array, Array, Array]
+AffineTransition = tuple[Array, Array, Array]
 
 
 @kernel()
@@ -41,7 +40,7 @@ def exponential_sum(x: float, time: float) -> float:
 
 
 @kernel()
-def moments(transition: Transition, mean: Array, covariance: Array) -> tuple[Array, Array]:
+def moments(transition: AffineTransition, mean: Array, covariance: Array) -> tuple[Array, Array]:
     """Return means (S, d) and covariances (S, d, d) after a ``transition`` from a mean (d,) and a covariance (d, d)."""
     factor, shift, noise = transition
     means, covariances = np.empty_like(shift), np.empty_like(noise)
@@ -54,12 +53,12 @@ def moments(transition: Transition, mean: Array, covariance: Array) -> tuple[Arr
 
 
 @kernel()
-def map_transition(rates: Array, offset: Array, noise: Array, steps: NDArray[np.int64]) -> Transition:
-    """Return what ``steps`` (S,) steps θ' = (1−rates)θ − offset + noise do: factor, shift and noise covariance.
+def map_transition(decay: Array, offset: Array, noise: Array, steps: NDArray[np.int64]) -> AffineTransition:
+    """Return what ``steps`` (S,) steps θ' = (1−decay)θ − offset + noise do: factor, shift and noise covariance.
 
     Parameters
     ----------
-    rates, offset
+    decay, offset
         Shape (d,), in the eigenbasis: η λ_i and η g_i.
     noise
         Covariance of one step's noise in the eigenbasis, shape (d, d).
@@ -71,26 +70,26 @@ def map_transition(rates: Array, offset: Array, noise: Array, steps: NDArray[np.
     noise
         Shape (S, d, d).
     """
-    d = len(rates)
+    d = len(decay)
     factor, shift = np.empty((len(steps), d)), np.empty((len(steps), d))
     gained = np.empty((len(steps), d, d))
     for s in range(len(steps)):
         for i in range(d):
-            factor[s, i] = _power(1 - rates[i], steps[s])
-            shift[s, i] = -offset[i] * geometric_sum(rates[i], steps[s])
+            factor[s, i] = _power(1 - decay[i], steps[s])
+            shift[s, i] = -offset[i] * geometric_sum(decay[i], steps[s])
             for j in range(d):
-                pair = rates[i] + rates[j] - rates[i] * rates[j]
+                pair = decay[i] + decay[j] - decay[i] * decay[j]
                 gained[s, i, j] = noise[i, j] * geometric_sum(pair, steps[s])
     return factor, shift, gained
 
 
 @kernel()
-def flow_transition(rates: Array, offset: Array, noise: Array, times: Array) -> Transition:
-    """Return what the time ``times`` (S,) of dθ = −(rates θ + offset) dt + dW does: factor, shift and noise covariance.
+def flow_transition(decay: Array, offset: Array, noise: Array, times: Array) -> AffineTransition:
+    """Return what the time ``times`` (S,) of dθ = −(decay θ + offset) dt + dW does: factor, shift and noise covariance.
 
     Parameters
     ----------
-    rates, offset
+    decay, offset
         Shape (d,), in the eigenbasis.
     noise
         Diffusion per unit of time in the eigenbasis, shape (d, d).
@@ -102,13 +101,13 @@ def flow_transition(rates: Array, offset: Array, noise: Array, times: Array) -> 
     noise
         Shape (S, d, d).
     """
-    d = len(rates)
+    d = len(decay)
     factor, shift = np.empty((len(times), d)), np.empty((len(times), d))
     gained = np.empty((len(times), d, d))
     for s in range(len(times)):
         for i in range(d):
-            factor[s, i] = math.exp(-rates[i] * times[s])
-            shift[s, i] = -offset[i] * exponential_sum(rates[i], times[s])
+            factor[s, i] = math.exp(-decay[i] * times[s])
+            shift[s, i] = -offset[i] * exponential_sum(decay[i], times[s])
             for j in range(d):
-                gained[s, i, j] = noise[i, j] * exponential_sum(rates[i] + rates[j], times[s])
+                gained[s, i, j] = noise[i, j] * exponential_sum(decay[i] + decay[j], times[s])
     return factor, shift, gained

@@ -1,13 +1,9 @@
 """Boxes of cells: their centres, and the box and the spacing that densities near Gaussians ask for."""
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
+from dfp_solvers.arrays import Array
 from dfp_solvers.jit import kernel
-
-Array = NDArray[np.floating[Any]]
 
 
 @kernel()

@@ -5,14 +5,11 @@ covariance Σ: Godrèche and Luck (2019), doi:10.1088/1751-8121/aaf190, for flow
 stationary density of a Markov chain on cells.
 """
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
-Array = NDArray[np.floating[Any]]
+from dfp_solvers.arrays import Array
 
 _ROUNDING = 1e-11
 # Densities below this fraction of their maximum are left out of velocities.

@@ -3,13 +3,11 @@
 A side that is sampled has a number of trajectories, one that is not has 0.
 """
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import rel_entr
 
-Array = NDArray[np.floating[Any]]
+from dfp_solvers.arrays import Array
+
 # Two-sided 95 % intervals.
 LEVEL = 0.05
 QUANTILE = 1.959963984540054

@@ -1,11 +1,10 @@
 """Whether a linear map with Gaussian noise is a process in continuous time, seen at whole steps (T17)."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.floating[Any]]
+from dfp_solvers.arrays import Array
 
 _ROUNDING = 1e-12
 
@@ -52,10 +51,10 @@ def embed(matrix: Array, covariance: Array) -> Embedding:
         return Embedding(None, "modes of equal curvature overshoot: only a drift that rotates could embed them", np.nan)
     rates = -np.log(values.astype(complex))
     total = rates[:, None] + rates.conj()[None, :]
-    turned = np.linalg.solve(vectors, np.linalg.solve(vectors, covariance).conj().T).conj().T
+    rotated = np.linalg.solve(vectors, np.linalg.solve(vectors, covariance).conj().T).conj().T
     with np.errstate(divide="ignore", invalid="ignore"):
         factor = np.where(np.abs(total) < 1e-9, 1 + total / 2, total / -np.expm1(-total))
-    spectrum = np.linalg.eigvalsh(vectors @ (turned * factor) @ vectors.conj().T)
+    spectrum = np.linalg.eigvalsh(vectors @ (rotated * factor) @ vectors.conj().T)
     largest = float(np.max(np.abs(spectrum)))
     smallest = float(spectrum[0]) / largest if largest > 0 else 0.0
     if smallest >= -_ROUNDING * len(matrix):

@@ -10,17 +10,13 @@ Weights of order 2 match the mean and raw second moment of the step, those of or
 """
 
 from collections import defaultdict
-from typing import Any
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
 from dfp_solvers import nine_point
+from dfp_solvers.arrays import Array, Integers
 from dfp_solvers.jit import kernel
-
-Array = NDArray[np.floating[Any]]
-Integers = NDArray[np.int64]
 
 FIRST = {2: {1: 0.5}, 4: {1: 2 / 3, 2: -1 / 12}}
 """Weights of the first derivative at positive offsets; odd."""

@@ -14,16 +14,14 @@ Selling's decomposition: Fehrenbach and Mirebeau (2014). Equations (T6) and (T7)
 """
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dfp_solvers.arrays import Array, Integers
 from dfp_solvers.jit import kernel
 from dfp_solvers.markov_chain.generator import Generator
 
-Array = NDArray[np.floating[Any]]
-Integers = NDArray[np.int64]
 Indices = NDArray[np.int32]
 # Off-diagonal entries and inner products below this, relative to the diagonal, are rounding.
 _ROUNDING = 1e-14

@@ -4,22 +4,18 @@ Accuracy is spectral: the error is what lies outside the box (it wraps around) p
 number. Theory page, section 5.
 """
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft, ndimage
 
-Array = NDArray[np.floating[Any]]
-Complex = NDArray[np.complex128]
+from dfp_solvers.arrays import Array, Complex
 
 # Deviations of a gridded density to which its box is padded before φ is interpolated by quintic splines: wave numbers
 # then lie closer than 0.1 standard deviations of φ, and splines err by this much; the least and the most cells of it.
 _PADDED, _SPLINE = 64.0, 3e-9
 _LEAST, _MOST = 4, 2**24
-# A step all of whose phases are below this differs from a Gaussian one by its third power.
-_TINY = 1e-5
 
 
 def wave_numbers(spacing: Array, cells: Sequence[int]) -> Array:
@@ -138,68 +134,7 @@ def regridded(
     return invert(phi, new_lower, new_spacing, cells)
 
 
-def finite_sum_noise(
-    waves: Array,
-    deviations: Array,
-    batch_size: int,
-    rate: float,
-    factor: Array,
-    steps: int,
-    rest: Callable[[int], Array],
-) -> Complex:
-    """Return Π_{s<steps} χ(−η (Aᵀ)^s k) for minibatch averages of ``deviations``, sampled with replacement.
-
-    Parameters
-    ----------
-    waves
-        Shape (..., d).
-    deviations
-        Zero-mean sample gradients, shape (N, d).
-    rate
-        η.
-    factor
-        The symmetric matrix A = I − ηH, shape (d, d).
-    rest
-        Returns, for s, the covariance of the noise of the steps s … ``steps`` − 1: once every phase is tiny, they are
-        Gaussian to rounding error and are taken in closed form.
-    """
-    result = np.ones(waves.shape[:-1], dtype=np.complex128)
-    load = -rate / batch_size * np.eye(waves.shape[-1])
-    for s in range(steps):
-        if _largest_phase(waves, deviations @ load.T) < _TINY:
-            return result * gaussian(waves, np.zeros(waves.shape[-1]), rest(s))
-        result *= _power(_average(waves, deviations @ load.T), batch_size)
-        load = factor @ load
-    return result
-
-
-def finite_sum_noise_by_steps(waves: Array, deviations: Array, loads: Iterable[tuple[Array, int]]) -> Complex:
-    """Return Π_s χ(M_sᵀ k), where step s adds M_s times a minibatch average of ``deviations`` to θ.
-
-    Parameters
-    ----------
-    loads
-        Pairs of M_s (d, d) and batch size, in any order. Where every phase is tiny, a step is Gaussian.
-    """
-    result = np.ones(waves.shape[:-1], dtype=np.complex128)
-    left = np.zeros((waves.shape[-1],) * 2)
-    spread = deviations.T @ deviations / len(deviations)
-    for load, batch_size in loads:
-        moved = deviations @ load.T / batch_size
-        if _largest_phase(waves, moved) < _TINY:
-            left += load @ spread @ load.T / batch_size
-        else:
-            result *= _power(_average(waves, moved), batch_size)
-    return result * gaussian(waves, np.zeros(waves.shape[-1]), left)
-
-
-def _largest_phase(waves: Array, deviations: Array) -> float:
-    """Return at least the largest |k·g| of wave vectors (..., d) and deviations (N, d)."""
-    largest = np.abs(waves).reshape(-1, waves.shape[-1]).max(axis=0)
-    return float(np.max(np.abs(deviations) @ largest))
-
-
-def _average(waves: Array, deviations: Array) -> Complex:
+def sample_average(waves: Array, deviations: Array) -> Complex:
     """Return the characteristic function of one sample at ``waves`` (..., d), of all ``deviations`` (N, d).
 
     On a tensor grid of waves e^{ik·g} is a product over the axes, so that the sum over samples is one of matrices.
@@ -226,7 +161,7 @@ def _tensor_axes(waves: Array) -> list[Array] | None:
     d = waves.shape[-1]
     if waves.ndim != d + 1:
         return None
-    axes = [waves[(*([0] * i), slice(None), *([0] * (d - 1 - i)), i)] for i in range(d)]
+    axes = [np.moveaxis(waves[..., i], i, -1)[(0,) * (d - 1)] for i in range(d)]
     held = all(
         np.array_equal(
             np.broadcast_to(axis.reshape([-1 if j == i else 1 for j in range(d)]), waves.shape[:-1]), waves[..., i]
@@ -236,7 +171,7 @@ def _tensor_axes(waves: Array) -> list[Array] | None:
     return axes if held else None
 
 
-def _power(base: Complex, exponent: int) -> Complex:
+def power(base: Complex, exponent: int) -> Complex:
     """Return ``base`` to a natural power, by squaring: NumPy's power of complex numbers takes a logarithm of each."""
     result = np.ones_like(base) if exponent % 2 == 0 else base.copy()
     while exponent > 1:

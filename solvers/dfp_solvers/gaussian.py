@@ -2,14 +2,11 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from dfp_solvers.arrays import Array
 from dfp_solvers.jit import kernel
-
-Array = NDArray[np.floating[Any]]
 
 
 def on_grid(axes: Sequence[Array], mean: Array, inverse: Array) -> Array:

@@ -7,17 +7,13 @@ polynomials that occur. Theory page, section 5.
 
 from functools import cache
 from itertools import product
-from typing import Any
 
 import numpy as np
 from numpy.polynomial.hermite_e import hermegauss
-from numpy.typing import NDArray
 from scipy.special import gammaln
 
+from dfp_solvers.arrays import Array, Integers
 from dfp_solvers.jit import kernel
-
-Array = NDArray[np.floating[Any]]
-Integers = NDArray[np.int64]
 
 
 @cache

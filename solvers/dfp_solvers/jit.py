@@ -39,7 +39,13 @@ def kernel(*, parallel: bool = False, fast: bool = False) -> Callable[[F], F]:
     """
 
     def decorate(function: F) -> F:
-        options = {"cache": CACHE, "error_model": "numpy", "fastmath": set(SAFE_FAST_MATH) if fast else False}
+        # Without the lock of the interpreter: other Python threads go on, among them the one that hears Ctrl-C.
+        options = {
+            "cache": CACHE,
+            "nogil": True,
+            "error_model": "numpy",
+            "fastmath": set(SAFE_FAST_MATH) if fast else False,
+        }
         if not parallel:
             return cast(F, numba.njit(function, **options))
         return _forkable(

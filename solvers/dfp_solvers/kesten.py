@@ -8,13 +8,11 @@ that the trapezoidal rule for the fixed point P = ∫ W P is spectrally accurate
 exists.
 """
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import ndtr
 
-Array = NDArray[np.floating[Any]]
+from dfp_solvers.arrays import Array
+
 # Spacing of nodes in widths of a transition, or of a wide one in units of arcsinh: there the noise's deviation has
 # branch points at a distance of π/2 from the real axis. The trapezoidal rule then errs by 1e-9 at most.
 _SPACING, _WIDEST = 0.5, 0.24

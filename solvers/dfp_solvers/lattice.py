@@ -5,13 +5,11 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
+from dfp_solvers.arrays import Array, Integers
 from dfp_solvers.jit import kernel
 
-Array = NDArray[np.floating[Any]]
-Integers = NDArray[np.int64]
 # Entries of a matrix below which dense products are faster than sparse ones.
 _SMALL = 2**13
 

@@ -13,14 +13,11 @@ V = diag(V_ii − Σ_j |V_ij|) + Σ_{i<j} |V_ij| (e_i ± e_j)(e_i ± e_j)ᵀ.
 
 from collections.abc import Iterator
 from itertools import combinations, product
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 
-Array = NDArray[np.floating[Any]]
-Integers = NDArray[np.int64]
+from dfp_solvers.arrays import Array, Integers
 
 
 def line_weights(r: Array, v: Array) -> Array:

@@ -1,13 +1,12 @@
 """Powers and exponentials of a linear operator given as a function: dense while small, else by repeated application."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import expm
 
-Array = NDArray[np.floating[Any]]
+from dfp_solvers.arrays import Array
+
 Operator = Callable[[Array], Array]
 
 # Up to this size a dense matrix pays: its powers cost log(n) products, whatever the number of steps.

@@ -5,17 +5,15 @@ theory page; Kesten (1973), doi:10.1007/BF02392040.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import fft
 from scipy.optimize import brentq, minimize_scalar
 from scipy.special import dawsn, gammaln, hyp1f1, logsumexp
 
 from dfp_solvers import minibatches
-
-Array = NDArray[np.floating[Any]]
+from dfp_solvers.arrays import Array
 
 # Beyond |a|/s = 10 the zero of Y is out of reach (e^-50), and expansions about a converge to rounding error.
 _FAR = 10.0

@@ -1,12 +1,9 @@
 """Symmetric matrices of few rows: NumPy's linear algebra, but without its overhead where a matrix is one number."""
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
-from scipy.linalg import lapack
 
-Array = NDArray[np.floating[Any]]
+from dfp_solvers.arrays import Array
+
 # Ratio of the extreme eigenvalues down to which they are found to enough digits in any case.
 _WELL = 1e-6
 
@@ -57,6 +54,8 @@ def _graded(matrix: Array, values: Array, vectors: Array) -> tuple[Array, Array]
         factor = np.linalg.cholesky(matrix)
     except np.linalg.LinAlgError:
         return values, vectors
+    from scipy.linalg import lapack  # here, for it loads slowly and is needed rarely
+
     # Job numbers: accurate where columns differ in size, no left vectors, right ones.
     singular, _, right, work, _, failed = lapack.dgejsv(factor.T, joba=0, jobu=3, jobv=0)
     if failed or not np.all(np.isfinite(right)):
@@ -64,7 +63,7 @@ def _graded(matrix: Array, values: Array, vectors: Array) -> tuple[Array, Array]
     return (singular[::-1] * (work[0] / work[1])) ** 2, np.ascontiguousarray(right[:, ::-1])
 
 
-def turned(axes: Array, vectors: Array, matrices: Array) -> tuple[Array, Array]:
+def rotated(axes: Array, vectors: Array, matrices: Array) -> tuple[Array, Array]:
     """Return the components of ``vectors`` (..., d) and ``matrices`` (..., d, d) along orthonormal ``axes`` (d, d).
 
     Columns are the new axes; the transpose turns back. One parameter has but one axis: its arguments are returned as
@@ -76,7 +75,7 @@ def turned(axes: Array, vectors: Array, matrices: Array) -> tuple[Array, Array]:
         return vectors @ axes, axes.T @ matrices @ axes
 
 
-def spread(factor: Array, covariance: Array) -> Array:
+def propagated(factor: Array, covariance: Array) -> Array:
     """Return F Σ Fᵀ, the covariance after the map F = ``factor`` (d, d)."""
     if len(factor) == 1:
         return factor * covariance * factor

@@ -5,14 +5,12 @@ and covariances of two modes by one matrix on each side (T19): no matrix is ever
 of equal steps cost the logarithm of their length, by doubling.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from dfp_solvers import matrices
-
-Array = NDArray[np.floating[Any]]
+from dfp_solvers.arrays import Array
 
 
 class Transition(NamedTuple):
@@ -33,7 +31,7 @@ def identity(d: int, m: int) -> Transition:
     return Transition(np.tile(np.eye(m), (d, 1, 1)), np.zeros((d, m)), np.zeros((d, d, m, m)), 0)
 
 
-def step(curvatures: Array, noise: Array, rate: Array | float, momentum: float, nesterov: bool) -> Transition:
+def step(curvatures: Array, noise: Array, learning_rate: Array | float, momentum: float, nesterov: bool) -> Transition:
     """Return one step of SGD (T1), in the doubled state (θ, v) if there is momentum (T19).
 
     Parameters
@@ -42,14 +40,14 @@ def step(curvatures: Array, noise: Array, rate: Array | float, momentum: float, 
         Eigenvalues λ of the mean Hessian, weight decay included, shape (d,).
     noise
         Covariance of g̃ in the eigenbasis, shape (d, d) or (n, d, d).
-    rate
+    learning_rate
         η, a number; or of n steps that are not yet joined, shape (n,).
     momentum
         β.
     nesterov
         Nesterov's form, as in PyTorch; otherwise heavy ball.
     """
-    eta = np.asarray(rate)[..., None] * np.ones_like(curvatures)
+    eta = np.asarray(learning_rate)[..., None] * np.ones_like(curvatures)
     if momentum == 0:
         factor, gain = (1 - eta * curvatures)[..., None, None], -eta[..., None]
     else:
@@ -65,7 +63,7 @@ def compose(first: Transition, then: Transition) -> Transition:
     """Return the steps of ``first`` followed by those of ``then``, whose noises are independent."""
     gain = _applied(then.factor, first.gain) + then.gain
     return Transition(
-        then.factor @ first.factor, gain, pushed(then.factor, first.noise) + then.noise, first.steps + then.steps
+        then.factor @ first.factor, gain, propagated(then.factor, first.noise) + then.noise, first.steps + then.steps
     )
 
 
@@ -128,7 +126,7 @@ def _left_alone(increment: Array, noise: Array) -> Array:
     return matrices.solve_graded(-change, noise.reshape(d, d, m * m)).reshape(d, d, m, m)
 
 
-def pushed(factor: Array, covariance: Array) -> Array:
+def propagated(factor: Array, covariance: Array) -> Array:
     """Return F_i Σ_ij F_jᵀ for all pairs of modes, shapes (..., d, m, m) and (..., d, d, m, m)."""
     if factor.shape[-1] == 1:
         flat = factor[..., 0, 0]

@@ -4,15 +4,13 @@ The noise has the variance Γθ² + 2rθ + D at θ, the first entry of x.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import brentq
 
 from dfp_solvers import matrices
-
-Array = NDArray[np.floating[Any]]
+from dfp_solvers.arrays import Array
 
 
 class ModeNoise(NamedTuple):

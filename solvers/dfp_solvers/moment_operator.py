@@ -7,12 +7,11 @@ by polynomial algebra; polynomials are dictionaries {exponents of (μ, x): coeff
 
 from itertools import combinations_with_replacement, permutations
 from math import factorial
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.floating[Any]]
+from dfp_solvers.arrays import Array
+
 Exponents = tuple[int, ...]
 Polynomial = dict[Exponents, float]
 

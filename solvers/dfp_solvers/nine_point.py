@@ -7,15 +7,12 @@ nine weights in ``Stencil``, ordered by their offsets, the four on the diagonals
 after get from them differs in sign alone.
 """
 
-from typing import Any
-
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
+from dfp_solvers.arrays import Array
 from dfp_solvers.jit import kernel
 
-Array = NDArray[np.floating[Any]]
 # Bytes of lines on their way that stay in cache, and the largest number of steps of a pipeline.
 _CACHE, _LONGEST = 800_000, 12
 

@@ -6,13 +6,11 @@ the covariance, the discrete Fokker–Planck equation (T5).
 """
 
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.integrate import quad
 
-Array = NDArray[np.floating[Any]]
+from dfp_solvers.arrays import Array
 
 
 def log_density(theta: Array, drift: float, offset: float, diffusion: tuple[float, float, float]) -> Array:

@@ -7,13 +7,11 @@ that the bound on the spacing is that of one dimension, Δ >= (π/2) η S/√C (
 """
 
 from itertools import combinations_with_replacement
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import fft
 
-Array = NDArray[np.floating[Any]]
+from dfp_solvers.arrays import Array
 
 # A matrix of one step is taken to a power at once where it has at most this many rows.
 _DENSE = 600

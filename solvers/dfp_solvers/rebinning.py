@@ -1,12 +1,9 @@
 """Probabilities of cells from densities at cell centres, or from masses of other cells, along one axis."""
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 from scipy.interpolate import PchipInterpolator, make_interp_spline
 
-Array = NDArray[np.floating[Any]]
+from dfp_solvers.arrays import Array
 
 
 def integrated(values: Array, centres: Array, spacing: float, edges: Array, axis: int) -> Array:

@@ -5,14 +5,11 @@ values are, and only they are interpolated, so that interpolation adds no error 
 half the value they correct, which keeps signs and matters only far out in tails, where coarse values mean nothing.
 """
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
 from dfp_solvers import lattice
+from dfp_solvers.arrays import Array
 
-Array = NDArray[np.floating[Any]]
 # Estimates of order two, one and four are multiplied by these, to bound the error before it settles.
 _SECOND, _FIRST, _FOURTH = 1.5, 2.0, 2.0
 _POINTS = 6

@@ -5,15 +5,14 @@ Up to ``DENSE_SIZE`` unknowns a matrix is built; beyond it Arnoldi's method and 
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse.linalg import ArpackError, ArpackNoConvergence, LinearOperator, eigs, gmres
 
 from dfp_solvers import matrices
+from dfp_solvers.arrays import Array
 
-Array = NDArray[np.floating[Any]]
 SymmetricMap = Callable[[Array], Array]
 
 DENSE_SIZE = 500
@@ -36,6 +35,11 @@ def unpacked(vector: Array, dimension: int) -> Array:
     return result
 
 
+def size(dimension: int) -> int:
+    """Return the number of entries of a packed symmetric matrix."""
+    return dimension * (dimension + 1) // 2
+
+
 def _matrix(apply: SymmetricMap, dimension: int) -> Array:
     size = dimension * (dimension + 1) // 2
     return packed(apply(unpacked(np.eye(size), dimension))).T
@@ -53,7 +57,7 @@ def eigenvalues(apply: SymmetricMap, dimension: int) -> NDArray[np.complex128]:
     return np.linalg.eigvals(_matrix(apply, dimension)).astype(np.complex128)
 
 
-def largest_real(apply: SymmetricMap, dimension: int) -> float:
+def largest_real(apply: SymmetricMap, dimension: int, tolerance: float = _TOLERANCE) -> float:
     """Return the largest real part of the map's eigenvalues; of a positive map that is its spectral radius.
 
     Parameters
@@ -62,6 +66,8 @@ def largest_real(apply: SymmetricMap, dimension: int) -> float:
         The map, of symmetric matrices (..., d, d).
     dimension
         d.
+    tolerance
+        Relative error, where Arnoldi's method is used.
 
     Raises
     ------
@@ -76,7 +82,7 @@ def largest_real(apply: SymmetricMap, dimension: int) -> float:
     ncv = min(start.size, 60)
     try:
         return float(
-            eigs(operator, k=1, which="LR", v0=start, tol=_TOLERANCE, ncv=ncv, return_eigenvectors=False)[0].real
+            eigs(operator, k=1, which="LR", v0=start, tol=tolerance, ncv=ncv, return_eigenvectors=False)[0].real
         )
     except (ArpackError, ArpackNoConvergence) as error:
         raise ArithmeticError(f"the growth of second moments was not found (Arnoldi: {error})") from None

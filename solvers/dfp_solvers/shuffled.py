@@ -4,20 +4,19 @@ Within an epoch the minibatches exclude each other, so the state alone does not 
 with the set of samples used does. Sets are bit masks, and their number bounds what is feasible.
 """
 
-from itertools import combinations
 from math import comb
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.floating[Any]]
+from dfp_solvers import minibatches
+from dfp_solvers.arrays import Array
 
-MOST_SAMPLES = 24  # bit masks index a table of 2^N entries
+MOST_SAMPLES = 24  # sets are bit masks; more samples are hardly ever within MOST_EFFORT
 MOST_EFFORT = 5_000_000  # in moves from set to set: seconds
 
 
-class Step(NamedTuple):
+class MeanStep(NamedTuple):
     """One step z' = A z + b (H_S θ + g_S − H θ) with θ the first d entries of z: A is the mean map."""
 
     matrix: Array
@@ -40,7 +39,7 @@ def effort(population: int, batch_size: int) -> float:
 
 
 def epoch(
-    steps: list[Step], hessians: Array, gradients: Array, batch_size: int, mean: Array, covariance: Array
+    steps: list[MeanStep], hessians: Array, gradients: Array, batch_size: int, mean: Array, covariance: Array
 ) -> list[tuple[Array, Array]]:
     """Return mean (D,) and covariance (D, D) of the state after 0, 1, … len(steps) steps of an epoch.
 
@@ -55,25 +54,19 @@ def epoch(
     """
     count, d = gradients.shape
     average = gradients.mean(axis=0)
-    batches = [(sum(1 << i for i in chosen), list(chosen)) for chosen in combinations(range(count), batch_size)]
-    bends = np.array([hessians[chosen].mean(axis=0) for _, chosen in batches]) - hessians.mean(axis=0)
-    kicks = np.array([gradients[chosen].mean(axis=0) for _, chosen in batches]) - average
-    masks = np.array([mask for mask, _ in batches], dtype=np.int64)
+    chosen = minibatches.choices(count, batch_size, replace=False)[0]
+    bends = hessians[chosen].mean(axis=1) - hessians.mean(axis=0)
+    kicks, batches = gradients[chosen].mean(axis=1) - average, minibatches.masks(chosen)
     # Moments are about the path of the mean gradient, so that no large numbers are subtracted.
     path, used = np.array(mean), np.zeros(1, dtype=np.int64)
     weight, first, second = np.ones(1), np.zeros((1, mean.size)), covariance[None].copy()
     result = [(np.array(mean), np.array(covariance))]
     for j, (matrix, load) in enumerate(steps):
         chance = 1.0 / comb(count - j * batch_size, batch_size)
-        following = np.unique(np.concatenate([used[(used & mask) == 0] | mask for mask in masks]))
-        place = np.full(1 << count, -1, dtype=np.int64)
-        place[following] = np.arange(following.size)
+        following, moves = minibatches.moves(used, batches)
         weights, firsts = np.zeros(following.size), np.zeros((following.size, mean.size))
         seconds = np.zeros((following.size, mean.size, mean.size))
-        for mask, bend, kick in zip(masks, bends, kicks, strict=True):
-            free = (used & mask) == 0
-            # Distinct sets stay distinct when the same minibatch joins them, so plain indexing adds each once.
-            target = place[used[free] | mask]
+        for (free, target), bend, kick in zip(moves, bends, kicks, strict=True):
             w, m, q = weight[free] * chance, first[free] * chance, second[free] * chance
             moved = matrix.copy()
             moved[:, :d] += load @ bend

@@ -4,14 +4,10 @@ Per mode the state (δ, v) moves by A = [[1 − ηpλ, −ηq], [λ, β]] and ga
 (λ² m + λ (Σ_j λ_j m_j + σ²)) / B, with m = E δ²; p = 1, q = β, or p = 1 + β, q = β² for Nesterov's form (T19).
 """
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
+from dfp_solvers.arrays import Array
 from dfp_solvers.jit import kernel
-
-Array = NDArray[np.floating[Any]]
 
 
 @kernel(fast=True)

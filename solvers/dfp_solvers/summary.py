@@ -4,14 +4,12 @@ Sums are taken over blocks first: rounding then grows with the number of blocks 
 """
 
 import math
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from dfp_solvers.arrays import Array
 from dfp_solvers.jit import kernel
 
-Array = NDArray[np.floating[Any]]
 _BLOCK = 128
 _TINY = float(np.finfo(np.float64).tiny)
 

@@ -11,12 +11,13 @@ from functools import partial
 
 from validation.benchmarks import throughput
 from validation.benchmarks.contest import BY_HAND, PEERS, contest
+from validation.benchmarks.growth import growth
 from validation.benchmarks.machine import machine
 from validation.benchmarks.startup import startup
 from validation.benchmarks.steps import costs
 from validation.benchmarks.verdict import Verdict, report
 
-PARTS = ("W1", "W2", "W3", "W5", "W4", "W6", "costs", "startup")
+PARTS = ("W1", "W2", "W3", "W5", "W4", "W6", "costs", "growth", "startup")
 _QUICK = ("W1", "W6", "costs")
 
 
@@ -38,6 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
         "W4": partial(throughput.contest, quick=options.quick),
         "W6": partial(machine, quick=options.quick),
         "costs": partial(costs, quick=options.quick),
+        "growth": partial(growth, quick=options.quick),
         "startup": partial(startup, quick=options.quick),
     }
     for name in options.only or (_QUICK if options.quick else PARTS):

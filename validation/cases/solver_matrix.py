@@ -13,13 +13,12 @@ Control: a density of another learning rate must be told from the others.
 """
 
 import time
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 
 import numpy as np
 
 import dfp
-from dfp.methods.solver import Solver
+from validation import solvers
 from validation.case import Case, Result, Table, Verdict
 
 ETA, STEPS = 0.1, 20
@@ -58,21 +57,11 @@ def equations(sgd: dfp.SGD) -> Iterator[tuple[str, object]]:
     yield "T7m", dfp.ModifiedLangevin(sgd)
 
 
-def solvers(trajectories: int) -> dict[str, Callable[[], Solver]]:
-    """Return how to make every public solver, by name: whatever the library exports."""
-    found: dict[str, Callable[[], Solver]] = {}
-    for name in dfp.__all__:
-        kind = getattr(dfp, name)
-        if isinstance(kind, type) and issubclass(kind, Solver):
-            found[name] = partial(dfp.MonteCarlo, trajectories) if kind is dfp.MonteCarlo else kind
-    return found
-
-
 def run(quick: bool) -> Result:
     """Solve everything by everything."""
     verdicts: list[Verdict] = []
     rows: list[tuple[object, ...]] = []
-    made = solvers(50_000 if quick else 1_000_000)
+    made = solvers.made(50_000 if quick else 1_000_000)
     for problem, (landscape, eta) in problems().items():
         if quick and problem not in IN_QUICK:
             continue
@@ -80,8 +69,8 @@ def run(quick: bool) -> Result:
         start = dfp.Gaussian(np.full(d, 0.5), 0.1 * np.eye(d))
         for number, equation in equations(dfp.SGD(landscape, eta)):
             solved: dict[str, dfp.Solution] = {}
-            for name, make in made.items():
-                rows.append(_attempt(problem, number, equation, name, make, start, solved))
+            for name, solver in made.items():
+                rows.append(_attempt(problem, number, equation, name, solver, start, solved))
             verdicts += [_kept(problem, number, name, s) for name, s in solved.items() if s.certificate.ok]
             verdicts += list(_agreement(problem, number, solved))
     verdicts.append(_control())
@@ -92,10 +81,10 @@ def run(quick: bool) -> Result:
     return Result(verdicts, {}, tables=[Table(caption, header, rows)], notes=[note])
 
 
-def _attempt(problem, number, equation, name, make, start, solved) -> tuple[object, ...]:  # type: ignore[no-untyped-def]
+def _attempt(problem, number, equation, name, solver, start, solved) -> tuple[object, ...]:  # type: ignore[no-untyped-def]
     began = time.perf_counter()
     try:
-        solution = dfp.solve(equation, start, STEPS, [STEPS], make())
+        solution = dfp.solve(equation, start, STEPS, [STEPS], solver)
     except dfp.UnsupportedError:
         return problem, number, name, "refused", None, None, None
     except (dfp.SeriesError, dfp.UnresolvedError) as failure:

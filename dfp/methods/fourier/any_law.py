@@ -4,16 +4,15 @@ import numpy as np
 from dfp_solvers import fourier
 from scipy import fft
 
-from dfp.checks import Array
+from dfp.checks import Array, Complex
 from dfp.errors import UnresolvedError
-from dfp.exact.optimisers import loads, transitions
-from dfp.methods.fourier.closed import check_edge
+from dfp.methods.fourier.closed import check_edge, in_theta
+from dfp.methods.fourier.noise import gained
 from dfp.methods.grids import LEAST_CELLS, MOST_LAW, OUTSIDE_LAW
 from dfp.methods.solver import Problem, Run
-from dfp.problem.additive import AdditiveLaw
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid, grid_moments
-from dfp.problem.state import Density, State
+from dfp.problem.state import State
 from dfp.results.frame import Frame
 
 # Where |φ| is below this for good, details end.
@@ -47,7 +46,7 @@ class AnyLawRun(Run):
         cells = [n + 2 * more for n, more in zip(grid.cells, extra, strict=True)]
         lower = grid.lower - np.array(extra) * grid.spacing
         waves = fourier.wave_numbers(grid.spacing, cells)
-        phi = characteristic(self._equation, self._initial, self._step, waves)
+        phi = _characteristic(self._equation, self._initial, self._step, waves)
         wide, edge = fourier.invert(phi, lower, grid.spacing, cells)
         check_edge(edge, self._step, grid, "save later steps, or use")
         density = wide[tuple(slice(more, more + n) for n, more in zip(grid.cells, extra, strict=True))]
@@ -68,7 +67,7 @@ class AnyLawRun(Run):
         grid, total = self.grid, 0.0
         for axis, (length, h) in enumerate(zip(grid.upper - grid.lower, grid.spacing, strict=True)):
             k = np.pi / h * np.geomspace(1.0, _LOOKED, _WAVES)
-            phi = characteristic(self._equation, self._initial, self._step, k[:, None] * np.eye(len(grid.cells))[axis])
+            phi = _characteristic(self._equation, self._initial, self._step, k[:, None] * np.eye(len(grid.cells))[axis])
             total += np.sqrt(length / np.pi * float(np.trapezoid(np.abs(phi) ** 2, k)))
         return float(total)
 
@@ -81,80 +80,12 @@ class AnyLawRun(Run):
         return _SPREAD * worst * steps
 
 
-def applies(equation: Equation) -> bool:
-    """Return whether the master equation's noise is additive, of a law that is not Gaussian."""
-    law = equation.sgd.law
-    return equation.number == "T4" and isinstance(law, AdditiveLaw) and not law.gaussian
-
-
-def obstacle(equation: Equation) -> str | None:
-    """Return why the characteristic function of the noise is out of reach, or None."""
-    law = equation.sgd.law
-    assert isinstance(law, AdditiveLaw)
-    if law.flaw:
-        return law.flaw
-    open_laws = [part.name for part in law.laws if not (part.closed or np.isfinite(part.cumulants[0]))]
-    if open_laws:
-        return f"no closed characteristic function is known of {open_laws[0]}, whose variance is infinite"
-    return None
-
-
-def characteristic(equation: Equation, initial: State, step: int, waves: Array) -> fourier.Complex:
-    """Return φ_n(k) = φ_0(Aⁿk) e^{ik·shift} Π_{s<n} χ(−η Aˢk) at the wave vectors ``waves`` (..., d)."""
-    if not equation.sgd.plain:
-        return _by_steps(equation, initial, step, waves)
-    sgd, law = equation.sgd, equation.sgd.noise
-    assert isinstance(law, AdditiveLaw)
-    values, vectors = sgd.modes
-    ratio = 1 - sgd.learning_rate * values
-    power = ratio**step
-    sums = np.where(ratio == 1, step, (1 - power) / np.where(ratio == 1, 1.0, 1 - ratio))
-    factor = (vectors * power) @ vectors.T
-    shift = -sgd.learning_rate * vectors @ (sums * (vectors.T @ sgd.gradient))
-    phi = _start(initial, waves @ factor)
-    phi *= np.exp(1j * (waves @ shift))
-    one_step = (vectors * ratio) @ vectors.T
-    moved: Array = -sgd.learning_rate * waves
-    scales = np.sqrt([part.cumulants[0] for part in law.laws])
-    for s in range(step):
-        if law.finite and float(np.max(np.abs(moved @ law.axes) * scales)) < 1e-6:
-            # What is left is Gaussian to rounding error.
-            kept = ratio[:, None] * ratio
-            rest = np.where(kept == 1, step - s, (1 - kept ** (step - s)) / np.where(kept == 1, 1.0, 1 - kept))
-            noise = vectors @ (rest * (vectors.T @ law.constant @ vectors)) @ vectors.T
-            phi *= fourier.gaussian(moved, np.zeros(values.size), noise)
-            return phi
-        phi *= law.characteristic(moved)
-        moved = moved @ one_step
-    return phi
-
-
-def _start(initial: State, waves: Array) -> fourier.Complex:
-    """Return φ_0 at wave vectors that have been moved back to step 0."""
-    if isinstance(initial, Density):
-        return fourier.gridded(initial.values, initial.grid.lower, initial.grid.spacing, waves, separable=False)
-    return fourier.gaussian(waves, initial.mean, initial.covariance)
-
-
-def _by_steps(equation: Equation, initial: State, step: int, waves: Array) -> fourier.Complex:
-    """Return φ_n with momentum or a schedule: the gradient of step s enters θ_n by a matrix of its own (T19)."""
-    sgd, law = equation.sgd, equation.sgd.law
-    assert isinstance(law, AdditiveLaw)
-    vectors = sgd.modes[1]
-    with np.errstate(invalid="ignore"):  # a variance may be infinite; only factor and gain are used
-        (after,) = transitions(equation, np.array([step]))
-    moved = waves @ ((vectors * after.factor[:, 0, 0]) @ vectors.T)
-    phi = _start(initial, moved)
-    phi *= np.exp(1j * (waves @ vectors @ (after.gain[:, 0] * (vectors.T @ sgd.gradient))))
-    scales, left = np.sqrt([part.cumulants[0] for part in law.laws]), np.zeros((sgd.dimension,) * 2)
-    for load, batch_size in loads(sgd, step):
-        here, moved = law.with_batch_size(batch_size), waves @ load
-        if law.finite and float(np.max(np.abs(moved @ law.axes) * scales)) < 1e-6:
-            left += load @ here.constant @ load.T  # Gaussian to rounding error
-        else:
-            phi *= here.characteristic(moved)
-    phi *= fourier.gaussian(waves, np.zeros(sgd.dimension), left)
-    return phi
+def _characteristic(equation: Equation, initial: State, step: int, waves: Array) -> Complex:
+    """Return φ_n(k) = φ_0(Mᵀk) e^{ik·m} Π_s χ_s(k) at the wave vectors ``waves`` (..., d)."""
+    with np.errstate(invalid="ignore"):  # a variance may be infinite
+        factor, shift, _ = in_theta(equation, step)
+    phi: Complex = initial.characteristic(waves @ factor) * np.exp(1j * (waves @ shift))
+    return phi * gained(equation, step, waves)
 
 
 def _grid(problem: Problem) -> Grid:
@@ -173,8 +104,8 @@ def _extent(equation: Equation, initial: State, step: int, axis: int) -> tuple[f
     """Return the ends between which a marginal has all but 1e-10 of its mass, or what is affordable, and a spacing."""
     direction = np.eye(equation.dimension)[axis]
 
-    def along(k: Array) -> fourier.Complex:
-        return characteristic(equation, initial, step, k[:, None] * direction)
+    def along(k: Array) -> Complex:
+        return _characteristic(equation, initial, step, k[:, None] * direction)
 
     half = 1e-12
     while abs(along(np.array([half]))[0]) > 0.5 and half < 1e12:

@@ -11,7 +11,6 @@ from dfp.exact.moments import transition
 from dfp.methods.grids import automatic
 from dfp.methods.solver import Problem, Run
 from dfp.problem.equation import Equation
-from dfp.problem.equations import ModifiedLangevin
 from dfp.problem.grid import Grid, grid_moments
 from dfp.problem.state import State
 from dfp.results.frame import Frame
@@ -39,7 +38,7 @@ class ClosedRun(Run):
         inverse = matrices.whitening(total_covariance(self.equation, self.initial, self._step, factor, noise))
         density = gaussian.on_grid(self.grid.axes, factor @ self.initial.mean + shift, inverse)
         edge = gaussian.largest_beyond(inverse, self.grid.spacing)
-        check_edge(edge, self._step, self.grid)
+        # Values at the centres are exact on any grid; the certificate tells what cells that are too wide hide.
         _, mean, covariance = grid_moments(self.grid, density)
         return Frame(mean, covariance, density, truncation=edge, gridded_moments=True)
 
@@ -53,13 +52,13 @@ def in_theta(equation: Equation, step: int) -> tuple[Array, Array, Array]:
     matrix = (vectors * factor) @ vectors.T
     if np.count_nonzero(hessian) == np.count_nonzero(hessian.diagonal()):
         matrix *= np.eye(len(factor))  # rounding must not couple axes that are not
-    return matrix, *matrices.turned(vectors.T, shift, noise)
+    return matrix, *matrices.rotated(vectors.T, shift, noise)
 
 
 def check_definite(equation: Equation, steps: Sequence[int]) -> None:
     """Raise ``DFPError`` if the noise gained after any of ``steps`` is no covariance."""
-    if not isinstance(equation, ModifiedLangevin):
-        return  # any other equation gains a covariance
+    if not equation.indefinite:
+        return
     for step in steps:
         noise = transition(equation, step)[2]
         smallest = float(matrices.eigenvalues(noise)[0])
@@ -73,7 +72,7 @@ def check_definite(equation: Equation, steps: Sequence[int]) -> None:
 def total_covariance(equation: Equation, initial: State, step: int, factor: Array, noise: Array) -> Array:
     """Return the covariance at ``step``, and raise ``DFPError`` where it leaves no density."""
     check_definite(equation, [step])
-    total: Array = matrices.spread(factor, initial.covariance) + noise
+    total: Array = matrices.propagated(factor, initial.covariance) + noise
     values = matrices.eigenvalues(total)
     if not values[0] > 1e-14 * values[-1]:
         raise DFPError(

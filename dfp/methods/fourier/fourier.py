@@ -2,14 +2,15 @@
 
 from dataclasses import dataclass
 
-from dfp.methods.fourier import any_law
+import numpy as np
+
 from dfp.methods.fourier.any_law import AnyLawRun
 from dfp.methods.fourier.closed import ClosedRun
-from dfp.methods.fourier.transformed import FiniteSumRun, GriddedRun
+from dfp.methods.fourier.transformed import AtomsRun, GriddedRun
 from dfp.methods.solver import Problem, Solver
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
-from dfp.problem.state import Density, State
+from dfp.problem.state import State
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Fourier(Solver):
     equations = ("T4", "T6", "T7")
     order = "spectral in the grid, exact in the number of steps"
     reference = "theory page, section 5 (closed characteristic function)"
+    noise = "additive"
+    cost = "cells; not with steps"
     momentum = True
     schedules = True
 
@@ -40,17 +43,15 @@ class Fourier(Solver):
         """Return why the problem is not linear with additive noise, or None if it is."""
         if not equation.additive:
             return "the noise depends on θ (Var H̃ > 0), and only additive noise has a closed characteristic function"
-        return any_law.obstacle(equation) if any_law.applies(equation) else None
+        return equation.sgd.law.characteristic_obstacle if equation.discrete else None
 
     def needs_moments(self, equation: Equation) -> bool:
         """Return False for noise without a variance, whose box is found from quantiles."""
-        return not any_law.applies(equation) or equation.sgd.law.finite
+        return not equation.discrete or equation.sgd.law.finite
 
-    def start(self, problem: Problem, grid: Grid | None = None) -> "AnyLawRun | ClosedRun | GriddedRun | FiniteSumRun":
+    def start(self, problem: Problem, grid: Grid | None = None) -> "AnyLawRun | ClosedRun | GriddedRun | AtomsRun":
         """Return a run by products of characteristic functions, or in closed form where all of them are Gaussian."""
-        equation = problem.equation
-        if any_law.applies(equation):
-            return AnyLawRun(problem, grid)
-        if equation.discrete and not equation.sgd.law.gaussian:
-            return FiniteSumRun(problem, grid)
-        return (GriddedRun if isinstance(problem.initial, Density) else ClosedRun)(problem, grid)
+        law = problem.equation.sgd.law
+        if law.gaussian or not problem.equation.discrete:
+            return (GriddedRun if problem.initial.gridded else ClosedRun)(problem, grid)
+        return (AnyLawRun if np.isinf(law.minibatch_count()) else AtomsRun)(problem, grid)

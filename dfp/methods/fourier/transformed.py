@@ -3,17 +3,15 @@
 import numpy as np
 from dfp_solvers import fourier
 
-from dfp.checks import Array
+from dfp.checks import Array, Complex
 from dfp.errors import UnresolvedError
 from dfp.exact.moments import transition
-from dfp.exact.optimisers import loads
 from dfp.methods import gridded_start
 from dfp.methods.fourier.closed import ClosedRun, check_definite, check_edge, in_theta, total_covariance
+from dfp.methods.fourier.noise import gained
 from dfp.methods.grids import automatic
 from dfp.methods.solver import Problem
-from dfp.problem.finite_sum import FiniteSumLaw
 from dfp.problem.grid import Grid, grid_moments
-from dfp.problem.state import Density
 from dfp.results.frame import Frame
 
 
@@ -24,30 +22,30 @@ class GriddedRun(ClosedRun):
         steps = problem.steps.tolist()
         if grid is None:
             check_definite(problem.equation, steps)
-            assert isinstance(problem.initial, Density)
-            grid = gridded_start.around(problem.initial, steps, [in_theta(problem.equation, n) for n in steps])
+            assert problem.initial.gridded is not None
+            grid = gridded_start.around(problem.initial.gridded, steps, [in_theta(problem.equation, n) for n in steps])
         super().__init__(problem, grid)
 
     def frame(self) -> Frame:
         """Return the density, its mean and covariance by the trapezoidal rule, and ``|φ|`` at the grid's edge."""
-        if self._step == 0 and isinstance(self.initial, Density):
-            return gridded_start.as_given(self.initial, self.grid)
+        given = self.initial.gridded
+        if self._step == 0 and given is not None:
+            return gridded_start.as_given(given, self.grid)
         moved = in_theta(self.equation, self._step)
         total_covariance(self.equation, self.initial, self._step, moved[0], moved[2])
         density, edge, error = self._inverted(*moved)
         check_edge(edge, self._step, self.grid)
-        outside = None
-        if isinstance(self.initial, Density):
-            outside = gridded_start.outside(self.initial, self.grid, moved)
+        outside = None if given is None else gridded_start.outside(given, self.grid, moved)
         _, mean, covariance = grid_moments(self.grid, density)
         return Frame(mean, covariance, density, truncation=error, outside=outside, gridded_moments=True)
 
     def _inverted(self, factor: Array, shift: Array, noise: Array) -> tuple[Array, float, float]:
         """Return the density by an inverse FFT of its characteristic function φ, |φ| at the edge, and its error."""
-        grid, initial = self.grid, self.initial
+        grid, initial = self.grid, self.initial.gridded
         waves = fourier.wave_numbers(grid.spacing, grid.cells)
-        if not isinstance(initial, Density):
-            phi = fourier.gaussian(waves, factor @ initial.mean + shift, factor @ initial.covariance @ factor.T)
+        if initial is None:
+            mean, covariance = factor @ self.initial.mean + shift, factor @ self.initial.covariance @ factor.T
+            phi = fourier.gaussian(waves, mean, covariance)
             density, edge = fourier.invert(phi * self._noise(waves, noise), grid.lower, grid.spacing, grid.cells)
             return density, edge, 2.0**grid.dimension * edge
         separable = not np.any(factor - np.diag(np.diag(factor)))
@@ -66,12 +64,12 @@ class GriddedRun(ClosedRun):
         # Waves are cut at a face of the grid of wave numbers, not at one of them.
         return density, edge, 2.0**grid.dimension * beyond + interpolated
 
-    def _noise(self, waves: Array, covariance: Array) -> fourier.Complex:
+    def _noise(self, waves: Array, covariance: Array) -> Complex:
         """Return the characteristic function of the noise gained so far."""
         return fourier.gaussian(waves, np.zeros(self.grid.dimension), covariance)
 
 
-class FiniteSumRun(GriddedRun):
+class AtomsRun(GriddedRun):
     """Any start with the additive noise of a finite sum: one factor per step."""
 
     def __init__(self, problem: Problem, grid: Grid | None) -> None:
@@ -83,18 +81,5 @@ class FiniteSumRun(GriddedRun):
             grid = automatic(problem.moments, covariances=detail)
         super().__init__(problem, grid)
 
-    def _noise(self, waves: Array, covariance: Array) -> fourier.Complex:
-        sgd, law = self.equation.sgd, self.equation.sgd.law
-        assert isinstance(law, FiniteSumLaw)
-        deviations = law.gradients - law.gradients.mean(axis=0)
-        if not sgd.plain:
-            return fourier.finite_sum_noise_by_steps(waves, deviations, loads(sgd, self._step))
-        assert isinstance(sgd.noise, FiniteSumLaw)
-        one_step = np.eye(self.equation.dimension) - sgd.learning_rate * sgd.hessian
-
-        def rest(done: int) -> Array:
-            return covariance - in_theta(self.equation, done)[2]
-
-        return fourier.finite_sum_noise(
-            waves, deviations, sgd.noise.batch_size, sgd.learning_rate, one_step, self._step, rest
-        )
+    def _noise(self, waves: Array, covariance: Array) -> Complex:
+        return gained(self.equation, self._step, waves)

@@ -8,7 +8,7 @@ from dfp_solvers.transfer import characteristic as waves
 from dfp_solvers.transfer import graded
 from scipy import fft
 
-from dfp.checks import Array
+from dfp.checks import Array, Complex
 from dfp.errors import UnresolvedError
 from dfp.exact.moments import moments_at
 from dfp.methods.grids import POWER_LAW, box, deviations
@@ -16,11 +16,9 @@ from dfp.methods.solver import Problem
 from dfp.methods.transfer.graded import counted, node_moments, on_grid, start_density
 from dfp.methods.transfer.run import TransferRun
 from dfp.methods.transfer.singular import density_warning
-from dfp.problem.additive import AdditiveLaw
 from dfp.problem.equation import Equation
-from dfp.problem.finite_sum import FiniteSumLaw
 from dfp.problem.grid import Grid
-from dfp.problem.state import Density, State
+from dfp.problem.state import State
 from dfp.results.frame import Frame
 
 # Nodes across the box, and the most an extension of it may lead to.
@@ -106,13 +104,13 @@ class CharacteristicRun(TransferRun):
         initial = self.initial
         assert self.nodes is not None
         apart = self.nodes.spacing / max(1.0, float(np.max(np.abs(slopes(self.equation)))))
-        if isinstance(initial, Density):
-            given = initial.grid
+        if initial.gridded is not None:
+            given = initial.gridded.grid
             dense = Grid(given.lower, given.upper, given.cells[0] * int(np.ceil(given.spacing.item() / apart)))
             try:
-                return dense.axes[0], on_grid(initial, dense) * dense.cell_volume
+                return dense.axes[0], on_grid(initial.gridded, dense) * dense.cell_volume
             except UnresolvedError:  # a density with jumps is what its cells are
-                return given.axes[0], initial.values * given.cell_volume
+                return given.axes[0], initial.gridded.values * given.cell_volume
         points, weights = lattice.cloud(initial.mean, initial.covariance, np.full(1, 2 * apart))
         return points[:, 0], weights
 
@@ -164,15 +162,15 @@ def line_grid(problem: Problem) -> Grid:
 
 def characteristic(equation: Equation) -> waves.Characteristic:
     """Return φ(k|x), the characteristic function of one step from x."""
-    sgd, law = equation.sgd, equation.sgd.noise
-    rate = sgd.learning_rate
-    if isinstance(law, FiniteSumLaw):
-        kept, hessians = 1 - rate * sgd.weight_decay, np.ascontiguousarray(law.sample_hessians()[:, 0, 0])
-        gradients = np.ascontiguousarray(law.gradients[:, 0])
-        return lambda x, k: waves.finite_sum(x, k, kept, hessians, gradients, rate, law.batch_size)
+    law, rate = equation.sgd.noise, equation.sgd.learning_rate
     slope, shift = 1 - equation.linear_drift.item(), -equation.constant_drift.item()
-    assert isinstance(law, AdditiveLaw)
-    return lambda x, k: np.exp(1j * np.outer(slope * x + shift, k)) * law.characteristic(-rate * k[:, None])
+
+    def step(x: Array, k: Array) -> Complex:
+        moved = np.exp(1j * np.outer(slope * x + shift, k))
+        noise: Complex = law.characteristic(-rate * k[:, None], x[:, None])
+        return moved * noise
+
+    return step
 
 
 def _box(equation: Equation, initial: State, first: int, last: int) -> tuple[float, float, float]:
@@ -191,22 +189,24 @@ def _box(equation: Equation, initial: State, first: int, last: int) -> tuple[flo
 
 
 def slopes(equation: Equation) -> Array:
-    """Return 1 − ηh of every sample, or of the mean where the noise is additive."""
-    law, rate = equation.sgd.noise, equation.sgd.learning_rate
-    if not isinstance(law, FiniteSumLaw):
+    """Return 1 − ηh of every sample, or of the mean where the noise is additive or has no samples."""
+    sgd, samples = equation.sgd, equation.sgd.noise.curvature_samples(np.ones(1))
+    if samples is None:
         return np.asarray(1 - equation.linear_drift[0])
-    return 1 - rate * (law.sample_hessians()[:, 0, 0] + equation.sgd.weight_decay)
+    return 1 - sgd.learning_rate * (samples + sgd.weight_decay)
 
 
 def _support(equation: Equation, initial: State, centre: float) -> float:
     """Return the radius about ``centre`` that no minibatch leaves, or infinity."""
-    law, contraction = equation.sgd.noise, float(np.max(np.abs(slopes(equation))))
-    if not (isinstance(law, FiniteSumLaw) and contraction < 1):
+    sgd, contraction = equation.sgd, float(np.max(np.abs(slopes(equation))))
+    single = sgd.noise.with_batch_size(1)
+    if not (np.isfinite(single.minibatch_count()) and contraction < 1):
         return np.inf
-    moved = law.sample_hessians()[:, 0, 0] * centre + law.gradients[:, 0] + equation.sgd.weight_decay * centre
-    radius = equation.sgd.learning_rate * float(np.max(np.abs(moved))) / (1 - contraction)
-    if isinstance(initial, Density):
-        start = float(np.max(np.abs(initial.grid.edges[0] - centre)))
+    samples = single.minibatches()
+    moved = samples.hessians[:, 0, 0] * centre + samples.gradients[:, 0] + sgd.weight_decay * centre
+    radius = sgd.learning_rate * float(np.max(np.abs(moved))) / (1 - contraction)
+    if initial.gridded is not None:
+        start = float(np.max(np.abs(initial.gridded.grid.edges[0] - centre)))
     else:
         start = float(abs(initial.mean.item() - centre) + graded.REACH * np.sqrt(initial.covariance.item()))
     return max(radius, start) * (1 + 1e-9)

@@ -10,10 +10,10 @@ On a line the maps are band-limited matrices (``characteristic``), in two dimens
 
 from collections.abc import Callable
 from dataclasses import replace
-from itertools import combinations
 from math import comb
 
 import numpy as np
+from dfp_solvers import minibatches
 from dfp_solvers.transfer import characteristic, uniform
 from numpy.typing import NDArray
 from scipy import sparse
@@ -24,7 +24,6 @@ from dfp.methods.transfer.characteristic import CharacteristicRun, line_grid
 from dfp.methods.transfer.kernels import Kernels, enumerated, maps
 from dfp.methods.transfer.uniform import UniformRun, automatic_grid
 from dfp.problem.equation import Equation
-from dfp.problem.finite_sum import FiniteSumLaw
 from dfp.problem.grid import Grid
 
 Push = Callable[[Array], tuple[Array, float]]
@@ -45,8 +44,7 @@ def moves(count: int, batch: int) -> int:
 
 def obstacle(equation: Equation) -> str | None:
     """Return why the sets of an epoch are out of reach, or None."""
-    law, d = equation.sgd.noise, equation.dimension
-    assert isinstance(law, FiniteSumLaw)
+    law, d = equation.sgd.samples, equation.dimension
     n, size = law.count, law.batch_size
     exact = ", and dfp.moments(...) is exact for additive noise" if law.additive else ""
     instead = f"dfp.MonteCarlo(...) samples any number{exact}"
@@ -78,9 +76,9 @@ class LineEpochs(CharacteristicRun):
     @classmethod
     def seconds(cls, problem: Problem) -> float:
         """Return about how long it takes."""
-        law = problem.equation.sgd.noise
-        assert isinstance(law, FiniteSumLaw)
-        return comb(law.count, law.batch_size) * _SECONDS_MATRIX + _seconds(problem, line_grid(problem))
+        return problem.equation.sgd.samples.minibatch_count(replace=False) * _SECONDS_MATRIX + _seconds(
+            problem, line_grid(problem)
+        )
 
     def advance(self, steps: int) -> None:
         """Go on, on nodes that hold these steps and the rest of their epoch."""
@@ -103,14 +101,11 @@ class LineEpochs(CharacteristicRun):
 
     def _between(self, sources: Array) -> list[sparse.csr_array]:
         """Return the map of each minibatch from ``sources`` (N,) to the nodes, sparse (n, N)."""
-        sgd, law = self.equation.sgd, self.equation.sgd.noise
-        assert isinstance(law, FiniteSumLaw) and self.nodes is not None
-        hessians, gradients = law.sample_hessians()[:, 0, 0] + sgd.weight_decay, law.gradients[:, 0]
-        result = []
-        for chosen in map(list, minibatches(self.equation)):
-            moved = sources - sgd.learning_rate * (hessians[chosen].mean() * sources + gradients[chosen].mean())
-            result.append(characteristic.images(self.nodes, moved))
-        return result
+        sgd, every = self.equation.sgd, self.sets.minibatches
+        assert self.nodes is not None
+        hessians = every.hessians[:, 0, 0] + sgd.weight_decay
+        moved = sources - sgd.learning_rate * (np.outer(hessians, sources) + every.gradients)
+        return [characteristic.images(self.nodes, places) for places in moved]
 
 
 class LatticeEpochs(UniformRun):
@@ -132,10 +127,8 @@ class LatticeEpochs(UniformRun):
             grid, (kernel,) = self.grid, self.kernels
             assert isinstance(kernel, uniform.Maps)
             at = kernel.at if self.cloud is None else (self.cloud - grid.lower) / grid.spacing - 0.5
-            singles = [
-                uniform.Maps(at, matrix[None], shift[None], np.ones(1))
-                for matrix, shift in zip(kernel.matrix, kernel.shift, strict=True)
-            ]
+            pairs = zip(kernel.matrix, kernel.shift, strict=True)
+            singles = [uniform.Maps(at, matrix[None], shift[None], np.ones(1)) for matrix, shift in pairs]
             lost = self.sets.step([_lattice_push(single, grid) for single in singles], int(np.prod(grid.cells)))
             self.mass, self.outside, self.cloud = self.sets.masses.sum(axis=0), self.outside + lost, None
         self.step += steps
@@ -144,33 +137,25 @@ class LatticeEpochs(UniformRun):
         return replace(self.equation, sgd=self.equation.sgd.redrawn)
 
     def _first_kernels(self) -> Kernels:
-        chosen = [(minibatch, 1.0) for minibatch in minibatches(self.equation)]
-        return (maps(self._single(), self.grid, self.grid.points.reshape(-1, 2), chosen),)
+        every = self.equation.sgd.samples.minibatches(replace=False)
+        return (maps(self._single(), self.grid, self.grid.points.reshape(-1, 2), every),)
 
 
 def _seconds(problem: Problem, grid: Grid) -> float:
     """Return about how long the moves between sets take on a grid."""
-    law, d = problem.equation.sgd.noise, problem.equation.dimension
-    assert isinstance(law, FiniteSumLaw)
+    law, d = problem.equation.sgd.samples, problem.equation.dimension
     epochs = problem.last / problem.equation.sgd.epoch
     return moves(law.count, law.batch_size) * epochs * float(np.prod(grid.cells)) * _SECONDS[d]
-
-
-def minibatches(equation: Equation) -> list[tuple[int, ...]]:
-    """Return all minibatches without repetition, by the numbers of their samples."""
-    law = equation.sgd.noise
-    assert isinstance(law, FiniteSumLaw)
-    return list(combinations(range(law.count), law.batch_size))
 
 
 class Sets:
     """The sets of samples that the epoch under way has used, and a density for each; their sum is the law."""
 
     def __init__(self, equation: Equation) -> None:
-        law = equation.sgd.noise
-        assert isinstance(law, FiniteSumLaw)
+        law = equation.sgd.samples
         self._count, self._batch = law.count, law.batch_size
-        self._masks = np.array([sum(1 << i for i in chosen) for chosen in minibatches(equation)], dtype=np.int64)
+        self.minibatches = law.minibatches(replace=False)
+        self._masks = minibatches.masks(self.minibatches.chosen)
         self.used: NDArray[np.int64] = np.zeros(1, np.int64)
         """The sets as bit masks, increasing, shape (S,); the empty set alone where an epoch begins."""
         self.masses: Array = np.ones((1, 1))
@@ -187,21 +172,18 @@ class Sets:
         used, done, lost = self.used, int(self.used[0]).bit_count(), 0.0
         chance = 1.0 / comb(self._count - done, self._batch)
         last = done + 2 * self._batch > self._count
-        following = np.unique(np.concatenate([used[(used & mask) == 0] | mask for mask in self._masks]))
+        following, moves = minibatches.moves(used, self._masks)
         following = np.zeros(1, np.int64) if last else following
         masses = np.zeros((following.size, nodes))
-        for mask, push in zip(self._masks, pushes, strict=True):
-            free = (used & mask) == 0
+        for (free, target), push in zip(moves, pushes, strict=True):
             if not free.any():
                 continue
             if last:
                 # The next epoch does not remember the sets, and a push is linear.
                 pushed, gone = push(self.masses[free].sum(axis=0, keepdims=True))
-                target: NDArray[np.int64] = np.zeros(1, np.int64)
+                target = np.zeros(1, np.int64)
             else:
                 pushed, gone = push(self.masses[free])
-                # Distinct sets stay distinct when the same minibatch joins them, so plain indexing adds each once.
-                target = np.searchsorted(following, used[free] | mask)
             masses[target] += chance * pushed
             lost += chance * gone
         self.used, self.masses = following, masses

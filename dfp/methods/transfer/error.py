@@ -11,9 +11,8 @@ from dfp.methods.grids import conditional_deviations
 from dfp.methods.moment_recursion import HigherMoments
 from dfp.methods.transfer.kernels import ON_GRID, Kernels, enumerated, factor_of, widths
 from dfp.problem.equation import Equation
-from dfp.problem.finite_sum import FiniteSumLaw
 from dfp.problem.grid import Grid
-from dfp.problem.state import Density, State
+from dfp.problem.state import State
 
 # Rounding errors of a step, in L1: sums of some thousand kernels.
 _ROUNDING = 3e-14
@@ -41,12 +40,12 @@ def lattice_error(
             error += uniform.ripple(np.linalg.svd(matrix, compute_uv=False))
             error += _remembered_steps(factor, step, 6) * uniform.blur(density) * grid.cell_volume
     noise = equation.sgd.noise if equation.sgd.affine else None
-    if not isinstance(noise, FiniteSumLaw) or enumerated(equation):
+    if noise is None or noise.gaussian or enumerated(equation):
         return _SAFETY * error + _ROUNDING * step**0.5, ()
     skewness = 2 * _left_out(equation, initial, step, grid, density)
     note = (
-        f"step {step}: the steps of a finite sum of {noise.count} samples in minibatches of {noise.batch_size} are "
-        f"taken to be Gaussian; skewness and kurtosis, left out, change the density by about {skewness:.2g} in L1: "
+        f"step {step}: the steps, of minibatches of {noise.batch_size} that are too many to enumerate, are taken to be "
+        f"Gaussian; skewness and kurtosis, left out, change the density by about {skewness:.2g} in L1: "
         "use dfp.MonteCarlo(...) if that is too much."
     )
     return _SAFETY * error + _ROUNDING * step**0.5 + skewness, (note,) if skewness > _SKEWNESS_LIMIT else ()
@@ -67,17 +66,18 @@ def _strongest(factors: Array) -> Array:
 
 def _resampling(initial: State, grid: Grid) -> float:
     """Return how much of a gridded initial state is outside the box of ``grid`` or beyond its largest wave number."""
-    if not isinstance(initial, Density) or initial.grid.matches(grid):
+    given = initial.gridded
+    if given is None or given.grid.matches(grid):
         return 0.0
-    own = initial.grid
-    size = np.abs(fft.rfftn(initial.values)) * own.cell_volume
+    own = given.grid
+    size = np.abs(fft.rfftn(given.values)) * own.cell_volume
     beyond = 0.0
     for axis, (n, h) in enumerate(zip(own.cells, own.spacing, strict=True)):
         waves = fft.rfftfreq(n, h) if axis == own.dimension - 1 else np.abs(fft.fftfreq(n, h))
         kept = np.take(size, np.flatnonzero(waves >= min(0.5 / grid.spacing[axis], 0.5 / h) * (1 - 1e-9)), axis=axis)
         beyond = max(beyond, float(np.max(kept, initial=0.0)))
     inside = [(x >= a) & (x <= b) for x, a, b in zip(own.axes, grid.lower, grid.upper, strict=True)]
-    outside = 1.0 - float(initial.values[np.ix_(*inside)].sum()) / float(initial.values.sum())
+    outside = 1.0 - float(given.values[np.ix_(*inside)].sum()) / float(given.values.sum())
     # What is outside wraps around.
     return 2.0**own.dimension * beyond + 2 * max(outside, 0.0)
 
@@ -97,8 +97,8 @@ def _aliasing(equation: Equation, initial: State, grid: Grid, density: Array) ->
     points, mass = _fullest_cells(grid, density)
     kernel = widths(equation, points, grid.spacing)
     whole = detail(density)
-    if isinstance(initial, Density):
-        whole = np.minimum(whole, detail(initial.values) * initial.grid.spacing / grid.spacing)
+    if initial.gridded is not None:
+        whole = np.minimum(whole, detail(initial.gridded.values) * initial.gridded.grid.spacing / grid.spacing)
     elif np.all(np.diag(initial.covariance) > 0):
         first = conditional_deviations(initial.covariance[None])[0] / grid.spacing
         # Narrower ones are put on the grid by the kernel of their first step.

@@ -17,8 +17,7 @@ from dfp.methods.solver import Problem, saved_gaps
 from dfp.methods.transfer.run import TransferRun
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
-from dfp.problem.noise import GaussianLaw
-from dfp.problem.state import Density, Gaussian, Point, State
+from dfp.problem.state import Density, Gaussian, State
 from dfp.results.frame import Frame
 
 # Mass beyond the nodes at any step.
@@ -35,11 +34,11 @@ _LAST, _ROUNDING = 1e-13, 1e-14
 
 
 def applies(equation: Equation) -> bool:
-    """Return whether the equation is one-dimensional with Gaussian noise that vanishes nowhere."""
-    if not equation.sgd.affine:
+    """Return whether the equation is one-dimensional with Gaussian noise that vanishes nowhere, H̃ and g̃ apart."""
+    if not (equation.sgd.affine and equation.dimension == 1):
         return False
     law = equation.sgd.noise
-    return equation.dimension == 1 and isinstance(law, GaussianLaw) and law.constant.item() > 0
+    return law.gaussian and law.constant.item() > 0 and law.cross(np.ones(1)).item() == 0
 
 
 def heavy(equation: Equation) -> bool:
@@ -53,9 +52,8 @@ def heavy(equation: Equation) -> bool:
 def step_of(equation: Equation) -> graded.Step:
     """Return one step of an equation to which this file applies."""
     eta, law = equation.sgd.learning_rate, equation.sgd.noise
-    assert isinstance(law, GaussianLaw)
     slope, shift = 1 - equation.linear_drift.item(), -equation.constant_drift.item()
-    return graded.Step(slope, shift, eta**2 * law.table.item(), eta**2 * law.constant.item())
+    return graded.Step(slope, shift, eta**2 * law.quadratic(np.eye(1)).item(), eta**2 * law.constant.item())
 
 
 @dataclass(frozen=True)
@@ -87,14 +85,9 @@ class GradedRun(TransferRun):
         self.grid = self._walked(problem) if grid is None else grid
 
     @classmethod
-    def needs_moments(cls, equation: Equation) -> bool:
-        """Return False where tails are heavy: nodes follow them by quantiles."""
-        return not heavy(equation)
-
-    @classmethod
     def seconds(cls, problem: Problem) -> float:
         """Return about how long it takes: nodes to 50 scales, 35 entries a node, a nanosecond an entry."""
-        nodes = 2 * np.arcsinh(50.0) / graded.lattice(step_of(problem.equation)).spacing
+        nodes = 2 * np.arcsinh(50.0) / graded.graded_nodes(step_of(problem.equation)).spacing
         return 1.0 + (0.0 if nodes < 400 else float(problem.last * nodes * 35e-9))
 
     def advance(self, steps: int) -> None:
@@ -123,7 +116,7 @@ class GradedRun(TransferRun):
         cut = gridded_start.largest_cut(given, (np.eye(1), np.zeros(1), np.zeros((1, 1))))
         return gridded_start.comb(given, moved) if gridded_start.as_points(given, moved) else 2 * cut
 
-    def _reaching(self, last: int) -> graded.Lattice:
+    def _reaching(self, last: int) -> graded.GradedNodes:
         """Return nodes that hold the mass at all steps up to ``last``."""
         x, mass = self._at.now
         start = {p: float(np.abs(x) ** p @ mass) for p in graded.orders()}
@@ -131,7 +124,7 @@ class GradedRun(TransferRun):
         far = graded.reach(self._law, start, steps, _BEYOND)
         if not np.isfinite(far):
             raise UnresolvedError(f"step {last}: the moments overflow; lower learning_rate or save fewer steps.")
-        nodes = graded.lattice(self._law).reaching(far)
+        nodes = graded.graded_nodes(self._law).reaching(far)
         _refuse_many(nodes.last - nodes.first, self._law)
         return nodes
 
@@ -188,7 +181,7 @@ class GradedRun(TransferRun):
             at = self._moved(at, gap)
             if kept:
                 self._known[at.step] = at
-            if at.step > 0 or not isinstance(self._initial, Point):
+            if at.step > 0 or not self._initial.point:
                 edges.append(_quantiles(*at.now))
                 widths.append(self._bulk_width(at))
         if not edges:
@@ -229,8 +222,8 @@ def _quantiles(x: Array, mass: Array) -> tuple[Array, Array]:
 
 def _cloud(initial: State, law: graded.Step) -> tuple[Array, Array]:
     """Return points and masses that stand for the initial state under kernels as narrow as those of ``law``."""
-    if isinstance(initial, Point):
-        return initial.theta.copy(), np.ones(1)
+    if initial.point:
+        return initial.mean.copy(), np.ones(1)
     narrow = float(np.sqrt(law.shift_variance)) / max(1.0, abs(law.slope)) / graded.CELLS
     given = initial.gridded
     if given is not None and gridded_start.as_points(given, _first_step(given, law)):
@@ -279,8 +272,8 @@ def counted(density: Array, grid: Grid, outside: float) -> float:
 
 def start_density(initial: State, grid: Grid) -> tuple[Array, float]:
     """Return the initial density on ``grid`` and what is outside."""
-    if isinstance(initial, Density):
-        values = on_grid(initial, grid)
+    if initial.gridded is not None:
+        values = on_grid(initial.gridded, grid)
     elif initial.covariance.item() > 0:
         values = Gaussian(initial.mean, initial.covariance).on(grid)
     else:

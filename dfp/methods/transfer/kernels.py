@@ -1,9 +1,5 @@
 """Transition kernels on a lattice: which one each source has, resolved, narrow, or one of a few maps."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import combinations_with_replacement
-from math import comb, factorial, prod
-
 import numpy as np
 from dfp_solvers import lattice, matrices
 from dfp_solvers.transfer import uniform
@@ -13,8 +9,8 @@ from dfp.checks import Array
 from dfp.errors import UnresolvedError
 from dfp.methods.grids import MOST_UNIFORM
 from dfp.problem.equation import Equation
-from dfp.problem.finite_sum import FiniteSumLaw
 from dfp.problem.grid import Grid
+from dfp.problem.noise import Minibatches
 
 Kernels = tuple[uniform.Resolved | uniform.Narrow | uniform.Maps, ...]
 
@@ -65,9 +61,7 @@ def kernels_of(equation: Equation, grid: Grid, points: Array) -> Kernels:
     """Return the transition kernels from ``points`` (N, d) to the nodes of ``grid``."""
     d, origin = grid.dimension, grid.lower + grid.spacing / 2
     if enumerated(equation):
-        law = equation.sgd.noise
-        assert isinstance(law, FiniteSumLaw)
-        return (maps(equation, grid, points, _minibatches(law.count, law.batch_size)),)
+        return (maps(equation, grid, points, equation.sgd.noise.minibatches()),)
     place = (points + equation.drift(points) - origin) / grid.spacing
     resolved = np.all(widths(equation, points, grid.spacing) >= _ACCEPTED, axis=1)
     if d == 3 and not np.all(resolved):
@@ -109,37 +103,19 @@ def _narrow(source: NDArray[np.int64], place: Array, covariance: Array) -> unifo
 
 
 def enumerated(equation: Equation) -> bool:
-    """Return whether it is a finite sum with so few minibatches that each is taken as a map of its own (d <= 2)."""
+    """Return whether there are so few minibatches that each is taken as a map of its own (d <= 2)."""
     law = equation.sgd.noise if equation.sgd.affine else None
-    if not isinstance(law, FiniteSumLaw):
-        return False
-    return law.dimension < 3 and comb(law.count + law.batch_size - 1, law.batch_size) <= _MOST_MAPS
+    return law is not None and law.dimension < 3 and law.minibatch_count() <= _MOST_MAPS
 
 
-def maps(
-    equation: Equation, grid: Grid, points: Array, minibatches: Iterable[tuple[Sequence[int], float]]
-) -> uniform.Maps:
-    """Return the affine maps of ``minibatches``, each with its probability, from ``points`` (N, d), in index units."""
-    law = equation.sgd.noise
-    assert isinstance(law, FiniteSumLaw)
+def maps(equation: Equation, grid: Grid, points: Array, chosen: Minibatches) -> uniform.Maps:
+    """Return the affine maps of ``chosen`` minibatches, by their weights, from ``points`` (N, d), in index units."""
     sgd, d, origin = equation.sgd, grid.dimension, grid.lower + grid.spacing / 2
-    hessians = law.sample_hessians()
-    matrix, shift, weight = [], [], []
-    for chosen, probability in minibatches:
-        mean_hessian = hessians[list(chosen)].mean(axis=0)
-        factor = np.eye(d) - sgd.learning_rate * (mean_hessian + sgd.weight_decay * np.eye(d))
-        offset = -sgd.learning_rate * law.gradients[list(chosen)].mean(axis=0)
-        matrix.append(factor * grid.spacing / grid.spacing[:, None])
-        shift.append((factor @ origin + offset - origin) / grid.spacing)
-        weight.append(probability)
-    at, square = np.zeros((len(points), 2)), np.tile(np.eye(2), (len(matrix), 1, 1))
-    offsets = np.zeros((len(shift), 2))
-    at[:, 2 - d :], square[:, 2 - d :, 2 - d :] = (points - origin) / grid.spacing, matrix
-    offsets[:, 2 - d :] = shift
-    return uniform.Maps(at, square, offsets, np.array(weight))
-
-
-def _minibatches(count: int, batch: int) -> Iterator[tuple[list[int], float]]:
-    for chosen in combinations_with_replacement(range(count), batch):
-        orders = factorial(batch) // prod(factorial(chosen.count(i)) for i in set(chosen))
-        yield list(chosen), orders / count**batch
+    factor = np.eye(d) - sgd.learning_rate * (chosen.hessians + sgd.weight_decay * np.eye(d))
+    offset = -sgd.learning_rate * chosen.gradients
+    count = len(chosen.weights)
+    at, square, shift = np.zeros((len(points), 2)), np.tile(np.eye(2), (count, 1, 1)), np.zeros((count, 2))
+    at[:, 2 - d :] = (points - origin) / grid.spacing
+    square[:, 2 - d :, 2 - d :] = factor * grid.spacing / grid.spacing[:, None]
+    shift[:, 2 - d :] = (factor @ origin + offset - origin) / grid.spacing
+    return uniform.Maps(at, square, shift, chosen.weights)

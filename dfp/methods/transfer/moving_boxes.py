@@ -1,6 +1,5 @@
 """Boxes of spectral transfer: each holds and resolves the density over as many steps as one grid affords."""
 
-from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -9,25 +8,27 @@ from dfp_solvers import matrices
 from dfp_solvers.transfer.spectral import Box
 
 from dfp.checks import Array
-from dfp.errors import UnresolvedError
+from dfp.errors import UnresolvedError, UnsupportedError
 from dfp.exact.moments import Moments, moments_at
-from dfp.methods import grids
+from dfp.methods.grids import probes, student_beyond, student_freedom, student_width
 from dfp.methods.moment_recursion import HigherMoments
 from dfp.problem.equation import Equation
 from dfp.problem.state import State
 
-# Nodes per deviation of the density along an axis given the others: φ of a Gaussian is 5e-13 at the last wave, 5e-12
+# Nodes per deviation of the density along an axis given the others: φ of a Gaussian is 4e-14 at the last wave, 5e-12
 # in three dimensions.
-_PER_DEVIATION = {1: 2.4, 2: 2.4, 3: 2.3}
+_PER_DEVIATION = {1: 2.5, 2: 2.5, 3: 2.3}
 # Probability beyond the box on one side, and the half-widths in deviations between which it is chosen.
 _TAIL = {1: 1e-14, 2: 1e-14, 3: 1e-11}
-_LEAST_WIDTH, _MOST_WIDTH = {1: 7.6, 2: 7.6, 3: 7.0}, 40.0
+_LEAST_WIDTH, _MOST_WIDTH = {1: 7.8, 2: 7.8, 3: 7.0}, 40.0
 # Nodes of a box by dimension: a matrix between 6561 takes 344 MB and two seconds; least ones along an axis.
 MOST_NODES, _LEAST_NODES = {1: 1025, 2: 6561, 3: 97**3}, 15
-# How many times as many nodes as one step needs a box may have to serve for more.
-_LARGER = 1.4
+# Products of entries that making an entry of a matrix costs, and how many boxes are weighed against each other.
+MADE, _TRIED = 40.0, 16
 # Steps at which the moments ahead are looked at, and kurtosis among them.
-_LOOKS, _FEW = 256, 6
+_LOOKS, _FEW = 256, 8
+# Degrees of freedom where the fourth moment is infinite or unknown.
+_HEAVIEST = 4.001
 
 
 @dataclass(frozen=True)
@@ -36,53 +37,80 @@ class Boxes:
 
     equation: Equation
     initial: State
+    last: int
     scale: float = 1.0
     """Nodes per deviation over the usual ones; widths likewise."""
     axes: Array | None = None
     """Directions of the axes (columns) of every box, if they are not free."""
 
     @cached_property
-    def _start(self) -> HigherMoments:
-        return HigherMoments(self.equation, self.initial, 4)
+    def _freedom(self) -> tuple[Array, Array]:
+        """Steps at which kurtosis is known, shape (K,), and degrees of freedom ν there, (K, d)."""
+        steps = np.array(probes(max(self.last, 1), _FEW))
+        try:
+            moving, now, found = HigherMoments(self.equation, self.initial), 0, []
+            with np.errstate(all="ignore"):
+                for step in steps.tolist():
+                    moving.advance(step - now)
+                    now = step
+                    found.append(student_freedom(moving.frame()))
+            return steps, np.maximum(np.nan_to_num(np.array(found), nan=_HEAVIEST, posinf=_HEAVIEST), _HEAVIEST)
+        except UnsupportedError:  # tails so heavy that there is no kurtosis
+            return steps, np.full((len(steps), self.equation.dimension), _HEAVIEST)
 
     def freedom(self, step: int) -> Array:
-        """Return the degrees of freedom (d,) of Student t laws with the kurtosis at ``step``, above 4."""
-        run = copy(self._start)
-        with np.errstate(all="ignore"):
-            run.advance(step)
-            freedom = grids.student_freedom(run.frame())
-        return np.where(np.isfinite(freedom), np.maximum(freedom, 4.001), 4.001)
+        """Return degrees of freedom (d,) of Student t laws with the least kurtosis known next to ``step``."""
+        steps, freedom = self._freedom
+        after = int(np.searchsorted(steps, step))
+        return freedom[max(after - 1, 0) : after + 1].min(axis=0)
 
     def width(self, step: int) -> float:
         """Return the half-width in deviations that the kurtosis at ``step`` asks for, of a Student t law."""
-        wanted = grids.student_width(self.freedom(step), _TAIL[self.equation.dimension])
-        return float(np.clip(np.max(wanted), _LEAST_WIDTH[self.equation.dimension], _MOST_WIDTH)) * self.scale
+        d = self.equation.dimension
+        wanted = student_width(self.freedom(step), _TAIL[d])
+        return float(np.clip(np.max(wanted), _LEAST_WIDTH[d], _MOST_WIDTH)) * self.scale
 
-    def next(self, step: int, last: int) -> tuple[Box, int]:
-        """Return the box of the steps after ``step`` and the step until which it serves, at most ``last``.
+    def next(self, step: int) -> tuple[Box, int]:
+        """Return the box of the steps after ``step`` and the step until which it serves.
 
         Raises
         ------
         UnresolvedError
             If the moments overflow, or a density at one step needs more nodes than are affordable.
         """
-        ahead = np.unique(step + np.geomspace(1, last - step, _LOOKS).round().astype(np.int64))
+        ahead = np.unique(step + np.geomspace(1, self.last - step, _LOOKS).round().astype(np.int64))
         path = moments_at(self.equation, self.initial, ahead)
         if not (np.all(np.isfinite(path.covariance)) and np.all(np.isfinite(path.mean))):
-            raise UnresolvedError(f"step {last}: the moments overflow; lower learning_rate or save fewer steps.")
+            raise UnresolvedError(f"step {self.last}: the moments overflow; lower learning_rate or save fewer steps.")
         first = regular(path)
         single, nodes = self._around(path, first, first)
         most = MOST_NODES[self.equation.dimension]
         if nodes > most:
             # What a narrower box leaves out is in the certificate.
             single, nodes = self._around(path, first, first, most)
-        allowed = min(_LARGER * nodes, most)
-        low, high, best = first, len(ahead) - 1, single
-        while low < high:
-            middle = (low + high + 1) // 2
-            box, nodes = self._around(path, first, middle)
-            low, high, best = (middle, high, box) if nodes <= allowed else (low, middle - 1, best)
-        return best, int(ahead[low])
+        best, cheapest = (single, first), self._cost(nodes, 1)
+        tried = np.unique(np.geomspace(1, len(ahead) - first, _TRIED).round().astype(np.int64)) + first - 1
+        for index in tried[1:]:
+            box, nodes = self._around(path, first, int(index))
+            if not nodes <= most:
+                break
+            cost = self._cost(nodes, int(ahead[index]) - step)
+            if cost < cheapest:
+                best, cheapest = (box, int(index)), cost
+        return best[0], int(ahead[best[1]])
+
+    def _cost(self, nodes: float, steps: int) -> float:
+        """Return what a step costs in a box that serves for ``steps``, in products of entries."""
+        if self.equation.dimension == 3:
+            return nodes * (1 + 0.3 / steps)
+        made = MADE * self.equation.sgd.noise.characteristic_cost
+        return nodes**2 * min(made, 2 * made / steps + 1)
+
+    def outside(self, step: int) -> float:
+        """Return about how much mass is outside the largest box at ``step``."""
+        d = self.equation.dimension
+        most = MOST_NODES[d] ** (1 / d) / (2 * _PER_DEVIATION[d])
+        return float(np.max(student_beyond(self.freedom(step), min(most, self.width(step)))))
 
     def start(self) -> Box:
         """Return a box of a Gaussian start."""

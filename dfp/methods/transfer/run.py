@@ -3,7 +3,6 @@
 from abc import abstractmethod
 
 from dfp.methods.solver import Problem, Run
-from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
 
 
@@ -15,11 +14,6 @@ class TransferRun(Run):
     @abstractmethod
     def __init__(self, problem: Problem, grid: Grid | None) -> None:
         """Begin at step 0 on ``grid`` or, if it is None, on one of its own choice."""
-
-    @classmethod
-    def needs_moments(cls, equation: Equation) -> bool:
-        """Return whether it needs the exact moments, to find its grid by."""
-        return True
 
     @classmethod
     @abstractmethod

@@ -1,24 +1,21 @@
 """Spectral transfer (T22): characteristic functions of one step on moving boxes that resolve the density."""
 
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Iterator
 
 import numpy as np
 from dfp_solvers import lattice
 from dfp_solvers.transfer import spectral, split
 from dfp_solvers.transfer.spectral import Box
 
-from dfp.checks import Array
+from dfp.checks import Array, Complex
 from dfp.errors import UnresolvedError
-from dfp.exact.moments import Moments
 from dfp.methods import gridded_start, grids
-from dfp.methods.transfer.moving_boxes import Boxes
-from dfp.problem.additive import AdditiveLaw
+from dfp.methods.solver import Problem
+from dfp.methods.transfer.moving_boxes import MADE, Boxes
+from dfp.methods.transfer.run import TransferRun
 from dfp.problem.equation import Equation
-from dfp.problem.finite_sum import FiniteSumLaw
 from dfp.problem.grid import Grid
-from dfp.problem.noise import GaussianLaw
-from dfp.problem.state import Density, Gaussian, State
+from dfp.problem.state import Density, Gaussian
 from dfp.results.frame import Frame
 
 # A matrix is built for at least this many steps in one box: it costs as much as so many single steps.
@@ -29,100 +26,57 @@ _HOPELESS = 0.05
 _ROUNDING = 1e-15
 # Error of φ that sums of products may have in three dimensions.
 _SPLIT = 1e-9
+# Largest wave number of reported densities in inverse deviations, and most cells of an axis of an automatic grid.
+_BAND, _MOST_CELLS = 8.2, {1: 4096, 2: 512, 3: 96}
+# Mass outside the widest affordable box beyond which another method is preferred.
+_OUTSIDE = 1e-9
+# Seconds of a product with an entry of a matrix, and of a wave in three dimensions.
+_MULTIPLIED, _WAVE = 1e-9, 8e-7
 
 
-@dataclass(frozen=True)
-class SpectralCarry:
-    """The density at a step: masses of the nodes of a box or, at step 0, of a cloud of places."""
+class SpectralRun(TransferRun):
+    """Masses of the nodes of a box that moves with the density; the grid is only where it is reported.
 
-    boxes: Boxes
-    grid: Grid
-    step: int
-    places: Array
-    mass: Array
-    box: Box | None = None
-    """The lattice that the places are, if they are one."""
-    until: int = 0
-    """Last step that the box serves."""
-    matrix: Array | None = None
-    error: float = 0.0
-    """Largest estimated L1 error of any step so far."""
+    Raises
+    ------
+    UnresolvedError
+        If the moments overflow, the law has details finer than the nodes of the largest box, or tails that it does not
+        hold.
+    """
 
-    @property
-    def equation(self) -> Equation:
-        """The equation it solves."""
-        return self.boxes.equation
+    def __init__(self, problem: Problem, grid: Grid | None) -> None:
+        self.boxes = boxes_of(problem)
+        self.grid = automatic_grid(problem, self.boxes) if grid is None else grid
+        self.equation, self.initial, self.step = problem.equation, problem.initial, 0
+        self.box: Box | None = None
+        """The lattice of the masses, if they are on one."""
+        self.until = 0
+        """Last step that the box serves."""
+        self.places, self.mass = self._start()
+        self._matrix: Array | None = None
+        self._error = 0.0
 
-    def advanced(self, steps: int, last: int | None = None) -> "SpectralCarry":
-        """Return the carry ``steps`` later; ``last`` is the last step anyone will ask for."""
+    @classmethod
+    def seconds(cls, problem: Problem) -> float:
+        """Return about how long it takes, by the entries of its matrices."""
+        total, d = 0.0, problem.equation.dimension
+        for box, steps in plan(boxes_of(problem)):
+            nodes = float(np.prod(box.cells))
+            if d == 3:
+                total += steps * nodes * _WAVE
+            else:
+                made = MADE * problem.equation.sgd.noise.characteristic_cost
+                total += _MULTIPLIED * nodes**2 * min(steps * made, 2 * made + steps)
+        return total
+
+    def advance(self, steps: int) -> None:
+        """Go on, to a new box whenever the present one no longer serves."""
         goal = self.step + steps
-        carry, horizon = self, max(goal, last or goal)
-        while carry.step < goal:
-            carry = carry._moved(horizon) if carry.step >= carry.until else carry._stayed(min(goal, carry.until))
-        return carry
-
-    def _moved(self, last: int) -> "SpectralCarry":
-        """Return the carry one step later in a box of its own."""
-        box, until = self.boxes.next(self.step, last)
-        phi = self._spectrum(box)
-        mass, until = spectral.masses(box, phi), max(until, self.step + 1)
-        carry = replace(self, step=self.step + 1, places=box.places, mass=mass, box=box, until=until, matrix=None)
-        return carry.judged(phi)
-
-    def _stayed(self, goal: int) -> "SpectralCarry":
-        """Return the carry at step ``goal`` in the same box."""
-        assert self.box is not None
-        box, carry, steps = self.box, self, goal - self.step
-        if self.matrix is None and steps >= _WORTH and len(box.cells) < 3:
-            seen = spectral.resolved(box, box, self._slope)
-            carry = replace(carry, matrix=spectral.transition(box, box.places, self._characteristic, seen))
-        if carry.matrix is not None:
-            mass = spectral.powers(carry.matrix, carry.mass, steps)
-            return replace(carry, step=goal, mass=mass).judged(spectral.waves_of(box, mass))
-        step = split_step(self.boxes, box, box, goal) if len(box.cells) == 3 else None
-        for _ in range(steps):
-            phi = carry._spectrum(box, step)
-            carry = replace(carry, step=carry.step + 1, mass=spectral.masses(box, phi))
-        return carry.judged(phi)
-
-    def _spectrum(self, target: Box, step: split.Split | None = None) -> spectral.Complex:
-        """Return φ after one more step at the waves of ``target``."""
-        seen: Array | float = 1.0 if self.box is None else spectral.resolved(self.box, target, self._slope)
-        if len(target.cells) == 3 and self.box is not None:
-            step = step or split_step(self.boxes, self.box, target, self.step + 1)
-            return split.spectrum(self.mass.reshape(self.box.cells), step)
-        return spectral.spectrum(target, self.places, self.mass, self._characteristic, seen)
-
-    @property
-    def _slope(self) -> Array:
-        return np.eye(self.equation.dimension) - self.equation.linear_drift
-
-    @cached_property
-    def _characteristic(self) -> spectral.Characteristic:
-        return characteristic(self.equation)
-
-    def judged(self, phi: spectral.Complex) -> "SpectralCarry":
-        """Return the carry with the error of its step, estimated by what is at the edges of the box and its waves.
-
-        Raises
-        ------
-        UnresolvedError
-            If that is so much that nothing is known of the density.
-        """
-        assert self.box is not None
-        beyond, cut = spectral.beyond(self.box, self.mass), spectral.cut(self.box, phi)
-        if not beyond < _HOPELESS:
-            raise UnresolvedError(
-                f"step {self.step}: about {beyond:.2g} of the mass is outside the widest affordable box, as with "
-                "power-law tails; lower learning_rate, or use dfp.MonteCarlo(...)."
-            )
-        if not cut < _HOPELESS:
-            raise UnresolvedError(
-                f"step {self.step}: the law has details finer than {np.max(self.box.spacing):.2g} deviations (its "
-                f"characteristic function is {cut:.2g} at the last wave), as where few minibatches are possible; use "
-                "dfp.MonteCarlo(...), or save later steps."
-            )
-        return replace(self, error=max(self.error, 2 * beyond + cut))
+        while self.step < goal:
+            if self.step >= self.until:
+                self._move()
+            else:
+                self._stay(min(goal, self.until))
 
     def frame(self) -> Frame:
         """Return the density on the grid, the moments of the nodes and the estimated L1 error.
@@ -133,112 +87,180 @@ class SpectralCarry:
             At step 0, if the initial state has no density on the grid.
         """
         if self.step == 0:
-            return self._start()
+            return self._start_frame()
         assert self.box is not None
         density = spectral.density(self.box, spectral.waves_of(self.box, self.mass), list(self.grid.axes))
+        error = self._error + _ROUNDING * self.step**0.5
+        # Below zero by no more than the error is zero.
+        density[(density < 0) & (density > -max(error, 1e-12) * float(density.max()))] = 0.0
+        inside = float(density.sum()) * self.grid.cell_volume
+        if 1 < inside < 1 + max(10 * error, 1e-11):
+            density /= inside
         total = float(self.mass.sum())
         mean = self.mass @ self.places / total
         apart = self.places - mean
         covariance = (apart * self.mass[:, None]).T @ apart / total
         outside = 1.0 - float(density.sum()) * self.grid.cell_volume
-        return Frame(mean, covariance, density, truncation=self.error + _ROUNDING * self.step**0.5, outside=outside)
-
-    def _start(self) -> Frame:
-        if isinstance(self.boxes.initial, Density):
-            return gridded_start.as_given(self.boxes.initial, self.grid)
-        if not np.all(grids.conditional_deviations(self.boxes.initial.covariance[None])[0] > self.grid.spacing / 2):
+        if not outside < 0.5:
             raise UnresolvedError(
-                f"step {self.step}: the initial state is narrower than the grid's spacing {self.grid.spacing}, so it "
-                "has no density there; save later steps, start from a wider dfp.Gaussian, or give a finer grid."
+                f"step {self.step}: {outside:.2g} of the mass has left the box from {self.grid.lower} to "
+                f"{self.grid.upper}; give a wider grid."
             )
-        density = Gaussian(self.boxes.initial.mean, self.boxes.initial.covariance).on(self.grid)
-        outside = max(1.0 - float(density.sum()) * self.grid.cell_volume, 0.0)
-        return Frame(self.boxes.initial.mean, self.boxes.initial.covariance, density, outside=outside)
+        return Frame(mean, covariance, density, truncation=error, outside=outside)
 
+    def _move(self) -> None:
+        """Take one step to a box of its own."""
+        box, until = self.boxes.next(self.step)
+        phi = self._spectrum(box)
+        self.mass, self.places, self.box = spectral.masses(box, phi), box.places, box
+        self.step, self._matrix = self.step + 1, None
+        self.until = max(until, self.step)
+        self._judge(phi)
 
-def prepare(equation: Equation, initial: State, grid: Grid, scale: float = 1.0) -> SpectralCarry:
-    """Return the carry at step 0: places so close that the waves of the first box do not see between them."""
-    d = equation.dimension
-    boxes = Boxes(equation, initial, scale, aligned_axes(equation) if d == 3 else None)
-    if isinstance(initial, Density):
-        own = initial.grid
-        box = Box(np.zeros(d), np.eye(d), own.lower, own.spacing, own.cells)
-        # A jump is what its cells are: their centres are spread by the first step.
-        smooth = gridded_start.resolved(initial)
-        mass = initial.values.ravel() * own.cell_volume
-        return SpectralCarry(boxes, grid, 0, box.places, mass, box if smooth or d == 3 else None)
-    regular = np.all(grids.conditional_deviations(initial.covariance[None]) > 0)
-    if d == 3 and regular:
-        box = boxes.start()
-        from_mean = box.places - initial.mean
-        exponent = np.einsum("ni,ij,nj->n", from_mean, np.linalg.inv(initial.covariance), from_mean)
-        mass = np.exp(-0.5 * exponent)
-        return SpectralCarry(boxes, grid, 0, box.places, mass / mass.sum(), box)
-    deviation = np.sqrt(np.maximum(np.diag(equation.diffusion(initial.mean)), 1e-300))
-    places, mass = lattice.cloud(initial.mean, initial.covariance, deviation)
-    return SpectralCarry(boxes, grid, 0, places, mass)
+    def _stay(self, goal: int) -> None:
+        """Go on to step ``goal`` in the same box."""
+        assert self.box is not None
+        box, steps = self.box, goal - self.step
+        if self._matrix is None and steps >= _WORTH and len(box.cells) < 3:
+            seen = spectral.resolved(box, box, self._slope)
+            self._matrix = spectral.transition(box, box.places, self._characteristic, seen)
+        if self._matrix is not None:
+            self.mass = spectral.powers(self._matrix, self.mass, steps)
+        else:
+            step = split_step(self.boxes, box, box, goal) if len(box.cells) == 3 else None
+            for _ in range(steps):
+                self.mass = spectral.masses(box, self._spectrum(box, step))
+        self.step = goal
+        self._judge(spectral.waves_of(box, self.mass))
 
+    def _spectrum(self, target: Box, step: split.Split | None = None) -> Complex:
+        """Return φ after one more step at the waves of ``target``."""
+        if len(target.cells) == 3 and self.box is not None:
+            step = step or split_step(self.boxes, self.box, target, self.step + 1)
+            return split.spectrum(self.mass.reshape(self.box.cells), step)
+        seen: Array | float = 1.0 if self.box is None else spectral.resolved(self.box, target, self._slope)
+        return spectral.spectrum(target, self.places, self.mass, self._characteristic, seen)
 
-def grid(equation: Equation, initial: State, exact: Moments) -> Grid:
-    """Return a grid over the box of the saved steps that resolves the densities there."""
-    boxes = Boxes(equation, initial, axes=aligned_axes(equation) if equation.dimension == 3 else None)
-    width = max(boxes.width(int(n)) for n in {int(exact.steps[0]), int(exact.steps[-1])})
-    return grids.automatic(exact, width=width, band=8.2)
+    @property
+    def _slope(self) -> Array:
+        return np.eye(self.equation.dimension) - self.equation.linear_drift
 
-
-def characteristic(equation: Equation) -> spectral.Characteristic:
-    """Return φ(k|θ) of one step, at the waves of a box in its own coordinates."""
-    sgd, law = equation.sgd, equation.sgd.noise
-    rate = sgd.learning_rate
-
-    def gaussian(places: Array, box: Box) -> spectral.Complex:
-        inverse = np.linalg.inv(box.axes)
-        return spectral.gaussian(
-            _image(equation, places, box), inverse @ equation.diffusion(places) @ inverse.T, box.waves
-        )
-
-    def additive(places: Array, box: Box) -> spectral.Complex:
-        assert isinstance(law, AdditiveLaw)
+    def _characteristic(self, places: Array, box: Box) -> Complex:
+        """Return φ(k|θ) of one step, at the waves of a box in its own coordinates."""
+        law = self.equation.sgd.noise
         waves = np.stack(np.meshgrid(*box.waves, indexing="ij"), axis=-1) @ np.linalg.inv(box.axes)
-        return spectral.shifted(_image(equation, places, box), law.characteristic(-rate * waves), box.waves)
+        noise = law.characteristic(-self.equation.learning_rate * waves, None if law.additive else places)
+        return spectral.phases(box.inside(places + self.equation.drift(places)), box.waves) * noise
 
-    if isinstance(law, GaussianLaw):
-        return gaussian
-    if isinstance(law, AdditiveLaw):
-        return additive
-    assert isinstance(law, FiniteSumLaw)
-    slopes = law.sample_hessians() - law.mean_hessian
-    shifts = law.gradients - law.gradients.mean(axis=0)
+    def _judge(self, phi: Complex) -> None:
+        """Estimate the error by what is at the edges of the box and of its waves."""
+        assert self.box is not None
+        beyond, cut = spectral.beyond(self.box, self.mass), spectral.cut(self.box, phi)
+        if not cut < _HOPELESS:
+            raise UnresolvedError(
+                f"step {self.step}: the law has details finer than {np.max(self.box.spacing):.2g} deviations (its "
+                f"characteristic function is {cut:.2g} at the last wave), as where few minibatches are possible; use "
+                "dfp.MonteCarlo(...), or save later steps."
+            )
+        if not beyond < _HOPELESS:
+            raise UnresolvedError(
+                f"step {self.step}: about {min(beyond, 1.0):.2g} of the mass is outside the widest affordable box, as "
+                "with power-law tails; lower learning_rate, or use dfp.MonteCarlo(...)."
+            )
+        self._error = max(self._error, 2 * beyond + cut)
 
-    def finite_sum(places: Array, box: Box) -> spectral.Complex:
-        turn = -rate / law.batch_size * np.linalg.inv(box.axes)
-        mean = _image(equation, places, box)
-        return spectral.finite_sum(mean, places, turn @ slopes, shifts @ turn.T, law.batch_size, box.waves)
+    def _start(self) -> tuple[Array, Array]:
+        """Return places so close that the waves of the first box do not see between them, and their masses."""
+        initial, d = self.initial, self.equation.dimension
+        if isinstance(initial, Density):
+            own = initial.grid
+            box = Box(np.zeros(d), np.eye(d), own.lower, own.spacing, own.cells)
+            # A jump is what its cells are: their centres are spread by the first step.
+            self.box = box if d == 3 or gridded_start.resolved(initial) else None
+            return box.places, initial.values.ravel() * own.cell_volume
+        if np.all(grids.conditional_deviations(initial.covariance[None]) > 0):
+            self.box = self.boxes.start()
+            places = self.box.places
+            mass = Gaussian(initial.mean, initial.covariance).density(places)
+            return places, mass / mass.sum()
+        widest = max(float(np.max(np.diag(initial.covariance))), 1e-300) ** 0.5
+        return lattice.cloud(initial.mean, initial.covariance, np.full(d, widest))
 
-    return finite_sum
+    def _start_frame(self) -> Frame:
+        initial, grid = self.initial, self.grid
+        if isinstance(initial, Density):
+            return gridded_start.as_given(initial, grid)
+        if not np.all(grids.conditional_deviations(initial.covariance[None])[0] > grid.spacing / 2):
+            raise UnresolvedError(
+                f"step 0: the initial state is narrower than the grid's spacing {grid.spacing}, so it has no density "
+                "there; save later steps, start from a wider dfp.Gaussian, or give a finer grid."
+            )
+        density = Gaussian(initial.mean, initial.covariance).on(grid)
+        outside = max(1.0 - float(density.sum()) * grid.cell_volume, 0.0)
+        return Frame(initial.mean, initial.covariance, density, outside=outside)
 
 
-def _image(equation: Equation, places: Array, box: Box) -> Array:
-    """Return the mean image of places in the coordinates of the box."""
-    return box.inside(places + equation.drift(places))
+def applies(problem: Problem) -> bool:
+    """Return whether characteristic functions of a step are known and boxes hold and resolve the density."""
+    equation, d = problem.equation, problem.equation.dimension
+    sgd = equation.sgd
+    if not (sgd.affine and sgd.plain and problem.exact) or d == 1 or d > 3:
+        return False
+    law = sgd.noise
+    if law.characteristic_obstacle is not None or not law.finite:
+        return False
+    if d == 3 and (not law.gaussian or aligned_axes(equation) is None):
+        return False
+    # A gridded start is a lattice in the axes of θ.
+    diagonal = not np.any(sgd.hessian - np.diag(np.diag(sgd.hessian)))
+    return d < 3 or diagonal or not isinstance(problem.initial, Density)
+
+
+def holds_tails(problem: Problem) -> bool:
+    """Return whether the largest affordable boxes hold all but 1e-9 of the mass."""
+    return boxes_of(problem).outside(problem.last) < _OUTSIDE
+
+
+def boxes_of(problem: Problem) -> Boxes:
+    """Return what chooses the boxes of a problem."""
+    axes = aligned_axes(problem.equation) if problem.equation.dimension == 3 else None
+    return Boxes(problem.equation, problem.initial, problem.last, axes=axes)
+
+
+def plan(boxes: Boxes) -> Iterator[tuple[Box, int]]:
+    """Yield the boxes of a problem in turn, and for how many steps each serves."""
+    step = 0
+    while step < boxes.last:
+        box, until = boxes.next(step)
+        until = max(until, step + 1)
+        yield box, until - step
+        step = until
+
+
+def automatic_grid(problem: Problem, boxes: Boxes) -> Grid:
+    """Return a grid over the box of the saved steps that resolves the densities there."""
+    width = max(boxes.width(int(n)) for n in problem.steps)
+    grid = grids.automatic(problem.moments, width=min(width, 16.0), band=_BAND)
+    most = _MOST_CELLS[grid.dimension]
+    return grid if max(grid.cells) <= most else Grid(grid.lower, grid.upper, [min(n, most) for n in grid.cells])
 
 
 def aligned_axes(equation: Equation) -> Array | None:
     """Return axes in which mean motion and fluctuations of the Hessian are both diagonal, or None if there are none."""
-    law, hessian = equation.sgd.noise, equation.sgd.hessian
-    if not isinstance(law, GaussianLaw) or (law.symmetric and not law.additive):
-        return None
-    axes = equation.sgd.modes[1] if law.additive else np.eye(len(hessian)) if law.axes is None else law.axes
-    turned = axes.T @ hessian @ axes
-    off = turned - np.diag(np.diag(turned))
-    return axes if np.max(np.abs(off)) <= 1e-13 * np.max(np.abs(turned)) else None
+    hessian, law = equation.sgd.hessian, equation.sgd.noise
+    diagonal = not np.any(hessian - np.diag(np.diag(hessian)))
+    axes = np.eye(len(hessian)) if diagonal else equation.sgd.modes[1]
+    tables = law.entrywise(axes)
+    return None if tables is None or np.any(tables[1]) else axes
 
 
 def split_step(boxes: Boxes, source: Box, target: Box, step: int) -> split.Split:
     """Return one step in three dimensions from the nodes of one box to the waves of another, in aligned axes."""
     equation, axes = boxes.equation, boxes.axes
-    law, rate = equation.sgd.noise, equation.sgd.learning_rate
-    assert axes is not None and isinstance(law, GaussianLaw)
+    law, rate = equation.sgd.noise, equation.learning_rate
+    assert axes is not None
+    tables = law.entrywise(axes)
+    assert tables is not None
     inverse = np.linalg.inv(target.axes)
     stretch, scale = (axes.T @ source.axes).diagonal(), (axes.T @ target.axes).diagonal()
     places = [a + b * u for a, b, u in zip(axes.T @ source.centre, stretch, source.lattice, strict=True)]
@@ -249,9 +271,9 @@ def split_step(boxes: Boxes, source: Box, target: Box, step: int) -> split.Split
     constant = rate**2 * inverse @ law.constant @ inverse.T
     fixed = np.exp(-0.5 * np.einsum("...i,ij,...j->...", waves, constant, waves))
     fixed *= spectral.resolved(source, target, np.eye(3) - equation.linear_drift)
-    table = rate**2 * law.table / scale[:, None] ** 2
-    freedom = boxes.freedom(step - 1)
+    table = rate**2 * tables[0] / scale[:, None] ** 2
     weights = [
-        (1 + (u / 1.1) ** 2 / (nu - 2)) ** (-(nu + 1) / 4) for u, nu in zip(source.lattice, freedom, strict=True)
+        (1 + (u / 1.1) ** 2 / (nu - 2)) ** (-(nu + 1) / 4)
+        for u, nu in zip(source.lattice, boxes.freedom(step - 1), strict=True)
     ]
     return split.split(fixed, target.waves, images, places, table, weights, _SPLIT)

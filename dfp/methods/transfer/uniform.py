@@ -33,7 +33,7 @@ from dfp.methods.transfer.kernels import (
 from dfp.methods.transfer.run import TransferRun
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid, grid_moments
-from dfp.problem.state import Density, Gaussian
+from dfp.problem.state import Gaussian
 from dfp.results.frame import Frame
 
 # Cells per deviation of the density that resolve it to 1e-12 (its spectrum is below that at the largest wave number).
@@ -89,8 +89,8 @@ class UniformRun(TransferRun):
             At step 0, if the initial state is narrower than the grid; or if nothing is left in the box.
         """
         grid = self.grid
-        if self.cloud is not None and isinstance(self.initial, Density):
-            return gridded_start.as_given(self.initial, grid)
+        if self.cloud is not None and self.initial.gridded is not None:
+            return gridded_start.as_given(self.initial.gridded, grid)
         if self.cloud is not None:
             raise UnresolvedError(
                 f"step {self.step}: the initial state is narrower than the grid's spacing {grid.spacing}, so it has "
@@ -117,20 +117,21 @@ class UniformRun(TransferRun):
 
     def _start(self) -> tuple[Array, float]:
         """Return the masses of the cells at step 0, or of a cloud where the grid does not resolve them; their error."""
-        initial, grid, started = self.initial, self.grid, 0.0
-        if isinstance(initial, Density):
-            d, here, equation = grid.dimension, initial.mean[None], self._single()
+        initial, given, grid, started = self.initial, self.initial.gridded, self.grid, 0.0
+        mass: Array
+        if given is not None:
+            d, here, equation = grid.dimension, given.mean[None], self._single()
             factor = np.broadcast_to(factor_of(equation, np.ones(d), here), (1, d, d))[0]
             moved = factor, np.zeros(d), equation.diffusion(here)[0]
-            if initial.grid.matches(grid) or not gridded_start.as_points(initial, moved):
-                values, started = gridded_start.resampled(initial, grid)
+            if given.grid.matches(grid) or not gridded_start.as_points(given, moved):
+                values, started = gridded_start.resampled(given, grid)
                 mass = values * grid.cell_volume
                 started += abs(1.0 - float(mass.sum()))
             else:
                 # A jump is what its cells are: their centres are spread by the first step.
-                mass = initial.values * initial.grid.cell_volume
-                self.cloud = initial.grid.points.reshape(-1, d)
-                started = gridded_start.comb(initial, moved)
+                mass = given.values * given.grid.cell_volume
+                self.cloud = given.grid.points.reshape(-1, d)
+                started = gridded_start.comb(given, moved)
         elif np.all(conditional_deviations(initial.covariance[None])[0] >= ON_GRID * grid.spacing):
             mass = Gaussian(initial.mean, initial.covariance).on(grid) * grid.cell_volume
         else:
@@ -148,7 +149,7 @@ def automatic_grid(problem: Problem) -> Grid:
     centre, half = (lower + upper) / 2, np.maximum((upper - lower) / 2, 1e-12 * (1 + np.abs(lower + upper)))
     lower, upper = centre - half, centre + half
     shown = (path.steps > 0) | (problem.steps[0] == 0)
-    density = np.min(conditional_deviations(path.covariance[shown]), axis=0, initial=np.inf)
+    density: Array = np.min(conditional_deviations(path.covariance[shown]), axis=0, initial=np.inf)
     kernel: Array = np.zeros(d)
     if not enumerated(equation):
         places = np.stack(np.meshgrid(*np.linspace(lower, upper, 33).T, indexing="ij"), axis=-1).reshape(-1, d)
@@ -162,7 +163,7 @@ def automatic_grid(problem: Problem) -> Grid:
             if d == 3:
                 raise unresolved_kernel(wanted)
             wanted = 2 * half * _PER_DEVIATION_NARROW[d] / density
-    least = 2 * half * _PER_DEVIATION / density
+        least = 2 * half * _PER_DEVIATION / density
     if not np.all(least <= most):
         raise UnresolvedError(
             f"cells={np.ceil(least)}: the box of the moments is too wide for its narrowest density, as with heavy "

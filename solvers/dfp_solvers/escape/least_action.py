@@ -6,15 +6,15 @@ differences of exact first derivatives. Where the action is not convex, the band
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import LinAlgError, cho_solve_banded, cholesky_banded
 
+from dfp_solvers.arrays import Array
 from dfp_solvers.escape.costs import Price
 
-Array = NDArray[np.floating[Any]]
 Cost = Callable[[Array, Array], Price]
 # Step of central differences, in units of the landscape's scale: h² against 1e-10/h of first derivatives that may be
 # differences themselves.

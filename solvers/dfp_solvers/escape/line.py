@@ -8,19 +8,19 @@ and Heyman 1985; Alfa, Xue and Ye 2002), and a mean of 10¹⁷ steps keeps the d
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from dfp_solvers.arrays import Array
 from dfp_solvers.jit import kernel
 
-Array = NDArray[np.floating[Any]]
 # Nodes of a panel, and its length in widths of the kernel: rounding is reached (tried: 1e-13 in mean exits).
 NODES, LENGTH = 16, 4.0
 # Deviations to which a kernel is followed: all there are in double precision where matrices are small, else e^−98.
 _ALL, _FAR, _SMALL = 38.0, 14.0, 900
+# What leaves a step at least, so that a law that nothing leaves is a limit and no special case.
+_LEAST = 1e-200
 # Inverse iterations for the quasi-stationary law, and the change that ends them.
 _ITERATIONS, _SETTLED = 500, 1e-13
 
@@ -150,7 +150,8 @@ class Restricted:
     @cached_property
     def _factors(self) -> tuple[Array, Array]:
         band = self.band.copy()
-        return band, _eliminate(band, self.leaving.copy(), self.below)
+        # Where what leaves is below all numbers, visits stay finite.
+        return band, _eliminate(band, np.maximum(self.leaving, _LEAST), self.below)
 
     def expected(self, rewards: Array) -> Array:
         """Return the mean sum of ``rewards`` (n,) >= 0 over the steps until it leaves, from each node, (n,)."""

@@ -5,17 +5,17 @@ vanishes. Paths of several kinds are each a local minimum of the action, so a se
 Newton's method makes each exact.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import make_interp_spline
 
+from dfp_solvers.arrays import Array
 from dfp_solvers.escape.costs import Fields, FlowCost, StepCost
 from dfp_solvers.escape.least_action import Cost, LeastPath, least_path, lengthened
 from dfp_solvers.escape.search import grid_path, timed
 
-Array = NDArray[np.floating[Any]]
 # Nodes of the grid per axis, by dimension; times a box may grow by half before a well counts as one without exit.
 _NODES, _GROWTH = {1: 1200, 2: 72}, 14
 # Rounds of more time at rest, and the change of the action by which they end, relatively.

@@ -5,14 +5,12 @@ prices are looked at. Steps of SGD may go from any node to any other. Where they
 Langevin limit leads between neighbours at its geometric price, the action of a path taken at the best speed.
 """
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
+from dfp_solvers.arrays import Array
 from dfp_solvers.jit import kernel
 
-Array = NDArray[np.floating[Any]]
 # Neighbours of the Langevin limit, in cells: straight lines in more directions than eight.
 _NEAR = 3.5
 # What the slowest part of a path may take, as a share of its fastest speed: time near critical points is logarithmic.

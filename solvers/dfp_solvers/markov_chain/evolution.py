@@ -13,16 +13,15 @@ Three ways, each to a tolerance of about 1e-10 in L1; ``propagate`` takes the ch
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import sparse
 from scipy.linalg import expm
 from scipy.sparse.linalg import splu
 
+from dfp_solvers.arrays import Array
 from dfp_solvers.jit import kernel
 from dfp_solvers.markov_chain.generator import Generator, conserves, fastest
 from dfp_solvers.markov_chain.uniformisation import TOLERANCE, uniformise
 
-Array = NDArray[np.floating[Any]]
 # Squaring dense matrices beyond this size costs minutes.
 DENSE_SIZE = 2000
 # γ = time / _SHIFT: ten is near the optimum for errors of 1e-10 (van den Eshof and Hochbruck 2006, section 4).

@@ -1,14 +1,14 @@
 """Markov generators in compressed columns: the matrix G of dp/dt = G p for the probabilities p of cells."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from dfp_solvers.arrays import Array
 from dfp_solvers.jit import kernel
 
-Array = NDArray[np.floating[Any]]
 Integers = NDArray[np.int32]
 
 

@@ -1,14 +1,11 @@
 """The stationary probabilities of a Markov generator: its null vector, by implicit steps or from an M-matrix."""
 
-from typing import Any
-
 import numpy as np
-from numpy.typing import NDArray
 
+from dfp_solvers.arrays import Array
 from dfp_solvers.markov_chain.evolution import implicit, lu
 from dfp_solvers.markov_chain.generator import Generator, fastest
 
-Array = NDArray[np.floating[Any]]
 _LONG = 1e8  # jumps of one implicit step
 
 

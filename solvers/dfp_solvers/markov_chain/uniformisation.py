@@ -1,15 +1,14 @@
 """Uniformisation of dp/dt = G p: a Poisson mixture of powers of I + G/rate, positive by construction (Jensen 1953)."""
 
 import math
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dfp_solvers.arrays import Array
 from dfp_solvers.jit import kernel
 from dfp_solvers.markov_chain.generator import Generator, fastest
 
-Array = NDArray[np.floating[Any]]
 Integers = NDArray[np.int32]
 TOLERANCE = 1e-10
 # Jumps between looks at how fast changes decay, and the L1 norm below which changes are rounding.

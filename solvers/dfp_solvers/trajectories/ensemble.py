@@ -6,18 +6,15 @@ To use it: make a model and a ``Start`` (``trajectory_models.py``) and ``empty``
 
 from dataclasses import dataclass, replace
 from itertools import combinations_with_replacement
-from typing import Any
 
 import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dfp_solvers.arrays import Array, Integers
 from dfp_solvers.trajectories import lockstep
 from dfp_solvers.trajectories.lockstep import BLOCK as BLOCK
 from dfp_solvers.trajectories.models import NO_OPTIMISER, Affine, Optimiser, Start, integers, numbers
-
-Array = NDArray[np.floating[Any]]
-Integers = NDArray[np.int64]
 
 
 @dataclass

@@ -6,16 +6,14 @@ neither portions nor threads. Counterpart of ``monte_carlo.sample``, with the sa
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dfp_solvers.arrays import Array
 from dfp_solvers.trajectories.ensemble import Accumulators
 from dfp_solvers.trajectories.lockstep import BLOCK
 from dfp_solvers.trajectories.models import Optimiser, Start
-
-Array = NDArray[np.floating[Any]]
 
 BUNDLE = 16
 """Blocks drawn together: long enough arrays for NumPy, short enough for the cache."""

@@ -13,10 +13,9 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from dfp_solvers.arrays import Array, Integers
 from dfp_solvers.jit import kernel
 
-Array = NDArray[np.floating[Any]]
-Integers = NDArray[np.int64]
 Words = NDArray[np.uint64]
 
 BLOCK = 384  # trajectories per block: state, parameters and normals of a block stay in the first-level cache
@@ -52,7 +51,9 @@ class Model(NamedTuple):
 class Optimiser(NamedTuple):
     """How gradients become steps, if not by the model itself: schedules, momentum (T19), epochs without replacement."""
 
-    rates: Array  # (n,) learning rates of the first n steps, the last one from then on; empty: the model is the step
+    learning_rates: (
+        Array  # (n,) learning rates of the first n steps, the last one from then on; empty: the model is the step
+    )
     sizes: Integers  # (n,) batch sizes likewise; empty: the model's draws
     momentum: float
     nesterov: bool
@@ -305,7 +306,7 @@ def _scale(factor: float, rows: Array) -> None:
 
 
 @kernel(fast=True)
-def _move(optimiser: Optimiser, rate: float, gradient: Array, theta: Array, velocity: Array) -> None:
+def _move(optimiser: Optimiser, learning_rate: float, gradient: Array, theta: Array, velocity: Array) -> None:
     """Take a step along ``gradient`` (d, BLOCK): v' = βv + g, θ' = θ − ηv', or Nesterov's θ' = θ − η(g + βv')."""
     for i in range(theta.shape[0]):
         place, speed, slope = theta[i], velocity[i], gradient[i]
@@ -313,7 +314,7 @@ def _move(optimiser: Optimiser, rate: float, gradient: Array, theta: Array, velo
             speed[lane] = optimiser.momentum * speed[lane] + slope[lane]
         for lane in range(BLOCK):
             ahead = slope[lane] + optimiser.momentum * speed[lane] if optimiser.nesterov else speed[lane]
-            place[lane] -= rate * ahead
+            place[lane] -= learning_rate * ahead
 
 
 @kernel(fast=True)
@@ -460,8 +461,8 @@ def _run_moving_block(
                     _transform(model.pieces, model.ends, model.guide, fresh)
                 _scale(scale, fresh)
                 _gaussian(model.loadings, model.values, theta, fresh, gradient)
-            rate = optimiser.rates[min(step, len(optimiser.rates) - 1)]
-            _move(optimiser, rate, gradient, theta, velocity)
+            learning_rate = optimiser.learning_rates[min(step, len(optimiser.learning_rates) - 1)]
+            _move(optimiser, learning_rate, gradient, theta, velocity)
             step += 1
         _observe(theta, valid, s, plan, sums[s], counts[s])
 
@@ -483,7 +484,7 @@ def run(
     for slot in numba.prange(counts.shape[0]):
         for b in range(slot, sums.shape[0], counts.shape[0]):
             valid = min(BLOCK, trajectories - (first + b) * BLOCK)
-            if len(optimiser.rates) > 0:
+            if len(optimiser.learning_rates) > 0:
                 _run_moving_block(model, optimiser, start, plan, keys, first + b, valid, sums[b], counts[slot])
             else:
                 indefinite[slot] += _run_block(model, start, plan, keys, first + b, valid, sums[b], counts[slot])

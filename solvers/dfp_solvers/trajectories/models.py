@@ -4,15 +4,12 @@ Each checks its arrays and packs them for ``lockstep.py``.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dfp_solvers.arrays import Array, Integers
 from dfp_solvers.trajectories import lockstep
-
-Array = NDArray[np.floating[Any]]
-Integers = NDArray[np.int64]
 
 MAX_SAMPLES = 2**24  # a 32-bit draw picks one of N samples with a relative bias of at most N / 2^32
 
@@ -188,7 +185,7 @@ class Optimiser:
 
     Parameters
     ----------
-    rates
+    learning_rates
         η_n of the first steps, shape (n,); the last one holds from then on.
     sizes
         Batch sizes likewise, or empty: those of the model. Gaussian noise is divided by their square roots.
@@ -198,7 +195,7 @@ class Optimiser:
         Steps of an epoch in which minibatches exclude each other, each a fresh shuffle; 0 with replacement.
     """
 
-    rates: ArrayLike
+    learning_rates: ArrayLike
     sizes: ArrayLike = ()
     momentum: float = 0.0
     nesterov: bool = False
@@ -206,20 +203,20 @@ class Optimiser:
 
     def packed(self, model: lockstep.Model) -> lockstep.Optimiser:
         """Return the checked arrays for the kernels."""
-        rates = numbers("rates", self.rates, (np.size(self.rates),))
+        learning_rates = numbers("learning_rates", self.learning_rates, (np.size(self.learning_rates),))
         sizes = integers("sizes", self.sizes, (np.size(self.sizes),), 1, 2**31)
-        if not rates.size or model.substeps != 1 or model.kind == lockstep.CONDITIONAL:
+        if not learning_rates.size or model.substeps != 1 or model.kind == lockstep.CONDITIONAL:
             raise ValueError("an optimiser needs at least one rate and a model of gradients")
         if self.epoch and (sizes.size or model.kind == lockstep.GAUSSIAN or self.epoch * model.draws > model.samples):
             raise ValueError(f"epoch={self.epoch}: needs as many minibatches of one size as the samples hold")
-        return lockstep.Optimiser(rates, sizes, float(self.momentum), bool(self.nesterov), int(self.epoch))
+        return lockstep.Optimiser(learning_rates, sizes, float(self.momentum), bool(self.nesterov), int(self.epoch))
 
     def moved(self, theta: Array, velocity: Array, gradient: Array, step: int) -> tuple[Array, Array]:
         """Return θ' and v', shapes (N, d), after a step along gradients of one batch size, with replacement."""
-        rates = np.asarray(self.rates)
+        learning_rates = np.asarray(self.learning_rates)
         velocity = self.momentum * velocity + gradient
         ahead = gradient + self.momentum * velocity if self.nesterov else velocity
-        return theta - rates[min(step, len(rates) - 1)] * ahead, velocity
+        return theta - learning_rates[min(step, len(learning_rates) - 1)] * ahead, velocity
 
 
 NO_OPTIMISER = lockstep.Optimiser(np.empty(0), np.empty(0, dtype=np.int64), 0.0, False, 0)

@@ -11,16 +11,13 @@ drift between two halves of the run and the time in which the direction settles.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
+from dfp_solvers.arrays import Array, Integers
 from dfp_solvers.jit import kernel
-
-Array = NDArray[np.floating[Any]]
-Integers = NDArray[np.int64]
 
 # The most and the fewest lanes, and the work that decides in between: a few seconds, in multiplications.
 LANES, _FEWEST, _WORK = 256, 16, 2e9
@@ -32,7 +29,7 @@ _PORTION = 2**22
 _DAMPED, _SMALL = 0.25, 0.01
 
 
-class Step(NamedTuple):
+class OptimiserStep(NamedTuple):
     """θ' = θ − η(p u + q v), v' = βv + u with u = H_ξ θ (T19); plain SGD has p = 1, q = β = 0."""
 
     learning_rate: float
@@ -189,7 +186,7 @@ def _sample_lanes(
 
 
 def gaussian_exponent(
-    hessian: Array, deviations: Array, step: Step, steps: int, seed: int, *, symmetric: bool = False,
+    hessian: Array, deviations: Array, step: OptimiserStep, steps: int, seed: int, *, symmetric: bool = False,
     settling: Settling = _AT_ONCE,
 ) -> tuple[float, float]:  # fmt: skip
     """Return the exponent per step and its error, for H_ξ = H + S∘ζ with independent normals ζ.
@@ -226,7 +223,7 @@ def gaussian_exponent(
 
 
 def samples_exponent(
-    table: Array, step: Step, batch_size: int, steps: int, seed: int, *, weight_decay: float = 0.0,
+    table: Array, step: OptimiserStep, batch_size: int, steps: int, seed: int, *, weight_decay: float = 0.0,
     settling: Settling = _AT_ONCE,
 ) -> tuple[float, float]:  # fmt: skip
     """Return the exponent per step and its error, for minibatches drawn with replacement.

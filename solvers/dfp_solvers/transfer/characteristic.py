@@ -8,17 +8,15 @@ lost by cutting at K = π/Δ, smooth density or not.
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 from scipy import fft, sparse
 
+from dfp_solvers.arrays import Array, Complex
 from dfp_solvers.jit import kernel
 
-Array = NDArray[np.floating[Any]]
-Complex = NDArray[np.complex128]
 Characteristic = Callable[[Array, Array], Complex]
 """φ(k|x) for places (n,) and waves (m,), equally spaced from 0: shape (n, m)."""
 
@@ -145,10 +143,10 @@ def _characteristic(
 
 @kernel(parallel=True)
 def finite_sum(
-    places: Array, waves: Array, kept: float, hessians: Array, gradients: Array, rate: float, batch: int
+    places: Array, waves: Array, kept: float, hessians: Array, gradients: Array, learning_rate: float, batch: int
 ) -> Complex:
-    """Return e^{ik kept x} [(1/N) Σ_i e^{−i (rate/batch) k (h_i x + g_i)}]^batch, shape (n, m)."""
+    """Return e^{ik kept x} [(1/N) Σ_i e^{−i (learning_rate/batch) k (h_i x + g_i)}]^batch, shape (n, m)."""
     result = np.empty((places.size, waves.size), np.complex128)
     for j in numba.prange(places.size):
-        _characteristic(places[j], waves[1], kept, hessians, gradients, -rate / batch, batch, result[j])
+        _characteristic(places[j], waves[1], kept, hessians, gradients, -learning_rate / batch, batch, result[j])
     return result

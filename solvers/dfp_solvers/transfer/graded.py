@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.special import gammaln, hyp1f1
 
-Array = NDArray[np.floating[Any]]
+from dfp_solvers.arrays import Array
 
 REACH = 8.7  # deviations after which a kernel is cut: 4e-17 of its peak
 CELLS = 2.0  # nodes per deviation of a kernel: the trapezoidal rule then errs by exp(−π² 2²) = 7e-18
@@ -42,7 +42,7 @@ class Step(NamedTuple):
         return np.sqrt(self.slope_variance * x**2 + self.shift_variance)
 
 
-class Lattice(NamedTuple):
+class GradedNodes(NamedTuple):
     """Nodes c sinh((j + ½) spacing) for first <= j < last."""
 
     scale: float
@@ -61,18 +61,18 @@ class Lattice(NamedTuple):
         u = (np.arange(self.first, self.last) + 0.5) * self.spacing
         return self.scale * self.spacing * np.cosh(u)
 
-    def reaching(self, reach: float) -> "Lattice":
-        """Return the lattice extended, if need be, to −reach … reach."""
+    def reaching(self, reach: float) -> "GradedNodes":
+        """Return the nodes extended, if need be, to −reach … reach."""
         count = int(np.ceil(np.arcsinh(reach / self.scale) / self.spacing)) + 1
         return self._replace(first=min(self.first, -count), last=max(self.last, count))
 
 
-def lattice(step: Step) -> Lattice:
-    """Return the empty lattice whose spacing resolves ``step`` (shift_variance > 0), as function of both its ends."""
+def graded_nodes(step: Step) -> GradedNodes:
+    """Return no nodes yet, whose spacing resolves ``step`` (shift_variance > 0), as function of both its ends."""
     width = np.sqrt(step.shift_variance)
     scale = 1e9 * width if step.slope_variance <= 1e-18 else width / np.sqrt(step.slope_variance)
     spacing = min(width / scale / max(1.0, abs(step.slope)) / CELLS, LOGARITHMIC)
-    return Lattice(float(scale), float(spacing), 0, 0)
+    return GradedNodes(float(scale), float(spacing), 0, 0)
 
 
 def transition(targets: Array, sources: Array, step: Step) -> Any:

@@ -1,8 +1,8 @@
 """The master equation (T4) by spectral transfer (T22): grids that resolve the density, whatever the kernel's width.
 
 The characteristic function of one step, φ(k|θ) = E e^{ik·θ'}, is known for every noise law here, so that
-φ_{n+1}(k) = Σ_θ P_n(θ) φ(k|θ) ΔV at the waves of the next box; the sum over a uniform grid is exact to the spectrum of P
-beyond its waves. A box moves with the density: places are θ = centre + axes·u with u on a uniform lattice.
+φ_{n+1}(k) = Σ_θ P_n(θ) φ(k|θ) ΔV at the waves of the next box; the sum over a uniform grid is exact to the spectrum
+of P beyond its waves. A box moves with the density: places are θ = centre + axes·u with u on a uniform lattice.
 """
 
 from collections.abc import Callable
@@ -10,13 +10,10 @@ from typing import Any, NamedTuple
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 from scipy import fft
 
+from dfp_solvers.arrays import Array, Complex
 from dfp_solvers.jit import kernel
-
-Array = NDArray[np.floating[Any]]
-Complex = NDArray[np.complex128]
 
 _BLOCK = 256  # sources whose characteristic functions are held at once
 _SLOWEST = 0.9  # ratio of neighbouring pairs of nodes by which tails and spectra are continued at most
@@ -68,76 +65,42 @@ Characteristic = Callable[[Array, Box], Complex]
 """φ(k|θ) at places (n, d) and the waves k of the box in its coordinates u, shape (n, *waves)."""
 
 
-def gaussian(mean: Array, covariance: Array, waves: list[Array]) -> Complex:
-    """Return exp(ik·mean − ½ kᵀ covariance k) for means (n, d) and covariances (n, d, d) in u, shape (n, *waves)."""
-    if len(waves) == 3:
-        grid = np.stack(np.meshgrid(*waves, indexing="ij"), axis=-1)
-        size = np.array([np.einsum("...i,ij,...j->...", grid, c, grid) for c in covariance])
-        return np.exp(1j * np.tensordot(mean, grid, (1, 3)) - 0.5 * size)
-    padded_mean, padded, first = _padded(mean, waves)
-    full = np.zeros((len(mean), 2, 2))
-    full[:, -mean.shape[1] :, -mean.shape[1] :] = covariance
-    out = _gaussian(padded_mean, full, first, padded)
-    return out.reshape(len(mean), *(w.size for w in waves))
+def phases(mean: Array, waves: list[Array]) -> Complex:
+    """Return e^{ik·mean} for means (n, d) in u at the tensor grid of ``waves``, shape (n, *waves)."""
+    result: Complex = np.exp(1j * np.multiply.outer(mean[:, 0], waves[0]))
+    for axis, wave in enumerate(waves[1:], start=1):
+        along = np.exp(1j * np.multiply.outer(mean[:, axis], wave))
+        result = result[..., None] * along.reshape(len(mean), *[1] * axis, -1)
+    return result
 
 
-def shifted(mean: Array, factor: Complex, waves: list[Array]) -> Complex:
-    """Return e^{ik·mean} times ``factor`` (*waves), additive noise of any law, shape (n, *waves)."""
-    phases = [np.exp(1j * np.multiply.outer(mean[:, axis], wave)) for axis, wave in enumerate(waves)]
-    return phases[0] * factor if len(waves) == 1 else phases[0][:, :, None] * phases[1][:, None, :] * factor
+def steps_of(waves: Array) -> tuple[Array, Array] | None:
+    """Return the two vectors of which wave vectors (n, m, 2) are multiples 0, 1, … −1 and 0, 1, …, or None."""
+    if waves.ndim != 3 or waves.shape[0] % 2 == 0 or waves.shape[0] < 3 or waves.shape[1] < 2:
+        return None
+    first, second = waves[1, 0], waves[0, 1]
+    counts = fft.fftfreq(waves.shape[0], 1 / waves.shape[0])
+    lattice = counts[:, None, None] * first + np.arange(waves.shape[1])[:, None] * second
+    return (first, second) if np.max(np.abs(waves - lattice)) <= 1e-12 * np.max(np.abs(waves)) else None
 
 
-def finite_sum(mean: Array, places: Array, slopes: Array, shifts: Array, batch: int, waves: list[Array]) -> Complex:
-    """Return e^{ik·mean} [(1/N) Σ_i e^{ik·(slopes_i θ + shifts_i)}]^batch, shape (n, *waves).
+def finite_sum(places: Array, slopes: Array, shifts: Array, batch: int, shape: tuple[int, int]) -> Complex:
+    """Return [(1/N) Σ_i e^{i(j_1 a_i1 + j_2 a_i2)}]^batch, a_i = slopes_i θ + shifts_i, for the waves of a box.
 
     Parameters
     ----------
-    mean
-        Mean image of every place in u, shape (n, d).
     places
-        θ, shape (n, d).
+        θ, shape (n, 2).
     slopes, shifts
-        Deviations of the samples' parts of a step in u, means zero, shapes (N, d, d) and (N, d).
+        Shapes (N, 2, 2) and (N, 2).
+    shape
+        How many j_1, in the order of the transform, and j_2 = 0, 1, …
 
     Notes
     -----
     Along tensor waves the mean over samples is a product of two real matrices, whatever ``batch`` is.
     """
-    padded_mean, last, first = _padded(mean, waves)
-    d, count = mean.shape[1], len(shifts)
-    g, h, x = np.zeros((count, 2)), np.zeros((count, 2, 2)), np.zeros((len(places), 2))
-    g[:, -d:], h[:, -d:, -d:], x[:, -d:] = shifts, slopes, places
-    step = first[1] if first.size > 1 else 0.0
-    out = _finite_sum(padded_mean, x, h, g, batch, first.size // 2 + 1, step, last.size, last[1])
-    return out.reshape(len(mean), *(w.size for w in waves))
-
-
-def _padded(mean: Array, waves: list[Array]) -> tuple[Array, Array, Array]:
-    """Return means with a first axis of one wave where d = 1, the last waves and the first."""
-    if len(waves) == 2:
-        return np.ascontiguousarray(mean), waves[1], waves[0]
-    return np.column_stack([np.zeros(len(mean)), mean]), waves[0], np.zeros(1)
-
-
-@kernel()
-def _phases(place: float, waves: Array, out: Complex) -> None:
-    for j in range(waves.size):
-        out[j] = complex(np.cos(waves[j] * place), np.sin(waves[j] * place))
-
-
-@kernel(parallel=True)
-def _gaussian(mean: Array, covariance: Array, first: Array, last: Array) -> Complex:
-    out = np.empty((len(mean), first.size, last.size), np.complex128)
-    for n in numba.prange(len(mean)):
-        left, right = np.empty(first.size, np.complex128), np.empty(last.size, np.complex128)
-        _phases(mean[n, 0], first, left)
-        _phases(mean[n, 1], last, right)
-        c = covariance[n]
-        for i in range(first.size):
-            for j in range(last.size):
-                size = c[0, 0] * first[i] ** 2 + 2 * c[0, 1] * first[i] * last[j] + c[1, 1] * last[j] ** 2
-                out[n, i, j] = left[i] * right[j] * np.exp(-0.5 * size)
-    return out
+    return _finite_sum(np.ascontiguousarray(places), slopes, shifts, batch, shape[0] // 2 + 1, shape[1])
 
 
 @kernel()
@@ -150,41 +113,23 @@ def _turns(angle: float, sample: int, waves: int, table: Array) -> None:
 
 
 @kernel(parallel=True)
-def _finite_sum(
-    mean: Array,
-    places: Array,
-    slopes: Array,
-    shifts: Array,
-    batch: int,
-    half: int,
-    first: float,
-    last_waves: int,
-    last: float,
-) -> Complex:
+def _finite_sum(places: Array, slopes: Array, shifts: Array, batch: int, half: int, last: int) -> Complex:
     count, rows = len(shifts), 2 * half - 1
-    out = np.empty((len(mean), rows, last_waves), np.complex128)
-    for n in numba.prange(len(mean)):
-        left, right = np.empty((2 * half, count)), np.empty((2 * last_waves, count))
+    out = np.empty((len(places), rows, last), np.complex128)
+    for n in numba.prange(len(places)):
+        left, right = np.empty((2 * half, count)), np.empty((2 * last, count))
         for i in range(count):
-            a = slopes[i, 0, 0] * places[n, 0] + slopes[i, 0, 1] * places[n, 1] + shifts[i, 0]
-            b = slopes[i, 1, 0] * places[n, 0] + slopes[i, 1, 1] * places[n, 1] + shifts[i, 1]
-            _turns(first * a, i, half, left)
-            _turns(last * b, i, last_waves, right)
+            _turns(slopes[i, 0, 0] * places[n, 0] + slopes[i, 0, 1] * places[n, 1] + shifts[i, 0], i, half, left)
+            _turns(slopes[i, 1, 0] * places[n, 0] + slopes[i, 1, 1] * places[n, 1] + shifts[i, 1], i, last, right)
         # Rows and columns: cosines, then sines.
         product = np.dot(left, right.T) / count
-        own = complex(np.cos(first * mean[n, 0]), np.sin(first * mean[n, 0]))
-        other = complex(np.cos(last * mean[n, 1]), np.sin(last * mean[n, 1]))
-        along = 1.0 + 0.0j
         for i in range(half):
-            across = 1.0 + 0.0j
-            for j in range(last_waves):
-                cc, ss = product[i, j], product[half + i, last_waves + j]
-                cs, sc = product[i, last_waves + j], product[half + i, j]
-                out[n, i, j] = along * across * _power(complex(cc - ss, cs + sc), batch)
+            for j in range(last):
+                cc, ss = product[i, j], product[half + i, last + j]
+                cs, sc = product[i, last + j], product[half + i, j]
+                out[n, i, j] = _power(complex(cc - ss, cs + sc), batch)
                 if i > 0:
-                    out[n, rows - i, j] = along.conjugate() * across * _power(complex(cc + ss, cs - sc), batch)
-                across *= other
-            along *= own
+                    out[n, rows - i, j] = _power(complex(cc + ss, cs - sc), batch)
     return out
 
 
@@ -256,7 +201,7 @@ def resolved(source: Box, target: Box, factor: Array) -> Array:
 
 def density(box: Box, phi: Complex, axes: list[Array]) -> Array:
     """Return the density on the lattice of ``axes`` in θ: the trigonometric series of the box, zero beyond it."""
-    weights = np.conj(phi) / (box.cell_volume * np.prod(box.cells))
+    weights = phi.conj() / (box.cell_volume * np.prod(box.cells))
     weights[..., 1:] *= 2
     if not np.any(box.axes - np.diag(np.diag(box.axes))):
         return _on_lattice(box, weights, axes)

@@ -1,7 +1,7 @@
 """Spectral transfer (T22) in three dimensions: the sum over places is done axis by axis.
 
-In axes along which the mean motion of a step is diagonal and its noise covariance is constant + diag(Σ_j V_ij θ_j²), the
-characteristic function of a step is exp(−½ kᵀCk) times a product over pairs of axes of factors of k_i and θ_j alone::
+In axes along which the mean motion of a step is diagonal and its noise covariance is constant + diag(Σ_j V_ij θ_j²),
+the characteristic function of a step is exp(−½ kᵀCk) times a product over pairs of axes of factors of k_i and θ_j::
 
     φ(k|θ) = exp(−½ kᵀCk) Π_ij exp(i δ_ij k_i (a_i θ_i + b_i) − ½ k_i² V_ij θ_j²)
 
@@ -10,14 +10,12 @@ product of entries. Only those of (k_1, k_2) with θ_3 and of k_1 with θ_2 have
 Σ_r α_r(k) β_r(θ): the fewer, the smaller the learning rate.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.polynomial import chebyshev
-from numpy.typing import NDArray
 
-Array = NDArray[np.floating[Any]]
-Complex = NDArray[np.complex128]
+from dfp_solvers.arrays import Array, Complex
 
 _DEGREE = 40  # of polynomials in s: exp(−½ s x²) for exponents up to 60 to 1e-13
 

@@ -15,16 +15,13 @@ bands of targets, each summed in the order of the sources; narrow ones are scatt
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
+from dfp_solvers.arrays import Array, Integers
 from dfp_solvers.jit import kernel
-
-Array = NDArray[np.floating[Any]]
-Integers = NDArray[np.int64]
 
 FLOOR = 1e-20  # weights below this are left out: 1e5 sources then lose 1e-15 of the mass a step, as much as rounding
 BANDS = 16  # most target bands of the gather; neighbours go to different threads

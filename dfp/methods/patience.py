@@ -1,0 +1,70 @@
+"""How long work will take, told from what has been done: announced, or left to other ways, before minutes have gone."""
+
+import logging
+import time
+
+import numpy as np
+
+from dfp.errors import UnresolvedError
+
+# Seconds after which a forecast is made, and of a forecast that is told to someone who sees no progress.
+_SEEN, _WORTH_TELLING = 3.0, 120.0
+
+
+class TooLong(UnresolvedError):
+    """It would be resolved, but later than anyone waits for who sees no progress."""
+
+
+class Patience:
+    """Watches work whose parts are alike.
+
+    Parameters
+    ----------
+    what
+        Who works, in words.
+    limit
+        Seconds of a forecast at which the work is given up; infinite to announce it only.
+    silent
+        Whether nobody is told of progress.
+    """
+
+    def __init__(self, what: str, limit: float = np.inf, silent: bool = True) -> None:
+        self.what, self.limit, self.silent = what, limit, silent
+        self._began, self._told = time.perf_counter(), False
+        self._share, self._part = 0.0, 1.0
+
+    def part(self, done: float, next_part: float) -> None:
+        """Take note that a share ``done`` of all is done, and that ``look`` will speak of the ``next_part`` of all."""
+        self._share, self._part = done, next_part
+        self.look(0.0, 1.0)
+
+    def look(self, done: float, total: float) -> None:
+        """Take note that ``done`` of ``total`` is done, of this part if there are several.
+
+        Raises
+        ------
+        TooLong
+            If it would take longer than ``limit``.
+        """
+        elapsed, share = time.perf_counter() - self._began, self._share + self._part * done / total
+        if elapsed < _SEEN or not share > 0:
+            return
+        forecast = elapsed / share
+        if forecast > self.limit:
+            raise TooLong(
+                f"{self.what} would take some {duration(forecast)}; to wait for it give progress=... or that solver, "
+                "or ask for fewer steps, or for moments with dfp.moments(...)."
+            )
+        if self.silent and not self._told and forecast > _WORTH_TELLING:
+            self._told = True
+            logging.getLogger("dfp").warning(
+                "%s will take some %s; progress=... shows how far it is.", self.what, duration(forecast)
+            )
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words."""
+    for unit, length in (("years", 3.15e7), ("days", 86_400.0), ("hours", 3600.0), ("minutes", 60.0)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.3g} {unit}"
+    return f"{seconds:.0f} s"

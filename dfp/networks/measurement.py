@@ -1,0 +1,249 @@
+"""The mean Hessian, the gradient noise and the curvature noise of a network at its checkpoint (T2, T13)."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from dfp import checks
+from dfp.checks import Array
+from dfp.errors import DFPError
+from dfp.networks import diagnostics, directions
+from dfp.networks.diagnostics import Diagnostics
+from dfp.networks.source import Source
+
+if TYPE_CHECKING:
+    from dfp import QuadraticLandscape
+    from dfp.networks.runs import Runs
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """What of a network decides how SGD moves, along k orthonormal directions.
+
+    Attributes
+    ----------
+    source
+        What was measured; None of a measurement read from a file.
+    batch_size
+        B of ``landscape``.
+    samples
+        Number of samples N.
+    checkpoint
+        θ about which everything is measured, shape (d,).
+    directions
+        Columns u_i, sharpest first, shape (d, k).
+    method
+        How the directions were found.
+    flat
+        Which directions were chosen as flat ones, shape (k,); none if all eigenvectors are taken.
+    hessian
+        Mean Hessian UᵀHU, shape (k, k) [loss / parameter^2].
+    residuals
+        ``|Hu_i − λ_iu_i|``, shape (k,).
+    gradient
+        Mean gradient Uᵀḡ, shape (k,) [loss / parameter].
+    covariance
+        Covariance of a single sample's gradient, UᵀCU, shape (k, k).
+    table
+        Var(H̃_ik) of a single sample, shape (k, k).
+    row_noise
+        ``E|H̃u_i|²`` of a single sample, couplings to directions outside the k included, shape (k,).
+    correlation
+        Cov(H̃_ii, g̃_i) of a single sample, shape (k,).
+    sample_gradients
+        Uᵀg of every sample, shape (N, k).
+    subspace
+        Directions of the exact finite sum, shape (m,).
+    sample_hessians
+        Hessians of every sample in the subspace, shape (N, m, m).
+    errors
+        Standard errors by name: how far another data set of N samples would differ. Runs that draw from these N samples
+        are described without error.
+    diagnostics
+        What holds of the paper's assumptions.
+    """
+
+    source: Source | None
+    batch_size: int
+    samples: int
+    checkpoint: Array
+    directions: Array
+    method: str
+    flat: np.ndarray
+    hessian: Array
+    residuals: Array
+    gradient: Array
+    covariance: Array
+    table: Array
+    row_noise: Array
+    correlation: Array
+    sample_gradients: Array
+    subspace: np.ndarray
+    sample_hessians: Array
+    errors: dict[str, Array]
+    diagnostics: Diagnostics
+
+    @property
+    def dimension(self) -> int:
+        """Number of parameters d."""
+        return int(self.directions.shape[0])
+
+    @property
+    def complete(self) -> bool:
+        """Whether the directions span all parameters."""
+        return bool(self.directions.shape[0] == self.directions.shape[1])
+
+    @property
+    def curvatures(self) -> Array:
+        """λ_i = u_iᵀHu_i, shape (k,) [loss / parameter^2]."""
+        return np.diag(self.hessian).copy()
+
+    @property
+    def gradient_noise(self) -> Array:
+        """Variance of a single sample's gradient along each direction, shape (k,)."""
+        return np.diag(self.covariance).copy()
+
+    @property
+    def live(self) -> np.ndarray:
+        """Which directions have noise at all, shape (k,): dead units have none."""
+        return ~self.diagnostics.silent
+
+    @property
+    def landscape(self) -> "QuadraticLandscape":
+        """The quadratic landscape in the coordinates x = Uᵀ(θ − checkpoint), with the full table of Var(H̃_ik)."""
+        import dfp
+
+        noise = dfp.GaussianNoise(self.covariance / self.batch_size, self.table / self.batch_size)
+        return dfp.QuadraticLandscape(self.hessian, self.gradient, noise)
+
+    def __str__(self) -> str:
+        """Return the diagnostics in lines."""
+        return f"{self.method}; {self.samples} samples, {self.dimension} parameters\n{self.diagnostics}"
+
+
+class _Noise(NamedTuple):
+    table: Array
+    square: Array
+    diagonal: Array
+    cross: Array
+    hessians: Array
+
+
+def measure(
+    problem: Source,
+    batch_size: int = 8,
+    modes: int | str = "all",
+    *,
+    flat: int = 0,
+    runs: "Runs | None" = None,
+    subspace: int = 12,
+    reach: float = 0.25,
+    seed: int = 0,
+) -> Measurement:
+    """Measure a network at its checkpoint: everything the predictors need, and what holds of the paper's assumptions.
+
+    Parameters
+    ----------
+    problem
+        A ``Problem``, or ``Problem.from_arrays(...)``.
+    batch_size
+        B of ``landscape``; the tables are of single samples.
+    modes
+        ``"all"`` eigenvectors of the mean Hessian (d <= 2000), or how many of the sharpest, by Lanczos where
+        they are few.
+    flat
+        How many flat directions besides, where ``modes`` is a number: random ones orthogonal to the sharp ones, or
+    runs
+        those in which these runs moved most. Predict other runs, with another seed, along them.
+    subspace
+        How many of the sharpest modes get the exact finite sum; every step costs N m³ beyond 12.
+    reach
+        η√(n/B) up to which the departure from the quadratic form is tested: along each direction at a displacement of
+        ``reach`` deviations of a sample's gradient.
+    seed
+        Of the random directions and the held-out minibatches.
+
+    Raises
+    ------
+    DFPError
+        If a value is out of range, or there are too many parameters for all modes.
+
+    Notes
+    -----
+    All N samples are used, so that what is measured is exact for runs that draw from them. One product of every
+    sample's Hessian with every direction is needed; blocks of samples keep memory small.
+    """
+    if not isinstance(problem, Source):
+        raise DFPError(f"problem={checks.shown(problem)}: must be a dfp.networks.Problem.")
+    size = checks.integer("batch_size", batch_size, at_least=1)
+    found = directions.find(problem, modes, flat, runs, checks.integer("seed", seed))
+    vectors = found.vectors
+    inside = np.arange(min(checks.integer("subspace", subspace, at_least=1), vectors.shape[1]))
+    sampled = problem.gradients() @ vectors
+    noise = _noise(problem, found, sampled, inside)
+    deviations = sampled - sampled.mean(axis=0)
+    covariance = deviations.T @ deviations / problem.samples
+    judged = diagnostics.diagnose(
+        problem,
+        found,
+        covariance,
+        noise.square,
+        noise.cross,
+        noise.table,
+        size,
+        checks.real("reach", reach, above=0),
+        seed,
+    )
+    return Measurement(
+        source=problem,
+        batch_size=size,
+        samples=problem.samples,
+        checkpoint=problem.checkpoint,
+        directions=vectors,
+        method=found.method,
+        flat=found.flat,
+        hessian=found.hessian,
+        residuals=found.residuals,
+        gradient=sampled.mean(axis=0),
+        covariance=covariance,
+        table=noise.table,
+        row_noise=np.diag(noise.square).copy(),
+        correlation=noise.cross,
+        sample_gradients=sampled,
+        subspace=inside,
+        sample_hessians=noise.hessians,
+        errors=_errors(deviations, noise.diagonal),
+        diagnostics=judged,
+    )
+
+
+def _noise(source: Source, found: directions.Directions, sampled: Array, inside: Any) -> _Noise:
+    """Return Var(H̃_ik), E[H̃²] between directions, per-sample H_ii, Cov(H̃_ii, g̃_i), and Hessians in the subspace."""
+    vectors, k, count = found.vectors, found.vectors.shape[1], source.samples
+    table, raw, moved = np.zeros((k, k)), np.zeros((k, k)), np.zeros((k, source.dimension))
+    hessians, diagonal = [], []
+    for block in source.sample_products(vectors):
+        rows = np.ascontiguousarray(np.swapaxes(block, 0, 1)).reshape(k, -1)
+        raw += rows @ rows.T / count
+        moved += block.sum(axis=0) / count
+        inner = block @ vectors
+        table += ((inner - found.hessian) ** 2).sum(axis=0) / count
+        diagonal.append(np.einsum("nii->ni", inner))
+        hessians.append(inner[:, inside[:, None], inside])
+    own = np.concatenate(diagonal)
+    cross = ((own - own.mean(axis=0)) * (sampled - sampled.mean(axis=0))).mean(axis=0)
+    joined = np.concatenate(hessians)
+    return _Noise((table + table.T) / 2, raw - moved @ moved.T, own, cross, (joined + np.swapaxes(joined, 1, 2)) / 2)
+
+
+def _errors(deviations: Array, diagonal: Array) -> dict[str, Array]:
+    """Return standard errors over data sets of N samples, each shape (k,)."""
+    root = np.sqrt(len(deviations))
+    curved = diagonal - diagonal.mean(axis=0)
+    return {
+        "curvatures": diagonal.std(axis=0) / root,
+        "gradient": deviations.std(axis=0) / root,
+        "gradient_noise": (deviations**2).std(axis=0) / root,
+        "curvature_noise": (curved**2).std(axis=0) / root,
+    }

@@ -1,0 +1,122 @@
+"""An ensemble of SGD runs of a network from its checkpoint, seen along directions."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dfp import checks
+from dfp.checks import Array
+from dfp.errors import DFPError
+from dfp.networks import files
+
+KIND = "network runs"
+
+
+@dataclass(frozen=True, eq=False)
+class Runs:
+    """Displacements of R runs from the checkpoint at saved steps.
+
+    Attributes
+    ----------
+    steps
+        Saved steps, shape (S,).
+    positions
+        Displacements along the directions, or of all parameters, shape (S, R, k) [parameter].
+    directions
+        Columns, shape (d, k); None if all parameters are kept.
+    final
+        Displacement of all parameters at the last step, shape (R, d).
+    learning_rate, batch_size, momentum, nesterov, replace, samples, seed
+        How they were made; ``samples`` is N.
+    """
+
+    steps: np.ndarray
+    positions: Array
+    directions: Array | None
+    final: Array
+    learning_rate: float
+    batch_size: int
+    momentum: float
+    nesterov: bool
+    replace: bool
+    samples: int
+    seed: int
+
+    @property
+    def count(self) -> int:
+        """Number of runs R."""
+        return int(self.positions.shape[1])
+
+    @property
+    def mean(self) -> Array:
+        """Mean over runs, shape (S, k)."""
+        result: Array = self.positions.mean(axis=1)
+        return result
+
+    @property
+    def variance(self) -> Array:
+        """Variance over runs, without bias, shape (S, k)."""
+        result: Array = self.positions.var(axis=1, ddof=1)
+        return result
+
+    @property
+    def variance_error(self) -> Array:
+        """Standard error of ``variance`` from the fourth moments of the runs, shape (S, k)."""
+        return variance_error(self.positions)
+
+    def along(self, directions: Array) -> "Runs":
+        """Return the runs along ``directions`` (d, k).
+
+        Raises
+        ------
+        DFPError
+            If only other directions have been kept.
+        """
+        if self.directions is None:
+            return Runs(**{**self.__dict__, "positions": self.positions @ directions, "directions": directions})
+        if self.directions.shape != directions.shape or not np.array_equal(self.directions, directions):
+            raise DFPError(
+                "runs were kept along other directions than those measured; give directions=measured.directions to "
+                "dfp.networks.trajectories."
+            )
+        return self
+
+    def save(self, path: str | Path) -> None:
+        """Write an HDF5 file, whole or not at all; ``dfp.networks.load`` reads it."""
+        files.write(path, KIND, *files.split(self.__dict__))
+
+    @staticmethod
+    def from_record(record: dict[str, Any]) -> "Runs":
+        """Return the runs of a record that ``files.read`` returned."""
+        kept = {name: value for name, value in record.items() if name != "fingerprint"}
+        return Runs(**({"directions": None} | kept))
+
+    def __repr__(self) -> str:
+        """Return how the runs were made."""
+        how = "with" if self.replace else "without"
+        return (
+            f"<Runs: {self.count} x {int(self.steps[-1])} steps, learning rate {self.learning_rate:g}, batch size "
+            f"{self.batch_size} {how} replacement, seed {self.seed}>"
+        )
+
+
+def variance_error(positions: Array) -> Array:
+    """Return standard errors of the variances over the middle axis of ``positions`` (S, R, k), shape (S, k)."""
+    runs = positions.shape[1]
+    if runs < 4:
+        raise DFPError(f"runs={runs}: intervals of variances need at least 4.")
+    centred = positions - positions.mean(axis=1, keepdims=True)
+    second = (centred**2).mean(axis=1)
+    fourth = (centred**4).mean(axis=1)
+    result: Array = np.sqrt(np.maximum(fourth - second**2 * (runs - 3) / (runs - 1), 0.0) / runs)
+    return result
+
+
+def default_steps(last: int) -> np.ndarray:
+    """Return some twenty steps from 0 to ``last``, evenly spaced in their logarithm."""
+    checks.integer("steps", last, at_least=1)
+    grid = np.concatenate([[0], np.geomspace(1, last, 22)])
+    result: np.ndarray = np.unique(np.round(grid).astype(np.int64))
+    return result

@@ -1,0 +1,221 @@
+"""Long times on landscapes of any shape: closed forms, Yaida's identity, samples, and the affine code."""
+
+import numpy as np
+import pytest
+from problems import one_mode, table
+from scipy.integrate import quad
+
+import dfp
+
+
+def well(diffusion=0.3, slope=0.2):
+    """A double well whose noise grows outwards."""
+    return dfp.Landscape(
+        lambda at: at**3 - at, lambda at: diffusion + slope * at[:, 0] ** 2, hessian=lambda at: 3 * at[:, 0] ** 2 - 1
+    )
+
+
+def turning(turn, diffusion=0.5):
+    """ḡ = (I + ωJ)∇U, U = x⁴/4 − x²/2 + y²/2: the law of (T6) is that of U, and its current is −ω J∇U P."""
+    matrix = np.eye(2) + turn * np.array([[0.0, -1.0], [1.0, 0.0]])
+
+    def curved(at):
+        result = np.zeros((len(at), 2, 2))
+        result[:, 0, 0], result[:, 1, 1] = 3 * at[:, 0] ** 2 - 1, 1.0
+        return matrix @ result
+
+    return dfp.Landscape(
+        lambda at: np.stack([at[:, 0] ** 3 - at[:, 0], at[:, 1]], axis=1) @ matrix.T, diffusion, 2, curved
+    )
+
+
+def test_stationary_law_of_langevin_against_quadrature():
+    """(T6): P ∝ C⁻¹ exp(−∫ 2ḡ/(ηC)), to 1e-10; Stratonovich's reading, √C⁻¹ in front, is missed by a tenth."""
+    found = dfp.stationary(dfp.Langevin(dfp.SGD(well(), 0.1)))
+    theta = found.grid.axes[0]
+
+    def exponent(x):
+        # ∫ (x³ − x)/(0.3 + 0.2x²) dx in closed form
+        return x**2 / 0.4 - (0.3 / 0.2 + 1) / 0.4 * np.log(0.3 + 0.2 * x**2)
+
+    def density(x, power=1.0):
+        return np.exp(-2 / 0.1 * (exponent(x) - exponent(1.0))) / (0.3 + 0.2 * x**2) ** power
+
+    for power, close in ((1.0, True), (0.5, False)):
+        total = sum(quad(density, a, b, args=(power,), epsabs=0, epsrel=1e-13)[0] for a, b in ((-4, 0), (0, 4)))
+        error = np.max(np.abs(found.values - density(theta, power) / total)) / found.values.max()
+        assert error < 1e-10 if close else error > 0.01
+    assert found.outside == 0
+
+
+@pytest.mark.parametrize("learning_rate", [0.1, 0.3])
+def test_yaidas_identity(learning_rate):
+    """(T23): (T4) has E[θ·ḡ] = (η/2) E tr S to rounding and (T6) the same with C; (T6) and (T7m) miss that of S."""
+    sgd = dfp.SGD(well(0.3, 0.1), learning_rate)
+    missed = {}
+    for name, equation in (
+        ("exact", dfp.MasterEquation(sgd)),
+        ("Langevin", dfp.Langevin(sgd)),
+        ("matched", dfp.ModifiedLangevin(sgd)),
+    ):
+        law = dfp.stationary(equation)
+        theta, masses = law.grid.axes[0], law.values * law.grid.cell_volume
+        gradient, noise = sgd.local.gradient_at(theta[:, None])[:, 0], sgd.local.covariance_at(theta[:, None])[:, 0, 0]
+        left = masses @ (theta * gradient)
+        missed[name] = [left / (learning_rate / 2 * (masses @ part)) - 1 for part in (noise + gradient**2, noise)]
+    assert abs(missed["exact"][0]) < 1e-8 if learning_rate > 0.2 else 1e-12
+    assert abs(missed["exact"][1]) > 0.05
+    assert abs(missed["Langevin"][1]) < 1e-10 and abs(missed["Langevin"][0]) > 0.05
+    assert abs(missed["matched"][0]) > 0.05
+
+
+def test_orders_of_stationary_variances():
+    """(T7m) errs by O(η³), (T6) by O(η²): one order more than at fixed noise, which is itself of order η here."""
+    errors = []
+    for rate in (0.02, 0.01):
+        sgd = dfp.SGD(well(), rate)
+        laws = [dfp.stationary(kind(sgd)) for kind in (dfp.MasterEquation, dfp.ModifiedLangevin, dfp.Langevin)]
+        errors.append([abs(law.covariance[0, 0] - laws[0].covariance[0, 0]) for law in laws[1:]])
+    assert errors[0][0] / errors[1][0] == pytest.approx(8.0, rel=0.15)
+    assert errors[0][1] / errors[1][1] == pytest.approx(4.0, rel=0.15)
+
+
+def test_stationary_law_of_sgd_against_samples():
+    """10⁷ steps of 10⁴ runs that began in the law: no worse than z = 4 in mean, variance, and a probability."""
+    sgd = dfp.SGD(well(), 0.2)
+    law = dfp.stationary(dfp.MasterEquation(sgd))
+    rng = np.random.default_rng(3)
+    theta = rng.choice(law.grid.axes[0], size=(20_000, 1), p=law.values / law.values.sum())
+    seen = []
+    for _ in range(500):
+        noise = np.sqrt(sgd.local.covariance_at(theta)[:, :, 0]) * rng.standard_normal(theta.shape)
+        theta = theta - 0.2 * (sgd.local.gradient_at(theta) + noise)
+        seen.append([theta[:, 0] ** 2, np.abs(theta[:, 0]) < 0.3])
+    # Runs are independent, their steps are not: errors from the means of runs.
+    means = np.mean(seen, axis=0)
+    z = means.mean(axis=1) - [
+        law.covariance[0, 0],
+        law.values[np.abs(law.grid.axes[0]) < 0.3].sum() * law.grid.spacing[0],
+    ]
+    z /= means.std(axis=1) / np.sqrt(means.shape[1])
+    assert np.all(np.abs(z) < 4), z
+    wrong = dfp.stationary(dfp.Langevin(sgd)).covariance[0, 0]
+    assert abs(means[0].mean() - wrong) > 20 * means[0].std() / np.sqrt(means.shape[1])
+
+
+def test_quadratic_landscapes_as_functions():
+    """The nonlinear code on a parabola against the closed forms of the affine one."""
+    affine = dfp.SGD(one_mode(1.0, 0.3), 0.4)
+    bent = dfp.SGD(dfp.Landscape(lambda at: at, 0.3, hessian=1.0), 0.4)
+    for kind in (dfp.MasterEquation, dfp.Langevin, dfp.ModifiedLangevin):
+        wanted = dfp.stationary(kind(affine))
+        found = dfp.stationary(kind(bent), wanted.grid)
+        # tails cut by the box
+        np.testing.assert_allclose(found.values, wanted.values, atol=1e-9)
+        # moments of the law on cells
+        np.testing.assert_allclose(
+            dfp.autocorrelation(kind(bent), [0, 1, 4])[:, 0, 0],
+            dfp.autocorrelation(kind(affine), [0, 1, 4])[:, 0, 0],
+            atol=2e-4,
+        )
+        modes = dfp.spectrum(kind(bent), 3)
+        # cells of the default grid, second order in their width
+        np.testing.assert_allclose(modes.eigenvalues, dfp.spectrum(kind(affine), 3).eigenvalues, atol=1e-4)
+    wanted = dfp.expected_loss(affine, dfp.moments(dfp.MasterEquation(affine), dfp.Point(0.5), 400, [400]))[0]
+    law = dfp.stationary(dfp.MasterEquation(bent))
+    # rounding, and tails cut by the box
+    assert dfp.expected_loss(bent, law)[0] == pytest.approx(wanted, rel=1e-9)
+    assert dfp.expected_loss(affine, law)[0] == pytest.approx(wanted, rel=1e-9)
+    near = dfp.modes(bent, at=[0.2])
+    assert near[0].stationary_variance == pytest.approx(dfp.modes(affine)[0].stationary_variance)
+    assert near.expansion[1] == np.inf and "expansion" in str(near)
+
+
+def test_modes_say_how_far_they_hold():
+    report = dfp.modes(dfp.SGD(well(0.02, 0.0), 0.1), at=[0.8])
+    assert report[0].curvature == pytest.approx(2.0)
+    assert 0.1 < report.expansion[1] < 0.5 and "does not hold" not in str(report)
+    wide = dfp.modes(dfp.SGD(well(2.0, 0.0), 0.1), at=[0.8])
+    assert "does not hold" in str(wide)
+    with pytest.raises(dfp.UnsupportedError, match="nonlinear"):
+        dfp.modes(dfp.SGD(well(), 0.1))
+
+
+def test_a_drift_that_turns_has_a_known_current():
+    equation = dfp.Langevin(dfp.SGD(turning(0.8), 0.2))
+    found = dfp.probability_current(equation)
+    x, y = np.moveaxis(found.density.grid.points, -1, 0)
+    law = np.exp(-2 * (x**4 / 4 - x**2 / 2 + y**2 / 2 + 0.25) / (0.2 * 0.5))
+    law /= law.sum() * found.density.grid.cell_volume
+    assert (
+        np.abs(found.density.values - law).sum() * found.density.grid.cell_volume < 5e-3
+    )  # second order in cells of a seventh of a deviation
+    wanted = -0.8 * np.stack([-y, x**3 - x], axis=-1) * law[..., None]
+    assert np.abs(found.values - wanted).sum() < 0.02 * np.abs(wanted).sum()
+    # 2 E[vᵀQ⁻¹v], v = −ωJ∇U, Q = ηD
+    produced = dfp.entropy_production(equation)
+    expected = 2 * 0.64 * np.sum(law * (y**2 + (x**3 - x) ** 2)) * found.density.grid.cell_volume / 0.1
+    assert produced.value == pytest.approx(expected, rel=0.02)
+    assert dfp.entropy_production(dfp.Langevin(dfp.SGD(well(), 0.1))).value == 0
+    assert dfp.stationary(equation).error < 1e-3
+
+
+def test_exits_of_every_process():
+    """Mean exits of (T4), (T6), (T7) from a well; of (T6) by the double integral of a diffusion."""
+    sgd = dfp.SGD(well(0.5, 0.0), 0.1)
+    found = [dfp.exit_steps(kind(sgd), (0.0, 3.0), dfp.Point(1.0)) for kind in (dfp.MasterEquation, dfp.Langevin)]
+
+    def potential(x):
+        return 2 * (x**4 / 4 - x**2 / 2) / 0.05
+
+    def inner(y):
+        return quad(lambda z: np.exp(-potential(z)), y, 2.5)[0] * np.exp(potential(y))
+
+    # A wall at 0, and none at 3 that matters: T(1) = (2/Q) ∫_0^1 dy e^{V(y)} ∫_y^∞ e^{−V}
+    wanted = 2 / 0.05 * quad(inner, 0, 1, epsrel=1e-9)[0] / 0.1
+    assert found[1].mean == pytest.approx(wanted, rel=1e-4)
+    assert found[0].mean == pytest.approx(dfp.escape(sgd, 1.0, (0.0, 3.0)).mean_steps, rel=1e-9)
+    assert found[0].mean > 1.1 * found[1].mean
+    assert dfp.exit_steps(dfp.ModifiedLangevin(sgd), (0.0, 3.0), dfp.Point(1.0)).mean > 0
+
+
+def test_momentum_and_schedules_are_sampled():
+    """On a parabola given as functions against exact moments, with heavy-ball and Nesterov momentum and a schedule."""
+    rates = 0.3 / np.sqrt(np.arange(1.0, 13.0))
+    for settings in ({"momentum": 0.8}, {"momentum": 0.8, "nesterov": True}, {"learning_rate": rates, "batch_size": 2}):
+        given = {"learning_rate": 0.2} | settings
+        exact = dfp.moments(dfp.MasterEquation(dfp.SGD(table(), **given)), dfp.Point([1.0, -0.5]), 12, [5, 12])
+        local = dfp.Landscape(lambda at: at @ table().hessian.T + table().gradient, table().law.covariance, 2)
+        equation = dfp.MasterEquation(dfp.SGD(local, **given))
+        drawn = dfp.solve(equation, dfp.Point([1.0, -0.5]), 12, [5, 12], dfp.MonteCarlo(50_000, seed=2))
+        # 2 × (2 + 3) z-scores, three settings: 4 is exceeded with probability 2e-3
+        assert np.all(np.abs(drawn.mean - exact.mean) < 4 * drawn.errors["mean"])
+        assert np.all(np.abs(drawn.covariance - exact.covariance) < 4 * drawn.errors["covariance"])
+        with pytest.raises(dfp.DFPError):
+            dfp.stationary(equation)
+
+
+def test_a_grid_follows_the_mass_into_the_other_well():
+    """From one of two wells, with escapes too rare for a pilot sample: the box holds both, and the tolerance is met."""
+    sgd = dfp.SGD(well(0.35, 0.0), 0.1)
+    solved = dfp.solve(dfp.MasterEquation(sgd), dfp.Gaussian(1.0, 0.01), 60, [60], tolerance=1e-6)
+    # the tolerance asked for
+    assert solved.grid.lower[0] < -1.5 and solved.certificate.error < 1e-6
+    crossed = solved.density[0][solved.grid.axes[0] < -0.5].sum() * solved.grid.spacing[0]
+    wide = dfp.solve(dfp.MasterEquation(sgd), dfp.Gaussian(1.0, 0.01), 60, [60], grid=dfp.Grid(-4, 4, 4000))
+    # mass in cells of two grids
+    assert crossed == pytest.approx(wide.density[0][wide.grid.axes[0] < -0.5].sum() * wide.grid.spacing[0], rel=1e-3)
+
+
+def test_laws_that_do_not_last_say_so():
+    steep = dfp.SGD(well(2.0, 1.0), 0.5)
+    with pytest.raises(dfp.NoStationaryDensity, match="leaves for good"):
+        dfp.stationary(dfp.MasterEquation(steep))
+    flat = dfp.Landscape(lambda at: 0.1 * np.tanh(at), 5.0)
+    with pytest.raises(dfp.NoStationaryDensity, match="has not fallen"):
+        dfp.stationary(dfp.Langevin(dfp.SGD(dfp.Landscape(lambda at: 0 * at, 5.0), 0.1)))
+    assert dfp.stationary(dfp.Langevin(dfp.SGD(flat, 0.01))).covariance[0, 0] > 0
+    with pytest.raises(dfp.NoStationaryDensity, match="vanishes"):
+        dfp.stationary(dfp.Langevin(dfp.SGD(dfp.Landscape(lambda at: at, lambda at: at[:, 0] ** 2), 0.1)))
+    with pytest.raises(dfp.UnsupportedError, match="no positive operator"):
+        dfp.stationary(dfp.DiscreteFokkerPlanck(dfp.SGD(well(), 0.1)))

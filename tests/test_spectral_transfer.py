@@ -1,0 +1,239 @@
+"""Spectral transfer (T22): against exact moments, the resolved lattice, closed forms, samples, and what must fail."""
+
+import numpy as np
+import pytest
+from dfp_solvers.transfer import spectral, split
+from numpy.typing import NDArray
+from scipy import stats
+
+import dfp
+from dfp.methods.moment_recursion import HigherMoments
+from dfp.methods.solver import Problem
+from dfp.methods.transfer.spectral import SpectralRun
+from dfp.methods.transfer.uniform import UniformRun
+from dfp.solving.choice import pick
+
+Array = NDArray[np.float64]
+RUNS = 400_000
+TURNED = np.array([[0.8, 0.2], [0.2, 0.6]])
+FLUCTUATING = dfp.GaussianNoise([[1.0, 0.3], [0.3, 0.5]], [[0.3, 0.1], [0.2, 0.4]])
+
+
+def data(count: int = 60) -> tuple[Array, Array]:
+    rng = np.random.default_rng(4)
+    x = rng.standard_normal((count, 2)) @ np.array([[1.0, 0.4], [0.0, 0.7]])
+    return x, x @ [0.5, -0.3] + rng.exponential(1.0, count) - 1
+
+
+def ran(equation: dfp.MasterEquation, start: dfp.Gaussian | dfp.Point | dfp.Density, steps: int) -> SpectralRun:
+    run = SpectralRun(Problem.of(equation, start, np.array([steps])), None)
+    run.advance(steps)
+    return run
+
+
+def worst(run: SpectralRun, equation: dfp.MasterEquation, start: dfp.Gaussian | dfp.Point, order: int) -> float:
+    """Return the largest error of central moments of ``order`` on the reported grid, in deviations."""
+    exact = HigherMoments(equation, start)
+    exact.advance(run.step)
+    frame = exact.frame()
+    moments = {3: frame.third, 4: frame.fourth}[order]
+    points = run.grid.points.reshape(-1, run.grid.dimension)
+    mass = run.frame().density.ravel() * run.grid.cell_volume
+    apart = (points - mass @ points) / np.sqrt(np.diag(frame.covariance))
+    letters = "ijkl"[:order]
+    found = np.einsum("n," + ",".join("n" + c for c in letters) + "->" + letters, mass, *[apart] * order, optimize=True)
+    scale = np.sqrt(np.diag(frame.covariance))
+    return (
+        float(np.max(np.abs(found - moments / np.multiply.outer(scale, np.multiply.outer(scale, scale)))))
+        if order == 3
+        else float(np.max(np.abs(found - moments / np.einsum("i,j,k,l->ijkl", *[scale] * 4))))
+    )
+
+
+@pytest.mark.parametrize(
+    ("start", "tolerance"),
+    [
+        (dfp.Gaussian([0.1, 0.0], [[0.02, 0.004], [0.004, 0.02]]), 2e-9),  # about as wide as the end
+        (dfp.Gaussian([0.5, -0.5], [[0.0005, 0], [0, 0.001]]), 1e-7),  # narrower, and it moves
+        (dfp.Gaussian([0.0, 0.3], [[0.3, 0.1], [0.1, 0.2]]), 1e-7),  # wider
+        (dfp.Point([0.4, 0.2]), 1e-7),
+    ],
+)
+def test_moments_are_exact_wherever_a_small_step_starts(start: dfp.Gaussian | dfp.Point, tolerance: float) -> None:
+    """Kernels are a quarter of the nodes' spacing at η = .03; beyond 8 deviations lie some 1e-9 of fourth moments."""
+    equation = dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape(TURNED, noise=FLUCTUATING), 0.03))
+    run = ran(equation, start, 25)
+    assert worst(run, equation, start, 3) < tolerance
+    assert worst(run, equation, start, 4) < 10 * tolerance
+
+
+@pytest.mark.parametrize("batch_size", [8, 200])
+def test_finite_sums_of_any_batch_size_are_exact_and_without_the_power_they_are_not(
+    batch_size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    landscape = dfp.QuadraticLandscape.from_regression(*data(), batch_size=batch_size)
+    equation = dfp.MasterEquation(dfp.SGD(landscape, 0.1))
+    settled = dfp.stationary_moments(equation)
+    start = dfp.Gaussian(settled.mean, settled.covariance)
+    # the tolerance of the series
+    assert worst(ran(equation, start, 12), equation, start, 3) < 1e-8
+    whole = spectral.finite_sum
+    monkeypatch.setattr(
+        spectral, "finite_sum", lambda theta, a, b, batch, shape: whole(theta, a, b, max(batch // 2, 1), shape)
+    )
+    assert worst(ran(equation, start, 12), equation, start, 3) > 1e-3
+
+
+def test_samples_fall_into_cells_as_the_density_says() -> None:
+    """400 000 runs; χ² beyond 6 deviations: a false alarm rate below 1e-6. A Gaussian of the same moments fails."""
+    landscape = dfp.QuadraticLandscape.from_regression(*data(), batch_size=4)
+    equation = dfp.MasterEquation(dfp.SGD(landscape, 0.2))
+    start = dfp.Gaussian([0.5, -0.3], 0.2)
+    steps = 6
+    solution = dfp.solve(equation, start, steps, save=[steps], solver=dfp.Transfer())
+    sampled = dfp.solve(equation, start, steps, save=[steps], solver=dfp.MonteCarlo(RUNS, seed=3))
+    lower, upper, cells = sampled.grid.lower, sampled.grid.upper, sampled.grid.cells
+    axes = [a + (np.arange(8 * n) + 0.5) * (b - a) / (8 * n) for a, b, n in zip(lower, upper, cells, strict=True)]
+    fine = dfp.Grid(lower, upper, tuple(8 * n for n in cells))
+    run = ran(equation, start, steps)
+    values = spectral.density(run.box, spectral.waves_of(run.box, run.mass), axes) * fine.cell_volume
+    expected = values.reshape(cells[0], 8, cells[1], 8).sum(axis=(1, 3))
+    counts = sampled.density[0] * sampled.grid.cell_volume * RUNS
+    held = expected * RUNS > 25
+    excess = np.sum((counts[held] - expected[held] * RUNS) ** 2 / (expected[held] * RUNS))
+    assert abs(excess - held.sum()) < 6 * (2 * held.sum()) ** 0.5
+    assert solution.certificate.error < 1e-2
+    frozen = stats.multivariate_normal(solution.mean[0], solution.covariance[0]).pdf(sampled.grid.points)
+    gaussian = frozen * sampled.grid.cell_volume * RUNS
+    assert np.sum((counts[held] - gaussian[held]) ** 2 / gaussian[held]) > 3 * held.sum()
+
+
+def test_it_is_the_resolved_lattice_where_kernels_are_wide() -> None:
+    equation = dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape(TURNED, noise=FLUCTUATING), 0.2))
+    start, grid = dfp.Gaussian([0.2, 0.1], 0.1), dfp.Grid([-4.5, -4.5], [4.5, 4.5], (128, 128))
+    problem = Problem.of(equation, start, np.array([6]))
+    frames = []
+    for kind in (SpectralRun, UniformRun):
+        run = kind(problem, grid)
+        run.advance(6)
+        frames.append(run.frame())
+    apart = float(np.abs(frames[0].density - frames[1].density).sum()) * grid.cell_volume
+    # The lattice loses what is beyond 4.5; both say so.
+    assert apart < 3 * (frames[0].truncation + frames[1].truncation) + 1e-9
+    assert apart < 1e-5
+
+
+def test_additive_noise_of_any_law_agrees_with_its_closed_characteristic_function() -> None:
+    noise = dfp.AdditiveNoise([stats.skewnorm(4), stats.norm(0, 0.7)], basis="eigen")
+    equation = dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape(TURNED, noise=noise), 0.2))
+    start = dfp.Gaussian([0.2, 0.1], 0.1)
+    run = ran(equation, start, 10)
+    closed = dfp.solve(equation, start, 10, save=[10], solver=dfp.Fourier(), grid=run.grid)
+    apart = np.abs(run.frame().density - closed.density[0])
+    assert np.max(apart) < 1e-8 * np.max(closed.density)
+
+
+def test_streaming_features_have_a_density_too() -> None:
+    """Means and covariances are those of (T14)."""
+    equation = dfp.MasterEquation(dfp.SGD(dfp.GaussianFeatures([1.0, 0.5], 0.5, 8, optimum=[0.3, -0.2]), 0.1))
+    start = dfp.Gaussian([0.3, -0.2], 0.02)
+    frame, exact = ran(equation, start, 8).frame(), dfp.moments(equation, start, 8, save=[8])
+    # the tolerance of the series
+    assert frame.mean == pytest.approx(exact.mean[0], abs=1e-8)
+    assert frame.covariance == pytest.approx(exact.covariance[0], abs=1e-8)
+
+
+@pytest.mark.parametrize("start", [dfp.Gaussian([0.1, 0, -0.2], 0.02), dfp.Point([0.1, 0, -0.2])])
+def test_three_dimensions_have_exact_moments_at_small_steps(start: dfp.Gaussian | dfp.Point) -> None:
+    """Tails beyond 7 deviations and the split bound fourth moments by some 1e-7."""
+    table = [[0.3, 0.1, 0.1], [0.1, 0.2, 0.05], [0.1, 0.1, 0.15]]
+    noise = dfp.GaussianNoise([[1, 0.2, 0.1], [0.2, 0.6, 0.1], [0.1, 0.1, 0.4]], table)
+    equation = dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape([1.0, 0.6, 0.3], noise=noise), 0.02))
+    run = ran(equation, start, 4)
+    assert worst(run, equation, start, 3) < 1e-7
+    assert worst(run, equation, start, 4) < 3e-7
+
+
+def test_the_split_step_is_the_sum_over_all_places_and_no_term_of_it_can_go() -> None:
+    rng = np.random.default_rng(2)
+    box = spectral.Box(np.zeros(3), np.eye(3), np.full(3, -4.0), np.full(3, 8 / 9), (9, 9, 9))
+    mass, table = rng.random((9, 9, 9)), rng.random((3, 3)) * 0.05
+    waves = np.stack(np.meshgrid(*box.waves, indexing="ij"), axis=-1)
+    slope, places = np.array([0.9, 0.8, -0.3]), box.places
+    step = split.split(
+        np.ones(waves.shape[:-1]),
+        box.waves,
+        [a * u for a, u in zip(slope, box.lattice, strict=True)],
+        box.lattice,
+        table,
+        [np.ones(9)] * 3,
+        1e-13,
+    )
+    spread = np.einsum("...i,ij,nj->n...", waves**2, table, places**2)
+    direct = np.einsum(
+        "n,n...->...", mass.ravel(), np.exp(1j * np.tensordot(places * slope, waves, (1, 3)) - spread / 2)
+    )
+    scale = float(mass.sum())
+    assert np.max(np.abs(split.spectrum(mass, step) - direct)) < 1e-11 * scale
+    fewer = step._replace(last=(step.last[0][:-3], step.last[1][:-3]))
+    assert np.max(np.abs(split.spectrum(mass, fewer) - direct)) > 1e-9 * scale
+
+
+def test_finite_sum_kernel_is_its_twin() -> None:
+    rng = np.random.default_rng(5)
+    places, slopes, shifts = rng.random((3, 2)), rng.random((7, 2, 2)), rng.random((7, 2))
+    got = spectral.finite_sum(places, slopes, shifts, 5, (9, 4))
+    first, second = np.fft.fftfreq(9, 1 / 9), np.arange(4)
+    angles = np.einsum("iab,nb->nia", slopes, places) + shifts
+    twin = np.exp(1j * (first[:, None, None, None] * angles[..., 0] + second[:, None, None] * angles[..., 1]))
+    # rounding
+    assert got == pytest.approx(np.moveaxis(twin.mean(axis=3) ** 5, 2, 0), abs=1e-13)
+
+
+def test_one_factorisation_gives_the_stationary_law() -> None:
+    equation = dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape(TURNED, noise=FLUCTUATING), 0.05))
+    settled = dfp.stationary_moments(equation)
+    root = np.linalg.cholesky(settled.covariance)
+    box = spectral.Box(settled.mean, root, np.full(2, -8.0), np.full(2, 16 / 31), (31, 31))
+    run = ran(equation, dfp.Gaussian(settled.mean, settled.covariance), 1)
+    matrix = spectral.transition(box, box.places, run._characteristic, spectral.resolved(box, box, run._slope))
+    mass = spectral.stationary(matrix)
+    # rounding
+    assert mass @ matrix == pytest.approx(mass, abs=1e-14)
+    apart = box.places - settled.mean
+    # 31 nodes leave 1e-6 of such tails outside.
+    assert (apart * mass[:, None]).T @ apart == pytest.approx(settled.covariance, rel=1e-5)
+
+
+def test_certificates_are_within_a_factor_of_truth() -> None:
+    """Against a box of 1.4 times as many nodes an axis; too few nodes must show."""
+    equation = dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape(TURNED, noise=FLUCTUATING), 0.1))
+    start, grid = dfp.Gaussian([0.1, 0.0], 0.05), dfp.Grid([-3, -3], [3, 3], (64, 64))
+    frames = []
+    for scale in (0.6, 0.75, 1.2):
+        run = SpectralRun(Problem.of(equation, start, np.array([10])), grid)
+        object.__setattr__(run.boxes, "scale", scale)
+        run.advance(10)
+        frames.append(run.frame())
+    for coarse in frames[:2]:
+        error = float(np.abs(coarse.density - frames[2].density).sum()) * grid.cell_volume
+        assert error / 3 < coarse.truncation < 300 * error
+
+
+def test_what_cannot_be_resolved_is_refused_with_the_cause() -> None:
+    few = dfp.QuadraticLandscape.from_samples(np.eye(2)[None] * [[[0.2]], [[1.5]]], [[1.0, 0.5], [-1.0, -0.5]])
+    equation = dfp.MasterEquation(dfp.SGD(few, 0.5))
+    with pytest.raises(dfp.UnresolvedError, match=r"details|singular"):
+        ran(equation, dfp.Point([0.1, 0.2]), 3)
+
+
+def test_auto_takes_it_for_large_finite_sums() -> None:
+    """It is tried after the series, whose error here is about the certificate's limit of 1e-3, and is far below it."""
+    x, y = data()
+    landscape = dfp.QuadraticLandscape.from_regression(x, y, batch_size=8)
+    equation, start = dfp.MasterEquation(dfp.SGD(landscape, 0.1)), dfp.Gaussian([0.5, -0.3], 0.1)
+    tried = [solver.name for solver, _ in pick(Problem.of(equation, start, np.array([0, 6])))]
+    assert tried[:2] == ["Hermite", "Transfer"]
+    limit = 1e-6  # of figures without a warning
+    assert dfp.solve(equation, start, 6, solver=dfp.Transfer()).certificate.error.max() < limit
+    assert dfp.solve(equation, start, 6, solver=dfp.Hermite()).certificate.error.max() > limit

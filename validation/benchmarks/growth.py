@@ -1,0 +1,153 @@
+"""What grows how: times of the costly parts at two or three sizes, their exponents, and goals in seconds."""
+
+import time
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+import dfp
+from dfp.methods.solver import Problem
+from dfp.methods.transfer.spectral import SpectralRun
+from validation.benchmarks.verdict import Verdict
+
+Timed = Callable[[], object]
+
+
+def seconds(run: Timed, repetitions: int = 1) -> float:
+    """Return the least wall time of some runs, after one that compiles."""
+    run()
+    times = []
+    for _ in range(repetitions):
+        began = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - began)
+    return min(times)
+
+
+def exponents(sizes: Sequence[float], times: Sequence[float]) -> list[float]:
+    """Return how times grow from each size to the next: d log t / d log size."""
+    return list(np.diff(np.log(times)) / np.diff(np.log(sizes)))
+
+
+def _line(name: str, sizes: Sequence[float], times: Sequence[float]) -> None:
+    cells = "  ".join(f"{size:g}: {t:.3g} s" for size, t in zip(sizes, times, strict=True))
+    growth = ", ".join(f"{e:.2f}" for e in exponents(sizes, times))
+    print(f"  {name:<44} {cells}   exponents {growth}", flush=True)
+
+
+def plane(learning_rate: float) -> tuple[dfp.MasterEquation, dfp.Gaussian]:
+    """Return multiplicative noise in two dimensions and a start at three quarters of where it settles."""
+    noise = dfp.GaussianNoise([[1.0, 0.3], [0.3, 0.5]], [[0.3, 0.1], [0.2, 0.4]])
+    sgd = dfp.SGD(dfp.QuadraticLandscape([[0.9, 0.2], [0.2, 0.6]], noise=noise), learning_rate)
+    settled = dfp.stationary_moments(dfp.MasterEquation(sgd))
+    return dfp.MasterEquation(sgd), dfp.Gaussian(settled.mean, 0.75 * settled.covariance)
+
+
+def solid(learning_rate: float) -> tuple[dfp.MasterEquation, dfp.Gaussian]:
+    """Return the like in three dimensions, in axes of its own."""
+    table = np.array([[0.15, 0.05, 0.05], [0.05, 0.1, 0.03], [0.05, 0.05, 0.07]])
+    noise = dfp.GaussianNoise([[1, 0.2, 0.1], [0.2, 0.6, 0.1], [0.1, 0.1, 0.4]], table)
+    equation = dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape([1.0, 0.6, 0.3], noise=noise), learning_rate))
+    settled = dfp.stationary_moments(equation)
+    return equation, dfp.Gaussian(settled.mean, settled.covariance)
+
+
+def regression(batch_size: int) -> tuple[dfp.MasterEquation, dfp.Gaussian]:
+    """Return least squares on the diabetes data, two features, from about where it settles."""
+    from sklearn.datasets import load_diabetes
+
+    features, targets = load_diabetes(return_X_y=True)
+    x = features[:, [2, 8]] / features[:, [2, 8]].std(axis=0)
+    landscape = dfp.QuadraticLandscape.from_regression(x, (targets - targets.mean()) / targets.std(), batch_size)
+    equation = dfp.MasterEquation(dfp.SGD(landscape, 0.1))
+    settled = dfp.stationary_moments(equation)
+    return equation, dfp.Gaussian(settled.mean, 0.75 * settled.covariance)
+
+
+def _spectral(equation: dfp.MasterEquation, start: dfp.Gaussian, steps: int) -> Timed:
+    def run() -> SpectralRun:
+        going = SpectralRun(Problem.of(equation, start, np.array([steps])), None)
+        going.advance(steps)
+        going.frame()
+        return going
+
+    return run
+
+
+def spectral(*, quick: bool) -> list[Verdict]:
+    """Time spectral transfer at fixed slow time, for batch sizes, and in three dimensions."""
+    print("\nSpectral transfer")
+    rates = (0.1, 0.03) if quick else (0.1, 0.03, 0.01, 0.003)
+    times = [seconds(_spectral(*plane(rate), round((0.3 if quick else 3.0) / rate))) for rate in rates]
+    _line("2D, fixed slow time, in 1/η", [1 / rate for rate in rates], times)
+    verdicts = [
+        Verdict.at_most(
+            "2D, Γ > 0, fixed slow time: grows at most 3× from η = .1 to .003", times[-1] / times[0], 3, "×"
+        )
+    ]
+    if not quick:
+        verdicts.append(Verdict.at_most("2D, Γ > 0, η = .01, 300 steps: at most 1.5 s", times[2], 1.5, "s"))
+    batches = (8, 64) if quick else (8, 64, 256)
+    sums = [seconds(_spectral(*regression(batch), 4 if quick else 40)) for batch in batches]
+    _line("2D, least squares of 442 samples, in B", batches, sums)
+    verdicts.append(Verdict.at_most("2D diabetes, η = .1, 40 steps, any B: at most 3 s", max(sums), 3.0, "s"))
+    steps = 2 if quick else 10
+    cubes = []
+    for rate in (0.2, 0.02) if quick else (0.2, 0.05, 0.01, 0.001):
+        equation, start = solid(rate)
+        going = SpectralRun(Problem.of(equation, start, np.array([steps + 1])), None)
+        going.advance(1)
+        began = time.perf_counter()
+        going.advance(steps)
+        cubes.append((time.perf_counter() - began) / steps)
+        print(f"  3D, η = {rate}: {cubes[-1]:.3g} s a step on {going.box.cells if going.box else ()}", flush=True)
+    verdicts.append(Verdict.at_most("3D, Γ > 0, η from .001 to .2: at most .1 s a step", max(cubes), 0.1, "s"))
+    return verdicts
+
+
+def moments(*, quick: bool) -> list[Verdict]:
+    """Time exact moments in many dimensions."""
+    print("\nMoments")
+    rng, sizes = np.random.default_rng(0), (50, 100) if quick else (112, 225, 450)
+    tables, squares, settled = [], [], []
+    for d in sizes:
+        h = np.diag(1 / np.arange(1.0, d + 1))
+        noisy = dfp.GaussianNoise(0.1 * np.ones(d), np.full((d, d), 0.1 / d))
+        equation = dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape(h, noise=noisy), 0.1))
+        start = dfp.Gaussian(np.ones(d), 0.1 * np.ones(d))
+        tables.append(seconds(lambda e=equation, s=start: dfp.moments(e, s, 1000, [1000])))  # type: ignore[misc]
+        x = rng.standard_normal((2000, d)) / np.sqrt(np.arange(1, d + 1))
+        landscape = dfp.QuadraticLandscape.from_regression(x, x.sum(axis=1) + rng.standard_normal(2000), 8)
+        equation = dfp.MasterEquation(dfp.SGD(landscape, 0.05))
+        squares.append(seconds(lambda e=equation, s=start: dfp.moments(e, s, 20, [20])))  # type: ignore[misc]
+        settled.append(seconds(lambda e=equation: dfp.stationary_moments(e)))  # type: ignore[misc]
+    _line("table noise, 1000 steps, in d", sizes, tables)
+    _line("least squares, N = 2000, 20 steps, in d", sizes, squares)
+    _line("least squares, stationary, in d", sizes, settled)
+    features = dfp.GaussianFeatures(1 / np.arange(1.0, 10**6 + 1) ** 1.5, 0.1, 8)
+    count = 100 if quick else 10_000
+    streaming = seconds(lambda: dfp.risk_curve(dfp.SGD(features, 0.3), 1.0, count, [count]))
+    return [
+        Verdict.at_most("stationary second moments, d up to 450: at most 10 s", max(settled), 10.0, "s"),
+        Verdict.at_most("GaussianFeatures, d = 10⁶, 10⁴ steps: at most 5 s", streaming, 5.0, "s"),
+    ]
+
+
+def fourier(*, quick: bool) -> list[Verdict]:
+    """Time the closed characteristic function of a finite sum."""
+    print("\nFourier, finite sum of samples with one Hessian, 2D, 80 steps")
+    rng, counts, times = np.random.default_rng(3), (100, 200) if quick else (110, 442, 1768), []
+    cells = 32 if quick else 128
+    for count in counts:
+        hessians = np.broadcast_to([[1.0, 0.2], [0.2, 0.5]], (count, 2, 2))
+        landscape = dfp.QuadraticLandscape.from_samples(hessians, rng.exponential(1.0, (count, 2)) - 1, 8)
+        equation, grid = dfp.MasterEquation(dfp.SGD(landscape, 0.05)), dfp.Grid([-2, -2], [2, 2], cells)
+        start = dfp.Gaussian([0.0, 0.0], 0.1)
+        times.append(seconds(lambda e=equation, g=grid, s=start: dfp.solve(e, s, 80, [80], dfp.Fourier(), g)))  # type: ignore[misc]
+    _line("in the number of samples", counts, times)
+    return []
+
+
+def growth(*, quick: bool) -> list[Verdict]:
+    """Print times and exponents of all of these, and return the verdicts."""
+    return [*spectral(quick=quick), *moments(quick=quick), *fourier(quick=quick)]
