@@ -209,27 +209,29 @@ class FiniteVolumeRun(Run):
             return Frame(mean, covariance, density, truncation=min(error, 2.0), outside=outside, gridded_moments=True)
         density = density / (float(density.sum()) * grid.cell_volume)
         _, mean, covariance = grid_moments(grid, density)
-        outside = min(self._outside(density, mean), 1.0)
-        error = min(error + 2 * outside, 2.0)
+        tails = wall_tails(grid, density, mean, self._index)
+        met = self._met()
+        # Gaussian tails beyond a wall are less than those of a power law, by which the error counts them as well.
+        outside = min(met + (0.0 if self._problem.equation.additive else tails), 1.0)
+        error = min(error + 2 * (met + tails), 2.0)
         # What walls have kept inside is outside: it counts there too.
         return Frame(mean, covariance, density * (1 - outside), truncation=error, outside=outside, gridded_moments=True)
 
-    def _outside(self, density: Array, mean: Array) -> float:
-        """Return the mass that walls have kept inside, at any step so far, and that of power-law tails beyond them."""
-        grid, initial = self.grid, self._problem.initial
-        given, met = initial.gridded, 0.0
+    def _met(self) -> float:
+        """Return the mass that walls have kept inside, at any step so far."""
+        grid, initial, met = self.grid, self._problem.initial, 0.0
+        given = initial.gridded
         if given is not None:
             inside = [(x >= a) & (x <= b) for x, a, b in zip(given.grid.axes, grid.lower, grid.upper, strict=True)]
             met = max(1.0 - float(given.values[np.ix_(*inside)].sum()) / float(given.values.sum()), 0.0)
             met = met if met > 1e-9 else 0.0
-        tails = 0.0 if self._problem.equation.additive else wall_tails(grid, density, mean, self._index)
         if not self._problem.exact or self._index < _HEAVY:
-            return met + tails  # moments say nothing of the bulk
+            return met  # moments say nothing of the bulk
         path = moments_along(self._problem.equation, initial, np.array(probes(self._step, 24)))
         pairs = zip(path.mean, path.covariance, strict=True)
         reached = [summary.gaussian_beyond(grid.lower, grid.upper, *pair) for pair in pairs]
         # A path in continuous time touches a wall about twice as often as it ends beyond it.
-        return max(met, 2 * max(reached)) + tails
+        return max(met, 2 * max(reached))
 
 
 def _narrowest(covariances: Array) -> Array:

@@ -148,13 +148,12 @@ class HermiteRun(Run):
 
     def _unseen(self, cut: int) -> float:
         """Return the L1 error of what no coefficient up to ``cut`` can show, from what is known of the density."""
-        at, initial, first = self.series, self._initial, self._first
-        unseen = hidden(at.equation, initial, at.step, at.covariance, deviations_seen(cut))
-        given = initial.gridded
+        at, first, given = self.series, self._first, self._initial.gridded
+        unseen = hidden(at.equation, self._initial, at.step, at.covariance, deviations_seen(cut))
         if given is not None:
             kept = first.coefficients[: len(hermite.indices(at.equation.dimension, cut))]
             shown = hermite.series(kept, first.mean, np.linalg.cholesky(first.covariance), given.grid.points, cut)
-            unseen += left_of(given.values / given.mass - shown, given.grid, at.equation, initial, at.step)
+            unseen += left_of(given.values / given.mass - shown, given.grid, at.equation, given, at.step)
         return unseen
 
     def _diverging(self, cut: int, error: float) -> str:

@@ -262,6 +262,21 @@ class MonteCarloRun(SamplingRun):
         return central, errors
 
 
+def _uncertain(step: int, central: dict[str, Any]) -> tuple[str, ...]:
+    """Return a warning where standard errors of fourth moments are too small: rare trajectories carry their spread."""
+    if central.get("fourth") is None or not np.all(np.isfinite(central["covariance"])):
+        return ()
+    variances = central["covariance"].diagonal()
+    kurtosis = float(np.max(np.einsum("iiii->i", central["fourth"]) / np.maximum(variances, TINY) ** 2))
+    if not kurtosis >= _NO_EIGHTH:
+        return ()
+    return (
+        f"step {step}: the kurtosis is {kurtosis:.3g}, so that few trajectories carry the fourth moments: as of a "
+        "Student t law of this kurtosis, eighth moments do not exist, and standard errors of fourth moments are too "
+        "small; look at mean and covariance, or at dfp.MomentRecursion(), which is exact.",
+    )
+
+
 def _hidden_atoms(problem: Problem, grid: Grid) -> list[str]:
     """Return a warning where noise of single values leaves peaks that are narrower than a cell."""
     equation, initial = problem.equation, problem.initial
@@ -279,21 +294,6 @@ def _hidden_atoms(problem: Problem, grid: Grid) -> list[str]:
         f"state, {left[axis]:.2g} along axis {axis}, hide in cells of {grid.spacing[axis]:.2g}; give a grid with more "
         "cells."
     ]
-
-
-def _uncertain(step: int, central: dict[str, Any]) -> tuple[str, ...]:
-    """Return a warning where standard errors of fourth moments are too small: rare trajectories carry their spread."""
-    if central.get("fourth") is None or not np.all(np.isfinite(central["covariance"])):
-        return ()
-    variances = central["covariance"].diagonal()
-    kurtosis = float(np.max(np.einsum("iiii->i", central["fourth"]) / np.maximum(variances, TINY) ** 2))
-    if not kurtosis >= _NO_EIGHTH:
-        return ()
-    return (
-        f"step {step}: the kurtosis is {kurtosis:.3g}, so that few trajectories carry the fourth moments: as of a "
-        "Student t law of this kurtosis, eighth moments do not exist, and standard errors of fourth moments are too "
-        "small; look at mean and covariance, or at dfp.MomentRecursion(), which is exact.",
-    )
 
 
 def _highest(equation: Equation) -> float:

@@ -21,10 +21,10 @@ _MOST_ATOMS = 100_000  # of a discrete law
 _MISSING = 1e-9  # probability that listed atoms may lack
 _CELLS_PER_UNIT = 64  # of the table of x(z)
 _KNOTS = 4000  # of the table of a characteristic function found by quadrature
-_LARGE = 200.0  # degrees of freedom from which four terms of Debye's expansion are exact to 1e-13
 _MOST_KNOTS = 16_000
 # Places between the knots at which a table is tested, and the error that is as good as none.
 _TESTED, _ENOUGH = 64, 1e-12
+_LARGE = 200.0  # degrees of freedom from which four terms of Debye's expansion are exact to 1e-13
 # Probabilities at which a tail is looked at, and how much its steepness may change there if it is that of a power law:
 # for t with 20 degrees of freedom it changes by 1 %, for a log-normal law by 20 %.
 _FAR, _STEADY = np.array([1e-40, 1e-60, 1e-80]), 0.04
