@@ -17,7 +17,20 @@ T = TypeVar("T")
 # Seconds in which interrupted work may put its files in order, and between looks at whether it has ended.
 _GRACE, _LOOK = 1.2, 0.05
 
-_WORDS = {"∞": "inf", "−": "-", "≤": "<=", "≥": ">=", "→": "->", "√": "sqrt", "ḡ": "g", "±": "+-", "·": "*"}
+# Unicode writes LAMDA.
+_WORDS = {
+    "∞": "inf",
+    "−": "-",
+    "≤": "<=",
+    "≥": ">=",
+    "→": "->",
+    "√": "sqrt",
+    "ḡ": "g",
+    "±": "+-",
+    "·": "*",
+    "λ": "lambda",
+    "Λ": "Lambda",
+}
 
 
 def spelled(text: str) -> str:
