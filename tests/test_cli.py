@@ -155,7 +155,7 @@ def test_default_names_can_be_stored(tmp_path):
 
 
 def test_compare_refuses_before_it_works(tmp_path, monkeypatch):
-    monkeypatch.setattr("dfp.cli._solved", lambda *_: pytest.fail("work began"))
+    monkeypatch.setattr("dfp.cli.commands._solved", lambda *_: pytest.fail("work began"))
     path = written(tmp_path, equation=FOURIER)
     assert "equation has 1 entry: compare needs at least two" in refused(tmp_path, "compare", path)
     moments = [*FOURIER, {"kind": "langevin", "solver": {"kind": "moment_recursion"}}]
@@ -186,7 +186,7 @@ def test_plot_names_the_figure_after_the_run(tmp_path):
     ],
 )
 def test_an_output_that_cannot_be_written_stops_the_work_before_it_begins(name, part, tmp_path, monkeypatch):
-    monkeypatch.setattr("dfp.cli._solved", lambda *_: pytest.fail("work began"))
+    monkeypatch.setattr("dfp.cli.commands._solved", lambda *_: pytest.fail("work began"))
     work = tmp_path / "work"
     work.mkdir()
     (work / "old.h5").write_bytes(b"precious")

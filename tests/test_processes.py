@@ -15,7 +15,7 @@ import pytest
 from scipy import stats
 
 import dfp
-from dfp import terminal
+from dfp.cli import terminal
 
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "solvers")))}

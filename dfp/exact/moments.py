@@ -9,10 +9,9 @@ from dfp_solvers import affine, linear_flow, matrices
 from numpy.typing import NDArray
 
 from dfp import checks
-from dfp.checks import Array
+from dfp.checks import Array, require_memory
 from dfp.errors import UnsupportedError
 from dfp.exact import optimisers
-from dfp.limits import require_memory
 from dfp.problem.arguments import check_problem
 from dfp.problem.equation import Equation, MomentVector, packed, unpacked
 from dfp.problem.noise import NoiseLaw

@@ -9,10 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dfp import checks
-from dfp.checks import Array, every
+from dfp.checks import Array, every, require_memory
 from dfp.errors import DFPError, SeriesError, UnresolvedError, UnsupportedError
 from dfp.exact.stability import growing, overshooting
-from dfp.limits import require_memory
 from dfp.methods.patience import Patience, TooLong
 from dfp.methods.pilot import unknown
 from dfp.methods.solver import Problem, Run, SamplingRun, Solver, saved_gaps

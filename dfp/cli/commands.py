@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from dfp import terminal
+from dfp.cli import terminal
 from dfp.errors import DFPError
 from dfp.networks import cli as networks
 

@@ -1,0 +1,3 @@
+"""The command line: its commands, and what it owes the terminal."""
+
+from dfp.cli.commands import app as app
