@@ -136,7 +136,7 @@ def test_errors_in_nonlinear_landscapes_are_numbers(solver):
     sgd = dfp.SGD(dfp.Landscape(lambda t: t**3 - t, lambda t: np.full((len(t), 1, 1), 0.5)), 0.05)
     equation = dfp.Langevin(sgd) if solver.name == "FiniteVolume" else dfp.MasterEquation(sgd)
     solution = dfp.solve(equation, dfp.Gaussian(0.5, 0.05), 10, [10], solver, tolerance=1e-3)
-    # the tolerance of the certificate
+    # the tolerance asked for
     assert 0 < solution.certificate.error[-1] <= 1e-3
 
 
