@@ -100,6 +100,7 @@ def test_every_value_of_a_discrete_law_is_found(law):
     """Moments of the atoms are SciPy's, and so is the characteristic function where it is summed."""
     found = Univariate(law)
     places, mass = found.atoms
+    # rounding
     assert mass.sum() == pytest.approx(1.0, abs=1e-12)
     assert mass @ places == pytest.approx(0.0, abs=1e-9)
     assert mass @ places**2 == pytest.approx(law.var(), rel=1e-9)

@@ -240,6 +240,7 @@ def test_work_that_cannot_be_held_or_awaited_is_refused_before():
     start = dfp.Gaussian(0.3, 0.05)
     with pytest.raises(dfp.DFPError, match=r"steps=100000000000: .* GiB are there; save some steps"):
         dfp.moments(equation, start, 10**11)
+    # rounding of a map that is squared thirty times, for a billion steps
     assert dfp.moments(equation, start, 10**9, [10**9]).covariance.item() == pytest.approx(
         dfp.stationary_moments(equation).covariance.item(), rel=1e-6
     )

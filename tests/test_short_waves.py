@@ -37,6 +37,7 @@ def test_atoms_of_a_narrow_start(width, refused):
         with pytest.raises(dfp.SeriesError):
             dfp.solve(equation, start, 2, [2], dfp.Hermite())
     else:
+        # the certificate is of use
         assert dfp.solve(equation, start, 2, [2], dfp.Hermite()).certificate.error[-1] < 0.02
 
 
@@ -83,6 +84,7 @@ def test_langevin_with_tails_too_heavy_for_a_variance():
     solution = dfp.solve(dfp.Langevin(sgd), dfp.Gaussian(0.744, 0.067), 16, [16], dfp.FiniteVolume())
     scale = np.sqrt(0.55 / 54.4)
     assert solution.grid.spacing[0] < 0.2 * scale
+    # what leaves is counted, and is a share of the tails
     assert 0 < solution.certificate.mass_outside[-1] < 0.02
     assert solution.certificate.error[-1] < 0.1
 
@@ -98,7 +100,9 @@ def test_a_start_with_jumps_keeps_its_mass(spread):
     pairs = stats.norm.pdf(solution.grid.axes[0][:, None], 0.7 * x, np.sqrt(variance))
     exact = pairs @ (start.values * grid.cell_volume)
     true = float(np.abs(solution.density[-1] - exact).sum()) * solution.grid.cell_volume
+    # tails cut by the box
     assert true < 1e-10 and true < solution.certificate.error[-1]
+    # rounding, and tails cut by the box
     assert abs(solution.certificate.mass_defect[-1]) < 1e-9
     # The control: mass spread over the cells is another start.
     even = (grid.edges[0][:-1, None] + grid.spacing * (np.arange(40) + 0.5) / 40).ravel()
@@ -118,6 +122,7 @@ def test_a_start_with_jumps_keeps_its_mass(spread):
 def test_laws_with_kinks_zeros_and_poles(law, exact):
     one, k = Univariate(law), np.linspace(0.1, 40, 150)
     error = np.max(np.abs(one.characteristic(k) * np.exp(1j * k * one.centre) - exact(k)))
+    # rounding
     assert error < 1e-11
     assert error < 100 * one.table_error + 1e-13
     # The control: a trapezoidal rule over standard normals, which sees the rough place between two of its nodes.
@@ -131,6 +136,7 @@ def test_errors_in_nonlinear_landscapes_are_numbers(solver):
     sgd = dfp.SGD(dfp.Landscape(lambda t: t**3 - t, lambda t: np.full((len(t), 1, 1), 0.5)), 0.05)
     equation = dfp.Langevin(sgd) if solver.name == "FiniteVolume" else dfp.MasterEquation(sgd)
     solution = dfp.solve(equation, dfp.Gaussian(0.5, 0.05), 10, [10], solver, tolerance=1e-3)
+    # the tolerance asked for
     assert 0 < solution.certificate.error[-1] <= 1e-3
 
 
