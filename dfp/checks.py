@@ -239,9 +239,9 @@ def step_list(name: str, value: object, last: int) -> NDArray[np.int64]:
         If an entry is not an integer, is negative or exceeds ``last``, or if the list is not increasing.
     """
     whole = np.asarray(value) if isinstance(value, (range, np.ndarray)) else np.empty(0)
-    if whole.dtype.kind == "i" and whole.ndim == 1 and whole.size and whole[0] >= 0 and whole[-1] <= last:
-        if np.all(np.diff(whole) > 0):
-            return whole.astype(np.int64)  # at once, for there may be millions
+    steps_alone = whole.dtype.kind == "i" and whole.ndim == 1 and whole.size and whole[0] >= 0 and whole[-1] <= last
+    if steps_alone and np.all(np.diff(whole) > 0):
+        return whole.astype(np.int64)  # at once, for there may be millions
     try:
         entries = list(value)  # type: ignore[call-overload]
     except TypeError:
