@@ -93,6 +93,8 @@ class Diffusion:
         theirs = middle[0] * (rates / rates[0]) ** (AUTHORS_EXPONENT - 1)
         axis.plot(rates, theirs, ":", color="#D55E00", label=f"authors' exponent, {AUTHORS_EXPONENT} per step")
         axis.set(xscale="log", yscale="log", xlabel="learning rate η [parameter² / loss]")
+        axis.set_xticks(rates, [f"{rate:g}" for rate in rates])
+        axis.minorticks_off()
         axis.set_ylabel("D_eff [parameter² per unit of slow time]")
         axis.legend(fontsize="small")
         axis.set_title(f"Is diffusion proportional to the learning rate? {self.directions} flat directions")
