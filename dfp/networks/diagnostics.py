@@ -93,6 +93,7 @@ class Diagnostics:
             f"{_median(self.off_diagonal[chosen]):.2g}, |corr(H̃, g̃)| {_median(np.abs(self.correlation[chosen])):.2g}, "
             f"own share of curvature noise {_median(self.own_share[chosen]):.2g} (medians)"
             for name, chosen in groups
+            if chosen.any()
         ]
         return "\n".join(
             (
