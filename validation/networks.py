@@ -16,6 +16,13 @@ from dfp.networks import tables
 
 ROOT = Path(__file__).resolve().parent.parent
 EVIDENCE, PICTURES = ROOT / "validation" / "evidence" / "networks", ROOT / "docs" / "_static" / "networks"
+# Figures that the documentation shows, by experiment and number of its report.
+SHOWN = {
+    ("mlp", 1): ("spectrum", "scatter"),
+    ("mlp", 3): ("errors",),
+    ("mlp", 4): ("epoch",),
+    ("transformer", 1): ("scatter",),
+}
 
 
 def record(report: "dfp.networks.Report") -> dict[str, Any]:
@@ -100,7 +107,7 @@ def main(folder: Annotated[Path, typer.Argument(help="Folder of finished experim
         for number, report in enumerate(reports, start=1):
             assert isinstance(report, dfp.networks.Report)
             kept["reports"].append(record(report))
-            for figure in ("errors", "spectrum", "scatter", *(() if report.predictions.rule.replace else ("epoch",))):
+            for figure in SHOWN.get((name, number), ()):
                 report.plot(figure).savefig(PICTURES / f"{name}-{number}-{figure}.png", dpi=90)
             typer.echo(f"{name}, {report!r}")
         first = reports[0]

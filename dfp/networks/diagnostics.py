@@ -36,7 +36,7 @@ class Diagnostics:
     Attributes
     ----------
     sharp, flat
-        Which directions are sharp (λ above 5 % of the largest) and flat (|λ| below 0.1 % of it).
+        Which directions are sharp (λ above 5 % of the largest) and flat (``|λ|`` below 0.1 % of it, or chosen as flat).
     silent
         Which have no noise at all.
     off_diagonal
@@ -93,6 +93,7 @@ class Diagnostics:
             f"{_median(self.off_diagonal[chosen]):.2g}, |corr(H̃, g̃)| {_median(np.abs(self.correlation[chosen])):.2g}, "
             f"own share of curvature noise {_median(self.own_share[chosen]):.2g} (medians)"
             for name, chosen in groups
+            if chosen.any()
         ]
         return "\n".join(
             (
@@ -126,8 +127,8 @@ def diagnose(
     lengths = np.where(silent, 0.0, np.sqrt(noise) * reach)
     third, fourth = _bends(source, found, lengths) if source.movable else (np.zeros(0), np.zeros(0))
     return Diagnostics(
-        sharp=curvatures >= SHARP * top,
-        flat=np.abs(curvatures) <= FLAT * top,
+        sharp=(curvatures >= SHARP * top) & ~found.flat,
+        flat=found.flat if found.flat.any() else np.abs(curvatures) <= FLAT * top,
         silent=silent,
         off_diagonal=(np.abs(square).sum(axis=1) - np.abs(np.diag(square))) / diagonal,
         correlation=cross / np.maximum(np.sqrt(own) * np.sqrt(noise), TINY),

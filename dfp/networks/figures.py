@@ -56,7 +56,7 @@ def errors(report: "Compared") -> "Figure":
 
 def spectrum(report: "Compared", count: int = 8) -> "Figure":
     """Return variance against steps for directions from sharp to flat, confined and diffusive on one figure."""
-    figure, axes = canvas(1, 7.0, 5.0)
+    figure, axes = canvas(1, 8.0, 4.6)
     axis, moving = axes[0, 0], report.steps > 0
     steps, live = report.steps[moving], np.flatnonzero(report.live & (report.runs.variance[-1] > 0))
     order = live[np.argsort(report.measured.curvatures[live])[::-1]]
@@ -72,7 +72,9 @@ def spectrum(report: "Compared", count: int = 8) -> "Figure":
             if name in report.predictions.moments:
                 axis.plot(steps, report.predictions.moments[name].variance[moving, place], style, color=colour, lw=1.2)
     axis.set(xscale="log", yscale="log", xlabel=label("step"), ylabel=label("runs_variance"))
-    axis.legend(fontsize="small", ncols=2, title="points: runs; lines: closure; dotted: authors' formula")
+    axis.legend(
+        fontsize="small", title="points: runs\nlines: closure\ndotted: authors", loc="upper left", bbox_to_anchor=(1, 1)
+    )
     axis.set_title("Which directions are confined, and which diffuse?")
     return figure
 

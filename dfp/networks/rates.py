@@ -94,6 +94,8 @@ class Diffusion:
         theirs = middle[0] * (rates / rates[0]) ** (AUTHORS_EXPONENT - 1)
         axis.plot(rates, theirs, ":", color="#D55E00", label=f"authors' exponent, {AUTHORS_EXPONENT} per step")
         axis.set(xscale="log", yscale="log", xlabel=schema.label("learning_rate"))
+        axis.set_xticks(rates, [f"{rate:g}" for rate in rates])
+        axis.minorticks_off()
         axis.set_ylabel(schema.label("diffusion_coefficient"))
         axis.legend(fontsize="small")
         axis.set_title(f"Is diffusion proportional to the learning rate? {self.directions} flat directions")
