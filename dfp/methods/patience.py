@@ -30,8 +30,9 @@ class Patience:
 
     def __init__(self, what: str, limit: float = np.inf, silent: bool = True) -> None:
         self.what, self.limit, self.silent = what, limit, silent
-        self._began, self._told = time.perf_counter(), False
+        self._told = False
         self._share, self._part = 0.0, 1.0
+        self._origin: tuple[float, float] | None = None
 
     def part(self, done: float, next_part: float) -> None:
         """Take note that a share ``done`` of all is done, and that ``look`` will speak of the ``next_part`` of all."""
@@ -46,10 +47,15 @@ class Patience:
         TooLong
             If it would take longer than ``limit``.
         """
-        elapsed, share = time.perf_counter() - self._began, self._share + self._part * done / total
-        if elapsed < _SEEN or not share > 0:
+        now, share = time.perf_counter(), self._share + self._part * done / total
+        if not share > 0:
             return
-        forecast = elapsed / share
+        if self._origin is None:  # what came before has compiled kernels, and says nothing of the rest
+            self._origin = now, share
+        elapsed, gained = now - self._origin[0], share - self._origin[1]
+        if elapsed < _SEEN or not gained > 0:
+            return
+        forecast = elapsed / gained
         if forecast > self.limit:
             raise TooLong(
                 f"{self.what} would take some {duration(forecast)}; to wait for it give progress=... or that solver, "

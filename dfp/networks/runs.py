@@ -28,8 +28,12 @@ class Runs:
         Columns, shape (d, k); None if all parameters are kept.
     final
         Displacement of all parameters at the last step, shape (R, d).
-    learning_rate, batch_size, momentum, nesterov, replace, samples, seed
-        How they were made; ``samples`` is N.
+    samples
+        Number of samples N.
+
+    Notes
+    -----
+    The other attributes say how they were made, under the names of the arguments of ``trajectories``.
     """
 
     steps: np.ndarray

@@ -148,6 +148,11 @@ class ModifiedLangevin(_Generator):
         True: drift and diffusion matched to order η³ a step (T7m); False: drift alone (T7).
     positive
         With ``matched``: the form (T7m⁺) whose diffusion is never indefinite, equal to the same order.
+
+    Notes
+    -----
+    ``local_drift`` and ``local_diffusion`` hold in any landscape; ``mode_rates`` and ``mean_diffusion`` are the same for
+    affine gradients, as linear functions of moments (T15).
     """
 
     matched: bool = True

@@ -1,6 +1,6 @@
 """Monte Carlo: many independent trajectories of SGD or of a Langevin equation, and the sums and counts they leave.
 
-To use it: make a model and a ``Start`` (``trajectory_models.py``) and ``empty`` accumulators, and call ``sample`` until
+To use it: make a model and a ``Start`` (``models.py``) and ``empty`` accumulators, and call ``sample`` until
 ``accumulators.trajectories`` reaches the number wanted. The kernels are in ``lockstep.py``.
 """
 
