@@ -151,8 +151,8 @@ class ModifiedLangevin(_Generator):
 
     Notes
     -----
-    ``local_drift`` and ``local_diffusion`` hold in any landscape; ``mode_rates`` and ``mean_diffusion`` are the same for
-    affine gradients, as linear functions of moments (T15).
+    ``local_drift`` and ``local_diffusion`` hold in any landscape; ``mode_rates`` and ``mean_diffusion`` are the same
+    for affine gradients, as linear functions of moments (T15).
     """
 
     matched: bool = True
