@@ -21,6 +21,9 @@ from dfp.networks.source import Source
 # Trust ends where the closure's own relative error of the variance (median over directions) exceeds this: about what
 # 256 runs can tell. The error stays near 0.01 where closures describe the runs, and passes 0.08 before they fail.
 TOLERANCE = 0.05
+# The mean Hessian carries motion from outside of the measured directions into them, at the rate η leak per step: what
+# comes in changes their deviation by half of this share.
+LEAK = 0.1
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,10 +227,14 @@ def _trust(measured: Measurement, rule: Rule, saved: np.ndarray, error: Array) -
     """Return the last saved step to be trusted, and why not further."""
     median = np.median(error[:, measured.live], axis=1)
     torn = ~(median <= TOLERANCE)
+    leak = (
+        rule.learning_rate / (1 - rule.momentum) * np.median(measured.leak[measured.flat]) if measured.flat.any() else 0
+    )
+    leaking = saved * leak > LEAK
     share = np.zeros(len(saved))
     if not rule.replace:
         share = np.median(curvature_share(measured, rule, saved)[:, measured.live], axis=1)
-    bad = np.flatnonzero(torn | (share > SMALL_SHARE))
+    bad = np.flatnonzero(torn | leaking | (share > SMALL_SHARE))
     if not bad.size:
         return int(saved[-1]), ""
     first = int(bad[0])
@@ -235,6 +242,11 @@ def _trust(measured: Measurement, rule: Rule, saved: np.ndarray, error: Array) -
         reason = (
             f"at step {saved[first]} the closure's own replicates differ by {median[first]:.0%} (median over "
             "directions): the noise where the Gaussian reaches is quite different from place to place"
+        )
+    elif leaking[first]:
+        reason = (
+            f"at step {saved[first]} the flat directions, no eigenvectors, have been driven by others outside of "
+            "the measured ones, whose curvature is not known"
         )
     else:
         reason = (

@@ -29,6 +29,8 @@ class Directions:
         Mean Hessian between them, shape (k, k).
     residuals
         |Hu − λu| of each, λ = uᵀHu, shape (k,): zero for eigenvectors.
+    outside
+        Part of H times each that lies outside of all, shape (d, k).
     flat
         Which were chosen as flat, shape (k,).
     method
@@ -38,6 +40,7 @@ class Directions:
     vectors: Array
     hessian: Array
     residuals: Array
+    outside: Array
     flat: np.ndarray
     method: str
 
@@ -74,7 +77,7 @@ def _described(source: Source, vectors: Array, flat: np.ndarray, method: str) ->
     moved = source.products(vectors)
     hessian = _symmetric(vectors.T @ moved)
     residuals = np.linalg.norm(moved - vectors * np.diag(hessian), axis=0)
-    return Directions(vectors, hessian, residuals, flat, method)
+    return Directions(vectors, hessian, residuals, moved - vectors @ (vectors.T @ moved), flat, method)
 
 
 def _symmetric(matrix: Array) -> Array:

@@ -41,6 +41,9 @@ class Measurement:
         Mean Hessian UᵀHU, shape (k, k) [loss / parameter^2].
     residuals
         ``|Hu_i − λ_iu_i|``, shape (k,).
+    leak
+        Deviation of a sample's gradient along w_i, the part of Hu_i outside of the directions, over that along u_i,
+        shape (k,): a direction's variance is its own while η n ``leak`` is small; zero for eigenvectors.
     gradient
         Mean gradient Uᵀḡ, shape (k,) [loss / parameter].
     covariance
@@ -73,6 +76,7 @@ class Measurement:
     flat: np.ndarray
     hessian: Array
     residuals: Array
+    leak: Array
     gradient: Array
     covariance: Array
     table: Array
@@ -180,7 +184,8 @@ def measure(
     found = directions.find(problem, modes, flat, runs, checks.integer("seed", seed))
     vectors = found.vectors
     inside = np.arange(min(checks.integer("subspace", subspace, at_least=1), vectors.shape[1]))
-    sampled = problem.gradients() @ vectors
+    gradients = problem.gradients()
+    sampled = gradients @ vectors
     noise = _noise(problem, found, sampled, inside)
     deviations = sampled - sampled.mean(axis=0)
     covariance = deviations.T @ deviations / problem.samples
@@ -205,6 +210,7 @@ def measure(
         flat=found.flat,
         hessian=found.hessian,
         residuals=found.residuals,
+        leak=_leak(gradients @ found.outside, np.diag(covariance)),
         gradient=sampled.mean(axis=0),
         covariance=covariance,
         table=noise.table,
@@ -235,6 +241,12 @@ def _noise(source: Source, found: directions.Directions, sampled: Array, inside:
     cross = ((own - own.mean(axis=0)) * (sampled - sampled.mean(axis=0))).mean(axis=0)
     joined = np.concatenate(hessians)
     return _Noise((table + table.T) / 2, raw - moved @ moved.T, own, cross, (joined + np.swapaxes(joined, 1, 2)) / 2)
+
+
+def _leak(outside: Array, noise: Array) -> Array:
+    """Return the deviations of projections (N, k) over those of variances ``noise`` (k,)."""
+    result: Array = outside.std(axis=0) / np.sqrt(np.maximum(noise, checks.TINY))
+    return np.where(noise > 1e-14 * noise.max(), result, 0.0)
 
 
 def _errors(deviations: Array, diagonal: Array) -> dict[str, Array]:

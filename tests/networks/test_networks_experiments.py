@@ -75,7 +75,8 @@ def test_quick_forms_run_and_describe_the_runs(name, tmp_path):
     verdicts = {claim.claim.split(" describes")[0]: claim.verdict for claim in report.claims}
     assert verdicts["authors' formula"] == "fails"
     assert verdicts["Gaussian closure"] in ("holds", "undecided")
-    assert report.predictions.trusted_until == report.steps[-1]
+    if name == "vision":  # all eigenvectors: nothing leaks in from outside
+        assert report.predictions.trusted_until == report.steps[-1]
 
 
 @pytest.mark.parametrize(
