@@ -69,6 +69,8 @@ class Transfer(Solver):
         law = equation.sgd.noise
         if equation.dimension > 2 and law.additive and not law.gaussian and np.isinf(law.minibatch_count()):
             return "additive noise of such a law needs d <= 2 here; dfp.Fourier() is exact for it"
+        if law.characteristic_obstacle:
+            return law.characteristic_obstacle
         if not law.finite:
             return "a component of the noise has no variance, by which its box is found; dfp.Fourier() needs none"
         return None if equation.sgd.replace else epoch.obstacle(equation)
