@@ -106,7 +106,7 @@ def _check(sgd: SGD) -> None:
             f"SGD has {sgd.features}: the action of a path is known for plain SGD; leave it out, or count exits of "
             "trajectories with dfp.MonteCarlo(...)."
         )
-    if sgd.affine and not sgd.noise.gaussian:
+    if not (sgd.noise.gaussian if sgd.affine else sgd.local.gaussian):
         raise UnsupportedError(
             "noise: the action of a path is known for Gaussian noise; count exits of dfp.MonteCarlo(...), or give "
             "dfp.GaussianNoise of the same covariance."

@@ -18,11 +18,22 @@ def check_equation(equation: Equation, grid: Grid | None = None, *, moments: boo
             f"equation: the {equation.label} is followed through its moments alone, for its variances can be negative; "
             "use dfp.moments(...), or dfp.Langevin(sgd) for laws."
         )
+    if not moments:
+        check_kernel(equation)
     if grid is None:
         return
     checks.instance("grid", grid, Grid, "must be a dfp.Grid; give dfp.Grid(lower, upper, cells).")
     if grid.dimension != equation.dimension:
         raise DFPError(f"grid has {grid.dimension} axes: the landscape has {equation.dimension}; make them equal.")
+
+
+def check_kernel(equation: Equation) -> None:
+    """Raise ``UnsupportedError`` where steps of a nonlinear landscape are known by draws alone."""
+    if equation.discrete and not (equation.sgd.affine or equation.sgd.local.gaussian):
+        raise UnsupportedError(
+            "noise: it is given as draws, so the master equation of this landscape has trajectories and no kernel; use "
+            "dfp.solve(..., solver=dfp.MonteCarlo(...)), or leave noise out for a Gaussian of its covariance."
+        )
 
 
 def check_problem(equation: Equation, initial: State, grid: Grid | None = None, *, moments: bool = False) -> None:
