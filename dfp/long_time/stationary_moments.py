@@ -154,8 +154,8 @@ def covariance_motion(equation: Equation) -> second_moment.SymmetricMap:
 def _unsolved(equation: Equation, error: ArithmeticError) -> DFPError:
     other = "read dfp.modes(sgd).stationary_covariance, or " if equation.discrete else ""
     return DFPError(
-        f"stationary moments of the {equation.label}: {error}; {other}follow dfp.moments(equation, initial, steps) until "
-        "they settle."
+        f"stationary moments of the {equation.label}: {error}; {other}follow dfp.moments(equation, initial, steps) "
+        "until they settle."
     )
 
 
