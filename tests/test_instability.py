@@ -143,6 +143,7 @@ def test_what_is_advised_where_no_fixed_point_is_found_has_the_answer(monkeypatc
         # what is left of the start after 2000 steps is below rounding
         np.testing.assert_allclose(late, right, rtol=1e-10)
         if equation.discrete:
+            # rounding
             np.testing.assert_allclose(dfp.modes(sgd).stationary_covariance, right, rtol=1e-10)
 
 
