@@ -56,7 +56,10 @@ def optimisers() -> list[str]:
 
 
 def _numbers(numbers: Sequence[str]) -> str:
-    return "all" if len(numbers) == len(EQUATIONS) else ", ".join(f"({number})" for number in numbers)
+    every = {getattr(dfp, name).number for name in EQUATIONS}
+    whole = every <= set(numbers)
+    listed = [f"({number})" for number in numbers if not (whole and number in every)]
+    return ", ".join(["all", *listed] if whole else listed)
 
 
 def _dimensions(most: int | None) -> str:

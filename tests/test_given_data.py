@@ -126,8 +126,9 @@ def test_three_values_that_are_no_integers_make_the_variance_they_have():
 def test_counts_without_end_are_refused_in_words():
     """The tail of a Zipf law: SciPy's own quantiles would sum over 10¹⁰ integers."""
     equation = dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape([1.0], 0.0, dfp.AdditiveNoise(stats.zipf(2.5))), 0.3))
-    with pytest.raises(dfp.UnsupportedError, match="more than 100000 of its values"):
-        dfp.solve(equation, dfp.Gaussian(0.3, 0.01), 8, [8], dfp.Fourier())
+    for solver in (dfp.Fourier(), dfp.Transfer(), dfp.MonteCarlo(2048)):
+        with pytest.raises(dfp.UnsupportedError, match="more than 100000 of its values"):
+            dfp.solve(equation, dfp.Gaussian(0.3, 0.01), 8, [8], solver)
 
 
 def test_a_law_between_the_integers_is_refused():

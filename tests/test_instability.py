@@ -121,4 +121,44 @@ def test_a_collapsed_law_is_called_one():
     equation = dfp.MasterEquation(dfp.SGD(fitting, 0.2))
     with pytest.raises(dfp.DFPError, match=r"collapsed onto θ = .*1"):
         dfp.solve(equation, dfp.Gaussian([0.0, 0.0], 0.01), 600, [600])
-    assert dfp.solve(equation, dfp.Gaussian([0.0, 0.0], 0.01), 10, [10]).density is not None
+    early = dfp.solve(equation, dfp.Gaussian([0.0, 0.0], 0.01), 10, [10], dfp.MonteCarlo(4096))
+    assert early.density is not None
+
+
+def test_what_is_advised_where_no_fixed_point_is_found_has_the_answer(monkeypatch):
+    """Remedies that are followed: the modes and a long recursion know the covariance that the solver did not find."""
+    noise = dfp.GaussianNoise([0.3, 0.2], [[0.2, 0.1], [0.1, 0.3]])
+    sgd = dfp.SGD(dfp.QuadraticLandscape([[1.0, 0.2], [0.2, 0.6]], 0.1, noise), 0.2)
+    for equation in (dfp.MasterEquation(sgd), dfp.Langevin(sgd)):
+        right = dfp.stationary_moments(equation).covariance
+        with monkeypatch.context() as broken:
+            broken.setattr("dfp.long_time.stationary_moments.second_moment.solve", unsolved)
+            with pytest.raises(
+                dfp.DFPError, match=r"no fixed point; .*dfp.moments\(equation, initial, steps\)"
+            ) as found:
+                dfp.stationary_moments(equation)
+        assert "fewer parameters" not in str(found.value)
+        assert ("modes(sgd)" in str(found.value)) == equation.discrete
+        late = dfp.moments(equation, dfp.Gaussian([0.0, 0.0], 0.1), 2000, [2000]).covariance[0]
+        # what is left of the start after 2000 steps is below rounding
+        np.testing.assert_allclose(late, right, rtol=1e-10)
+        if equation.discrete:
+            # rounding
+            np.testing.assert_allclose(dfp.modes(sgd).stationary_covariance, right, rtol=1e-10)
+
+
+def unsolved(*_):
+    raise ArithmeticError("no fixed point")
+
+
+def test_no_advice_to_count_what_is_not_shown():
+    """MonteCarlo shows no trajectories, so that nobody can count exits with it."""
+    sgd = dfp.SGD(dfp.QuadraticLandscape([1.0], 0.0, dfp.AdditiveNoise(stats.laplace())), 0.1)
+    tiny = dfp.SGD(dfp.QuadraticLandscape([1.0, 1.0], 0.0, dfp.GaussianNoise(1e-14)), 0.01)
+    for equation, start, domain in (
+        (dfp.MasterEquation(sgd), dfp.Gaussian(0.0, 0.01), (-1.0, 1.0)),
+        (dfp.MasterEquation(tiny), dfp.Gaussian([0.0, 0.0], 1e-4), (-1.0, 1.0)),
+    ):
+        with pytest.raises(dfp.DFPError, match=r"dfp.Langevin\(sgd\)") as found:
+            dfp.exit_steps(equation, domain, start)
+        assert "MonteCarlo" not in str(found.value)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise, product
 from math import factorial
+from typing import Any
 
 import numpy as np
 from numpy.polynomial import Polynomial
@@ -291,6 +292,14 @@ def cut(rng: np.random.Generator) -> Truth:
     return Truth("cut", equation, start, steps, dfp.Gaussian(mean, covariance).density, grid)
 
 
+def last_value(law: Any, tail: float) -> int:
+    """Return a value of a law on integers beyond which there is less than ``tail``; its quantile can be infinite."""
+    value = 1
+    while law.sf(value) > tail:
+        value *= 2
+    return value
+
+
 def rough(rng: np.random.Generator) -> Truth:
     """One step of a law with a kink, a zero, a pole or a lattice: quadrature over its density, finely about those."""
     laws = [
@@ -324,7 +333,7 @@ def rough(rng: np.random.Generator) -> Truth:
         x = (pieces.mean(axis=1)[:, None] + half * at).ravel()
         mass = law.pdf(x) * (half * weights).ravel()
     else:
-        x = np.arange(law.ppf(1e-17), law.isf(1e-17) + 2)
+        x = np.arange(law.ppf(1e-17), last_value(law, 1e-17) + 1)
         mass = law.pmf(x)
     places = (1 - rate) * start.mean.item() - rate * (x - law.mean())
     variance = np.full(x.shape, (1 - rate) ** 2 * start.covariance.item())

@@ -204,15 +204,17 @@ class MapTable(EquationTable):
 
 
 class LangevinTable(EquationTable):
-    """``kind = "langevin"``; ``noise``: the covariance of the place, or frozen at ``reference``."""
+    """``kind = "langevin"``; ``noise``: that of the place, or frozen at ``reference``; ``per_step``: (T6')."""
 
     kind: Literal["langevin"]
     noise: Literal["state", "frozen"] = "state"
     reference: Numbers | None = None
+    per_step: bool = False
 
     def build(self, sgd: SGD) -> Equation:
         """Return the equation."""
-        return dfp.Langevin(sgd, self.noise, None if self.reference is None else np.asarray(self.reference))
+        reference = None if self.reference is None else np.asarray(self.reference)
+        return dfp.Langevin(sgd, self.noise, reference, self.per_step)
 
 
 class ModifiedLangevinTable(EquationTable):

@@ -34,6 +34,8 @@ class Moments:
         With momentum, that of (θ, v), v the velocity, shape (S, 2d); None without.
     joint_covariance
         Likewise, shape (S, 2d, 2d).
+    warnings
+        Where a covariance is none, in words: variances of (T6') can be negative.
     """
 
     steps: NDArray[np.int64]
@@ -41,6 +43,7 @@ class Moments:
     covariance: Array
     joint_mean: Array | None = None
     joint_covariance: Array | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def moments(equation: Equation, initial: State, steps: int, save: Sequence[int] | None = None) -> Moments:
@@ -74,7 +77,7 @@ def moments(equation: Equation, initial: State, steps: int, save: Sequence[int] 
     (T14) for the maps (T4) and (T5), (T15) for the generators (T6), (T7), (T7m), (T19) with momentum, whose velocity is
     0 at step 0, and (T18) without replacement. A schedule costs a product of maps for every change of its value.
     """
-    check_problem(equation, initial)
+    check_problem(equation, initial, moments=True)
     last = checks.integer("steps", steps)
     saved = _default_steps(last, equation.dimension) if save is None else checks.step_list("save", save, last)
     numbers = saved.size * (4.0 + 3 * equation.dimension + 3 * equation.dimension**2)
@@ -108,7 +111,24 @@ def moments_at(equation: Equation, initial: State, saved: NDArray[np.int64]) -> 
             equation, initial, saved
         )
         means = _kept_apart(means, equation, initial, saved)
-    return Moments(saved, means, covariances)
+    warnings = _negative(equation, saved, covariances) if equation.moments_only else ()
+    return Moments(saved, means, covariances, warnings=warnings)
+
+
+def _negative(equation: Equation, saved: NDArray[np.int64], covariances: Array) -> tuple[str, ...]:
+    """Say in words where a variance along some axis is negative, and how far."""
+    known = np.isfinite(covariances).all(axis=(1, 2))
+    lowest = np.zeros(len(saved))
+    lowest[known] = np.linalg.eigvalsh(covariances[known])[:, 0]
+    below = lowest < -_ROUNDED * np.abs(covariances).max(axis=(1, 2), initial=0.0)
+    if not below.any():
+        return ()
+    worst = int(np.argmin(lowest))
+    return (
+        f"step {saved[worst]}: the {equation.label} has a negative variance, {lowest[worst]:.3g}, as at "
+        f"{np.count_nonzero(below)} of {len(saved)} saved steps: its steps lack the square of the mean gradient, "
+        "η²ḡḡᵀ; use dfp.Langevin(sgd), dfp.DiscreteFokkerPlanck(sgd) or dfp.MasterEquation(sgd).",
+    )
 
 
 def _kept_apart(means: Array, equation: Equation, initial: State, saved: NDArray[np.int64]) -> Array:
@@ -133,6 +153,8 @@ def _not_plain(equation: Equation, initial: State, saved: NDArray[np.int64]) -> 
 
 # Numbers that covariances may hold unless more are asked for: 256 MB.
 _MOST_NUMBERS = 2**25
+# Rounding of a variance, relative to the largest.
+_ROUNDED = 1e-13
 # Transitions kept of one equation, for solvers ask again for the steps whose moments they were told.
 _KEPT = 64
 _known: WeakKeyDictionary[Equation, dict[int, affine.AffineTransition]] = WeakKeyDictionary()
@@ -212,12 +234,13 @@ def _with_multiplicative_noise(equation: Equation, initial: State, saved: NDArra
 def _step_by_step(equation: Equation, initial: State, saved: NDArray[np.int64]) -> tuple[Array, Array]:
     """Return means and covariances of a map by (T14): two products of matrices a step, where d is large."""
     axes = matrices.eigenbasis(equation.sgd.hessian)[1]
-    tables = equation.sgd.noise.entrywise(axes)
-    if tables is not None:
-        return _entry_by_entry(equation, initial, saved, axes, tables)
-    rotated = equation.sgd.noise.rotated(axes)
-    if rotated is not None:
-        return _in_eigenbasis(equation, initial, saved, axes, rotated)
+    if not equation.moments_only:  # what a step gains is then the noise alone
+        tables = equation.sgd.noise.entrywise(axes)
+        if tables is not None:
+            return _entry_by_entry(equation, initial, saved, axes, tables)
+        rotated = equation.sgd.noise.rotated(axes)
+        if rotated is not None:
+            return _in_eigenbasis(equation, initial, saved, axes, rotated)
     factor, one = np.eye(equation.dimension) - equation.linear_drift, np.ones(())
     mean, covariance = initial.mean, initial.covariance
     means, covariances = [], []

@@ -98,18 +98,12 @@ def _check(sgd: SGD) -> None:
     if not isinstance(sgd, SGD):
         raise DFPError(f"sgd={checks.shown(sgd)}: must be a dfp.SGD; give dfp.escape(sgd, start, domain).")
     if sgd.dimension > 2:
-        raise UnsupportedError(
-            f"d = {sgd.dimension}: paths of escape are searched for d <= 2; use dfp.MonteCarlo(...)."
-        )
+        raise UnsupportedError(f"d = {sgd.dimension}: paths of escape are searched for d <= 2; take one or two modes.")
     if not sgd.plain:
+        raise UnsupportedError(f"SGD has {sgd.features}: the action of a path is known for plain SGD; leave it out.")
+    if not (sgd.noise.gaussian if sgd.affine else sgd.local.gaussian):
         raise UnsupportedError(
-            f"SGD has {sgd.features}: the action of a path is known for plain SGD; leave it out, or count exits of "
-            "trajectories with dfp.MonteCarlo(...)."
-        )
-    if sgd.affine and not sgd.noise.gaussian:
-        raise UnsupportedError(
-            "noise: the action of a path is known for Gaussian noise; count exits of dfp.MonteCarlo(...), or give "
-            "dfp.GaussianNoise of the same covariance."
+            "noise: the action of a path is known for Gaussian noise; give dfp.GaussianNoise of the same covariance."
         )
 
 

@@ -58,13 +58,15 @@ def exit_steps(equation: Equation, domain: Any, initial: State, steps: int | Non
             "still inside; use dfp.MasterEquation(sgd) or dfp.Langevin(sgd)."
         )
     if equation.dimension > 3:
-        raise UnsupportedError(f"d = {equation.dimension}: first passage needs d <= 3; use dfp.MonteCarlo(...).")
+        raise UnsupportedError(
+            f"d = {equation.dimension}: first passage needs d <= 3; project the landscape onto as many modes."
+        )
     sgd = equation.sgd
     sums = sgd.affine and sgd.noise.shuffles
     if equation.discrete and sgd.affine and not (sums or sgd.noise.gaussian):
         raise UnsupportedError(
             f"the {equation.label} with gradient noise that is neither Gaussian nor a finite sum: its restricted step "
-            "is not known here; count trajectories of dfp.MonteCarlo(...)."
+            "is not known here; use dfp.Langevin(sgd), or give dfp.GaussianNoise of the same covariance."
         )
     lower, upper, cells = _box(domain, equation.dimension)
     last = None if steps is None else checks.integer("steps", steps)

@@ -48,7 +48,7 @@ def width(equation: Equation, lower: float, upper: float) -> float:
 def _unresolved(kernels: float) -> UnresolvedError:
     return UnresolvedError(
         f"domain: it is {kernels:.3g} kernels wide, which takes too many nodes; take a smaller box, a larger "
-        "learning_rate, dfp.Langevin(sgd), or count trajectories of dfp.MonteCarlo(...)."
+        "learning_rate, dfp.Langevin(sgd), or dfp.escape(sgd, start, domain) for the exponent of its mean."
     )
 
 

@@ -13,6 +13,7 @@ from dfp.errors import NoStationaryDensity, UnresolvedError, UnsupportedError
 from dfp.long_time import first_passage_line
 from dfp.methods import markov_chain
 from dfp.methods.transfer import uniform as transfer_lattice
+from dfp.problem.arguments import check_kernel
 from dfp.problem.equation import Equation
 from dfp.problem.equations import Langevin
 from dfp.problem.grid import Grid
@@ -233,6 +234,7 @@ def autocorrelation(equation: Equation, lags: Integers) -> Array:
 
     Shape (S, d, d), by the chain between cells: first order in what a kernel narrower than a cell makes of it.
     """
+    check_kernel(equation)
     grid = automatic_grid(equation)
     if grid.dimension == 1:
         grid = grid.with_cells((512,))

@@ -152,7 +152,11 @@ def covariance_motion(equation: Equation) -> second_moment.SymmetricMap:
 
 
 def _unsolved(equation: Equation, error: ArithmeticError) -> DFPError:
-    return DFPError(f"stationary moments of the {equation.label}: {error}; use fewer parameters.")
+    other = "read dfp.modes(sgd).stationary_covariance, or " if equation.discrete else ""
+    return DFPError(
+        f"stationary moments of the {equation.label}: {error}; {other}follow dfp.moments(equation, initial, steps) "
+        "until they settle."
+    )
 
 
 def _with_momentum(equation: Equation) -> StationaryMoments:

@@ -34,7 +34,7 @@ class MomentRecursion(Solver):
     highest: int | None = None
 
     name = "MomentRecursion"
-    equations = ("T4", "T5", "T6", "T7")
+    equations = ("T4", "T5", "T6", "T6'", "T7")
     order = "exact"
     reference = "theory page, section 3"
     cost = "hardly with steps"

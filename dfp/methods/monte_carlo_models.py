@@ -11,8 +11,8 @@ from dfp.checks import Array
 from dfp.errors import DFPError
 from dfp.exact.cumulants import unpolynomial
 from dfp.exact.moments import Moments, conditional
-from dfp.methods.pilot import roots
 from dfp.problem.equation import Equation
+from dfp.problem.nonlinear import roots
 from dfp.problem.sgd import SGD
 
 
@@ -58,13 +58,20 @@ def _gradient_model(sgd: SGD) -> function_sampling.FunctionModel:
     local = sgd.local
 
     def gradient(theta: Array, rng: np.random.Generator) -> Array:
-        noise = np.einsum("nij,nj->ni", roots(local.covariance_at(theta)), rng.standard_normal(theta.shape))
-        return local.gradient_at(theta) + noise
+        return local.gradient_at(theta) + local.draw(theta, rng)
 
     return function_sampling.FunctionModel(sgd.dimension, gradient)
 
 
 def _function_model(equation: Equation) -> function_sampling.FunctionModel:
+    local = equation.sgd.local
+    if not local.gaussian:  # the master equation, whose steps are those of SGD
+
+        def drawn(theta: Array, rng: np.random.Generator) -> Array:
+            return theta + equation.drift(theta) - equation.learning_rate * local.draw(theta, rng)
+
+        return function_sampling.FunctionModel(equation.dimension, drawn)
+
     def factor(theta: Array) -> Array:
         covariance = equation.diffusion(theta)
         smallest = np.linalg.eigvalsh(covariance)[:, 0] if equation.dimension > 1 else covariance[:, 0, 0]

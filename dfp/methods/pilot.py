@@ -77,9 +77,7 @@ class _Sample:
         sgd, local = self.sgd, self.sgd.local
         rates = sgd.learning_rates.values(self.step, step) if step > self.step else np.empty(0)
         for rate in rates:
-            normals = self.louder * self.rng.standard_normal(self.theta.shape)
-            noise = np.einsum("nij,nj->ni", roots(local.covariance_at(self.theta)), normals)
-            gradient = local.gradient_at(self.theta) + noise
+            gradient = local.gradient_at(self.theta) + self.louder * local.draw(self.theta, self.rng)
             self.velocity = sgd.momentum * self.velocity + gradient
             self.theta = self.theta - rate * (
                 gradient + sgd.momentum * self.velocity if sgd.nesterov else self.velocity
@@ -92,14 +90,6 @@ class _Sample:
 def unknown(path: Moments) -> Moments:
     """Return moments that say nothing, at the same steps: those of a pilot are no reference for a certificate."""
     return Moments(path.steps, np.full_like(path.mean, np.nan), np.full_like(path.covariance, np.nan))
-
-
-def roots(covariances: Array) -> Array:
-    """Return F with F Fᵀ = C for each C of ``covariances`` (N, d, d); negative eigenvalues count as zero."""
-    if covariances.shape[-1] == 1:
-        return np.sqrt(np.maximum(covariances, 0.0))
-    values, vectors = np.linalg.eigh(covariances)
-    return vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :]
 
 
 def quantiles(equation: Equation, initial: State, saved: NDArray[np.int64], count: int, seed: int) -> Moments:

@@ -118,7 +118,7 @@ class AdditiveLaw(NoiseLaw):
         for law in self.laws:
             if not (law.closed or np.isfinite(law.cumulants[0])):
                 return f"no closed characteristic function is known of {law.name}, whose variance is infinite"
-        return None
+        return self.flaw if any(law.flaw and not law.summed for law in self.laws) else None
 
     @cached_property
     def constant(self) -> Array:  # type: ignore[override]

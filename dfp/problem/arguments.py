@@ -1,15 +1,25 @@
 """Checks of what functions take together: an equation, a state and a grid of the same dimension."""
 
 from dfp import checks
-from dfp.errors import DFPError
+from dfp.errors import DFPError, UnsupportedError
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
 from dfp.problem.state import State
 
 
-def check_equation(equation: Equation, grid: Grid | None = None) -> None:
-    """Raise ``DFPError`` unless ``equation`` is one and ``grid``, if given, has as many axes as it has parameters."""
+def check_equation(equation: Equation, grid: Grid | None = None, *, moments: bool = False) -> None:
+    """Raise ``DFPError`` unless ``equation`` is one and ``grid``, if given, has as many axes as it has parameters.
+
+    Equations that have moments alone are refused unless these are all that is asked for, ``moments``.
+    """
     checks.instance("equation", equation, Equation, "must be an equation; give e.g. dfp.MasterEquation(sgd).")
+    if equation.moments_only and not moments:
+        raise UnsupportedError(
+            f"equation: the {equation.label} is followed through its moments alone, for its variances can be negative; "
+            "use dfp.moments(...), or dfp.Langevin(sgd) for laws."
+        )
+    if not moments:
+        check_kernel(equation)
     if grid is None:
         return
     checks.instance("grid", grid, Grid, "must be a dfp.Grid; give dfp.Grid(lower, upper, cells).")
@@ -17,9 +27,18 @@ def check_equation(equation: Equation, grid: Grid | None = None) -> None:
         raise DFPError(f"grid has {grid.dimension} axes: the landscape has {equation.dimension}; make them equal.")
 
 
-def check_problem(equation: Equation, initial: State, grid: Grid | None = None) -> None:
-    """Raise ``DFPError`` unless all arguments have the right type and the same dimension."""
-    check_equation(equation, grid)
+def check_kernel(equation: Equation) -> None:
+    """Raise ``UnsupportedError`` where steps of a nonlinear landscape are known by draws alone."""
+    if equation.discrete and not (equation.sgd.affine or equation.sgd.local.gaussian):
+        raise UnsupportedError(
+            "noise: it is given as draws, so the master equation of this landscape has trajectories and no kernel; use "
+            "dfp.solve(..., solver=dfp.MonteCarlo(...)), or leave noise out for a Gaussian of its covariance."
+        )
+
+
+def check_problem(equation: Equation, initial: State, grid: Grid | None = None, *, moments: bool = False) -> None:
+    """Raise ``DFPError`` unless all arguments have the right type and the same dimension; ``moments`` as above."""
+    check_equation(equation, grid, moments=moments)
     checks.instance("initial", initial, State, "must be a dfp.Gaussian, dfp.Point or dfp.Density.")
     if initial.dimension != equation.dimension:
         raise DFPError(

@@ -79,6 +79,8 @@ class Equation(ABC):
     """Whether it is a map cut after its second term, with the raw second moment S in place of all that follows."""
     process: ClassVar[bool] = True
     """Whether it is the law of a process: its operator keeps densities positive, and there are paths to sample."""
+    moments_only: ClassVar[bool] = False
+    """Whether it is followed through its moments alone, for its variances can be negative."""
 
     def __post_init__(self) -> None:
         checks.instance("sgd", self.sgd, SGD, f"must be a dfp.SGD; give dfp.{type(self).__name__}(sgd).")

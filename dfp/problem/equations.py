@@ -1,6 +1,6 @@
 """The four equations: maps that act once per step (T4, T5), generators that act in slow time τ = ηn (T6, T7)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -70,6 +70,10 @@ class _Generator(Equation):
             )
 
 
+# What (T6') is, unlike (T6).
+_PER_STEP = {"number": "T6'", "discrete": True, "truncated": True, "process": False, "moments_only": True}
+
+
 @dataclass(frozen=True, eq=False)
 class Langevin(_Generator):
     """The standard Langevin (Fokker–Planck) form (T6).
@@ -82,10 +86,14 @@ class Langevin(_Generator):
         ``"state"``: the covariance C(θ) of the place; ``"frozen"``: C at ``reference``.
     reference
         Where C is frozen, shape (d,); the critical point if left out [parameter].
+    per_step
+        True: its increment over one step, truncated, as the step itself (T6'), for plain SGD. Only its moments are
+        known (``dfp.moments``, ``MomentRecursion``): its variances can be negative.
     """
 
     noise: str = "state"
     reference: ArrayLike | None = None
+    per_step: bool = False
 
     title = "Langevin"
     number = "T6"
@@ -95,16 +103,36 @@ class Langevin(_Generator):
         checks.choice("noise", self.noise, ("state", "frozen"))
         if self.reference is not None:
             object.__setattr__(self, "reference", checks.vector("reference", self.reference, self.dimension))
+        checks.boolean("per_step", self.per_step)
+        if self.per_step:
+            if not self.sgd.plain:
+                raise UnsupportedError(
+                    f"per_step=True: SGD has {self.sgd.features}, and (T6') is the same step every time; give one "
+                    "learning_rate and batch_size, or use dfp.Langevin(sgd)."
+                )
+            # What is fixed for every other equation depends on this choice.
+            for name, value in _PER_STEP.items():
+                object.__setattr__(self, name, value)
+
+    @property
+    def indefinite(self) -> bool:
+        """Whether it is (T6'), of whose diffusion ḡḡᵀ is taken."""
+        return self.per_step
 
     @property
     def additive(self) -> bool:
-        """Whether the noise does not depend on θ."""
-        return self.sgd.affine and (self.noise == "frozen" or self.sgd.additive)
+        """Whether the second cumulant of its steps does not depend on θ; that of (T6') always does, through ḡ."""
+        return not self.per_step and self.sgd.affine and (self.noise == "frozen" or self.sgd.additive)
 
     @property
     def label(self) -> str:
         """Title, number and, for the additive reading, the word frozen."""
-        return "Langevin, frozen noise (T6)" if self.noise == "frozen" else "Langevin (T6)"
+        parts = ["Langevin"] + ["frozen noise"] * (self.noise == "frozen") + ["per step"] * self.per_step
+        return f"{', '.join(parts)} ({self.number})"
+
+    def record(self, last: int) -> dict[str, Any]:
+        """Return also whether it is taken per step."""
+        return {**super().record(last), **({"per_step": True} if self.per_step else {})}
 
     @cached_property
     def _frozen(self) -> Array:
@@ -114,15 +142,19 @@ class Langevin(_Generator):
         return self.sgd.noise.covariance(place)
 
     def mode_rates(self, eigenvalues: Array) -> Array:
-        """Return J = 1 for every mode."""
-        return np.ones_like(eigenvalues)
+        """Return J = 1 for every mode; η per step."""
+        return np.full_like(eigenvalues, self.learning_rate if self.per_step else 1.0)
 
     def local_drift(self, theta: Array) -> Array:
-        """Return −ḡ."""
-        return -self.sgd.local.gradient_at(theta)
+        """Return −ḡ; −ηḡ per step."""
+        return -self.sgd.local.gradient_at(theta) * (self.learning_rate if self.per_step else 1.0)
 
     def local_diffusion(self, theta: Array) -> Array:
-        """Return ηC, at the reference if the noise is frozen."""
+        """Return ηC, at the reference if the noise is frozen; η²(C − ḡḡᵀ) per step."""
+        if self.per_step:
+            drift = self.local_drift(theta)
+            flow = replace(self, per_step=False).local_diffusion(theta)
+            return self.learning_rate * flow - drift[..., :, None] * drift[..., None, :]
         if self.noise == "frozen":
             if self.reference is None:
                 raise DFPError("reference=None: a nonlinear landscape has no one critical point; give reference=θ.")
@@ -130,7 +162,24 @@ class Langevin(_Generator):
         return self.learning_rate * self.sgd.local.covariance_at(theta)
 
     def mean_diffusion(self, at: MomentVector) -> Array:
-        """Return η C̄ (T15), or ηC(reference) if the noise is frozen."""
+        """Return η C̄ (T15), or ηC(reference) if the noise is frozen; η times that, less the mean of η²ḡḡᵀ, per step.
+
+        The second raw moment of a step of (T6') is η²C, where (T5) has η²(C + ḡḡᵀ).
+        """
+        if not self.per_step:
+            return self._flow_diffusion(at)
+        return self.learning_rate * self._flow_diffusion(at) - self._squared_drift(at)
+
+    def _squared_drift(self, at: MomentVector) -> Array:
+        """Return the mean of η²ḡḡᵀ = η²(H M Hᵀ + Hμgᵀ + gμᵀHᵀ + ggᵀ)."""
+        k, offset = self.linear_drift, self.constant_drift
+        crossed = outer(offset, at.mean @ k.T)
+        return (
+            k @ at.second @ k.T + crossed + transposed(crossed)
+            + at.mass[..., None, None] * np.outer(offset, offset)
+        )  # fmt: skip
+
+    def _flow_diffusion(self, at: MomentVector) -> Array:
         if self.noise == "frozen":
             return self.learning_rate * at.mass[..., None, None] * self._frozen
         return self.learning_rate * self.sgd.noise.mean_covariance(at.mass, at.mean, at.second)

@@ -12,12 +12,13 @@ from numpy.typing import ArrayLike
 
 from dfp import checks
 from dfp.checks import TINY, Array
-from dfp.errors import DFPError
+from dfp.errors import DFPError, UnsupportedError
 from dfp.problem.field import Field, vectorised
 from dfp.problem.from_loss import SampleLosses, sample_losses
 from dfp.problem.landscape import QuadraticLandscape
 from dfp.problem.minimum import minimised
 from dfp.problem.noise import GaussianNoise
+from dfp.problem.sampled_noise import sampled_noise
 
 # Steps of central differences, in units of the landscape's scale: they balance truncation, h², against rounding, which
 # is 1e-16/h for first derivatives and 1e-16/h² for second ones.
@@ -28,7 +29,7 @@ _SKEW = 1e-10
 
 @dataclass(frozen=True, eq=False)
 class Landscape:
-    """A landscape of any shape, with Gaussian minibatch noise whose covariance may depend on the place.
+    """A landscape of any shape, with minibatch noise whose covariance may depend on the place.
 
     Parameters
     ----------
@@ -51,13 +52,17 @@ class Landscape:
         The samples per minibatch in its covariance, where it was made by ``from_loss``.
     weight_decay
         What its fields have beyond these losses.
+    noise
+        Where minibatch noise is not Gaussian: ``noise(theta, rng)``, which draws g_ξ − ḡ, of mean 0 and covariance C,
+        once for each of the places (N, d), shape (N, d), with the ``numpy.random.Generator`` it is given. The master
+        equation is then sampled (``MonteCarlo``); Langevin forms know C alone.
 
     Raises
     ------
     DFPError
         If a function is not callable, raises, or returns another shape or values that are not finite: at the origin
-        when the landscape is made, anywhere else while solving; while solving also if a covariance is not symmetric or
-        not positive.
+        when the landscape is made, anywhere else while solving; if ``noise`` disagrees with the covariance at the
+        origin; while solving also if a covariance is not symmetric or not positive.
     """
 
     gradient: Field
@@ -68,6 +73,7 @@ class Landscape:
     samples: SampleLosses | None = field(default=None, repr=False)
     batch_size: int = 1
     weight_decay: float = 0.0
+    noise: Any = None
 
     affine = False
 
@@ -81,7 +87,9 @@ class Landscape:
         origin = np.zeros((2, self.dimension))
         self.gradient_at(origin)
         self.hessian_at(origin)
-        self._called("covariance", self.covariance, origin, 2)
+        covariance = self._called("covariance", self.covariance, origin, 2)[0]
+        if self.noise is not None:
+            object.__setattr__(self, "noise", sampled_noise(self.noise, origin[0], covariance))
 
     @classmethod
     def from_loss(
@@ -139,13 +147,20 @@ class Landscape:
         Notes
         -----
         Of a landscape made ``from_loss`` every sample is expanded, so that the noise is exact to second order. Else
-        the noise is additive, with the covariance of the place.
+        the noise is additive and Gaussian, with the covariance of the place.
 
         Raises
         ------
         DFPError
             If no minimum is found.
+        UnsupportedError
+            If the noise is given as draws.
         """
+        if self.noise is not None:
+            raise UnsupportedError(
+                "noise: an expansion of noise that is drawn would be Gaussian; expand the landscape without noise=, or "
+                "make a dfp.QuadraticLandscape with dfp.AdditiveNoise(...)."
+            )
         place = checks.vector("at", at, self.dimension)
         if minimise:
             place = minimised(self.gradient_at, self.hessian_at, place)
@@ -157,6 +172,18 @@ class Landscape:
         hessian = self.hessian_at(place)
         noise = GaussianNoise(self.covariance_at(place))
         return QuadraticLandscape(hessian, self.gradient_at(place) - hessian @ place, noise)
+
+    @property
+    def gaussian(self) -> bool:
+        """Whether its minibatch noise is Gaussian."""
+        return self.noise is None
+
+    def draw(self, theta: Array, rng: np.random.Generator) -> Array:
+        """Return a draw of g_ξ − ḡ for each of ``theta`` (N, d), shape (N, d)."""
+        if self.noise is not None:
+            result: Array = self.noise(theta, rng)
+            return result
+        return np.einsum("nij,nj->ni", roots(self.covariance_at(theta)), rng.standard_normal(theta.shape))
 
     def reach(self, at: Array) -> float:
         """Return how far from ``at`` (d,) its expansion holds: where H first differs by half of its size there.
@@ -235,7 +262,16 @@ class Landscape:
             gradient=lambda at: plain.gradient_at(at) + weight_decay * at,
             covariance=lambda at: plain.covariance_at(at) / size,
             hessian=None if self.hessian is None else lambda at: plain.hessian_at(at) + decay,
+            noise=None if self.noise is None else self.noise.averaged(size),
         )
+
+
+def roots(covariances: Array) -> Array:
+    """Return F with F Fᵀ = C for each C of ``covariances`` (N, d, d); negative eigenvalues count as zero."""
+    if covariances.shape[-1] == 1:
+        return np.sqrt(np.maximum(covariances, 0.0))
+    values, vectors = np.linalg.eigh(covariances)
+    return vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :]
 
 
 def _check_covariances(theta: Array, covariances: Array) -> None:

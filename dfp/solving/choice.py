@@ -82,6 +82,8 @@ def _pick_nonlinear(equation: Equation) -> list[tuple[Solver, str]]:
             f"the {equation.label} is not solved in a nonlinear landscape by this version; use dfp.MasterEquation, "
             "which it approximates, or dfp.ModifiedLangevin."
         )
+    if equation.discrete and not equation.sgd.local.gaussian:
+        return [(MonteCarlo(1_000_000, seed=0), f"{why}, and its noise is given as draws")]
     if equation.dimension <= 2:
         return [(Transfer() if equation.discrete else FiniteVolume(), why)]
     return [(MonteCarlo(1_000_000, seed=0), why)]

@@ -83,7 +83,7 @@ def solve(
     DFPError
         If an argument is malformed, or a frame has entries that are not finite.
     """
-    check_problem(equation, initial, grid)
+    check_problem(equation, initial, grid, moments=True)  # solvers say what they do not solve
     last = checks.integer("steps", steps)
     default = [last] if initial.point else sorted({0, last})
     saved = checks.step_list("save", default if save is None else save, last)
@@ -148,7 +148,7 @@ def _solve_with(
     solver.require(equation, problem.initial)
     if grid is not None and not solver.gridded:
         raise UnsupportedError(f"grid: {solver.name} has no density; leave grid out or choose another solver.")
-    notes = list(known_notes)
+    notes = [*known_notes, *problem.moments.warnings]
     if problem.failure is not None and sgd.affine:
         if solver.needs_moments(equation):
             raise _named(problem.failure, growing(equation, problem.last))

@@ -90,6 +90,11 @@ class Univariate:
         """Whether the characteristic function is known as a formula or a sum."""
         return self.discrete or self.name in _CLOSED
 
+    @property
+    def summed(self) -> bool:
+        """Whether the sum over the values of a discrete law is known as a formula, so that none of them is listed."""
+        return self.name in _LATTICE
+
     def characteristic(self, waves: Array) -> Complex:
         """Return E e^{ikx} of the centred law at ``waves``, of any shape."""
         if self.discrete:

@@ -65,10 +65,13 @@ class Transfer(Solver):
     def obstacle(self, equation: Equation, initial: State) -> str | None:
         """Return why the transition kernel is out of reach, or None."""
         if not equation.sgd.affine:
-            return None
+            drawn = "the landscape's noise is given as draws, of which no kernel is known"
+            return None if equation.sgd.local.gaussian else drawn
         law = equation.sgd.noise
         if equation.dimension > 2 and law.additive and not law.gaussian and np.isinf(law.minibatch_count()):
             return "additive noise of such a law needs d <= 2 here; dfp.Fourier() is exact for it"
+        if law.characteristic_obstacle:
+            return law.characteristic_obstacle
         if not law.finite:
             return "a component of the noise has no variance, by which its box is found; dfp.Fourier() needs none"
         return None if equation.sgd.replace else epoch.obstacle(equation)
