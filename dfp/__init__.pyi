@@ -13,6 +13,7 @@ from .exact.risk import risk_curve as risk_curve
 from .exact.risk import stationary_risk as stationary_risk
 from .long_time.committor import Committor as Committor
 from .long_time.escape import escape as escape
+from .long_time.escape_files import load_escape as load_escape
 from .long_time.escape_law import Escape as Escape
 from .long_time.exit_law import ExitSteps as ExitSteps
 from .long_time.first_passage import exit_steps as exit_steps

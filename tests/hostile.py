@@ -59,7 +59,7 @@ def mutated(content, seed):
 def outcome(path):
     """Read a file in every way; return what happened, in a word."""
     words = []
-    for read in (dfp.load, dfp.load_many, dfp.load_phase_diagram):
+    for read in (dfp.load, dfp.load_many, dfp.load_phase_diagram, dfp.load_escape):
         try:
             read(path)
             words.append("read")

@@ -6,6 +6,7 @@ from problems import one_mode, table
 from scipy.integrate import quad
 
 import dfp
+from dfp.solving import refinement
 
 
 def well(diffusion=0.3, slope=0.2):
@@ -221,3 +222,20 @@ def test_laws_that_do_not_last_say_so():
         dfp.stationary(dfp.Langevin(dfp.SGD(dfp.Landscape(lambda at: at, lambda at: at[:, 0] ** 2), 0.1)))
     with pytest.raises(dfp.UnsupportedError, match="no positive operator"):
         dfp.stationary(dfp.DiscreteFokkerPlanck(dfp.SGD(well(), 0.1)))
+
+
+def test_refinement_widens_where_walls_meet_mass():
+    """A box that ends before the other well is left for one that holds it; finer cells alone do not help."""
+    equation, start = dfp.Langevin(dfp.SGD(well(0.5, 0.0), 0.1)), dfp.Gaussian([1.0], [[0.01]])
+    narrow = dfp.Grid([-0.4], [1.8], [256])
+
+    def attempt(solver, grid):
+        return dfp.solve(equation, start, 200, [200], solver, grid or narrow)
+
+    solution = refinement.to_tolerance(attempt, dfp.FiniteVolume(), None, 1e-6)
+    # the tolerance asked for
+    assert solution.grid.lower[0] < -1.4 and refinement.worst(solution) <= 1e-6
+    # the control: cells five times as fine in the same box
+    finer = attempt(dfp.FiniteVolume(), dfp.Grid([-0.4], [1.8], [1280]))
+    # what crosses the barrier in 200 steps, kept by the wall, is some 1e-3
+    assert refinement.worst(finer) > 1e-3

@@ -263,3 +263,38 @@ def test_refusals_name_the_remedy():
     ):
         with pytest.raises(dfp.DFPError, match=match):
             dfp.escape(*change)
+
+
+def test_files_hold_all_of_it(tmp_path):
+    """Read back bit for bit, opened by xarray, refused by the reader of solutions and where it is no escape."""
+    xarray = pytest.importorskip("xarray")
+    found, path = leaves(0.5, 6.0), tmp_path / "escape.h5"
+    found.save(path)
+    again = dfp.load_escape(path)
+    for name in ("learning_rate", "action", "langevin_action", "mean_steps", "mean_error", "langevin_mean_steps"):
+        assert getattr(again, name) == getattr(found, name)
+    for name in ("well", "across", "path", "langevin_path"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(found, name))
+    assert again.mechanism == found.mechanism and again.warnings == found.warnings
+    np.testing.assert_array_equal(again.quasi_stationary.values, found.quasi_stationary.values)
+    np.testing.assert_array_equal(again.committor.values, found.committor.values)
+    assert again.committor.radius == found.committor.radius
+    assert again.quasi_stationary.grid.matches(found.quasi_stationary.grid)
+    assert repr(again) == repr(found) and len(repr(found)) < 200 and len(repr(found.committor)) < 200
+    with xarray.open_dataset(path, engine="h5netcdf") as opened:
+        xarray.testing.assert_equal(opened.load(), found.to_xarray())
+    with pytest.raises(dfp.FileFormatError, match=r"use dfp\.load_escape"):
+        dfp.load(path)
+    dfp.solve(dfp.Langevin(dfp.SGD(one_mode(), 0.1)), dfp.Gaussian([0.1], [[0.1]]), 2).save(tmp_path / "solution.h5")
+    with pytest.raises(dfp.FileFormatError, match="holds no escape"):
+        dfp.load_escape(tmp_path / "solution.h5")
+
+
+def test_files_of_what_is_not_known(tmp_path):
+    """A well from which nothing else is reached has no committor, and a plane no law."""
+    sgd = dfp.SGD(dfp.QuadraticLandscape([[1.0]], noise=dfp.GaussianNoise([[1.0]])), 0.3)
+    found, path = dfp.escape(sgd, 0.0, (-1.5, 1.5)), tmp_path / "escape.h5"
+    assert found.committor is None and found.across is None
+    found.save(path)
+    again = dfp.load_escape(path)
+    assert again.committor is None and again.across is None and again.mean_steps == found.mean_steps

@@ -178,8 +178,6 @@ def test_what_is_not_supported_says_why():
     for solver in (dfp.Fourier(), dfp.Hermite(), dfp.MomentRecursion()):
         with pytest.raises(dfp.UnsupportedError, match="nonlinear"):
             dfp.solve(dfp.MasterEquation(sgd), dfp.Point([1.0]), 3, solver=solver)
-    with pytest.raises(dfp.UnsupportedError, match="nonlinear"):
-        dfp.solve(dfp.DiscreteFokkerPlanck(sgd), dfp.Gaussian([1.0], [0.1]), 3)
     with pytest.raises(dfp.UnsupportedError, match="where it solves T4"):
         dfp.solve(dfp.Langevin(sgd), dfp.Point([1.0]), 3, solver=dfp.MonteCarlo(2048))
     with pytest.raises(dfp.DFPError, match="reference"):

@@ -18,7 +18,7 @@ from dfp.problem.sgd import SGD
 _CELLS, _MOST = 400, 4000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Committor:
     """The probability that SGD reaches one well before the other.
 
@@ -39,6 +39,11 @@ class Committor:
     well: Array
     across: Array
     radius: float
+
+    def __repr__(self) -> str:
+        """Return between which wells, and on how many cells."""
+        cells = "×".join(map(str, self.grid.cells))
+        return f"<Committor from {self.well} to {self.across} on {cells} cells>"
 
 
 def committor_between(sgd: SGD, well: Array, across: Array, box: Grid) -> Committor:

@@ -1,19 +1,29 @@
 """What is found of an escape: the path of least action, its mechanism, mean steps, and laws before and between."""
 
+import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dfp.checks import Array
 from dfp.long_time.committor import Committor
+from dfp.problem.grid import Grid
 from dfp.problem.state import Density
+from dfp.results import hdf5, schema
+from dfp.results.schema import Column, versions
 
 if TYPE_CHECKING:
+    import xarray
     from matplotlib.figure import Figure
 
+KIND = "escape"
+NUMBERS = ("learning_rate", "action", "langevin_action", "mean_steps", "mean_error", "langevin_mean_steps")
+MECHANISMS = ("climbs", "thrown across")
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Escape:
     """How SGD leaves a well (T24).
 
@@ -74,6 +84,22 @@ class Escape:
             {f"SGD, η = {self.learning_rate:g}, {self.mechanism}": self.path, "Langevin": self.langevin_path}
         )
 
+    def save(self, path: str | Path) -> None:
+        """Write an HDF5 file that xarray opens as it is; ``dfp.load_escape`` reads it back."""
+        hdf5.save(path, table(self), attributes(self))
+
+    def to_xarray(self) -> "xarray.Dataset":
+        """Return a labelled ``xarray.Dataset`` with the variables, units and names of the file (extra ``xarray``)."""
+        return hdf5.to_xarray(table(self), attributes(self))
+
+    def __repr__(self) -> str:
+        """Return where it leaves from, how, and after how many steps."""
+        where = np.array2string(self.well, precision=4)
+        return (
+            f"<Escape from {where} at η = {self.learning_rate:g}: {self.mechanism}, action {self.action:.4g}, "
+            f"mean steps {self.mean_steps:.4g} (Langevin {self.langevin_mean_steps:.4g})>"
+        )
+
     def __str__(self) -> str:
         """Return the figures, one a line."""
         factor = self.langevin_mean_steps / self.mean_steps
@@ -86,3 +112,51 @@ class Escape:
             f"  prefactor {self.prefactor:.4g} steps",
         ]
         return "\n".join(lines + [f"  ! {warning}" for warning in self.warnings])
+
+
+def table(found: Escape) -> dict[str, Column]:
+    """Return the paths, the wells, and what lies on grids, coordinates first."""
+    d = len(found.well)
+    table = {"parameter": _column("parameter", ("parameter",), np.arange(1, d + 1)), "bound": _column(
+        "bound", ("bound",), np.arange(2))}  # fmt: skip
+    for name, path in (("path", found.path), ("langevin_path", found.langevin_path)):
+        steps = f"{name}_step"
+        table[steps] = _column(steps, (steps,), np.arange(1 - len(path), 1))
+        table[name] = _column(name, (steps, "parameter"), path)
+    table["well"] = _column("well", ("parameter",), found.well)
+    if found.across is not None:
+        table["across"] = _column("across", ("parameter",), found.across)
+    law, committor = found.quasi_stationary, found.committor
+    if law is not None:
+        table |= _on_grid("quasi_stationary", law.grid, law.values)
+    if committor is not None:
+        table |= _on_grid("committor", committor.grid, committor.values)
+    return table
+
+
+def _on_grid(name: str, grid: Grid, values: Array) -> dict[str, Column]:
+    axes = {f"{name}_theta_{i}": axis for i, axis in enumerate(grid.axes, start=1)}
+    columns = {axis: _column("theta", (axis,), places) for axis, places in axes.items()}
+    box = _column(f"{name}_box", ("bound", "parameter"), np.array([grid.lower, grid.upper]))
+    found = _column(name, tuple(axes), values)
+    unit = found.attributes["units"].format(d=grid.dimension)
+    return columns | {f"{name}_box": box, name: Column(found.dims, found.values, found.attributes | {"units": unit})}
+
+
+def _column(name: str, dims: tuple[str, ...], values: Any) -> Column:
+    known = schema.ESCAPE_VARIABLES[name]
+    kind = "<i8" if np.asarray(values).dtype.kind == "i" else "<f8"
+    return Column(dims, np.asarray(values, kind), {"units": known.unit, "long_name": known.long_name})
+
+
+def attributes(found: Escape) -> dict[str, Any]:
+    """Return the numbers, the mechanism and the warnings."""
+    radius = {} if found.committor is None else {"committor_radius": float(found.committor.radius)}
+    return {
+        "kind": KIND,
+        "mechanism": found.mechanism,
+        **{name: float(getattr(found, name)) for name in NUMBERS},
+        **radius,
+        "warnings": json.dumps(found.warnings, ensure_ascii=False),
+        "versions": ", ".join(f"{name} {version}" for name, version in versions().items()),
+    }

@@ -152,6 +152,33 @@ def largest_rate(equation: Equation, seen: Window, scheme: str, spacing: Array) 
     return low
 
 
+def in_landscape(equation: Equation, reached: list[tuple[Array, Array, float]], deviation: Array) -> Box:
+    """Return the box of the smallest rough error with a stable spacing, for all steps in a nonlinear landscape.
+
+    Parameters
+    ----------
+    reached
+        Boxes to choose from: lower and upper corners (d,), and the probability that they leave outside.
+    deviation
+        Of the narrowest part of the density along each axis, shape (d,).
+    """
+    boxes = []
+    for lower, upper, outside in reached:
+        scale = _scale(equation, "spectral", lower, upper, deviation, rough=False)
+        floor = (upper - lower) / MOST_INTERNAL[equation.dimension]
+        spacing = np.maximum(_SAFETY["spectral"] * scale * deviation, floor)
+        rough = _rough("spectral", spacing, deviation) if np.all(np.isfinite(spacing)) else 2.0
+        in_spacings = float(np.max(scale * deviation / spacing)) if np.all(np.isfinite(spacing)) else np.inf
+        boxes.append(Box(0.0, lower, upper, spacing, in_spacings, deviation, outside, rough))
+    return min(boxes, key=lambda box: box.error)
+
+
+def respaced(box: Box, spacing: Array) -> Box:
+    """Return a box with another spacing (d,)."""
+    scale = box.scale * float(np.max(box.spacing / spacing))
+    return replace(box, spacing=spacing, scale=scale, resolution=_rough("spectral", spacing, box.deviation))
+
+
 def _check_regular(equation: Equation, seen: Window) -> None:
     covariance = seen.covariances[-1]
     if np.all(np.isfinite(covariance)):
@@ -203,12 +230,13 @@ def _scale(equation: Equation, scheme: str, lower: Array, upper: Array, unit: Ar
     d, centre, half = equation.dimension, (lower + upper) / 2, (upper - lower) / 2
     if scheme == "spectral":
         shell = _directions(d)
-        places = np.concatenate([radius * shell for radius in (0.0, 0.5, 0.75, 1.0)])
+        radii = (0.0, 0.5, 0.75, 1.0) if equation.sgd.affine else np.linspace(0, 1, {1: 201, 2: 41}[d])
+        places = np.concatenate([radius * shell for radius in radii])
     else:
         line = np.linspace(-1, 1, {1: 33, 2: 9, 3: 5}[d])
         places = np.stack(np.meshgrid(*[line] * d, indexing="ij"), axis=-1).reshape(-1, d)
     theta = centre + places * half
-    drift = (theta @ equation.linear_drift.T + equation.constant_drift) / unit
+    drift = -equation.drift(theta) / unit
     noise = equation.diffusion(theta) / np.multiply.outer(unit, unit)
     if scheme == "spectral":
         return pseudospectral.smallest_scale(drift, noise, _directions(d))
@@ -238,8 +266,9 @@ def operator(equation: Equation, box: Box, grid: Grid, scheme: str) -> Operator:
     relative = (grid.points - centre) / half
     radius = np.linalg.norm(relative, axis=-1, keepdims=True)
     theta = centre + half * relative / np.maximum(radius, 1.0)
-    drift = (theta @ equation.linear_drift.T + equation.constant_drift) / grid.spacing
-    noise = equation.diffusion(theta) / np.multiply.outer(grid.spacing, grid.spacing)
+    drift, noise = (f(theta.reshape(-1, grid.dimension)) for f in (equation.drift, equation.diffusion))
+    drift = -drift.reshape(theta.shape) / grid.spacing
+    noise = noise.reshape(*theta.shape, grid.dimension) / np.multiply.outer(grid.spacing, grid.spacing)
     second = noise + drift[..., :, None] * drift[..., None, :]
     return pseudospectral.Operator(np.moveaxis(drift, -1, 0), np.moveaxis(second, (-2, -1), (0, 1)))
 

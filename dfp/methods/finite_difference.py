@@ -3,54 +3,35 @@
 from dataclasses import dataclass
 
 import numpy as np
-from dfp_solvers import finite_difference, fourier, pseudospectral
 from numpy.typing import ArrayLike
 
 from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError, UnresolvedError
 from dfp.methods import difference_grids as internal
-from dfp.methods.gridded_start import by_waves
+from dfp.methods.difference_landscapes import LandscapeRun
+from dfp.methods.difference_levels import (
+    FROM_POINT,
+    Level,
+    regridded,
+    spectral_error,
+    started,
+    starting_frame,
+)
 from dfp.methods.grids import PERIODIC, automatic
 from dfp.methods.lattice_walk import REMEDY, WalkRun
 from dfp.methods.moment_recursion import HigherMoments
 from dfp.methods.short_waves import hidden
 from dfp.methods.solver import Problem, Run, Solver
+from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid, grid_moments
-from dfp.problem.state import Gaussian, State
+from dfp.problem.state import State
 from dfp.results.frame import Frame
 from dfp.results.solution import Solution
 
 # Differences between two grids are multiplied by these for the error of the finer one: Richardson's factors 1/(r^p − 1)
 # for r = 1.5, and a margin before they settle.
 _RICHARDSON = {"second": 1.5 * 0.8, "fourth": 3.0 * 0.246}
-# Rounding errors of thousands of steps.
-_ROUNDING = 1e-12
-# A spectrum that falls as slowly as an exponential has, at r = 1.15 times the wave number, the power r of its error.
-_POWER = internal.COARSER["spectral"]
-
-_FROM_POINT = (
-    "initial is a point, whose derivatives (T5) keeps at every step, so that it has no density: these are its waves as "
-    "long as steps allow, and the error counts only those; start from a dfp.Gaussian as wide as a step."
-)
-
-
-@dataclass
-class _Level:
-    """The masses of the cells of one internal grid, and its step."""
-
-    grid: Grid
-    operator: internal.Operator
-    values: Array
-
-    def advance(self, steps: int) -> None:
-        """Go on by ``steps``."""
-        solver = finite_difference if isinstance(self.operator, finite_difference.Stencil) else pseudospectral
-        self.values = solver.march(self.values, self.operator, steps)
-
-    def on(self, grid: Grid) -> Array:
-        """Return the density's trigonometric interpolant at the cell centres of ``grid``."""
-        return by_waves(self.grid, self.values, grid) / self.grid.cell_volume
 
 
 @dataclass(frozen=True)
@@ -84,6 +65,8 @@ class FiniteDifference(Solver):
     Mass is kept to rounding error, and so are mean and covariance up to what reaches the ends of the box. A start
     narrower than the smallest stable spacing, a ``Point`` in particular, is represented by the waves the grid holds;
     (T5) damps these within some steps, while what it makes of shorter ones is no density.
+    In a nonlinear landscape moments are those of the grid, and nothing but the second grid tells the error; beyond the
+    ellipse in the box coefficients stay constant, and the mass found there counts as outside.
     """
 
     scheme: str = "spectral"
@@ -92,6 +75,7 @@ class FiniteDifference(Solver):
 
     name = "FiniteDifference"
     equations = ("T5",)
+    nonlinear = ("T5",)
     order = "spectral, or second or fourth in the spacing, down to the smallest stable one"
     reference = "theory page, sections 2 (stability) and 5 ((T5) on a grid)"
     starts = "any; from a `Point` after some steps"
@@ -109,10 +93,21 @@ class FiniteDifference(Solver):
                     "spacing: scheme='matched' walks on the output grid; leave spacing out and give grid=..."
                 )
 
-    def start(self, problem: Problem, grid: Grid | None = None) -> "WalkRun | DifferenceRun":
-        """Return a walk on its own grid, or a run on internal grids, reported on one for nearly Gaussian densities."""
+    def obstacle(self, equation: Equation, initial: State) -> str | None:
+        """Return that stencils and walks take coefficients that are polynomials in θ, where they are not."""
+        if equation.sgd.affine or self.scheme == "spectral":
+            return None
+        return f"the landscape is nonlinear, where scheme='spectral' is stable alone (scheme={self.scheme!r})"
+
+    def start(self, problem: Problem, grid: Grid | None = None) -> "WalkRun | DifferenceRun | LandscapeRun":
+        """Return a walk on its own grid, or a run on internal grids, reported on one for nearly Gaussian densities.
+
+        In a nonlinear landscape the run has one internal grid for all steps, and reports on it.
+        """
         if self.scheme == "matched":
             return WalkRun(problem, grid, self.tolerance)
+        if not problem.equation.sgd.affine:
+            return LandscapeRun(problem, grid, self.spacing, self.tolerance)
         return DifferenceRun(self, problem, automatic(problem.moments, width=PERIODIC) if grid is None else grid)
 
     def refined(self, solution: Solution, tolerance: float) -> None:
@@ -132,7 +127,7 @@ class DifferenceRun(Run):
         self._step, self._mean, self._covariance = 0, problem.initial.mean, problem.initial.covariance
         self._moments = HigherMoments(problem.equation, problem.initial)  # for the tails
         self._box: internal.Box | None = None
-        self._levels: list[_Level] = []
+        self._levels: list[Level] = []
         self._lost = 0.0  # probability beyond the boxes so far
 
     def advance(self, steps: int) -> None:
@@ -154,7 +149,7 @@ class DifferenceRun(Run):
             If the estimated error exceeds the tolerance, or the state is a point.
         """
         if not self._levels:
-            return self._initial_frame()
+            return starting_frame(self._initial, self.grid)
         level, volume = self._levels[0], self.grid.cell_volume
         fine, coarse = (level.on(self.grid) for level in self._levels)
         mass, mean, covariance = grid_moments(level.grid, level.values / level.grid.cell_volume)
@@ -171,7 +166,7 @@ class DifferenceRun(Run):
         if not error <= self._tolerance:
             raise UnresolvedError(self._too_coarse(error))
         outside = mass - float(fine.sum()) * volume
-        notes = (_FROM_POINT,) if self._initial.point else ()
+        notes = (FROM_POINT,) if self._initial.point else ()
         return Frame(mean, covariance, fine, truncation=error, outside=outside, warnings=notes)
 
     def _amplified(self, grid: Grid) -> float:
@@ -184,7 +179,7 @@ class DifferenceRun(Run):
     def _error(self, difference: float) -> float:
         """Return the L1 error of the finer density from its difference to the coarser one."""
         if self._scheme == "spectral":
-            return 2.0 * float((difference / 2) ** _POWER) + _ROUNDING
+            return spectral_error(difference)
         return _RICHARDSON[self._scheme] * difference
 
     def _place(self, seen: internal.Window) -> None:
@@ -200,10 +195,10 @@ class DifferenceRun(Run):
             grid = box.grid(factor)
             if self._levels:
                 level = self._levels[i]
-                values = _regridded(level.values / level.grid.cell_volume, level.grid, grid)
+                values = regridded(level.values / level.grid.cell_volume, level.grid, grid)
             else:
-                values = _started(self._initial, grid)
-            levels.append(_Level(grid, internal.operator(self._equation, box, grid, self._scheme), values))
+                values = started(self._initial, grid)
+            levels.append(Level(grid, internal.operator(self._equation, box, grid, self._scheme), values))
         self._box, self._levels = box, levels
 
     def _check(self, seen: internal.Window, box: internal.Box) -> None:
@@ -242,19 +237,6 @@ class DifferenceRun(Run):
             f"{self._tolerance:g}, and spacings below {box.spacing * box.scale} are unstable; {REMEDY}."
         )
 
-    def _initial_frame(self) -> Frame:
-        """Return the state at step 0 as it is given."""
-        initial, grid = self._initial, self.grid
-        if initial.point:
-            raise UnresolvedError(
-                "step 0: a point has no density; save later steps or start from a narrow dfp.Gaussian."
-            )
-        given = initial.gridded
-        gaussian = Gaussian(initial.mean, initial.covariance)
-        density = gaussian.on(grid) if given is None else by_waves(given.grid, given.values, grid)
-        outside = 1.0 - float(density.sum()) * grid.cell_volume
-        return Frame(initial.mean, initial.covariance, density, outside=outside)
-
 
 def _digits(values: Array) -> str:
     """Return boundaries with the digits that tell them from their neighbours, however arrays are printed elsewhere."""
@@ -267,18 +249,3 @@ def _moment_error(shift: Array, spread: Array, covariance: Array) -> float:
     # E|z| = 0.8 and E|z² − 1|/2 = 0.48, E|z z'| = 0.64 for standard normal z, z'.
     relative = np.abs(spread) / np.outer(deviation, deviation)
     return float(0.8 * np.sum(np.abs(shift) / deviation) + 0.5 * np.sum(relative))
-
-
-def _started(initial: State, grid: Grid) -> Array:
-    """Return the masses of the initial state's waves that the grid holds, shape ``grid.cells``."""
-    given = initial.gridded
-    if given is not None:
-        return _regridded(given.values / given.mass, given.grid, grid)
-    phi = fourier.gaussian(fourier.wave_numbers(grid.spacing, grid.cells), initial.mean, initial.covariance)
-    return fourier.invert(phi, grid.lower, grid.spacing, grid.cells)[0] * grid.cell_volume
-
-
-def _regridded(density: Array, old: Grid, grid: Grid) -> Array:
-    """Return the masses of a density on another grid: the waves that both hold."""
-    moved = fourier.regridded(density, old.lower, old.spacing, grid.lower, grid.spacing, grid.cells)
-    return moved[0] * grid.cell_volume

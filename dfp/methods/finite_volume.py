@@ -162,7 +162,15 @@ class FiniteVolume(Solver):
         return Grid(lower, upper, [int(min(max(n, LEAST_CELLS), MOST_VOLUMES[d])) for n in wanted.tolist()])
 
     def refined(self, solution: Solution, tolerance: float) -> tuple[Solver, Grid | None]:
-        """Return the solver with a smaller tolerance, which automatic grids aim at."""
+        """Return the solver with a smaller tolerance, which grids aim at, or a wider grid where walls meet mass."""
+        figures, (grid, _) = solution.certificate, solution.gridded()
+        met = 2 * float(np.max(figures.mass_outside))
+        if self.cells is None and met > float(np.max(figures.truncation)) / 2:
+            wider = grid.refined(1.5, 2.0)  # beyond a wall may be another well, whose near side meets more mass
+            if wider is not None:
+                most = MOST_VOLUMES[grid.dimension]
+                cells = [min(-(-n // 4) * 4, most) for n in wider.cells]
+                return self, Grid(wider.lower, wider.upper, cells)
         aim = self.tolerance * min(tolerance / float(solution.certificate.error.max()), 0.5) / 2
         return replace(self, tolerance=aim), None
 

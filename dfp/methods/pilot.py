@@ -1,6 +1,7 @@
 """Where a density goes: exact moments where they close, else those of a pilot sample, good enough to choose a grid."""
 
 import numpy as np
+from dfp_solvers.quantiles import narrowest
 from numpy.typing import NDArray
 
 from dfp.checks import TINY, Array
@@ -62,6 +63,31 @@ def _widened(mean: Array, covariance: Array, hot: Array) -> Array:
     stretch = np.maximum(reach / np.maximum(deviation, TINY), 1.0)
     stretch[deviation == 0] = 1.0
     return covariance * np.outer(stretch, stretch)
+
+
+def reached(equation: Equation, initial: State, last: int, louder: float, count: int) -> tuple[Array, Array, Array]:
+    """Return where ``count`` trajectories go up to the step ``last``, whose noise and spread at the start are louder.
+
+    Returns
+    -------
+    tuple
+        The corners (d,) of the box that they visit, and the deviation of the densest part at the end, shape (d,).
+
+    Raises
+    ------
+    UnresolvedError
+        If more than half of them diverge.
+    """
+    rng = np.random.default_rng(1)
+    start = initial.mean + louder * (initial.draw(count, rng) - initial.mean)
+    sample = _Sample(equation.sgd, start, rng, louder)
+    lower, upper = sample.theta.min(axis=0), sample.theta.max(axis=0)
+    for step in range(1, last + 1):
+        sample.advance(step)
+        if len(sample.theta) < count / 2:
+            raise UnresolvedError(f"step {step}: with {louder:g} times the noise most trajectories diverge.")
+        lower, upper = np.minimum(lower, sample.theta.min(axis=0)), np.maximum(upper, sample.theta.max(axis=0))
+    return lower, upper, narrowest(sample.theta)
 
 
 class _Sample:

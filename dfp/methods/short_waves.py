@@ -77,7 +77,10 @@ def hidden(equation: Equation, initial: State, step: int, covariance: Array, see
     d, factor = equation.dimension, np.linalg.cholesky(covariance)
     inverse = np.linalg.inv(factor)
     angles = np.pi * np.arange(_DIRECTIONS) / _DIRECTIONS
-    directions = np.ones((1, 1)) if d == 1 else np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    circle = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    # In more dimensions the circles in every plane of two axes.
+    planes = [circle @ np.eye(d)[[i, j]] for i in range(d) for j in range(i)]
+    directions = np.ones((1, 1)) if d == 1 else np.concatenate(planes)
     modes = equation.sgd.modes[1].T
     modes = modes / np.sqrt(np.einsum("mi,ij,mj->m", modes, covariance, modes))[:, None]
     looked_at = np.concatenate([directions @ inverse, modes if d > 1 else modes[:0]])

@@ -81,7 +81,11 @@ def load_any(path: str | Path) -> Solution | dict[str, Solution]:
 
 def _found(root: hdf5.Stored) -> Solution | dict[str, Solution]:
     if root.labelled("kind"):
-        raise FileFormatError("holds a phase diagram; use dfp.load_phase_diagram(path).")
+        kind = root.attribute("kind", "str")
+        reader = {"phase diagram": "load_phase_diagram", "escape": "load_escape"}.get(kind)
+        if reader is None:
+            raise FileFormatError("holds what this dfp does not know; update dfp, or make the file again.")
+        raise FileFormatError(f"holds a result of kind {kind!r}; use dfp.{reader}(path).")
     if root.labelled("solver"):
         return _read(root, root)
     groups = root.groups()

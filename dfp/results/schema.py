@@ -103,6 +103,22 @@ PHASE_VARIABLES = {
     "langevin_regime": Variable((), "1", "regime of Langevin"),
 }
 """Variables of phase diagrams; all lie on the two axes chosen."""
+ESCAPE_VARIABLES = {
+    "parameter": Variable((), "1", "index of a parameter"),
+    "bound": Variable((), "1", "lower (0) and upper (1) corner"),
+    "path_step": Variable((), "1", "steps before the exit"),
+    "langevin_path_step": Variable((), "1", "steps before the exit, of Langevin"),
+    "path": Variable((), "parameter", "path of least action of SGD"),
+    "langevin_path": Variable((), "parameter", "path of least action of Langevin"),
+    "well": Variable((), "parameter", "bottom of the well"),
+    "across": Variable((), "parameter", "bottom of the well beyond"),
+    "theta": Variable((), "parameter", "parameter θ"),
+    "quasi_stationary": Variable((), "parameter-{d}", "density of what has not left"),
+    "quasi_stationary_box": Variable((), "parameter", "corners of its grid"),
+    "committor": Variable((), "1", "probability to reach the well beyond first"),
+    "committor_box": Variable((), "parameter", "corners of its grid"),
+}
+"""Variables of escapes; numbers are attributes."""
 DRAWN_VARIABLES = {
     "variance": Variable((), "parameter2", "variance"),
     "relative_variance": Variable((), "%", "variance relative to exact SGD"),

@@ -78,9 +78,11 @@ def _pick_transfer(problem: Problem, attempts: list[tuple[Solver, str]]) -> str:
 def _pick_nonlinear(equation: Equation) -> list[tuple[Solver, str]]:
     why = "the landscape is nonlinear"
     if equation.truncated:
+        if equation.dimension <= 2:
+            return [(FiniteDifference(), "a grid no finer than a step resolves the density in a nonlinear landscape")]
         raise UnsupportedError(
-            f"the {equation.label} is not solved in a nonlinear landscape by this version; use dfp.MasterEquation, "
-            "which it approximates, or dfp.ModifiedLangevin."
+            f"the {equation.label} is solved in a nonlinear landscape for d <= 2, and d = {equation.dimension}; use "
+            "dfp.MasterEquation, which it approximates, with dfp.MonteCarlo(...)."
         )
     if equation.discrete and not equation.sgd.local.gaussian:
         return [(MonteCarlo(1_000_000, seed=0), f"{why}, and its noise is given as draws")]
