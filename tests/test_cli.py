@@ -15,7 +15,7 @@ from test_config import EXAMPLES, written
 from typer.testing import CliRunner
 
 import dfp
-from dfp import cli
+from dfp.cli import commands
 from dfp.config.config import load
 
 COMMANDS = ("demo", "solve", "compare", "modes", "plot")
@@ -24,7 +24,7 @@ FOURIER = [{"kind": "master", "solver": {"kind": "fourier"}}]
 
 
 def invoke(*arguments):
-    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+    return CliRunner().invoke(commands.app, [str(argument) for argument in arguments])
 
 
 def refused(folder, *arguments):
@@ -126,7 +126,7 @@ def test_solve_needs_to_know_which_equation(tmp_path):
     solution = dfp.load(run)
     assert solution.equation == "Langevin (T6)"
     assert solution.provenance["configuration"]["equation"] == [
-        {"kind": "langevin", "noise": "state", "solver": {"kind": "auto"}}
+        {"kind": "langevin", "noise": "state", "per_step": False, "solver": {"kind": "auto"}}
     ]
 
 
@@ -232,12 +232,12 @@ def test_demo_passes_its_options_on(tmp_path, monkeypatch):
 
 
 def test_progress_is_shown_on_a_terminal_only(monkeypatch, capsys):
-    with cli._progress("work", quiet=False) as progress:
+    with commands._progress("work", quiet=False) as progress:
         assert progress is None
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    with cli._progress("work", quiet=True) as progress:
+    with commands._progress("work", quiet=True) as progress:
         assert progress is None
-    with cli._progress("work", quiet=False) as progress:
+    with commands._progress("work", quiet=False) as progress:
         progress(1, 4)
         progress(4, 4)
     assert "work" in capsys.readouterr().err

@@ -209,7 +209,7 @@ def test_refusals_name_the_remedy():
     with pytest.raises(dfp.UnsupportedError, match="d <= 3"):
         dfp.exit_steps(dfp.Langevin(dfp.SGD(rotated(4), 0.1)), (-np.ones(4), np.ones(4)), dfp.Point(np.zeros(4)))
     skewed = dfp.QuadraticLandscape([1.0], 0.0, dfp.AdditiveNoise(gamma(2.0)))
-    with pytest.raises(dfp.UnsupportedError, match=r"neither Gaussian nor a finite sum.*dfp\.MonteCarlo"):
+    with pytest.raises(dfp.UnsupportedError, match=r"neither Gaussian nor a finite sum.*dfp\.Langevin"):
         dfp.exit_steps(dfp.MasterEquation(dfp.SGD(skewed, 0.1)), (-1, 1), point)
     law = dfp.MasterEquation(sgd)
     with pytest.raises(dfp.DFPError, match=r"must be \(lower, upper\)"):

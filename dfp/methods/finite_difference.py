@@ -156,7 +156,7 @@ class DifferenceRun(Run):
         error = self._error(float(np.abs(fine - coarse).sum()) * volume) + 2 * self._lost
         error += _moment_error(mean - self._mean, covariance - self._covariance, self._covariance)
         amplified = self._amplified(level.grid)
-        if not amplified <= self._tolerance:
+        if not amplified <= 2.0:  # more than all waves that are not amplified can hold
             raise UnresolvedError(
                 f"step {self._step}: the {self._equation.label} has no density here: it has amplified waves of the "
                 f"initial state that are shorter than a step, to {amplified:.2g} in L1; lower learning_rate, start "

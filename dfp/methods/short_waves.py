@@ -21,8 +21,9 @@ _BOX, _DECAYED, _MOST = 8.0, 8.0, 4000
 _STEPS = 400
 # Directions in a plane along which marginals are looked at.
 _DIRECTIONS = 12
-# Share of a wave number that is left of it after the steps of (T5) that frozen coefficients describe.
-_REMEMBERED = 0.3
+# Share of a wave number that is left of it after the steps of (T5) that count: those of nearly flat modes. Where drift
+# stretches waves, (T5) is a density in the sense of its asymptotic series, and the series' own error stands.
+_REMEMBERED = 0.8
 
 
 def left_of(difference: Array, grid: Grid, equation: Equation, initial: State, step: int) -> float:
