@@ -19,6 +19,8 @@ from dfp.problem.state import Point, State
 _BOX, _DECAYED, _MOST = 8.0, 8.0, 4000
 # Most steps that are looked at one by one: those before are blurred by all later ones.
 _STEPS = 400
+# Logarithm of an amplitude that nothing is left of.
+_GONE = -40.0
 # Directions in a plane along which marginals are looked at.
 _DIRECTIONS = 12
 # Share of a wave number that is left of it after the steps of (T5) that count: those of nearly flat modes. Where drift
@@ -114,20 +116,21 @@ def _along(equation: Equation, initial: State, step: int, direction: Array, seen
 def _log_size(equation: Equation, initial: State, step: int, waves: Array, kept: Array) -> Array:
     """Return log|φ_n| at ``waves`` (m, d) as far as it is known: of independent steps from the path of the mean."""
     sgd, eta = equation.sgd, equation.sgd.learning_rate
-    means = _means(equation, initial, step)
-    total, moved = np.zeros(len(waves)), waves
+    means, moved = _means(equation, initial, step), waves
+    first = waves @ np.linalg.matrix_power(kept, step)
+    total = -0.5 * np.einsum("mi,ij,mj->m", first, initial.covariance, first)
+    alive = np.ones(len(waves), dtype=bool) if equation.truncated else total > _GONE
     with np.errstate(divide="ignore"):
         for s in range(min(step, _STEPS)):
             at = means[step - 1 - s]
             if equation.truncated:
                 squares = eta**2 * np.einsum("mi,ij,mj->m", moved, sgd.noise.covariance(at), moved)
                 total += np.log(np.abs(1 - squares / 2))
-            else:
-                total += np.log(np.abs(sgd.noise.characteristic(-eta * moved, at[None])[0]))
+            elif alive.any():  # no factor of a law makes a wave larger again
+                total[alive] += np.log(np.abs(sgd.noise.characteristic(-eta * moved[alive], at[None])[0]))
+                alive &= total > _GONE
             moved = moved @ kept
-        if step > _STEPS:
-            moved = moved @ np.linalg.matrix_power(kept, step - _STEPS)
-    return total - 0.5 * np.einsum("mi,ij,mj->m", moved, initial.covariance, moved)
+    return total
 
 
 def _means(equation: Equation, initial: State, step: int) -> Array:

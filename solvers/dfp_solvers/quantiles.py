@@ -21,7 +21,7 @@ _AT, _WEIGHTS = legendre.leggauss(_NODES)
 _TO_SERIES = (legendre.legvander(_AT, _NODES - 1) * _WEIGHTS[:, None]).T * (np.arange(_NODES) + 0.5)[:, None]
 # Relative size of the last coefficients of x on a piece that counts as a polynomial, and the shortest piece.
 _SMOOTH, _SHORTEST = 1e-13, 1e-11
-_MOST_PIECES = 4000
+_MOST_PIECES = 512
 # Radians that a phase may turn on a piece of sixteen nodes, and the most nodes in all.
 _TURN, _MOST_NODES = 6.0, 60_000
 # Probability in a piece that need not be followed.
