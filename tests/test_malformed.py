@@ -101,7 +101,7 @@ CONFIGURATIONS = [
         "equation[0].solver.trajectories=0: must be at least",
         "give a larger integer",
     ),
-    ("grid", {"lower": [0, 0], "upper": [1, 0], "cells": 8}, "grid.upper[1]=0: must exceed grid.lower[1]=0", "swap"),
+    ("grid", {"lower": [0, 0], "upper": [1, 0], "cells": 8}, "grid.upper[1]=0: must exceed grid.lower[1]=0", "width"),
     ("grid", {"lower": [0, 0], "upper": [1, 1], "cells": 8.5}, "grid.cells[0]=8.5: must be an integer", "whole number"),
     ("grid", {"lower": [0, 0], "upper": [1, 1], "cells": 10**5}, "10000000000 cells exceed the limit", "use fewer"),
     ("grid", {"lower": [0], "upper": [1], "cells": 8}, "grid has 1 parameters: the landscape has 2", "make them equal"),
