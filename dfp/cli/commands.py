@@ -43,7 +43,7 @@ class _Commands(TyperGroup):
             if error.filename is None:
                 raise
             message = f"{error.filename}: {error.strerror}; choose another name or place."
-        typer.echo(f"error: {message}", err=True)
+        print(f"error: {message}", file=sys.stderr)
         raise typer.Exit(2)
 
 
@@ -68,7 +68,7 @@ def _version(wanted: bool) -> None:
     if wanted:
         from dfp.results.schema import versions
 
-        typer.echo(", ".join(f"{name} {number}" for name, number in versions().items()))
+        print(", ".join(f"{name} {number}" for name, number in versions().items()))
         raise typer.Exit
 
 
@@ -128,8 +128,8 @@ def solve(
     with _progress(task.name, quiet) as progress:
         solution = _solved(config, problem, place, progress)
     solution.save(output)
-    typer.echo(_summary(solution))
-    typer.echo(f"written to {output}")
+    print(_summary(solution))
+    print(f"written to {output}")
 
 
 @app.command()
@@ -200,13 +200,13 @@ def modes(
 
     found = report(load(file).build().sgd, step=step, horizon=horizon)
     frame = None if table is None else found.to_dataframe()
-    typer.echo(str(found))
+    print(str(found))
     if table is not None and frame is not None:
         write(table, frame.to_csv(index=False).encode())
-        typer.echo(f"written to {table}")
+        print(f"written to {table}")
     if figure is not None:
         plots.save(found.plot(), figure)
-        typer.echo(f"written to {figure}")
+        print(f"written to {figure}")
 
 
 @app.command()
@@ -232,7 +232,7 @@ def plot(
 
     found = load_any(run)
     plots.save(draw(found) if isinstance(found, dict) else found.plot(), target)
-    typer.echo(f"written to {target}")
+    print(f"written to {target}")
 
 
 def _check_output(option: str, path: Path, suffixes: tuple[str, ...], force: bool) -> None:
@@ -328,12 +328,12 @@ def _report(solutions: "dict[str, Solution]", output: Path | None, figure: Path 
     if figure is not None and drawing is not None:
         plots.save(drawing, figure)
     # Printed last: whoever reads may have gone.
-    typer.echo(str(compare(solutions)))
+    print(str(compare(solutions)))
     for name, solution in solutions.items():
         for warning in solution.certificate.warnings:
-            typer.echo(f"! {name}: {warning}")
+            print(f"! {name}: {warning}")
     for path in filter(None, (output, figure)):
-        typer.echo(f"written to {path}")
+        print(f"written to {path}")
 
 
 @contextmanager

@@ -1,4 +1,7 @@
-"""What the command line owes its terminal: characters that it can show, and an end as soon as one is asked for."""
+"""What the command line owes its terminal: characters that it can show, and an end as soon as one is asked for.
+
+Commands use ``print``: click would take a stream for ASCII to be misconfigured, and write UTF-8 to it.
+"""
 
 import codecs
 import ctypes

@@ -267,7 +267,7 @@ def _uncertain(step: int, central: dict[str, Any]) -> tuple[str, ...]:
     if central.get("fourth") is None or not np.all(np.isfinite(central["covariance"])):
         return ()
     variances = central["covariance"].diagonal()
-    kurtosis = float(np.max(np.einsum("iiii->i", central["fourth"]) / np.maximum(variances, TINY) ** 2))
+    kurtosis = float(np.max(np.einsum("iiii->i", central["fourth"]) / np.maximum(variances**2, TINY)))
     if not kurtosis >= _NO_EIGHTH:
         return ()
     return (

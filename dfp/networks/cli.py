@@ -55,9 +55,9 @@ def run(
     else:
         wanted = [settings.load(Path(experiment))]
     with ExitStack() as bars:
-        outcomes = [experiments.run(one, out, typer.echo, _bars(bars, quiet)) for one in wanted]
+        outcomes = [experiments.run(one, out, print, _bars(bars, quiet)) for one in wanted]
     page = experiments.write(outcomes, out)
-    typer.echo(f"written to {page}")
+    print(f"written to {page}")
 
 
 def _bars(stack: ExitStack, quiet: bool) -> Callable[[str], Callable[[int, int], None] | None]:
