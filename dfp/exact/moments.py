@@ -79,6 +79,9 @@ def moments(equation: Equation, initial: State, steps: int, save: Sequence[int] 
     """
     check_problem(equation, initial, moments=True)
     last = checks.integer("steps", steps)
+    if save is None:
+        every = 8.0 * (last + 1) * (7 + 3 * equation.dimension)
+        require_memory(f"steps={last}: moments of every step", every, "save some steps, as with save=[0, 1000, steps]")
     saved = _default_steps(last, equation.dimension) if save is None else checks.step_list("save", save, last)
     numbers = saved.size * (4.0 + 3 * equation.dimension + 3 * equation.dimension**2)
     require_memory(f"save: moments of {saved.size} steps", 8 * numbers, "save fewer, as with save=[0, 1000, steps]")
