@@ -6,14 +6,11 @@ phase turns by more than some radians within one.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.polynomial import legendre
-from numpy.typing import NDArray
 
-Array = NDArray[np.floating[Any]]
-Complex = NDArray[np.complex128]
+from dfp_solvers.arrays import Array, Complex
 
 _NODES = 16
 _AT, _WEIGHTS = legendre.leggauss(_NODES)
