@@ -7,6 +7,8 @@ from .errors import NoStationaryDensity as NoStationaryDensity
 from .errors import SeriesError as SeriesError
 from .errors import UnresolvedError as UnresolvedError
 from .errors import UnsupportedError as UnsupportedError
+from .exact.inference import Fit as Fit
+from .exact.inference import fit as fit
 from .exact.moments import moments as moments
 from .exact.risk import RiskCurve as RiskCurve
 from .exact.risk import risk_curve as risk_curve
