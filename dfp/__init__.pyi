@@ -31,6 +31,8 @@ from .long_time.observables import mean_squared_displacement as mean_squared_dis
 from .long_time.observables import stationary_excess_loss as stationary_excess_loss
 from .long_time.relaxation import Spectrum as Spectrum
 from .long_time.relaxation import spectrum as spectrum
+from .long_time.rmsprop import RMSProp as RMSProp
+from .long_time.rmsprop import RMSPropLaw as RMSPropLaw
 from .long_time.stationary_law import stationary as stationary
 from .long_time.stationary_moments import StationaryMoments as StationaryMoments
 from .long_time.stationary_moments import stationary_moments as stationary_moments

@@ -225,7 +225,8 @@ def fit(trajectories: ArrayLike, learning_rate: float, *, every: int = 1) -> Fit
     level, slope, ends = _curvature_noise(before, found, directions, eta) if power == 1 else (None, None, None)
     widths = (np.sqrt(1 + share) * deviation.matrix / eta, deviation.noise / eta**2, deviation.fixed_point)
     values = (hessian, noise / eta**2, found.fixed_point)
-    intervals = Intervals(*(_ends(value, width) for value, width in zip(values, widths, strict=True)), ends)
+    h, c, place = (_ends(value, width) for value, width in zip(values, widths, strict=True))
+    intervals = Intervals(h, c, place, ends)
     return Fit(
         hessian, noise / eta**2, found.fixed_point, intervals, directions, slope, level, eta, power, len(before),
         tuple(warnings),
