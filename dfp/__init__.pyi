@@ -70,11 +70,14 @@ from .regimes.phases import phase_diagram as phase_diagram
 from .results.certificate import Certificate as Certificate
 from .results.comparison import Comparison as Comparison
 from .results.comparison import compare as compare
+from .results.cube import Sweep as Sweep
+from .results.cube import load_sweep as load_sweep
 from .results.files import load as load
 from .results.files import load_many as load_many
 from .results.files import save_many as save_many
 from .results.solution import Solution as Solution
 from .solving.driver import solve as solve
+from .solving.sweeping import sweep as sweep
 
 __all__: list[str]
 __version__: str
