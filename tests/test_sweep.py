@@ -75,8 +75,8 @@ def test_retries_are_bounded_and_what_is_finished_stays(tmp_path):
         ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool,
         pytest.raises(dfp.DFPError, match="workers died 2 times"),
     ):
-        dfp.sweep(sweeps.always_fatal, {"learning_rate": [0.1, 0.2, 0.3]}, pool, save=path, retries=1, quiet=True)
-    assert dfp.load_sweep(path).finished.tolist() == [True, False, False]
+        dfp.sweep(sweeps.always_fatal, {"learning_rate": [0.1, 0.1, 0.3]}, pool, save=path, retries=1, quiet=True)
+    assert dfp.load_sweep(path).finished.tolist() == [True, True, False]
 
 
 def test_an_interrupted_sweep_goes_on_where_it_was(serial, tmp_path):

@@ -68,9 +68,11 @@ def sweep(
     left = job.left()
     if not left.size:
         return job.cube()
-    began = time.perf_counter()
-    job.add(int(left[0]), _member(function, job.point(int(left[0]))))
-    seconds = time.perf_counter() - began
+    seconds = 0.0
+    for place in left[:2]:  # the first may compile and import: the second tells what all others take
+        began = time.perf_counter()
+        job.add(int(place), _member(function, job.point(int(place))))
+        seconds = time.perf_counter() - began
     if not quiet:
         size = sum(array.nbytes for array in job.values.values())
         print(
@@ -80,10 +82,10 @@ def sweep(
         )
     try:
         with _bar(left.size, quiet) as bar:
-            bar.update(1)
+            bar.update(min(2, left.size))
             size = int(np.clip(_TASK / max(seconds, 1e-9), 1, _MOST))
             size = min(size, max(1, left.size // 16))
-            chunks = [left[i : i + size] for i in range(1, left.size, size)]
+            chunks = [left[i : i + size] for i in range(2, left.size, size)]
             for chunk, results in _computed(function, job, chunks, executor, retries):
                 for place, result in zip(chunk, results, strict=True):
                     job.add(int(place), result)
