@@ -81,9 +81,17 @@ class Sweep:
             axis.set_ylabel(_label(names[1]))
             figure.colorbar(drawn, label=_label(chosen))
         for place, values in zip((axis.set_xscale, axis.set_yscale), self.axes.values(), strict=False):
-            if values.min() > 0 and values.max() > 50 * values.min():
-                place("log")
-        axis.set_title(f"How does {_label(chosen).partition(' [')[0]} depend on {' and '.join(names)}?")
+            if (
+                len(values) > 2
+                and values.min() > 0
+                and np.ptp(np.diff(np.log(values))) < np.ptp(np.log(values)) / len(values)
+            ):
+                place("log")  # for values that are spaced so
+        axis.set_title(
+            f"How does {_label(chosen).partition(' [')[0]} depend on\n{' and '.join(names)}?",
+            fontsize="medium",
+            wrap=True,
+        )
         return figure
 
     def __repr__(self) -> str:
