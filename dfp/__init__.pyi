@@ -7,6 +7,8 @@ from .errors import NoStationaryDensity as NoStationaryDensity
 from .errors import SeriesError as SeriesError
 from .errors import UnresolvedError as UnresolvedError
 from .errors import UnsupportedError as UnsupportedError
+from .exact.inference import Fit as Fit
+from .exact.inference import fit as fit
 from .exact.moments import moments as moments
 from .exact.risk import RiskCurve as RiskCurve
 from .exact.risk import risk_curve as risk_curve
@@ -29,6 +31,8 @@ from .long_time.observables import mean_squared_displacement as mean_squared_dis
 from .long_time.observables import stationary_excess_loss as stationary_excess_loss
 from .long_time.relaxation import Spectrum as Spectrum
 from .long_time.relaxation import spectrum as spectrum
+from .long_time.rmsprop import RMSProp as RMSProp
+from .long_time.rmsprop import RMSPropLaw as RMSPropLaw
 from .long_time.stationary_law import stationary as stationary
 from .long_time.stationary_moments import StationaryMoments as StationaryMoments
 from .long_time.stationary_moments import stationary_moments as stationary_moments
@@ -66,11 +70,14 @@ from .regimes.phases import phase_diagram as phase_diagram
 from .results.certificate import Certificate as Certificate
 from .results.comparison import Comparison as Comparison
 from .results.comparison import compare as compare
+from .results.cube import Sweep as Sweep
+from .results.cube import load_sweep as load_sweep
 from .results.files import load as load
 from .results.files import load_many as load_many
 from .results.files import save_many as save_many
 from .results.solution import Solution as Solution
 from .solving.driver import solve as solve
+from .solving.sweeping import sweep as sweep
 
 __all__: list[str]
 __version__: str

@@ -235,6 +235,40 @@ def plot(
     print(f"written to {target}")
 
 
+@app.command()
+def sweep(
+    file: File,
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="CUBE.h5", help="HDF5 file that grows, and resumes.")
+    ],
+    quantity: Annotated[str, typer.Option(help="stationary: where it settles; moments: at the saved steps.")] = (
+        "stationary"
+    ),
+    workers: Annotated[int, typer.Option(help="Processes on this machine; 1 needs none.")] = 1,
+    dask: Annotated[
+        str | None, typer.Option("--dask", metavar="ADDRESS", help="Scheduler of a Dask cluster; 'local' starts one.")
+    ] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Compute mean and covariance of every [[equation]] over the lists in [sweep]; started again, it goes on.
+
+    \b
+    Example:
+      dfp sweep map.toml -o map.h5 --workers 4
+    """
+    _check_output("--output", output, (".h5",), force=True)
+    from dfp.config.sweeps import load, pool
+    from dfp.solving.sweeping import sweep as over
+
+    function, axes = load(file, quantity)
+    with pool(workers, dask) as executor:
+        found = over(function, axes, executor, save=output, quiet=quiet)
+    print(repr(found))
+    for place, message in list(found.failures.items())[:3]:
+        print(f"! member {place}: {message}")
+    print(f"written to {output}")
+
+
 def _check_output(option: str, path: Path, suffixes: tuple[str, ...], force: bool) -> None:
     """Refuse a file that could not be written at the end, or that would be lost."""
     folder = path.absolute().parent

@@ -130,19 +130,20 @@ def load(path: str | Path) -> Config:
         If the file cannot be read or is not TOML (with the line), or with all that is wrong in it at once.
     """
     source = Path(path)
-    data = _parsed(source)
+    data = parsed(source)
     problems = [*_unfit(data)]
     if problems:
         raise _listed(source, problems)
     try:
         config = Config.model_validate(data)
     except ValidationError as error:
-        raise _listed(source, [_explained(item) for item in error.errors()]) from None
+        raise _listed(source, [explained(item) for item in error.errors()]) from None
     config._source = source
     return config
 
 
-def _parsed(path: Path) -> dict[str, Any]:
+def parsed(path: Path) -> dict[str, Any]:
+    """Return what the TOML file at ``path`` holds, unchecked."""
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
@@ -256,7 +257,7 @@ _REMEDIES = {
 }
 
 
-def _explained(error: ErrorDetails) -> str:
+def explained(error: ErrorDetails) -> str:
     """Return one line for an error of pydantic: dotted path, value, remedy."""
     loc, kind, context = error["loc"], error["type"], error.get("ctx", {})
     path, after_tag = "", False
