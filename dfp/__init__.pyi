@@ -24,6 +24,8 @@ from .long_time.irreversibility import Current as Current
 from .long_time.irreversibility import GriddedCurrent as GriddedCurrent
 from .long_time.irreversibility import entropy_production as entropy_production
 from .long_time.irreversibility import probability_current as probability_current
+from .long_time.losses import LossLaw as LossLaw
+from .long_time.losses import loss_law as loss_law
 from .long_time.observables import autocorrelation as autocorrelation
 from .long_time.observables import effective_temperature as effective_temperature
 from .long_time.observables import excess_loss as excess_loss
