@@ -7,9 +7,9 @@ from .errors import NoStationaryDensity as NoStationaryDensity
 from .errors import SeriesError as SeriesError
 from .errors import UnresolvedError as UnresolvedError
 from .errors import UnsupportedError as UnsupportedError
-from .exact.moments import moments as moments
 from .exact.best_schedule import OptimalSchedule as OptimalSchedule
 from .exact.best_schedule import optimal_schedule as optimal_schedule
+from .exact.moments import moments as moments
 from .exact.risk import RiskCurve as RiskCurve
 from .exact.risk import largest_learning_rate as largest_learning_rate
 from .exact.risk import risk_curve as risk_curve

@@ -34,8 +34,8 @@ def test_two_directions_are_a_marginal_of_the_whole(options):
     along = dfp.solve(equation, start, 20, save=[20], directions=np.eye(3)[:, :2], grid=plane)
     marginal = full.density.sum(axis=-1) * full.grid.spacing[2]
     np.testing.assert_allclose(along.density, marginal, atol=EQUAL * marginal.max())
-    swapped = along.density.transpose(0, 2, 1)
-    assert swapped.shape != marginal.shape or np.max(np.abs(swapped - marginal)) > 1e-3
+    other = dfp.solve(equation, start, 20, save=[20], directions=np.eye(3)[:, [0, 2]], grid=plane)
+    assert np.max(np.abs(other.density - marginal)) > 0.1 * marginal.max()
 
 
 def samples(d, count=200):
@@ -48,8 +48,8 @@ def test_samples_with_one_hessian_are_those_of_their_copies():
     gradients, start = samples(3), dfp.Gaussian(np.zeros(3), 0.05)
     one = dfp.QuadraticLandscape.from_samples(H, gradients, 4, at=[0.1, 0.2, 0.3])
     many = dfp.QuadraticLandscape.from_samples(np.tile(H, (200, 1, 1)), gradients, 4, at=[0.1, 0.2, 0.3])
-    first, second = (dfp.moments(dfp.MasterEquation(dfp.SGD(l, 0.1)), start, 9) for l in (one, many))
-    np.testing.assert_allclose(first.covariance, second.covariance, rtol=1e-12)
+    first, second = (dfp.moments(dfp.MasterEquation(dfp.SGD(landscape, 0.1)), start, 9) for landscape in (one, many))
+    np.testing.assert_allclose(first.covariance, second.covariance, rtol=1e-12, atol=1e-15)
     np.testing.assert_allclose(first.mean, second.mean, rtol=1e-12)
 
 

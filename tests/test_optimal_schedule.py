@@ -1,4 +1,4 @@
-"""Optimal schedules of streaming least squares (T21): differences, dynamic programming, and what they are better than."""
+"""Optimal schedules of streaming least squares (T21): differences, dynamic programming, and simple schedules."""
 
 import numpy as np
 import pytest

@@ -119,7 +119,9 @@ class _Search:
         self.batches, self.budget = batches, budget
         largest = float(self.c.max())
         if not (largest > 0 and float(self.c @ start) > 0):
-            raise DFPError("initial: the risk is zero at step 0, so that there is nothing to optimise; start elsewhere.")
+            raise DFPError(
+                "initial: the risk is zero at step 0, so that there is nothing to optimise; start elsewhere."
+            )
         self.most = 2 / largest
 
     def log_risk(self, rates: Array, batches: Array) -> tuple[float, Array, Array]:
@@ -148,7 +150,9 @@ class _Search:
             bounds = optimize.Bounds(0.0, self.most / unit)
             # Differences of log R are rounding from here on.
             options = {"maxiter": _MOST, "ftol": 1e-15, "gtol": 1e-10, "maxcor": 20}
-            found = optimize.minimize(objective, best / unit, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
+            found = optimize.minimize(
+                objective, best / unit, jac=True, method="L-BFGS-B", bounds=bounds, options=options
+            )
         return self._result(found.x * unit, self.batches)
 
     def both(self, begun: OptimalSchedule) -> OptimalSchedule:

@@ -145,7 +145,7 @@ def _followed(equation: Equation, initial: State, saved: NDArray[np.int64], u: A
             break
         loads.append(-rate * w)
         pushes[n + 1] = -rate * (sgd.gradient @ w)
-        w = w - rate * (sgd.landscape.hessian_times(w) + sgd.weight_decay * w)
+        w = w - rate * (sgd.hessian_times(w))
         if len(loads) == _BLOCK:
             flush()
     flush()
@@ -162,9 +162,7 @@ def _followed(equation: Equation, initial: State, saved: NDArray[np.int64], u: A
     return _Path(Moments(saved, means, kept + noise), begun, shifts, noises)
 
 
-def _normal(
-    equation: Equation, initial: State, path: _Path, grid: Grid | None
-) -> tuple[Grid, list[Frame]]:
+def _normal(equation: Equation, initial: State, path: _Path, grid: Grid | None) -> tuple[Grid, list[Frame]]:
     return _normal_frames(path.moments, grid)
 
 
@@ -185,9 +183,7 @@ def _normal_frames(exact: Moments, grid: Grid | None) -> tuple[Grid, list[Frame]
     return chosen, frames
 
 
-def _transformed(
-    equation: Equation, initial: State, path: _Path, grid: Grid | None
-) -> tuple[Grid, list[Frame]]:
+def _transformed(equation: Equation, initial: State, path: _Path, grid: Grid | None) -> tuple[Grid, list[Frame]]:
     """Return densities by one inverse FFT each of the product of characteristic functions (theory page, section 5)."""
     chosen = automatic(path.moments) if grid is None else grid
     while True:

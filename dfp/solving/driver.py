@@ -88,7 +88,9 @@ def solve(
     DFPError
         If an argument is malformed, or a frame has entries that are not finite.
     """
-    check_problem(equation, initial, None if directions is not None else grid, moments=True)  # solvers say what they do not solve
+    check_problem(
+        equation, initial, None if directions is not None else grid, moments=True
+    )  # solvers say what they do not solve
     last = checks.integer("steps", steps)
     default = [last] if initial.point else sorted({0, last})
     saved = checks.step_list("save", default if save is None else save, last)

@@ -133,7 +133,7 @@ def cumulative(x: Array, weights: Array, shifts: Array) -> Array:
             out[i] = 0.0
         elif x[i] >= 0 and highest <= 0:
             out[i] = 1.0
-        elif (x[i] > mean and highest > 0) or lowest >= 0 and x[i] > mean:
+        elif (x[i] > mean and highest > 0) or (lowest >= 0 and x[i] > mean):
             out[i] = 1.0 - _integral(x[i], 1.0, weights, shifts)
         else:
             out[i] = -_integral(x[i], -1.0, weights, shifts)
