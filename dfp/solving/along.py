@@ -23,7 +23,7 @@ from dfp.results.frame import Frame
 from dfp.results.schema import versions
 from dfp.results.solution import Solution
 
-# Steps that are multiplied with samples at a time, and |φ| at the largest wave number below which a grid is fine enough.
+# Steps that are multiplied with samples at a time, and |φ| at the largest wave number where a grid is fine enough.
 _BLOCK, _FINE = 64, 1e-12
 _MOST_CELLS = {1: 2**16, 2: 2**10, 3: 2**7}
 # Trajectories of a look-ahead, its seed, and places times waves worked on at a time.
@@ -234,13 +234,13 @@ def _looked_ahead(
     sgd = equation.sgd
     if not sgd.plain or not equation.discrete or 0 in exact.steps:
         raise UnsupportedError(
-            "directions: noise that depends on θ is looked ahead of from samples of plain SGD (T4), from step 1 on; use "
+            "directions: noise that depends on θ is looked ahead of from samples of plain SGD (T4), from step 1; use "
             "dfp.MasterEquation(sgd) without momentum, schedules or epochs and save=[...] without 0."
         )
     chosen = automatic(exact) if grid is None else grid
     waves = fourier.wave_numbers(chosen.spacing, chosen.cells)
     portion, frames = max(_WORK // waves[..., 0].size, 1), []
-    for s, step in enumerate(exact.steps.tolist()):
+    for step in exact.steps.tolist():
         theta = drawn(equation, initial, step - 1, _TRAJECTORIES, _SEED)
         if not checks.finite(theta):
             raise DFPError(f"step {step}: sampled trajectories overflow; lower learning_rate or save earlier steps.")

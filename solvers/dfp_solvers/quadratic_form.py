@@ -49,7 +49,7 @@ def _saddle(x: float, side: float, weights: Array, shifts: Array) -> float:
             high *= 2.0
     for _ in range(200):
         middle = 0.5 * (low + high)
-        if middle == low or middle == high:
+        if middle in (low, high):
             break
         if _slope(middle, weights, shifts) - x - (1.0 / middle if side != 0 else 0.0) > 0:
             high = middle
