@@ -43,7 +43,6 @@ def corner(places: Sequence[Array], density: Array, view: figures.Box, names: Se
             else:
                 figures.contours(axis, (places[column], places[row]), marginal, figures.COLOURS[0], _part(view, kept))
                 axis.set_aspect("auto")
-                axis.set_ylabel("")
             _name(axis, names, row, column, last=row == d - 1)
     figure.suptitle(title)
     return figure
@@ -64,5 +63,5 @@ def _part(view: figures.Box, axes: tuple[int, int]) -> figures.Box:
 
 def _name(axis: "Axes", names: Sequence[str], row: int, column: int, *, last: bool) -> None:
     axis.set_xlabel(schema.label(names[column]) if last else "")
-    if row != column and column == 0:
-        axis.set_ylabel(schema.label(names[row]))
+    if row != column:
+        axis.set_ylabel(schema.label(names[row]) if column == 0 else "")
