@@ -9,8 +9,11 @@ from .errors import UnresolvedError as UnresolvedError
 from .errors import UnsupportedError as UnsupportedError
 from .exact.inference import Fit as Fit
 from .exact.inference import fit as fit
+from .exact.best_schedule import OptimalSchedule as OptimalSchedule
+from .exact.best_schedule import optimal_schedule as optimal_schedule
 from .exact.moments import moments as moments
 from .exact.risk import RiskCurve as RiskCurve
+from .exact.risk import largest_learning_rate as largest_learning_rate
 from .exact.risk import risk_curve as risk_curve
 from .exact.risk import stationary_risk as stationary_risk
 from .long_time.committor import Committor as Committor
@@ -23,6 +26,8 @@ from .long_time.irreversibility import Current as Current
 from .long_time.irreversibility import GriddedCurrent as GriddedCurrent
 from .long_time.irreversibility import entropy_production as entropy_production
 from .long_time.irreversibility import probability_current as probability_current
+from .long_time.losses import LossLaw as LossLaw
+from .long_time.losses import loss_law as loss_law
 from .long_time.observables import autocorrelation as autocorrelation
 from .long_time.observables import effective_temperature as effective_temperature
 from .long_time.observables import excess_loss as excess_loss

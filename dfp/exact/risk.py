@@ -106,3 +106,40 @@ def _streaming(sgd: SGD) -> GaussianFeatures:
             "the diagonal; use dfp.moments(...)."
         )
     return sgd.landscape
+
+
+def largest_learning_rate(landscape: GaussianFeatures, batch_size: int | None = None) -> float:
+    """Return the learning rate above which second moments of plain SGD grow for ever, where κ of (T21) reaches 1.
+
+    Parameters
+    ----------
+    landscape
+        Streaming least squares.
+    batch_size
+        B >= 1; the landscape's if left out.
+
+    Raises
+    ------
+    DFPError
+        If no curvature is positive: every learning rate is then stable.
+    UnsupportedError
+        If the landscape is another one.
+    """
+    from scipy import optimize
+
+    if not isinstance(landscape, GaussianFeatures):
+        raise UnsupportedError(
+            f"landscape={checks.shown(landscape)}: the threshold of streaming least squares needs a "
+            "dfp.GaussianFeatures(...); of other landscapes dfp.modes(...) knows it."
+        )
+    batch = checks.integer("batch_size", landscape.batch_size if batch_size is None else batch_size, at_least=1)
+    largest = float(landscape.curvatures.max())
+    if largest == 0:
+        raise DFPError("curvatures are all zero: no learning rate is too large; give a positive curvature.")
+    # Each mode alone is stable below, and κ grows from 0 without end on the way there.
+    end = 2 / (largest * (1 + 1 / batch))
+
+    def missing(share: float) -> float:
+        return 1 - 1 / streaming.amplification(landscape.curvatures, share * end, batch)
+
+    return end * float(optimize.brentq(missing, 1e-16, 1 - 1e-15, xtol=1e-15, rtol=1e-14))

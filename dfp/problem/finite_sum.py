@@ -324,6 +324,47 @@ class FiniteSumLaw(NoiseLaw):
         )
 
 
+@dataclass(frozen=True, eq=False)
+class SharedHessianLaw(FiniteSumLaw):
+    """Additive noise of minibatches of samples that share one Hessian, diagonal (d,) or (d, d)."""
+
+    shared: Array | None = None
+
+    @cached_property
+    def additive(self) -> bool:
+        """Whether all samples share one Hessian: they do."""
+        return True
+
+    @cached_property
+    def mean_hessian(self) -> Array:
+        """The Hessian of every sample, shape (d, d)."""
+        assert self.shared is not None
+        return np.diag(self.shared) if self.shared.ndim == 1 else self.shared
+
+    def sample_hessians(self) -> Array:
+        """Return it N times, shape (N, d, d), a view."""
+        return np.broadcast_to(self.mean_hessian, (self.count, self.dimension, self.dimension))
+
+    @property
+    def dimension(self) -> int:
+        """Number of parameters d."""
+        return int(self.gradients.shape[1])
+
+    def quadratic(self, second: Array) -> Array:
+        """Return zero: H̃ = 0."""
+        return np.zeros_like(second)
+
+    def cross(self, mean: Array) -> Array:
+        """Return zero: H̃ = 0."""
+        return np.zeros((*mean.shape, self.dimension))
+
+    def increments(self, theta: Array, rng: np.random.Generator) -> Array:
+        """Return the averages of minibatches drawn with replacement, one for each place."""
+        chosen = rng.integers(0, self.count, (len(theta), self.batch_size))
+        centred: Array = self.gradients - self.gradients.mean(axis=0)
+        return centred[chosen].mean(axis=1)
+
+
 def _equally_spaced(waves: Array) -> bool:
     """Return whether ``waves`` (m,) are 0, k, 2k, …"""
     step = waves[1] if waves.size > 1 else 0.0

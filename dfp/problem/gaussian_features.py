@@ -66,7 +66,11 @@ class GaussianFeatures(QuadraticLandscape):
         """Number of parameters d."""
         return int(self.curvatures.size)
 
-    @cached_property  # type: ignore[misc]
+    def hessian_times(self, vectors: Array) -> Array:
+        """Return H ``vectors`` (d, k)."""
+        return self.curvatures[:, None] * vectors
+
+    @cached_property
     def hessian(self) -> Array:
         """Mean Hessian diag(λ), shape (d, d)."""
         if self.dimension > _MOST_DENSE:

@@ -1,6 +1,7 @@
 """The landscape: mean Hessian, mean gradient, and the law of their minibatch fluctuations (T2)."""
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import ArrayLike
 from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError
-from dfp.problem.finite_sum import FiniteSumLaw
+from dfp.problem.finite_sum import FiniteSumLaw, SharedHessianLaw
 from dfp.problem.from_loss import sample_losses
 from dfp.problem.minimum import minimised
 from dfp.problem.noise import GaussianNoise, Noise, NoiseLaw
@@ -36,7 +37,6 @@ class QuadraticLandscape:
         If shapes disagree, an entry is not finite, or the Hessian is not symmetric.
     """
 
-    hessian: Array
     gradient: Array
     law: NoiseLaw
 
@@ -46,11 +46,23 @@ class QuadraticLandscape:
         given = checks.array("hessian", hessian, dimensions=(0, 1, 2))
         if given.ndim == 2 and given.shape[0] != given.shape[1]:
             raise DFPError(f"hessian has shape {given.shape}: must be square; give (d,) or (d, d).")
-        matrix = checks.symmetric("hessian", given) if given.ndim == 2 else np.diag(np.atleast_1d(given))
+        mean = checks.symmetric("hessian", given) if given.ndim == 2 else np.atleast_1d(given)
         checks.instance("noise", noise, Noise, "must be a noise law; give dfp.GaussianNoise(...).")
-        object.__setattr__(self, "hessian", matrix)
-        object.__setattr__(self, "gradient", checks.vector("gradient", gradient, len(matrix)))
-        object.__setattr__(self, "law", noise.law(matrix))
+        object.__setattr__(self, "_given", mean)
+        object.__setattr__(self, "gradient", checks.vector("gradient", gradient, len(mean)))
+        # A law that is one already needs no matrix.
+        object.__setattr__(self, "law", noise if isinstance(noise, NoiseLaw) else noise.law(self.hessian))
+
+    @cached_property
+    def hessian(self) -> Array:
+        """Mean Hessian, shape (d, d)."""
+        given: Array = self.__dict__["_given"]
+        return np.diag(given) if given.ndim == 1 else given
+
+    def hessian_times(self, vectors: Array) -> Array:
+        """Return H ``vectors`` (d, k), without a matrix where the Hessian is diagonal."""
+        given: Array = self.__dict__["_given"]
+        return given[:, None] * vectors if given.ndim == 1 else given @ vectors
 
     @classmethod
     def from_samples(
@@ -61,7 +73,8 @@ class QuadraticLandscape:
         Parameters
         ----------
         hessians
-            Shape (N, d, d), each symmetric [loss / parameter^2].
+            Shape (N, d, d), each symmetric; or one that all samples share, (d, d) or diagonal (d,): the noise is then
+            additive, and a diagonal takes any d [loss / parameter^2].
         gradients
             Gradients at θ°, shape (N, d) [loss / parameter].
         batch_size
@@ -69,8 +82,10 @@ class QuadraticLandscape:
         at
             θ°, the place where Hessians and gradients were taken, shape (d,); the origin if left out [parameter].
         """
-        h = checks.array("hessians", hessians, dimensions=(3,))
+        h = checks.array("hessians", hessians, dimensions=(1, 2, 3))
         g = checks.array("gradients", gradients, dimensions=(2,))
+        if h.ndim < 3:
+            return cls._from_shared(h, g, batch_size, at)
         checks.matching("hessians", h, (g.shape[0], g.shape[1], g.shape[1]))
         skew = float(np.max(np.abs(h - h.transpose(0, 2, 1))))
         if skew > 1e-10 * float(np.max(np.abs(h))):
@@ -80,6 +95,15 @@ class QuadraticLandscape:
         g = g - h @ checks.vector("at", at, g.shape[1])  # as they are at the origin
         law = FiniteSumLaw(g, checks.integer("batch_size", batch_size, at_least=1), hessians=h)
         return cls(law.mean_hessian, g.mean(axis=0), law)
+
+    @classmethod
+    def _from_shared(cls, hessian: Array, gradients: Array, batch_size: int, at: ArrayLike) -> Self:
+        checks.matching("hessians", hessian, (gradients.shape[1],) * hessian.ndim)
+        h = checks.symmetric("hessians", hessian) if hessian.ndim == 2 else hessian
+        place = checks.vector("at", at, gradients.shape[1])
+        g = gradients - (h * place if h.ndim == 1 else h @ place)
+        law = SharedHessianLaw(g, checks.integer("batch_size", batch_size, at_least=1), shared=h)
+        return cls(h, g.mean(axis=0), law)
 
     @classmethod
     def from_loss(
@@ -185,4 +209,4 @@ class QuadraticLandscape:
     @property
     def dimension(self) -> int:
         """Number of parameters d."""
-        return int(self.hessian.shape[0])
+        return int(self.__dict__["_given"].shape[0])

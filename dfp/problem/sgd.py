@@ -256,6 +256,10 @@ class SGD:
         given = self._quadratic.hessian
         return given + self.weight_decay * np.eye(len(given)) if self.weight_decay else given.copy()
 
+    def hessian_times(self, vectors: Array) -> Array:
+        """Return (H + ωI) ``vectors`` (d, k), without a matrix where the landscape's Hessian is diagonal."""
+        return self._quadratic.hessian_times(vectors) + self.weight_decay * vectors
+
     @property
     def gradient(self) -> Array:
         """Mean gradient g at θ = 0, shape (d,)."""

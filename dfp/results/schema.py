@@ -120,6 +120,9 @@ ESCAPE_VARIABLES = {
 }
 """Variables of escapes; numbers are attributes."""
 DRAWN_VARIABLES = {
+    "direction_1": Variable((), "parameter", "direction 1"),
+    "direction_2": Variable((), "parameter", "direction 2"),
+    "direction_3": Variable((), "parameter", "direction 3"),
     "variance": Variable((), "parameter2", "variance"),
     "relative_variance": Variable((), "%", "variance relative to exact SGD"),
     "missed_variance": Variable((), "%", "variance that Langevin misses"),

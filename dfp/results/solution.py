@@ -84,6 +84,18 @@ class Solution:
         return int(self.mean.shape[1])
 
     @property
+    def directions(self) -> Array | None:
+        """U (d, k), where densities are those of Uᵀθ; None where they are of the parameters themselves."""
+        given = self.provenance.get("directions")
+        return None if given is None else np.array(given, dtype=np.float64)
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """What its axes are: ``direction 1``, … or ``theta_1``, …"""
+        name = "theta_" if self.directions is None else "direction "
+        return tuple(f"{name}{i}" for i in range(1, self.dimension + 1))
+
+    @property
     def time(self) -> Array:
         """Slow time τ = ηn of the saved steps, or the sum of a schedule's η, shape (S,)."""
         return self.steps * self.learning_rate if self.slow_time is None else self.slow_time
@@ -159,6 +171,13 @@ class Solution:
         from dfp.results import figures
 
         title = f"{self.equation}, by {self.solver}"
+        if self.density is not None and self.grid is not None and (self.dimension > 2 or self.directions is not None):
+            from dfp.results.corner import corner
+
+            names = [name.replace(" ", "_") for name in self.parameters]
+            seen = figures.window(self.mean[-1:], self.covariance[-1:])
+            asked = f"Where are the parameters at step {self.steps[-1]}? {title}"
+            return corner(self.grid.axes, self.density[-1], seen, names, asked)
         if self.density is None or self.grid is None or self.dimension > 2:
             variance = np.einsum("sii->si", self.covariance)
             return figures.moments(self.steps, self.mean, variance, f"How do mean and variance evolve? {title}")

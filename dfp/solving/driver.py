@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from dfp import checks
 from dfp.checks import Array, every, require_memory
@@ -23,6 +23,7 @@ from dfp.results.certificate import advice, certify
 from dfp.results.frame import Frame
 from dfp.results.schema import versions
 from dfp.results.solution import Solution
+from dfp.solving.along import projected
 from dfp.solving.choice import pick, without_density
 from dfp.solving.refinement import to_tolerance
 
@@ -46,6 +47,7 @@ def solve(
     *,
     tolerance: float | None = None,
     progress: Progress | None = None,
+    directions: ArrayLike | None = None,
 ) -> Solution:
     """Return densities and moments of ``equation`` from ``initial`` at the saved steps.
 
@@ -68,6 +70,9 @@ def solve(
         it at every saved step. A ``grid`` that is given is kept.
     progress
         Called with work done and work in all.
+    directions
+        U, shape (d, k), k <= 3: the densities are those of Uᵀθ, for any d; see ``solution.directions``. Closed for
+        additive noise, otherwise smooth averages of the last step's kernel over sampled trajectories (T4).
 
     Returns
     -------
@@ -83,7 +88,9 @@ def solve(
     DFPError
         If an argument is malformed, or a frame has entries that are not finite.
     """
-    check_problem(equation, initial, grid, moments=True)  # solvers say what they do not solve
+    check_problem(
+        equation, initial, None if directions is not None else grid, moments=True
+    )  # solvers say what they do not solve
     last = checks.integer("steps", steps)
     default = [last] if initial.point else sorted({0, last})
     saved = checks.step_list("save", default if save is None else save, last)
@@ -91,6 +98,10 @@ def solve(
         checks.instance("solver", solver, Solver, "must be 'auto' or a solver; give e.g. dfp.Fourier().")
     if tolerance is not None:
         checks.real("tolerance", tolerance, above=0, below=1)
+    if directions is not None:
+        if solver != "auto" or tolerance is not None:
+            raise UnsupportedError("directions: they have a method of their own; leave solver and tolerance out.")
+        return projected(equation, initial, saved, directions, grid)
     problem = Problem.of(equation, initial, saved)
     attempts = [(solver, "asked for")] if isinstance(solver, Solver) else pick(problem)
     if grid is not None and len(attempts) > 1:

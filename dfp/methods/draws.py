@@ -1,0 +1,36 @@
+"""Places of independent trajectories of SGD after some steps, in any dimension, where single places are needed."""
+
+import numpy as np
+
+from dfp.checks import Array
+from dfp.errors import UnsupportedError
+from dfp.problem.equation import Equation
+from dfp.problem.state import State
+
+
+def drawn(equation: Equation, initial: State, step: int, count: int, seed: int) -> Array:
+    """Return ``count`` places θ after ``step`` steps, shape (count, d); they depend on the seed alone.
+
+    Raises
+    ------
+    UnsupportedError
+        If the equation is not that of SGD's own steps with replacement in a quadratic landscape.
+    """
+    sgd = equation.sgd
+    if equation.number != "T4" or not sgd.affine or not sgd.replace:
+        raise UnsupportedError(
+            f"equation: places are drawn of the master equation of a quadratic landscape with replacement, and this is "
+            f"the {equation.label}; use dfp.MasterEquation(sgd), or additive Gaussian noise, whose laws are closed."
+        )
+    if sgd.law.flaw:
+        raise UnsupportedError(f"noise: it cannot be drawn, because {sgd.law.flaw}.")
+    rng = np.random.default_rng(seed)
+    theta = initial.draw(count, rng)
+    speed, beta, unit = np.zeros_like(theta), sgd.momentum, sgd.law
+    for n in range(step):
+        law = unit if sgd.batches is None else unit.with_batch_size(sgd.samples_at(n))
+        gradient = theta @ sgd.hessian + sgd.gradient + law.increments(theta, rng)
+        speed = beta * speed + gradient
+        move = gradient + beta * speed if sgd.nesterov else speed
+        theta = theta - sgd.learning_rates.at(n) * move
+    return theta

@@ -1,0 +1,259 @@
+"""Densities of a few directions Uᵀθ in any dimension: closed for additive noise, else by look-ahead from samples."""
+
+import time
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+import numpy as np
+from dfp_solvers import fourier, gaussian, matrices
+from numpy.typing import ArrayLike, NDArray
+
+from dfp import checks
+from dfp.checks import Array, Complex
+from dfp.errors import DFPError, UnresolvedError, UnsupportedError
+from dfp.exact.moments import Moments, moments_at
+from dfp.methods.draws import drawn
+from dfp.methods.grids import automatic
+from dfp.problem.equation import Equation
+from dfp.problem.finite_sum import FiniteSumLaw
+from dfp.problem.grid import Grid, grid_moments
+from dfp.problem.state import State
+from dfp.results.certificate import certify
+from dfp.results.frame import Frame
+from dfp.results.schema import versions
+from dfp.results.solution import Solution
+
+# Steps that are multiplied with samples at a time, and |φ| at the largest wave number where a grid is fine enough.
+_BLOCK, _FINE = 64, 1e-12
+_MOST_CELLS = {1: 2**16, 2: 2**10, 3: 2**7}
+# Trajectories of a look-ahead, its seed, and places times waves worked on at a time.
+_TRAJECTORIES, _SEED, _WORK = 20_000, 0, 2**22
+# Columns are dependent if the least singular value of the normalised ones is below this.
+_DEPENDENT = 1e-10
+
+
+class _Path(NamedTuple):
+    """What each step adds along the directions, and how the start enters."""
+
+    moments: Moments
+    starts: Array
+    """Aⁿ U at the saved steps, shape (S, d, k)."""
+    shifts: Array
+    """What mean gradients have added, shape (S, k)."""
+    noises: list[Array]
+    """Of each step deviations of the samples (N, k) or loads (d, k)."""
+
+
+def projected(
+    equation: Equation, initial: State, saved: NDArray[np.int64], given: ArrayLike, grid: Grid | None
+) -> Solution:
+    """Return the solution for Uᵀθ, U = ``given`` (d, k), at the steps ``saved`` (S,)."""
+    began, sgd = time.perf_counter(), equation.sgd
+    directions = _checked(given, equation.dimension)
+    if grid is not None and grid.dimension != directions.shape[1]:
+        raise DFPError(f"grid has {grid.dimension} axes: there are {directions.shape[1]} directions; make them equal.")
+    if not sgd.affine or equation.truncated or equation.moments_only:
+        raise UnsupportedError(
+            f"directions: of the {equation.label} here no density along directions is known; use "
+            "dfp.MasterEquation(sgd) of a quadratic landscape, or dfp.moments(...)."
+        )
+    trajectories = 0
+    normal = equation.additive and (sgd.law.gaussian or not equation.discrete) and initial.gridded is None
+    if equation.additive and equation.discrete and sgd.plain and sgd.noise.finite:
+        path = _followed(equation, initial, saved, directions)
+        reason = "additive noise has a closed characteristic function along every direction"
+        chosen, frames = (_normal if normal else _transformed)(equation, initial, path, grid)
+        exact = path.moments
+    elif normal:
+        exact = _along(moments_at(equation, initial, saved), directions)
+        reason = "a Gaussian stays one, and so do its projections"
+        chosen, frames = _normal_frames(exact, grid)
+    else:
+        exact = _along(moments_at(equation, initial, saved), directions)
+        trajectories = _TRAJECTORIES
+        reason = "the one-step kernel, known along the directions, is averaged over samples of the step before"
+        chosen, frames = _looked_ahead(equation, initial, exact, directions, grid)
+    return Solution(
+        equation=equation.label,
+        solver="Directions",
+        reason=reason,
+        steps=saved,
+        learning_rate=sgd.learning_rate if sgd.learning_rates.constant else float("nan"),
+        grid=chosen,
+        density=np.array([frame.density for frame in frames]),
+        mean=np.array([frame.mean for frame in frames]),
+        covariance=np.array([frame.covariance for frame in frames]),
+        errors={name: np.array([f.errors[name] for f in frames if f.errors]) for name in frames[0].errors or {}},
+        trajectories=trajectories,
+        certificate=certify(saved, frames, chosen, exact, []),
+        provenance={
+            **equation.record(int(saved[-1])),
+            "solver": "Directions",
+            "directions": directions.tolist(),
+            **({"seed": _SEED} if trajectories else {}),
+            "versions": dict(versions()),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "wall_seconds": time.perf_counter() - began,
+        },
+        slow_time=None if sgd.learning_rates.constant else sgd.time(saved),
+    )
+
+
+def _checked(given: ArrayLike, dimension: int) -> Array:
+    u = checks.array("directions", given, dimensions=(1, 2))
+    u = u[:, None] if u.ndim == 1 else u
+    if u.shape[0] != dimension or not 1 <= u.shape[1] <= 3:
+        raise DFPError(
+            f"directions has shape {u.shape}: must be ({dimension}, k) with k <= 3; give one column for each direction."
+        )
+    lengths = np.linalg.norm(u, axis=0)
+    least = float(np.linalg.svd(u / np.where(lengths > 0, lengths, 1.0), compute_uv=False)[-1])
+    if lengths.min() == 0 or least < _DEPENDENT:
+        raise DFPError(
+            f"directions has columns that depend on each other (least singular value {least:.2g}): no density in so "
+            "many dimensions exists; leave a column out."
+        )
+    return u
+
+
+def _along(moments: Moments, u: Array) -> Moments:
+    return Moments(moments.steps, moments.mean @ u, u.T @ moments.covariance @ u)
+
+
+def _followed(equation: Equation, initial: State, saved: NDArray[np.int64], u: Array) -> _Path:
+    """Return the path of Uᵀθ by products of H with k vectors a step; no matrix where H is diagonal."""
+    sgd, law, last, k = equation.sgd, equation.sgd.noise, int(saved[-1]), u.shape[1]
+    rate, wanted = sgd.learning_rate, set(saved.tolist())
+    samples = law.gradients - law.gradients.mean(axis=0) if isinstance(law, FiniteSumLaw) else None
+    size = u.shape[0] if samples is None else len(samples)
+    checks.require_memory(f"steps={last}: noise along directions", 8.0 * last * size * k, "take fewer steps")
+    w, starts, loads, noises = u, [], list[Array](), list[Array]()
+
+    def flush() -> None:
+        if samples is not None and loads:
+            moved = samples @ np.concatenate(loads, axis=1)
+            noises.extend(np.split(moved, len(loads), axis=1))
+        else:
+            noises.extend(loads)
+        loads.clear()
+
+    pushes = np.zeros((last + 1, k))
+    for n in range(last + 1):
+        if n in wanted:
+            starts.append(w)
+        if n == last:
+            break
+        loads.append(-rate * w)
+        pushes[n + 1] = -rate * (sgd.gradient @ w)
+        w = w - rate * (sgd.hessian_times(w))
+        if len(loads) == _BLOCK:
+            flush()
+    flush()
+    gained = np.zeros((last + 1, k, k))
+    for n, part in enumerate(noises):
+        if samples is None:
+            gained[n + 1] = part.T @ law.constant @ part
+        else:
+            gained[n + 1] = part.T @ part / (len(part) * law.batch_size)
+    shifts, noise = np.cumsum(pushes, axis=0)[saved], np.cumsum(gained, axis=0)[saved]
+    begun = np.array(starts)
+    means = np.einsum("d,sdk->sk", initial.mean, begun) + shifts
+    kept = 0.0 if initial.point else begun.transpose(0, 2, 1) @ initial.covariance @ begun
+    return _Path(Moments(saved, means, kept + noise), begun, shifts, noises)
+
+
+def _normal(equation: Equation, initial: State, path: _Path, grid: Grid | None) -> tuple[Grid, list[Frame]]:
+    return _normal_frames(path.moments, grid)
+
+
+def _normal_frames(exact: Moments, grid: Grid | None) -> tuple[Grid, list[Frame]]:
+    """Return Gaussian densities of the moments."""
+    chosen, frames = automatic(exact) if grid is None else grid, []
+    for covariance, centre in zip(exact.covariance, exact.mean, strict=True):
+        try:
+            inverse = matrices.whitening(covariance)
+        except np.linalg.LinAlgError:
+            raise UnresolvedError(
+                "directions: there is no density along them yet; save later steps or start from a dfp.Gaussian."
+            ) from None
+        density = gaussian.on_grid(chosen.axes, centre, inverse)
+        _, mean, spread = grid_moments(chosen, density)
+        edge = gaussian.largest_beyond(inverse, chosen.spacing)
+        frames.append(Frame(mean, spread, density, truncation=edge, gridded_moments=True))
+    return chosen, frames
+
+
+def _transformed(equation: Equation, initial: State, path: _Path, grid: Grid | None) -> tuple[Grid, list[Frame]]:
+    """Return densities by one inverse FFT each of the product of characteristic functions (theory page, section 5)."""
+    chosen = automatic(path.moments) if grid is None else grid
+    while True:
+        spectra = _spectra(equation, initial, path, fourier.wave_numbers(chosen.spacing, chosen.cells))
+        edge = max(fourier.largest_at_edge(phi, chosen.cells) for phi in spectra)
+        finer = [2 * n for n in chosen.cells]
+        if edge <= _FINE or grid is not None or max(finer) > _MOST_CELLS[chosen.dimension]:
+            break
+        chosen = Grid(chosen.lower, chosen.upper, finer)
+    if edge > 1e-3:
+        raise UnresolvedError(
+            f"directions: |φ| = {edge:.2g} at the largest wave number of a grid with cells={chosen.cells}: atoms of "
+            "the minibatches are narrower than its cells; save later steps, or start from a wider dfp.Gaussian."
+        )
+    frames = []
+    for phi in spectra:
+        density, edge = fourier.invert(phi, chosen.lower, chosen.spacing, chosen.cells)
+        _, mean, covariance = grid_moments(chosen, density)
+        error = 2.0**chosen.dimension * edge
+        frames.append(Frame(mean, covariance, density, truncation=error, gridded_moments=True))
+    return chosen, frames
+
+
+def _spectra(equation: Equation, initial: State, path: _Path, waves: Array) -> list[Complex]:
+    """Return φ_n at ``waves`` (..., k) for every saved step: factors are those of the first steps alone."""
+    law, found = equation.sgd.noise, list[Complex]()
+    product, done = np.ones(waves.shape[:-1], dtype=np.complex128), 0
+    for s, step in enumerate(path.moments.steps.tolist()):
+        for part in path.noises[done:step]:
+            if isinstance(law, FiniteSumLaw):
+                product = product * fourier.power(fourier.sample_average(waves, part / law.batch_size), law.batch_size)
+            else:
+                product = product * law.characteristic(waves @ part.T)
+        done, start = step, path.starts[s]
+        if initial.gridded is None:
+            kept = 0.0 if initial.point else start.T @ initial.covariance @ start
+            begun = fourier.gaussian(waves, initial.mean @ start, np.zeros((waves.shape[-1],) * 2) + kept)
+        else:
+            begun = initial.characteristic(waves @ start.T)
+        found.append(product * begun * np.exp(1j * (waves @ path.shifts[s])))
+    return found
+
+
+def _looked_ahead(
+    equation: Equation, initial: State, exact: Moments, u: Array, grid: Grid | None
+) -> tuple[Grid, list[Frame]]:
+    """Return averages over sampled θ_{n−1} of the law of Uᵀθ_n given θ_{n−1}: unbiased, and as smooth as a step."""
+    sgd = equation.sgd
+    if not sgd.plain or not equation.discrete or 0 in exact.steps:
+        raise UnsupportedError(
+            "directions: noise that depends on θ is looked ahead of from samples of plain SGD (T4), from step 1; use "
+            "dfp.MasterEquation(sgd) without momentum, schedules or epochs and save=[...] without 0."
+        )
+    chosen = automatic(exact) if grid is None else grid
+    waves = fourier.wave_numbers(chosen.spacing, chosen.cells)
+    portion, frames = max(_WORK // waves[..., 0].size, 1), []
+    for step in exact.steps.tolist():
+        theta = drawn(equation, initial, step - 1, _TRAJECTORIES, _SEED)
+        if not checks.finite(theta):
+            raise DFPError(f"step {step}: sampled trajectories overflow; lower learning_rate or save earlier steps.")
+        phi = np.zeros(waves.shape[:-1], dtype=np.complex128)
+        for begin in range(0, _TRAJECTORIES, portion):
+            here = theta[begin : begin + portion]
+            along = (here - sgd.learning_rate * (here @ sgd.hessian + sgd.gradient)) @ u
+            phase = np.exp(1j * np.moveaxis(waves @ along.T, -1, 0))
+            phi += np.sum(phase * sgd.noise.characteristic(-sgd.learning_rate * (waves @ u.T), here), axis=0)
+        density, _ = fourier.invert(phi / _TRAJECTORIES, chosen.lower, chosen.spacing, chosen.cells)
+        _, mean, covariance = grid_moments(chosen, density)
+        variances = covariance.diagonal()
+        scale = np.sqrt(np.outer(variances, variances))
+        errors = {"mean": np.sqrt(variances / _TRAJECTORIES), "covariance": 2 * scale / _TRAJECTORIES**0.5}
+        frames.append(Frame(mean, covariance, density, errors=errors))
+    return chosen, frames

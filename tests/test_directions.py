@@ -1,0 +1,152 @@
+"""Densities along directions: against whole solves, exact moments and samples; no matrix of d² entries; refusals."""
+
+import numpy as np
+import pytest
+from problems import regression
+from solutions import made
+
+import dfp
+
+H = np.array([[1, 0.3, 0.1], [0.3, 0.8, 0.2], [0.1, 0.2, 0.5]])
+# Two exact methods on one grid: rounding and the tails beyond it.
+EQUAL = 1e-10
+
+
+def three(**options):
+    landscape = dfp.QuadraticLandscape(H, 0.2, dfp.GaussianNoise(np.diag([0.2, 0.3, 0.4])))
+    return dfp.SGD(landscape, 0.2, **options)
+
+
+@pytest.mark.parametrize("kind", [dfp.MasterEquation, dfp.Langevin, dfp.ModifiedLangevin])
+def test_three_directions_are_the_whole_solve(kind):
+    equation, start = kind(three()), dfp.Gaussian(np.ones(3), 0.3)
+    full = dfp.solve(equation, start, 20)
+    along = dfp.solve(equation, start, 20, directions=np.eye(3), grid=full.grid)
+    np.testing.assert_allclose(along.density, full.density, atol=EQUAL * full.density.max())
+    assert along.certificate.ok
+
+
+@pytest.mark.parametrize("options", [{}, {"momentum": 0.6}, {"batch_size": [1, 2] * 10}])
+def test_two_directions_are_a_marginal_of_the_whole(options):
+    equation, start = dfp.MasterEquation(three(**options)), dfp.Gaussian(np.ones(3), 0.3)
+    full = dfp.solve(equation, start, 20, save=[20])
+    plane = dfp.Grid(full.grid.lower[:2], full.grid.upper[:2], full.grid.cells[:2])
+    along = dfp.solve(equation, start, 20, save=[20], directions=np.eye(3)[:, :2], grid=plane)
+    marginal = full.density.sum(axis=-1) * full.grid.spacing[2]
+    np.testing.assert_allclose(along.density, marginal, atol=EQUAL * marginal.max())
+    other = dfp.solve(equation, start, 20, save=[20], directions=np.eye(3)[:, [0, 2]], grid=plane)
+    assert np.max(np.abs(other.density - marginal)) > 0.1 * marginal.max()
+
+
+def samples(d, count=200):
+    rng = np.random.default_rng(2)
+    return rng.exponential(size=(count, d)) @ (np.eye(d) + 0.2)
+
+
+def test_samples_with_one_hessian_are_those_of_their_copies():
+    """The same law, by copies of the Hessian and by the one that all share: rounding."""
+    gradients, start = samples(3), dfp.Gaussian(np.zeros(3), 0.05)
+    one = dfp.QuadraticLandscape.from_samples(H, gradients, 4, at=[0.1, 0.2, 0.3])
+    many = dfp.QuadraticLandscape.from_samples(np.tile(H, (200, 1, 1)), gradients, 4, at=[0.1, 0.2, 0.3])
+    first, second = (dfp.moments(dfp.MasterEquation(dfp.SGD(landscape, 0.1)), start, 9) for landscape in (one, many))
+    np.testing.assert_allclose(first.covariance, second.covariance, rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(first.mean, second.mean, rtol=1e-12)
+
+
+def test_skewed_minibatches_along_a_direction_are_a_marginal_of_the_whole():
+    landscape = dfp.QuadraticLandscape.from_samples([1.0, 0.6], samples(2), 4)
+    equation, start = dfp.MasterEquation(dfp.SGD(landscape, 0.1)), dfp.Gaussian([0.5, 0.0], 0.05)
+    full = dfp.solve(equation, start, 12, save=[12], solver=dfp.Fourier())
+    line = dfp.Grid(full.grid.lower[:1], full.grid.upper[:1], full.grid.cells[:1])
+    along = dfp.solve(equation, start, 12, save=[12], directions=[1.0, 0.0], grid=line)
+    marginal = full.density.sum(axis=-1) * full.grid.spacing[1]
+    np.testing.assert_allclose(along.density, marginal, atol=EQUAL * marginal.max())
+    gaussian = dfp.Gaussian(along.mean[0], along.covariance[0]).on(line)
+    assert np.sum(np.abs(gaussian - along.density[0])) * line.cell_volume > 1e-3
+
+
+def test_ten_thousand_parameters_need_no_matrix():
+    """16 samples; two matrices of d² entries would take 1.6 GB each. Mean and variance by hand: rounding."""
+    d, rng = 10_000, np.random.default_rng(1)
+    curvatures, gradients = np.linspace(0.1, 1, d), rng.exponential(size=(16, d))
+    landscape = dfp.QuadraticLandscape.from_samples(curvatures, gradients, 8)
+    u = rng.standard_normal(d) / 100
+    solution = dfp.solve(dfp.MasterEquation(dfp.SGD(landscape, 0.1)), dfp.Point(np.zeros(d)), 60, directions=u)
+    assert "hessian" not in landscape.__dict__
+    assert "constant" not in landscape.law.__dict__
+    sums = (1 - (1 - 0.1 * curvatures) ** 60) / curvatures
+    assert solution.mean[0, 0] == pytest.approx(-u @ (sums * gradients.mean(axis=0)), rel=1e-9)
+    apart, variance = gradients - gradients.mean(axis=0), 0.0
+    for s in range(60):
+        variance += np.mean((apart @ (u * (1 - 0.1 * curvatures) ** s)) ** 2) * 0.01 / 8
+    assert solution.covariance[0, 0, 0] == pytest.approx(variance, rel=1e-9)
+    assert solution.certificate.ok
+    assert solution.parameters == ("direction 1",)
+
+
+def test_looking_ahead_agrees_with_a_solve_and_another_step_does_not():
+    """L1 of 20 000 smooth samples: some 1/√n times the number of bumps, below 3 %."""
+    equation, start = dfp.MasterEquation(dfp.SGD(regression(), 0.1)), dfp.Gaussian([0.0, 0.0], 0.2)
+    full = dfp.solve(equation, start, 10, save=[5, 10])
+    line = dfp.Grid(full.grid.lower[:1], full.grid.upper[:1], full.grid.cells[:1])
+    along = dfp.solve(equation, start, 10, save=[5, 10], directions=[1.0, 0.0], grid=line)
+    marginal = full.density.sum(axis=-1) * full.grid.spacing[1]
+    apart = np.abs(along.density - marginal).sum(axis=1) * line.cell_volume
+    assert np.max(apart) < 0.03
+    assert np.abs(along.density[0] - marginal[1]).sum() * line.cell_volume > 0.1
+    assert along.sampled
+    # five standard errors
+    assert np.nanmax(along.certificate.mean_error) < 5
+
+
+def test_a_file_keeps_the_directions(tmp_path):
+    u = np.array([[1.0, 0.0], [0.5, 1.0], [0.0, 2.0]])
+    solution = dfp.solve(dfp.MasterEquation(three()), dfp.Gaussian(np.ones(3), 0.3), 4, directions=u)
+    solution.save(tmp_path / "along.h5")
+    loaded = dfp.load(tmp_path / "along.h5")
+    np.testing.assert_array_equal(loaded.directions, u)
+    np.testing.assert_array_equal(loaded.density, solution.density)
+    assert loaded.parameters == ("direction 1", "direction 2")
+    assert made(2).parameters == ("theta_1", "theta_2")
+
+
+def test_corner_plots_show_marginals_with_their_names():
+    solution = dfp.solve(dfp.MasterEquation(three()), dfp.Gaussian(np.ones(3), 0.3), 4, directions=np.eye(3))
+    figure = solution.plot()
+    assert len(figure.axes) == 9
+    assert [a.get_xlabel() for a in figure.axes[6:]] == [f"direction {i} [parameter]" for i in (1, 2, 3)]
+    (curve,) = figure.axes[4].get_lines()
+    x, y = curve.get_data()
+    # the trapezoidal rule of a smooth density: rounding
+    assert y.sum() * (x[1] - x[0]) == pytest.approx(1, abs=1e-9)
+    assert "theta" not in solution.parameters[0]
+    whole = dfp.solve(dfp.MasterEquation(three()), dfp.Gaussian(np.ones(3), 0.3), 4).plot()
+    assert whole.axes[6].get_xlabel() == "parameter θ₁ [parameter]"
+
+
+@pytest.mark.parametrize(
+    ("directions", "says"),
+    [
+        (np.ones(2), r"shape \(2, 1\)"),
+        (np.ones((3, 4)), r"k <= 3"),
+        ([[1.0, 2], [1, 2], [1, 2]], "depend on each other"),
+        ([0.0, 0, 0], "depend on each other"),
+        ([1.0, np.nan, 0], "finite"),
+    ],
+)
+def test_directions_that_are_none_are_refused(directions, says):
+    with pytest.raises(dfp.DFPError, match=says):
+        dfp.solve(dfp.MasterEquation(three()), dfp.Gaussian(np.ones(3), 0.3), 4, directions=directions)
+
+
+def test_what_has_no_density_along_directions_says_so():
+    start = dfp.Gaussian(np.ones(3), 0.3)
+    with pytest.raises(dfp.UnsupportedError, match="MasterEquation"):
+        dfp.solve(dfp.DiscreteFokkerPlanck(three()), start, 4, directions=[1.0, 0, 0])
+    with pytest.raises(dfp.UnsupportedError, match="solver"):
+        dfp.solve(dfp.MasterEquation(three()), start, 4, directions=[1.0, 0, 0], solver=dfp.Fourier())
+    with pytest.raises(dfp.DFPError, match="grid has 2 axes"):
+        grid = dfp.Grid([0, 0], [1, 1], (8, 8))
+        dfp.solve(dfp.MasterEquation(three()), start, 4, directions=[1.0, 0, 0], grid=grid)
+    with pytest.raises(dfp.UnresolvedError, match="eigenvalue"):
+        dfp.solve(dfp.MasterEquation(three()), dfp.Point(np.ones(3)), 4, save=[0, 4], directions=[1.0, 0, 0])
