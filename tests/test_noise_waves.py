@@ -74,7 +74,8 @@ def by_quadrature():
         p = kernel @ (mass * p)
     total = mass @ p
     mean = mass @ (x * p)
-    assert abs(total - 1) < 1e-10
+    # What the box and the panels lose must not be seen in the digits that are promised.
+    assert abs(total - 1) < PROMISED / 100
     return mean, mass @ ((x - mean) ** 2 * p)
 
 
@@ -88,7 +89,8 @@ def moments(of):
 def test_the_authors_waves_have_the_moments_of_quadrature():
     found, (mean, variance) = moments(landscape()), by_quadrature()
     assert found.certificate.ok, str(found.certificate)
-    assert found.certificate.error[-1] < 1e-6
+    # A density as good as its moments, up to the factor of an L1 error over that of a mean.
+    assert found.certificate.error[-1] < 50 * PROMISED
     assert abs(found.mean.item() - mean) < PROMISED
     assert abs(found.covariance.item() - variance) < PROMISED
     # The control: Gaussian noise of the same covariance is told apart.
