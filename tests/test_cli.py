@@ -111,9 +111,21 @@ def test_solve_refines_to_the_tolerance_of_the_file(tmp_path):
     errors = []
     for i, equation in enumerate((table, loose)):
         result = invoke("solve", written(tmp_path, equation=[equation]), "-o", tmp_path / f"run{i}.h5")
-        assert result.exit_code == 0, result.output
+        assert result.exit_code == i, result.output  # without a tolerance, warnings end with status 1
         errors.append(dfp.load(tmp_path / f"run{i}.h5").certificate.error.max())
     assert errors[0] <= 1e-2 < errors[1]
+
+
+def test_instability_ends_with_a_status_of_its_own(tmp_path):
+    """What warns is written, and told from what passes: the control is half of the largest stable learning rate."""
+    statuses = {}
+    for rate in (1.0, 3.0):
+        equation = [{"kind": "master", "solver": {"kind": "moment_recursion"}}]
+        path = written(tmp_path, equation=equation, sgd={"learning_rate": rate})
+        result = invoke("solve", path, "-o", tmp_path / f"run{rate}.h5")
+        statuses[rate] = result.exit_code, "unstable" in result.output
+        assert (tmp_path / f"run{rate}.h5").exists()
+    assert statuses == {1.0: (0, False), 3.0: (1, True)}
 
 
 def test_solve_needs_to_know_which_equation(tmp_path):

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from dfp_solvers import hermite
 from problems import every_equation, one_mode, regression, samples, table
+from test_certificates import true_error
+from truths import random_truth
 
 import dfp
 from dfp.methods.hermite import HermiteRun
@@ -164,3 +166,17 @@ def test_gaussian_and_batch_increments():
     for i, m in enumerate(every):
         # rounding
         assert found[i] == pytest.approx(np.mean(sums[:, 0] ** m[0] * sums[:, 1] ** m[1]), abs=1e-12)
+
+
+def test_rounding_of_long_jumps_is_counted():
+    """A narrow start that is blurred a hundredfold in one step: coefficients cancel, until nothing is left of them."""
+    truth = random_truth(1000116)
+    try:
+        found = dfp.solve(truth.equation, truth.initial, truth.steps, [truth.steps], dfp.Hermite())
+        assert true_error(truth, found) <= found.certificate.error[-1]
+    except dfp.SeriesError as refusal:
+        assert "does not converge" in str(refusal)
+    # The control: where the start is as wide as what becomes of it, the series is exact, and says so.
+    wide = dfp.Gaussian(truth.initial.mean, 0.5)
+    close = dfp.solve(truth.equation, wide, truth.steps, [truth.steps], dfp.Hermite())
+    assert close.certificate.error[-1] < 1e-8

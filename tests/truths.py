@@ -65,12 +65,15 @@ def moved(equation: Equation, mean: np.ndarray, covariance: np.ndarray, steps: i
         for _ in range(steps):
             mean, covariance = factor @ mean - offset, factor @ covariance @ factor.T + noise
         return mean, covariance
-    time = steps * equation.sgd.learning_rate
+    # A step at a time, for the factor is the inverse of what grows.
+    time = equation.sgd.learning_rate
     block = expm(time * np.block([[drift, noise], [np.zeros((d, d)), -drift.T]]))
     factor = np.linalg.inv(block[:d, :d])
     gained = factor @ block[:d, d:]
     shift = expm(time * np.block([[-drift, -offset[:, None]], [np.zeros((1, d + 1))]]))[:d, d]
-    return factor @ mean + shift, factor @ covariance @ factor.T + (gained + gained.T) / 2
+    for _ in range(steps):
+        mean, covariance = factor @ mean + shift, factor @ covariance @ factor.T + (gained + gained.T) / 2
+    return mean, covariance
 
 
 def linear(rng: np.random.Generator) -> Truth:

@@ -1,13 +1,14 @@
 """The command line: ``dfp demo``, ``dfp solve``, ``dfp compare``, ``dfp modes``, ``dfp plot``.
 
 Libraries are imported inside the commands, so that help appears at once. Wrong input ends in one message on stderr
-and exit code 2, before anything is written.
+and exit code 2, before anything is written. Results whose certificate warns are written, and end with exit code 1
+unless they hold a tolerance that was asked for.
 """
 
 import difflib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -130,6 +131,7 @@ def solve(
     solution.save(output)
     print(_summary(solution))
     print(f"written to {output}")
+    _end([(task, solution)])
 
 
 @app.command()
@@ -164,6 +166,7 @@ def compare(
         with _progress(task.name, quiet) as progress:
             solutions[task.name] = _solved(config, problem, place, progress)
     _report(solutions, output, figure)
+    _end(zip(problem.tasks, solutions.values(), strict=True))
 
 
 @app.command()
@@ -368,6 +371,12 @@ def _report(solutions: "dict[str, Solution]", output: Path | None, figure: Path 
             print(f"! {name}: {warning}")
     for path in filter(None, (output, figure)):
         print(f"written to {path}")
+
+
+def _end(found: "Iterable[tuple[Task, Solution]]") -> None:
+    """End with exit code 1 where a certificate warns, unless a tolerance was asked for, which holds or is an error."""
+    if not all(solution.certificate.ok or task.tolerance is not None for task, solution in found):
+        raise typer.Exit(1)
 
 
 @contextmanager

@@ -136,7 +136,9 @@ class HermiteRun(Run):
         third, fourth = _higher_moments(at)
         if grid is None:
             return Frame(at.mean, at.covariance, third=third, fourth=fourth)
-        cut, error = hermite.best_cut(hermite.shells(at.coefficients, at.equation.dimension, at.degree))
+        sizes = hermite.shells(at.coefficients, at.equation.dimension, at.degree)
+        cut, error = hermite.best_cut(sizes)
+        error += float(np.sum(sizes[1:3]))  # none in the frame of the exact moments but by rounding, as in long jumps
         if error <= self._solver.tolerance:
             error += self._unseen(cut)
         if not error <= self._solver.tolerance:

@@ -94,7 +94,10 @@ class MonteCarlo(Solver):
     def obstacle(self, equation: Equation, initial: State) -> str | None:
         """Return why trajectories cannot be drawn, or None."""
         if not equation.sgd.affine:
-            return None
+            unknown = equation.sgd.local.characteristic is not None and equation.sgd.local.noise is None
+            return (
+                "the landscape has a characteristic function and no draws; give its noise=... too" if unknown else None
+            )
         law = equation.sgd.law
         if law.flaw:
             return law.flaw

@@ -31,8 +31,8 @@ def check_kernel(equation: Equation) -> None:
     """Raise ``UnsupportedError`` where steps of a nonlinear landscape are known by draws alone."""
     if equation.discrete and not (equation.sgd.affine or equation.sgd.local.gaussian):
         raise UnsupportedError(
-            "noise: it is given as draws, so the master equation of this landscape has trajectories and no kernel; use "
-            "dfp.solve(..., solver=dfp.MonteCarlo(...)), or leave noise out for a Gaussian of its covariance."
+            "noise: it is given as draws or by its characteristic function, which dfp.solve(...) takes and nothing "
+            "else; leave noise and characteristic out for a Gaussian of the same covariance."
         )
 
 

@@ -18,6 +18,7 @@ from dfp.problem.from_loss import SampleLosses, sample_losses
 from dfp.problem.landscape import QuadraticLandscape
 from dfp.problem.minimum import minimised
 from dfp.problem.noise import GaussianNoise
+from dfp.problem.noise_waves import characteristic_noise
 from dfp.problem.sampled_noise import sampled_noise
 
 # Steps of central differences, in units of the landscape's scale: they balance truncation, h², against rounding, which
@@ -55,7 +56,11 @@ class Landscape:
     noise
         Where minibatch noise is not Gaussian: ``noise(theta, rng)``, which draws g_ξ − ḡ, of mean 0 and covariance C,
         once for each of the places (N, d), shape (N, d), with the ``numpy.random.Generator`` it is given. The master
-        equation is then sampled (``MonteCarlo``); Langevin forms know C alone.
+        master equation is then sampled (``MonteCarlo``); Langevin forms know C alone.
+    characteristic
+        On a line, the characteristic function of such noise, ``characteristic(k, theta)`` = E e^{ik(g_ξ − ḡ)} at θ:
+        wave numbers (m,) [parameter / loss] and places (n, 1) to complex (n, m). ``Transfer`` then solves the master
+        equation (T22).
 
     Raises
     ------
@@ -74,6 +79,7 @@ class Landscape:
     batch_size: int = 1
     weight_decay: float = 0.0
     noise: Any = None
+    characteristic: Any = None
 
     affine = False
 
@@ -90,6 +96,9 @@ class Landscape:
         covariance = self._called("covariance", self.covariance, origin, 2)[0]
         if self.noise is not None:
             object.__setattr__(self, "noise", sampled_noise(self.noise, origin[0], covariance))
+        if self.characteristic is not None:
+            wave = characteristic_noise(self.characteristic, self.dimension, origin[0], covariance, self.noise)
+            object.__setattr__(self, "characteristic", wave)
 
     @classmethod
     def from_loss(
@@ -154,12 +163,12 @@ class Landscape:
         DFPError
             If no minimum is found.
         UnsupportedError
-            If the noise is given as draws.
+            If the noise is not Gaussian.
         """
-        if self.noise is not None:
+        if not self.gaussian:
             raise UnsupportedError(
-                "noise: an expansion of noise that is drawn would be Gaussian; expand the landscape without noise=, or "
-                "make a dfp.QuadraticLandscape with dfp.AdditiveNoise(...)."
+                "noise: an expansion of noise that is drawn would be Gaussian; expand the landscape without noise= and "
+                "characteristic=, or make a dfp.QuadraticLandscape with dfp.AdditiveNoise(...)."
             )
         place = checks.vector("at", at, self.dimension)
         if minimise:
@@ -176,10 +185,10 @@ class Landscape:
     @property
     def gaussian(self) -> bool:
         """Whether its minibatch noise is Gaussian."""
-        return self.noise is None
+        return self.noise is None and self.characteristic is None
 
     def draw(self, theta: Array, rng: np.random.Generator) -> Array:
-        """Return a draw of g_ξ − ḡ for each of ``theta`` (N, d), shape (N, d)."""
+        """Return a draw of g_ξ − ḡ for each of ``theta`` (N, d), shape (N, d); Gaussian where none are given."""
         if self.noise is not None:
             result: Array = self.noise(theta, rng)
             return result
@@ -263,6 +272,7 @@ class Landscape:
             covariance=lambda at: plain.covariance_at(at) / size,
             hessian=None if self.hessian is None else lambda at: plain.hessian_at(at) + decay,
             noise=None if self.noise is None else self.noise.averaged(size),
+            characteristic=None if self.characteristic is None else self.characteristic.averaged(size),
         )
 
 

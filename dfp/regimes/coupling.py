@@ -292,4 +292,4 @@ def _checked(function: Callable[P, T], *arguments: P.args, **options: P.kwargs) 
     try:
         return function(*arguments, **options)
     except ArithmeticError as error:
-        raise DFPError(f"modes: {error}; lower the number of parameters, or look at the modes one by one.") from None
+        raise DFPError(f"modes: {error}; follow dfp.moments(...), which needs no such search.") from None

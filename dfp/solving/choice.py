@@ -84,7 +84,8 @@ def _pick_nonlinear(equation: Equation) -> list[tuple[Solver, str]]:
             f"the {equation.label} is solved in a nonlinear landscape for d <= 2, and d = {equation.dimension}; use "
             "dfp.MasterEquation, which it approximates, with dfp.MonteCarlo(...)."
         )
-    if equation.discrete and not equation.sgd.local.gaussian:
+    drawn = not equation.sgd.local.gaussian and equation.sgd.local.characteristic is None
+    if equation.discrete and (drawn or (equation.sgd.momentum and equation.sgd.local.noise is not None)):
         return [(MonteCarlo(1_000_000, seed=0), f"{why}, and its noise is given as draws")]
     if equation.dimension <= 2:
         return [(Transfer() if equation.discrete else FiniteVolume(), why)]

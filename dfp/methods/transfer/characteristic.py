@@ -75,26 +75,18 @@ class CharacteristicRun(TransferRun):
         if mass is None or nodes is None:
             density, outside = start_density(self.initial, grid)
             return Frame(self.initial.mean, self.initial.covariance, density, outside=outside)
-        phi = waves.spectrum(nodes, mass)
-        edge = slice(*(int(share * phi.size) for share in _EDGE))
-        places, half = nodes.places, nodes.spacing / 2
+        found = resolved_frame(nodes, mass, grid, self.step)
+        if found is not None:
+            return found
+        # There is no density to have an error: cell averages come with a warning instead.
+        phi, places, half = waves.spectrum(nodes, mass), nodes.places, nodes.spacing / 2
         edges = np.clip(grid.edges[0], places[0] - half, places[-1] + half)
         below = waves.distribution(nodes, phi, edges)
-        mean, covariance = node_moments(places, mass)
-        if not float(np.max(np.abs(phi[edge]))) < _UNRESOLVED:
-            # There is no density to have an error: cell averages come with a warning instead.
-            start = waves.distribution(nodes, phi, places[:1] - half)
-            density = np.diff(waves.monotone(np.clip(below - start, 0.0, mass.sum()))) / grid.spacing
-            outside = 1.0 - float(density.sum()) * grid.cell_volume
-            warnings = (density_warning(self.equation, self.step),)
-            return Frame(mean, covariance, density, truncation=np.nan, outside=outside, warnings=warnings)
-        targets = grid.axes[0]
-        density = waves.density(nodes, phi, targets) * ((targets >= edges[0]) & (targets <= edges[-1]))
-        # The L1 norm of what the waves beyond the edge carry, by Cauchy and Schwarz.
-        beyond = np.sqrt(2 * float(np.sum(np.abs(phi[edge.start :]) ** 2)))
-        error = beyond + 2 * abs(1.0 - float(mass.sum())) + 1e-13 * self.step**0.5
-        outside = counted(density, grid, 1.0 - float(below[-1] - below[0]))
-        return Frame(mean, covariance, density, truncation=error, outside=outside)
+        start = waves.distribution(nodes, phi, places[:1] - half)
+        density = np.diff(waves.monotone(np.clip(below - start, 0.0, mass.sum()))) / grid.spacing
+        outside = 1.0 - float(density.sum()) * grid.cell_volume
+        warnings = (density_warning(self.equation, self.step),)
+        return Frame(*node_moments(places, mass), density, truncation=np.nan, outside=outside, warnings=warnings)
 
     def cloud(self) -> tuple[Array, Array]:
         """Return points (N,) and their masses (N,) for the state at step 0, so close that the nodes do not see them.
@@ -144,6 +136,23 @@ class CharacteristicRun(TransferRun):
         size = 2 * fft.next_fast_len((count + end - first) // 2 + 1, real=True)
         self.nodes = waves.Nodes(old.spacing, first, end, size)
         return self.nodes
+
+
+def resolved_frame(nodes: waves.Nodes, mass: Array, grid: Grid, step: int) -> Frame | None:
+    """Return the density of masses of ``nodes`` on ``grid``, or None where its details are finer than the nodes."""
+    phi, places, half = waves.spectrum(nodes, mass), nodes.places, nodes.spacing / 2
+    edge = slice(*(int(share * phi.size) for share in _EDGE))
+    if not float(np.max(np.abs(phi[edge]))) < _UNRESOLVED:
+        return None
+    edges = np.clip(grid.edges[0], places[0] - half, places[-1] + half)
+    below = waves.distribution(nodes, phi, edges)
+    targets = grid.axes[0]
+    density = waves.density(nodes, phi, targets) * ((targets >= edges[0]) & (targets <= edges[-1]))
+    # The L1 norm of what the waves beyond the edge carry, by Cauchy and Schwarz.
+    beyond = np.sqrt(2 * float(np.sum(np.abs(phi[edge.start :]) ** 2)))
+    error = beyond + 2 * abs(1.0 - float(mass.sum())) + 1e-13 * step**0.5
+    outside = counted(density, grid, 1.0 - float(below[-1] - below[0]))
+    return Frame(*node_moments(places, mass), density, truncation=error, outside=outside)
 
 
 def line_grid(problem: Problem) -> Grid:

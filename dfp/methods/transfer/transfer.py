@@ -10,6 +10,7 @@ from dfp.methods.transfer import epoch, graded, spectral
 from dfp.methods.transfer.characteristic import CharacteristicRun
 from dfp.methods.transfer.graded import GradedRun
 from dfp.methods.transfer.kernels import enumerated
+from dfp.methods.transfer.landscape_waves import LandscapeWavesRun
 from dfp.methods.transfer.run import TransferRun
 from dfp.methods.transfer.spectral import SpectralRun
 from dfp.methods.transfer.uniform import UniformRun
@@ -65,8 +66,9 @@ class Transfer(Solver):
     def obstacle(self, equation: Equation, initial: State) -> str | None:
         """Return why the transition kernel is out of reach, or None."""
         if not equation.sgd.affine:
-            drawn = "the landscape's noise is given as draws, of which no kernel is known"
-            return None if equation.sgd.local.gaussian else drawn
+            drawn = "the landscape's noise is given as draws alone; give its characteristic=... too"
+            local = equation.sgd.local
+            return None if local.gaussian or local.characteristic is not None else drawn
         law = equation.sgd.noise
         if equation.dimension > 2 and law.additive and not law.gaussian and np.isinf(law.minibatch_count()):
             return "additive noise of such a law needs d <= 2 here; dfp.Fourier() is exact for it"
@@ -85,6 +87,8 @@ class Transfer(Solver):
         equation, sgd = problem.equation, problem.equation.sgd
         if not sgd.replace:
             return epoch.LineEpochs if equation.dimension == 1 else epoch.LatticeEpochs
+        if not sgd.affine and sgd.local.characteristic is not None:
+            return LandscapeWavesRun
         if graded.applies(equation):
             return GradedRun
         if sgd.affine and equation.dimension == 1 and not (sgd.noise.gaussian and sgd.noise.constant.item() == 0):
