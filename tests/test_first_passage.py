@@ -1,5 +1,7 @@
 """First passage against simulated SGD, Brownian and Ornstein–Uhlenbeck exit laws, one-step probabilities, refusals."""
 
+import pickle
+
 import numpy as np
 import pytest
 from dfp_solvers import absorbing
@@ -11,6 +13,7 @@ from scipy.special import ndtr
 from scipy.stats import gamma
 
 import dfp
+from dfp.long_time import first_passage_line
 
 TRAJECTORIES = 100_000
 # z-scores of at most 100 strongly dependent steps each: |z| > 5 has probability below 1e-4 a case if all is right.
@@ -222,3 +225,19 @@ def test_refusals_name_the_remedy():
         dfp.exit_steps(law, (-1e3, 1e3), point)
     with pytest.raises(dfp.DFPError, match="singular"):
         dfp.exit_steps(law, (-1.0, 1.0), dfp.Gaussian(0.0, 0.0))
+
+
+def test_the_table_is_made_when_asked_and_travels_with_pickles(monkeypatch):
+    """The mean of a rare exit takes no survival; copies hold the same numbers and no way to compute."""
+    equation, asked = dfp.MasterEquation(dfp.SGD(one_mode(1.0, 0.3), 0.1)), []
+    true = first_passage_line.absorbing.survival
+    monkeypatch.setattr(first_passage_line.absorbing, "survival", lambda *a: asked.append(1) or true(*a))
+    law = dfp.exit_steps(equation, (-0.4, 0.4), dfp.Point(0.0))
+    assert np.isfinite(law.mean) and not asked
+    assert len(law.survival) == len(law.steps) and law.error < 1e-9
+    assert len(asked) == 2  # the fine law and the coarse one, once each
+    again = pickle.loads(pickle.dumps(law))
+    np.testing.assert_array_equal(again.survival, law.survival)
+    assert again.mean == law.mean and again.error == law.error and len(asked) == 2
+    fresh = pickle.loads(pickle.dumps(dfp.exit_steps(equation, (-0.4, 0.4), dfp.Point(0.0))))
+    np.testing.assert_array_equal(fresh.survival, law.survival)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,6 +58,22 @@ class ExitSteps:
         if np.isnan(self.leaving):
             object.__setattr__(self, "leaving", 1 - self.decay)
 
+    def __getattr__(self, name: str) -> Any:
+        """Make the table of survival when it, or its error, is first asked for (see ``deferred``)."""
+        if name not in ("survival", "error") or "_tabulate" not in self.__dict__:
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        # What makes the table holds the matrices of a step: it is let go.
+        survival, error = self.__dict__["_tabulate"]()
+        object.__setattr__(self, "survival", survival)
+        object.__setattr__(self, "error", error)
+        self.__dict__.pop("_tabulate", None)
+        return self.__dict__[name]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what pickles and copies keep: the table, not the way to it."""
+        self.survival  # noqa: B018 (makes the table)
+        return self.__dict__.copy()
+
     @property
     def probability(self) -> Array:
         """P(N = step), shape (n + 1,); at step 0 what starts outside."""
@@ -89,3 +105,17 @@ class ExitSteps:
                 f"  in the end survival falls by the factor {self.decay:.8g} a step",
             ]
         )
+
+
+def deferred(
+    steps: NDArray[np.int64],
+    tabulate: Callable[[], tuple[Array, float]],
+    mean: float,
+    leaving: float,
+    mean_error: float,
+) -> ExitSteps:
+    """Return a law whose survival and its error are made by ``tabulate`` when they are first asked for."""
+    law = object.__new__(ExitSteps)
+    fields = {"steps": steps, "mean": mean, "decay": 1 - leaving, "mean_error": mean_error, "leaving": leaving}
+    law.__dict__.update(fields, _tabulate=tabulate)
+    return law

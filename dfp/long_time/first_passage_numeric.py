@@ -14,7 +14,7 @@ from scipy.sparse.linalg import LinearOperator, eigs, gmres, splu
 
 from dfp.checks import Array
 from dfp.errors import UnresolvedError
-from dfp.long_time.exit_law import ExitLaw, ExitSteps
+from dfp.long_time.exit_law import ExitLaw, ExitSteps, deferred
 from dfp.methods import markov_chain
 from dfp.methods.transfer import uniform as transfer_lattice
 from dfp.methods.transfer.kernels import kernels_of, widths
@@ -142,12 +142,15 @@ def _length(last: int | None, leaving: float) -> int:
 def compared(laws: list[ExitLaw], last: int | None, inside: float) -> ExitSteps:
     """Return the finer law, with errors from the coarser one."""
     n = _length(last, laws[0].leaving)
-    fine, rough = (np.append(inside, law.survival(n)) for law in laws)
-    fine = np.minimum.accumulate(np.clip(fine, 0.0, 1.0))
     with np.errstate(invalid="ignore"):
         mean_error = abs(laws[0].mean - laws[1].mean) if np.isfinite(laws[0].mean) else 0.0
-    error = float(np.max(np.abs(fine - rough)))
-    return ExitSteps(np.arange(n + 1), fine, laws[0].mean, 1 - laws[0].leaving, error, mean_error, laws[0].leaving)
+
+    def table() -> tuple[Array, float]:
+        fine, rough = (np.append(inside, law.survival(n)) for law in laws)
+        fine = np.minimum.accumulate(np.clip(fine, 0.0, 1.0))
+        return fine, float(np.max(np.abs(fine - rough)))
+
+    return deferred(np.arange(n + 1), table, laws[0].mean, laws[0].leaving, mean_error)
 
 
 def by_chain(
@@ -168,13 +171,17 @@ def by_chain(
     ways = [_slow(matrix, p, d) for matrix, p in zip(matrices, starts, strict=True)]
     rates = [rate for _, rate in ways]
     n = _length(last, float(-np.expm1(-eta * rates[0])))
-    tables = [absorbing.chain_survival(m, p, eta, n, r) for m, p, r in zip(matrices, starts, rates, strict=True)]
-    survival, error = _extrapolated(tables)
     mean, mean_error = _extrapolated([np.array([time / eta]) for time, _ in ways])
     leaving = float(-np.expm1(-eta * _extrapolated([np.array([r]) for r in rates])[0][0]))
-    survival = np.minimum.accumulate(np.clip(survival, 0.0, 1.0))
-    survival[0] = inside
-    return ExitSteps(np.arange(n + 1), survival, float(mean[0]), 1 - leaving, error, float(mean_error), leaving)
+
+    def table() -> tuple[Array, float]:
+        levels = zip(matrices, starts, rates, strict=True)
+        survival, error = _extrapolated([absorbing.chain_survival(m, p, eta, n, r) for m, p, r in levels])
+        survival = np.minimum.accumulate(np.clip(survival, 0.0, 1.0))
+        survival[0] = inside
+        return survival, error
+
+    return deferred(np.arange(n + 1), table, float(mean[0]), leaving, float(mean_error))
 
 
 def _unsmeared(equation: Equation, lower: Array, upper: Array, initial: State) -> tuple[int, ...]:
