@@ -12,6 +12,7 @@ from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError
 from dfp.problem.grid import Grid, grid_moments
+from dfp.result import Result
 
 
 class State(ABC):
@@ -178,8 +179,8 @@ class Point(State):
         return self.theta[None], np.ones(1)
 
 
-@dataclass(frozen=True, eq=False, init=False)
-class Density(State):
+@dataclass(frozen=True, eq=False, init=False, repr=False)
+class Density(Result, State):
     """A density given by its values at the cell centres of a grid.
 
     Between the centres solvers read it by its waves, or by interpolation. Where it has jumps, as histograms have, every
@@ -224,6 +225,11 @@ class Density(State):
         object.__setattr__(self, "_moments", grid_moments(grid, given))
         if not abs(self.mass + self.outside - 1) <= 1e-6:
             raise DFPError(f"initial.values integrates to {self.mass:.8g}: must be 1; use Density.normalised(...).")
+
+    def __repr__(self) -> str:
+        """Return cells, mean and what is outside in one line."""
+        cells = "×".join(map(str, self.grid.cells))
+        return f"<Density on {cells} cells: mean {np.array2string(self.mean, precision=5)}, outside {self.outside:.1e}>"
 
     @classmethod
     def normalised(cls, grid: Grid, values: ArrayLike, error: float = 0.0) -> Self:
