@@ -1,6 +1,7 @@
 """States: where the parameters are at step 0: a point, a Gaussian, or a density on a grid."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -11,6 +12,7 @@ from numpy.typing import ArrayLike
 from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError
+from dfp.problem import questions
 from dfp.problem.grid import Grid, grid_moments
 from dfp.result import Result
 
@@ -245,6 +247,12 @@ class Density(Result, State):
         """Number of parameters d."""
         return self.grid.dimension
 
+    def with_moments(self, mean: Array, covariance: Array) -> "Density":
+        """Return the density with moments (d,), (d, d) that are known better than by its cells."""
+        result = Density(self.grid, self.values, self.outside, self.error)
+        object.__setattr__(result, "_moments", (self.mass, mean.copy(), covariance.copy()))
+        return result
+
     @property
     def mass(self) -> float:
         """Integral of the values by the trapezoidal rule."""
@@ -264,6 +272,27 @@ class Density(Result, State):
     def gridded(self) -> "Density":  # type: ignore[override]
         """The state itself."""
         return self
+
+    def marginal(self, axes: int | Sequence[int]) -> "Density":
+        """Return the law of the parameters ``axes`` alone, counted from 0."""
+        grid, values = questions.marginal(self.grid, self.values, questions.kept_axes(axes, self.dimension))
+        return Density(grid, values, self.outside, self.error)
+
+    def probability(self, lower: ArrayLike, upper: ArrayLike) -> float:
+        """Return the probability of the box from ``lower`` to ``upper`` (d,), which may be infinite, on the grid."""
+        return questions.probability(self.grid, self.values, lower, upper, steps=False)
+
+    def quantile(self, q: ArrayLike, axis: int = 0) -> Array:
+        """Return where the shares ``q`` in (0, 1) of what is on the grid are below, along ``axis`` [parameter]."""
+        return questions.quantile(self.grid, self.values, q, axis, steps=False)
+
+    def sample(self, n: int, seed: int = 0) -> Array:
+        """Return ``n`` independent points of what is on the grid, shape (n, d) [parameter]."""
+        return questions.drawn(self.grid, self.values, n, seed, steps=False)
+
+    def interpolate(self, points: ArrayLike) -> Array:
+        """Return the density at ``points`` (..., d), shape (...), by quintic splines; zero outside the grid."""
+        return questions.interpolated(self.grid, self.values, points, steps=False)
 
     def quadrature(self, lower: Array, upper: Array) -> tuple[Array, Array]:
         """Return the centres of all cells."""

@@ -1,5 +1,7 @@
 """Grids in files: the columns of one, and the grid that columns stand for."""
 
+from typing import Any
+
 import numpy as np
 
 from dfp.errors import FileFormatError
@@ -10,7 +12,7 @@ from dfp.results.schema import Column
 
 def axes_of(grid: Grid) -> dict[str, Column]:
     """Return centres and edges of the cells along every axis."""
-    coordinates = {}
+    coordinates: dict[str, Any] = {}
     for i, (axis, edges) in enumerate(zip(grid.axes, grid.edges, strict=True), start=1):
         coordinates |= {f"theta_{i}": axis, f"theta_{i}_bounds": np.stack([edges[:-1], edges[1:]], axis=1)}
     return schema.columns(coordinates | {"bound": np.arange(2)}, {}, grid.dimension, False)

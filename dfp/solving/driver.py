@@ -38,7 +38,7 @@ Progress = Callable[[int, int], None]
 
 def solve(
     equation: Equation,
-    initial: State,
+    initial: State | Solution,
     steps: int,
     save: Sequence[int] | None = None,
     solver: Solver | str = "auto",
@@ -54,7 +54,7 @@ def solve(
     equation
         What to solve.
     initial
-        State at step 0: ``Gaussian``, ``Point`` or ``Density``.
+        State at step 0: ``Gaussian``, ``Point`` or ``Density``; or a ``Solution``, to go on from its last step.
     steps
         Last step, >= 0.
     save
@@ -83,6 +83,8 @@ def solve(
     DFPError
         If an argument is malformed, or a frame has entries that are not finite.
     """
+    if isinstance(initial, Solution):
+        initial = initial.state()
     check_problem(equation, initial, grid, moments=True)  # solvers say what they do not solve
     last = checks.integer("steps", steps)
     default = [last] if initial.point else sorted({0, last})
