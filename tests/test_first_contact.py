@@ -34,6 +34,7 @@ def test_arrays_without_axes_are_numbers():
 def test_hessians_of_single_precision():
     exact = np.array([[1.0, 0.3], [0.3, 2.0]])
     given = exact + np.array([[0.0, 1e-7], [-1e-7, 0.0]])
+    # The average of 0.3 ± 1e-7 is 0.3 to rounding.
     np.testing.assert_allclose(dfp.QuadraticLandscape(given).hessian, exact, atol=1e-15)
     with pytest.raises(dfp.DFPError, match="symmetric"):  # control: what is no rounding is refused
         dfp.QuadraticLandscape(exact + np.array([[0.0, 1e-4], [-1e-4, 0.0]]))

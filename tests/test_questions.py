@@ -39,12 +39,15 @@ def test_quantiles_and_marginals(d):
     for axis in range(d):
         exact = stats.norm(state.mean[axis], np.sqrt(state.covariance[axis, axis]))
         shares = [0.001, 0.3, 0.5, 0.99]
+        # A tail of 1e-3 divides the error of the splines by a density of 3e-3.
         np.testing.assert_allclose(law.quantile(shares, axis), exact.ppf(shares), atol=1e-4)
         line = law.marginal(axis)
         np.testing.assert_allclose(line.values, exact.pdf(line.grid.axes[0]), atol=1e-9)  # trapezoidal: spectral
     if d == 3:
         pair = law.marginal([2, 0])
+        # Sums of smooth values are spectrally exact; what is beyond seven deviations is 3e-12, times 49 for variances.
         np.testing.assert_allclose(pair.mean, state.mean[[2, 0]], atol=1e-9)
+        # As above.
         np.testing.assert_allclose(pair.covariance, state.covariance[np.ix_([2, 0], [2, 0])], atol=1e-8)
 
 
@@ -53,6 +56,7 @@ def test_values_between_the_centres(d):
     state, law = gaussian(d)
     points = state.mean + np.random.default_rng(1).normal(size=(200, d))
     peak = law.values.max()
+    # Quintic splines at four cells a deviation, as for TOLERANCE, of the peak.
     np.testing.assert_allclose(law.interpolate(points), state.density(points), atol=2e-4 * peak)
     assert law.interpolate(law.grid.upper + 1) == 0
 
@@ -92,6 +96,7 @@ def test_solutions_answer_at_every_step(solution):
     assert line.density.shape == (3, solution.grid.cells[1]) and line.covariance.shape == (3, 1, 1)
     np.testing.assert_array_equal(line.covariance[:, 0, 0], solution.covariance[:, 1, 1])
     exact = stats.norm(solution.mean[:, 1], np.sqrt(solution.covariance[:, 1, 1]))
+    # Splines at some four cells a deviation.
     np.testing.assert_allclose(solution.quantile(0.9, 1), exact.ppf(0.9), atol=1e-4)
     assert solution.interpolate([[0.0, 0.0]]).shape == (3, 1) and solution.sample(7).shape == (7, 2)
 
@@ -101,7 +106,9 @@ def test_a_solution_is_an_initial_state(solution):
     equation = dfp.MasterEquation(sgd)
     whole = dfp.solve(equation, dfp.Gaussian([1.0, -1.0], 0.1), 50, [50])
     resumed = dfp.solve(equation, solution, 30, [30])
+    # Exact moments are carried: rounding of two matrix powers.
     np.testing.assert_allclose(resumed.mean, whole.mean, atol=1e-12)
+    # Likewise.
     np.testing.assert_allclose(resumed.covariance, whole.covariance, atol=1e-12)
     again = replace(resumed, steps=whole.steps)
     # Splines between cells a third of a deviation wide add some 3e-6.

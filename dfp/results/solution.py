@@ -147,7 +147,8 @@ class Solution:
 
         def part(name: str, values: Array | None) -> Array | None:
             order = schema.MOMENTS.index(name) + 1
-            return None if values is None else values[(slice(None), *np.ix_(*(kept,) * order))]
+            place: tuple[Any, ...] = (slice(None), *np.ix_(*(kept,) * order))
+            return None if values is None else values[place]
 
         moments: dict[str, Any] = {name: part(name, getattr(self, name)) for name in schema.MOMENTS}
         errors: dict[str, Any] = {name: part(name, values) for name, values in self.errors.items()}
