@@ -1,4 +1,4 @@
-"""The command line: ``dfp demo``, ``dfp solve``, ``dfp compare``, ``dfp modes``, ``dfp plot``.
+"""The command line: ``demo``, ``solve``, ``compare``, ``modes``, ``stationary``, ``spectrum``, ``plot``.
 
 Libraries are imported inside the commands, so that help appears at once. Wrong input ends in one message on stderr
 and exit code 2, before anything is written. Results whose certificate warns are written, and end with exit code 1
@@ -143,6 +143,9 @@ def compare(
     figure: Annotated[
         Path | None, typer.Option("--figure", metavar="FILE.png", help="Figure of the densities: .png, .pdf or .svg.")
     ] = None,
+    table: Annotated[
+        Path | None, typer.Option("--table", metavar="FILE.csv", help="CSV file with all distances and intervals.")
+    ] = None,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
@@ -150,8 +153,10 @@ def compare(
 
     \b
     Example:
-      dfp compare compare.toml -o compare.h5 --figure compare.png
+      dfp compare compare.toml -o compare.h5 --figure compare.png --table compare.csv
     """
+    if table is not None:
+        _check_output("--table", table, (".csv",), force)
     if output is not None:
         _check_output("--output", output, (".h5",), force)
     if figure is not None:
@@ -165,7 +170,7 @@ def compare(
     for place, task in enumerate(problem.tasks):
         with _progress(task.name, quiet) as progress:
             solutions[task.name] = _solved(config, problem, place, progress)
-    _report(solutions, output, figure)
+    _report(solutions, output, figure, table)
     _end(zip(problem.tasks, solutions.values(), strict=True))
 
 
@@ -188,6 +193,8 @@ def modes(
 ) -> None:
     """Print the regime of every mode: does it settle, with which tails, and what does Langevin believe?
 
+    A file with [landscape] and [sgd] is enough.
+
     \b
     Example:
       dfp modes regression.toml --figure modes.png
@@ -196,20 +203,79 @@ def modes(
         _check_output("--table", table, (".csv",), force)
     if figure is not None:
         _check_output("--figure", figure, _FIGURES, force)
-    from dfp.config.config import load
+    from dfp.config.config import load_sgd
     from dfp.regimes.mode_report import modes as report
     from dfp.results import figures as plots
+    from dfp.results.tables import comma_separated
     from dfp.results.writing import write
 
-    found = report(load(file).build().sgd, step=step, horizon=horizon)
-    frame = None if table is None else found.to_dataframe()
+    found = report(load_sgd(file), step=step, horizon=horizon)
     print(str(found))
-    if table is not None and frame is not None:
-        write(table, frame.to_csv(index=False).encode())
+    if table is not None:
+        write(table, comma_separated(found.rows()))
         print(f"written to {table}")
     if figure is not None:
         plots.save(found.plot(), figure)
         print(f"written to {figure}")
+
+
+@app.command()
+def stationary(
+    file: File,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="LAW.h5", help="HDF5 file for the density.")
+    ] = None,
+    equation: Annotated[
+        str | None, typer.Option("--equation", metavar="NAME", help="Which [[equation]], if there are several.")
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Print mean and covariance of the stationary law of an equation, or why there is none; and keep its density.
+
+    \b
+    Example:
+      dfp stationary one_mode.toml -o law.h5
+    """
+    if output is not None:
+        _check_output("--output", output, (".h5",), force)
+    from dfp.config.config import load
+    from dfp.long_time.stationary_law import stationary as law_of
+
+    problem = load(file).build()
+    task = problem.tasks[_chosen([task.name for task in problem.tasks], equation)]
+    law = law_of(task.equation, problem.grid)
+    if output is not None:
+        law.save(output)
+    print(f"stationary law of the {task.equation.label}")
+    print(f"mean         {_shown(law.mean)}")
+    print(f"covariance   {_shown(law.covariance)}")
+    print(f"outside      {law.outside:.2e} of the mass is outside the grid")
+    print(f"error        {law.error:.2e} in L1 (estimate)")
+    if output is not None:
+        print(f"written to {output}")
+
+
+@app.command()
+def spectrum(
+    file: File,
+    count: Annotated[int, typer.Option(help="Number of modes.")] = 6,
+    equation: Annotated[
+        str | None, typer.Option("--equation", metavar="NAME", help="Which [[equation]], if there are several.")
+    ] = None,
+) -> None:
+    """Print the slowest modes in which an equation relaxes, and how many steps they take.
+
+    \b
+    Example:
+      dfp spectrum one_mode.toml --count 4
+    """
+    from dfp.config.config import load
+    from dfp.long_time.relaxation import spectrum as modes_of
+
+    problem = load(file).build()
+    task = problem.tasks[_chosen([task.name for task in problem.tasks], equation)]
+    print(f"relaxation of the {task.equation.label}")
+    print(str(modes_of(task.equation, count)))
 
 
 @app.command()
@@ -336,40 +402,47 @@ def _solved(config: "Config", problem: "Problem", place: int, progress: "Progres
 
 def _summary(solution: "Solution") -> str:
     """Return equation, solver, the last moments and the certificate, in lines."""
-    import numpy as np
-
-    def shown(values: Any) -> str:
-        return np.array2string(values, precision=5, threshold=20).replace("\n", "\n" + " " * 13)
-
     return "\n".join(
         (
             f"equation     {solution.equation}",
             f"solver       {solution.solver}: {solution.reason}",
             f"last step    {solution.steps[-1]}",
-            f"mean         {shown(solution.mean[-1])}",
-            f"covariance   {shown(solution.covariance[-1])}",
+            f"mean         {_shown(solution.mean[-1])}",
+            f"covariance   {_shown(solution.covariance[-1])}",
             str(solution.certificate),
         )
     )
 
 
-def _report(solutions: "dict[str, Solution]", output: Path | None, figure: Path | None) -> None:
+def _shown(values: Any) -> str:
+    import numpy as np
+
+    return np.array2string(values, precision=5, threshold=20).replace("\n", "\n" + " " * 13)
+
+
+def _report(solutions: "dict[str, Solution]", output: Path | None, figure: Path | None, table: Path | None) -> None:
     """Print the comparison and write what was asked for."""
     from dfp.results import figures as plots
     from dfp.results.comparison import compare, draw
     from dfp.results.files import save_many
+    from dfp.results.tables import comma_separated
+    from dfp.results.writing import write
 
     drawing = None if figure is None else draw(solutions)  # before a file is written: it may be refused
     if output is not None:
         save_many(solutions, output)
     if figure is not None and drawing is not None:
         plots.save(drawing, figure)
+    found = compare(solutions)
+    if table is not None:
+        write(table, comma_separated(found.rows()))
     # Printed last: whoever reads may have gone.
-    print(str(compare(solutions)))
+    print(str(found))
     for name, solution in solutions.items():
+        print(f"{name}: by {solution.solver}, certificate {'passes' if solution.certificate.ok else 'WARNS'}")
         for warning in solution.certificate.warnings:
             print(f"! {name}: {warning}")
-    for path in filter(None, (output, figure)):
+    for path in filter(None, (output, figure, table)):
         print(f"written to {path}")
 
 

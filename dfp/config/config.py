@@ -142,6 +142,42 @@ def load(path: str | Path) -> Config:
     return config
 
 
+class Moving(Table):
+    """The part of a configuration that says how parameters move: a landscape and SGD on it."""
+
+    landscape: Annotated[_LANDSCAPES, Field(discriminator="kind")]
+    sgd: tables.SGDTable
+
+
+def load_sgd(path: str | Path) -> SGD:
+    """Return the SGD in the TOML file at ``path``, which may end there or go on to states and equations.
+
+    Raises
+    ------
+    DFPError
+        As for ``load``, of whatever the file has.
+    """
+    source = Path(path)
+    data = parsed(source)
+    if not set(data) <= set(Moving.model_fields):
+        return load(source).build().sgd
+    problems = [*_unfit(data)]
+    if problems:
+        raise _listed(source, problems)
+    try:
+        moving = Moving.model_validate(data)
+    except ValidationError as error:
+        raise _listed(source, [_explained(item) for item in error.errors()]) from None
+    try:
+        landscape = moving.landscape.build(source.parent)
+    except DFPError as error:
+        raise _listed(source, [_join("landscape", error, type(moving.landscape).model_fields)]) from None
+    try:
+        return moving.sgd.build(landscape)
+    except DFPError as error:
+        raise _listed(source, [_join("sgd", error, tables.SGDTable.model_fields)]) from None
+
+
 def parsed(path: Path) -> dict[str, Any]:
     """Return what the TOML file at ``path`` holds, unchecked."""
     try:

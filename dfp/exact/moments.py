@@ -16,10 +16,11 @@ from dfp.problem.arguments import check_problem
 from dfp.problem.equation import Equation, MomentVector, packed, unpacked
 from dfp.problem.noise import NoiseLaw
 from dfp.problem.state import State
+from dfp.result import Result
 
 
-@dataclass(frozen=True)
-class Moments:
+@dataclass(frozen=True, repr=False)
+class Moments(Result):
     """Exact moments at saved steps.
 
     Attributes
@@ -44,6 +45,10 @@ class Moments:
     joint_mean: Array | None = None
     joint_covariance: Array | None = None
     warnings: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        """Return how many steps of how many parameters."""
+        return f"<Moments at {len(self.steps)} steps up to {self.steps[-1]}, {self.mean.shape[1]} parameter(s)>"
 
 
 def moments(equation: Equation, initial: State, steps: int, save: Sequence[int] | None = None) -> Moments:

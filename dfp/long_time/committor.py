@@ -14,12 +14,13 @@ from dfp.methods.transfer.kernels import widths
 from dfp.problem.equations import MasterEquation
 from dfp.problem.grid import Grid
 from dfp.problem.sgd import SGD
+from dfp.result import Result
 
 _CELLS, _MOST = 400, 4000
 
 
 @dataclass(frozen=True, repr=False)
-class Committor:
+class Committor(Result):
     """The probability that SGD reaches one well before the other.
 
     Attributes

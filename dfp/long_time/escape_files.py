@@ -27,34 +27,39 @@ def load_escape(path: str | Path) -> Escape:
     """
     with hdf5.opened(path) as root:
         if not root.labelled("kind") or root.attribute("kind", "str") != KIND:
-            raise FileFormatError("holds no escape; use dfp.load(path) for solutions.")
-        mechanism, warnings = root.attribute("mechanism", "str"), root.json("warnings", list)
-        if mechanism not in MECHANISMS or not all(isinstance(warning, str) for warning in warnings):
-            raise FileFormatError(f"mechanism or warnings are none that dfp writes (mechanism={mechanism!r}).")
-        well = root.array("well", (None,))
-        d = len(well)
-        if not 1 <= d <= 2:
-            raise FileFormatError(f"has d = {d}: escapes have d <= 2; make the file again.")
-        across = root.array("across", (d,)) if "across" in root else None
-        law = None
-        if "quasi_stationary" in root:
-            grid, values = _read_on_grid(root, "quasi_stationary", d)
-            law = Density(grid, values)
-        committor = None
-        if "committor" in root and across is not None:
-            grid, values = _read_on_grid(root, "committor", d)
-            committor = Committor(grid, values, well, across, float(root.attribute("committor_radius", "<f8")))
-        return Escape(
-            **{name: float(root.attribute(name, "<f8")) for name in NUMBERS},
-            well=well,
-            across=across,
-            path=root.array("path", (None, d)),
-            langevin_path=root.array("langevin_path", (None, d)),
-            mechanism=mechanism,
-            quasi_stationary=law,
-            committor=committor,
-            warnings=tuple(warnings),
-        )
+            raise FileFormatError("holds no escape; use dfp.load(path) for other results.")
+        return read(root)
+
+
+def read(root: hdf5.Stored) -> Escape:
+    """Return the escape in the root of a file."""
+    mechanism, warnings = root.attribute("mechanism", "str"), root.json("warnings", list)
+    if mechanism not in MECHANISMS or not all(isinstance(warning, str) for warning in warnings):
+        raise FileFormatError(f"mechanism or warnings are none that dfp writes (mechanism={mechanism!r}).")
+    well = root.array("well", (None,))
+    d = len(well)
+    if not 1 <= d <= 2:
+        raise FileFormatError(f"has d = {d}: escapes have d <= 2; make the file again.")
+    across = root.array("across", (d,)) if "across" in root else None
+    law = None
+    if "quasi_stationary" in root:
+        grid, values = _read_on_grid(root, "quasi_stationary", d)
+        law = Density(grid, values)
+    committor = None
+    if "committor" in root and across is not None:
+        grid, values = _read_on_grid(root, "committor", d)
+        committor = Committor(grid, values, well, across, float(root.attribute("committor_radius", "<f8")))
+    return Escape(
+        **{name: float(root.attribute(name, "<f8")) for name in NUMBERS},
+        well=well,
+        across=across,
+        path=root.array("path", (None, d)),
+        langevin_path=root.array("langevin_path", (None, d)),
+        mechanism=mechanism,
+        quasi_stationary=law,
+        committor=committor,
+        warnings=tuple(warnings),
+    )
 
 
 def _read_on_grid(root: hdf5.Stored, name: str, d: int) -> tuple[Grid, Array]:

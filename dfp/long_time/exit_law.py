@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from dfp import checks
 from dfp.checks import Array
+from dfp.result import Result
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -24,8 +25,8 @@ class ExitLaw(NamedTuple):
     """Probability to leave in a step, in the end."""
 
 
-@dataclass(frozen=True)
-class ExitSteps:
+@dataclass(frozen=True, repr=False)
+class ExitSteps(Result):
     """The law of N, the first step at which the parameters are outside.
 
     Attributes
@@ -94,6 +95,10 @@ class ExitSteps:
         from dfp.results.figures import exits
 
         return exits(self.steps, self.survival, self.probability, self.mean, self.decay)
+
+    def __repr__(self) -> str:
+        """Return mean and last step in one line."""
+        return f"<ExitSteps: {self.mean:.6g} ± {self.mean_error:.1g} steps on average, known up to {self.steps[-1]}>"
 
     def __str__(self) -> str:
         """Return the figures, one a line."""

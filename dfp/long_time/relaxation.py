@@ -24,14 +24,15 @@ from dfp.problem.arguments import check_equation
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
 from dfp.problem.state import Gaussian
+from dfp.result import Result
 from dfp.results.tables import aligned
 
 # Highest degree of polynomials whose decay is looked at, by dimension, where noise depends on θ.
 _DEGREE = {1: 24, 2: 8, 3: 6}
 
 
-@dataclass(frozen=True)
-class Spectrum:
+@dataclass(frozen=True, repr=False)
+class Spectrum(Result):
     """Eigenvalues of one step, slowest first, without the stationary 1.
 
     Attributes
@@ -63,6 +64,11 @@ class Spectrum:
     grid: Grid | None
     modes: NDArray[np.complex128] | None
     warnings: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        """Return how many modes, and the slowest."""
+        slowest = f", the slowest of {self.relaxation_steps[0]:.6g} steps" if len(self.eigenvalues) else ""
+        return f"<Spectrum: {len(self.eigenvalues)} modes{slowest}>"
 
     def __str__(self) -> str:
         """Return a table, one mode a line, and the warnings."""

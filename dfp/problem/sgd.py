@@ -314,6 +314,8 @@ def _rates(given: ArrayLike | Rule | PerStep) -> PerStep:
     """Return learning rates: a constant must be positive, while a schedule may end at 0, where steps stand still."""
     if isinstance(given, PerStep):
         return given
+    if isinstance(given, np.ndarray) and given.ndim == 0:
+        given = given[()]
     if not (callable(given) or isinstance(given, (list, tuple, np.ndarray))):
         checks.real("learning_rate", given, above=0)
     return PerStep("learning_rate", given)

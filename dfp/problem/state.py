@@ -1,6 +1,7 @@
 """States: where the parameters are at step 0: a point, a Gaussian, or a density on a grid."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -11,7 +12,9 @@ from numpy.typing import ArrayLike
 from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError
+from dfp.problem import questions
 from dfp.problem.grid import Grid, grid_moments
+from dfp.result import Result
 
 
 class State(ABC):
@@ -178,8 +181,8 @@ class Point(State):
         return self.theta[None], np.ones(1)
 
 
-@dataclass(frozen=True, eq=False, init=False)
-class Density(State):
+@dataclass(frozen=True, eq=False, init=False, repr=False)
+class Density(Result, State):
     """A density given by its values at the cell centres of a grid.
 
     Between the centres solvers read it by its waves, or by interpolation. Where it has jumps, as histograms have, every
@@ -225,6 +228,11 @@ class Density(State):
         if not abs(self.mass + self.outside - 1) <= 1e-6:
             raise DFPError(f"initial.values integrates to {self.mass:.8g}: must be 1; use Density.normalised(...).")
 
+    def __repr__(self) -> str:
+        """Return cells, mean and what is outside in one line."""
+        cells = "×".join(map(str, self.grid.cells))
+        return f"<Density on {cells} cells: mean {np.array2string(self.mean, precision=5)}, outside {self.outside:.1e}>"
+
     @classmethod
     def normalised(cls, grid: Grid, values: ArrayLike, error: float = 0.0) -> Self:
         """Return the density proportional to ``values`` (shape ``grid.cells``), with an estimated L1 ``error``."""
@@ -238,6 +246,12 @@ class Density(State):
     def dimension(self) -> int:
         """Number of parameters d."""
         return self.grid.dimension
+
+    def with_moments(self, mean: Array, covariance: Array) -> "Density":
+        """Return the density with moments (d,), (d, d) that are known better than by its cells."""
+        result = Density(self.grid, self.values, self.outside, self.error)
+        object.__setattr__(result, "_moments", (self.mass, mean.copy(), covariance.copy()))
+        return result
 
     @property
     def mass(self) -> float:
@@ -258,6 +272,27 @@ class Density(State):
     def gridded(self) -> "Density":  # type: ignore[override]
         """The state itself."""
         return self
+
+    def marginal(self, axes: int | Sequence[int]) -> "Density":
+        """Return the law of the parameters ``axes`` alone, counted from 0."""
+        grid, values = questions.marginal(self.grid, self.values, questions.kept_axes(axes, self.dimension))
+        return Density(grid, values, self.outside, self.error)
+
+    def probability(self, lower: ArrayLike, upper: ArrayLike) -> float:
+        """Return the probability of the box from ``lower`` to ``upper`` (d,), which may be infinite, on the grid."""
+        return questions.probability(self.grid, self.values, lower, upper, steps=False)
+
+    def quantile(self, q: ArrayLike, axis: int = 0) -> Array:
+        """Return where the shares ``q`` in (0, 1) of what is on the grid are below, along ``axis`` [parameter]."""
+        return questions.quantile(self.grid, self.values, q, axis, steps=False)
+
+    def sample(self, n: int, seed: int = 0) -> Array:
+        """Return ``n`` independent points of what is on the grid, shape (n, d) [parameter]."""
+        return questions.drawn(self.grid, self.values, n, seed, steps=False)
+
+    def interpolate(self, points: ArrayLike) -> Array:
+        """Return the density at ``points`` (..., d), shape (...), by quintic splines; zero outside the grid."""
+        return questions.interpolated(self.grid, self.values, points, steps=False)
 
     def quadrature(self, lower: Array, upper: Array) -> tuple[Array, Array]:
         """Return the centres of all cells."""

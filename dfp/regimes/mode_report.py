@@ -4,7 +4,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, overload
+from html import escape
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from dfp_solvers import embedding
@@ -245,8 +246,16 @@ class Modes(Sequence[Mode]):
             import pandas
         except ImportError:
             raise DFPError("pandas is not installed: data frames need it; run pip install 'dfp[pandas]'.") from None
+        return pandas.DataFrame(self.rows())
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one dictionary of names and numbers for every mode, as tables and CSV files have it."""
         names = [name for name, _ in _COLUMNS] + list(_MORE)
-        return pandas.DataFrame({name: [getattr(mode, name) for mode in self] for name in names})
+        return [{name: getattr(mode, name) for name in names} for mode in self]
+
+    def _repr_html_(self) -> str:
+        """Return what notebooks show: the table."""
+        return f"<pre>{escape(str(self))}</pre>"
 
     def plot(self, steps: int | None = None) -> "Figure":
         """Return a figure: curvatures coloured by regime, and V(n) of up to eight modes up to ``steps``."""

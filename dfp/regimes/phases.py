@@ -290,16 +290,21 @@ def load_phase_diagram(path: str | Path) -> PhaseDiagram:
     """
     with hdf5.opened(path) as root:
         if not root.labelled("kind") or root.attribute("kind", "str") != _KIND:
-            raise FileFormatError("holds no phase diagram; use dfp.load(path) for solutions.")
-        names, fixed = root.json("axes", list), root.json("fixed", dict)
-        known = len(names) == 2 and names[0] != names[1] and set(names) | set(fixed) == set(PARAMETERS)
-        if not known or not all(isinstance(value, (int, float)) for value in fixed.values()):
-            raise FileFormatError("the attributes 'axes' and 'fixed' must name every parameter once; make it again.")
-        x, y = (root.array(name, (None,)) for name in names)
-        shape = (len(x), len(y))
-        values = {name: root.array(name, shape) for name in NUMBERS}
-        values |= {name: root.array(name, shape, "<i8") for name in CODES}
-        for name in CODES:
-            if values[name].size and not (values[name].min() >= 0 and values[name].max() < len(REGIMES)):
-                raise FileFormatError(f"{name} has a code that is no regime: dfp writes none; make the file again.")
-        return PhaseDiagram((names[0], names[1]), x, y, {k: float(v) for k, v in fixed.items()}, values)
+            raise FileFormatError("holds no phase diagram; use dfp.load(path) for other results.")
+        return read(root)
+
+
+def read(root: hdf5.Stored) -> PhaseDiagram:
+    """Return the phase diagram in the root of a file."""
+    names, fixed = root.json("axes", list), root.json("fixed", dict)
+    known = len(names) == 2 and names[0] != names[1] and set(names) | set(fixed) == set(PARAMETERS)
+    if not known or not all(isinstance(value, (int, float)) for value in fixed.values()):
+        raise FileFormatError("the attributes 'axes' and 'fixed' must name every parameter once; make it again.")
+    x, y = (root.array(name, (None,)) for name in names)
+    shape = (len(x), len(y))
+    values = {name: root.array(name, shape) for name in NUMBERS}
+    values |= {name: root.array(name, shape, "<i8") for name in CODES}
+    for name in CODES:
+        if values[name].size and not (values[name].min() >= 0 and values[name].max() < len(REGIMES)):
+            raise FileFormatError(f"{name} has a code that is no regime: dfp writes none; make the file again.")
+    return PhaseDiagram((names[0], names[1]), x, y, {k: float(v) for k, v in fixed.items()}, values)

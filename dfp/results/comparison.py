@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,10 +12,13 @@ from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError
 from dfp.problem.grid import Grid
-from dfp.results import tables
+from dfp.problem.state import Density
+from dfp.results import schema, tables
+from dfp.results.certificate import Certificate
 from dfp.results.solution import Solution
 
 if TYPE_CHECKING:
+    import pandas
     from matplotlib.figure import Figure
 
 # Cells per axis on which sampled densities are compared: their noise adds about 0.4 √(cells/trajectories) to the
@@ -70,7 +74,7 @@ class Distance:
     covariance: Measured
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """Distances of every solution from the reference at every step they share; prints as a table."""
 
@@ -90,6 +94,41 @@ class Comparison:
         known = ", ".join(sorted({f"{d.name!r} at step {d.step}" for d in self.distances}))
         raise DFPError(f"name={name!r}, step={step}: was not compared; choose from {known}.")
 
+    def to_dataframe(self) -> "pandas.DataFrame":
+        """Return a table with one row a solution and step: values and the ends of their intervals (extra ``pandas``).
+
+        Raises
+        ------
+        DFPError
+            If pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError:
+            raise DFPError("pandas is not installed: data frames need it; run pip install 'dfp[pandas]'.") from None
+        return pandas.DataFrame(self.rows())
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one dictionary of names and numbers for every distance, as tables and CSV files have it."""
+        result = []
+        for distance in self.distances:
+            row: dict[str, Any] = {}
+            for name, value in vars(distance).items():
+                ends = vars(value) if isinstance(value, Measured) else {}
+                row |= {name if end == "value" else f"{name}_{end}": number for end, number in ends.items()} or {
+                    name: value
+                }
+            result.append(row)
+        return result
+
+    def _repr_html_(self) -> str:
+        """Return what notebooks show: the table."""
+        return f"<pre>{escape(str(self))}</pre>"
+
+    def __repr__(self) -> str:
+        """Return how many distances from what."""
+        return f"<Comparison: {len(self.distances)} distances from {self.distances[0].reference}>"
+
     def __str__(self) -> str:
         """Return a table, one row a solution and step; brackets are 95 % intervals."""
         header = ("step", "solution", "total variation", "W1 [parameter]", "mean [σ]", "covariance")
@@ -101,15 +140,21 @@ class Comparison:
         return "\n".join([f"distance from: {self.distances[0].reference} (brackets: 95 % intervals)", *lines])
 
 
-def compare(solutions: Mapping[str, Solution], reference: str | None = None) -> Comparison:
-    """Return the distances of solutions from one of them at all steps they share.
+def compare(
+    solutions: Mapping[str, Solution | Density], reference: str | None = None, *, at: str = "step"
+) -> Comparison:
+    """Return the distances of solutions from one of them at all steps, or slow times, they share.
 
     Parameters
     ----------
     solutions
-        Two or more, by name.
+        Two or more, by name. A ``Density``, such as a stationary law, is compared at every step of the others; of
+        densities alone the step is 0.
     reference
         Name of the one the others are measured against; the first if left out.
+    at
+        ``"step"``, or ``"time"``: frames of the same slow time τ, to 1e-9, as of momentum and of Langevin at η/(1−β);
+        the steps are then those of the reference.
 
     Returns
     -------
@@ -124,27 +169,63 @@ def compare(solutions: Mapping[str, Solution], reference: str | None = None) -> 
     """
     if not isinstance(solutions, Mapping) or len(solutions) < 2:
         raise DFPError(f"solutions={checks.shown(list(solutions))}: compare needs at least two; give a dict of them.")
-    for name, solution in solutions.items():
-        if not isinstance(solution, Solution):
-            raise DFPError(f"solutions[{name!r}]={checks.shown(solution)}: must be a Solution; give dfp.solve(...).")
+    for name, given in solutions.items():
+        if not isinstance(given, Solution | Density):
+            raise DFPError(f"solutions[{name!r}]={checks.shown(given)}: must be a Solution; give dfp.solve(...).")
+    checks.choice("at", at, ("step", "time"))
+    solutions = _on_one_clock(solutions)
     reference = next(iter(solutions)) if reference is None else reference
     checks.choice("reference", reference, tuple(solutions))
     base = solutions[reference]
     others = {name: solution for name, solution in solutions.items() if name != reference}
-    shared = set(map(int, base.steps))
     for name, solution in others.items():
-        shared &= set(map(int, solution.steps))
         if solution.dimension != base.dimension:
             raise DFPError(f"solutions[{name!r}] has {solution.dimension} parameters: {reference!r} {base.dimension}.")
+    matched = {name: _matched(solution, base, at) for name, solution in others.items()}
+    shared = sorted(set.intersection(*(set(pairs) for pairs in matched.values())))
     if not shared:
-        raise DFPError("solutions: they share no saved step; solve them with the same save=[...].")
+        raise DFPError(f"solutions: they share no saved {at}; solve them with the same save=[...].")
     return Comparison(
         tuple(
-            _distance(name, solution, reference, base, step)
-            for step in sorted(shared)
+            _distance(name, solution, matched[name][j], reference, base, j)
+            for j in shared
             for name, solution in others.items()
         )
     )
+
+
+def _on_one_clock(given: Mapping[str, Solution | Density]) -> dict[str, Solution]:
+    """Return solutions, with laws as solutions at all the steps of the first that has any."""
+    clock = next((s for s in given.values() if isinstance(s, Solution)), None)
+    return {name: s if isinstance(s, Solution) else _as_solution(s, clock) for name, s in given.items()}
+
+
+def _as_solution(law: Density, clock: Solution | None) -> Solution:
+    steps = np.zeros(1, dtype=np.int64) if clock is None else clock.steps
+    time = np.zeros(1) if clock is None else clock.time
+    unknown, count = np.full(len(steps), np.nan), len(steps)
+    return Solution(
+        equation="law",
+        solver="given",
+        reason="given",
+        steps=steps,
+        learning_rate=np.nan,
+        grid=law.grid,
+        density=np.broadcast_to(law.values, (count, *law.values.shape)),
+        mean=np.broadcast_to(law.mean, (count, law.dimension)),
+        covariance=np.broadcast_to(law.covariance, (count, law.dimension, law.dimension)),
+        certificate=Certificate(**dict.fromkeys(schema.FIGURES, unknown), sampled=False, warnings=()),
+        slow_time=time,
+    )
+
+
+def _matched(solution: Solution, base: Solution, at: str) -> dict[int, int]:
+    """Return the frames of ``solution`` by the frames of ``base`` that are at the same step, or slow time."""
+    if at == "step":
+        places = {int(step): i for i, step in enumerate(solution.steps)}
+        return {j: places[int(step)] for j, step in enumerate(base.steps) if int(step) in places}
+    close = np.abs(base.time[:, None] - solution.time) <= 1e-9 * np.abs(base.time[:, None])
+    return {int(j): int(np.argmax(close[j])) for j in np.flatnonzero(close.any(axis=1))}
 
 
 def draw(solutions: Mapping[str, Solution]) -> "Figure":
@@ -175,9 +256,8 @@ def draw(solutions: Mapping[str, Solution]) -> "Figure":
     return figures.planes(drawn, figures.window(first.mean, first.covariance), title)
 
 
-def _distance(name: str, solution: Solution, reference: str, base: Solution, step: int) -> Distance:
-    i = int(np.flatnonzero(solution.steps == step)[0])
-    j = int(np.flatnonzero(base.steps == step)[0])
+def _distance(name: str, solution: Solution, i: int, reference: str, base: Solution, j: int) -> Distance:
+    step = int(base.steps[j])
     trajectories = solution.trajectories, base.trajectories
     variation = wasserstein = Measured(np.nan, np.nan, np.nan)
     kl = np.nan

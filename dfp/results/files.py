@@ -1,16 +1,18 @@
-"""Files of solutions: one or several to a file, read back bit for bit."""
+"""Files of results, read back bit for bit: one result of any kind, or several solutions."""
 
 import math
 from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from dfp.checks import Array
 from dfp.errors import DFPError, FileFormatError
-from dfp.problem.grid import Grid
-from dfp.results import hdf5, schema
+from dfp.results import hdf5, kinds, schema
 from dfp.results.certificate import Certificate
+from dfp.results.gridded import grid_in
 from dfp.results.solution import Solution, attributes, columns
 
 
@@ -35,8 +37,12 @@ def save_many(solutions: Mapping[str, Solution], path: str | Path) -> None:
     hdf5.save_groups(path, groups, shared)
 
 
-def load(path: str | Path) -> Solution:
-    """Return the solution that ``Solution.save`` wrote to ``path``, bit for bit.
+# Kinds whose rooms read their files themselves, each by the name of its reader.
+_READERS = {"phase diagram": "dfp.regimes.phases.read", "escape": "dfp.long_time.escape_files.read"}
+
+
+def load(path: str | Path) -> Any:
+    """Return the result that ``save`` wrote to ``path``, bit for bit: a solution, or another kind of result.
 
     Raises
     ------
@@ -46,10 +52,21 @@ def load(path: str | Path) -> Solution:
         If dfp did not write it, it is damaged, or it needs a newer dfp.
     """
     with hdf5.opened(path) as root:
+        if root.labelled("kind"):
+            return _of_kind(root, root.attribute("kind", "str"))
         found = _found(root)
         if not isinstance(found, Solution):
             raise FileFormatError("holds several solutions; use dfp.load_many(path).")
         return found
+
+
+def _of_kind(root: hdf5.Stored, kind: str) -> Any:
+    if kind in kinds.KINDS:
+        return kinds.read(root, kind)
+    if kind not in _READERS:
+        raise FileFormatError("holds what this dfp does not know; update dfp, or make the file again.")
+    module, _, name = _READERS[kind].rpartition(".")
+    return getattr(import_module(module), name)(root)
 
 
 def load_many(path: str | Path) -> dict[str, Solution]:
@@ -81,11 +98,7 @@ def load_any(path: str | Path) -> Solution | dict[str, Solution]:
 
 def _found(root: hdf5.Stored) -> Solution | dict[str, Solution]:
     if root.labelled("kind"):
-        kind = root.attribute("kind", "str")
-        reader = {"phase diagram": "load_phase_diagram", "escape": "load_escape"}.get(kind)
-        if reader is None:
-            raise FileFormatError("holds what this dfp does not know; update dfp, or make the file again.")
-        raise FileFormatError(f"holds a result of kind {kind!r}; use dfp.{reader}(path).")
+        raise FileFormatError(f"holds a result of kind {root.attribute('kind', 'str')!r}; use dfp.load(path).")
     if root.labelled("solver"):
         return _read(root, root)
     groups = root.groups()
@@ -102,7 +115,7 @@ def _read(group: hdf5.Stored, root: hdf5.Stored) -> Solution:
     if len(steps) == 0 or d == 0:
         raise FileFormatError("has no steps or no parameters: dfp writes no such file; make it again.")
     covariance = group.array("covariance", (len(steps), d, d))  # before anything else is done d times
-    grid = _grid(group if "theta_1" in group else root, d) if group.attribute("gridded", "|i1") else None
+    grid = grid_in(group if "theta_1" in group else root, d) if group.attribute("gridded", "|i1") else None
     sizes = {"step": len(steps)} | {f"theta_{i}": n for i, n in enumerate(grid.cells if grid else (), start=1)}
 
     def read(name: str) -> Array:
@@ -142,18 +155,3 @@ def _warnings(group: hdf5.Stored) -> tuple[str, ...]:
     if not all(isinstance(warning, str) for warning in warnings):
         raise FileFormatError("the attribute 'warnings' must hold a list of text; make the file again.")
     return tuple(warnings)
-
-
-def _grid(home: hdf5.Stored, d: int) -> Grid:
-    axes, edges = [], []
-    for i in range(1, d + 1):
-        axes.append(home.array(f"theta_{i}", (None,)))
-        edges.append(home.array(f"theta_{i}_bounds", (len(axes[-1]), 2)))
-    grid = Grid(
-        np.array([edge[0, 0] for edge in edges]), np.array([edge[-1, 1] for edge in edges]), tuple(map(len, axes))
-    )
-    for axis, wanted, width in zip(axes, grid.axes, grid.spacing, strict=True):
-        # Centres are derived from the corners; rounding may differ between machines.
-        if not np.allclose(axis, wanted, rtol=1e-12, atol=1e-6 * width):
-            raise FileFormatError("the grid's cells are not uniform: dfp writes no such grid; make the file again.")
-    return grid

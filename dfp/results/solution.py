@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError
+from dfp.problem import questions
 from dfp.problem.grid import Grid
+from dfp.problem.state import Density
 from dfp.results import schema
 from dfp.results.certificate import Certificate
 
@@ -147,6 +149,57 @@ class Solution:
                 f"solver={self.solver} has no density; use dfp.Fourier(), dfp.Hermite() or dfp.MonteCarlo()."
             )
         return self.grid, self.density
+
+    def marginal(self, axes: int | Sequence[int]) -> "Solution":
+        """Return the solution for the parameters ``axes`` alone, counted from 0; its certificate bounds theirs."""
+        kept = questions.kept_axes(axes, self.dimension)
+        grid, density = self.grid, self.density
+        if grid is not None and density is not None:
+            grid, density = questions.marginal(grid, density, kept)
+
+        def part(name: str, values: Array | None) -> Array | None:
+            order = schema.MOMENTS.index(name) + 1
+            place: tuple[Any, ...] = (slice(None), *np.ix_(*(kept,) * order))
+            return None if values is None else values[place]
+
+        moments: dict[str, Any] = {name: part(name, getattr(self, name)) for name in schema.MOMENTS}
+        errors: dict[str, Any] = {name: part(name, values) for name, values in self.errors.items()}
+        return replace(self, grid=grid, density=density, errors=errors, **moments)
+
+    def probability(self, lower: ArrayLike, upper: ArrayLike) -> Array:
+        """Return the probability of the box from ``lower`` to ``upper`` (d,), infinite or not, at every step, (S,)."""
+        grid, density = self.gridded()
+        return np.array([questions.probability(grid, values, lower, upper, steps=self.sampled) for values in density])
+
+    def quantile(self, q: ArrayLike, axis: int = 0) -> Array:
+        """Return the quantiles ``q`` in (0, 1) of a parameter at every saved step, shape (S, …) [parameter]."""
+        grid, density = self.gridded()
+        return np.array([questions.quantile(grid, values, q, axis, steps=self.sampled) for values in density])
+
+    def sample(self, n: int, seed: int = 0) -> Array:
+        """Return ``n`` independent points of the law at the last step, shape (n, d) [parameter]."""
+        grid, density = self.gridded()
+        return questions.drawn(grid, density[-1], n, seed, steps=self.sampled)
+
+    def interpolate(self, points: ArrayLike) -> Array:
+        """Return the density at ``points`` (..., d) at every saved step, shape (S, ...); zero outside the grid."""
+        grid, density = self.gridded()
+        return np.array([questions.interpolated(grid, values, points, steps=self.sampled) for values in density])
+
+    def state(self) -> Density:
+        """Return the law at the last step as a state to go on from, with its exact moments where it has them.
+
+        Negative values, as of (T5), are cut off; the error of the state is what the certificate says.
+        """
+        grid, density = self.gridded()
+        values, outside = np.maximum(density[-1], 0.0), float(self.certificate.mass_outside[-1])
+        outside = min(max(outside, 0.0), 1.0) if np.isfinite(outside) else 0.0
+        values = values * ((1 - outside) / (values.sum() * grid.cell_volume))
+        error = float(self.certificate.error[-1])
+        result = Density(grid, values, outside, error if np.isfinite(error) else 0.0)
+        mean, covariance = self.mean[-1], self.covariance[-1]
+        known = checks.finite(mean) and checks.finite(covariance)
+        return result.with_moments(mean, covariance) if known else result
 
     def save(self, path: str | Path) -> None:
         """Write an HDF5 file that xarray opens as it is; the file appears complete or not at all.

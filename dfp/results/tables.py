@@ -1,6 +1,9 @@
-"""Printed tables: columns of text, aligned."""
+"""Printed tables, of columns that are aligned, and tables for files."""
 
-from collections.abc import Collection, Sequence
+import csv
+import io
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 
 def aligned(rows: Sequence[Sequence[str]], right: Collection[int] = (), overflowing: Collection[int] = ()) -> list[str]:
@@ -24,3 +27,12 @@ def aligned(rows: Sequence[Sequence[str]], right: Collection[int] = (), overflow
         ).rstrip()
         for row in rows
     ]
+
+
+def comma_separated(rows: Sequence[Mapping[str, Any]]) -> bytes:
+    """Return rows of the same keys, at least one, as a CSV file; numbers with all their digits, None as nothing."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue().encode()

@@ -16,6 +16,11 @@ from dfp.problem.equation import Equation
 from dfp.problem.state import State
 from dfp.results.certificate import TRUNCATION_LIMIT
 
+# Solvers whose settings all have defaults, by their names in configuration files.
+BY_NAME: dict[str, type[Solver]] = {
+    "fourier": Fourier, "hermite": Hermite, "transfer": Transfer, "finite_volume": FiniteVolume,
+    "finite_difference": FiniteDifference, "moment_recursion": MomentRecursion,
+}  # fmt: skip
 # Seconds beyond which a transfer operator leaves the field to sampling.
 _PATIENCE = 120.0
 

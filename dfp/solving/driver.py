@@ -24,7 +24,7 @@ from dfp.results.frame import Frame
 from dfp.results.schema import versions
 from dfp.results.solution import Solution
 from dfp.solving.along import projected
-from dfp.solving.choice import pick, without_density
+from dfp.solving.choice import BY_NAME, pick, without_density
 from dfp.solving.refinement import to_tolerance
 
 # Width of a box, relative to its place, that is rounding.
@@ -39,7 +39,7 @@ Progress = Callable[[int, int], None]
 
 def solve(
     equation: Equation,
-    initial: State,
+    initial: State | Solution,
     steps: int,
     save: Sequence[int] | None = None,
     solver: Solver | str = "auto",
@@ -56,13 +56,14 @@ def solve(
     equation
         What to solve.
     initial
-        State at step 0: ``Gaussian``, ``Point`` or ``Density``.
+        State at step 0: ``Gaussian``, ``Point`` or ``Density``; or a ``Solution``, to go on from its last step.
     steps
         Last step, >= 0.
     save
         Steps to return, increasing, in 0 … ``steps``; step 0 and the last if left out (only the last from a point).
     solver
-        A solver, or ``"auto"``: the solution says which one was picked and why.
+        A solver, its name in configuration files such as ``"fourier"`` (with its defaults), or ``"auto"``: the solution
+        says which one was picked and why.
     grid
         Where densities are returned; chosen from the exact moments if left out.
     tolerance
@@ -88,14 +89,20 @@ def solve(
     DFPError
         If an argument is malformed, or a frame has entries that are not finite.
     """
-    check_problem(
-        equation, initial, None if directions is not None else grid, moments=True
-    )  # solvers say what they do not solve
+    if isinstance(initial, Solution):
+        initial = initial.state()
+    # solvers say what they do not solve
+    check_problem(equation, initial, None if directions is not None else grid, moments=True)
     last = checks.integer("steps", steps)
     default = [last] if initial.point else sorted({0, last})
     saved = checks.step_list("save", default if save is None else save, last)
+    if isinstance(solver, str) and solver in BY_NAME:
+        solver = BY_NAME[solver]()
     if solver != "auto":
-        checks.instance("solver", solver, Solver, "must be 'auto' or a solver; give e.g. dfp.Fourier().")
+        advice_on_names = (
+            f"must be 'auto' or a solver, or one of {', '.join(map(repr, BY_NAME))}; give e.g. dfp.Fourier()."
+        )
+        checks.instance("solver", solver, Solver, advice_on_names)
     if tolerance is not None:
         checks.real("tolerance", tolerance, above=0, below=1)
     if directions is not None:

@@ -1,0 +1,234 @@
+"""The kinds of results beside solutions: one table of their variables, by which they are all written and read."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from dfp.errors import DFPError, FileFormatError
+from dfp.problem.grid import Grid
+from dfp.results import hdf5, schema
+from dfp.results.gridded import axes_of, grid_in
+from dfp.results.schema import Column, Variable
+
+if TYPE_CHECKING:
+    import pandas
+    import xarray
+
+
+class Kept(NamedTuple):
+    """How a field of a result is kept."""
+
+    field: str
+    variable: Variable
+    """``dims`` of its column; ``axes`` stands for those of the grid."""
+    type: str = "<f8"
+    """``<f8``, ``<i8``, or ``complex``, which becomes two columns."""
+    fallback: bool = False
+    """Whether it may be None, and is then left out."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What is kept of a class: columns, numbers (as attributes), and whether it has a grid and warnings."""
+
+    home: str
+    columns: Mapping[str, Kept]
+    numbers: tuple[str, ...] = ()
+    gridded: bool = False
+    optional_grid: bool = False
+    warnings: bool = False
+
+    @property
+    def maker(self) -> Any:
+        """The class."""
+        module, _, name = self.home.rpartition(".")
+        return getattr(import_module(module), name)
+
+
+def _variable(dims: str, unit: str, long_name: str) -> Variable:
+    return Variable(tuple(dims.split()), unit, long_name)
+
+
+_STEP = Kept("steps", schema.VARIABLES["step"], "<i8")
+_PAIR = "parameter parameter_2"
+KINDS = {
+    "density": Kind(
+        "dfp.problem.state.Density",
+        {"density": Kept("values", _variable("axes", "parameter-{d}", "probability density"))},
+        ("outside", "error"),
+        gridded=True,
+    ),
+    "moments": Kind(
+        "dfp.exact.moments.Moments",
+        {
+            "step": _STEP,
+            "mean": Kept("mean", schema.VARIABLES["mean"]),
+            "covariance": Kept("covariance", schema.VARIABLES["covariance"]),
+            "joint_mean": Kept("joint_mean", _variable("step joint", "1", "mean of (θ, v)"), fallback=True),
+            "joint_covariance": Kept(
+                "joint_covariance", _variable("step joint joint_2", "1", "covariance of (θ, v)"), fallback=True
+            ),
+        },
+        warnings=True,
+    ),
+    "exit steps": Kind(
+        "dfp.long_time.exit_law.ExitSteps",
+        {"step": _STEP, "survival": Kept("survival", _variable("step", "1", "probability of being inside"))},
+        ("mean", "decay", "error", "mean_error", "leaving"),
+    ),
+    "spectrum": Kind(
+        "dfp.long_time.relaxation.Spectrum",
+        {
+            "eigenvalue": Kept("eigenvalues", _variable("place", "1", "eigenvalue of a step"), "complex"),
+            "relaxation_steps": Kept("relaxation_steps", _variable("place", "1", "relaxation steps")),
+            "degree": Kept("degrees", _variable("place", "1", "degree of the moment that decays"), "<i8"),
+            "error": Kept("error", _variable("place", "1", "estimated error of the eigenvalue")),
+            "mode": Kept("modes", _variable("place axes", "1", "eigenfunction"), "complex", fallback=True),
+        },
+        ("continuous_edge",),
+        optional_grid=True,
+        warnings=True,
+    ),
+    "committor": Kind(
+        "dfp.long_time.committor.Committor",
+        {
+            "committor": Kept("values", _variable("axes", "1", "probability to reach the well beyond first")),
+            "well": Kept("well", _variable("parameter", "parameter", "bottom of the well")),
+            "across": Kept("across", _variable("parameter", "parameter", "bottom of the well beyond")),
+        },
+        ("radius",),
+        gridded=True,
+    ),
+}
+_INDICES = ("place", "joint", "joint_2", *("parameter", "parameter_2"))
+
+
+def kind_of(result: object) -> str:
+    """Return the kind of a result.
+
+    Raises
+    ------
+    DFPError
+        If there is no such kind.
+    """
+    home = f"{type(result).__module__}.{type(result).__qualname__}"
+    for name, kind in KINDS.items():
+        if kind.home == home:
+            return name
+    raise DFPError(f"result={type(result).__name__}: is of no kind that files hold; give one of {', '.join(KINDS)}.")
+
+
+def columns(result: Any) -> dict[str, Column]:
+    """Return every variable of ``result`` by name, coordinates first."""
+    kind, grid = KINDS[kind_of(result)], getattr(result, "grid", None)
+    table = {} if grid is None else axes_of(grid)
+    axes = () if grid is None else tuple(f"theta_{i}" for i in range(1, grid.dimension + 1))
+    found: dict[str, Column] = {}
+    for name, kept in kind.columns.items():
+        values = getattr(result, kept.field)
+        if values is None and kept.fallback:
+            continue
+        dims = tuple(dim for given in kept.variable.dims for dim in (axes if given == "axes" else (given,)))
+        unit = kept.variable.unit.format(d=len(axes))
+        about = {"units": unit, "long_name": kept.variable.long_name}
+        if kept.type == "complex":
+            for part in ("real", "imaginary"):
+                half = np.asarray(values.real if part == "real" else values.imag, "<f8")
+                found[f"{name}_{part}"] = Column(
+                    dims, half, about | {"long_name": f"{about['long_name']}, {part} part"}
+                )
+        else:
+            found[name] = Column(dims, np.asarray(values, kept.type), about)
+    sizes = {dim: n for column in found.values() for dim, n in zip(column.dims, column.values.shape, strict=True)}
+    for dim in (*_INDICES,):
+        if dim in sizes:
+            about = {"units": "1", "long_name": f"index, {dim.replace('_', ' ')}"}
+            table[dim] = Column((dim,), np.arange(1, sizes[dim] + 1, dtype="<i8"), about)
+    return table | found
+
+
+def attributes(result: Any) -> dict[str, Any]:
+    """Return kind, numbers and warnings."""
+    name = kind_of(result)
+    kind = KINDS[name]
+    found: dict[str, Any] = {"kind": name} | {number: np.float64(getattr(result, number)) for number in kind.numbers}
+    if kind.warnings:
+        found["warnings"] = json.dumps(result.warnings, ensure_ascii=False)
+    return found | {"versions": ", ".join(f"{key} {version}" for key, version in schema.versions().items())}
+
+
+def save(result: Any, path: str | Path) -> None:
+    """Write ``result`` to ``path``, sealed, whole or not at all."""
+    hdf5.save(path, columns(result), attributes(result))
+
+
+def to_xarray(result: Any) -> "xarray.Dataset":
+    """Return the labelled dataset of ``result``."""
+    return hdf5.to_xarray(columns(result), attributes(result))
+
+
+def to_dataframe(result: Any) -> "pandas.DataFrame":
+    """Return the columns along the first axis; matrices as one column an entry."""
+    try:
+        import pandas
+    except ImportError:
+        raise DFPError("pandas is not installed: data frames need it; run pip install 'dfp[pandas]'.") from None
+    kind = KINDS[kind_of(result)]
+    if kind.gridded:
+        raise DFPError("result is a function on a grid and no table; use to_xarray().")
+    first = next(iter(kind.columns.values())).variable.dims[0]
+    rows: dict[str, Any] = {}
+    for name, column in columns(result).items():
+        if column.dims[0] != first or any(dim.startswith("theta_") for dim in column.dims):
+            continue
+        for index in np.ndindex(column.values.shape[1:]):
+            rows["_".join([name, *(str(i + 1) for i in index)])] = column.values[(slice(None), *index)]
+    return pandas.DataFrame(rows)
+
+
+def read(root: hdf5.Stored, name: str) -> Any:
+    """Return the result of the kind ``name`` in the root of a file, bit for bit.
+
+    Raises
+    ------
+    FileFormatError
+        If a variable is missing or has another type or shape, or the class refuses what it is given.
+    """
+    kind = KINDS[name]
+    gridded = kind.gridded or (kind.optional_grid and "theta_1" in root)
+    grid = _grid(root) if gridded else None
+    sizes = {} if grid is None else {f"theta_{i}": n for i, n in enumerate(grid.cells, start=1)}
+    axes = tuple(sizes)
+    given: dict[str, Any] = {"grid": grid} if kind.gridded or kind.optional_grid else {}
+    for column, kept in kind.columns.items():
+        stored = f"{column}_real" if kept.type == "complex" else column
+        if kept.fallback and stored not in root:
+            given[kept.field] = None
+            continue
+        dims = [dim for wanted in kept.variable.dims for dim in (axes if wanted == "axes" else (wanted,))]
+        shape = tuple(sizes.get(dim) for dim in dims)
+        if kept.type == "complex":
+            values = root.array(stored, shape) + 1j * root.array(f"{column}_imaginary", shape)
+        else:
+            values = root.array(stored, shape, kept.type)
+        sizes |= dict(zip(dims, values.shape, strict=True))
+        given[kept.field] = values
+    given |= {number: float(root.attribute(number, "<f8")) for number in kind.numbers}
+    if kind.warnings:
+        given["warnings"] = tuple(root.json("warnings", list))
+        if not all(isinstance(warning, str) for warning in given["warnings"]):
+            raise FileFormatError("the attribute 'warnings' must hold a list of text; make the file again.")
+    assert set(given) <= {field.name for field in fields(kind.maker)}
+    return kind.maker(**given)
+
+
+def _grid(root: hdf5.Stored) -> Grid:
+    dimension = 1
+    while dimension < 3 and f"theta_{dimension + 1}" in root:
+        dimension += 1
+    return grid_in(root, dimension)

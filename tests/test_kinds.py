@@ -1,0 +1,88 @@
+"""Every kind of result is saved, read back bit for bit by one loader, and labelled."""
+
+from dataclasses import fields
+
+import numpy as np
+import pytest
+
+import dfp
+from dfp.results.kinds import KINDS, kind_of
+
+
+def _results():
+    sgd = dfp.SGD(dfp.QuadraticLandscape(1.0, 0.0, dfp.GaussianNoise(0.5, 0.1)), 0.1)
+    master, start = dfp.MasterEquation(sgd), dfp.Gaussian(1.0, 0.1)
+    well = dfp.Landscape(lambda x: x**3 - x, lambda x: np.full((len(x), 1, 1), 0.5))
+    heavy = dfp.SGD(dfp.QuadraticLandscape(1.0, 0.0, dfp.GaussianNoise(0.5)), 0.1, momentum=0.5)
+    plane = dfp.Grid([-1.0, -1.0], [1.0, 1.0], (8, 12))
+    return {
+        "density": dfp.stationary(master),
+        "density, plane": dfp.Density.normalised(plane, np.exp(-np.sum(plane.points**2, axis=-1))),
+        "moments": dfp.moments(master, start, 5),
+        "moments, momentum": dfp.moments(dfp.MasterEquation(heavy), start, 5),
+        "exit steps": dfp.exit_steps(dfp.Langevin(sgd), (-1.0, 1.0), dfp.Point([0.0]), 20),
+        "spectrum": dfp.spectrum(master),
+        "spectrum, grid": dfp.spectrum(dfp.Langevin(dfp.SGD(well, 0.1)), 3, dfp.Grid(-3, 3, 64)),
+        "committor": dfp.Committor(plane, np.ones(plane.cells) / 3, np.zeros(2), np.ones(2), 0.1),
+    }
+
+
+RESULTS = _results()
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_round_trip_is_bit_exact(name, tmp_path):
+    result, path = RESULTS[name], tmp_path / "result.h5"
+    result.save(path)
+    found = dfp.load(path)
+    assert type(found) is type(result)
+    for field in fields(result):
+        before, after = getattr(result, field.name), getattr(found, field.name)
+        if isinstance(before, dfp.Grid):
+            assert before.matches(after)
+        elif isinstance(before, np.ndarray):
+            assert before.dtype == after.dtype and before.tobytes() == after.tobytes(), field.name
+        elif not isinstance(before, tuple) or field.name == "warnings":
+            assert before == after or (before != before and after != after), field.name
+
+
+@pytest.mark.parametrize("name", RESULTS)
+@pytest.mark.parametrize("engine", ["h5netcdf", "netcdf4"])
+def test_xarray_opens_the_file_as_it_is(name, engine, tmp_path):
+    xarray = pytest.importorskip("xarray")
+    RESULTS[name].save(tmp_path / "result.h5")
+    with xarray.open_dataset(tmp_path / "result.h5", engine=engine, decode_times=False) as found:
+        xarray.testing.assert_equal(found.load(), RESULTS[name].to_xarray())
+        assert all(found[variable].attrs["units"] for variable in found.data_vars if not variable.endswith("_bounds"))
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_reprs_are_one_short_line_and_notebooks_show_text(name):
+    assert len(repr(RESULTS[name])) < 140 and "\n" not in repr(RESULTS[name])
+    assert RESULTS[name]._repr_html_().startswith("<pre>")
+
+
+def test_tables():
+    pytest.importorskip("pandas")
+    frame = RESULTS["moments, momentum"].to_dataframe()
+    assert list(frame["step"]) == [0, 1, 2, 3, 4, 5]
+    assert frame["joint_covariance_1_2"][3] == RESULTS["moments, momentum"].joint_covariance[3, 0, 1]
+    assert len(RESULTS["spectrum"].to_dataframe()) == len(RESULTS["spectrum"].eigenvalues)
+    with pytest.raises(dfp.DFPError, match="on a grid"):
+        RESULTS["density"].to_dataframe()
+
+
+def test_damage_is_refused(tmp_path):
+    path = tmp_path / "result.h5"
+    RESULTS["density"].save(path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(dfp.FileFormatError, match="checksum"):
+        dfp.load(path)
+
+
+def test_every_kind_is_tested_and_names_its_class():
+    assert {kind_of(result) for result in RESULTS.values()} == set(KINDS)
+    with pytest.raises(dfp.DFPError, match="no kind"):
+        kind_of(object())
