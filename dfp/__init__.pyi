@@ -50,6 +50,7 @@ from .problem.landscape import QuadraticLandscape as QuadraticLandscape
 from .problem.noise import GaussianNoise as GaussianNoise
 from .problem.nonlinear import Landscape as Landscape
 from .problem.schedules import CosineSchedule as CosineSchedule
+from .problem.schedules import Schedule as Schedule
 from .problem.schedules import StepSchedule as StepSchedule
 from .problem.schedules import WarmUp as WarmUp
 from .problem.sgd import SGD as SGD

@@ -142,6 +142,8 @@ class SGDTable(Table):
     replace: bool = True
     batch_size: BatchSize = None
     nesterov: bool = False
+    preconditioner: Numbers | None = None
+    temperature: float = Field(default=0.0, ge=0)
 
     def build(self, landscape: QuadraticLandscape) -> SGD:
         """Return SGD on ``landscape``."""
