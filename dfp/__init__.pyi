@@ -7,10 +7,10 @@ from .errors import NoStationaryDensity as NoStationaryDensity
 from .errors import SeriesError as SeriesError
 from .errors import UnresolvedError as UnresolvedError
 from .errors import UnsupportedError as UnsupportedError
-from .exact.inference import Fit as Fit
-from .exact.inference import fit as fit
 from .exact.best_schedule import OptimalSchedule as OptimalSchedule
 from .exact.best_schedule import optimal_schedule as optimal_schedule
+from .exact.inference import Fit as Fit
+from .exact.inference import fit as fit
 from .exact.moments import moments as moments
 from .exact.risk import RiskCurve as RiskCurve
 from .exact.risk import largest_learning_rate as largest_learning_rate
@@ -59,6 +59,7 @@ from .problem.landscape import QuadraticLandscape as QuadraticLandscape
 from .problem.noise import GaussianNoise as GaussianNoise
 from .problem.nonlinear import Landscape as Landscape
 from .problem.schedules import CosineSchedule as CosineSchedule
+from .problem.schedules import Schedule as Schedule
 from .problem.schedules import StepSchedule as StepSchedule
 from .problem.schedules import WarmUp as WarmUp
 from .problem.sgd import SGD as SGD

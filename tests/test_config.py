@@ -107,9 +107,21 @@ def test_optimisers_reach_sgd(tmp_path):
 
 
 def test_a_list_of_rates_must_reach_the_last_step(tmp_path):
-    problem = load(written(tmp_path, sgd={"learning_rate": [0.1, 0.2]})).build()
-    with pytest.raises(dfp.DFPError, match="learning_rate has 2 entries: step 2 needs another"):
+    problem = load(written(tmp_path, sgd={"learning_rate": [0.1, 0.2, 0.1]})).build()
+    with pytest.raises(dfp.DFPError, match="learning_rate has 3 entries: step 3 needs another"):
         dfp.solve(problem.tasks[0].equation, problem.initial, problem.steps)
+
+
+def test_preconditioner_and_temperature_are_keys_and_rates_per_parameter_are_asked_for(tmp_path):
+    given = {"learning_rate": 1.0, "preconditioner": [0.1, 0.2], "temperature": 0.01}
+    sgd = load(written(tmp_path, sgd=given)).build().sgd
+    np.testing.assert_array_equal(sgd.preconditioner, np.diag([0.1, 0.2]))
+    assert sgd.temperature == 0.01
+    assert sgd.record(1)["preconditioner"] == [[0.1, 0.0], [0.0, 0.2]]
+    with pytest.raises(dfp.DFPError, match="two readings"):
+        load(written(tmp_path, sgd={"learning_rate": [0.1, 0.2]})).build()
+    named = {"schedule": "values", "values": [0.1, 0.2]}
+    assert load(written(tmp_path, sgd={"learning_rate": named})).build().sgd.learning_rates.at(1) == 0.2
 
 
 @pytest.mark.parametrize(

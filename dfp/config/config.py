@@ -167,7 +167,7 @@ def load_sgd(path: str | Path) -> SGD:
     try:
         moving = Moving.model_validate(data)
     except ValidationError as error:
-        raise _listed(source, [_explained(item) for item in error.errors()]) from None
+        raise _listed(source, [explained(item) for item in error.errors()]) from None
     try:
         landscape = moving.landscape.build(source.parent)
     except DFPError as error:

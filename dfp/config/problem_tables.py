@@ -142,6 +142,8 @@ class SGDTable(Table):
     replace: bool = True
     batch_size: BatchSize = None
     nesterov: bool = False
+    preconditioner: Numbers | None = None
+    temperature: float = Field(default=0.0, ge=0)
 
     def build(self, landscape: QuadraticLandscape) -> SGD:
         """Return SGD on ``landscape``."""
@@ -153,7 +155,7 @@ class SGDTable(Table):
     def _builds(self) -> Self:
         # Whatever does not depend on the landscape is told before data files are read.
         any_data = QuadraticLandscape.from_samples(np.ones((1, 1, 1)), np.ones((1, 1)))
-        alone = self.model_copy(update={"replace": True})
+        alone = self.model_copy(update={"replace": True, "preconditioner": None})
         alone.build(any_data)
         return self
 

@@ -15,7 +15,7 @@ from dfp.exact import optimisers
 from dfp.problem.arguments import check_problem
 from dfp.problem.equation import Equation, MomentVector, packed, unpacked
 from dfp.problem.noise import NoiseLaw
-from dfp.problem.state import State
+from dfp.problem.state import Gaussian, State
 from dfp.result import Result
 
 
@@ -111,6 +111,8 @@ def moments_at(equation: Equation, initial: State, saved: NDArray[np.int64]) -> 
             "noise.laws: a component has no variance, so there are no moments; ask for the density of the master "
             "equation with dfp.Fourier() or dfp.MonteCarlo(...)."
         )
+    if not equation.sgd.commutes:
+        return _back(equation, moments_at(equation.rotated, turned(initial, equation), saved))
     # Unstable dynamics overflows: the result then says so by entries that are not finite.
     with np.errstate(over="ignore", invalid="ignore"):
         if not equation.sgd.plain:
@@ -121,6 +123,24 @@ def moments_at(equation: Equation, initial: State, saved: NDArray[np.int64]) -> 
         means = _kept_apart(means, equation, initial, saved)
     warnings = _negative(equation, saved, covariances) if equation.moments_only else ()
     return Moments(saved, means, covariances, warnings=warnings)
+
+
+def turned(initial: State, equation: Equation) -> Gaussian:
+    """Return a state of u = P^{-1/2}θ with the moments of ``initial``."""
+    inverse = np.linalg.inv(equation.sgd.root)
+    return Gaussian(inverse @ initial.mean, inverse @ initial.covariance @ inverse.T)
+
+
+def _back(equation: Equation, found: Moments) -> Moments:
+    """Return moments of u as those of θ = P^{1/2}u; the velocity is P^{-1/2} times that of θ's gradients."""
+    root = equation.sgd.root
+    mean, covariance = found.mean @ root, root @ found.covariance @ root
+    if found.joint_mean is None or found.joint_covariance is None:
+        return Moments(found.steps, mean, covariance, warnings=found.warnings)
+    both = np.kron(np.eye(2), root)
+    return Moments(
+        found.steps, mean, covariance, found.joint_mean @ both, both @ found.joint_covariance @ both, found.warnings
+    )
 
 
 def _negative(equation: Equation, saved: NDArray[np.int64], covariances: Array) -> tuple[str, ...]:
@@ -191,6 +211,8 @@ def _keep(equation: Equation, steps: NDArray[np.int64], parts: affine.AffineTran
 
 def _transitions(equation: Equation, steps: NDArray[np.int64]) -> affine.AffineTransition:
     """Return factors (S, d), shifts (S, d) and noise covariances (S, d, d) of ``steps`` (S,), in H's eigenbasis."""
+    if not equation.sgd.commutes:
+        equation = equation.rotated
     if not equation.sgd.plain:
         return _marginals(equation, steps)
     values, vectors = equation.sgd.modes

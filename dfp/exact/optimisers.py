@@ -72,13 +72,13 @@ class _StepMaker:
 
 def loads(sgd: SGD, steps: int) -> Iterator[tuple[Array, int]]:
     """Yield, from the last step back to the first, how its gradient enters θ in the end, (d, d), and its batch size."""
-    values, vectors = sgd.modes
+    values, vectors, inverse = sgd.modes_of_map
     row = np.zeros((values.size, 1, 2 if sgd.momentum else 1))
     row[:, 0, 0] = 1.0
     for s in reversed(range(steps)):
         one = modal.step(values, np.zeros((values.size,) * 2), sgd.learning_rates.at(s), sgd.momentum, sgd.nesterov)
         along = np.einsum("dm,dm->d", row[:, 0], one.gain)
-        yield (vectors * along) @ vectors.T, sgd.law.batch_size if sgd.batches is None else sgd.samples_at(s)
+        yield (vectors * along) @ inverse, sgd.law.batch_size if sgd.batches is None else sgd.samples_at(s)
         row = row @ one.factor
 
 

@@ -100,6 +100,8 @@ def _streaming(sgd: SGD) -> GaussianFeatures:
             f"sgd={checks.shown(sgd)}: this is the risk of streaming least squares; give a dfp.SGD on "
             "dfp.GaussianFeatures(...), or use dfp.moments(...) and dfp.excess_loss(...)."
         )
+    if sgd.moves:
+        raise UnsupportedError("preconditioner or temperature: risk curves do not take them; use dfp.moments(...).")
     if sgd.weight_decay:
         raise UnsupportedError(
             f"weight_decay={sgd.weight_decay:g}: moves the minimum, so that second moments about it do not close on "

@@ -15,7 +15,7 @@ def overshooting(equation: Equation, steps: int) -> str:
     sgd = equation.sgd
     if not (sgd.affine and equation.discrete) or steps == 0:
         return ""
-    limit, curvatures = modal.largest_decay(sgd.momentum, sgd.nesterov), sgd.modes[0]
+    limit, curvatures = modal.largest_decay(sgd.momentum, sgd.nesterov), sgd.modes_of_map[0]
     rates = sgd.learning_rates.values(0, min(steps, _LOOKED_AT) if sgd.scheduled else 1)
     decays = np.outer(curvatures, rates)
     grows = (decays > limit).mean(axis=1) > 0.5 if sgd.momentum else _gained(decays) > 0
@@ -33,7 +33,7 @@ def overshooting(equation: Equation, steps: int) -> str:
 def growing(equation: Equation, steps: int) -> str:
     """Return in words which modes grow, for ηλ or because they are no minimum; empty if none does."""
     found = [overshooting(equation, steps)]
-    curvatures = equation.sgd.modes[0] if equation.sgd.affine else np.empty(0)
+    curvatures = equation.sgd.modes_of_map[0] if equation.sgd.affine else np.empty(0)
     if np.any(curvatures < 0):
         found.append(f"λ < 0: {_modes(curvatures[curvatures < 0])} unstable at every learning_rate")
     return "; ".join(filter(None, found))

@@ -55,7 +55,7 @@ def by_maps(
 def _maps(equation: Equation) -> tuple[Array, Array, Array]:
     """Return factors (M, d, d), shifts (M, d) and probabilities (M,) of the minibatches."""
     sgd, drawn = equation.sgd, equation.sgd.noise.minibatches()
-    curved = drawn.hessians + sgd.weight_decay * np.eye(equation.dimension)
+    curved = drawn.hessians + sgd.sample_decay * np.eye(equation.dimension)
     return (
         np.eye(equation.dimension) - sgd.learning_rate * curved,
         -sgd.learning_rate * drawn.gradients,

@@ -162,7 +162,7 @@ def loss_law(equation: Equation, initial: State, step: int, *, samples: int = 10
 
 
 def _closed(equation: Equation, step: int, apart: Array, covariance: Array) -> LossLaw:
-    hessian = equation.sgd.hessian
+    hessian = equation.sgd.loss_hessian
     root = matrices.square_root(covariance)
     weights, vectors = np.linalg.eigh(root.T @ hessian @ root)
     scale = float(np.abs(weights).max(initial=0.0))
@@ -191,7 +191,7 @@ def _sampled(equation: Equation, initial: State, step: int, samples: int, seed: 
     for i, begin in enumerate(range(0, samples, portion)):
         apart = drawn(equation, initial, step, min(portion, samples - begin), seed + 2**32 * i)
         apart = apart - equation.sgd.critical_point
-        found.append(np.einsum("ni,ni->n", apart @ equation.sgd.hessian, apart) / 2)
+        found.append(np.einsum("ni,ni->n", apart @ equation.sgd.loss_hessian, apart) / 2)
     losses = np.sort(np.concatenate(found))
     if not checks.finite(losses):
         raise DFPError(f"step {step}: sampled losses overflow; lower learning_rate or take an earlier step.")

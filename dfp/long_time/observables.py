@@ -39,7 +39,7 @@ def expected_loss(sgd: SGD, over: Moments | Solution | Density) -> Array:
     if isinstance(over, Density):
         over = Moments(np.zeros(1, dtype=np.int64), over.mean[None], over.covariance[None])
     mean, covariance = _given(sgd, over)
-    return _curved(sgd.hessian, mean, covariance) + mean @ sgd.gradient
+    return _curved(sgd.loss_hessian, mean, covariance) + mean @ sgd.loss_gradient
 
 
 def _nonlinear_loss(sgd: SGD, over: Moments | Solution | Density) -> Array:
@@ -76,13 +76,13 @@ def excess_loss(sgd: SGD, over: Moments | Solution) -> Array:
         If the mean loss slopes along a flat direction, so that there is no critical point.
     """
     mean, covariance = _given(sgd, over)
-    slope = sgd.hessian @ sgd.critical_point + sgd.gradient
-    if np.linalg.norm(slope) > 1e-10 * np.linalg.norm(sgd.gradient):
+    slope = sgd.loss_hessian @ sgd.critical_point + sgd.loss_gradient
+    if np.linalg.norm(slope) > 1e-10 * np.linalg.norm(sgd.loss_gradient):
         raise DFPError(
             f"gradient: the mean loss falls along a flat direction (slope {np.linalg.norm(slope):.3g}), so it has no "
             "critical point to compare with; use dfp.expected_loss, or give weight_decay > 0."
         )
-    return _curved(sgd.hessian, mean - sgd.critical_point, covariance)
+    return _curved(sgd.loss_hessian, mean - sgd.critical_point, covariance)
 
 
 def _given(sgd: SGD, over: Moments | Solution) -> tuple[Array, Array]:
@@ -106,7 +106,7 @@ def stationary_excess_loss(equation: Equation) -> float:
     NoStationaryDensity
         If there is no stationary variance.
     """
-    return float(np.sum(equation.sgd.hessian * stationary_moments(equation).covariance) / 2)
+    return float(np.sum(equation.sgd.loss_hessian * stationary_moments(equation).covariance) / 2)
 
 
 def effective_temperature(equation: Equation) -> Array:

@@ -32,7 +32,7 @@ def require_settling(equation: Equation, bounded: bool) -> None:
     """
     if bounded:
         return
-    values = equation.sgd.modes[0]
+    values = equation.sgd.modes_of_map[0]
     mode = f"the modes of curvature {np.array2string(values, precision=4)} in the {equation.label}"
     if equation.number != "T4":
         raise UnsupportedError(

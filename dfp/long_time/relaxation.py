@@ -143,7 +143,7 @@ def _products(equation: Equation, count: int) -> tuple[NDArray[np.complex128], N
 
 
 def _decays(equation: Equation) -> Array:
-    values = equation.sgd.modes[0]
+    values = equation.sgd.modes_of_map[0]
     return equation.mode_rates(values) * values
 
 

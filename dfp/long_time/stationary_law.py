@@ -10,6 +10,7 @@ from dfp.exact.cumulants import second_order_polynomial
 from dfp.exact.moments import Moments
 from dfp.long_time import nonlinear_law
 from dfp.long_time import stationary_numeric as numeric
+from dfp.long_time.stationary_moments import stationary_moments
 from dfp.methods.finite_difference import FiniteDifference
 from dfp.methods.finite_volume import FiniteVolume
 from dfp.methods.fourier.fourier import Fourier
@@ -145,7 +146,7 @@ def _asked_for(equation: Equation, grid: Grid | None, solver: Solver | str) -> D
 
 def _require_contraction(equation: Equation) -> None:
     """Raise ``NoStationaryDensity`` unless every mode of an equation with additive noise contracts."""
-    values = equation.sgd.modes[0]
+    values = equation.sgd.modes_of_map[0]
     for curvature, rate in zip(values, equation.mode_rates(values) * values, strict=True):
         if not (0 < rate < 2 if equation.discrete else rate > 0):
             raise NoStationaryDensity(
@@ -157,6 +158,9 @@ def _require_contraction(equation: Equation) -> None:
 
 def _gaussian(equation: Equation, grid: Grid | None) -> Density:
     """Return the Gaussian of a linear equation with additive noise; every mode must contract."""
+    if not equation.sgd.commutes:
+        settled = stationary_moments(equation)
+        return _gridded(Gaussian(settled.mean, settled.covariance), grid)
     if equation.sgd.momentum:
         return _with_momentum(equation, grid)
     values, vectors = equation.sgd.modes

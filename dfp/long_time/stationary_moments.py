@@ -54,6 +54,9 @@ def stationary_moments(equation: Equation) -> StationaryMoments:
             f"the {equation.label}: the gradient noise has no variance, and so no stationary state has one; its law "
             "may exist all the same (dfp.stationary, and dfp.modes for its tails)."
         )
+    if not equation.sgd.commutes:
+        found, root = stationary_moments(equation.rotated), equation.sgd.root
+        return StationaryMoments(root @ found.mean, root @ found.covariance @ root)
     if equation.discrete and equation.sgd.momentum > 0:
         return _with_momentum(equation)
     d = equation.dimension

@@ -20,7 +20,6 @@ from dfp.methods.grids import (
 from dfp.methods.moment_recursion import HigherMoments
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
-from dfp.problem.sgd import SGD
 from dfp.problem.state import Gaussian
 
 SCHEMES = ("spectral", "fourth", "second")
@@ -143,7 +142,7 @@ def largest_rate(equation: Equation, seen: Window, scheme: str, spacing: Array) 
     low, high = 0.0, sgd.learning_rate
     while high - low > 1e-7 * high:
         middle = (low + high) / 2
-        slow = SGD(sgd.landscape, middle, weight_decay=sgd.weight_decay, batch_size=sgd.batch_size)
+        slow = sgd.changed(learning_rate=middle)
         slower = replace(equation, sgd=slow)
         steps, means, covariances = window(slower, seen.means[0], seen.covariances[0], seen.steps)
         start = HigherMoments(slower, Gaussian(seen.means[0], seen.covariances[0]))

@@ -29,7 +29,7 @@ def drawn(equation: Equation, initial: State, step: int, count: int, seed: int) 
     speed, beta, unit = np.zeros_like(theta), sgd.momentum, sgd.law
     for n in range(step):
         law = unit if sgd.batches is None else unit.with_batch_size(sgd.samples_at(n))
-        gradient = theta @ sgd.hessian + sgd.gradient + law.increments(theta, rng)
+        gradient = theta @ sgd.hessian.T + sgd.gradient + law.increments(theta, rng)
         speed = beta * speed + gradient
         move = gradient + beta * speed if sgd.nesterov else speed
         theta = theta - sgd.learning_rates.at(n) * move

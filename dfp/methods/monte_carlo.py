@@ -286,8 +286,8 @@ def _hidden_atoms(problem: Problem, grid: Grid) -> list[str]:
     law = equation.sgd.law if equation.sgd.affine else None
     if law is None or not (law.atomic and equation.discrete and equation.sgd.plain and problem.last):
         return []
-    vectors = equation.sgd.modes[1]
-    factor = (vectors * transition(equation, problem.last)[0]) @ vectors.T
+    _, vectors, inverse = equation.sgd.modes_of_map
+    factor = (vectors * transition(equation, problem.last)[0]) @ inverse
     left = np.sqrt(np.maximum(np.diag(factor @ initial.covariance @ factor.T), 0.0))
     if np.all(left >= grid.spacing):
         return []

@@ -56,10 +56,10 @@ def left_of(difference: Array, grid: Grid, equation: Equation, initial: State, s
 
 def _power(equation: Equation, step: int) -> Array:
     """Return the matrix by which the mean moves in ``step`` steps, shape (d, d)."""
-    values, vectors = equation.sgd.modes
+    values, vectors, inverse = equation.sgd.modes_of_map
     rates = equation.mode_rates(values) * values
     kept = (1 - rates) ** step if equation.discrete else np.exp(-rates * step * equation.sgd.learning_rate)
-    factor: Array = (vectors * kept) @ vectors.T
+    factor: Array = (vectors * kept) @ inverse
     return factor
 
 
@@ -84,7 +84,7 @@ def hidden(equation: Equation, initial: State, step: int, covariance: Array, see
     # In more dimensions the circles in every plane of two axes.
     planes = [circle @ np.eye(d)[[i, j]] for i in range(d) for j in range(i)]
     directions = np.ones((1, 1)) if d == 1 else np.concatenate(planes)
-    modes = equation.sgd.modes[1].T
+    modes = equation.sgd.modes_of_map[2]
     modes = modes / np.sqrt(np.einsum("mi,ij,mj->m", modes, covariance, modes))[:, None]
     looked_at = np.concatenate([directions @ inverse, modes if d > 1 else modes[:0]])
     return max(_along(equation, initial, step, direction, seen) for direction in looked_at)

@@ -125,6 +125,11 @@ class Equation(ABC):
         """Return what it is and of which dynamics, for steps up to ``last``, as entries of a file's provenance."""
         return {"equation": self.label, **self.sgd.record(last)}
 
+    @cached_property
+    def rotated(self) -> Self:
+        """The equation of u, θ = P^{1/2}u, where a preconditioner makes the modes of θ oblique (D)."""
+        return replace(self, sgd=self.sgd.rotated)
+
     def at(self, step: int) -> Self:
         """Return the equation with the learning rate and batch size of ``step`` at every step."""
         return replace(self, sgd=self.sgd.at(step))
@@ -166,8 +171,8 @@ class Equation(ABC):
 
     @cached_property
     def _drift_matrix(self) -> Array:
-        values, vectors = self.sgd.modes
-        return (vectors * self.mode_rates(values)) @ vectors.T
+        values, vectors, inverse = self.sgd.modes_of_map
+        return (vectors * self.mode_rates(values)) @ inverse
 
     @cached_property
     def linear_drift(self) -> Array:

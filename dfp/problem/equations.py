@@ -114,6 +114,12 @@ class Langevin(_Generator):
             for name, value in _PER_STEP.items():
                 object.__setattr__(self, name, value)
 
+    @cached_property
+    def rotated(self) -> "Langevin":
+        """The equation of u, with C frozen at the same place."""
+        place = None if self.reference is None else np.linalg.solve(self.sgd.root, np.asarray(self.reference))
+        return replace(self, sgd=self.sgd.rotated, reference=place)
+
     @property
     def indefinite(self) -> bool:
         """Whether it is (T6'), of whose diffusion ḡḡᵀ is taken."""

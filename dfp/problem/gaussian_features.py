@@ -142,6 +142,10 @@ class FeatureLaw(NoiseLaw):
         errors = np.einsum("nbi,ni->nb", features, apart) - self.label_noise**0.5 * rng.standard_normal(shape)
         return np.einsum("nbi,nb->ni", features, errors) / self.batch_size - self.curvatures * apart
 
+    def fluctuation(self, vectors: Array, rng: np.random.Generator) -> Array:
+        """Return draws of H̃v: the noise of a minibatch without label noise, from the optimum at the origin."""
+        return FeatureLaw(self.curvatures, 0.0, np.zeros(self.dimension), self.batch_size).increments(vectors, rng)
+
     def characteristic(self, waves: Array, theta: Array | None = None) -> Any:
         """Return [(1 − ic/B)² + (a/B²)(σ² + δᵀHδ)]^(−B/2) e^{−ic}, a = kᵀHk, c = kᵀHδ: a Gaussian integral."""
         apart = (np.zeros((1, self.dimension)) if theta is None else theta) - self.optimum

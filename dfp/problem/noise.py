@@ -200,6 +200,10 @@ class NoiseLaw(Noise):
     def increments(self, theta: Array, rng: np.random.Generator) -> Array:
         """Return draws of H̃θ + g̃, one for each of ``theta`` (n, d), shape (n, d)."""
 
+    def fluctuation(self, vectors: Array, rng: np.random.Generator) -> Array:
+        """Return draws of H̃v, without g̃, one for each of ``vectors`` (n, d), shape (n, d)."""
+        raise UnsupportedError("products of this noise's matrices are not sampled; look at the modes one by one.")
+
     def mean_covariance(self, weight: Array | float, mean: Array, second: Array) -> Array:
         """Return the mean of C(θ) from the mass, mean (..., d) and raw second moment (..., d, d) of θ (T13)."""
         constant: Array = np.asarray(weight)[..., None, None] * self.constant
@@ -390,6 +394,13 @@ class GaussianLaw(NoiseLaw):
         vectors, bends = self.loadings()
         normals = rng.standard_normal((len(theta), len(vectors)))
         return normals @ vectors + np.einsum("nr,rij,nj->ni", normals, bends, theta, optimize=True)
+
+    def fluctuation(self, vectors: Array, rng: np.random.Generator) -> Array:
+        """Return Σ_r ζ_r W_rv."""
+        bends = self.loadings()[1]
+        return np.einsum(
+            "nr,rij,nj->ni", rng.standard_normal((len(vectors), len(bends))), bends, vectors, optimize=True
+        )
 
     def trajectory_model(self, kept: Array, hessian: Array, gradient: Array, rate: float) -> Any:
         """Return the compiled model of Gaussian loadings."""

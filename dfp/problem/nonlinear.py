@@ -275,6 +275,22 @@ class Landscape:
             characteristic=None if self.characteristic is None else self.characteristic.averaged(size),
         )
 
+    def preconditioned(self, matrix: Array, heat: Array) -> "Landscape":
+        """Return the landscape with P = ``matrix`` (d, d) times its gradients, and ``heat`` (d, d) added to P C P."""
+        plain, root = self, roots(heat)
+
+        def drawn(theta: Array, rng: np.random.Generator) -> Array:
+            return plain.draw(theta, rng) @ matrix + rng.standard_normal(theta.shape) @ root.T
+
+        return Landscape(
+            lambda at: plain.gradient_at(at) @ matrix,
+            lambda at: matrix @ plain.covariance_at(at) @ matrix + heat,
+            self.dimension,
+            lambda at: matrix @ plain.hessian_at(at),
+            self.scale,
+            noise=None if self.noise is None else drawn,
+        )
+
 
 def roots(covariances: Array) -> Array:
     """Return F with F Fᵀ = C for each C of ``covariances`` (N, d, d); negative eigenvalues count as zero."""

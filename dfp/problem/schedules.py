@@ -19,7 +19,7 @@ Rule = Callable[[int], Any]
 """A function of the step n >= 0."""
 
 
-class Schedule:
+class Rules:
     """Common face of the schedules of this module."""
 
     kind: ClassVar[str]
@@ -31,8 +31,35 @@ class Schedule:
         return {"schedule": self.kind} | {k: recorded(v) for k, v in values.items()}
 
 
+@dataclass(frozen=True, eq=False)
+class Schedule(Rules):
+    """One value for every step, said to be that: where a plain list could be one value for each parameter as well.
+
+    Parameters
+    ----------
+    values
+        Value at the steps 0, 1, …, shape (N,), >= 0.
+    """
+
+    values: Any
+
+    kind = "values"
+
+    def __post_init__(self) -> None:
+        values = checks.array("values", self.values)
+        if values.min() < 0:
+            raise DFPError(f"values has the entry {values.min():.3g}: must be at least 0.")
+        object.__setattr__(self, "values", values)
+
+    def __call__(self, n: int) -> float:
+        """Return the value at step ``n``."""
+        if n >= len(self.values):
+            raise DFPError(f"schedule has {len(self.values)} values: step {n} needs another; give one value per step.")
+        return float(self.values[n])
+
+
 @dataclass(frozen=True)
-class StepSchedule(Schedule):
+class StepSchedule(Rules):
     """Multiply by a factor every so many steps: initial · factor^⌊n / every⌋.
 
     Parameters
@@ -62,7 +89,7 @@ class StepSchedule(Schedule):
 
 
 @dataclass(frozen=True)
-class CosineSchedule(Schedule):
+class CosineSchedule(Rules):
     """Half a cosine from ``initial`` at step 0 to ``final`` at step ``steps``, constant afterwards.
 
     Parameters
@@ -94,7 +121,7 @@ class CosineSchedule(Schedule):
 
 
 @dataclass(frozen=True)
-class WarmUp(Schedule):
+class WarmUp(Rules):
     """Grow linearly to the first value of another schedule, then follow that schedule from its step 0.
 
     Parameters
@@ -123,10 +150,10 @@ class WarmUp(Schedule):
 
 
 def recorded(value: Any) -> Any:
-    """Return a number, a list or a ``Schedule`` in the form files keep; another function by its name alone."""
+    """Return a number, a list or a schedule as files keep it; a function that is none of this module by its name."""
     if isinstance(value, int | float):
         return value
-    if isinstance(value, Schedule):
+    if isinstance(value, Rules):
         return value.record()
     if callable(value):
         return {"schedule": getattr(value, "__qualname__", type(value).__qualname__)}
@@ -134,7 +161,7 @@ def recorded(value: Any) -> Any:
 
 
 def read(record: Any) -> Any:
-    """Return what ``recorded`` was given: a number or list as it is, a table as its ``Schedule``.
+    """Return what ``recorded`` was given: a number or list as it is, a table as its schedule.
 
     Raises
     ------
@@ -143,7 +170,7 @@ def read(record: Any) -> Any:
     """
     if not isinstance(record, dict):
         return record
-    kinds: dict[str, Any] = {kind.kind: kind for kind in (StepSchedule, CosineSchedule, WarmUp)}
+    kinds: dict[str, Any] = {kind.kind: kind for kind in (Schedule, StepSchedule, CosineSchedule, WarmUp)}
     name = record.get("schedule")
     if not isinstance(name, str) or name not in kinds:
         raise DFPError(f".schedule={checks.shown(name)}: must be one of {', '.join(kinds)}; give one of these.")
@@ -250,7 +277,7 @@ class PerStep:
     def record(self, steps: int) -> Any:
         """Return what was given, in the form files keep; other functions with their values at ``steps`` steps."""
         result = recorded(self.given)
-        if callable(self.given) and not isinstance(self.given, Schedule):
+        if callable(self.given) and not isinstance(self.given, Rules):
             result["values"] = self.values(0, steps).tolist()
         return result
 

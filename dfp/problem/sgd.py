@@ -15,6 +15,7 @@ from dfp.checks import Array
 from dfp.errors import DFPError, UnsupportedError
 from dfp.problem.finite_sum import FiniteSumLaw
 from dfp.problem.landscape import QuadraticLandscape
+from dfp.problem.moved_law import moved
 from dfp.problem.noise import NoiseLaw
 from dfp.problem.nonlinear import Landscape
 from dfp.problem.schedules import PerStep, Rule
@@ -44,6 +45,13 @@ class SGD:
         ``None`` keeps the landscape's noise as it is. With replacement also a schedule.
     nesterov
         Nesterov's form of momentum, θ' = θ − η(g_ξ(θ) + βv'), as in PyTorch; needs ``momentum`` > 0.
+    preconditioner
+        P, symmetric and positive definite, (d,) or (d, d): gradients are multiplied by it, θ' = θ − ηP g_ξ(θ), weight
+        decay too, as of frozen Adam or RMSProp, or of one learning rate for each parameter, ηP_ii.
+    temperature
+        T >= 0 of Langevin dynamics in steps (SGLD): every step adds √(2ηT) P^{1/2} ε, ε standard normal, as gradient
+        noise of covariance 2T/η would (at P = 1); minibatches do not average it [loss]. Without momentum, schedules
+        and epochs.
 
     Attributes
     ----------
@@ -67,6 +75,8 @@ class SGD:
     replace: bool
     batches: PerStep | None
     nesterov: bool
+    preconditioner: Array | None
+    temperature: float
 
     def __init__(
         self,
@@ -77,17 +87,21 @@ class SGD:
         replace: bool = True,
         batch_size: int | ArrayLike | Rule | None = None,
         nesterov: bool = False,
+        preconditioner: ArrayLike | None = None,
+        temperature: float = 0.0,
     ) -> None:
         advice = "must be a landscape; give e.g. a dfp.QuadraticLandscape."
         checks.instance("landscape", landscape, QuadraticLandscape | Landscape, advice)
         values = {
             "landscape": landscape,
-            "learning_rates": _rates(learning_rate),
+            "learning_rates": _rates(learning_rate, landscape.dimension),
             "momentum": checks.real("momentum", momentum, at_least=0, below=1),
             "weight_decay": checks.real("weight_decay", weight_decay, at_least=0),
             "replace": checks.boolean("replace", replace),
             "batches": None if batch_size is None else PerStep("batch_size", batch_size, whole=True),
             "nesterov": checks.boolean("nesterov", nesterov),
+            "preconditioner": _preconditioner(preconditioner, landscape.dimension),
+            "temperature": checks.real("temperature", temperature, at_least=0),
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -97,8 +111,28 @@ class SGD:
             raise UnsupportedError(
                 f"landscape is nonlinear: {self.features} is not supported there by this version; leave it out."
             )
+        if self.temperature and not self.plain:
+            raise UnsupportedError(
+                f"temperature={self.temperature:g}: with {self.features} its noise would differ from step to step, or "
+                "have several readings; give one learning_rate and batch_size, no momentum and replace=True."
+            )
         if not self.replace:
             self._check_epochs()
+
+    def changed(self, **changes: Any) -> "SGD":
+        """Return the dynamics with other settings."""
+        given: dict[str, Any] = {
+            "landscape": self.landscape,
+            "learning_rate": self.learning_rates,
+            "momentum": self.momentum,
+            "weight_decay": self.weight_decay,
+            "replace": self.replace,
+            "batch_size": None if self.batches is None else self.batches.given,
+            "nesterov": self.nesterov,
+            "preconditioner": self.preconditioner,
+            "temperature": self.temperature,
+        }
+        return SGD(**(given | changes))
 
     def _check_epochs(self) -> None:
         law = _samples(self._quadratic.law)
@@ -167,9 +201,7 @@ class SGD:
         """The same dynamics with every minibatch drawn afresh with replacement."""
         if self.replace:
             return self
-        return SGD(
-            self.landscape, self.learning_rates, self.momentum, self.weight_decay, True, self.batch_size, self.nesterov
-        )
+        return self.changed(replace=True)
 
     def record(self, last: int) -> dict[str, Any]:
         """Return its settings for steps up to ``last``, as entries of a file's provenance."""
@@ -180,6 +212,8 @@ class SGD:
             "weight_decay": self.weight_decay,
             "replace": self.replace,
             "batch_size": None if self.batches is None else self.batches.record(last),
+            **({} if self.preconditioner is None else {"preconditioner": self.preconditioner.tolist()}),
+            **({"temperature": self.temperature} if self.temperature else {}),
         }
 
     def at(self, step: int) -> "SGD":
@@ -188,9 +222,9 @@ class SGD:
             return self
         rate = PerStep("learning_rate", self.learning_rates.at(step))
         size = None if self.batches is None else self.batches.at(step)
-        result = SGD(self.landscape, rate, self.momentum, self.weight_decay, self.replace, size, self.nesterov)
+        result = self.changed(learning_rate=rate, batch_size=size)
         # They do not depend on the step, and are the dear part.
-        result.__dict__.update(hessian=self.hessian, modes=self.modes)
+        result.__dict__.update(hessian=self.hessian, modes_of_map=self.modes_of_map)
         return result
 
     def runs(self, first: int, last: int) -> Iterator[tuple[int, int]]:
@@ -225,14 +259,97 @@ class SGD:
 
     @property
     def law(self) -> NoiseLaw:
-        """The landscape's own noise law, at its own batch size."""
-        return self._quadratic.law
+        """Law of the noise of P g_ξ, and of the heat, at the landscape's own batch size."""
+        return self._moved_law if self.moves else self._quadratic.law
+
+    @property
+    def moves(self) -> bool:
+        """Whether a preconditioner or a temperature makes steps of more than minibatch gradients."""
+        return self.preconditioner is not None or self.temperature > 0
+
+    @cached_property
+    def preconditioning(self) -> Array:
+        """P, shape (d, d); the identity if left out."""
+        return np.eye(self.dimension) if self.preconditioner is None else self.preconditioner
+
+    @cached_property
+    def heat(self) -> Array:
+        """(2T/η) P, the covariance that the temperature adds to that of P g_ξ, shape (d, d)."""
+        if not self.temperature:
+            return np.zeros((self.dimension, self.dimension))
+        return 2 * self.temperature / self.learning_rate * self.preconditioning
+
+    @cached_property
+    def _moved_law(self) -> NoiseLaw:
+        eye = np.eye(self.dimension)
+        return moved(self._sampled, self.preconditioning, eye, self.heat, self.weight_decay)
+
+    @property
+    def _sampled(self) -> NoiseLaw:
+        """The law of minibatch gradients; at this batch size where heat, which it does not average, is to be added."""
+        law, size = self._quadratic.law, self.batch_size if self.temperature else None
+        return law if size is None else law.with_batch_size(size)
+
+    @property
+    def sample_decay(self) -> float:
+        """Weight decay that the samples of ``law`` lack: they have it where they are preconditioned or heated."""
+        return 0.0 if self.moves else self.weight_decay
+
+    @cached_property
+    def commutes(self) -> bool:
+        """Whether PH is symmetric, so that modes are orthogonal: always without a preconditioner."""
+        hessian = self.hessian
+        if self.preconditioner is None:
+            return True
+        return bool(np.max(np.abs(hessian - hessian.T)) <= 1e-14 * np.max(np.abs(hessian), initial=0.0))
+
+    @cached_property
+    def _roots(self) -> tuple[Array, Array]:
+        """P^{1/2} and P^{-1/2}."""
+        values, vectors = matrices.eigenbasis(self.preconditioning)
+        return (vectors * np.sqrt(values)) @ vectors.T, (vectors / np.sqrt(values)) @ vectors.T
+
+    @property
+    def root(self) -> Array:
+        """P^{1/2}, by which θ = P^{1/2}u, shape (d, d)."""
+        return self._roots[0]
+
+    @cached_property
+    def rotated(self) -> "SGD":
+        """The same dynamics for u, θ = P^{1/2}u: without preconditioner, of P^{1/2}HP^{1/2} and P^{1/2}g̃."""
+        if self.preconditioner is None:
+            return self
+        root, landscape = self._roots[0], self._quadratic
+        heat = self.heat if not self.temperature else 2 * self.temperature / self.learning_rate * np.eye(self.dimension)
+        law = moved(self._sampled, root, root, heat, self.weight_decay)
+        hessian = root @ self.loss_hessian @ root
+        turned = QuadraticLandscape((hessian + hessian.T) / 2, root @ landscape.gradient, law)
+        plain = self.changed(landscape=turned, preconditioner=None, temperature=0.0, weight_decay=0.0)
+        return plain.changed(batch_size=None) if self.temperature else plain
+
+    @cached_property
+    def loss_hessian(self) -> Array:
+        """Mean Hessian of the loss that is minimised, H + ωI, before any preconditioner, shape (d, d)."""
+        given = self._quadratic.hessian
+        return given + self.weight_decay * np.eye(len(given)) if self.weight_decay else given.copy()
+
+    @property
+    def loss_gradient(self) -> Array:
+        """Mean gradient of the loss at θ = 0, before any preconditioner, shape (d,)."""
+        return self._quadratic.gradient
+
+    @cached_property
+    def loss_landscape(self) -> Landscape:
+        """A nonlinear landscape at this weight decay and batch size, before any preconditioner."""
+        assert isinstance(self.landscape, Landscape)
+        return self.landscape.adjusted(self.weight_decay, self.batch_size)
 
     @cached_property
     def local(self) -> Landscape:
         """The landscape at this weight decay and batch size, as functions of the place, quadratic or not."""
         if isinstance(self.landscape, Landscape):
-            return self.landscape.adjusted(self.weight_decay, self.batch_size)
+            adjusted = self.loss_landscape
+            return adjusted.preconditioned(self.preconditioning, self.heat) if self.moves else adjusted
         hessian, gradient = self.hessian, self.gradient
         return Landscape(
             lambda at: at @ hessian.T + gradient,
@@ -252,50 +369,75 @@ class SGD:
 
     @cached_property
     def hessian(self) -> Array:
-        """Mean Hessian including weight decay, H + ωI, shape (d, d)."""
-        given = self._quadratic.hessian
-        return given + self.weight_decay * np.eye(len(given)) if self.weight_decay else given.copy()
+        """What moves the mean: P(H + ωI), weight decay included, shape (d, d); not symmetric unless P commutes."""
+        if self.preconditioner is None:
+            return self.loss_hessian.copy()
+        return self.preconditioner @ self.loss_hessian
 
-    def hessian_times(self, vectors: Array) -> Array:
-        """Return (H + ωI) ``vectors`` (d, k), without a matrix where the landscape's Hessian is diagonal."""
-        return self._quadratic.hessian_times(vectors) + self.weight_decay * vectors
+    def pulled_back(self, vectors: Array) -> Array:
+        """Return (P(H + ωI))ᵀ ``vectors`` (d, k), without a matrix where the landscape's Hessian is diagonal."""
+        moved = vectors if self.preconditioner is None else self.preconditioner @ vectors
+        return self._quadratic.hessian_times(moved) + self.weight_decay * moved
 
     @property
     def gradient(self) -> Array:
-        """Mean gradient g at θ = 0, shape (d,)."""
-        return self._quadratic.gradient
+        """Mean gradient at θ = 0, Pg, shape (d,)."""
+        return self.loss_gradient if self.preconditioner is None else self.preconditioner @ self.loss_gradient
 
     @cached_property
     def noise(self) -> NoiseLaw:
         """Law of the minibatch fluctuations of one step; raises ``UnsupportedError`` if the batch size changes."""
-        law, size = self._quadratic.law, self.batch_size
+        law, size = self.law, None if self.temperature else self.batch_size
         return law if size is None else law.with_batch_size(size)
 
     @cached_property
     def unit_noise(self) -> NoiseLaw:
         """Law of the fluctuations whose moments over ``samples_at(n)`` are those of step n (T13)."""
-        law = self._quadratic.law
-        return law if self.batches is None else law.with_batch_size(1)
+        if self.temperature:  # which no batch size averages
+            return self.noise
+        return self.law if self.batches is None else self.law.with_batch_size(1)
 
     def samples_at(self, step: int) -> int:
         """Return B of ``step`` if a batch size is given, else 1: the landscape's noise is then that of one step."""
-        return 1 if self.batches is None else int(self.batches.at(step))
+        return 1 if self.batches is None or self.temperature else int(self.batches.at(step))
 
     @cached_property
     def modes(self) -> tuple[Array, Array]:
-        """Eigenvalues (d,), ascending, and orthonormal eigenvectors (d, d), columns, of the mean Hessian."""
-        return matrices.eigenbasis(self.hessian)
+        """Eigenvalues (d,), ascending, and orthonormal eigenvectors (d, d), columns, of the mean Hessian.
+
+        Raises
+        ------
+        UnsupportedError
+            If a preconditioner makes them oblique: those of ``rotated`` are not.
+        """
+        if not self.commutes:
+            raise UnsupportedError(
+                "preconditioner does not commute with the Hessian: the modes of PH are oblique, and this needs "
+                "orthogonal ones; use dfp.moments, dfp.stationary_moments, dfp.modes or dfp.MonteCarlo(...), or give a "
+                "preconditioner in the eigenbasis of the Hessian."
+            )
+        return matrices.eigenbasis(self.hessian if self.preconditioner is None else (self.hessian + self.hessian.T) / 2)
+
+    @cached_property
+    def modes_of_map(self) -> tuple[Array, Array, Array]:
+        """Eigenvalues (d,) of ``hessian``, its right eigenvectors W (d, d), columns, and W⁻¹; W = P^{1/2}V (D)."""
+        if self.commutes:
+            values, vectors = self.modes
+            return values, vectors, vectors.T
+        values, vectors = self.rotated.modes
+        root, inverse = self._roots
+        return values, root @ vectors, vectors.T @ inverse
 
     @cached_property
     def critical_point(self) -> Array:
         """The point closest to the origin that minimises ‖Hθ + g‖, shape (d,); ``DFPError`` if it is out of range."""
         with np.errstate(over="ignore", invalid="ignore"):
-            values, vectors = self.modes
+            values, vectors = self.modes if self.preconditioner is None else matrices.eigenbasis(self.loss_hessian)
             steep = values != 0
-            result: Array = -vectors[:, steep] @ ((self.gradient @ vectors[:, steep]) / values[steep])
+            result: Array = -vectors[:, steep] @ ((self.loss_gradient @ vectors[:, steep]) / values[steep])
         if not checks.finite(result):
             raise DFPError(
-                f"hessian has the eigenvalues {checks.shown(self.modes[0])}: so flat that the critical point "
+                f"hessian has the eigenvalues {checks.shown(values)}: so flat that the critical point "
                 "overflows; set curvatures this small to 0."
             )
         return result
@@ -310,12 +452,39 @@ def _samples(law: NoiseLaw) -> FiniteSumLaw:
     )
 
 
-def _rates(given: ArrayLike | Rule | PerStep) -> PerStep:
-    """Return learning rates: a constant must be positive, while a schedule may end at 0, where steps stand still."""
+def _rates(given: ArrayLike | Rule | PerStep, dimension: int) -> PerStep:
+    """Return learning rates: a constant must be positive, while a schedule may end at 0, where steps stand still.
+
+    Raises
+    ------
+    DFPError
+        If there are as many numbers as parameters, d > 1: they could be one for each of these.
+    """
     if isinstance(given, PerStep):
         return given
     if isinstance(given, np.ndarray) and given.ndim == 0:
         given = given[()]
-    if not (callable(given) or isinstance(given, (list, tuple, np.ndarray))):
+    if isinstance(given, (list, tuple, np.ndarray)):
+        if dimension > 1 and len(given) == dimension and np.ndim(given) == 1:
+            raise DFPError(
+                f"learning_rate has {dimension} entries, as many as there are parameters, so that it has two readings; "
+                "give learning_rate=1.0 and preconditioner=rates for one rate per parameter, or "
+                "learning_rate=dfp.Schedule(rates) for one per step."
+            )
+    elif not callable(given):
         checks.real("learning_rate", given, above=0)
     return PerStep("learning_rate", given)
+
+
+def _preconditioner(given: ArrayLike | None, dimension: int) -> Array | None:
+    """Return P (d, d), symmetric and positive definite, or None."""
+    if given is None:
+        return None
+    matrix = checks.covariance("preconditioner", given, dimension)
+    lowest, highest = np.linalg.eigvalsh(matrix)[[0, -1]]
+    if not lowest > 1e-14 * highest:
+        raise DFPError(
+            f"preconditioner has the eigenvalue {lowest:.3g}: must be positive definite; give positive factors, as "
+            "1 / (sqrt(v) + eps) of Adam."
+        )
+    return matrix

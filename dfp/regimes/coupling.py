@@ -131,7 +131,7 @@ class EigenSystem:
     def samples(self, mode: int) -> Array | None:
         """Return the curvatures vᵀH_iv of the samples, weight decay included, shape (N,); None if h is Gaussian."""
         along = None if self.sgd.noise.additive else self.sgd.noise.curvature_samples(self.axes[:, mode])
-        return None if along is None else along + self.sgd.weight_decay
+        return None if along is None else along + self.sgd.sample_decay
 
     def multiplier(self, mode: int, sampling: Sampling) -> Multiplier:
         """Return the law of 1 − ηh of a mode, or of its 2 × 2 matrix with momentum."""

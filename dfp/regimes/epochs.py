@@ -69,7 +69,7 @@ class EpochSystem(EigenSystem):
         """One epoch with noise that depends on θ."""
         law, v = self.sgd.samples, self.axes
         bends = law.sample_hessians()
-        kicks = bends @ self.sgd.critical_point + law.gradients + self.sgd.weight_decay * self.sgd.critical_point
+        kicks = bends @ self.sgd.critical_point + law.gradients + self.sgd.sample_decay * self.sgd.critical_point
         # The mean is diagonal in its eigenbasis, and its eigenvalues are known to be zero where they are rounding.
         turned = v.T @ bends @ v
         turned = turned - turned.mean(axis=0) + np.diag(self.curvatures)

@@ -324,6 +324,7 @@ def modes(
     """
     checks.instance("sgd", sgd, SGD, "must be a dfp.SGD; give dfp.SGD(landscape, learning_rate).")
     sgd, expansion = _expanded(sgd, at)
+    sgd = sgd if sgd.commutes else sgd.rotated
     at_step = None
     if sgd.scheduled:
         sgd, at_step = _frozen(sgd, step)
@@ -346,9 +347,9 @@ def _expanded(sgd: SGD, at: ArrayLike | None) -> tuple[SGD, tuple[Array, float] 
             "landscape is nonlinear: it has modes near a minimum only; give at=θ, a place near one, or use "
             "dfp.stationary(...)."
         )
-    quadratic = sgd.local.expanded(at, minimise=True)
+    quadratic = sgd.loss_landscape.expanded(at, minimise=True)
     settings = sgd.learning_rates, sgd.momentum, 0.0, sgd.replace, None, sgd.nesterov
-    found = SGD(quadratic, *settings)
+    found = SGD(quadratic, *settings, preconditioner=sgd.preconditioner, temperature=sgd.temperature)
     return found, (found.critical_point, sgd.local.reach(found.critical_point))
 
 

@@ -145,7 +145,7 @@ def _followed(equation: Equation, initial: State, saved: NDArray[np.int64], u: A
             break
         loads.append(-rate * w)
         pushes[n + 1] = -rate * (sgd.gradient @ w)
-        w = w - rate * (sgd.hessian_times(w))
+        w = w - rate * sgd.pulled_back(w)
         if len(loads) == _BLOCK:
             flush()
     flush()
@@ -247,7 +247,7 @@ def _looked_ahead(
         phi = np.zeros(waves.shape[:-1], dtype=np.complex128)
         for begin in range(0, _TRAJECTORIES, portion):
             here = theta[begin : begin + portion]
-            along = (here - sgd.learning_rate * (here @ sgd.hessian + sgd.gradient)) @ u
+            along = (here - sgd.learning_rate * (here @ sgd.hessian.T + sgd.gradient)) @ u
             phase = np.exp(1j * np.moveaxis(waves @ along.T, -1, 0))
             phi += np.sum(phase * sgd.noise.characteristic(-sgd.learning_rate * (waves @ u.T), here), axis=0)
         density, _ = fourier.invert(phi / _TRAJECTORIES, chosen.lower, chosen.spacing, chosen.cells)

@@ -74,7 +74,7 @@ class AnyLawRun(Run):
     def _table_error(self) -> float:
         """Return what errors of tabulated characteristic functions, one a step, do to the density."""
         sgd = self._equation.sgd
-        slowest = float(np.min(np.abs(sgd.learning_rate * sgd.modes[0]))) if sgd.plain else 0.0
+        slowest = float(np.min(np.abs(sgd.learning_rate * sgd.modes_of_map[0]))) if sgd.plain else 0.0
         steps = min(self._step, 1 / slowest) if slowest > 0 else self._step
         worst = max((part.table_error for part in getattr(sgd.law, "laws", ())), default=0.0)
         return _SPREAD * worst * steps

@@ -75,8 +75,8 @@ class AtomsRun(GriddedRun):
     def __init__(self, problem: Problem, grid: Grid | None) -> None:
         if grid is None:
             # Atoms of a finite sum are as wide as what is left of the initial state.
-            vectors = problem.equation.sgd.modes[1]
-            kernel = [vectors * transition(problem.equation, n)[0] @ vectors.T for n in problem.steps.tolist()]
+            _, vectors, inverse = problem.equation.sgd.modes_of_map
+            kernel = [vectors * transition(problem.equation, n)[0] @ inverse for n in problem.steps.tolist()]
             detail = np.array([f @ problem.initial.covariance @ f.T for f in kernel])
             grid = automatic(problem.moments, covariances=detail)
         super().__init__(problem, grid)

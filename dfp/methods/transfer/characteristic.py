@@ -202,7 +202,7 @@ def slopes(equation: Equation) -> Array:
     sgd, samples = equation.sgd, equation.sgd.noise.curvature_samples(np.ones(1))
     if samples is None:
         return np.asarray(1 - equation.linear_drift[0])
-    return 1 - sgd.learning_rate * (samples + sgd.weight_decay)
+    return 1 - sgd.learning_rate * (samples + sgd.sample_decay)
 
 
 def _support(equation: Equation, initial: State, centre: float) -> float:
@@ -212,7 +212,7 @@ def _support(equation: Equation, initial: State, centre: float) -> float:
     if not (np.isfinite(single.minibatch_count()) and contraction < 1):
         return np.inf
     samples = single.minibatches()
-    moved = samples.hessians[:, 0, 0] * centre + samples.gradients[:, 0] + sgd.weight_decay * centre
+    moved = samples.hessians[:, 0, 0] * centre + samples.gradients[:, 0] + sgd.sample_decay * centre
     radius = sgd.learning_rate * float(np.max(np.abs(moved))) / (1 - contraction)
     if initial.gridded is not None:
         start = float(np.max(np.abs(initial.gridded.grid.edges[0] - centre)))

@@ -103,7 +103,7 @@ class LineEpochs(CharacteristicRun):
         """Return the map of each minibatch from ``sources`` (N,) to the nodes, sparse (n, N)."""
         sgd, every = self.equation.sgd, self.sets.minibatches
         assert self.nodes is not None
-        hessians = every.hessians[:, 0, 0] + sgd.weight_decay
+        hessians = every.hessians[:, 0, 0] + sgd.sample_decay
         moved = sources - sgd.learning_rate * (np.outer(hessians, sources) + every.gradients)
         return [characteristic.images(self.nodes, places) for places in moved]
 

@@ -111,7 +111,7 @@ def enumerated(equation: Equation) -> bool:
 def maps(equation: Equation, grid: Grid, points: Array, chosen: Minibatches) -> uniform.Maps:
     """Return the affine maps of ``chosen`` minibatches, by their weights, from ``points`` (N, d), in index units."""
     sgd, d, origin = equation.sgd, grid.dimension, grid.lower + grid.spacing / 2
-    factor = np.eye(d) - sgd.learning_rate * (chosen.hessians + sgd.weight_decay * np.eye(d))
+    factor = np.eye(d) - sgd.learning_rate * (chosen.hessians + sgd.sample_decay * np.eye(d))
     offset = -sgd.learning_rate * chosen.gradients
     count = len(chosen.weights)
     at, square, shift = np.zeros((len(points), 2)), np.tile(np.eye(2), (count, 1, 1)), np.zeros((count, 2))
