@@ -111,7 +111,7 @@ def test_solve_refines_to_the_tolerance_of_the_file(tmp_path):
     errors = []
     for i, equation in enumerate((table, loose)):
         result = invoke("solve", written(tmp_path, equation=[equation]), "-o", tmp_path / f"run{i}.h5")
-        assert result.exit_code == i, result.output  # without a tolerance, warnings end with status 1
+        assert result.exit_code == 0, result.output  # warnings alone are no failure
         errors.append(dfp.load(tmp_path / f"run{i}.h5").certificate.error.max())
     assert errors[0] <= 1e-2 < errors[1]
 
