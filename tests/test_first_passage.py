@@ -234,7 +234,7 @@ def test_the_table_is_made_when_asked_and_travels_with_pickles(monkeypatch):
     monkeypatch.setattr(first_passage_line.absorbing, "survival", lambda *a: asked.append(1) or true(*a))
     law = dfp.exit_steps(equation, (-0.4, 0.4), dfp.Point(0.0))
     assert np.isfinite(law.mean) and not asked
-    assert len(law.survival) == len(law.steps) and law.error < 1e-9
+    assert len(law.survival) == len(law.steps) and law.error < 1e-9  # two panels agree to rounding
     assert len(asked) == 2  # the fine law and the coarse one, once each
     again = pickle.loads(pickle.dumps(law))
     np.testing.assert_array_equal(again.survival, law.survival)

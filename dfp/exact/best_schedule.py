@@ -30,7 +30,7 @@ class OptimalSchedule:
     risk
         Excess risk after the last step [loss].
     gradient_norm
-        Largest |η_n ∂log risk/∂η_n| that is left where η_n > 0: 0 at an optimum.
+        Largest size of η_n ∂log risk/∂η_n that is left where η_n > 0: 0 at an optimum.
     """
 
     learning_rates: Array
