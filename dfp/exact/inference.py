@@ -84,8 +84,10 @@ class Fit:
         is none; None unless recorded at every step, shape (d,) [(loss / parameter^2)^2].
     gradient_noise
         D_i along each direction at θ*, likewise, shape (d,).
-    learning_rate, every
+    learning_rate
         As given.
+    every
+        As given, steps.
     transitions
         Number of recorded steps used.
     warnings

@@ -30,8 +30,10 @@ class LossLaw:
     ----------
     step
         At which it is.
-    mean, variance
-        Of the loss [loss, loss^2].
+    mean
+        Of the loss [loss].
+    variance
+        Of the loss [loss^2].
     weights, shifts
         L = ½ Σ σ_j (z_j + m_j)² of a Gaussian state, σ_j [loss] and m_j, shape (r,) each; empty where it is sampled.
     offset
