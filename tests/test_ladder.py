@@ -15,7 +15,7 @@ GRADIENTS = np.array([0.3, -0.5, 0.45])
 
 def finite_sum(batch_size=2):
     landscape = dfp.QuadraticLandscape.from_samples(SLOPES[:, None, None], GRADIENTS[:, None])
-    return dfp.SGD(landscape, RATE, batch_size)
+    return dfp.SGD(landscape, RATE, batch_size=batch_size)
 
 
 def gaussian(hessian=0.3):
@@ -23,7 +23,7 @@ def gaussian(hessian=0.3):
 
 
 def additive(law, batch_size=1):
-    return dfp.SGD(dfp.QuadraticLandscape([1.2], [0.1], dfp.AdditiveNoise(law)), RATE, batch_size)
+    return dfp.SGD(dfp.QuadraticLandscape([1.2], [0.1], dfp.AdditiveNoise(law)), RATE, batch_size=batch_size)
 
 
 def raw(weights, theta, highest):
@@ -63,11 +63,19 @@ def gauss_legendre(order=5):
     return nodes, weights / 2
 
 
+def averaged_atoms(highest):
+    """Return those of averages of two draws of a skewed law of three values."""
+    values, mass = np.arange(3.0), stats.binom(2, 0.2).pmf([0, 1, 2])
+    pairs = (values[:, None] + values).ravel() / 2 - 0.4
+    return by_quadrature(pairs, np.outer(mass, mass).ravel(), highest)
+
+
 # Five nodes are exact up to the ninth power in every variable.
 TRUTHS = {
     "finite sum": (finite_sum, lambda n: enumerated(2, n)),
     "finite sum, one sample": (lambda: finite_sum(1), lambda n: enumerated(1, n)),
     "Gaussian": (gaussian, lambda n: by_quadrature(*hermite(0.5), n, hermite(0.3))),
+    "binomial, two draws": (lambda: additive(stats.binom(2, 0.2), 2), averaged_atoms),
     "uniform": (lambda: additive(stats.uniform(-1, 2)), lambda n: by_quadrature(*gauss_legendre(), n)),
 }
 
@@ -183,13 +191,14 @@ def test_densities_are_refused(solver, order):
 
 def test_what_is_out_of_reach_is_refused():
     point = dfp.Point([0.3])
+    student = dfp.SGD(dfp.QuadraticLandscape([1.0], 0, dfp.StudentNoise(1.0, 9)), 0.1)
     cases = {
         "generators": (dfp.Langevin(gaussian()), point, 4),
         "dimension": (dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape([1.0, 2.0]), 0.1)), dfp.Point([0.0, 0]), 4),
         "momentum": (dfp.MasterEquation(dfp.SGD(gaussian().landscape, 0.1, momentum=0.5)), point, 4),
         "tails": (dfp.MasterEquation(additive(stats.t(5.5))), point, 6),
-        "unknown": (dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape([1.0], 0, dfp.StudentNoise(1.0, 9)), 0.1)), point, 6),
-    }  # fmt: skip
+        "unknown": (dfp.MasterEquation(student), point, 6),
+    }
     for equation, start, order in cases.values():
         with pytest.raises(dfp.UnsupportedError):
             dfp.raw_moments(equation, start, 3, order)
