@@ -13,9 +13,9 @@ from dfp_solvers.arrays import Array
 
 def from_cumulants(cumulants: list[Array]) -> list[Array]:
     """Return the moments of order 0 … n of a variable whose cumulants of order 1 … n are polynomials in θ."""
-    moments = [np.ones(1)]
+    moments: list[Array] = [np.ones(1)]
     for order in range(1, len(cumulants) + 1):
-        total = np.zeros(1)
+        total: Array = np.zeros(1)
         for j in range(1, order + 1):
             part = polynomial.polymul(cumulants[j - 1], moments[order - j])
             total = polynomial.polyadd(total, comb(order - 1, j - 1) * part)
