@@ -12,6 +12,7 @@ from .exact.best_schedule import optimal_schedule as optimal_schedule
 from .exact.inference import Fit as Fit
 from .exact.inference import fit as fit
 from .exact.moments import moments as moments
+from .exact.raw_moments import raw_moments as raw_moments
 from .exact.risk import RiskCurve as RiskCurve
 from .exact.risk import largest_learning_rate as largest_learning_rate
 from .exact.risk import risk_curve as risk_curve

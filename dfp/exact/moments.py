@@ -152,10 +152,11 @@ def _negative(equation: Equation, saved: NDArray[np.int64], covariances: Array) 
     if not below.any():
         return ()
     worst = int(np.argmin(lowest))
+    lacking = "any second moment, η²S" if equation.number == "T25" else "the square of the mean gradient, η²ḡḡᵀ"
     return (
         f"step {saved[worst]}: the {equation.label} has a negative variance, {lowest[worst]:.3g}, as at "
-        f"{np.count_nonzero(below)} of {len(saved)} saved steps: its steps lack the square of the mean gradient, "
-        "η²ḡḡᵀ; use dfp.Langevin(sgd), dfp.DiscreteFokkerPlanck(sgd) or dfp.MasterEquation(sgd).",
+        f"{np.count_nonzero(below)} of {len(saved)} saved steps: its steps lack {lacking}; "
+        "use dfp.Langevin(sgd), dfp.DiscreteFokkerPlanck(sgd) or dfp.MasterEquation(sgd).",
     )
 
 

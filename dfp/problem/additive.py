@@ -193,6 +193,25 @@ class AdditiveLaw(NoiseLaw):
             found.append(tensor)
         return found
 
+    def line_cumulants(self, highest: int) -> list[Array]:
+        """Return those of the one component: of order five and up from the raw moments of its distribution."""
+        if highest <= 4 or self.gaussian:
+            return super().line_cumulants(highest)
+        from dfp_solvers import raw_moments
+
+        found, (law,) = super().line_cumulants(4), self.laws
+        if highest >= law.tail_index:
+            raise UnsupportedError(
+                f"noise.laws: {law.name} has no finite moment of order {highest}, for its tails fall like "
+                f"|x|^-{law.tail_index:.3g}; ask for lower orders."
+            )
+        raw = np.array([float(law.law.moment(k)) if k else 1.0 for k in range(highest + 1)])
+        if not np.all(np.isfinite(raw)):
+            raise UnsupportedError(f"noise.laws: {law.name} has no finite moment of order {highest}; ask for less.")
+        single = raw_moments.to_cumulants([np.array([moment]) for moment in raw])
+        scale = float(self.axes[0, 0])
+        return found + [scale**k * single[k - 1] / self.batch_size ** (k - 1) for k in range(5, highest + 1)]
+
     @cached_property
     def flaw(self) -> str | None:
         """Why neither waves nor draws of a component can be had, or None."""

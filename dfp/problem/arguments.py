@@ -13,6 +13,8 @@ def check_equation(equation: Equation, grid: Grid | None = None, *, moments: boo
     Equations that have moments alone are refused unless these are all that is asked for, ``moments``.
     """
     checks.instance("equation", equation, Equation, "must be an equation; give e.g. dfp.MasterEquation(sgd).")
+    if not moments:
+        refuse_ladder(equation)
     if equation.moments_only and not moments:
         raise UnsupportedError(
             f"equation: the {equation.label} is followed through its moments alone, for its variances can be negative; "
@@ -25,6 +27,15 @@ def check_equation(equation: Equation, grid: Grid | None = None, *, moments: boo
     checks.instance("grid", grid, Grid, "must be a dfp.Grid; give dfp.Grid(lower, upper, cells).")
     if grid.dimension != equation.dimension:
         raise DFPError(f"grid has {grid.dimension} axes: the landscape has {equation.dimension}; make them equal.")
+
+
+def refuse_ladder(equation: Equation) -> None:
+    """Refuse truncations at another order than the second, of which moments alone are known (T25)."""
+    if equation.number == "T25":
+        raise UnsupportedError(
+            f"equation: the {equation.label} has no density solver; dfp.moments / dfp.raw_moments have its moments. "
+            "Use order=2 or dfp.MasterEquation(sgd) for laws."
+        )
 
 
 def check_kernel(equation: Equation) -> None:

@@ -44,7 +44,25 @@ class MasterEquation(_Map):
 
 @dataclass(frozen=True, eq=False)
 class DiscreteFokkerPlanck(_Map):
-    """The discrete Fokker–Planck equation (T5): the master equation to order η², with the raw second moment S."""
+    """The discrete Fokker–Planck equation (T5): the master equation to order η², with the raw second moment S.
+
+    Parameters
+    ----------
+    sgd
+        The dynamics.
+    order
+        Kramers–Moyal terms kept, m >= 1 (T25); 2 is (T5), m → ∞ the master equation. Moments up to order m are those
+        of SGD. Of other orders than 2 only moments are known, by ``dfp.moments`` and ``dfp.raw_moments``.
+
+    Raises
+    ------
+    DFPError
+        If ``order`` is not a whole number from 1 on.
+    UnsupportedError
+        Without replacement; with order 1, if SGD is not plain.
+    """
+
+    order: int = 2
 
     title = "discrete Fokker-Planck"
     number = "T5"
@@ -54,6 +72,55 @@ class DiscreteFokkerPlanck(_Map):
     def __post_init__(self) -> None:
         super().__post_init__()
         refuse_epochs(self)
+        object.__setattr__(self, "order", checks.integer("order", self.order, at_least=1))
+        if self.order != 2:
+            object.__setattr__(self, "number", "T25")
+            object.__setattr__(self, "moments_only", True)
+        if self.order == 1 and not self.sgd.plain:
+            raise UnsupportedError(
+                f"order=1: SGD has {self.sgd.features}, and the drift alone is the same step every time; give one "
+                "learning_rate and batch_size, or order=2."
+            )
+
+    @property
+    def label(self) -> str:
+        """Title, number and, where it is not (T5), the order."""
+        return super().label + ("" if self.order == 2 else f" of order {self.order}")
+
+    def record(self, last: int) -> dict[str, Any]:
+        """Return also the order where it is not two."""
+        return {**super().record(last), **({} if self.order == 2 else {"order": self.order})}
+
+    @property
+    def indefinite(self) -> bool:
+        """Whether it is the drift alone, a step of which loses the variance of ηḡ."""
+        return self.order == 1
+
+    @property
+    def additive(self) -> bool:
+        """Whether the second cumulant of its steps does not depend on θ; −η²ḡḡᵀ of order 1 does."""
+        return self.order > 1 and super().additive
+
+    def local_diffusion(self, theta: Array) -> Array:
+        """Return η²C; −η²ḡḡᵀ of order 1, which has no second moment."""
+        if self.order > 1:
+            return super().local_diffusion(theta)
+        drift = self.local_drift(theta)
+        return -drift[..., :, None] * drift[..., None, :]
+
+    def mean_diffusion(self, at: MomentVector) -> Array:
+        """Return η² C̄ (T14); of order 1 minus the mean of η²ḡḡᵀ, for a step has no second moment."""
+        return super().mean_diffusion(at) if self.order > 1 else -_squared_drift(self, at)
+
+
+def _squared_drift(equation: Equation, at: MomentVector) -> Array:
+    """Return the mean of η²ḡḡᵀ = η²(H M Hᵀ + Hμgᵀ + gμᵀHᵀ + ggᵀ)."""
+    k, offset = equation.linear_drift, equation.constant_drift
+    crossed = outer(offset, at.mean @ k.T)
+    return (
+        k @ at.second @ k.T + crossed + transposed(crossed)
+        + at.mass[..., None, None] * np.outer(offset, offset)
+    )  # fmt: skip
 
 
 class _Generator(Equation):
@@ -174,16 +241,7 @@ class Langevin(_Generator):
         """
         if not self.per_step:
             return self._flow_diffusion(at)
-        return self.learning_rate * self._flow_diffusion(at) - self._squared_drift(at)
-
-    def _squared_drift(self, at: MomentVector) -> Array:
-        """Return the mean of η²ḡḡᵀ = η²(H M Hᵀ + Hμgᵀ + gμᵀHᵀ + ggᵀ)."""
-        k, offset = self.linear_drift, self.constant_drift
-        crossed = outer(offset, at.mean @ k.T)
-        return (
-            k @ at.second @ k.T + crossed + transposed(crossed)
-            + at.mass[..., None, None] * np.outer(offset, offset)
-        )  # fmt: skip
+        return self.learning_rate * self._flow_diffusion(at) - _squared_drift(self, at)
 
     def _flow_diffusion(self, at: MomentVector) -> Array:
         if self.noise == "frozen":

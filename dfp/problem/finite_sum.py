@@ -224,6 +224,14 @@ class FiniteSumLaw(NoiseLaw):
             found.append(((raw - split) / batch**3).transpose(0, 2, 4, 6, 1, 3, 5, 7))
         return found
 
+    def line_cumulants(self, highest: int) -> list[Array]:
+        """Return those of one sample over B^{k−1}, of any order k."""
+        from dfp_solvers import raw_moments
+
+        slopes, constants = (part.ravel() for part in self.deviations)
+        single = raw_moments.to_cumulants(raw_moments.affine_moments(slopes, constants, highest))
+        return [part / self.batch_size ** (k - 1) for k, part in enumerate(single[1:], start=2)]
+
     def increment_moments(self, theta: Array, matrix: Array, degree: int) -> Array:
         """Return those of the sum of B draws from the samples."""
         from dfp_solvers import hermite

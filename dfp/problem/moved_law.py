@@ -173,6 +173,16 @@ class MovedLaw(NoiseLaw):
             found.append(result)
         return found
 
+    def line_cumulants(self, highest: int) -> list[Array]:
+        """Return those of the base, scaled; the heat adds to the second alone."""
+        left, right = float(self.left[0, 0]), float(self.right[0, 0])
+        found = [
+            left**k * part * right ** np.arange(len(part))
+            for k, part in enumerate(self.base.line_cumulants(highest), start=2)
+        ]
+        found[0] = found[0] + np.eye(len(found[0]))[0] * self.heat[0, 0]
+        return found
+
     def increment_moments(self, theta: Array, matrix: Array, degree: int) -> Array:
         """Return those of ``matrix`` L (H̃Rθ + g̃)."""
         if self.gaussian:

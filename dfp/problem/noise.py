@@ -255,6 +255,25 @@ class NoiseLaw(Noise):
             raise UnsupportedError(f"moments of order {highest} are not known of this noise; use dfp.MonteCarlo(...).")
         return [None] * (highest - 2)
 
+    def line_cumulants(self, highest: int) -> list[Array]:
+        """Return the cumulants of order 2 … ``highest`` of H̃θ + g̃ for d = 1, coefficients in ascending powers of θ.
+
+        Raises
+        ------
+        UnsupportedError
+            If the tails are too heavy to have them, or they are not known.
+        """
+        if highest > 4 and not self.gaussian:
+            raise UnsupportedError(f"order={highest}: moments of this noise are known up to order 4; ask for order=4.")
+        zero, one = np.zeros((1, 1)), np.ones((1, 1))
+        constant = float(self.constant[0, 0])
+        second = [constant] if self.additive else [
+            constant, 2 * float(self.cross(one[0])[0, 0]), float(self.quadratic(one)[0, 0])
+        ]  # fmt: skip
+        higher = self.cumulants(min(highest, 4)) if highest > 2 else []
+        found = [np.array(second), *(zero[0] if part is None else _by_powers(part) for part in higher)]
+        return found + [zero[0]] * (highest - 1 - len(found))
+
     def increment_moments(self, theta: Array, matrix: Array, degree: int) -> Array:
         """Return E[δ^α], (K, n), of δ = ``matrix`` (d, d) @ (H̃θ + g̃) at ``theta`` (n, d), up to order ``degree``."""
         from dfp_solvers import hermite
@@ -328,6 +347,13 @@ class NoiseLaw(Noise):
         Along the eigenvectors ``axes`` (d, m), a block of modes that others do not drive, as it is settled.
         """
         raise UnsupportedError("products of this noise's matrices are not sampled; look at the modes one by one.")
+
+
+def _by_powers(tensor: Array) -> Array:
+    """Return a cumulant tensor for d = 1 as coefficients of powers of θ: φ_a is 1 or θ."""
+    n = tensor.ndim // 2
+    powers = np.indices((2,) * n).sum(axis=0).ravel()
+    return np.bincount(powers, weights=tensor.reshape(-1), minlength=n + 1).astype(np.float64)
 
 
 class GaussianLaw(NoiseLaw):

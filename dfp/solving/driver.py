@@ -15,7 +15,7 @@ from dfp.exact.stability import growing, overshooting
 from dfp.methods.patience import Patience, TooLong
 from dfp.methods.pilot import unknown
 from dfp.methods.solver import Problem, Run, SamplingRun, Solver, saved_gaps
-from dfp.problem.arguments import check_problem
+from dfp.problem.arguments import check_problem, refuse_ladder
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
 from dfp.problem.state import State
@@ -93,6 +93,7 @@ def solve(
         initial = initial.state()
     # solvers say what they do not solve
     check_problem(equation, initial, None if directions is not None else grid, moments=True)
+    refuse_ladder(equation)
     last = checks.integer("steps", steps)
     default = [last] if initial.point else sorted({0, last})
     saved = checks.step_list("save", default if save is None else save, last)
