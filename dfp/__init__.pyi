@@ -49,6 +49,8 @@ from .methods.moment_recursion import MomentRecursion as MomentRecursion
 from .methods.monte_carlo import MonteCarlo as MonteCarlo
 from .methods.transfer.transfer import Transfer as Transfer
 from .problem.additive import AdditiveNoise as AdditiveNoise
+from .problem.averages import ExponentialAverage as ExponentialAverage
+from .problem.averages import TailAverage as TailAverage
 from .problem.equations import DiscreteFokkerPlanck as DiscreteFokkerPlanck
 from .problem.equations import Langevin as Langevin
 from .problem.equations import MasterEquation as MasterEquation
