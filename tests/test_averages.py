@@ -127,6 +127,94 @@ def test_the_mean_of_the_tail_has_covariance_one_over_n():
     assert np.log2(errors[0] / errors[1]) == pytest.approx(1, abs=0.01)
 
 
+@pytest.mark.parametrize("decay", [0.0, 0.5, 0.99, 0.9999])
+def test_stationary_variance_is_t20(decay):
+    """Var m = V (1−γ)(1+γa)/((1+γ)(1−γa)), a = 1−ηλ, to rounding; that of the last iterate must fail."""
+    for step in (0.1, 0.9, 1.7):
+        bowl = dfp.QuadraticLandscape([2.0], 0.0, dfp.GaussianNoise([0.5]))
+        sgd = dfp.SGD(bowl, step / 2)
+        a, last = 1 - step, dfp.stationary_moments(dfp.MasterEquation(sgd)).covariance.item()
+        wanted = last * (1 - decay) * (1 + decay * a) / ((1 + decay) * (1 - decay * a))
+        equation = dfp.MasterEquation(dfp.ExponentialAverage(sgd, decay))
+        assert dfp.stationary_moments(equation).covariance.item() == pytest.approx(wanted, rel=1e-12)
+        assert decay == 0 or abs(last - wanted) > 1e-3 * wanted
+        density = dfp.stationary(equation)
+        wanted_density = dfp.Gaussian([0.0], [[wanted]]).on(density.grid)
+        assert np.abs(density.values - wanted_density).sum() * density.grid.cell_volume < 1e-10
+        control = dfp.Gaussian([0.0], [[last]]).on(density.grid)
+        assert decay == 0 or np.abs(density.values - control).sum() * density.grid.cell_volume > 1e-3
+
+
+@pytest.mark.parametrize("landscape", [VALLEY, LEAST_SQUARES])
+@pytest.mark.parametrize("settings", [{}, {"momentum": 0.6}, {"momentum": 0.6, "nesterov": True},
+                                      {"momentum": 0.5, "preconditioner": [[0.5, 0.1], [0.1, 1.0]]}])  # fmt: skip
+def test_stationary_moments_are_those_of_late_steps(landscape, settings):
+    """After 2000 steps, where 0.8^n and the slowest mode are below rounding."""
+    equation = dfp.MasterEquation(dfp.ExponentialAverage(dfp.SGD(landscape, 0.15, **settings), 0.8))
+    late = dfp.moments(equation, START, 2000, save=[2000])
+    settled = dfp.stationary_moments(equation)
+    assert np.allclose(settled.mean, late.mean[0], rtol=0, atol=1e-11)
+    assert np.allclose(settled.covariance, late.covariance[0], rtol=1e-10, atol=1e-13)
+
+
+def test_where_no_average_settles():
+    for average in (dfp.TailAverage(dfp.SGD(VALLEY, 0.3)), dfp.ExponentialAverage(dfp.SGD(VALLEY, 3.0), 0.9)):
+        for ask in (dfp.stationary, dfp.stationary_moments):
+            with pytest.raises(dfp.NoStationaryDensity):
+                ask(dfp.MasterEquation(average))
+    with pytest.raises(dfp.UnsupportedError):
+        dfp.stationary(dfp.MasterEquation(dfp.ExponentialAverage(dfp.SGD(LEAST_SQUARES, 0.1))))
+
+
+@pytest.mark.parametrize("which", range(3))
+def test_densities_are_gaussians_with_those_moments(which, tmp_path):
+    """L1 below 1e-10 against the Gaussian of the recursion written out; that of the iterates must fail."""
+    sgd = dfp.SGD(VALLEY, 0.3)
+    average = averages_of(sgd)[which]
+    solution = dfp.solve(dfp.MasterEquation(average), START, STEPS)
+    mean, covariance = list(brute(average, HESSIAN, np.array([0.2, -0.1]), lambda *_: NOISE, np.full(STEPS, 0.3)))[-1]
+    volume = solution.grid.cell_volume
+    assert np.abs(solution.density[-1] - dfp.Gaussian(mean, covariance).on(solution.grid)).sum() * volume < 1e-10
+    control = dfp.moments(dfp.MasterEquation(sgd), START, STEPS, save=[STEPS])
+    other = dfp.Gaussian(control.mean[0], control.covariance[0]).on(solution.grid)
+    assert np.abs(solution.density[-1] - other).sum() * volume > 1e-2
+    assert not solution.certificate.warnings
+    solution.save(tmp_path / "average.h5")
+    again = dfp.load(tmp_path / "average.h5")
+    assert np.array_equal(again.density, solution.density)
+    assert again.provenance["average"] == type(average).__name__
+
+
+def test_the_best_decay_is_best():
+    """Against a scan of ``moments`` and ``excess_loss``; no neighbour, 1 − γ changed by 1 %, is better."""
+    sgd = dfp.SGD(LEAST_SQUARES, 0.2)
+    best = dfp.best_decay(sgd, START, 60)
+
+    def risk(decay):
+        average = dfp.ExponentialAverage(sgd, decay)
+        return dfp.excess_loss(sgd, dfp.moments(dfp.MasterEquation(average), START, 60, save=[60])).item()
+
+    assert best.risk == pytest.approx(risk(best.decay), rel=1e-12)
+    assert best.last_risk == pytest.approx(risk(0.0), rel=1e-12)
+    assert best.risk < best.last_risk
+    for factor in (0.99, 1.01):
+        assert risk(1 - factor * (1 - best.decay)) > best.risk
+    assert all(risk(decay) >= best.risk for decay in np.linspace(0, 0.999, 40))
+
+
+def test_from_afar_the_last_iterate_is_best():
+    best = dfp.best_decay(dfp.SGD(VALLEY, 0.1), dfp.Point([100.0, 100.0]), 5)
+    assert best.decay == 0
+    assert best.risk == best.last_risk
+    for steps in (0, 1.5):
+        with pytest.raises(dfp.DFPError):
+            dfp.best_decay(dfp.SGD(VALLEY, 0.1), START, steps)
+    with pytest.raises(dfp.DFPError):
+        dfp.best_decay(dfp.ExponentialAverage(dfp.SGD(VALLEY, 0.1)), START, 5)
+    with np.errstate(all="ignore"), pytest.raises(dfp.DFPError, match="overflows"):
+        dfp.best_decay(dfp.SGD(VALLEY, 100.0), START, 2000)
+
+
 def test_the_wrong_process_is_never_answered_for():
     sgd = dfp.SGD(VALLEY, 0.3)
     average = dfp.ExponentialAverage(sgd)
@@ -147,6 +235,10 @@ def test_the_wrong_process_is_never_answered_for():
         lambda: dfp.ModifiedLangevin(average),
         lambda: dfp.solve(equation, START, 3, solver=dfp.Fourier()),
         lambda: dfp.solve(equation, START, 3, directions=[[1.0], [0.0]]),
+        lambda: dfp.solve(equation, START, 3, tolerance=1e-3),
+        lambda: dfp.solve(dfp.MasterEquation(dfp.TailAverage(dfp.SGD(LEAST_SQUARES, 0.1))), START, 3),
+        lambda: dfp.stationary(equation, solver=dfp.Fourier()),
+        lambda: dfp.stationary_excess_loss(equation),
         lambda: equation.sgd,
     ):
         with pytest.raises(dfp.UnsupportedError):
