@@ -243,8 +243,14 @@ def test_the_wrong_process_is_never_answered_for():
     ):
         with pytest.raises(dfp.UnsupportedError):
             ask()
-    for ask in (lambda: dfp.modes(average), lambda: dfp.MasterEquation(3), lambda: dfp.excess_loss(average, None)):
-        with pytest.raises((dfp.DFPError, AttributeError)):
+    for ask in (
+        lambda: dfp.modes(average),
+        lambda: dfp.escape(average, [0.0, 0.0], grid),
+        lambda: dfp.MasterEquation(3),
+        lambda: dfp.excess_loss(average, dfp.moments(equation, START, 3)),
+        lambda: dfp.expected_loss(average, dfp.moments(equation, START, 3)),
+    ):
+        with pytest.raises(dfp.DFPError):
             ask()
 
 
