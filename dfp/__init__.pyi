@@ -17,6 +17,8 @@ from .exact.risk import RiskCurve as RiskCurve
 from .exact.risk import largest_learning_rate as largest_learning_rate
 from .exact.risk import risk_curve as risk_curve
 from .exact.risk import stationary_risk as stationary_risk
+from .long_time.best_decay import BestDecay as BestDecay
+from .long_time.best_decay import best_decay as best_decay
 from .long_time.committor import Committor as Committor
 from .long_time.escape import escape as escape
 from .long_time.escape_files import load_escape as load_escape
@@ -50,6 +52,8 @@ from .methods.moment_recursion import MomentRecursion as MomentRecursion
 from .methods.monte_carlo import MonteCarlo as MonteCarlo
 from .methods.transfer.transfer import Transfer as Transfer
 from .problem.additive import AdditiveNoise as AdditiveNoise
+from .problem.averages import ExponentialAverage as ExponentialAverage
+from .problem.averages import TailAverage as TailAverage
 from .problem.equations import DiscreteFokkerPlanck as DiscreteFokkerPlanck
 from .problem.equations import Langevin as Langevin
 from .problem.equations import MasterEquation as MasterEquation

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from dfp import checks
 from dfp.checks import Array, require_memory
 from dfp.errors import UnsupportedError
-from dfp.exact import optimisers
+from dfp.exact import averages, optimisers
 from dfp.problem.arguments import check_problem
+from dfp.problem.averaged_equation import AveragedEquation
 from dfp.problem.equation import Equation, MomentVector, packed, unpacked
 from dfp.problem.noise import NoiseLaw
 from dfp.problem.state import Gaussian, State
@@ -51,13 +52,16 @@ class Moments(Result):
         return f"<Moments at {len(self.steps)} steps up to {self.steps[-1]}, {self.mean.shape[1]} parameter(s)>"
 
 
-def moments(equation: Equation, initial: State, steps: int, save: Sequence[int] | None = None) -> Moments:
+def moments(
+    equation: Equation | AveragedEquation, initial: State, steps: int, save: Sequence[int] | None = None
+) -> Moments:
     """Return the exact mean and covariance of ``equation`` from ``initial``.
 
     Parameters
     ----------
     equation
-        Any equation; its cost grows with the number of steps only where noise is multiplicative and d > 11.
+        Any equation; its cost grows with the number of steps only where noise is multiplicative and d > 11, and for
+        averages of iterates.
     initial
         State at step 0; only its mean and covariance matter.
     steps
@@ -82,7 +86,8 @@ def moments(equation: Equation, initial: State, steps: int, save: Sequence[int] 
     (T14) for the maps (T4) and (T5), (T15) for the generators (T6), (T7), (T7m), (T19) with momentum, whose velocity is
     0 at step 0, and (T18) without replacement. A schedule costs a product of maps for every change of its value.
     """
-    check_problem(equation, initial, moments=True)
+    process = equation.iterate if isinstance(equation, AveragedEquation) else equation
+    check_problem(process, initial, moments=True)
     last = checks.integer("steps", steps)
     if save is None:
         every = 8.0 * (last + 1) * (7 + 3 * equation.dimension)
@@ -90,7 +95,20 @@ def moments(equation: Equation, initial: State, steps: int, save: Sequence[int] 
     saved = _default_steps(last, equation.dimension) if save is None else checks.step_list("save", save, last)
     numbers = saved.size * (4.0 + 3 * equation.dimension + 3 * equation.dimension**2)
     require_memory(f"save: moments of {saved.size} steps", 8 * numbers, "save fewer, as with save=[0, 1000, steps]")
-    return moments_at(equation, initial, saved)
+    if isinstance(equation, AveragedEquation):
+        means, covariances = averages.followed(equation.average, path(process, initial, last), saved)
+        return Moments(saved, means, covariances)
+    return moments_at(process, initial, saved)
+
+
+def path(equation: Equation, initial: State, last: int) -> tuple[Array, Array]:
+    """Return mean and covariance of the whole state, θ or (θ, v), at every step up to ``last``."""
+    size = 3 * (equation.dimension * (2 if equation.sgd.momentum else 1)) ** 2
+    require_memory(f"steps={last}: moments of every iterate that is averaged", 8.0 * (last + 1) * size, "take fewer")
+    found = moments_at(equation, initial, np.arange(last + 1))
+    if found.joint_mean is None or found.joint_covariance is None:
+        return found.mean, found.covariance
+    return found.joint_mean, found.joint_covariance
 
 
 def _default_steps(last: int, dimension: int) -> NDArray[np.int64]:

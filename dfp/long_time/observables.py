@@ -34,6 +34,7 @@ def expected_loss(sgd: SGD, over: Moments | Solution | Density) -> Array:
     Array
         Shape (S,) [loss]; (1,) for a density.
     """
+    _check_sgd(sgd)
     if not sgd.affine:
         return _nonlinear_loss(sgd, over)
     if isinstance(over, Density):
@@ -75,6 +76,7 @@ def excess_loss(sgd: SGD, over: Moments | Solution) -> Array:
     DFPError
         If the mean loss slopes along a flat direction, so that there is no critical point.
     """
+    _check_sgd(sgd)
     mean, covariance = _given(sgd, over)
     slope = sgd.loss_hessian @ sgd.critical_point + sgd.loss_gradient
     if np.linalg.norm(slope) > 1e-10 * np.linalg.norm(sgd.loss_gradient):
@@ -83,6 +85,10 @@ def excess_loss(sgd: SGD, over: Moments | Solution) -> Array:
             "critical point to compare with; use dfp.expected_loss, or give weight_decay > 0."
         )
     return _curved(sgd.loss_hessian, mean - sgd.critical_point, covariance)
+
+
+def _check_sgd(sgd: SGD) -> None:
+    checks.instance("sgd", sgd, SGD, "must be a dfp.SGD, whose loss it is; of an average give average.iterate.")
 
 
 def _given(sgd: SGD, over: Moments | Solution) -> tuple[Array, Array]:

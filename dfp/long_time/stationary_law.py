@@ -19,6 +19,7 @@ from dfp.methods.hermite import Hermite
 from dfp.methods.solver import Solver
 from dfp.methods.transfer.transfer import Transfer
 from dfp.problem.arguments import check_equation
+from dfp.problem.averaged_equation import AveragedEquation, refuse
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
 from dfp.problem.state import Density, Gaussian
@@ -30,13 +31,15 @@ _CELLS = 2**16
 _CELLS_PER_WIDTH = 12
 
 
-def stationary(equation: Equation, grid: Grid | None = None, solver: Solver | str = "auto") -> Density:
+def stationary(
+    equation: Equation | AveragedEquation, grid: Grid | None = None, solver: Solver | str = "auto"
+) -> Density:
     """Return the stationary density of an equation.
 
     Parameters
     ----------
     equation
-        Any equation, d <= 3.
+        Any equation, d <= 3; that of an ``ExponentialAverage`` under additive Gaussian noise.
     grid
         Where it is returned; chosen to hold all but 1e-8 of the mass, as far as it can, if left out.
     solver
@@ -67,9 +70,15 @@ def stationary(equation: Equation, grid: Grid | None = None, solver: Solver | st
     UnresolvedError, SeriesError
         If no affordable grid resolves it, or a series does not converge.
     """
-    check_equation(equation, grid)
-    if equation.dimension > 3:
-        raise UnsupportedError(f"d = {equation.dimension}: densities need d <= 3; use dfp.moments for covariances.")
+    process = equation.iterate if isinstance(equation, AveragedEquation) else equation
+    check_equation(process, grid)
+    if process.dimension > 3:
+        raise UnsupportedError(f"d = {process.dimension}: densities need d <= 3; use dfp.moments for covariances.")
+    if isinstance(equation, AveragedEquation):
+        if solver != "auto" or not (process.additive and process.sgd.law.gaussian):
+            refuse()
+        settled = stationary_moments(equation)
+        return _gridded(Gaussian(settled.mean, settled.covariance), grid)
     if equation.sgd.affine and not equation.sgd.noise.finite:
         return _without_variance(equation, grid, solver)
     if equation.dimension > 1 or (equation.discrete and not equation.truncated):

@@ -7,7 +7,9 @@ from dfp_solvers import second_moment
 
 from dfp.checks import Array
 from dfp.errors import DFPError, NoStationaryDensity
+from dfp.long_time import stationary_average
 from dfp.problem.arguments import check_equation
+from dfp.problem.averaged_equation import AveragedEquation
 from dfp.problem.equation import Equation, MomentVector
 from dfp.regimes.mode_report import modes
 
@@ -30,13 +32,13 @@ class StationaryMoments:
     covariance: Array
 
 
-def stationary_moments(equation: Equation) -> StationaryMoments:
+def stationary_moments(equation: Equation | AveragedEquation) -> StationaryMoments:
     """Return the mean and covariance in which an equation settles, exactly: the fixed point of (T14) or (T15).
 
     Parameters
     ----------
     equation
-        Any equation, with any noise; the maps (T4), (T5) with momentum as well.
+        Any equation, with any noise; the maps (T4), (T5) with momentum as well; that of an ``ExponentialAverage``.
 
     Returns
     -------
@@ -48,6 +50,9 @@ def stationary_moments(equation: Equation) -> StationaryMoments:
     NoStationaryDensity
         If second moments grow without bound; a heavy-tailed law may exist all the same (``dfp.modes`` tells).
     """
+    if isinstance(equation, AveragedEquation):
+        iterate = stationary_moments(equation.iterate)
+        return StationaryMoments(iterate.mean, stationary_average.covariance(equation, iterate.covariance))
     check_equation(equation)
     if not equation.sgd.noise.finite:
         raise NoStationaryDensity(

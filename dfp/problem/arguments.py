@@ -2,6 +2,7 @@
 
 from dfp import checks
 from dfp.errors import DFPError, UnsupportedError
+from dfp.problem.averaged_equation import AveragedEquation, refuse
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
 from dfp.problem.state import State
@@ -12,6 +13,8 @@ def check_equation(equation: Equation, grid: Grid | None = None, *, moments: boo
 
     Equations that have moments alone are refused unless these are all that is asked for, ``moments``.
     """
+    if isinstance(equation, AveragedEquation):
+        refuse()
     checks.instance("equation", equation, Equation, "must be an equation; give e.g. dfp.MasterEquation(sgd).")
     if not moments:
         refuse_ladder(equation)

@@ -14,6 +14,7 @@ import numpy as np
 from dfp import checks
 from dfp.checks import Array
 from dfp.errors import UnsupportedError
+from dfp.problem.averages import Average
 from dfp.problem.sgd import SGD
 
 
@@ -83,6 +84,10 @@ class Equation(ABC):
     """Whether it is followed through its moments alone, for its variances can be negative."""
 
     def __post_init__(self) -> None:
+        if isinstance(self.sgd, Average):
+            raise UnsupportedError(
+                f"sgd: the {self.title} equation does not take averages; use dfp.MasterEquation(average)."
+            )
         checks.instance("sgd", self.sgd, SGD, f"must be a dfp.SGD; give dfp.{type(self).__name__}(sgd).")
 
     @property

@@ -10,8 +10,11 @@ from numpy.typing import ArrayLike
 from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError, UnsupportedError
+from dfp.problem.averaged_equation import AveragedEquation
+from dfp.problem.averages import Average
 from dfp.problem.equation import Equation, MomentVector, outer, refuse_epochs, transposed
 from dfp.problem.nonlinear import Landscape
+from dfp.problem.sgd import SGD
 
 
 class _Map(Equation):
@@ -36,10 +39,20 @@ class _Map(Equation):
 
 @dataclass(frozen=True, eq=False)
 class MasterEquation(_Map):
-    """The master equation (T4): the exact law of SGD itself."""
+    """The master equation (T4): the exact law of SGD itself; of an average of its iterates, that of (θ, m) (T20)."""
 
     title = "master equation"
     number = "T4"
+
+    def __new__(cls, sgd: SGD | Average) -> Any:
+        """Return the law of an average where one is given."""
+        if isinstance(sgd, Average):
+            return AveragedEquation(sgd, cls(sgd.sgd))
+        return super().__new__(cls)
+
+    def __getnewargs__(self) -> tuple[SGD]:
+        """Return what copies and pickles are made with."""
+        return (self.sgd,)
 
 
 @dataclass(frozen=True, eq=False)

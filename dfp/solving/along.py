@@ -67,7 +67,7 @@ def projected(
     elif normal:
         exact = _along(moments_at(equation, initial, saved), directions)
         reason = "a Gaussian stays one, and so do its projections"
-        chosen, frames = _normal_frames(exact, grid)
+        chosen, frames = normal_frames(exact, grid)
     else:
         exact = _along(moments_at(equation, initial, saved), directions)
         trajectories = _TRAJECTORIES
@@ -163,10 +163,10 @@ def _followed(equation: Equation, initial: State, saved: NDArray[np.int64], u: A
 
 
 def _normal(equation: Equation, initial: State, path: _Path, grid: Grid | None) -> tuple[Grid, list[Frame]]:
-    return _normal_frames(path.moments, grid)
+    return normal_frames(path.moments, grid)
 
 
-def _normal_frames(exact: Moments, grid: Grid | None) -> tuple[Grid, list[Frame]]:
+def normal_frames(exact: Moments, grid: Grid | None) -> tuple[Grid, list[Frame]]:
     """Return Gaussian densities of the moments."""
     chosen, frames = automatic(exact) if grid is None else grid, []
     for covariance, centre in zip(exact.covariance, exact.mean, strict=True):

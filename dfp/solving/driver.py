@@ -16,6 +16,7 @@ from dfp.methods.patience import Patience, TooLong
 from dfp.methods.pilot import unknown
 from dfp.methods.solver import Problem, Run, SamplingRun, Solver, saved_gaps
 from dfp.problem.arguments import check_problem, refuse_ladder
+from dfp.problem.averaged_equation import AveragedEquation, refuse
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
 from dfp.problem.state import State
@@ -24,6 +25,7 @@ from dfp.results.frame import Frame
 from dfp.results.schema import versions
 from dfp.results.solution import Solution
 from dfp.solving.along import projected
+from dfp.solving.averaged import averaged
 from dfp.solving.choice import BY_NAME, pick, without_density
 from dfp.solving.refinement import to_tolerance
 
@@ -38,7 +40,7 @@ Progress = Callable[[int, int], None]
 
 
 def solve(
-    equation: Equation,
+    equation: Equation | AveragedEquation,
     initial: State | Solution,
     steps: int,
     save: Sequence[int] | None = None,
@@ -92,11 +94,16 @@ def solve(
     if isinstance(initial, Solution):
         initial = initial.state()
     # solvers say what they do not solve
-    check_problem(equation, initial, None if directions is not None else grid, moments=True)
-    refuse_ladder(equation)
+    process = equation.iterate if isinstance(equation, AveragedEquation) else equation
+    check_problem(process, initial, None if directions is not None else grid, moments=True)
+    refuse_ladder(process)
     last = checks.integer("steps", steps)
     default = [last] if initial.point else sorted({0, last})
     saved = checks.step_list("save", default if save is None else save, last)
+    if isinstance(equation, AveragedEquation):
+        if solver != "auto" or tolerance is not None or directions is not None:
+            refuse()
+        return averaged(equation, initial, saved, grid)
     if isinstance(solver, str) and solver in BY_NAME:
         solver = BY_NAME[solver]()
     if solver != "auto":
