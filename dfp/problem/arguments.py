@@ -1,5 +1,7 @@
 """Checks of what functions take together: an equation, a state and a grid of the same dimension."""
 
+import numbers
+
 from dfp import checks
 from dfp.errors import DFPError, UnsupportedError
 from dfp.problem.equation import Equation
@@ -22,9 +24,16 @@ def check_equation(equation: Equation, grid: Grid | None = None, *, moments: boo
         check_kernel(equation)
     if grid is None:
         return
-    checks.instance("grid", grid, Grid, "must be a dfp.Grid; give dfp.Grid(lower, upper, cells).")
+    checks.instance("grid", grid, Grid, "must be a dfp.Grid; give dfp.Grid(lower, upper, cells), or a number of cells.")
     if grid.dimension != equation.dimension:
         raise DFPError(f"grid has {grid.dimension} axes: the landscape has {equation.dimension}; make them equal.")
+
+
+def counted(grid: Grid | int | None) -> Grid | int | None:
+    """Return ``grid`` as it is, or as the number of cells per axis, at least 4, that an integer of any kind says."""
+    if isinstance(grid, numbers.Integral):
+        return checks.integer("grid", grid, at_least=4)
+    return grid
 
 
 def check_kernel(equation: Equation) -> None:
