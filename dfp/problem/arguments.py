@@ -1,6 +1,7 @@
 """Checks of what functions take together: an equation, a state and a grid of the same dimension."""
 
 import numbers
+from typing import Any
 
 from dfp import checks
 from dfp.errors import DFPError, UnsupportedError
@@ -31,9 +32,8 @@ def check_equation(equation: Equation, grid: Grid | None = None, *, moments: boo
 
 def counted(grid: Grid | int | None) -> Grid | int | None:
     """Return ``grid`` as it is, or as the number of cells per axis, at least 4, that an integer of any kind says."""
-    if isinstance(grid, numbers.Integral):
-        return checks.integer("grid", grid, at_least=4)
-    return grid
+    whole: Any = numbers.Integral  # of Python or of NumPy
+    return checks.integer("grid", grid, at_least=4) if isinstance(grid, whole) else grid
 
 
 def check_kernel(equation: Equation) -> None:
