@@ -86,7 +86,7 @@ def exit_law(
 
     \b
     Example:
-      dfp exit one_mode.toml --lower -1 --upper 1
+      dfp exit one_mode.toml --lower -0.3 --upper 0.7
     """
     if output is not None:
         check_output("--output", output, (".h5",), force)
