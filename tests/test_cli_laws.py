@@ -84,14 +84,14 @@ def test_help_has_an_example(command):
 
 def test_exit_prints_the_law_of_the_box(tmp_path):
     result = invoke(
-        "exit", EXAMPLES / "one_mode.toml", "--lower", "-1", "--upper", "1", "-o", tmp_path / "x.h5", *named()
+        "exit", EXAMPLES / "one_mode.toml", "--lower", "-0.3", "--upper", "0.7", "-o", tmp_path / "x.h5", *named()
     )
     assert result.exit_code == 0, result.output
     problem = load(EXAMPLES / "one_mode.toml").build()
-    law = dfp.exit_steps(chosen().equation, (-1.0, 1.0), problem.initial)
+    law = dfp.exit_steps(chosen().equation, (-0.3, 0.7), problem.initial)
     assert str(law) in result.output
     assert dfp.load(tmp_path / "x.h5").mean == law.mean
-    wider = invoke("exit", EXAMPLES / "one_mode.toml", "--lower", "-1", "--upper", "1.2", *named())
+    wider = invoke("exit", EXAMPLES / "one_mode.toml", "--lower", "-0.3", "--upper", "0.8", *named())
     assert wider.exit_code == 0 and str(law) not in wider.output  # control
     for arguments in (("--lower", "-1"), ("--lower", "a", "--upper", "1")):
         assert invoke("exit", EXAMPLES / "one_mode.toml", *arguments, *named()).exit_code == 2
