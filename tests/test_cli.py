@@ -18,7 +18,7 @@ import dfp
 from dfp.cli import commands
 from dfp.config.config import load
 
-COMMANDS = ("demo", "solve", "compare", "modes", "plot", "sweep")
+COMMANDS = ("demo", "solve", "compare", "modes", "stationary", "spectrum", "exit", "phase", "plot", "sweep")
 PAIR = [{"kind": "master", "name": "exact"}, {"kind": "langevin"}]
 FOURIER = [{"kind": "master", "solver": {"kind": "fourier"}}]
 

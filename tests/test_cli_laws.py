@@ -80,3 +80,43 @@ def named():
 @pytest.mark.parametrize("command", ["stationary", "spectrum", "compare", "modes"])
 def test_help_has_an_example(command):
     assert f"dfp {command} " in invoke(command, "--help").output
+
+
+def test_exit_prints_the_law_of_the_box(tmp_path):
+    result = invoke(
+        "exit", EXAMPLES / "one_mode.toml", "--lower", "-0.3", "--upper", "0.7", "-o", tmp_path / "x.h5", *named()
+    )
+    assert result.exit_code == 0, result.output
+    problem = load(EXAMPLES / "one_mode.toml").build()
+    law = dfp.exit_steps(chosen().equation, (-0.3, 0.7), problem.initial)
+    assert str(law) in result.output
+    assert dfp.load(tmp_path / "x.h5").mean == law.mean
+    wider = invoke("exit", EXAMPLES / "one_mode.toml", "--lower", "-0.3", "--upper", "0.8", *named())
+    assert wider.exit_code == 0 and str(law) not in wider.output  # control
+    for arguments in (("--lower", "-1"), ("--lower", "a", "--upper", "1")):
+        assert invoke("exit", EXAMPLES / "one_mode.toml", *arguments, *named()).exit_code == 2
+
+
+def test_phase_prints_counts_and_writes_table_and_figure(tmp_path):
+    (tmp_path / "moving.toml").write_text(MOVING, encoding="utf-8")
+    files = "--table", tmp_path / "phase.csv", "--figure", tmp_path / "phase.png"
+    axes = "--x", "learning_rate:0.1:40:9", "--y", "curvature_noise:0.01:1:5"
+    result = invoke("phase", tmp_path / "moving.toml", *axes, *files)
+    assert result.exit_code == 0, result.output
+    rates, noises = np.geomspace(0.1, 40, 9), np.geomspace(0.01, 1, 5)
+    wanted = dfp.phase_diagram({"learning_rate": rates}, {"curvature_noise": noises}, curvature=0.1, gradient_noise=0.5)
+    with (tmp_path / "phase.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["regime"] for row in rows] == wanted.regime.ravel().tolist()
+    assert len({row["regime"] for row in rows}) > 1
+    assert (tmp_path / "phase.png").read_bytes().startswith(b"\x89PNG")
+    assert sum(int(line.split()[-1]) for line in result.output.splitlines()[2:-2]) == 45
+    other = invoke("phase", tmp_path / "moving.toml", *axes, "--mode", "1")
+    assert other.exit_code == 0 and other.output.splitlines()[0] != result.output.splitlines()[0]  # control
+    for wrong in (
+        ("--mode", "2"),
+        ("--x", "learning_rate:1:2"),
+        ("--x", "learning_rate:2:1:5"),
+        ("--x", "speed:1:2:5"),
+    ):
+        assert invoke("phase", tmp_path / "moving.toml", *wrong).exit_code == 2

@@ -82,3 +82,22 @@ def test_comparisons_are_tables():
     frame = found.to_dataframe()
     assert list(frame["step"]) == [0, 9] and frame["total_variation"][1] == found.at("b", 9).total_variation.value
     assert frame["mean_lower"][1] == found.at("b", 9).mean.lower and len(repr(found)) < 80
+
+
+def test_numbers_of_cells_keep_the_automatic_box():
+    equation, start = dfp.MasterEquation(one_mode()), dfp.Gaussian(1.0, 0.1)
+    free = dfp.solve(equation, start, 20)
+    counted = dfp.solve(equation, start, 20, grid=np.int64(200))
+    assert counted.grid == dfp.Grid(free.grid.lower, free.grid.upper, 200) != free.grid
+    # Both are spectrally accurate: what is left is rounding.
+    there = counted.interpolate(free.grid.axes[0][:, None])[-1]
+    np.testing.assert_allclose(there, free.density[-1], atol=1e-4 * free.density[-1].max())  # quintic splines
+    law, box = dfp.stationary(equation, 200), dfp.stationary(equation).grid
+    assert law.grid == dfp.Grid(box.lower, box.upper, 200) and law.mass == pytest.approx(1.0, abs=1e-6)
+    along = dfp.solve(equation, start, 20, grid=128, directions=[[1.0]])
+    assert along.grid.cells == (128,)
+    for wrong, words in ((2, "at least 4"), (True, "integer"), (12.5, "number of cells")):
+        with pytest.raises(dfp.DFPError, match=words):
+            dfp.solve(equation, start, 20, grid=wrong)
+        with pytest.raises(dfp.DFPError, match=words):
+            dfp.stationary(equation, wrong)

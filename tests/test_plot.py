@@ -79,3 +79,15 @@ def test_refusals(one, tmp_path):
     with pytest.raises(dfp.DFPError, match=r"figure cannot be written.*\.png"):
         figures.save(one.plot(), tmp_path / "figure.unknown")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_many_steps_have_a_bar_of_colours_and_few_a_legend():
+    import dfp
+
+    sgd = dfp.SGD(dfp.QuadraticLandscape(1.0, 0.0, dfp.GaussianNoise(0.5)), 0.1)
+    solution = dfp.solve(dfp.Langevin(sgd), dfp.Gaussian(1.0, 0.1), 40, range(0, 41, 4))
+    many, few = solution.plot(), solution.plot(steps=[0, 40], title="Mine")
+    assert len(many.axes) == 3 and many.axes[0].get_legend() is None
+    assert len({line.get_color() for line in many.axes[0].lines}) == 11
+    assert len(few.axes) == 2 and len(few.axes[0].lines) == 2 and few.axes[0].get_legend() is not None
+    assert few.get_suptitle() == "Mine" != many.get_suptitle()

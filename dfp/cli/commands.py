@@ -1,11 +1,9 @@
-"""The command line: ``demo``, ``solve``, ``compare``, ``modes``, ``stationary``, ``spectrum``, ``plot``.
+"""The command line: ``demo``, ``solve``, ``compare``, ``modes``, ``sweep``, ``plot``, and those of long times.
 
 Libraries are imported inside the commands, so that help appears at once. Wrong input ends in one message on stderr
 and exit code 2, before anything is written. Results of an unstable SGD (ηλ > 2) are written, and end with exit code 1.
 """
 
-import difflib
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -16,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from dfp.cli import terminal
+from dfp.cli import long_time_commands, terminal
+from dfp.cli.options import FIGURES, File, Force, Quiet, check_output, chosen, shown
 from dfp.errors import DFPError
 from dfp.networks import cli as networks
 
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from dfp.config.config import Config, Problem, Task
     from dfp.results.solution import Solution
     from dfp.solving.driver import Progress
-
-_FIGURES = (".png", ".pdf", ".svg")
 
 
 class _Commands(TyperGroup):
@@ -59,10 +56,6 @@ app = typer.Typer(
 
 app.add_typer(networks.app, name="networks")
 
-File = Annotated[Path, typer.Argument(metavar="FILE.toml", help="Configuration: landscape, SGD, state, equations.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace files that exist already.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
-
 
 def _version(wanted: bool) -> None:
     if wanted:
@@ -94,8 +87,8 @@ def demo(
     Example:
       dfp demo --out demo.h5 --trajectories 1_000_000
     """
-    _check_output("--out", out, (".h5",), force)
-    _check_output("figure", out.with_suffix(".png"), _FIGURES, force)
+    check_output("--out", out, (".h5",), force)
+    check_output("figure", out.with_suffix(".png"), FIGURES, force)
     from dfp.demo import run
 
     with _progress("demo", quiet) as progress:
@@ -118,12 +111,12 @@ def solve(
     Example:
       dfp solve one_mode.toml -o run.h5
     """
-    _check_output("--output", output, (".h5",), force)
+    check_output("--output", output, (".h5",), force)
     from dfp.config.config import load
 
     config = load(file)
     problem = config.build()
-    place = _chosen([task.name for task in problem.tasks], equation)
+    place = chosen([task.name for task in problem.tasks], equation)
     task = problem.tasks[place]
     with _progress(task.name, quiet) as progress:
         solution = _solved(config, problem, place, progress)
@@ -155,11 +148,11 @@ def compare(
       dfp compare compare.toml -o compare.h5 --figure compare.png --table compare.csv
     """
     if table is not None:
-        _check_output("--table", table, (".csv",), force)
+        check_output("--table", table, (".csv",), force)
     if output is not None:
-        _check_output("--output", output, (".h5",), force)
+        check_output("--output", output, (".h5",), force)
     if figure is not None:
-        _check_output("--figure", figure, _FIGURES, force)
+        check_output("--figure", figure, FIGURES, force)
     from dfp.config.config import load
 
     config = load(file)
@@ -199,9 +192,9 @@ def modes(
       dfp modes regression.toml --figure modes.png
     """
     if table is not None:
-        _check_output("--table", table, (".csv",), force)
+        check_output("--table", table, (".csv",), force)
     if figure is not None:
-        _check_output("--figure", figure, _FIGURES, force)
+        check_output("--figure", figure, FIGURES, force)
     from dfp.config.config import load_sgd
     from dfp.regimes.mode_report import modes as report
     from dfp.results import figures as plots
@@ -218,63 +211,9 @@ def modes(
         print(f"written to {figure}")
 
 
-@app.command()
-def stationary(
-    file: File,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="LAW.h5", help="HDF5 file for the density.")
-    ] = None,
-    equation: Annotated[
-        str | None, typer.Option("--equation", metavar="NAME", help="Which [[equation]], if there are several.")
-    ] = None,
-    force: Force = False,
-) -> None:
-    """Print mean and covariance of the stationary law of an equation, or why there is none; and keep its density.
-
-    \b
-    Example:
-      dfp stationary one_mode.toml -o law.h5
-    """
-    if output is not None:
-        _check_output("--output", output, (".h5",), force)
-    from dfp.config.config import load
-    from dfp.long_time.stationary_law import stationary as law_of
-
-    problem = load(file).build()
-    task = problem.tasks[_chosen([task.name for task in problem.tasks], equation)]
-    law = law_of(task.equation, problem.grid)
-    if output is not None:
-        law.save(output)
-    print(f"stationary law of the {task.equation.label}")
-    print(f"mean         {_shown(law.mean)}")
-    print(f"covariance   {_shown(law.covariance)}")
-    print(f"outside      {law.outside:.2e} of the mass is outside the grid")
-    print(f"error        {law.error:.2e} in L1 (estimate)")
-    if output is not None:
-        print(f"written to {output}")
-
-
-@app.command()
-def spectrum(
-    file: File,
-    count: Annotated[int, typer.Option(help="Number of modes.")] = 6,
-    equation: Annotated[
-        str | None, typer.Option("--equation", metavar="NAME", help="Which [[equation]], if there are several.")
-    ] = None,
-) -> None:
-    """Print the slowest modes in which an equation relaxes, and how many steps they take.
-
-    \b
-    Example:
-      dfp spectrum one_mode.toml --count 4
-    """
-    from dfp.config.config import load
-    from dfp.long_time.relaxation import spectrum as modes_of
-
-    problem = load(file).build()
-    task = problem.tasks[_chosen([task.name for task in problem.tasks], equation)]
-    print(f"relaxation of the {task.equation.label}")
-    print(str(modes_of(task.equation, count)))
+for _command in (long_time_commands.stationary, long_time_commands.spectrum, long_time_commands.exit_law):
+    app.command(_command.__name__.removesuffix("_law"))(_command)
+app.command()(long_time_commands.phase)
 
 
 @app.command()
@@ -293,7 +232,7 @@ def plot(
       dfp plot run.h5 -o run.png
     """
     target = run.with_suffix(".png") if output is None else output
-    _check_output("--output", target, _FIGURES, force)
+    check_output("--output", target, FIGURES, force)
     from dfp.results import figures as plots
     from dfp.results.comparison import draw
     from dfp.results.files import load_any
@@ -324,7 +263,7 @@ def sweep(
     Example:
       dfp sweep map.toml -o map.h5 --workers 4
     """
-    _check_output("--output", output, (".h5",), force=True)
+    check_output("--output", output, (".h5",), force=True)
     from dfp.config.sweeps import load, pool
     from dfp.solving.sweeping import sweep as over
 
@@ -335,35 +274,6 @@ def sweep(
     for place, message in list(found.failures.items())[:3]:
         print(f"! member {place}: {message}")
     print(f"written to {output}")
-
-
-def _check_output(option: str, path: Path, suffixes: tuple[str, ...], force: bool) -> None:
-    """Refuse a file that could not be written at the end, or that would be lost."""
-    folder = path.absolute().parent
-    if path.suffix.lower() not in suffixes:
-        raise DFPError(f"{option}={path}: must end in {' or '.join(suffixes)}; give e.g. run{suffixes[0]}.")
-    if not folder.is_dir():
-        raise DFPError(f"{option}={path}: there is no directory {folder}; create it or choose another.")
-    if path.exists() and not path.is_file():
-        raise DFPError(f"{option}={path}: is not a regular file; choose another name.")
-    if path.exists() and not force:
-        raise DFPError(f"{option}={path}: exists already; give --force to replace it, or another name.")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise DFPError(f"{option}={path}: the directory {folder} is not writable; choose another.")
-
-
-def _chosen(names: list[str], wanted: str | None) -> int:
-    """Return the index of the equation to solve."""
-    listed = ", ".join(map(repr, names))
-    if wanted is None:
-        if len(names) > 1:
-            raise DFPError(f"equation: there are {listed}; choose one with --equation NAME, or use dfp compare.")
-        return 0
-    if wanted not in names:
-        near = difflib.get_close_matches(wanted, names, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else "give one of these."
-        raise DFPError(f"--equation={wanted!r}: must be one of {listed}; {hint}")
-    return names.index(wanted)
 
 
 def _check_comparison(file: Path, problem: "Problem", drawn: bool) -> None:
@@ -406,17 +316,11 @@ def _summary(solution: "Solution") -> str:
             f"equation     {solution.equation}",
             f"solver       {solution.solver}: {solution.reason}",
             f"last step    {solution.steps[-1]}",
-            f"mean         {_shown(solution.mean[-1])}",
-            f"covariance   {_shown(solution.covariance[-1])}",
+            f"mean         {shown(solution.mean[-1])}",
+            f"covariance   {shown(solution.covariance[-1])}",
             str(solution.certificate),
         )
     )
-
-
-def _shown(values: Any) -> str:
-    import numpy as np
-
-    return np.array2string(values, precision=5, threshold=20).replace("\n", "\n" + " " * 13)
 
 
 def _report(solutions: "dict[str, Solution]", output: Path | None, figure: Path | None, table: Path | None) -> None:

@@ -18,7 +18,7 @@ from dfp.methods.grids import automatic
 from dfp.methods.hermite import Hermite
 from dfp.methods.solver import Solver
 from dfp.methods.transfer.transfer import Transfer
-from dfp.problem.arguments import check_equation
+from dfp.problem.arguments import check_equation, counted
 from dfp.problem.averaged_equation import AveragedEquation, refuse
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
@@ -32,7 +32,7 @@ _CELLS_PER_WIDTH = 12
 
 
 def stationary(
-    equation: Equation | AveragedEquation, grid: Grid | None = None, solver: Solver | str = "auto"
+    equation: Equation | AveragedEquation, grid: Grid | int | None = None, solver: Solver | str = "auto"
 ) -> Density:
     """Return the stationary density of an equation.
 
@@ -41,7 +41,8 @@ def stationary(
     equation
         Any equation, d <= 3; that of an ``ExponentialAverage`` under additive Gaussian noise.
     grid
-        Where it is returned; chosen to hold all but 1e-8 of the mass, as far as it can, if left out.
+        Where it is returned; chosen to hold all but 1e-8 of the mass, as far as it can, if left out. An integer
+        keeps that box, with so many cells per axis.
     solver
         ``"auto"``: a closed form where one is known, else the first of these that applies. Additive Gaussian noise:
         the Gaussian of (T10), with momentum that of θ in (T19), or its Langevin counterpart. (T5), (T6), (T7) in one
@@ -70,6 +71,9 @@ def stationary(
     UnresolvedError, SeriesError
         If no affordable grid resolves it, or a series does not converge.
     """
+    grid = counted(grid)
+    if isinstance(grid, int):
+        return stationary(equation, stationary(equation, None, solver).grid.resized(grid), solver)
     process = equation.iterate if isinstance(equation, AveragedEquation) else equation
     check_equation(process, grid)
     if process.dimension > 3:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _UNSEEN = 1e-28
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class AdditiveNoise(Noise):
     """Gradient noise g̃ with independent components, each of a law of its own; the Hessian does not fluctuate.
 
@@ -83,7 +83,7 @@ def _univariate(name: str, law: object) -> "Univariate":
     return result
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class AdditiveLaw(NoiseLaw):
     """Independent components along ``axes`` (columns), each the average of ``batch_size`` draws of its law."""
 

@@ -1,5 +1,8 @@
 """Checks of what functions take together: an equation, a state and a grid of the same dimension."""
 
+import numbers
+from typing import Any
+
 from dfp import checks
 from dfp.errors import DFPError, UnsupportedError
 from dfp.problem.averaged_equation import AveragedEquation, refuse
@@ -27,7 +30,7 @@ def check_equation(equation: Equation, grid: Grid | None = None, *, moments: boo
         check_kernel(equation)
     if grid is None:
         return
-    checks.instance("grid", grid, Grid, "must be a dfp.Grid; give dfp.Grid(lower, upper, cells).")
+    checks.instance("grid", grid, Grid, "must be a dfp.Grid; give dfp.Grid(lower, upper, cells), or a number of cells.")
     if grid.dimension != equation.dimension:
         raise DFPError(f"grid has {grid.dimension} axes: the landscape has {equation.dimension}; make them equal.")
 
@@ -39,6 +42,12 @@ def refuse_ladder(equation: Equation) -> None:
             f"equation: the {equation.label} has no density solver; dfp.moments / dfp.raw_moments have its moments. "
             "Use order=2 or dfp.MasterEquation(sgd) for laws."
         )
+
+
+def counted(grid: Grid | int | None) -> Grid | int | None:
+    """Return ``grid`` as it is, or as the number of cells per axis, at least 4, that an integer of any kind says."""
+    whole: Any = numbers.Integral  # of Python or of NumPy
+    return checks.integer("grid", grid, at_least=4) if isinstance(grid, whole) else grid
 
 
 def check_kernel(equation: Equation) -> None:

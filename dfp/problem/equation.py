@@ -16,6 +16,7 @@ from dfp.checks import Array
 from dfp.errors import UnsupportedError
 from dfp.problem.averages import Average
 from dfp.problem.sgd import SGD
+from dfp.problem.value import Value
 
 
 class MomentVector(NamedTuple):
@@ -64,8 +65,8 @@ def outer(left: Array, right: Array) -> Array:
     return left[:, None] * right[..., None, :]
 
 
-@dataclass(frozen=True, eq=False)
-class Equation(ABC):
+@dataclass(frozen=True, eq=False, repr=False)
+class Equation(Value, ABC):
     """An evolution equation for the density of the parameters of ``sgd``."""
 
     sgd: SGD

@@ -37,7 +37,7 @@ class _Map(Equation):
         return self.learning_rate**2 * self.sgd.noise.mean_covariance(at.mass, at.mean, at.second)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class MasterEquation(_Map):
     """The master equation (T4): the exact law of SGD itself; of an average of its iterates, that of (θ, m) (T20)."""
 
@@ -55,7 +55,7 @@ class MasterEquation(_Map):
         return (self.sgd,)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class DiscreteFokkerPlanck(_Map):
     """The discrete Fokker–Planck equation (T5): the master equation to order η², with the raw second moment S.
 
@@ -154,7 +154,7 @@ class _Generator(Equation):
 _PER_STEP = {"number": "T6'", "discrete": True, "truncated": True, "process": False, "moments_only": True}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Langevin(_Generator):
     """The standard Langevin (Fokker–Planck) form (T6).
 
@@ -262,7 +262,7 @@ class Langevin(_Generator):
         return self.learning_rate * self.sgd.noise.mean_covariance(at.mass, at.mean, at.second)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class ModifiedLangevin(_Generator):
     """The modified Langevin form: the logarithm of one SGD step as a Fokker–Planck equation.
 

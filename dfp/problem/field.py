@@ -13,14 +13,15 @@ import numpy as np
 from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError
+from dfp.problem.value import Value, shown
 
 Field = Callable[[Array], Array]
 # Two answers for one place agree to rounding of whatever the function does.
 _SAME = 1e-9
 
 
-@dataclass(frozen=True, eq=False)
-class Vectorised:
+@dataclass(frozen=True, eq=False, repr=False)
+class Vectorised(Value):
     """A field of points (N, d), made of what a user gave.
 
     Attributes
@@ -43,6 +44,10 @@ class Vectorised:
     axes: int
     one: bool = False
     short: int = 0
+
+    def __repr__(self) -> str:
+        """Return the name of what was given."""
+        return shown(self.given)
 
     def __call__(self, points: Array) -> Array:
         """Return the values at ``points`` (N, d), shape (N, d) or (N, d, d)."""

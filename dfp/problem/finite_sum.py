@@ -20,7 +20,7 @@ _TABULATE_UP_TO = 12
 _MOST_SUMMED = 20_000
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class FiniteSumLaw(NoiseLaw):
     """Noise of minibatches of ``batch_size`` samples, drawn with replacement from N samples (H_i, g_i).
 
@@ -332,7 +332,7 @@ class FiniteSumLaw(NoiseLaw):
         )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class SharedHessianLaw(FiniteSumLaw):
     """Additive noise of minibatches of samples that share one Hessian, diagonal (d,) or (d, d)."""
 

@@ -12,6 +12,7 @@ from dfp.checks import Array
 from dfp.errors import DFPError
 from dfp.problem.landscape import QuadraticLandscape
 from dfp.problem.noise import NoiseLaw
+from dfp.problem.value import Value
 
 # Parameters up to which matrices of d² entries are made.
 _MOST_DENSE = 2**14
@@ -19,7 +20,7 @@ _MOST_DENSE = 2**14
 _PARTS = 20_000
 
 
-@dataclass(frozen=True, eq=False, init=False)
+@dataclass(frozen=True, eq=False, init=False, repr=False)
 class GaussianFeatures(QuadraticLandscape):
     """Least squares on fresh Gaussian features x ~ N(0, diag(λ)) with labels x·θ* + noise (T21).
 
@@ -61,6 +62,15 @@ class GaussianFeatures(QuadraticLandscape):
         object.__setattr__(self, "batch_size", checks.integer("batch_size", batch_size, at_least=1))
         object.__setattr__(self, "optimum", checks.vector("optimum", optimum, values.size))
 
+    def _arguments(self) -> dict[str, Any]:
+        given = {"curvatures": self.curvatures, "noise": self.label_noise}
+        return {**given, "batch_size": self.batch_size, "optimum": self.optimum}
+
+    def _state(self) -> tuple[Any, ...]:
+        return tuple(self._arguments().values())
+
+    __replace__ = Value.__replace__  # not that of dataclasses, whose fields are others
+
     @property
     def dimension(self) -> int:
         """Number of parameters d."""
@@ -91,7 +101,7 @@ class GaussianFeatures(QuadraticLandscape):
         return FeatureLaw(self.curvatures, self.label_noise, self.optimum, self.batch_size)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class FeatureLaw(NoiseLaw):
     """Noise of ``batch_size`` fresh samples of Gaussian features: H̃ = mean of x xᵀ − H, g̃ = −H̃θ* − mean of x ε."""
 

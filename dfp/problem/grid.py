@@ -12,14 +12,15 @@ from numpy.typing import ArrayLike
 from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError
+from dfp.problem.value import Value
 
 MAX_CELLS = 2**26
 # Refinement stops at this many cells, by dimension.
 _AFFORDABLE = {1: 2**18, 2: 2**21, 3: 2**22}
 
 
-@dataclass(frozen=True, eq=False, init=False)
-class Grid:
+@dataclass(frozen=True, eq=False, init=False, repr=False)
+class Grid(Value):
     """A uniform grid of cells on a box in parameter space.
 
     Parameters
@@ -67,6 +68,10 @@ class Grid:
         result = object.__new__(Grid)
         result._set(self.lower, self.upper, cells)
         return result
+
+    def resized(self, cells: int) -> "Grid":
+        """Return the box with so many cells per axis."""
+        return Grid(self.lower, self.upper, checks.integer("grid", cells, at_least=4))
 
     @property
     def dimension(self) -> int:

@@ -14,12 +14,13 @@ from dfp.problem.finite_sum import FiniteSumLaw, SharedHessianLaw
 from dfp.problem.from_loss import sample_losses
 from dfp.problem.minimum import minimised
 from dfp.problem.noise import GaussianNoise, Noise, NoiseLaw
+from dfp.problem.value import Value
 
 _NO_NOISE = GaussianNoise(0.0)
 
 
-@dataclass(frozen=True, eq=False, init=False)
-class QuadraticLandscape:
+@dataclass(frozen=True, eq=False, init=False, repr=False)
+class QuadraticLandscape(Value):
     """A quadratic landscape with gradient ḡ(θ) = Hθ + g and minibatch noise (T2).
 
     Parameters
@@ -52,6 +53,17 @@ class QuadraticLandscape:
         object.__setattr__(self, "gradient", checks.vector("gradient", gradient, len(mean)))
         # A law that is one already needs no matrix.
         object.__setattr__(self, "law", noise if isinstance(noise, NoiseLaw) else noise.law(self.hessian))
+
+    def _arguments(self) -> dict[str, Any]:
+        return {"hessian": self.__dict__["_given"], "gradient": self.gradient, "noise": self.law}
+
+    def _state(self) -> tuple[Any, ...]:
+        given: Array = self.__dict__["_given"]
+        if given.ndim == 2 and not np.any(given - np.diag(np.diag(given))):
+            given = np.diag(given)
+        return given, self.gradient, self.law
+
+    __replace__ = Value.__replace__  # not that of dataclasses, whose fields are others
 
     @cached_property
     def hessian(self) -> Array:

@@ -44,7 +44,7 @@ def _diagonal(matrix: Array) -> bool:
     return not np.any(matrix - np.diag(matrix.diagonal()))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class MovedLaw(NoiseLaw):
     """The law of (L H̃ R, L g̃ + e) for (H̃, g̃) of ``base``, e of covariance ``heat``: every answer is that of the base.
 

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError, UnsupportedError
+from dfp.problem.value import Value
 
 if TYPE_CHECKING:
     from dfp_solvers.trajectories.products import OptimiserStep, Settling
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 _VANISHED = 1e-18
 
 
-class Noise(ABC):
+class Noise(Value, ABC):
     """What a landscape can be given as ``noise``: whatever makes a law once the mean Hessian is known."""
 
     @abstractmethod
@@ -35,7 +36,7 @@ class Noise(ABC):
         """Return the law in the axes of θ for the mean Hessian ``hessian`` (d, d)."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class GaussianNoise(Noise):
     """Gaussian minibatch fluctuations, independent between H̃ and g̃.
 
@@ -377,6 +378,10 @@ class GaussianLaw(NoiseLaw):
         self.constant = local
         if place is not None:
             self.constant = local + self.quadratic(np.outer(place, place))
+
+    def _arguments(self) -> dict[str, Any]:
+        names = ("local", "table", "axes", "symmetric", "place")
+        return {name: getattr(self, name) for name in names}
 
     @property
     def additive(self) -> bool:

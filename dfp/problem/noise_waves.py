@@ -10,6 +10,7 @@ from dfp import checks
 from dfp.checks import Array, Complex
 from dfp.errors import DFPError
 from dfp.problem.sampled_noise import SampledNoise
+from dfp.problem.value import Value, shown
 
 Waves = Callable[[Array, Array], Complex]
 # Waves per inverse deviation at which mean and variance are read off, where rounding and what fourth moments change are
@@ -19,12 +20,16 @@ _SHORT, _SHARE, _ROUNDING = 1e-3, 1e-2, 1e-9
 _DRAWS, _WAVES, _FAR = 16384, (0.5, 1.0, 2.0), 8.0
 
 
-@dataclass(frozen=True, eq=False)
-class NoiseWaves:
+@dataclass(frozen=True, eq=False, repr=False)
+class NoiseWaves(Value):
     """χ(k|θ) of the average over ``batch_size`` draws of g_ξ(θ) − ḡ(θ): the user's function at k/B, to the power B."""
 
     given: Waves
     batch_size: int = 1
+
+    def __repr__(self) -> str:
+        """Return the name of what was given."""
+        return shown(self.given)
 
     def __call__(self, waves: Array, places: Array) -> Complex:
         """Return χ at wave numbers (m,) and places (n,), shape (n, m)."""

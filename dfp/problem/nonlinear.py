@@ -20,6 +20,7 @@ from dfp.problem.minimum import minimised
 from dfp.problem.noise import GaussianNoise
 from dfp.problem.noise_waves import characteristic_noise
 from dfp.problem.sampled_noise import sampled_noise
+from dfp.problem.value import Value
 
 # Steps of central differences, in units of the landscape's scale: they balance truncation, h², against rounding, which
 # is 1e-16/h for first derivatives and 1e-16/h² for second ones.
@@ -28,8 +29,8 @@ _FIRST, _SECOND = 6e-6, 2e-4
 _SKEW = 1e-10
 
 
-@dataclass(frozen=True, eq=False)
-class Landscape:
+@dataclass(frozen=True, eq=False, repr=False)
+class Landscape(Value):
     """A landscape of any shape, with minibatch noise whose covariance may depend on the place.
 
     Parameters

@@ -9,6 +9,7 @@ import numpy as np
 from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError
+from dfp.problem.value import Value, shown
 
 Draw = Callable[[Array, np.random.Generator], Array]
 # Draws at one place that are compared with what is said of them; means may be this many standard errors off, which a
@@ -16,8 +17,8 @@ Draw = Callable[[Array, np.random.Generator], Array]
 _DRAWS, _FAR, _FACTOR = 4096, 8.0, 3.0
 
 
-@dataclass(frozen=True, eq=False)
-class SampledNoise:
+@dataclass(frozen=True, eq=False, repr=False)
+class SampledNoise(Value):
     """Draws of g_ξ(θ) − ḡ(θ), averaged over ``batch_size`` of them.
 
     Attributes
@@ -28,6 +29,10 @@ class SampledNoise:
 
     given: Draw
     batch_size: int = 1
+
+    def __repr__(self) -> str:
+        """Return the name of what was given."""
+        return shown(self.given)
 
     def __call__(self, theta: Array, rng: np.random.Generator) -> Array:
         """Return one draw for each of ``theta`` (N, d), shape (N, d)."""

@@ -14,12 +14,13 @@ import numpy as np
 from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError, UnsupportedError
+from dfp.problem.value import Value, shown
 
 Rule = Callable[[int], Any]
 """A function of the step n >= 0."""
 
 
-class Rules:
+class Rules(Value):
     """Common face of the schedules of this module."""
 
     kind: ClassVar[str]
@@ -31,7 +32,7 @@ class Rules:
         return {"schedule": self.kind} | {k: recorded(v) for k, v in values.items()}
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Schedule(Rules):
     """One value for every step, said to be that: where a plain list could be one value for each parameter as well.
 
@@ -58,7 +59,7 @@ class Schedule(Rules):
         return float(self.values[n])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class StepSchedule(Rules):
     """Multiply by a factor every so many steps: initial · factor^⌊n / every⌋.
 
@@ -88,7 +89,7 @@ class StepSchedule(Rules):
         return self.initial * self.factor ** (n // self.every)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class CosineSchedule(Rules):
     """Half a cosine from ``initial`` at step 0 to ``final`` at step ``steps``, constant afterwards.
 
@@ -120,7 +121,7 @@ class CosineSchedule(Rules):
         return self.final + (self.initial - self.final) * (1 + cos(pi * min(n / self.steps, 1.0))) / 2
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class WarmUp(Rules):
     """Grow linearly to the first value of another schedule, then follow that schedule from its step 0.
 
@@ -193,8 +194,8 @@ def read(record: Any) -> Any:
         raise DFPError(f".{error}") from None
 
 
-@dataclass(frozen=True, eq=False)
-class PerStep:
+@dataclass(frozen=True, eq=False, repr=False)
+class PerStep(Value):
     """A quantity of every step, as the user gave it: a number, one entry per step, or a function of the step.
 
     Parameters
@@ -210,7 +211,7 @@ class PerStep:
     name: str
     given: Any
     whole: bool = False
-    _known: dict[int, float] = field(default_factory=dict, repr=False)
+    _known: dict[int, float] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         given = self.given
@@ -280,6 +281,10 @@ class PerStep:
         if callable(self.given) and not isinstance(self.given, Rules):
             result["values"] = self.values(0, steps).tolist()
         return result
+
+    def __repr__(self) -> str:
+        """Return what was given, long lists by their shape."""
+        return shown(self.given)
 
     def __str__(self) -> str:
         """Return the number, or the words for a schedule."""

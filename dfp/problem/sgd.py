@@ -19,10 +19,11 @@ from dfp.problem.moved_law import moved
 from dfp.problem.noise import NoiseLaw
 from dfp.problem.nonlinear import Landscape
 from dfp.problem.schedules import PerStep, Rule
+from dfp.problem.value import Value
 
 
-@dataclass(frozen=True, eq=False, init=False)
-class SGD:
+@dataclass(frozen=True, eq=False, init=False, repr=False)
+class SGD(Value):
     """Stochastic gradient descent, as optimisers run it.
 
     Parameters
@@ -120,8 +121,13 @@ class SGD:
             self._check_epochs()
 
     def changed(self, **changes: Any) -> "SGD":
-        """Return the dynamics with other settings."""
-        given: dict[str, Any] = {
+        """Return the dynamics with other settings, such as ``sgd.changed(learning_rate=0.2)``; so ``copy.replace``."""
+        return SGD(**(self._arguments() | changes))
+
+    __replace__ = changed
+
+    def _arguments(self) -> dict[str, Any]:
+        return {
             "landscape": self.landscape,
             "learning_rate": self.learning_rates,
             "momentum": self.momentum,
@@ -132,7 +138,6 @@ class SGD:
             "preconditioner": self.preconditioner,
             "temperature": self.temperature,
         }
-        return SGD(**(given | changes))
 
     def _check_epochs(self) -> None:
         law = _samples(self._quadratic.law)

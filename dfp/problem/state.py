@@ -14,10 +14,11 @@ from dfp.checks import Array
 from dfp.errors import DFPError
 from dfp.problem import questions
 from dfp.problem.grid import Grid, grid_moments
+from dfp.problem.value import Value
 from dfp.result import Result
 
 
-class State(ABC):
+class State(Value, ABC):
     """Where the parameters are at step 0: what every kind of state answers."""
 
     mean: Array
@@ -71,7 +72,7 @@ class State(ABC):
         return [covariance, np.zeros((self.dimension,) * 3), fourth]
 
 
-@dataclass(frozen=True, eq=False, init=False)
+@dataclass(frozen=True, eq=False, init=False, repr=False)
 class Gaussian(State):
     """A Gaussian state.
 
@@ -144,7 +145,7 @@ class Gaussian(State):
         return points, self.density(points) * weights
 
 
-@dataclass(frozen=True, eq=False, init=False)
+@dataclass(frozen=True, eq=False, init=False, repr=False)
 class Point(State):
     """All trajectories start at one parameter vector.
 
@@ -227,6 +228,9 @@ class Density(Result, State):
         object.__setattr__(self, "_moments", grid_moments(grid, given))
         if not abs(self.mass + self.outside - 1) <= 1e-6:
             raise DFPError(f"initial.values integrates to {self.mass:.8g}: must be 1; use Density.normalised(...).")
+
+    def _state(self) -> tuple[Any, ...]:
+        return *super()._state(), self._moments
 
     def __repr__(self) -> str:
         """Return cells, mean and what is outside in one line."""

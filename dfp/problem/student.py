@@ -14,7 +14,7 @@ from dfp.errors import UnsupportedError
 from dfp.problem.noise import Noise, NoiseLaw, eigenbasis
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class StudentNoise(Noise):
     """Gradient noise g̃ of a multivariate Student's t law; the Hessian does not fluctuate.
 
@@ -57,7 +57,7 @@ class StudentNoise(Noise):
         return StudentLaw(scale, checks.real("noise.degrees_of_freedom", self.degrees_of_freedom, above=0))
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class StudentLaw(NoiseLaw):
     """The average of ``batch_size`` draws of a multivariate Student's t of scale Σ (d, d) with ν degrees of freedom."""
 

@@ -32,10 +32,15 @@ def canvas(rows: int, columns: int, width: float, height: float) -> tuple["Figur
     return figure, figure.subplots(rows, columns, squeeze=False)
 
 
-def curves(drawn: Mapping[str, tuple[Array, Array]], title: str) -> "Figure":
-    """Return 1D densities, each (places, values) by its label, on a linear and on a logarithmic axis."""
+def curves(drawn: Mapping[str, tuple[Array, Array]], title: str, order: Sequence[float] | None = None) -> "Figure":
+    """Return 1D densities, each (places, values) by its label, on a linear and on a logarithmic axis.
+
+    More than six at steps ``order`` have colours in their order, with a colour bar in place of a legend.
+    """
     figure, ((linear, logarithmic),) = canvas(1, 2, 9.0, 3.8)
-    for (label, (places, values)), colour in zip(drawn.items(), _colours(len(drawn)), strict=True):
+    ordinal = order is not None and len(drawn) > len(COLOURS)
+    colours = _ordered(len(drawn)) if ordinal else _colours(len(drawn))
+    for (label, (places, values)), colour in zip(drawn.items(), colours, strict=True):
         linear.plot(places, values, label=label, color=colour)
         logarithmic.plot(places, np.where(values > 0, values, np.nan), color=colour)
     peak = max(float(values.max()) for _, values in drawn.values())
@@ -44,9 +49,30 @@ def curves(drawn: Mapping[str, tuple[Array, Array]], title: str) -> "Figure":
     for axis in (linear, logarithmic):
         axis.set_xlabel(schema.label("theta_1"))
         axis.set_ylabel(schema.label("density", 1))
-    linear.legend()
+    if ordinal and order is not None:
+        _bar(figure, [linear, logarithmic], order)
+    else:
+        linear.legend()
     figure.suptitle(title)
     return figure
+
+
+def _ordered(count: int) -> list[Any]:
+    from matplotlib import colormaps
+
+    return [colormaps["viridis"](place) for place in np.linspace(0, 0.92, count)]
+
+
+def _bar(figure: "Figure", axes: Any, order: Sequence[float]) -> None:
+    """Add a bar with the colour of every step, labelled at no more than eight of them."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import BoundaryNorm, ListedColormap
+
+    edges = np.arange(len(order) + 1) - 0.5
+    colours = ScalarMappable(BoundaryNorm(edges, len(order)), ListedColormap(_ordered(len(order))))
+    named = np.unique(np.linspace(0, len(order) - 1, min(8, len(order))).astype(int))
+    bar = figure.colorbar(colours, ax=axes, label=schema.label("step"), ticks=named)
+    bar.set_ticklabels([f"{order[i]:g}" for i in named])
 
 
 def planes(

@@ -219,11 +219,26 @@ class Solution:
 
         return hdf5.to_xarray(columns(self), attributes(self))
 
-    def plot(self) -> "Figure":
-        """Return a figure of the densities (d <= 2: curves or contours) or, without densities, of the moments."""
+    def plot(self, steps: Sequence[int] | None = None, title: str | None = None) -> "Figure":
+        """Return a figure of the densities (d <= 2: curves or contours) or, without densities, of the moments.
+
+        Parameters
+        ----------
+        steps
+            Which of the saved steps to draw; all if left out.
+        title
+            Title of the figure; the question it answers, equation and solver if left out.
+        """
+        if steps is not None:
+            return self.at(steps).plot(title=title)
+        figure = self._drawn(f"{self.equation}, by {self.solver}")
+        if title is not None:
+            figure.suptitle(title)
+        return figure
+
+    def _drawn(self, title: str) -> "Figure":
         from dfp.results import figures
 
-        title = f"{self.equation}, by {self.solver}"
         if self.density is not None and self.grid is not None and (self.dimension > 2 or self.directions is not None):
             from dfp.results.corner import corner
 
@@ -237,7 +252,7 @@ class Solution:
         axes, titles = self.grid.axes, [f"step {step}" for step in self.steps]
         if self.dimension == 1:
             curves = {name: (axes[0], values) for name, values in zip(titles, self.density, strict=True)}
-            return figures.curves(curves, f"Where is the parameter? {title}")
+            return figures.curves(curves, f"Where is the parameter? {title}", self.steps.tolist())
         chosen = np.unique(np.linspace(0, len(self.steps) - 1, min(4, len(self.steps))).astype(int))
         planes = {titles[i]: (axes, self.density[i]) for i in chosen}
         view = figures.window(self.mean, self.covariance)

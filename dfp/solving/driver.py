@@ -15,7 +15,7 @@ from dfp.exact.stability import growing, overshooting
 from dfp.methods.patience import Patience, TooLong
 from dfp.methods.pilot import unknown
 from dfp.methods.solver import Problem, Run, SamplingRun, Solver, saved_gaps
-from dfp.problem.arguments import check_problem, refuse_ladder
+from dfp.problem.arguments import check_problem, counted, refuse_ladder
 from dfp.problem.averaged_equation import AveragedEquation, refuse
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
@@ -45,7 +45,7 @@ def solve(
     steps: int,
     save: Sequence[int] | None = None,
     solver: Solver | str = "auto",
-    grid: Grid | None = None,
+    grid: Grid | int | None = None,
     *,
     tolerance: float | None = None,
     progress: Progress | None = None,
@@ -67,7 +67,8 @@ def solve(
         A solver, its name in configuration files such as ``"fourier"`` (with its defaults), or ``"auto"``: the solution
         says which one was picked and why.
     grid
-        Where densities are returned; chosen from the exact moments if left out.
+        Where densities are returned; chosen from the exact moments if left out. An integer chooses the box alike, with
+        so many cells per axis.
     tolerance
         Largest certified L1 error of the densities, in (0, 1): grids are refined until ``certificate.error`` is below
         it at every saved step. A ``grid`` that is given is kept.
@@ -93,9 +94,10 @@ def solve(
     """
     if isinstance(initial, Solution):
         initial = initial.state()
+    grid = counted(grid)
     # solvers say what they do not solve
     process = equation.iterate if isinstance(equation, AveragedEquation) else equation
-    check_problem(process, initial, None if directions is not None else grid, moments=True)
+    check_problem(process, initial, None if directions is not None or isinstance(grid, int) else grid, moments=True)
     refuse_ladder(process)
     last = checks.integer("steps", steps)
     default = [last] if initial.point else sorted({0, last})
@@ -116,6 +118,9 @@ def solve(
     if directions is not None:
         if solver != "auto" or tolerance is not None:
             raise UnsupportedError("directions: they have a method of their own; leave solver and tolerance out.")
+        if isinstance(grid, int):
+            found = projected(equation, initial, saved, directions, None)
+            grid = None if found.grid is None else found.grid.resized(grid)
         return projected(equation, initial, saved, directions, grid)
     problem = Problem.of(equation, initial, saved)
     attempts = [(solver, "asked for")] if isinstance(solver, Solver) else pick(problem)
@@ -129,7 +134,7 @@ def solve(
         if solver == "auto" and not candidate.gridded and equation.dimension <= 3:
             notes.append(_no_density(equation, reason, failures))
 
-        def attempt(variant: Solver, on: Grid | None, reason: str = reason, notes: list[str] = notes) -> Solution:
+        def attempt(variant: Solver, on: Grid | int | None, reason: str = reason, notes: list[str] = notes) -> Solution:
             return _solve_with(variant, reason, problem, on, progress, notes, given=grid is not None, limit=limit)
 
         try:
@@ -163,7 +168,7 @@ def _solve_with(
     solver: Solver,
     reason: str,
     problem: Problem,
-    grid: Grid | None,
+    grid: Grid | int | None,
     progress: Progress | None,
     known_notes: list[str],
     *,
@@ -179,9 +184,9 @@ def _solve_with(
         if solver.needs_moments(equation):
             raise _named(problem.failure, growing(equation, problem.last))
         notes.append(f"moments are not checked, mean_error and covariance_error are NaN ({problem.failure})")
-    if grid is None and solver.gridded and problem.exact:
+    if not isinstance(grid, Grid) and solver.gridded and problem.exact:
         _check_width(problem)
-    run = solver.start(problem, grid)
+    run = _started(solver, problem, grid)
     grid = run.grid
     _check_room(problem, grid)
     patience = Patience(f"{solver.name} for the {equation.label}", limit, progress is None)
@@ -250,6 +255,13 @@ def _drawn(run: SamplingRun, progress: Progress | None, patience: Patience) -> l
 def _stacked(parts: list[Array | None]) -> Array | None:
     present = [part for part in parts if part is not None]
     return np.array(present) if len(present) == len(parts) else None
+
+
+def _started(solver: Solver, problem: Problem, grid: Grid | int | None) -> Run | SamplingRun:
+    if not isinstance(grid, int):
+        return solver.start(problem, grid)
+    found = solver.start(problem, None).grid
+    return solver.start(problem, None if found is None else found.resized(grid))
 
 
 def _check_room(problem: Problem, grid: Grid | None) -> None:

@@ -9,14 +9,14 @@ from dfp.methods.solver import Solver
 from dfp.problem.grid import Grid
 from dfp.results.solution import Solution
 
-Attempt = Callable[[Solver, Grid | None], Solution]
+Attempt = Callable[[Solver, Grid | int | None], Solution]
 """Solves the problem with a solver on a grid; the solver chooses the grid if it is None."""
 
 # Refinements before giving up, and by how much the error must fall in each.
 _MOST, _PROGRESS = 8, 0.7
 
 
-def to_tolerance(attempt: Attempt, solver: Solver, given: Grid | None, tolerance: float) -> Solution:
+def to_tolerance(attempt: Attempt, solver: Solver, given: Grid | int | None, tolerance: float) -> Solution:
     """Return the first solution whose certified L1 error is at most ``tolerance`` at every saved step.
 
     Parameters

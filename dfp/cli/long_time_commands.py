@@ -1,0 +1,210 @@
+"""Commands of long times: ``stationary``, ``spectrum``, ``exit``, ``phase``."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dfp.cli.options import FIGURES, File, Force, check_output, chosen, shown
+from dfp.errors import DFPError
+
+if TYPE_CHECKING:
+    from dfp.regimes.phases import PhaseDiagram
+
+
+def stationary(
+    file: File,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="LAW.h5", help="HDF5 file for the density.")
+    ] = None,
+    equation: Annotated[
+        str | None, typer.Option("--equation", metavar="NAME", help="Which [[equation]], if there are several.")
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Print mean and covariance of the stationary law of an equation, or why there is none; and keep its density.
+
+    \b
+    Example:
+      dfp stationary one_mode.toml -o law.h5
+    """
+    if output is not None:
+        check_output("--output", output, (".h5",), force)
+    from dfp.config.config import load
+    from dfp.long_time.stationary_law import stationary as law_of
+
+    problem = load(file).build()
+    task = problem.tasks[chosen([task.name for task in problem.tasks], equation)]
+    law = law_of(task.equation, problem.grid)
+    if output is not None:
+        law.save(output)
+    print(f"stationary law of the {task.equation.label}")
+    print(f"mean         {shown(law.mean)}")
+    print(f"covariance   {shown(law.covariance)}")
+    print(f"outside      {law.outside:.2e} of the mass is outside the grid")
+    print(f"error        {law.error:.2e} in L1 (estimate)")
+    if output is not None:
+        print(f"written to {output}")
+
+
+def spectrum(
+    file: File,
+    count: Annotated[int, typer.Option(help="Number of modes.")] = 6,
+    equation: Annotated[
+        str | None, typer.Option("--equation", metavar="NAME", help="Which [[equation]], if there are several.")
+    ] = None,
+) -> None:
+    """Print the slowest modes in which an equation relaxes, and how many steps they take.
+
+    \b
+    Example:
+      dfp spectrum one_mode.toml --count 4
+    """
+    from dfp.config.config import load
+    from dfp.long_time.relaxation import spectrum as modes_of
+
+    problem = load(file).build()
+    task = problem.tasks[chosen([task.name for task in problem.tasks], equation)]
+    print(f"relaxation of the {task.equation.label}")
+    print(str(modes_of(task.equation, count)))
+
+
+def exit_law(
+    file: File,
+    lower: Annotated[str | None, typer.Option(metavar="NUMBERS", help="Corner of the box, e.g. -1,-1.")] = None,
+    upper: Annotated[str | None, typer.Option(metavar="NUMBERS", help="Opposite corner; [grid] if left out.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Last step of the survival; long enough if left out.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="EXIT.h5", help="HDF5 file for the survival.")
+    ] = None,
+    equation: Annotated[
+        str | None, typer.Option("--equation", metavar="NAME", help="Which [[equation]], if there are several.")
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Print after how many steps the parameters first leave a box: mean, quantiles and final decay.
+
+    \b
+    Example:
+      dfp exit one_mode.toml --lower -0.3 --upper 0.7
+    """
+    if output is not None:
+        check_output("--output", output, (".h5",), force)
+    from dfp.config.config import load
+    from dfp.long_time.first_passage import exit_steps
+
+    problem = load(file).build()
+    task = problem.tasks[chosen([task.name for task in problem.tasks], equation)]
+    if lower is None and upper is None and problem.grid is not None:
+        box: Any = problem.grid
+    elif lower is None or upper is None:
+        raise DFPError("--lower, --upper: the box has two corners; give both, or a [grid] in the file.")
+    else:
+        box = _numbers("--lower", lower), _numbers("--upper", upper)
+    law = exit_steps(task.equation, box, problem.initial, steps)
+    print(f"exit of the {task.equation.label}")
+    print(str(law))
+    if output is not None:
+        law.save(output)
+        print(f"written to {output}")
+
+
+def phase(
+    file: File,
+    x: Annotated[str, typer.Option(metavar="NAME:FIRST:LAST:COUNT", help="First axis, in equal ratios.")] = (
+        "learning_rate:0.01:10:40"
+    ),
+    y: Annotated[
+        str, typer.Option(metavar="NAME:FIRST:LAST:COUNT", help="Second axis.")
+    ] = "curvature_noise:0.01:10:40",
+    mode: Annotated[int, typer.Option(help="Which mode, from 0, in ascending order of curvature.")] = 0,
+    table: Annotated[
+        Path | None, typer.Option("--table", metavar="FILE.csv", help="CSV file with every place of the diagram.")
+    ] = None,
+    figure: Annotated[
+        Path | None, typer.Option("--figure", metavar="FILE.png", help="The diagram: .png, .pdf or .svg.")
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Print where one mode is confined, heavy-tailed or unstable over two parameters; the others are the file's.
+
+    Noise is taken to be Gaussian. A file with [landscape] and [sgd] is enough.
+
+    \b
+    Example:
+      dfp phase one_mode.toml --x learning_rate:0.01:4:60 --figure phase.png
+    """
+    if table is not None:
+        check_output("--table", table, (".csv",), force)
+    if figure is not None:
+        check_output("--figure", figure, FIGURES, force)
+    from dfp.results import figures as plots
+    from dfp.results.tables import comma_separated
+    from dfp.results.writing import write
+
+    found = _diagram(file, mode, dict([_axis("--x", x)]), dict([_axis("--y", y)]))
+    counts: dict[tuple[str, str], int] = {}
+    for pair in zip(found.regime.ravel().tolist(), found.langevin_regime.ravel().tolist(), strict=True):
+        counts[pair] = counts.get(pair, 0) + 1
+    print(", ".join(f"{name}={value:.5g}" for name, value in found.fixed.items()))
+    print(f"{'SGD':14}{'Langevin':14}places")
+    for (exact, believed), count in sorted(counts.items(), key=lambda item: -item[1]):
+        print(f"{exact:14}{believed:14}{count}")
+    if table is not None:
+        write(table, comma_separated(_rows(found)))
+        print(f"written to {table}")
+    if figure is not None:
+        plots.save(found.plot(), figure)
+        print(f"written to {figure}")
+
+
+def _diagram(file: Path, number: int, x: dict[str, Any], y: dict[str, Any]) -> "PhaseDiagram":
+    from dfp.config.config import load_sgd
+    from dfp.regimes.mode_report import modes
+    from dfp.regimes.phases import phase_diagram
+
+    sgd = load_sgd(file)
+    if sgd.nesterov:
+        raise DFPError("nesterov=true: phase diagrams know the heavy ball alone; leave it out.")
+    found = modes(sgd)
+    if not 0 <= number < len(found):
+        raise DFPError(f"--mode={number}: must be at least 0 and below {len(found)}, the number of modes.")
+    own = found[number]
+    fixed: dict[str, Any] = {
+        "learning_rate": own.learning_rate, "curvature": own.curvature, "curvature_noise": own.curvature_noise,
+        "gradient_noise": own.critical_noise, "momentum": sgd.momentum,
+    }  # fmt: skip
+    return phase_diagram(x, y, **{name: value for name, value in fixed.items() if name not in {*x, *y}})
+
+
+def _rows(found: "PhaseDiagram") -> list[dict[str, Any]]:
+    numbers = [name for name in found.values if not name.endswith("regime")]
+    return [
+        {
+            found.names[0]: float(a), found.names[1]: float(b), "regime": str(found.regime[i, j]),
+            "langevin_regime": str(found.langevin_regime[i, j]),
+            **{name: float(found.values[name][i, j]) for name in numbers},
+        }
+        for i, a in enumerate(found.x) for j, b in enumerate(found.y)
+    ]  # fmt: skip
+
+
+def _numbers(option: str, text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise DFPError(f"{option}={text!r}: must be numbers with commas between; give e.g. -1,-1.") from None
+
+
+def _axis(option: str, text: str) -> tuple[str, Any]:
+    import numpy as np
+
+    try:
+        name, first, last, count = text.split(":")
+        ends = float(first), float(last)
+        places = int(count)
+    except ValueError:
+        raise DFPError(f"{option}={text!r}: must be NAME:FIRST:LAST:COUNT; give learning_rate:0.01:10:40.") from None
+    if not (0 < ends[0] < ends[1] < np.inf and 2 <= places <= 1000):
+        raise DFPError(f"{option}={text!r}: needs 0 < FIRST < LAST and 2 <= COUNT <= 1000; mend these.")
+    return name, np.geomspace(*ends, places)

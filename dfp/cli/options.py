@@ -1,0 +1,52 @@
+"""What several commands share: options, checks of what they write, the choice of an equation."""
+
+import difflib
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dfp.errors import DFPError
+
+FIGURES = (".png", ".pdf", ".svg")
+
+File = Annotated[Path, typer.Argument(metavar="FILE.toml", help="Configuration: landscape, SGD, state, equations.")]
+Force = Annotated[bool, typer.Option("--force", help="Replace files that exist already.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
+
+
+def check_output(option: str, path: Path, suffixes: tuple[str, ...], force: bool) -> None:
+    """Refuse a file that could not be written at the end, or that would be lost."""
+    folder = path.absolute().parent
+    if path.suffix.lower() not in suffixes:
+        raise DFPError(f"{option}={path}: must end in {' or '.join(suffixes)}; give e.g. run{suffixes[0]}.")
+    if not folder.is_dir():
+        raise DFPError(f"{option}={path}: there is no directory {folder}; create it or choose another.")
+    if path.exists() and not path.is_file():
+        raise DFPError(f"{option}={path}: is not a regular file; choose another name.")
+    if path.exists() and not force:
+        raise DFPError(f"{option}={path}: exists already; give --force to replace it, or another name.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise DFPError(f"{option}={path}: the directory {folder} is not writable; choose another.")
+
+
+def chosen(names: list[str], wanted: str | None) -> int:
+    """Return the index of the equation to solve."""
+    listed = ", ".join(map(repr, names))
+    if wanted is None:
+        if len(names) > 1:
+            raise DFPError(f"equation: there are {listed}; choose one with --equation NAME, or use dfp compare.")
+        return 0
+    if wanted not in names:
+        near = difflib.get_close_matches(wanted, names, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "give one of these."
+        raise DFPError(f"--equation={wanted!r}: must be one of {listed}; {hint}")
+    return names.index(wanted)
+
+
+def shown(values: Any) -> str:
+    """Return an array as commands print it, further lines indented like the first."""
+    import numpy as np
+
+    return np.array2string(values, precision=5, threshold=20).replace("\n", "\n" + " " * 13)
