@@ -165,6 +165,8 @@ class MonteCarloRun(SamplingRun):
         identity = identity_of(self._model, scales, self._unit)
         parts = [*identity, self._start] if self._optimiser is None else [*identity, self._optimiser, self._start]
         self._fingerprint = fingerprint_of(*parts, scales.steps, scales.mean, self._unit, grid, solver.seed)
+        batch = equation.sgd.noise.batch_size if equation.sgd.affine and equation.sgd.noise.shuffles else 1
+        self.moves = float(max(problem.last, 1) * d * batch)
         work = kernels.BLOCK * max(problem.last, 1) * d
         self._portion = max(int(_FIRST // work), 1)
         if solver.checkpoint is not None and Path(solver.checkpoint).exists():
