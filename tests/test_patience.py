@@ -1,4 +1,4 @@
-"""What "auto" leaves for taking long is told by operation counts: a slow clock or a loaded machine changes no choice."""
+"""What "auto" leaves as too long is told by operation counts: a slow clock or a loaded machine changes no choice."""
 
 import itertools
 import time
