@@ -233,6 +233,8 @@ class MonteCarloRun(SamplingRun):
                 density = counts / (self.sums.trajectories * self.grid.cell_volume)
                 outside = float(self.sums.outside[s]) / self.sums.trajectories
             notes = _uncertain(int(self._scales.steps[s]), central)
+            if notes:  # what the blocks spread by is a few rare trajectories: no error
+                errors["fourth"] = np.full_like(errors["fourth"], np.nan)
             frames.append(Frame(density=density, outside=outside, errors=errors, warnings=notes, **central))
         return frames
 
@@ -268,7 +270,7 @@ class MonteCarloRun(SamplingRun):
 
 
 def _uncertain(step: int, central: dict[str, Any]) -> tuple[str, ...]:
-    """Return a warning where standard errors of fourth moments are too small: rare trajectories carry their spread."""
+    """Return a warning where fourth moments have no standard errors: rare trajectories carry their spread."""
     if central.get("fourth") is None or not np.all(np.isfinite(central["covariance"])):
         return ()
     variances = central["covariance"].diagonal()
@@ -277,8 +279,9 @@ def _uncertain(step: int, central: dict[str, Any]) -> tuple[str, ...]:
         return ()
     return (
         f"step {step}: the kurtosis is {kurtosis:.3g}, so that few trajectories carry the fourth moments: as of a "
-        "Student t law of this kurtosis, eighth moments do not exist, and standard errors of fourth moments are too "
-        "small; look at mean and covariance, or at dfp.MomentRecursion(), which is exact.",
+        "Student t law of this kurtosis, eighth moments do not exist, and fourth moments have no standard errors "
+        "(NaN: those of the sample would be too small); look at mean and covariance, or at dfp.MomentRecursion(), "
+        "which is exact.",
     )
 
 
