@@ -12,6 +12,7 @@ from scipy.special import digamma, gamma, hyp1f1
 from scipy.stats import norm
 
 import dfp
+from dfp.regimes.coupling import EigenSystem
 
 MULTIPLIERS = [(1.0, 0.05), (1.0, 1.5), (0.4, 0.5), (-0.3, 1.2), (0.0, 1.3), (0.95, 0.2), (0.7, 0.08), (0.3, 0.029)]
 
@@ -277,3 +278,19 @@ def test_common_period(values, period):
     found = lyapunov.common_period(np.array(values))
     # rounding
     assert found is None if period is None else found == pytest.approx(period, rel=1e-9)
+
+
+@pytest.mark.parametrize("units", [(1.0, 1.0), (1e-8, 1e-8), (1e8, 1e8), (1e-8, 1.0), (1.0, 1e8)])
+def test_units_of_parameters_hide_no_curvature_noise(units):
+    """θ → cθ divides H̃_ij by c_i c_j; what is rounding in one unit is not what is noise in another."""
+    c = np.array(units)
+    noise = dfp.GaussianNoise(1 / c**2, 0.1 / c**4)
+    table = EigenSystem(
+        dfp.SGD(dfp.QuadraticLandscape(np.array([1.0, 0.5]) / c**2, 0.0, noise), 0.1), None
+    ).entry_variances
+    order = np.argsort(np.array([1.0, 0.5]) / c**2)
+    assert np.allclose(np.diag(table), (0.1 / c**4)[order], rtol=1e-12)  # rounding
+    # the control: what rotation mixes into a table without noise is still none
+    turned = np.array([[0.8, -0.6], [0.6, 0.8]])
+    still = dfp.QuadraticLandscape(turned @ np.diag([1.0, 0.5]) @ turned.T / c[0] ** 2, 0.0, dfp.GaussianNoise(1.0))
+    assert not np.any(EigenSystem(dfp.SGD(still, 0.1), None).entry_variances)

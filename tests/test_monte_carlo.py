@@ -195,3 +195,35 @@ def test_indefinite_diffusion_is_reported():
     equation = dfp.ModifiedLangevin(dfp.SGD(landscape, 0.05))
     solution = dfp.solve(equation, dfp.Gaussian([0, 0], 1.0), 3, [3], dfp.MonteCarlo(4096, seed=0))
     assert any("indefinite" in warning and "positive=True" in warning for warning in solution.certificate.warnings)
+
+
+def _fourth(curvature_noise, seeds):
+    """Return the exact fourth moment of θ' = (1 − η(1 + h))θ − ηg after 60 steps, and z-scores of samples of it."""
+    eta, second, fourth = 0.2, 0.1, 0.03
+    landscape = dfp.QuadraticLandscape([1.0], 0.0, dfp.GaussianNoise([1.0], [curvature_noise]))
+    equation, spread, a = dfp.MasterEquation(dfp.SGD(landscape, eta)), eta**2 * curvature_noise, 1 - eta
+    for _ in range(60):
+        fourth = (
+            (a**4 + 6 * a**2 * spread + 3 * spread**2) * fourth + 6 * (a**2 + spread) * second * eta**2 + 3 * eta**4
+        )
+        second = (a**2 + spread) * second + eta**2
+    drawn = [
+        dfp.solve(equation, dfp.Gaussian(0.0, 0.1), 60, [60], dfp.MonteCarlo(16_384, seed=seed))
+        for seed in range(seeds)
+    ]
+    z = np.array([(one.fourth.item() - fourth) / one.errors["fourth"].item() for one in drawn])
+    return fourth / second**2, z, drawn
+
+
+def test_standard_errors_of_fourth_moments_are_honest_or_not_given():
+    """Kurtosis 3.3: z-scores of 200 seeds deviate by one, ± 4/√400; kurtosis 8: no error, and a word why."""
+    kurtosis, z, drawn = _fourth(0.5, 200)
+    assert kurtosis < 3.5 and 0.8 < z.std() < 1.2
+    assert not any("fourth moments" in word for one in drawn for word in one.certificate.warnings)
+    kurtosis, z, drawn = _fourth(2.8, 20)
+    assert 7 < kurtosis < 12
+    for one in drawn:  # 1 of 20 may by chance see no rare trajectory
+        told = any("no standard errors" in word for word in one.certificate.warnings)
+        assert told == bool(np.isnan(one.errors["fourth"]).all())
+        assert np.isfinite(one.errors["covariance"]).all()
+    assert np.isnan(z).sum() >= 18

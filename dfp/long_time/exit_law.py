@@ -45,6 +45,10 @@ class ExitSteps(Result):
         Estimated error of ``mean`` [step].
     leaving
         1 − ``decay``, to its own digits where that is rounding; taken from ``decay`` if left out.
+    warnings
+        What the errors do not say, in words.
+    trajectories
+        How many were drawn, of which ``error`` and ``mean_error`` are standard errors; 0 where nothing was.
     """
 
     steps: NDArray[np.int64]
@@ -54,6 +58,8 @@ class ExitSteps(Result):
     error: float
     mean_error: float
     leaving: float = np.nan
+    warnings: tuple[str, ...] = ()
+    trajectories: float = 0
 
     def __post_init__(self) -> None:
         if np.isnan(self.leaving):
@@ -79,6 +85,14 @@ class ExitSteps(Result):
     def probability(self) -> Array:
         """P(N = step), shape (n + 1,); at step 0 what starts outside."""
         return -np.diff(self.survival, prepend=1.0)
+
+    @property
+    def standard_error(self) -> Array:
+        """Standard errors of ``survival``, shape (n + 1,); 0 where no trajectories were drawn."""
+        if not self.trajectories:
+            return np.zeros(len(self.steps))
+        near = np.clip(self.survival, 1 / self.trajectories, 1 - 1 / self.trajectories)
+        return np.sqrt(near * (1 - near) / self.trajectories)
 
     def quantile(self, share: float) -> float:
         """Return the first step by which a ``share`` in (0, 1) has left; extrapolated by ``decay`` beyond the last."""
@@ -108,6 +122,7 @@ class ExitSteps(Result):
                 "  " + ", ".join(f"{share:.0%} by {self.quantile(share):.6g}" for share in (0.5, 0.9, 0.99)),
                 f"  inside after {self.steps[-1]} steps: {self.survival[-1]:.4g} (error {self.error:.1g})",
                 f"  in the end survival falls by the factor {self.decay:.8g} a step",
+                *(f"  {warning}" for warning in self.warnings),
             ]
         )
 
@@ -118,9 +133,10 @@ def deferred(
     mean: float,
     leaving: float,
     mean_error: float,
+    warnings: tuple[str, ...] = (),
 ) -> ExitSteps:
     """Return a law whose survival and its error are made by ``tabulate`` when they are first asked for."""
     law = object.__new__(ExitSteps)
     fields = {"steps": steps, "mean": mean, "decay": 1 - leaving, "mean_error": mean_error, "leaving": leaving}
-    law.__dict__.update(fields, _tabulate=tabulate)
+    law.__dict__.update(fields, warnings=warnings, trajectories=0, _tabulate=tabulate)
     return law

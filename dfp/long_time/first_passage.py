@@ -13,6 +13,7 @@ from dfp.long_time import first_passage_maps
 from dfp.long_time import first_passage_numeric as numeric
 from dfp.long_time.exit_law import ExitSteps
 from dfp.long_time.first_passage_line import by_panels
+from dfp.long_time.first_passage_sampled import by_trajectories
 from dfp.methods.transfer.kernels import enumerated
 from dfp.problem.arguments import check_problem
 from dfp.problem.equation import Equation
@@ -20,7 +21,15 @@ from dfp.problem.grid import Grid
 from dfp.problem.state import State
 
 
-def exit_steps(equation: Equation, domain: Any, initial: State, steps: int | None = None) -> ExitSteps:
+def exit_steps(
+    equation: Equation,
+    domain: Any,
+    initial: State,
+    steps: int | None = None,
+    *,
+    trajectories: int | None = None,
+    seed: int = 0,
+) -> ExitSteps:
     """Return the law of the number of steps after which the parameters first leave a box.
 
     Parameters
@@ -36,6 +45,11 @@ def exit_steps(equation: Equation, domain: Any, initial: State, steps: int | Non
         State at step 0; what is outside has left at step 0.
     steps
         Last step of ``survival``; if left out, long enough for all but 1e-3 to leave, at most 10 000.
+    trajectories
+        Draw so many of SGD, >= 100, instead of computing the law: for (T4) with momentum (T19), started at rest,
+        schedules or any noise, in any dimension; corners may be infinite. Errors are then standard errors.
+    seed
+        Of what is drawn.
 
     Returns
     -------
@@ -57,16 +71,28 @@ def exit_steps(equation: Equation, domain: Any, initial: State, steps: int | Non
             f"the {equation.label} is not a positive operator: restricted to a box it has no probability of being "
             "still inside; use dfp.MasterEquation(sgd) or dfp.Langevin(sgd)."
         )
+    if trajectories is not None:
+        checks.integer("trajectories", trajectories, at_least=100)
+        last = None if steps is None else checks.integer("steps", steps)
+        box = _open_box(domain, equation.dimension)
+        return by_trajectories(equation, *box, initial, last, trajectories, checks.integer("seed", seed, at_least=0))
+    if equation.discrete and not equation.sgd.plain:
+        raise UnsupportedError(
+            f"SGD has {equation.sgd.features}: the law of its exits is not computed but sampled; give "
+            "trajectories=100_000 (with replace=True), or use SGD without."
+        )
     if equation.dimension > 3:
         raise UnsupportedError(
-            f"d = {equation.dimension}: first passage needs d <= 3; project the landscape onto as many modes."
+            f"d = {equation.dimension}: first passage needs d <= 3; project the landscape onto as many modes, or give "
+            "trajectories=100_000 to sample it."
         )
     sgd = equation.sgd
     sums = sgd.affine and sgd.noise.shuffles
     if equation.discrete and sgd.affine and not (sums or sgd.noise.gaussian):
         raise UnsupportedError(
             f"the {equation.label} with gradient noise that is neither Gaussian nor a finite sum: its restricted step "
-            "is not known here; use dfp.Langevin(sgd), or give dfp.GaussianNoise of the same covariance."
+            "is not known here; give trajectories=100_000 to sample it, use dfp.Langevin(sgd), or give "
+            "dfp.GaussianNoise of the same covariance."
         )
     lower, upper, cells = _box(domain, equation.dimension)
     last = None if steps is None else checks.integer("steps", steps)
@@ -89,7 +115,8 @@ def exit_steps(equation: Equation, domain: Any, initial: State, steps: int | Non
     else:
         counts = numeric.node_counts(equation, lower, upper)
         laws = [numeric.by_nodes(equation, lower, upper, n, points, masses) for n in counts]
-    return numeric.compared(laws, last, float(masses.sum()))
+    skewed = numeric.skewness(equation, lower, upper) if sums else 0.0
+    return numeric.compared(laws, last, float(masses.sum()), skewed)
 
 
 def _box(domain: Any, d: int) -> tuple[Array, Array, tuple[int, ...] | None]:
@@ -98,11 +125,31 @@ def _box(domain: Any, d: int) -> tuple[Array, Array, tuple[int, ...] | None]:
     else:
         if not isinstance(domain, (tuple, list)) or len(domain) != 2:
             raise DFPError(f"domain={checks.shown(domain)}: must be (lower, upper) or a dfp.Grid.")
+        if any(np.any(np.isinf(np.asarray(part, dtype=float))) for part in domain):
+            raise DFPError(
+                f"domain={checks.shown(domain)}: a computed law needs finite corners; give trajectories=100_000 to "
+                "sample it, or a corner so far away that no trajectory gets there."
+            )
         lower, upper = (_corner(part, d) for part in domain)
         grid, cells = Grid(lower, upper, 8), ()
     if grid.dimension != d:
         raise DFPError(f"domain has {grid.dimension} axes: the landscape has {d}; make them equal.")
     return grid.lower, grid.upper, cells or None
+
+
+def _open_box(domain: Any, d: int) -> tuple[Array, Array]:
+    """Return the corners of a box in any dimension, which may be infinite."""
+    if isinstance(domain, Grid) or not isinstance(domain, (tuple, list)) or len(domain) != 2:
+        return _box(domain, d)[:2]
+    corners = []
+    for part in domain:
+        given = np.asarray(part, dtype=float)
+        finite = _corner(np.where(np.isinf(given), 0.0, given), d)
+        corners.append(np.where(np.isinf(given), given, finite))
+    lower, upper = corners
+    if not np.all(lower < upper):
+        raise DFPError(f"domain={checks.shown(domain)}: lower must be below upper; swap them, or give the box a width.")
+    return lower, upper
 
 
 def _corner(part: ArrayLike, d: int) -> Array:

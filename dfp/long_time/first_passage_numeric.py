@@ -5,12 +5,13 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from dfp_solvers import absorbing, rare_exits
+from dfp_solvers import absorbing, hermite, rare_exits
 from dfp_solvers.escape import line
 from dfp_solvers.markov_chain import generator
 from dfp_solvers.transfer import uniform
 from scipy.linalg import lu_factor, lu_solve
 from scipy.sparse.linalg import LinearOperator, eigs, gmres, splu
+from scipy.special import ndtri
 
 from dfp.checks import Array
 from dfp.errors import UnresolvedError
@@ -33,6 +34,8 @@ SUM_CELLS = {1: 2048, 2: 96}
 _FINER, _SMEARED, _MOST_SMEARED = {1: (2048, 8192)}, 0.01, 0.5
 # Factor by which differences of halved grids fall at least where errors are of order two.
 _FALL = 2.5
+# Largest error of a distribution function per skewness (Edgeworth): 1/(6√(2π)), for steps that err alike, twice over.
+_EDGEWORTH = 2 / (6 * np.sqrt(2 * np.pi))
 # Survival at which a law is long enough if its length is left open, and the longest then.
 _ENOUGH, _LONGEST = 1e-3, 10_000
 
@@ -139,18 +142,44 @@ def _length(last: int | None, leaving: float) -> int:
     return int(min(np.ceil(wanted) + 10, _LONGEST))
 
 
-def compared(laws: list[ExitLaw], last: int | None, inside: float) -> ExitSteps:
-    """Return the finer law, with errors from the coarser one."""
-    n = _length(last, laws[0].leaving)
+def skewness(equation: Equation, lower: Array, upper: Array) -> float:
+    """Return the largest skewness, along an axis, of the steps of a finite sum from places in the box."""
+    d = len(lower)
+    points = np.stack(np.meshgrid(*np.linspace(lower, upper, 9).T, indexing="ij"), axis=-1).reshape(-1, d)
+    moments = equation.sgd.noise.increment_moments(points, np.eye(d), 3)
+    order = hermite.indices(d, 3)
+    worst = 0.0
+    for axis in np.eye(d, dtype=np.int64):
+        second, third = (moments[np.all(order == n * axis, axis=1)][0] for n in (2, 3))
+        seen = second > 0
+        worst = max(worst, float(np.max(np.abs(third[seen]) / second[seen] ** 1.5, initial=0.0)))
+    return worst
+
+
+def compared(laws: list[ExitLaw], last: int | None, inside: float, skewed: float = 0.0) -> ExitSteps:
+    """Return the finer law, with errors from the coarser one and of Gaussian steps in place of ``skewed`` ones."""
+    n, mean, warnings = _length(last, laws[0].leaving), laws[0].mean, list[str]()
+    gaussian = _EDGEWORTH * skewed
+    # Tails err relatively: by γz(z² − 1)/6 at z deviations, those beyond which as much is left as leaves in a step.
+    far = float(-ndtri(np.clip(laws[0].leaving, 1e-300, 0.5)))
+    tail = max(_EDGEWORTH, far * (far**2 - 1) / 6)
+    if not np.isfinite(mean):
+        warnings.append("exits are too rare for a mean in double precision; dfp.escape(...) has its exponent.")
+    if skewed:
+        warnings.append(
+            f"there are too many minibatches to list: their steps, of skewness up to {skewed:.2g} ∝ 1/√batch_size, "
+            f"are taken to be Gaussian, which errs by about {gaussian:.1g} in survival; give trajectories=100_000 to "
+            "sample them as they are."
+        )
     with np.errstate(invalid="ignore"):
-        mean_error = abs(laws[0].mean - laws[1].mean) if np.isfinite(laws[0].mean) else 0.0
+        mean_error = abs(mean - laws[1].mean) + skewed * tail * mean if np.isfinite(mean) else np.inf
 
     def table() -> tuple[Array, float]:
         fine, rough = (np.append(inside, law.survival(n)) for law in laws)
         fine = np.minimum.accumulate(np.clip(fine, 0.0, 1.0))
-        return fine, float(np.max(np.abs(fine - rough)))
+        return fine, float(np.max(np.abs(fine - rough))) + gaussian
 
-    return deferred(np.arange(n + 1), table, laws[0].mean, laws[0].leaving, mean_error)
+    return deferred(np.arange(n + 1), table, mean, laws[0].leaving, mean_error, tuple(warnings))
 
 
 def by_chain(

@@ -49,7 +49,10 @@ def stationary(equation: Equation, grid: Grid | None) -> Density:
             "use dfp.MasterEquation(sgd)."
         )
     if equation.dimension > 2:
-        raise UnsupportedError(f"d = {equation.dimension}: nonlinear landscapes need d <= 2; use dfp.MonteCarlo(...).")
+        raise UnsupportedError(
+            f"d = {equation.dimension}: nonlinear landscapes need d <= 2; use dfp.solve to a "
+            "late step, with dfp.MonteCarlo(...)."
+        )
     if equation.dimension == 1:
         return _step_on_line(equation, grid) if equation.discrete else _flow_on_line(equation, grid)
     chosen = automatic_grid(equation) if grid is None else grid
@@ -119,7 +122,9 @@ def _flow_on_line(equation: Equation, grid: Grid | None) -> Density:
         for gap in (grid.lower[0] - lower[0], upper[0] - grid.upper[0])
     )
     if below + above + grid.cells[0] > 2**22:
-        raise UnresolvedError("grid: its cells are too small to find the mass beyond it; use fewer or a wider box.")
+        raise UnresolvedError(
+            "grid: its cells are too small to find the mass beyond it; give fewer of them, or a wider box."
+        )
     first = grid.axes[0][0] - below * grid.spacing[0]
     places = first + grid.spacing[0] * np.arange(below + above + grid.cells[0])
     values = np.exp(zero_flux.log_density(lambda at: _coefficients(equation, at), places))
@@ -158,7 +163,8 @@ def _step_on_line(equation: Equation, grid: Grid | None) -> Density:
     defect = float(values.sum()) * grid.cell_volume + outside - 1
     if not abs(defect) < 1e-6:
         raise UnresolvedError(
-            f"grid.cells={grid.cells}: too few for the density (its sum is off by {defect:.2g}); use more."
+            f"grid.cells={grid.cells}: too few for the density (its sum is off by {defect:.2g}); give "
+            f"dfp.Grid({grid.lower}, {grid.upper}, cells) with more cells."
         )
     return Density(grid, values, outside=outside if outside > 1e-13 else 0.0, error=min(1e-11 + 1e3 * lost, 2.0))
 
@@ -211,8 +217,8 @@ def _step_on_plane(equation: Equation, grid: Grid) -> Density:
     rough = _leading(equation, coarse)[0]
     if lost > _LOST:
         raise NoStationaryDensity(
-            f"SGD leaves the box {grid.lower} … {grid.upper} with the probability {lost:.2g} a step; give a wider "
-            "grid, or lower learning_rate if it diverges."
+            f"SGD leaves the box {grid.lower} … {grid.upper} with the probability {lost:.2g} a step; give a "
+            "wider one, dfp.Grid(lower, upper, cells), or lower learning_rate if it diverges."
         )
     error = float(np.abs(richardson.regridded(fine, coarse.cells) - rough).sum()) * coarse.cell_volume
     return Density.normalised(grid, np.maximum(fine, 0.0), error=min(error + 1e3 * lost, 2.0))
@@ -224,7 +230,10 @@ def _leading(equation: Equation, grid: Grid) -> tuple[Array, float]:
     try:
         value, vector = eigs(operator, k=1, v0=start, which="LM", tol=1e-10, ncv=40)
     except ArpackNoConvergence as failure:
-        raise UnresolvedError(f"grid.cells={grid.cells}: the fixed point does not converge; {failure}") from None
+        raise UnresolvedError(
+            f"grid.cells={grid.cells}: the fixed point does not converge ({failure}); give "
+            "dfp.Grid(lower, upper, cells) with fewer cells, or use dfp.solve to a late step."
+        ) from None
     mass = np.real(vector[:, 0] / vector[:, 0].sum())
     return (mass / grid.cell_volume).reshape(grid.cells), max(1 - float(np.real(value[0])), 0.0)
 

@@ -94,7 +94,7 @@ def _null(parts: tuple[Any, ...], moments: Gaussian, grid: Grid) -> Array:
     if jumps * matrix.nnz > _WORK:
         raise UnresolvedError(
             f"cells={grid.cells}: the stationary density would take about {jumps:.2g} products with {matrix.nnz} "
-            "rates; give a coarser grid, or use dfp.solve to a late step."
+            "rates; give dfp.Grid(lower, upper, cells) with fewer cells, or use dfp.solve to a late step."
         )
     start = markov_chain.start(moments, [grid])[0].ravel()
     return uniformisation.uniformise(matrix, start, 1e9 / generator.fastest(matrix)).reshape(grid.cells)
@@ -148,8 +148,8 @@ def _check_cells(values: Array, outside: float, grid: Grid) -> None:
     defect = float(values.sum()) * grid.cell_volume + outside - 1
     if not abs(defect) < 1e-6:
         raise UnresolvedError(
-            f"grid.cells={grid.cells}: the cells are too long for the density (its sum is off by {defect:.2g}); use "
-            "more, or a smaller box."
+            f"grid.cells={grid.cells}: the cells are too long for the density (its sum is off by {defect:.2g}); "
+            "give dfp.Grid(lower, upper, cells) with more cells, or a smaller box."
         )
 
 
@@ -171,7 +171,7 @@ def by_transfer(equation: Equation, grid: Grid | None, solver: Transfer) -> Dens
     if moments is None:
         raise UnsupportedError(
             f"the {equation.label}: the law settles, but its variance is infinite (heavy tails of a finite sum), which "
-            "no grid holds; use dfp.MonteCarlo(...) for its distribution function at a late step."
+            "no grid holds; use dfp.solve to a late step, with dfp.MonteCarlo(...), for its distribution function."
         )
     _refuse_singular(equation)
     solver.require(equation, moments)
@@ -219,7 +219,8 @@ def _fixed_point(equation: Equation, moments: Gaussian, grid: Grid) -> tuple[Arr
         value, vector = eigs(operator, k=1, v0=start, which="LM", tol=_EIGEN, ncv=min(12, start.size - 1))
     except ArpackNoConvergence as failure:
         raise UnresolvedError(
-            f"grid.cells={grid.cells}: the fixed point of the {equation.label} does not converge; {failure}"
+            f"grid.cells={grid.cells}: the fixed point of the {equation.label} does not converge ({failure}); give "
+            "dfp.Grid(lower, upper, cells) with fewer cells, or use dfp.solve to a late step."
         ) from None
     mass = np.real(vector[:, 0] / vector[:, 0].sum())
     # What leaves the box in a step, times the steps it would take to come back: at most the settling of the mean.

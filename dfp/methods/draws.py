@@ -1,5 +1,7 @@
 """Places of independent trajectories of SGD after some steps, in any dimension, where single places are needed."""
 
+from collections.abc import Callable
+
 import numpy as np
 
 from dfp.checks import Array
@@ -16,6 +18,23 @@ def drawn(equation: Equation, initial: State, step: int, count: int, seed: int) 
     UnsupportedError
         If the equation is not that of SGD's own steps with replacement in a quadratic landscape.
     """
+    step_once = stepper(equation)
+    rng = np.random.default_rng(seed)
+    theta = initial.draw(count, rng)
+    speed = np.zeros_like(theta)
+    for n in range(step):
+        theta, speed = step_once(theta, speed, n, rng)
+    return theta
+
+
+def stepper(equation: Equation) -> Callable[[Array, Array, int, np.random.Generator], tuple[Array, Array]]:
+    """Return what moves places θ and speeds v, both (m, d), from step n to n + 1 (T1, T19).
+
+    Raises
+    ------
+    UnsupportedError
+        As ``drawn``.
+    """
     sgd = equation.sgd
     if equation.number != "T4" or not sgd.affine or not sgd.replace:
         raise UnsupportedError(
@@ -24,13 +43,13 @@ def drawn(equation: Equation, initial: State, step: int, count: int, seed: int) 
         )
     if sgd.law.flaw:
         raise UnsupportedError(f"noise: it cannot be drawn, because {sgd.law.flaw}.")
-    rng = np.random.default_rng(seed)
-    theta = initial.draw(count, rng)
-    speed, beta, unit = np.zeros_like(theta), sgd.momentum, sgd.law
-    for n in range(step):
+    beta, unit = sgd.momentum, sgd.law
+
+    def step(theta: Array, speed: Array, n: int, rng: np.random.Generator) -> tuple[Array, Array]:
         law = unit if sgd.batches is None else unit.with_batch_size(sgd.samples_at(n))
         gradient = theta @ sgd.hessian.T + sgd.gradient + law.increments(theta, rng)
         speed = beta * speed + gradient
         move = gradient + beta * speed if sgd.nesterov else speed
-        theta = theta - sgd.learning_rates.at(n) * move
-    return theta
+        return theta - sgd.learning_rates.at(n) * move, speed
+
+    return step

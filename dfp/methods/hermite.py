@@ -14,6 +14,7 @@ from dfp.checks import Array
 from dfp.errors import SeriesError, UnresolvedError
 from dfp.exact.moments import moments_at
 from dfp.methods.grids import SERIES, SERIES_BAND, automatic
+from dfp.methods.patience import MULTIPLICATION
 from dfp.methods.short_waves import deviations_seen, hidden, left_of
 from dfp.methods.solver import Problem, Run, Solver
 from dfp.problem.equation import Equation
@@ -128,6 +129,7 @@ class HermiteRun(Run):
             self.series = _moved(self.series, jump, mean, covariance)
             left -= jump
             if self.patience is not None:
+                self.patience.spend(_multiplications(self.series, jump), MULTIPLICATION)
                 self.patience.look(steps - left, steps)
 
     def frame(self) -> Frame:
@@ -211,6 +213,16 @@ def _jump(series: _Series, steps: int) -> tuple[int, Array, Array]:
             break
         best = i
     return candidates[best], ahead.mean[best], ahead.covariance[best]
+
+
+def _multiplications(series: _Series, jump: int) -> float:
+    """Return how many a jump takes: the operator on all nodes, its powers and, for them, its eigenvalues."""
+    d = series.equation.dimension
+    size, nodes = float(len(hermite.indices(d, series.degree))), float((series.degree + 1) ** d)
+    single = 1e7 + size**2 * nodes  # a millisecond goes into calls
+    # Eigenvalues take some 25 size³ (Golub & Van Loan, table 7.6.1), spread over diagonal blocks; an exponential 15.
+    powers = 2 * int(jump).bit_length() + 25 / max(series.degree, 1) if series.equation.discrete else 20
+    return single if series.equation.discrete and jump == 1 else 2 * single + powers * size**3
 
 
 def _moved(series: _Series, steps: int, mean: Array, covariance: Array) -> _Series:

@@ -165,6 +165,8 @@ class MonteCarloRun(SamplingRun):
         identity = identity_of(self._model, scales, self._unit)
         parts = [*identity, self._start] if self._optimiser is None else [*identity, self._optimiser, self._start]
         self._fingerprint = fingerprint_of(*parts, scales.steps, scales.mean, self._unit, grid, solver.seed)
+        batch = equation.sgd.noise.batch_size if equation.sgd.affine and equation.sgd.noise.shuffles else 1
+        self.moves = float(max(problem.last, 1) * d * batch)
         work = kernels.BLOCK * max(problem.last, 1) * d
         self._portion = max(int(_FIRST // work), 1)
         if solver.checkpoint is not None and Path(solver.checkpoint).exists():
@@ -231,6 +233,8 @@ class MonteCarloRun(SamplingRun):
                 density = counts / (self.sums.trajectories * self.grid.cell_volume)
                 outside = float(self.sums.outside[s]) / self.sums.trajectories
             notes = _uncertain(int(self._scales.steps[s]), central)
+            if notes:  # what the blocks spread by is a few rare trajectories: no error
+                errors["fourth"] = np.full_like(errors["fourth"], np.nan)
             frames.append(Frame(density=density, outside=outside, errors=errors, warnings=notes, **central))
         return frames
 
@@ -266,7 +270,7 @@ class MonteCarloRun(SamplingRun):
 
 
 def _uncertain(step: int, central: dict[str, Any]) -> tuple[str, ...]:
-    """Return a warning where standard errors of fourth moments are too small: rare trajectories carry their spread."""
+    """Return a warning where fourth moments have no standard errors: rare trajectories carry their spread."""
     if central.get("fourth") is None or not np.all(np.isfinite(central["covariance"])):
         return ()
     variances = central["covariance"].diagonal()
@@ -275,8 +279,9 @@ def _uncertain(step: int, central: dict[str, Any]) -> tuple[str, ...]:
         return ()
     return (
         f"step {step}: the kurtosis is {kurtosis:.3g}, so that few trajectories carry the fourth moments: as of a "
-        "Student t law of this kurtosis, eighth moments do not exist, and standard errors of fourth moments are too "
-        "small; look at mean and covariance, or at dfp.MomentRecursion(), which is exact.",
+        "Student t law of this kurtosis, eighth moments do not exist, and fourth moments have no standard errors "
+        "(NaN: those of the sample would be too small); look at mean and covariance, or at dfp.MomentRecursion(), "
+        "which is exact.",
     )
 
 

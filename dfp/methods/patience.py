@@ -1,4 +1,4 @@
-"""How long work will take, told from what has been done: announced, or left to other ways, before minutes have gone."""
+"""How long work will take: announced by the clock, and left to other ways by operation counts, the same everywhere."""
 
 import logging
 import time
@@ -9,6 +9,10 @@ from dfp.errors import UnresolvedError
 
 # Seconds after which a forecast is made, and of a forecast that is told to someone who sees no progress.
 _SEEN, _WORTH_TELLING = 3.0, 120.0
+
+# Nanoseconds on one core of a 2.5 GHz server, measured once and kept: a choice must not depend on what else runs.
+MULTIPLICATION, MOVE = 0.1, 3.0
+"""Of a multiplication in products of dense matrices; of a number that a step of one trajectory moves."""
 
 
 class TooLong(UnresolvedError):
@@ -23,7 +27,8 @@ class Patience:
     what
         Who works, in words.
     limit
-        Seconds of a forecast at which the work is given up; infinite to announce it only.
+        Seconds, counted by operations and never by the clock, of a forecast at which the work is given up; infinite to
+        announce it only.
     silent
         Whether nobody is told of progress.
     """
@@ -33,6 +38,11 @@ class Patience:
         self._told = False
         self._share, self._part = 0.0, 1.0
         self._origin: tuple[float, float] | None = None
+        self._spent = 0.0
+
+    def spend(self, operations: float, nanoseconds: float) -> None:
+        """Take note of operations done, each of so many ``nanoseconds`` wherever it runs."""
+        self._spent += 1e-9 * operations * nanoseconds
 
     def part(self, done: float, next_part: float) -> None:
         """Take note that a share ``done`` of all is done, and that ``look`` will speak of the ``next_part`` of all."""
@@ -45,26 +55,27 @@ class Patience:
         Raises
         ------
         TooLong
-            If it would take longer than ``limit``.
+            If the operations spent so far make it longer than ``limit``.
         """
-        now, share = time.perf_counter(), self._share + self._part * done / total
+        share = self._share + self._part * done / total
         if not share > 0:
             return
+        if self._spent >= _SEEN and self._spent / share > self.limit:
+            raise TooLong(
+                f"{self.what} would take some {duration(self._spent / share)}; to wait for it give progress=... or "
+                "that solver, or ask for fewer steps, or for moments with dfp.moments(...)."
+            )
+        if self.silent and not self._told:
+            self._tell(time.perf_counter(), share)
+
+    def _tell(self, now: float, share: float) -> None:
         if self._origin is None:  # what came before has compiled kernels, and says nothing of the rest
             self._origin = now, share
         elapsed, gained = now - self._origin[0], share - self._origin[1]
-        if elapsed < _SEEN or not gained > 0:
-            return
-        forecast = elapsed / gained
-        if forecast > self.limit:
-            raise TooLong(
-                f"{self.what} would take some {duration(forecast)}; to wait for it give progress=... or that solver, "
-                "or ask for fewer steps, or for moments with dfp.moments(...)."
-            )
-        if self.silent and not self._told and forecast > _WORTH_TELLING:
+        if elapsed >= _SEEN and gained > 0 and elapsed / gained > _WORTH_TELLING:
             self._told = True
             logging.getLogger("dfp").warning(
-                "%s will take some %s; progress=... shows how far it is.", self.what, duration(forecast)
+                "%s will take some %s; progress=... shows how far it is.", self.what, duration(elapsed / gained)
             )
 
 

@@ -103,6 +103,8 @@ class SamplingRun(ABC):
     """Cells of the histograms; None where there are none."""
     trajectories: int
     """How many to draw in all."""
+    moves: float
+    """Numbers that one trajectory draws or moves in all its steps."""
 
     @property
     @abstractmethod

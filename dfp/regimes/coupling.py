@@ -64,8 +64,11 @@ class EigenSystem:
     def entry_variances(self) -> Array:
         """Variances of the entries of H̃ in the eigenbasis, E[(v_iᵀH̃v_k)²], shape (d, d)."""
         table = self.sgd.noise.entry_variances(self.axes)
-        # Squares of rounding, of the mean or of the largest fluctuations, are no fluctuations.
-        scale = float(np.max(self.curvatures**2)) + float(np.max(table))
+        # Squares of rounding, of the mean or of fluctuations, are no fluctuations; an entry is as wrong as those of the
+        # coordinates that it mixes, whatever units others have.
+        given = self.sgd.hessian**2 + self.sgd.noise.entry_variances(np.eye(len(table)))
+        mixing = self.axes**2
+        scale = len(table) * (mixing.T @ given @ mixing)
         return np.where(table > (16 * np.finfo(float).eps) ** 2 * scale, table, 0.0)
 
     @cached_property

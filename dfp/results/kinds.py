@@ -79,7 +79,8 @@ KINDS = {
     "exit steps": Kind(
         "dfp.long_time.exit_law.ExitSteps",
         {"step": _STEP, "survival": Kept("survival", _variable("step", "1", "probability of being inside"))},
-        ("mean", "decay", "error", "mean_error", "leaving"),
+        ("mean", "decay", "error", "mean_error", "leaving", "trajectories"),
+        warnings=True,
     ),
     "spectrum": Kind(
         "dfp.long_time.relaxation.Spectrum",

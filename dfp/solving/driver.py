@@ -12,7 +12,7 @@ from dfp import checks
 from dfp.checks import Array, every, require_memory
 from dfp.errors import DFPError, SeriesError, UnresolvedError, UnsupportedError
 from dfp.exact.stability import growing, overshooting
-from dfp.methods.patience import Patience, TooLong
+from dfp.methods.patience import MOVE, Patience, TooLong
 from dfp.methods.pilot import unknown
 from dfp.methods.solver import Problem, Run, SamplingRun, Solver, saved_gaps
 from dfp.problem.arguments import check_problem, counted, refuse_ladder
@@ -32,7 +32,7 @@ from dfp.solving.refinement import to_tolerance
 # Width of a box, relative to its place, that is rounding.
 _NARROWEST = 64 * float(np.finfo(np.float64).eps)
 
-# Seconds of a forecast at which "auto" leaves a method for another.
+# Seconds of a forecast, by operation counts, at which "auto" leaves a method for another.
 _PATIENCE = 120.0
 
 Progress = Callable[[int, int], None]
@@ -243,9 +243,11 @@ def _marched(run: Run, saved: NDArray[np.int64], progress: Progress | None) -> l
 
 
 def _drawn(run: SamplingRun, progress: Progress | None, patience: Patience) -> list[Frame]:
-    before = run.drawn
+    before = last = run.drawn
     while run.drawn < run.trajectories:
         run.draw()
+        patience.spend((run.drawn - last) * run.moves, MOVE)
+        last = run.drawn
         patience.look(run.drawn - before, run.trajectories - before)
         if progress is not None:
             progress(run.drawn, run.trajectories)

@@ -1,0 +1,156 @@
+"""Exits of sampled trajectories: against exact laws without momentum, a chain in (θ, v) with it, and what they say."""
+
+import numpy as np
+import pytest
+from problems import one_mode, regression, table
+from scipy.special import ndtr
+
+import dfp
+
+N = 40_000
+# Twelve steps a case, strongly dependent: |z| > 4 has probability below 1e-3 a case if all is right; seeds are fixed.
+Z = 4.0
+
+
+def worst_z(law, survival, mean, error=0.0):
+    """Return the largest z-score of survival at twelve steps and of the mean."""
+    at = np.unique(np.linspace(1, len(law.steps) - 1, 12).astype(int))
+    z = np.abs(law.survival - survival[: len(law.steps)])[at] / (law.standard_error[at] + error)
+    return max(z.max(), abs(law.mean - mean) / law.mean_error)
+
+
+@pytest.mark.parametrize(
+    ("landscape", "eta", "domain", "start"),
+    [
+        (one_mode(1.0, 1.0), 0.2, (-0.5, 0.5), [0.1]),
+        (one_mode(-1.0, 0.5, 0.3), 0.2, (-0.7, 0.9), [0.2]),
+        (table(2), 0.4, ([-1.0, -1.0], [1.0, 1.2]), [0.0, 0.2]),
+        (regression(1, 2), 0.3, (0.3, 1.4), [0.8]),
+    ],
+    ids=["additive", "multiplicative", "table in 2D", "finite sum"],
+)
+def test_without_momentum_against_the_exact_law(landscape, eta, domain, start):
+    equation = dfp.MasterEquation(dfp.SGD(landscape, eta))
+    exact = dfp.exit_steps(equation, domain, dfp.Point(start), 2000)
+    drawn = dfp.exit_steps(equation, domain, dfp.Point(start), 2000, trajectories=N, seed=3)
+    assert worst_z(drawn, exact.survival, exact.mean, exact.error) < Z
+    other = dfp.MasterEquation(dfp.SGD(landscape, 1.05 * eta))
+    wrong = dfp.exit_steps(other, domain, dfp.Point(start), 2000, trajectories=N, seed=3)
+    assert worst_z(wrong, exact.survival, exact.mean, exact.error) > Z
+
+
+def chain(eta, beta, noise, wall, theta, steps, cells):
+    """Return survival of v' = βv + λθ + ξ, θ' = θ − ηv' with λ = 1 in |θ| <= wall, on a grid of (θ, v).
+
+    Given θ the new place θ' has a Gaussian law, and v' = (θ − θ')/η: the state is the pair (previous θ, θ), on cells.
+    """
+    places = (np.arange(cells) + 0.5) / cells * 2 * wall - wall
+    edges = np.linspace(-wall, wall, cells + 1)
+    deviation = eta * np.sqrt(noise)
+    # The first step starts at rest.
+    first = np.diff(ndtr((edges - (theta - eta * theta)) / deviation))
+    second = np.diff(ndtr((edges - (places + beta * (places - theta) - eta * places)[:, None]) / deviation), axis=1)
+    survival = [1.0, first.sum()]
+    pair = first[:, None] * second  # previous, now
+    survival.append(pair.sum())
+    middle = places[None, :] + beta * (places[None, :] - places[:, None]) - eta * places[None, :]
+    step = np.diff(ndtr((edges - middle[..., None]) / deviation), axis=2)
+    for _ in range(steps - 2):
+        pair = np.einsum("pn,pnq->nq", pair, step, optimize=True)
+        survival.append(pair.sum())
+    return np.array(survival)
+
+
+def test_momentum_against_a_chain_of_pairs():
+    """The chain's cells err by order two: two of them, extrapolated, are exact to a tenth of a standard error."""
+    eta, beta, wall, theta, steps = 0.3, 0.7, 1.0, 0.2, 60
+    fine, rough = (chain(eta, beta, 1.0, wall, theta, steps, cells) for cells in (81, 41))
+    ratio = (81 / 41) ** 2
+    exact = fine + (fine - rough) / (ratio - 1)
+    assert np.abs(fine - exact).max() < 0.02
+    equation = dfp.MasterEquation(dfp.SGD(one_mode(1.0, 1.0), eta, momentum=beta))
+    law = dfp.exit_steps(equation, (-wall, wall), dfp.Point(theta), steps, trajectories=N, seed=5)
+    z = np.abs(law.survival - exact) / law.standard_error
+    assert z[1:].max() < Z
+    wrong = chain(eta, 0.95 * beta, 1.0, wall, theta, steps, 81)
+    assert (np.abs(law.survival - wrong) / law.standard_error).max() > Z
+
+
+def test_what_has_not_left_is_said():
+    """A mean that goes on by the last share is right within its error; nothing left is no mean."""
+    equation = dfp.MasterEquation(dfp.SGD(one_mode(1.0, 1.0), 0.2))
+    exact = dfp.exit_steps(equation, (-0.8, 0.8), dfp.Point(0.1))
+    short = int(exact.mean)
+    law = dfp.exit_steps(equation, (-0.8, 0.8), dfp.Point(0.1), short, trajectories=N, seed=1)
+    assert abs(law.mean - exact.mean) < Z * law.mean_error
+    assert "have not left by step" in law.warnings[0] and law.warnings[0] in str(law)
+    never = dfp.exit_steps(equation, (-50.0, 50.0), dfp.Point(0.1), 10, trajectories=200)
+    assert np.isnan(never.mean) and "at least" in never.warnings[0]
+    whole = dfp.exit_steps(equation, (-0.8, 0.8), dfp.Point(0.1), trajectories=1000)
+    assert not whole.warnings and whole.survival[-1] == 0
+
+
+def test_saved_and_drawn_again(tmp_path):
+    equation = dfp.MasterEquation(dfp.SGD(one_mode(1.0, 1.0), 0.2, momentum=0.5))
+    laws = [dfp.exit_steps(equation, (-0.8, 0.8), dfp.Point(0.1), 5, trajectories=500, seed=s) for s in (1, 1, 2)]
+    assert np.array_equal(laws[0].survival, laws[1].survival) and not np.array_equal(laws[0].survival, laws[2].survival)
+    laws[0].save(tmp_path / "a.h5")
+    again = dfp.load(tmp_path / "a.h5")
+    assert again.warnings == laws[0].warnings and again.trajectories == 500
+
+
+def test_half_open_boxes():
+    """Sampled they are those of a corner out of reach; computed laws refuse them and name both ways."""
+    equation, start = dfp.MasterEquation(dfp.SGD(one_mode(1.0, 1.0), 0.2)), dfp.Point(0.1)
+    exact = dfp.exit_steps(equation, (-6.0, 0.6), start, 300)
+    law = dfp.exit_steps(equation, (-np.inf, 0.6), start, 300, trajectories=N, seed=2)
+    assert worst_z(law, exact.survival, exact.mean) < Z
+    closed = dfp.exit_steps(equation, (-0.6, 0.6), start, 300)
+    assert worst_z(law, closed.survival, closed.mean) > Z
+    for domain in ((-np.inf, 0.6), (-0.6, np.inf)):
+        with pytest.raises(dfp.DFPError, match=r"finite corners; give trajectories="):
+            dfp.exit_steps(equation, domain, start)
+    with pytest.raises(dfp.DFPError, match="lower must be below upper"):
+        dfp.exit_steps(equation, (0.6, -np.inf), start, trajectories=200)
+
+
+def test_momentum_is_refused_without_trajectories_and_high_dimensions_are_drawn():
+    momentum = dfp.MasterEquation(dfp.SGD(one_mode(), 0.1, momentum=0.9))
+    with pytest.raises(dfp.UnsupportedError, match=r"momentum=0\.9.*trajectories=100_000"):
+        dfp.exit_steps(momentum, (-1.0, 1.0), dfp.Point(0.0))
+    wide = dfp.QuadraticLandscape(np.ones(6), 0.0, dfp.GaussianNoise(np.ones(6)))
+    law = dfp.exit_steps(
+        dfp.MasterEquation(dfp.SGD(wide, 0.2)), (-np.ones(6), np.ones(6)), dfp.Point(np.zeros(6)), 20, trajectories=N
+    )
+    one = dfp.exit_steps(dfp.MasterEquation(dfp.SGD(one_mode(1.0, 1.0), 0.2)), (-1.0, 1.0), dfp.Point(0.0), 20)
+    assert (np.abs(law.survival - one.survival**6) / law.standard_error).max() < Z
+
+
+def test_rare_exits_keep_their_digits():
+    """A mean of 1e17 steps has digits of its own, agreed upon by two discretisations."""
+    law = dfp.exit_steps(dfp.MasterEquation(dfp.SGD(one_mode(1.0, 1.0), 0.1)), (-1.95, 1.95), dfp.Point(0.0), 10)
+    assert 1e12 < law.mean < 1e22 and 0 < law.mean_error < 1e-6 * law.mean
+    assert "inf" not in repr(law)
+
+
+@pytest.mark.parametrize("batch_size", [3, 8])
+def test_gaussian_steps_of_many_minibatches_are_said_and_counted(batch_size):
+    """Against the minibatches themselves: the error is larger than what is wrong, and not without use."""
+    sum_ = regression(1, batch_size)
+    equation = dfp.MasterEquation(dfp.SGD(sum_, 0.5))
+    assert equation.sgd.noise.minibatch_count() > 512
+    law = dfp.exit_steps(equation, dfp.Grid(0.3, 1.4, 512), dfp.Point(0.8), 60)
+    drawn = dfp.exit_steps(equation, (0.3, 1.4), dfp.Point(0.8), 60, trajectories=N, seed=4)
+    off = np.abs(law.survival - drawn.survival)
+    assert off.max() < law.error + Z * drawn.error < 0.3
+    assert abs(law.mean - drawn.mean) < law.mean_error + Z * drawn.mean_error
+    assert "taken to be Gaussian" in law.warnings[0] and "trajectories=" in law.warnings[0]
+    # the control: without what skewness adds the certificate would be false
+    assert np.any(off > law.error / 10 + Z * drawn.standard_error) or batch_size > 3
+
+
+def test_steps_that_are_enumerated_have_no_such_error():
+    law = dfp.exit_steps(
+        dfp.MasterEquation(dfp.SGD(regression(1, 2), 0.3)), dfp.Grid(0.3, 1.4, 512), dfp.Point(0.8), 40
+    )
+    assert not law.warnings and law.error < 2e-3
