@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -25,6 +26,7 @@ from dfp.results.schema import versions
 from dfp.results.solution import Solution
 from dfp.solving.along import projected
 from dfp.solving.choice import BY_NAME, pick, without_density
+from dfp.solving.recipe import recorded
 from dfp.solving.refinement import to_tolerance
 
 # Width of a box, relative to its place, that is rounding.
@@ -91,6 +93,25 @@ def solve(
     """
     if isinstance(initial, Solution):
         initial = initial.state()
+    solution = _solution(equation, initial, steps, save, solver, grid, tolerance, progress, directions)
+    recipe = recorded(
+        equation=equation, initial=initial, steps=steps, save=None if save is None else list(save), solver=solver,
+        grid=grid, tolerance=tolerance, directions=None if directions is None else np.asarray(directions, float),
+    )  # fmt: skip
+    return replace(solution, provenance=solution.provenance | {"recipe": recipe})
+
+
+def _solution(
+    equation: Equation,
+    initial: State,
+    steps: int,
+    save: Sequence[int] | None,
+    solver: Solver | str,
+    grid: Grid | None,
+    tolerance: float | None,
+    progress: Progress | None,
+    directions: ArrayLike | None,
+) -> Solution:
     # solvers say what they do not solve
     check_problem(equation, initial, None if directions is not None else grid, moments=True)
     last = checks.integer("steps", steps)
