@@ -89,3 +89,11 @@ def test_forged_recipes_are_refused(forged, tmp_path):
     first.provenance["recipe"] = forged
     with pytest.raises(dfp.FileFormatError, match="recipe"):
         again(first, tmp_path)
+
+
+def test_a_law_of_another_shape_is_refused(tmp_path):
+    first = dfp.solve(dfp.MasterEquation(dfp.SGD(ADDITIVE["gaussian"], 0.2)), START, 2)
+    local = first.provenance["recipe"]["equation"]["sgd"]["landscape"]["noise"]["local"]
+    local |= {"shape": [2, 2], "values": [1.0, 0.0, 0.0, 1.0]}
+    with pytest.raises(dfp.FileFormatError, match="recipe"):
+        again(first, tmp_path)

@@ -155,10 +155,20 @@ def _read(value: Any) -> Any:
         raise ValueError(f"{kind} has the entries {sorted(given)}")
     arguments = {key: _read(one) for key, one in given.items()}
     if kind != "density":
-        return made.maker(**arguments)
+        result = made.maker(**arguments)
+        if isinstance(result, QuadraticLandscape) and result.dimension <= 64:
+            _check_law(result.law, result.dimension)
+        return result
     mass, mean, covariance = arguments.pop("moments")
     density = state.Density(**arguments)
     return density if mass != density.mass else density.with_moments(mean, covariance)
+
+
+def _check_law(law: noise.NoiseLaw, d: int) -> None:
+    """Refuse a law whose arrays disagree with the landscape, before a solver meets them."""
+    square = np.eye(d)
+    if law.constant.shape != (d, d) or law.quadratic(square).shape != (d, d) or law.cross(square[0]).shape != (d, d):
+        raise ValueError(f"the noise law is not one of {d} parameters")
 
 
 def _array(type: str, shape: list[int], values: list[Any]) -> Any:
