@@ -97,3 +97,13 @@ def test_a_law_of_another_shape_is_refused(tmp_path):
     local |= {"shape": [2, 2], "values": [1.0, 0.0, 0.0, 1.0]}
     with pytest.raises(dfp.FileFormatError, match="recipe"):
         again(first, tmp_path)
+
+
+def test_the_command_line_reruns_a_file(tmp_path, capsys):
+    from dfp.cli.commands import app
+
+    first = dfp.solve(dfp.MasterEquation(dfp.SGD(ADDITIVE["gaussian"], 0.2)), START, 2)
+    first.save(tmp_path / "run.h5")
+    app(["rerun", str(tmp_path / "run.h5"), "-o", str(tmp_path / "again.h5")], standalone_mode=False)
+    assert "same bits    yes" in capsys.readouterr().out
+    assert same(first, dfp.load(tmp_path / "again.h5"))
