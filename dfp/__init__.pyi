@@ -1,6 +1,7 @@
 """The public names, each beside the module that is its home: read by type checkers and, on first use, by ``dfp``."""
 
 from . import networks as networks
+from .config.rerun import rerun as rerun
 from .errors import DFPError as DFPError
 from .errors import FileFormatError as FileFormatError
 from .errors import NoStationaryDensity as NoStationaryDensity

@@ -243,6 +243,45 @@ def plot(
 
 
 @app.command()
+def rerun(
+    run: Annotated[Path, typer.Argument(metavar="RUN.h5", help="File of one solution.")],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", metavar="NEW.h5", help="HDF5 file for the new solution.")
+    ] = None,
+    force: Force = False,
+    quiet: Quiet = False,
+) -> None:
+    """Solve the problem of a file again, and say whether mean, covariance and density have the same bits.
+
+    \b
+    Example:
+      dfp rerun run.h5 -o again.h5
+    """
+    if output is not None:
+        check_output("--output", output, (".h5",), force)
+    from dfp.config.rerun import rerun as again
+    from dfp.results.files import load
+
+    with _progress("rerun", quiet) as progress:
+        solution = again(run, progress=progress)
+    if output is not None:
+        solution.save(output)
+    print(_summary(solution))
+    before = load(run)
+    print(f"same bits    {'yes' if _same(before, solution) else 'NO'}")
+    for note in solution.provenance["rerun"]:
+        print(f"! {note}")
+    if output is not None:
+        print(f"written to {output}")
+
+
+def _same(before: "Solution", after: "Solution") -> bool:
+    pairs = [(getattr(before, name), getattr(after, name)) for name in ("steps", "mean", "covariance", "density")]
+    return all((a is None and b is None) or (a is not None and b is not None and a.tobytes() == b.tobytes())
+               for a, b in pairs)  # fmt: skip
+
+
+@app.command()
 def sweep(
     file: File,
     output: Annotated[

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,6 +28,7 @@ from dfp.results.solution import Solution
 from dfp.solving.along import projected
 from dfp.solving.averaged import averaged
 from dfp.solving.choice import BY_NAME, pick, without_density
+from dfp.solving.recipe import recorded
 from dfp.solving.refinement import to_tolerance
 
 # Width of a box, relative to its place, that is rounding.
@@ -95,6 +97,25 @@ def solve(
     if isinstance(initial, Solution):
         initial = initial.state()
     grid = counted(grid)
+    solution = _solution(equation, initial, steps, save, solver, grid, tolerance, progress, directions)
+    recipe = recorded(
+        equation=equation, initial=initial, steps=steps, save=None if save is None else list(save), solver=solver,
+        grid=grid, tolerance=tolerance, directions=None if directions is None else np.asarray(directions, float),
+    )  # fmt: skip
+    return replace(solution, provenance=solution.provenance | {"recipe": recipe})
+
+
+def _solution(
+    equation: Equation | AveragedEquation,
+    initial: State,
+    steps: int,
+    save: Sequence[int] | None,
+    solver: Solver | str,
+    grid: Grid | int | None,
+    tolerance: float | None,
+    progress: Progress | None,
+    directions: ArrayLike | None,
+) -> Solution:
     # solvers say what they do not solve
     process = equation.iterate if isinstance(equation, AveragedEquation) else equation
     check_problem(process, initial, None if directions is not None or isinstance(grid, int) else grid, moments=True)
@@ -105,6 +126,9 @@ def solve(
     if isinstance(equation, AveragedEquation):
         if solver != "auto" or tolerance is not None or directions is not None:
             refuse()
+        if isinstance(grid, int):
+            found = averaged(equation, initial, saved, None)
+            grid = None if found.grid is None else found.grid.resized(grid)
         return averaged(equation, initial, saved, grid)
     if isinstance(solver, str) and solver in BY_NAME:
         solver = BY_NAME[solver]()

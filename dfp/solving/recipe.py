@@ -1,0 +1,191 @@
+"""What a problem is by value, as tables of JSON: written into the files of solutions, and built again from them.
+
+Every object is ``{"kind": name, field: value, …}``; arrays are ``{"kind": "array", "shape": …, "values": …}``. Numbers
+keep every bit in JSON. Only the constructors listed here are ever called on what a file says.
+"""
+
+import inspect
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dfp.errors import DFPError, FileFormatError
+from dfp.methods.monte_carlo import MonteCarlo
+from dfp.problem import additive, equations, finite_sum, gaussian_features, noise, schedules, sgd, state, student
+from dfp.problem.grid import Grid
+from dfp.problem.landscape import QuadraticLandscape
+from dfp.solving.choice import BY_NAME
+
+# Entries of all arrays together, 2 MiB: as text they are some 6 MB.
+_MOST = 2**18
+
+
+class Made(NamedTuple):
+    """How objects of a class are made: by which arguments, each with the attribute that holds it."""
+
+    maker: type
+    arguments: Mapping[str, str]
+
+
+class _NotHeld(Exception):
+    """Says which part of a problem has no form by value."""
+
+
+def _by_name(maker: type, names: str, **others: str) -> Made:
+    return Made(maker, {name: name for name in names.split()} | others)
+
+
+_SOLVERS: dict[str, type] = {**BY_NAME, "monte_carlo": MonteCarlo}
+_MADE = {
+    "quadratic": _by_name(QuadraticLandscape, "gradient", hessian="_given", noise="law"),
+    "gaussian features": _by_name(
+        gaussian_features.GaussianFeatures, "curvatures batch_size optimum", noise="label_noise"
+    ),
+    "gaussian law": _by_name(noise.GaussianLaw, "local table axes symmetric place"),
+    "finite sum": _by_name(finite_sum.FiniteSumLaw, "gradients batch_size hessians features targets"),
+    "shared hessian": _by_name(finite_sum.SharedHessianLaw, "gradients batch_size shared"),
+    "student": _by_name(student.StudentLaw, "scale degrees_of_freedom batch_size"),
+    "features": _by_name(gaussian_features.FeatureLaw, "curvatures label_noise optimum batch_size"),
+    "sgd": _by_name(
+        sgd.SGD,
+        "landscape momentum weight_decay replace nesterov preconditioner temperature",
+        learning_rate="learning_rates", batch_size="batches",
+    ),
+    "values": _by_name(schedules.Schedule, "values"),
+    "step": _by_name(schedules.StepSchedule, "initial every factor"),
+    "cosine": _by_name(schedules.CosineSchedule, "initial steps final"),
+    "warm-up": _by_name(schedules.WarmUp, "steps then"),
+    "master": _by_name(equations.MasterEquation, "sgd"),
+    "discrete": _by_name(equations.DiscreteFokkerPlanck, "sgd"),
+    "langevin": _by_name(equations.Langevin, "sgd noise reference per_step"),
+    "modified langevin": _by_name(equations.ModifiedLangevin, "sgd matched positive"),
+    "gaussian": _by_name(state.Gaussian, "mean covariance"),
+    "point": _by_name(state.Point, "theta"),
+    "density": _by_name(state.Density, "grid values outside error", moments="_moments"),
+    "grid": _by_name(Grid, "lower upper cells"),
+    **{f"solver {name}": _by_name(kind, " ".join(inspect.signature(kind).parameters))
+       for name, kind in _SOLVERS.items()},
+}  # fmt: skip
+_KINDS = {made.maker: kind for kind, made in _MADE.items()}
+
+
+def recorded(**arguments: Any) -> dict[str, Any]:
+    """Return the arguments of ``solve`` by value; or, as ``missing``, the part that has no such form."""
+    room = [_MOST]
+    try:
+        return {name: _written(name, value, room) for name, value in arguments.items()}
+    except _NotHeld as error:
+        return {"missing": str(error)}
+
+
+def _written(name: str, value: Any, room: list[int]) -> Any:
+    if value is None or isinstance(value, (bool, str)):
+        return value
+    if isinstance(value, (int, np.integer)):
+        return int(value)
+    if isinstance(value, (float, np.floating)):
+        return float(value)
+    if isinstance(value, np.ndarray):
+        room[0] -= value.size
+        if room[0] < 0:
+            raise _NotHeld(f"{name}: its arrays have more than {_MOST} entries in all")
+        return {"kind": "array", "type": value.dtype.str, "shape": list(value.shape), "values": value.ravel().tolist()}
+    if isinstance(value, (list, tuple)):
+        return [_written(f"{name}[{i}]", one, room) for i, one in enumerate(value)]
+    if isinstance(value, schedules.PerStep):
+        return _written(name, value.given, room)
+    if isinstance(value, additive.AdditiveLaw):
+        laws = [_written_univariate(f"{name}.laws[{i}]", one.law, room) for i, one in enumerate(value.laws)]
+        rest = {key: _written(name, getattr(value, key), room) for key in ("axes", "batch_size")}
+        return {"kind": "additive", "laws": laws, **rest}
+    kind = _KINDS.get(type(value))
+    if kind is None:
+        raise _NotHeld(f"{name}: {type(value).__name__} is a function, or of a class that files do not hold")
+    # Large Hessians may exist as a diagonal alone, and are not to be made here.
+    if type(value) is QuadraticLandscape and value.dimension**2 > room[0]:
+        raise _NotHeld(f"{name}: its Hessian has more than {_MOST} entries")
+    pairs = _MADE[kind].arguments.items()
+    return {"kind": kind} | {key: _written(f"{name}.{key}", getattr(value, at), room) for key, at in pairs}
+
+
+def _written_univariate(name: str, law: Any, room: list[int]) -> dict[str, Any]:
+    from scipy import stats
+
+    family = law.dist.name
+    if type(getattr(stats, family, None)) is not type(law.dist):
+        raise _NotHeld(f"{name}: {family!r} is no distribution of scipy.stats")
+    parameters = {key: _written(name, value, room) for key, value in law.kwds.items()}
+    return {"family": family, "args": _written(name, law.args, room), "parameters": parameters}
+
+
+def built(recipe: Any) -> dict[str, Any]:
+    """Return the arguments of ``solve`` that ``recorded`` has written.
+
+    Raises
+    ------
+    DFPError
+        If the file does not hold the whole problem.
+    FileFormatError
+        If the recipe is malformed.
+    """
+    if not isinstance(recipe, dict):
+        raise FileFormatError("the recipe must be a table; make the file again.")
+    if "missing" in recipe:
+        raise DFPError(f"the file does not hold the whole problem: {recipe['missing']}; solve it where it was made.")
+    try:
+        return {str(name): _read(value) for name, value in recipe.items()}
+    except (DFPError, TypeError, ValueError, KeyError, AttributeError, IndexError, OverflowError, RecursionError) as e:
+        raise FileFormatError(f"the recipe is malformed ({type(e).__name__}: {e}); make the file again.") from None
+
+
+def _read(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_read(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    kind, given = value["kind"], {key: one for key, one in value.items() if key != "kind"}
+    if kind == "array":
+        return _array(**given)
+    if kind == "additive":
+        laws = [additive._univariate(f"laws[{i}]", _univariate(**one)) for i, one in enumerate(given["laws"])]
+        axes = _read(given["axes"])
+        if not isinstance(axes, np.ndarray) or axes.shape != (len(laws), len(laws)):
+            raise ValueError("axes and laws disagree")
+        return additive.AdditiveLaw(tuple(laws), axes, int(given["batch_size"]))
+    made = _MADE[kind]
+    if set(given) != set(made.arguments):
+        raise ValueError(f"{kind} has the entries {sorted(given)}")
+    arguments = {key: _read(one) for key, one in given.items()}
+    if kind != "density":
+        result = made.maker(**arguments)
+        if isinstance(result, QuadraticLandscape) and result.dimension <= 64:
+            _check_law(result.law, result.dimension)
+        return result
+    mass, mean, covariance = arguments.pop("moments")
+    density = state.Density(**arguments)
+    return density if mass != density.mass else density.with_moments(mean, covariance)
+
+
+def _check_law(law: noise.NoiseLaw, d: int) -> None:
+    """Refuse a law whose arrays disagree with the landscape, before a solver meets them."""
+    square = np.eye(d)
+    if law.constant.shape != (d, d) or law.quadratic(square).shape != (d, d) or law.cross(square[0]).shape != (d, d):
+        raise ValueError(f"the noise law is not one of {d} parameters")
+
+
+def _array(type: str, shape: list[int], values: list[Any]) -> Any:
+    if type not in ("<f8", "<i8", "|b1") or not isinstance(values, list) or len(values) > _MOST:
+        raise ValueError("an array has another type or too many entries")
+    if not all(isinstance(one, (int, float)) for one in values):
+        raise ValueError("an array has entries that are no numbers")
+    return np.array(values, dtype=type).reshape([int(n) for n in shape if n >= 0])
+
+
+def _univariate(family: str, args: list[Any], parameters: dict[str, Any]) -> Any:
+    from scipy import stats
+
+    found = getattr(stats, family)
+    if not isinstance(found, (stats.rv_continuous, stats.rv_discrete)):
+        raise ValueError(f"{family!r} is no distribution")
+    return found(*_read(args), **{key: _read(one) for key, one in parameters.items()})

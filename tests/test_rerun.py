@@ -1,0 +1,109 @@
+"""A file holds its problem by value: solved again from it, every bit is the same."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import dfp
+
+RNG = np.random.default_rng(7)
+X, Y = RNG.normal(size=(6, 1)), RNG.normal(size=6)
+ADDITIVE = {
+    "gaussian": dfp.QuadraticLandscape(1.3, 0.1, noise=dfp.GaussianNoise(0.7)),
+    "student": dfp.QuadraticLandscape(1.3, noise=dfp.StudentNoise(0.7, 5.0)),
+    "scipy": dfp.QuadraticLandscape(1.3, noise=dfp.AdditiveNoise(stats.skewnorm(4, scale=0.5))),
+    "shared": dfp.QuadraticLandscape.from_samples(np.array([1.3]), RNG.normal(size=(6, 1)), batch_size=2),
+}
+OTHERS = {
+    "multiplicative": dfp.QuadraticLandscape(1.3, noise=dfp.GaussianNoise(0.7, 0.2, at=0.1)),
+    "samples": dfp.QuadraticLandscape.from_samples(X[:, :, None] ** 2, X * Y[:, None], batch_size=2),
+    "features": dfp.GaussianFeatures([1.0], noise=0.5, batch_size=4),
+}
+START = dfp.Gaussian([1.0], [[0.3]])
+SOLVERS = [dfp.Fourier(), dfp.Hermite(), dfp.Transfer(), dfp.MomentRecursion(), dfp.MonteCarlo(2000, seed=5)]
+
+
+def same(a, b):
+    """Whether two solutions agree bit for bit."""
+    names = ("steps", "mean", "covariance", "density", "third", "fourth")
+    return all(np.asarray(getattr(a, n)).tobytes() == np.asarray(getattr(b, n)).tobytes()
+               for n in names if getattr(a, n) is not None)  # fmt: skip
+
+
+def again(solution, tmp_path):
+    """Return what a rerun of its file gives."""
+    solution.save(tmp_path / "run.h5")
+    return dfp.rerun(tmp_path / "run.h5")
+
+
+@pytest.mark.parametrize("solver", SOLVERS, ids=lambda s: s.name)
+@pytest.mark.parametrize("name", [*ADDITIVE, *OTHERS])
+def test_every_law_by_every_solver_gives_the_same_bits(name, solver, tmp_path):
+    equation = dfp.MasterEquation(dfp.SGD((ADDITIVE | OTHERS)[name], 0.2))
+    try:
+        first = dfp.solve(equation, START, 5, solver=solver)
+    except dfp.DFPError as error:
+        pytest.skip(str(error))
+    found = again(first, tmp_path)
+    assert same(first, found)
+    assert found.provenance["rerun"] == []
+
+
+@pytest.mark.parametrize("options", [
+    {"momentum": 0.5, "nesterov": True}, {"learning_rate": dfp.CosineSchedule(0.3, 9)}, {"preconditioner": [0.5]},
+    {"learning_rate": dfp.WarmUp(3, dfp.StepSchedule(0.3, 4))}, {"temperature": 0.1}, {"learning_rate": [0.2] * 6},
+    {"weight_decay": 0.1, "batch_size": 3},
+], ids=str)  # fmt: skip
+def test_options_of_sgd_are_kept(options, tmp_path):
+    sgd = dfp.SGD(ADDITIVE["gaussian"], **({"learning_rate": 0.2} | options))
+    first = dfp.solve(dfp.MasterEquation(sgd), START, 6)
+    assert same(first, again(first, tmp_path))
+
+
+def test_two_parameters_a_grid_and_a_start_from_a_solution(tmp_path):
+    land = dfp.QuadraticLandscape([[1.0, 0.3], [0.3, 2.0]], noise=dfp.GaussianNoise([0.5, 0.2]))
+    equation = dfp.Langevin(dfp.SGD(land, 0.1))
+    first = dfp.solve(equation, dfp.Gaussian([1.0, 0.0], 0.2), 4, grid=dfp.Grid([-4, -4], [4, 4], 32))
+    assert same(first, again(first, tmp_path))
+    second = dfp.solve(equation, first, 4, [2, 4])
+    assert same(second, again(second, tmp_path))
+
+
+def test_what_a_file_cannot_hold_is_named(tmp_path):
+    sgd = dfp.SGD(ADDITIVE["gaussian"], lambda n: 0.2 / (n + 1))
+    with pytest.raises(dfp.DFPError, match="learning_rate"):
+        again(dfp.solve(dfp.MasterEquation(sgd), START, 3), tmp_path)
+    curved = dfp.SGD(dfp.Landscape(lambda t: t**3 + t, 0.3), 0.1)
+    with pytest.raises(dfp.DFPError, match="landscape"):
+        again(dfp.solve(dfp.DiscreteFokkerPlanck(curved), START, 3), tmp_path)
+
+
+@pytest.mark.parametrize("forged", [
+    7, {}, {"equation": {"kind": "os.system"}}, {"equation": {}}, {"equation": {"kind": "grid", "lower": 0}},
+    {"grid": {"kind": "array", "type": "|O", "shape": [1], "values": [1]}},
+    {"grid": {"kind": "array", "type": "<f8", "shape": [9], "values": [1]}},
+    {"equation": {"kind": ["grid"]}},
+], ids=str)  # fmt: skip
+def test_forged_recipes_are_refused(forged, tmp_path):
+    first = dfp.solve(dfp.MasterEquation(dfp.SGD(ADDITIVE["gaussian"], 0.2)), START, 2)
+    first.provenance["recipe"] = forged
+    with pytest.raises(dfp.FileFormatError, match="recipe"):
+        again(first, tmp_path)
+
+
+def test_a_law_of_another_shape_is_refused(tmp_path):
+    first = dfp.solve(dfp.MasterEquation(dfp.SGD(ADDITIVE["gaussian"], 0.2)), START, 2)
+    local = first.provenance["recipe"]["equation"]["sgd"]["landscape"]["noise"]["local"]
+    local |= {"shape": [2, 2], "values": [1.0, 0.0, 0.0, 1.0]}
+    with pytest.raises(dfp.FileFormatError, match="recipe"):
+        again(first, tmp_path)
+
+
+def test_the_command_line_reruns_a_file(tmp_path, capsys):
+    from dfp.cli.commands import app
+
+    first = dfp.solve(dfp.MasterEquation(dfp.SGD(ADDITIVE["gaussian"], 0.2)), START, 2)
+    first.save(tmp_path / "run.h5")
+    app(["rerun", str(tmp_path / "run.h5"), "-o", str(tmp_path / "again.h5")], standalone_mode=False)
+    assert "same bits    yes" in capsys.readouterr().out
+    assert same(first, dfp.load(tmp_path / "again.h5"))
