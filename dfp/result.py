@@ -1,4 +1,4 @@
-"""What every result can do: be saved, become a labelled dataset or a table, and show itself in a notebook."""
+"""What every result can do: be saved, become a labelled dataset or a table, be drawn, and show itself in a notebook."""
 
 from html import escape
 from importlib import import_module
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas
     import xarray
+    from matplotlib.figure import Figure
 
 
 class Result:
@@ -35,6 +36,17 @@ class Result:
         """
         frame: pandas.DataFrame = _table().to_dataframe(self)
         return frame
+
+    def plot(self) -> "Figure":
+        """Return a figure of the result.
+
+        Raises
+        ------
+        DFPError
+            If there is none of its kind.
+        """
+        figure: Figure = import_module("dfp.results.drawn").draw(self)
+        return figure
 
     def _repr_html_(self) -> str:
         """Return what notebooks show: the text."""

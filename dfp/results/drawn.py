@@ -1,0 +1,60 @@
+"""Figures of the results beside solutions: of stationary laws, of moments and of spectra."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dfp.errors import DFPError
+from dfp.results import figures
+from dfp.results.corner import corner
+from dfp.results.kinds import kind_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def draw(result: Any) -> "Figure":
+    """Return the figure of a result.
+
+    Raises
+    ------
+    DFPError
+        If there is none of its kind.
+    """
+    kind = kind_of(result)
+    if kind not in _DRAWN:
+        raise DFPError(f"result={type(result).__name__}: there is no figure of it; draw what to_xarray() holds.")
+    return _DRAWN[kind](result)
+
+
+def _density(result: Any) -> "Figure":
+    axes, seen = result.grid.axes, figures.window(result.mean[None], result.covariance[None])
+    if result.grid.dimension == 1:
+        return figures.curves({"density": (axes[0], result.values)}, "Where is the parameter?")
+    if result.grid.dimension == 2:
+        return figures.planes({"contours hold 39, 86, 99 %": (axes, result.values)}, seen, "Where are the parameters?")
+    return corner(axes, result.values, seen, ["theta_1", "theta_2", "theta_3"], "Where are the parameters?")
+
+
+def _moments(result: Any) -> "Figure":
+    variance = np.einsum("sii->si", result.covariance)
+    return figures.moments(result.steps, result.mean, variance, "How do mean and variance evolve?")
+
+
+def _spectrum(result: Any) -> "Figure":
+    figure, ((axis,),) = figures.canvas(1, 1, 5.4, 3.8)
+    order = np.arange(1, len(result.eigenvalues) + 1)
+    axis.errorbar(order, np.abs(result.eigenvalues), yerr=result.error, fmt="o", color=figures.COLOURS[0])
+    axis.axhline(1.0, color="grey", linewidth=0.8)
+    if np.isfinite(result.continuous_edge):
+        label = "continuous below"
+        axis.axhline(result.continuous_edge, color=figures.COLOURS[1], linestyle="--", label=label)
+        axis.legend()
+    axis.set_xticks(order)
+    axis.set_xlabel("mode, slowest first")
+    axis.set_ylabel("|μ|, left of a deviation after a step")
+    axis.set_title("How fast do deviations decay?")
+    return figure
+
+
+_DRAWN = {"density": _density, "moments": _moments, "spectrum": _spectrum}
