@@ -240,7 +240,7 @@ ARGUMENTS = {
     "save": (lambda: solve(save=[0, 11]), "save[1]=11: must be at most 10", "give a smaller integer"),
     "save order": (lambda: solve(save=[5, 3]), "save=[5, 3]: must increase", "sort it"),
     "solver": (lambda: solve(solver=3), "solver=3: must be 'auto' or a solver", "give e.g. dfp.Fourier()"),
-    "grid type": (lambda: solve(grid=8), "grid=8: must be a dfp.Grid", "give dfp.Grid(lower, upper, cells)"),
+    "grid type": (lambda: solve(grid="8"), "grid='8': must be a dfp.Grid", "give dfp.Grid(lower, upper, cells)"),
     "dimensions": (lambda: solve(initial=dfp.Point([0.0, 0.0])), "initial has 2 parameters", "make them equal"),
     "equation": (lambda: solve(equation=3), "equation=3: must be an equation", "give e.g. dfp.MasterEquation(sgd)"),
     "unsupported": (

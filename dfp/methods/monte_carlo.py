@@ -19,6 +19,7 @@ from dfp.methods.pilot import quantiles
 from dfp.methods.solver import Problem, SamplingRun, Solver
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
+from dfp.problem.sgd import SGD
 from dfp.problem.state import State
 from dfp.results.frame import Frame
 
@@ -165,7 +166,7 @@ class MonteCarloRun(SamplingRun):
         identity = identity_of(self._model, scales, self._unit)
         parts = [*identity, self._start] if self._optimiser is None else [*identity, self._optimiser, self._start]
         self._fingerprint = fingerprint_of(*parts, scales.steps, scales.mean, self._unit, grid, solver.seed)
-        batch = equation.sgd.noise.batch_size if equation.sgd.affine and equation.sgd.noise.shuffles else 1
+        batch = _samples_a_step(equation.sgd, problem.last) if equation.sgd.affine else 1
         self.moves = float(max(problem.last, 1) * d * batch)
         work = kernels.BLOCK * max(problem.last, 1) * d
         self._portion = max(int(_FIRST // work), 1)
@@ -283,6 +284,13 @@ def _uncertain(step: int, central: dict[str, Any]) -> tuple[str, ...]:
         "(NaN: those of the sample would be too small); look at mean and covariance, or at dfp.MomentRecursion(), "
         "which is exact.",
     )
+
+
+def _samples_a_step(sgd: SGD, last: int) -> int:
+    """Return how many samples a trajectory draws at a step, the last if sizes are scheduled; 1 if it draws none."""
+    if not sgd.law.shuffles:
+        return 1
+    return sgd.samples_at(max(last - 1, 0)) if sgd.batches is not None else sgd.noise.batch_size
 
 
 def _hidden_atoms(problem: Problem, grid: Grid) -> list[str]:

@@ -1,7 +1,7 @@
 """What is the same: objects made of the same arguments are equal, have one hash, and show themselves in one line."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from inspect import signature
 from typing import Any, Self
 
@@ -27,8 +27,13 @@ class Value:
         return {f.name: getattr(self, f.name) for f in known if f.init and f.compare}
 
     def _state(self) -> tuple[Any, ...]:
-        """Return what must agree for two of them to be equal."""
-        return tuple(self._arguments().values())
+        """Return what must agree for two to be equal: the object itself, of classes from outside that do not say."""
+        return tuple(self._arguments().values()) if self._told else (id(self),)
+
+    @property
+    def _told(self) -> bool:
+        """Whether its class says what it is made of: as a data class, or by ``_arguments`` of its own."""
+        return is_dataclass(type(self)) or type(self)._arguments is not Value._arguments
 
     def __replace__(self, /, **changes: Any) -> Self:
         """Return the same with other arguments, as ``copy.replace`` asks."""
@@ -48,6 +53,8 @@ class Value:
 
     def __repr__(self) -> str:
         """Return the call that makes it, in one line, without defaults: arrays of more than four entries by shape."""
+        if not self._told:
+            return object.__repr__(self)
         defaults = {name: parameter.default for name, parameter in signature(type(self)).parameters.items()}
         given = {name: value for name, value in self._arguments().items() if not _left_out(value, defaults.get(name))}
         parts = [f"{name}={shown(value)}" for name, value in given.items()]

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dfp.errors import DFPError
-from dfp.results import figures
+from dfp.results import figures, schema
 from dfp.results.corner import corner
 from dfp.results.kinds import kind_of
 
@@ -51,8 +51,8 @@ def _spectrum(result: Any) -> "Figure":
         axis.axhline(result.continuous_edge, color=figures.COLOURS[1], linestyle="--", label=label)
         axis.legend()
     axis.set_xticks(order)
-    axis.set_xlabel("mode, slowest first")
-    axis.set_ylabel("|μ|, left of a deviation after a step")
+    axis.set_xlabel(schema.label("slowness"))
+    axis.set_ylabel(schema.label("multiplier"))
     axis.set_title("How fast do deviations decay?")
     return figure
 

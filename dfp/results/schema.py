@@ -128,6 +128,8 @@ DRAWN_VARIABLES = {
     "missed_variance": Variable((), "%", "variance that Langevin misses"),
     "transient_variance": Variable((), "parameter2", "variance V(n) from a point"),
     "mode": Variable((), "1", "mode, by curvature"),
+    "slowness": Variable((), "1", "mode, slowest first"),
+    "multiplier": Variable((), "1", "|μ|, left of a deviation after a step"),
     "spread_curvature": Variable((), "loss parameter-2", "curvature λ ± √Γ"),
     "survival": Variable((), "1", "probability of being inside"),
     "exit_probability": Variable((), "1", "probability of leaving at this step"),
