@@ -63,7 +63,7 @@ def node_counts(equation: Equation, lower: Array, upper: Array) -> list[tuple[in
         raise UnresolvedError(
             f"domain: it is {(upper - lower) / np.maximum(narrowest, 1e-300)} kernels wide, which takes "
             f"{np.prod(wanted):.3g} nodes, more than {_MOST}; take a smaller box, a larger learning_rate, "
-            "or dfp.Langevin(sgd)."
+            "dfp.Langevin(sgd), or sample it: trajectories=100_000."
         )
     return [tuple(int(n) for n in np.ceil(share * wanted)) for share in (1.0, 0.75)]
 
