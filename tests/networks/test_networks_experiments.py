@@ -159,10 +159,15 @@ def test_text_windows(tmp_path):
         datasets.text(tmp_path / "none.txt")
 
 
-@pytest.mark.parametrize("made", [models.mlp(16, 3), models.cnn(4, 2), models.Transformer(5, 4, 6, 2, 2)])
-def test_models_have_per_sample_derivatives(made):
+@pytest.mark.parametrize(
+    "make",
+    [lambda: models.mlp(16, 3), lambda: models.cnn(4, 2), lambda: models.Transformer(5, 4, 6, 2, 2)],
+    ids=("mlp", "cnn", "transformer"),
+)
+def test_models_have_per_sample_derivatives(make):
     """Also of second order: attention is written so that every product of it has a derivative."""
     torch.manual_seed(0)
+    made = make()
     text = isinstance(made, models.Transformer)
     x = torch.randint(0, 5, (6, 4)) if text else torch.rand(6, 4, 4)
     y = torch.randint(0, 5, (6, 4)) if text else torch.randint(0, 10, (6,))
