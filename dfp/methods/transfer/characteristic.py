@@ -3,7 +3,6 @@
 from dataclasses import replace
 
 import numpy as np
-from dfp_solvers import lattice
 from dfp_solvers.transfer import characteristic as waves
 from dfp_solvers.transfer import graded
 from scipy import fft
@@ -13,7 +12,7 @@ from dfp.errors import UnresolvedError
 from dfp.exact.moments import moments_at
 from dfp.methods.grids import POWER_LAW, box, deviations
 from dfp.methods.solver import Problem
-from dfp.methods.transfer.graded import counted, node_moments, on_grid, start_density
+from dfp.methods.transfer.graded import cloud, counted, node_moments, start_density
 from dfp.methods.transfer.run import TransferRun
 from dfp.methods.transfer.singular import density_warning
 from dfp.problem.equation import Equation
@@ -93,18 +92,9 @@ class CharacteristicRun(TransferRun):
 
         After one step the points are no further apart than the nodes, whose waves end before the period of such a comb.
         """
-        initial = self.initial
         assert self.nodes is not None
         apart = self.nodes.spacing / max(1.0, float(np.max(np.abs(slopes(self.equation)))))
-        if initial.gridded is not None:
-            given = initial.gridded.grid
-            dense = Grid(given.lower, given.upper, given.cells[0] * int(np.ceil(given.spacing.item() / apart)))
-            try:
-                return dense.axes[0], on_grid(initial.gridded, dense) * dense.cell_volume
-            except UnresolvedError:  # a density with jumps is what its cells are
-                return given.axes[0], initial.gridded.values * given.cell_volume
-        points, weights = lattice.cloud(initial.mean, initial.covariance, np.full(1, 2 * apart))
-        return points[:, 0], weights
+        return cloud(self.initial, apart)
 
     def extend(self, last: int) -> waves.Nodes:
         """Return nodes that hold the mass at all steps up to ``last``; the matrix is forgotten where they change."""

@@ -292,3 +292,16 @@ def on_grid(initial: Density, grid: Grid) -> Array:
             f"step 0: details of initial are finer than the grid, cells={grid.cells}; use more cells."
         )
     return np.maximum(values, 0.0)
+
+
+def cloud(initial: State, apart: float) -> tuple[Array, Array]:
+    """Return points (N,) on a line and their masses (N,) for a state, about ``apart`` from each other [parameter]."""
+    if initial.gridded is not None:
+        given = initial.gridded.grid
+        dense = Grid(given.lower, given.upper, given.cells[0] * int(np.ceil(given.spacing.item() / apart)))
+        try:
+            return dense.axes[0], on_grid(initial.gridded, dense) * dense.cell_volume
+        except UnresolvedError:  # a density with jumps is what its cells are
+            return given.axes[0], initial.gridded.values * given.cell_volume
+    points, weights = lattice.cloud(initial.mean, initial.covariance, np.full(1, 2 * apart))
+    return points[:, 0], weights

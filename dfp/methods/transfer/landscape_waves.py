@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 
 import numpy as np
-from dfp_solvers import lattice
 from dfp_solvers.transfer import characteristic as waves
 from dfp_solvers.transfer import graded
 from scipy import fft
@@ -13,7 +12,7 @@ from dfp.errors import UnresolvedError
 from dfp.methods.grids import POWER_LAW
 from dfp.methods.solver import Problem
 from dfp.methods.transfer.characteristic import resolved_frame
-from dfp.methods.transfer.graded import on_grid, start_density
+from dfp.methods.transfer.graded import cloud, start_density
 from dfp.methods.transfer.run import TransferRun
 from dfp.methods.transfer.uniform import automatic_grid
 from dfp.problem.equation import Equation
@@ -141,12 +140,4 @@ def _cloud(equation: Equation, initial: State, nodes: waves.Nodes) -> tuple[Arra
     places = nodes.places[:, None]
     slope = 1 - equation.sgd.learning_rate * equation.sgd.local.hessian_at(places)[:, 0, 0]
     apart = nodes.spacing / max(1.0, float(np.max(np.abs(slope))))
-    if initial.gridded is not None:
-        given = initial.gridded.grid
-        dense = Grid(given.lower, given.upper, given.cells[0] * int(np.ceil(given.spacing.item() / apart)))
-        try:
-            return dense.axes[0], on_grid(initial.gridded, dense) * dense.cell_volume
-        except UnresolvedError:  # a density with jumps is what its cells are
-            return given.axes[0], initial.gridded.values * given.cell_volume
-    points, weights = lattice.cloud(initial.mean, initial.covariance, np.full(1, 2 * apart))
-    return points[:, 0], weights
+    return cloud(initial, apart)
