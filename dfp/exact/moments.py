@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from dfp_solvers import affine, linear_flow, matrices
@@ -204,7 +203,6 @@ _MOST_NUMBERS = 2**25
 _ROUNDED = 1e-13
 # Transitions kept of one equation, for solvers ask again for the steps whose moments they were told.
 _KEPT = 64
-_known: WeakKeyDictionary[Equation, dict[int, affine.AffineTransition]] = WeakKeyDictionary()
 
 
 def transition(equation: Equation, n: int) -> affine.AffineTransition:
@@ -213,7 +211,7 @@ def transition(equation: Equation, n: int) -> affine.AffineTransition:
     Only for additive noise, where θ_n = Fθ_0 + shift + noise exactly (with momentum, from v = 0).
     """
     # Looked up once: another thread may clear what is kept at any time.
-    found = _known.get(equation, {}).get(n)
+    found = equation.transitions.get(n)
     if found is None:
         factor, shift, noise = parts = _transitions(equation, np.array([n]))
         _keep(equation, np.array([n]), parts)
@@ -222,7 +220,7 @@ def transition(equation: Equation, n: int) -> affine.AffineTransition:
 
 
 def _keep(equation: Equation, steps: NDArray[np.int64], parts: affine.AffineTransition) -> None:
-    known = _known.setdefault(equation, {})
+    known = equation.transitions
     if len(known) + len(steps) > _KEPT:
         known.clear()
     known.update(zip(steps.tolist(), zip(*parts, strict=True), strict=True))

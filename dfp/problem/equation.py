@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
+from dfp_solvers.affine import AffineTransition
 
 from dfp import checks
 from dfp.checks import Array
@@ -135,6 +136,11 @@ class Equation(Value, ABC):
     def rotated(self) -> Self:
         """The equation of u, θ = P^{1/2}u, where a preconditioner makes the modes of θ oblique (D)."""
         return replace(self, sgd=self.sgd.rotated)
+
+    @cached_property
+    def transitions(self) -> dict[int, AffineTransition]:
+        """What so many steps do, of the step counts that were asked for: kept by ``dfp.exact.moments``."""
+        return {}
 
     def at(self, step: int) -> Self:
         """Return the equation with the learning rate and batch size of ``step`` at every step."""

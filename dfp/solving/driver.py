@@ -2,8 +2,8 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -102,7 +102,8 @@ def solve(
         equation=equation, initial=initial, steps=steps, save=None if save is None else list(save), solver=solver,
         grid=grid, tolerance=tolerance, directions=None if directions is None else np.asarray(directions, float),
     )  # fmt: skip
-    return replace(solution, provenance=solution.provenance | {"recipe": recipe})
+    solution.provenance["recipe"] = recipe
+    return solution
 
 
 def _solution(
@@ -293,7 +294,7 @@ def _started(solver: Solver, problem: Problem, grid: Grid | int | None) -> Run |
 def _check_room(problem: Problem, grid: Grid | None) -> None:
     """Refuse results that memory does not hold: densities as they are found, and stacked."""
     count, d = problem.steps.size, problem.equation.dimension
-    cells = 1 if grid is None else int(np.prod(grid.cells))
+    cells = 1 if grid is None else prod(grid.cells)
     require_memory(
         f"save: {count} steps of {cells} cells and {d} parameters", 16.0 * count * (cells + d + d * d),
         "save fewer steps, or give a grid with fewer cells",

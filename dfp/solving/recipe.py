@@ -5,7 +5,7 @@ keep every bit in JSON. Only the constructors listed here are ever called on wha
 """
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -30,6 +30,11 @@ class Made(NamedTuple):
 
 class _NotHeld(Exception):
     """Says which part of a problem has no form by value."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.path: list[str] = []
+        """Names of the arguments that lead to the part."""
 
 
 def _by_name(maker: type, names: str, **others: str) -> Made:
@@ -67,56 +72,72 @@ _MADE = {
     **{f"solver {name}": _by_name(kind, " ".join(inspect.signature(kind).parameters))
        for name, kind in _SOLVERS.items()},
 }  # fmt: skip
+_PLAIN = {type(None), bool, str, int, float}
 _KINDS = {made.maker: kind for kind, made in _MADE.items()}
 
 
 def recorded(**arguments: Any) -> dict[str, Any]:
     """Return the arguments of ``solve`` by value; or, as ``missing``, the part that has no such form."""
-    room = [_MOST]
     try:
-        return {name: _written(name, value, room) for name, value in arguments.items()}
+        return _entries(arguments.items(), [_MOST])
     except _NotHeld as error:
-        return {"missing": str(error)}
+        return {"missing": f"{'.'.join(error.path)}: {error}"}
 
 
-def _written(name: str, value: Any, room: list[int]) -> Any:
-    if value is None or isinstance(value, (bool, str)):
+def _entries(pairs: Iterable[tuple[str, Any]], room: list[int]) -> dict[str, Any]:
+    """Return what ``pairs`` of names and values are by value; what cannot be written is told by its path."""
+    found, name = {}, ""
+    try:
+        for name, value in pairs:
+            found[name] = value if type(value) in _PLAIN else _written(value, room)
+    except _NotHeld as error:
+        error.path.insert(0, name)
+        raise
+    return found
+
+
+def _written(value: Any, room: list[int]) -> Any:
+    kind = _KINDS.get(type(value))
+    if kind is None:
+        return _written_otherwise(value, room)
+    # Large Hessians may exist as a diagonal alone, and are not to be made here.
+    if type(value) is QuadraticLandscape and value.dimension**2 > room[0]:
+        raise _NotHeld(f"its Hessian has more than {_MOST} entries")
+    arguments = _MADE[kind].arguments
+    return {"kind": kind} | _entries(((key, getattr(value, at)) for key, at in arguments.items()), room)
+
+
+def _written_otherwise(value: Any, room: list[int]) -> Any:
+    """Return numbers, arrays, lists, schedules and additive laws by value, which have no table of arguments."""
+    if type(value) in _PLAIN:
         return value
-    if isinstance(value, (int, np.integer)):
-        return int(value)
-    if isinstance(value, (float, np.floating)):
-        return float(value)
+    if isinstance(value, (np.integer, np.floating, np.bool_)):
+        return value.item()
     if isinstance(value, np.ndarray):
         room[0] -= value.size
         if room[0] < 0:
-            raise _NotHeld(f"{name}: its arrays have more than {_MOST} entries in all")
+            raise _NotHeld(f"its arrays have more than {_MOST} entries in all")
         return {"kind": "array", "type": value.dtype.str, "shape": list(value.shape), "values": value.ravel().tolist()}
     if isinstance(value, (list, tuple)):
-        return [_written(f"{name}[{i}]", one, room) for i, one in enumerate(value)]
+        return list(_entries(((str(i), one) for i, one in enumerate(value)), room).values())
     if isinstance(value, schedules.PerStep):
-        return _written(name, value.given, room)
+        given = value.given
+        return given if type(given) in _PLAIN else _written(given, room)
     if isinstance(value, additive.AdditiveLaw):
-        laws = [_written_univariate(f"{name}.laws[{i}]", one.law, room) for i, one in enumerate(value.laws)]
-        rest = {key: _written(name, getattr(value, key), room) for key in ("axes", "batch_size")}
+        laws = [_written_univariate(one.law, room) for one in value.laws]
+        rest = _entries(((key, getattr(value, key)) for key in ("axes", "batch_size")), room)
         return {"kind": "additive", "laws": laws, **rest}
-    kind = _KINDS.get(type(value))
-    if kind is None:
-        raise _NotHeld(f"{name}: {type(value).__name__} is a function, or of a class that files do not hold")
-    # Large Hessians may exist as a diagonal alone, and are not to be made here.
-    if type(value) is QuadraticLandscape and value.dimension**2 > room[0]:
-        raise _NotHeld(f"{name}: its Hessian has more than {_MOST} entries")
-    pairs = _MADE[kind].arguments.items()
-    return {"kind": kind} | {key: _written(f"{name}.{key}", getattr(value, at), room) for key, at in pairs}
+    raise _NotHeld(f"{type(value).__name__} is a function, or of a class that files do not hold")
 
 
-def _written_univariate(name: str, law: Any, room: list[int]) -> dict[str, Any]:
+def _written_univariate(law: Any, room: list[int]) -> dict[str, Any]:
     from scipy import stats
 
     family = law.dist.name
     if type(getattr(stats, family, None)) is not type(law.dist):
-        raise _NotHeld(f"{name}: {family!r} is no distribution of scipy.stats")
-    parameters = {key: _written(name, value, room) for key, value in law.kwds.items()}
-    return {"family": family, "args": _written(name, law.args, room), "parameters": parameters}
+        raise _NotHeld(f"{family!r} is no distribution of scipy.stats")
+    parameters = _entries(law.kwds.items(), room)
+    return {"family": family, "args": _written(law.args, room), "parameters": parameters}
 
 
 def built(recipe: Any) -> dict[str, Any]:
