@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -121,39 +122,58 @@ def _solution(
     process = equation.iterate if isinstance(equation, AveragedEquation) else equation
     check_problem(process, initial, None if directions is not None or isinstance(grid, int) else grid, moments=True)
     refuse_ladder(process)
-    last = checks.integer("steps", steps)
-    default = [last] if initial.point else sorted({0, last})
-    saved = checks.step_list("save", default if save is None else save, last)
+    saved = _saved_steps(initial, steps, save)
     if isinstance(equation, AveragedEquation):
         if solver != "auto" or tolerance is not None or directions is not None:
             refuse()
-        if isinstance(grid, int):
-            found = averaged(equation, initial, saved, None)
-            grid = None if found.grid is None else found.grid.resized(grid)
-        return averaged(equation, initial, saved, grid)
-    if isinstance(solver, str) and solver in BY_NAME:
-        solver = BY_NAME[solver]()
-    if solver != "auto":
-        advice_on_names = (
-            f"must be 'auto' or a solver, or one of {', '.join(map(repr, BY_NAME))}; give e.g. dfp.Fourier()."
-        )
-        checks.instance("solver", solver, Solver, advice_on_names)
+        return _with_cells(partial(averaged, equation, initial, saved), grid)
+    solver = _known_solver(solver)
     if tolerance is not None:
         checks.real("tolerance", tolerance, above=0, below=1)
     if directions is not None:
         if solver != "auto" or tolerance is not None:
             raise UnsupportedError("directions: they have a method of their own; leave solver and tolerance out.")
-        if isinstance(grid, int):
-            found = projected(equation, initial, saved, directions, None)
-            grid = None if found.grid is None else found.grid.resized(grid)
-        return projected(equation, initial, saved, directions, grid)
-    problem = Problem.of(equation, initial, saved)
+        return _with_cells(partial(projected, equation, initial, saved, directions), grid)
+    return _by_solvers(Problem.of(equation, initial, saved), solver, grid, tolerance, progress)
+
+
+def _saved_steps(initial: State, steps: int, save: Sequence[int] | None) -> NDArray[np.int64]:
+    last = checks.integer("steps", steps)
+    default = [last] if initial.point else sorted({0, last})
+    return checks.step_list("save", default if save is None else save, last)
+
+
+def _known_solver(solver: Solver | str) -> Solver | str:
+    """Return a solver by its name, or ``"auto"`` as it is."""
+    if isinstance(solver, str) and solver in BY_NAME:
+        return BY_NAME[solver]()
+    if solver != "auto":
+        names = ", ".join(map(repr, BY_NAME))
+        checks.instance(
+            "solver", solver, Solver, f"must be 'auto' or a solver, or one of {names}; give e.g. dfp.Fourier()."
+        )
+    return solver
+
+
+def _with_cells(method: Callable[[Grid | None], Solution], grid: Grid | int | None) -> Solution:
+    """Return what ``method`` gives on ``grid``: on its own box, where only the number of cells is given."""
+    if isinstance(grid, int):
+        found = method(None).grid
+        grid = None if found is None else found.resized(grid)
+    return method(grid)
+
+
+def _by_solvers(
+    problem: Problem, solver: Solver | str, grid: Grid | int | None, tolerance: float | None, progress: Progress | None
+) -> Solution:
+    """Return what the first solver finds that can: the one asked for, or those picked for the problem, in turn."""
+    equation = problem.equation
     attempts = [(solver, "asked for")] if isinstance(solver, Solver) else pick(problem)
     if grid is not None and len(attempts) > 1:
         attempts = [attempt for attempt in attempts if attempt[0].gridded]
     # Other ways may be quicker; whoever asks for one, or watches it, may wait.
     limit = _PATIENCE if solver == "auto" and progress is None else np.inf
-    unstable, failures = overshooting(equation, last), list[UnresolvedError | SeriesError]()
+    unstable, failures = overshooting(equation, problem.last), list[UnresolvedError | SeriesError]()
     for candidate, reason in attempts:
         notes = [f"{unstable}."] if unstable else []
         if solver == "auto" and not candidate.gridded and equation.dimension <= 3:
@@ -174,7 +194,7 @@ def _solution(
     if isinstance(failures[-1], TooLong) and grid is None and tolerance is None:
         note = _no_density(equation, "densities take long", failures)
         return _solve_with(without_density(), note, problem, None, progress, [note], given=False, limit=np.inf)
-    raise _named(failures[-1], growing(equation, last))
+    raise _named(failures[-1], growing(equation, problem.last))
 
 
 def _named(failure: DFPError, unstable: str) -> DFPError:
