@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from dfp_solvers import hermite
 from problems import every_equation, one_mode, regression, samples, table
-from test_certificates import true_error
-from truths import random_truth
 
 import dfp
 from dfp.methods.hermite import HermiteRun
+from validation.cases.random_truths import true_error
+from validation.truths import random_truth
 
 LANDSCAPES = {
     "additive": lambda d: one_mode() if d == 1 else table(2),

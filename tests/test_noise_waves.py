@@ -1,82 +1,10 @@
 """Noise of a nonlinear landscape by its characteristic function: the authors' waves against quadrature of their own."""
 
-from functools import cache
-
 import numpy as np
 import pytest
-from numpy.polynomial import chebyshev, legendre
-from scipy.interpolate import CubicSpline
-from scipy.special import itj0y0
 
 import dfp
-
-ETA, STEPS, START = 0.1, 50, 0.18
-NUMBERS = np.arange(1, 21)
-AMPLITUDES = 0.5 / NUMBERS**2
-# The digits that are promised of mean and variance; both computations are spectral and stand below them.
-PROMISED = 2e-8
-
-
-def gradient(w):
-    return 4 * w**3 - 0.6 * w + 0.15
-
-
-def waves_law(q):
-    """Product over the waves of E exp(i q a s cos φ) = ∫₀¹ J₀(q a s) ds, s uniform in ±1, φ on the circle."""
-    result = np.ones(np.shape(q))
-    for amplitude in AMPLITUDES:
-        x = np.maximum(amplitude * np.abs(q), 1e-8)
-        result = result * itj0y0(x)[0] / x
-    return result
-
-
-@cache
-def table():
-    """A spline of them, whose error h⁴/384 at h = .01 is 3e-11; beyond its end they are smaller than that."""
-    q = np.linspace(0, 600, 60001)
-    return CubicSpline(q, waves_law(q))
-
-
-def authors_waves(k, w):
-    q = np.abs(k * (0.1 * w**2 + 1))
-    return np.where(q < 600, table()(np.minimum(q, 600)), 0.0)
-
-
-def landscape(characteristic=authors_waves, noise=None):
-    return dfp.Landscape(
-        gradient,
-        lambda w: ((0.1 * w**2 + 1) ** 2)[..., None] * np.sum(AMPLITUDES**2) / 6,
-        hessian=lambda w: (12 * w**2 - 0.6)[..., None],
-        noise=noise,
-        characteristic=characteristic,
-    )
-
-
-def by_quadrature():
-    """Mean and variance by Gauss–Legendre panels in real space; bounded noise has a density that is a cosine series.
-
-    ``|W| <= Σ a = 0.80 < 1``: of period 2, with the characteristic function at multiples of π as coefficients.
-    """
-    at, weights = legendre.leggauss(16)
-    edges = np.linspace(-1.5, 1.5, 251)
-    half = np.diff(edges)[:, None] / 2
-    x, mass = ((edges[:-1, None] + half) + half * at).ravel(), (half * weights).ravel()
-    series = waves_law(np.pi * np.arange(400))
-    series[0] /= 2
-    strength = ETA * (0.1 * x**2 + 1)
-    z = (x[:, None] - (x - ETA * gradient(x))) / strength
-    inside = np.abs(z) < AMPLITUDES.sum()
-    kernel = np.zeros(z.shape)
-    kernel[inside] = chebyshev.chebval(np.cos(np.pi * z[inside]), series)
-    kernel /= strength
-    p = np.exp(-((x / START) ** 2) / 2) / np.sqrt(2 * np.pi) / START
-    for _ in range(STEPS):
-        p = kernel @ (mass * p)
-    total = mass @ p
-    mean = mass @ (x * p)
-    # What the box and the panels lose must not be seen in the digits that are promised.
-    assert abs(total - 1) < PROMISED / 100
-    return mean, mass @ ((x - mean) ** 2 * p)
+from validation.cases.rough_landscape import ETA, PROMISED, START, STEPS, by_quadrature, landscape
 
 
 def moments(of):

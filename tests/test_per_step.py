@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import dfp
+from validation.cases import stationary_covariance
 from validation.solvers import made
 
 # Rounding of tens of steps of matrices of order one.
@@ -53,6 +54,11 @@ def test_moments_are_those_of_the_recursion(d, hessian_noise):
     # The controls: neither the flow nor the exact step has these moments.
     for other in (dfp.Langevin(equation.sgd), dfp.DiscreteFokkerPlanck(equation.sgd)):
         assert np.abs(dfp.moments(other, start, 30).covariance - covariance).max() > 1e-4
+
+
+def test_traces_of_the_authors_experiment():
+    """EXP 17: at every step the trace is a sum of ten geometric series; (T5), which has H Π H too, misses it."""
+    assert all(verdict.as_expected for verdict in stationary_covariance.per_step())
 
 
 def test_frozen_noise_stays_at_its_reference():

@@ -141,5 +141,8 @@ def _means(equation: Equation, initial: State, step: int) -> Array:
 
 
 def deviations_seen(degree: int) -> float:
-    """Return the wave number up to which Hermite functions of ``degree`` hold waves, in inverse deviations."""
-    return float(np.sqrt(2 * degree + 1)) + 1.0
+    """Return the wave number up to which a series of ``degree`` holds waves, in inverse deviations.
+
+    The transform of its last term is k^n e^{−k²/2}, which has its peak at √n and a deviation of 1/√2 about it.
+    """
+    return float(np.sqrt(degree) + np.sqrt(0.5))

@@ -56,7 +56,7 @@ class Landscape(Value):
         What its fields have beyond these losses.
     noise
         Where minibatch noise is not Gaussian: ``noise(theta, rng)``, which draws g_ξ − ḡ, of mean 0 and covariance C,
-        once for each of the places (N, d), shape (N, d), with the ``numpy.random.Generator`` it is given. The master
+        once for each of the places (N, d), shape (N, d), with the ``numpy.random.Generator`` it is given. The
         master equation is then sampled (``MonteCarlo``); Langevin forms know C alone.
     characteristic
         On a line, the characteristic function of such noise, ``characteristic(k, theta)`` = E e^{ik(g_ξ − ḡ)} at θ:

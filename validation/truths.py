@@ -2,7 +2,7 @@
 
 Gaussians, mixtures, paths, Student t, polynomials; and what a smooth representation does not show: combs, atoms of
 narrow starts, histograms and boxes, heavy tails, waves that (T5) amplifies, grids that cut the density, laws with
-kinks, zeros, poles and lattices.
+kinks, zeros, poles and lattices; optimisers, averages of iterates, directions, and nonlinear landscapes.
 """
 
 from collections.abc import Callable
@@ -18,6 +18,7 @@ from scipy.linalg import expm
 from scipy.stats import t as student_t
 
 import dfp
+from dfp.problem.averaged_equation import AveragedEquation
 from dfp.problem.equation import Equation
 
 
@@ -26,12 +27,14 @@ class Truth:
     """A problem, and its exact density after ``steps``, a function of points (..., d)."""
 
     kind: str
-    equation: Equation
+    equation: Equation | AveragedEquation
     initial: dfp.Gaussian | dfp.Density
     steps: int
     density: Callable[[np.ndarray], np.ndarray]
     grid: dfp.Grid | None = None
     """Where the density is asked for; chosen by the solver if left out."""
+    directions: np.ndarray | None = None
+    """U (d, k), where the density is that of Uᵀθ."""
 
 
 def random_truth(seed: int) -> Truth:
@@ -343,6 +346,134 @@ def rough(rng: np.random.Generator) -> Truth:
     return Truth("rough", equation, start, 1, lambda points: kernels(points, places, variance, mass))
 
 
+def bowl(rng: np.random.Generator, d: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Hessian, gradient and noise covariance of a rotated bowl."""
+    axes = np.linalg.qr(rng.standard_normal((d, d)))[0]
+    square = rng.standard_normal((d, d))
+    return (axes * rng.uniform(0.1, 1.5, d)) @ axes.T, rng.uniform(-1, 1, d), square @ square.T + 0.2 * np.eye(d)
+
+
+def optimised(rng: np.random.Generator) -> Truth:
+    """Momentum, schedules, weight decay, batch sizes, preconditioners, heat: a Gaussian, by its recursion in (θ, v)."""
+    d, steps = int(rng.choice([1, 1, 2])), int(np.exp(rng.uniform(0, 4)))
+    hessian, gradient, noise = bowl(rng, d)
+    eye, rates, settings = np.eye(d), np.full(steps, np.exp(rng.uniform(-4, -1))), dict[str, Any]()
+    beta, heat, decay = float(rng.choice([0.0, 0.5, 0.9])), 0.0, float(rng.choice([0.0, 0.1]))
+    conditioner = np.exp(rng.uniform(-1, 0.5, d)) if rng.random() < 0.4 else np.ones(d)
+    settings["preconditioner"] = None if np.all(conditioner == 1) else conditioner
+    if beta == 0 and rng.random() < 0.5:
+        settings["temperature"] = heat = float(np.exp(rng.uniform(-3, 0)))
+    elif rng.random() < 0.4:
+        rates = rates * rng.uniform(0.3, 1, steps)
+    settings |= {"momentum": beta, "nesterov": bool(beta and rng.random() < 0.3), "weight_decay": decay}
+    batch = int(rng.choice([1, 4]))
+    landscape = dfp.QuadraticLandscape(hessian, gradient, dfp.GaussianNoise(noise))
+    rate = float(rates[0]) if np.ptp(rates) == 0 else dfp.Schedule(rates)
+    sgd = dfp.SGD(landscape, rate, batch_size=batch, **settings)
+    start = dfp.Gaussian(rng.uniform(-1, 1, d), rng.uniform(0.05, 0.5, d))
+    mean = np.concatenate([start.mean, np.zeros(d)])
+    covariance = np.zeros((2 * d, 2 * d))
+    covariance[:d, :d] = start.covariance
+    p, ahead = np.diag(conditioner), 1 + beta if settings["nesterov"] else 1.0
+    pull, push = p @ (hessian + decay * eye), p @ gradient
+    spread = p @ noise @ p / batch
+    for eta in rates:
+        back = beta**2 if settings["nesterov"] else beta
+        factor = np.block([[eye - eta * ahead * pull, -eta * back * eye], [pull, beta * eye]])
+        load = np.vstack([-eta * ahead * eye, eye])
+        mean, covariance = factor @ mean + load @ push, factor @ covariance @ factor.T + load @ spread @ load.T
+        covariance[:d, :d] += 2 * eta * heat * p
+    law = dfp.Gaussian(mean[:d], covariance[:d, :d])
+    return Truth("optimised", dfp.MasterEquation(sgd), start, steps, law.density)
+
+
+def averaged(rng: np.random.Generator) -> Truth:
+    """Averages of iterates under additive Gaussian noise: Gaussians, by the recursion of (θ, m)."""
+    d, steps = int(rng.choice([1, 2])), int(np.exp(rng.uniform(0.5, 5)))
+    hessian, gradient, noise = bowl(rng, d)
+    eta, eye = float(np.exp(rng.uniform(-4, -1))), np.eye(d)
+    sgd = dfp.SGD(dfp.QuadraticLandscape(hessian, gradient, dfp.GaussianNoise(noise)), eta)
+    start = dfp.Gaussian(rng.uniform(-1, 1, d), rng.uniform(0.05, 0.5, d))
+    if rng.random() < 0.5:
+        decay = float(rng.uniform(0.5, 0.99))
+        average, weights = dfp.ExponentialAverage(sgd, decay), np.full(steps, 1 - decay)
+    else:
+        left = int(rng.integers(0, steps))
+        average, weights = dfp.TailAverage(sgd, left), 1.0 / np.maximum(np.arange(1, steps + 1) - left, 1)
+    mean, covariance = np.tile(start.mean, 2), np.tile(start.covariance, (2, 2))
+    step = eye - eta * hessian
+    for w in weights:
+        factor = np.block([[step, 0 * eye], [w * step, (1 - w) * eye]])
+        load = np.vstack([-eta * eye, -w * eta * eye])
+        mean, covariance = factor @ mean + load @ gradient, factor @ covariance @ factor.T + load @ noise @ load.T
+    law = dfp.Gaussian(mean[d:], covariance[d:, d:])
+    return Truth("averaged", dfp.MasterEquation(average), start, steps, law.density)
+
+
+def turned(rng: np.random.Generator) -> Truth:
+    """Directions in up to eight dimensions: projected Gaussians, or one for each path of a few minibatches."""
+    d = int(rng.integers(3, 9))
+    u = rng.standard_normal((d, int(rng.choice([1, 1, 2]))))
+    if rng.random() < 0.6:
+        equation = random_linear(rng, d, str(rng.choice(["T4", "T6", "T7m+"])))
+        start, steps = dfp.Gaussian(rng.uniform(-1, 1, d), rng.uniform(0.05, 0.5, d)), int(np.exp(rng.uniform(0, 4)))
+        mean, covariance = moved(equation, start.mean, start.covariance, steps)
+        law = dfp.Gaussian(u.T @ mean, u.T @ covariance @ u)
+        return Truth("turned", equation, start, steps, law.density, directions=u)
+    u, hessian = u[:, :1], bowl(rng, d)[0]
+    gradients, eta, steps = rng.standard_normal((3, d)), float(rng.uniform(0.05, 0.4)), int(rng.integers(1, 6))
+    sgd = dfp.SGD(dfp.QuadraticLandscape.from_samples(hessian, gradients), eta)
+    start = dfp.Gaussian(rng.uniform(-0.5, 0.5, d), np.exp(rng.uniform(-3, 0)))
+    places, factor = start.mean[None], np.eye(d)
+    for _ in range(steps):
+        factor = factor - eta * hessian @ factor
+        places = (places @ (np.eye(d) - eta * hessian) - eta * gradients[:, None]).reshape(-1, d)
+    variance = np.full(len(places), (u.T @ factor @ start.covariance @ factor.T @ u).item())
+    along, mass = (places @ u)[:, 0], np.full(len(places), 1 / len(places))
+    return Truth(
+        "turned", dfp.MasterEquation(sgd), start, steps, lambda x: kernels(x, along, variance, mass), directions=u
+    )
+
+
+def bent(rng: np.random.Generator) -> Truth:
+    """A nonlinear landscape whose noise has two lumps, one of none: the transition integral on dense nodes."""
+    a, b, eta = rng.uniform(0.2, 1), rng.uniform(0.5, 2), rng.uniform(0.1, 0.4)
+    weight = float(rng.choice([1.0, 0.8, 0.5]))  # of the first lump
+    width, apart, slope = rng.uniform(0.3, 0.8), rng.uniform(0.5, 2) * (weight < 1), rng.uniform(0, 0.3)
+    weights, lumps = np.array([weight, 1 - weight]), apart * np.array([1 - weight, -weight])
+
+    def gradient(x: np.ndarray) -> np.ndarray:
+        return a * x + np.sin(b * x)
+
+    def grown(x: np.ndarray) -> np.ndarray:
+        return 1 + slope * np.cos(x)  # of the noise, with the place
+
+    def characteristic(k: np.ndarray, x: np.ndarray) -> np.ndarray:
+        waves = grown(x) * k
+        return np.exp(-((width * waves) ** 2) / 2) * sum(
+            w * np.exp(1j * lump * waves) for w, lump in zip(weights, lumps, strict=True)
+        )
+
+    variance = float(weights @ lumps**2) + width**2
+    landscape = dfp.Landscape(
+        gradient,
+        lambda x: (variance * grown(x) ** 2)[..., None],
+        characteristic=characteristic if weight < 1 else None,
+    )
+    start = dfp.Gaussian(rng.uniform(-1, 1), rng.uniform(0.05, 0.3))
+    nodes, steps = np.linspace(-9, 9, 3001), int(rng.integers(1, 4))
+    spacing = nodes[1] - nodes[0]
+    mass = start.density(nodes[:, None]) * spacing
+    places = (nodes - eta * gradient(nodes) - eta * grown(nodes) * lumps[:, None]).ravel()
+    spread = np.tile((eta * width * grown(nodes)) ** 2, 2)
+    for _ in range(steps - 1):
+        mass = kernels(nodes[:, None], places, spread, np.outer(weights, mass).ravel()) * spacing
+    last = np.outer(weights, mass).ravel()
+    equation = dfp.MasterEquation(dfp.SGD(landscape, eta))
+    return Truth("bent", equation, start, steps, lambda points: kernels(points, places, spread, last))
+
+
 KINDS = (
     linear, mixture, student, paths, polynomial, comb, atoms, histogram, heavy, amplified, cut, rough,
+    optimised, averaged, turned, bent,
 )  # fmt: skip
