@@ -29,9 +29,7 @@ def record(report: "dfp.networks.Report") -> dict[str, Any]:
     """Return the numbers of a report that the evidence keeps."""
     rule, measured = report.predictions.rule, report.measured
     places = tables.chosen_steps(report, 9)
-    # Where flat directions were chosen, they are the others; where all are taken, those that feel no curvature.
-    flat, sharp = (measured.flat, ~measured.flat) if measured.flat.any() else (report.flat, measured.diagnostics.sharp)
-    groups = {"all": report.live, "sharp": sharp & report.live, "flat": flat & report.live}
+    groups = {"all": report.live} | report.groups
     law = measured.diagnostics.law
     return {
         "rule": rule._asdict(),
@@ -43,6 +41,7 @@ def record(report: "dfp.networks.Report") -> dict[str, Any]:
         "counts": {name: int(chosen.sum()) for name, chosen in groups.items()},
         "steps": report.steps[places].tolist(),
         "floor": _rounded(report.floor.expected[places]),
+        "floor_log_correlation": _rounded(report.floor.correlations[places]),
         "errors": {
             name: _scores(report, chosen, places, "error") for name, chosen in groups.items() if chosen.sum() > 2
         },
@@ -81,8 +80,8 @@ def spread(folder: Path, name: str, measured: "dfp.networks.Measurement", draw: 
     paths = sorted(folder.glob(f"{name}-sweep-*.h5"))
     if not paths:
         return None
-    ensembles = [dfp.networks.load(path) for path in paths]
-    found = dfp.networks.diffusion(measured, ensembles)  # type: ignore[arg-type]
+    ensembles = [dfp.load(path) for path in paths]
+    found = dfp.networks.diffusion(measured, ensembles)
     if draw:
         found.plot().savefig(PICTURES / f"{name}-diffusion.png", dpi=110)
     return {
@@ -102,7 +101,7 @@ def main(folder: Annotated[Path, typer.Argument(help="Folder of finished experim
     EVIDENCE.mkdir(parents=True, exist_ok=True)
     PICTURES.mkdir(parents=True, exist_ok=True)
     for name in sorted({path.name.split("-report-")[0] for path in folder.glob("*-report-*.h5")}):
-        reports = [dfp.networks.load(path) for path in sorted(folder.glob(f"{name}-report-*.h5"))]
+        reports = [dfp.load(path) for path in sorted(folder.glob(f"{name}-report-*.h5"))]
         kept: dict[str, Any] = {"experiment": name, "reports": []}
         for number, report in enumerate(reports, start=1):
             assert isinstance(report, dfp.networks.Report)

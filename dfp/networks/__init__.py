@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from dfp.networks.reporting import report as report
     from dfp.networks.running import trajectories as trajectories
     from dfp.networks.runs import Runs as Runs
-    from dfp.networks.storage import load as load
 
 _HOMES = {
     "LABELS": "predictors",
@@ -30,7 +29,6 @@ _HOMES = {
     "Report": "reporting",
     "Runs": "runs",
     "diffusion": "rates",
-    "load": "storage",
     "measure": "measurement",
     "predict": "prediction",
     "report": "reporting",

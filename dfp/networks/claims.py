@@ -77,7 +77,8 @@ def _described(report: "Compared", name: str) -> Claim | None:
     worst, correlation = int(np.argmax(ratio)), float(np.nanmin(own.correlation[judged]))
     measured = (
         f"error {own.error[worst]:.3g} against a floor of {report.floor.expected[worst]:.3g} at step {steps[worst]}, "
-        f"the worst; log-correlation at least {correlation:.4f}"
+        f"the worst; log-correlation at least {correlation:.4f}, where perfect predictions have "
+        f"{_typical(report, own.correlation, judged):.4f}"
     )
     beyond = judged & (ratio > FACTOR)
     sure = (judged & (ratio > max(FACTOR, report.floor.worst))) | (judged & (own.correlation < wanted))
@@ -86,6 +87,12 @@ def _described(report: "Compared", name: str) -> Claim | None:
     if name == "closure" and report.predictions.trusted_until < steps[-1]:
         cause = " ".join(part for part in (cause, f"It said beforehand: {report.predictions}.") if part)
     return Claim(label, promised, measured, verdict, cause)
+
+
+def _typical(report: "Compared", correlations: Array, judged: np.ndarray) -> float:
+    """Return the log-correlation of perfect predictions at the step where a predictor's is smallest."""
+    known = judged & np.isfinite(correlations)
+    return float(report.floor.correlations[np.argmin(np.where(known, correlations, np.inf))])
 
 
 def _why_not(report: "Compared", name: str, sure: np.ndarray) -> str:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 from dfp_solvers import gaussian_closure as engine
+from dfp_solvers import krylov
 from dfp_solvers.gaussian_closure import Coefficients, State
 
 from dfp.checks import Array
@@ -22,8 +23,12 @@ from dfp.networks.source import Source
 # 256 runs can tell. The error stays near 0.01 where closures describe the runs, and passes 0.08 before they fail.
 TOLERANCE = 0.05
 # The mean Hessian carries motion from outside of the measured directions into them, at the rate η leak per step: what
-# comes in changes their deviation by half of this share.
+# comes in changes their deviation by half of this share. With helpers it is the share by which the last ones change
+# their variance.
 LEAK = 0.1
+# Products with the mean Hessian for what happens outside: exact for polynomials of (I − ηH) of this degree, which is
+# enough for ηλn up to its square over two.
+_OUTSIDE = 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +99,9 @@ class Engine:
         population = 0 if rule.replace else measured.samples
         self.engine_rule = engine.Rule(rule.learning_rate, rule.momentum, rule.nesterov, rule.batch_size, population)
         self.start = Coefficients(measured.hessian, measured.gradient, measured.covariance)
-        self.outside = None if measured.complete else _Outside(self.source, measured, rule)
+        self.outside = None
+        if not measured.complete:
+            self.outside = _Outside(self.source, measured, rule, self.pairs * replicates, self.rng)
 
     def renewals(self, last: int) -> list[int]:
         """Return the steps at which expectations are renewed: whole epochs without replacement."""
@@ -135,12 +142,14 @@ class Engine:
         measured, source = self.measured, self.source
         spread = engine.points([s.covariance[:, :, 0, 0] for s in states], self.pairs, self.rng)
         result = []
-        shares = np.linspace(0.0, 1.0, self.replicates)
-        for state, offsets, share in zip(states, spread, shares, strict=True):
+        elsewhere = None if self.outside is None else self.outside.displacements(step)
+        for index, (state, offsets) in enumerate(zip(states, spread, strict=True)):
             middle = state.mean[:, 0]
             places = [measured.checkpoint + measured.directions @ (middle + offset) for offset in offsets]
-            if self.outside is not None:
-                places = self.outside.spread(places, step, share, self.rng)
+            if elsewhere is not None:
+                drift, spreads = elsewhere
+                own = spreads[index * self.pairs : (index + 1) * self.pairs]
+                places = [place + drift + moved for place, moved in zip(places, [*own, *(-own)], strict=True)]
             gradients, noise = np.zeros_like(middle), np.zeros_like(measured.hessian)
             for place in places:
                 sampled = source.gradients(place) @ measured.directions
@@ -172,28 +181,33 @@ class Engine:
 
 
 class _Outside:
-    """What happens outside the measured directions, where no curvature is known: between nothing and free motion.
+    """What happens outside the measured directions: the motion of the checkpoint's quadratic form, by Krylov spaces.
 
-    Replicates take shares from none to all of free diffusion and drift with the checkpoint's coefficients, so that
-    their spread, the closure's error, covers what is not known. The noise of n steps is a random combination of the
-    samples' gradients, and its covariance needs no matrix.
+    The noise of a step is a random combination w of the samples' gradients, whose covariance needs no matrix. What n
+    steps leave has the covariance Σ_s AˢCAˢ, A = I − ηH; displacements (Σ_s A²ˢ)^½ w have it where HC = CH, and nearly
+    so else. Momentum enters by η/(1 − β).
     """
 
-    def __init__(self, source: Source, measured: Measurement, rule: Rule) -> None:
+    def __init__(self, source: Source, measured: Measurement, rule: Rule, pairs: int, rng: np.random.Generator) -> None:
         gradients = source.gradients()
         outside = gradients - (gradients @ measured.directions) @ measured.directions.T
-        self.drift = outside.mean(axis=0)
-        self.deviations = outside - self.drift
+        drift = outside.mean(axis=0)
+        weights = rng.standard_normal((pairs, len(outside))) / np.sqrt(len(outside) * rule.batch_size)
+        vectors = np.vstack([drift, weights @ (outside - drift)])
+        start = krylov.complement(vectors.T, measured.directions)
+        basis, moved = krylov.space(source.products, start, measured.directions, _OUTSIDE)
+        inner = basis.T @ moved
+        curvatures, axes = np.linalg.eigh((inner + inner.T) / 2)
+        self.axes = basis @ axes
         self.rate = rule.learning_rate / (1 - rule.momentum)
-        self.weight = 1.0 / (len(gradients) * rule.batch_size)
+        self.factors, self.vectors = 1 - self.rate * curvatures, vectors @ self.axes
 
-    def spread(self, places: list[Array], step: int, share: float, rng: np.random.Generator) -> list[Array]:
-        """Return the places moved by a ``share`` of what ``step`` free steps would do, in opposite pairs."""
-        half = len(places) // 2
-        weights = rng.standard_normal((half, len(self.deviations))) * np.sqrt(share * step * self.weight)
-        moved = self.rate * weights @ self.deviations
-        both = np.concatenate([moved, -moved]) - share * self.rate * step * self.drift
-        return [place + shift for place, shift in zip(places, both, strict=True)]
+    def displacements(self, step: int) -> tuple[Array, Array]:
+        """Return the mean displacement (d,) after ``step`` steps, and one random displacement of each pair."""
+        factors = self.factors[:, None] ** np.arange(step)
+        gains = np.vstack([-factors.sum(axis=1), *[np.sqrt((factors**2).sum(axis=1))] * (len(self.vectors) - 1)])
+        moved: Array = self.rate * (gains * self.vectors) @ self.axes.T
+        return moved[0], moved[1:]
 
 
 def closure(
@@ -227,10 +241,7 @@ def _trust(measured: Measurement, rule: Rule, saved: np.ndarray, error: Array) -
     """Return the last saved step to be trusted, and why not further."""
     median = np.median(error[:, measured.live], axis=1)
     torn = ~(median <= TOLERANCE)
-    leak = (
-        rule.learning_rate / (1 - rule.momentum) * np.median(measured.leak[measured.flat]) if measured.flat.any() else 0
-    )
-    leaking = saved * leak > LEAK
+    leaking = _leaking(measured, rule, saved)
     share = np.zeros(len(saved))
     if not rule.replace:
         share = np.median(curvature_share(measured, rule, saved)[:, measured.live], axis=1)
@@ -246,7 +257,7 @@ def _trust(measured: Measurement, rule: Rule, saved: np.ndarray, error: Array) -
     elif leaking[first]:
         reason = (
             f"at step {saved[first]} the flat directions, no eigenvectors, have been driven by others outside of "
-            "the measured ones, whose curvature is not known"
+            "the measured ones, whose curvature is not known; a larger depth of measure includes them"
         )
     else:
         reason = (
@@ -254,3 +265,24 @@ def _trust(measured: Measurement, rule: Rule, saved: np.ndarray, error: Array) -
             "noise, which the closure keeps constant within an epoch"
         )
     return (int(saved[first - 1]) if first else -1), reason
+
+
+def _leaking(measured: Measurement, rule: Rule, saved: np.ndarray) -> np.ndarray:
+    """Tell at which saved steps flat directions feel what is outside of all measured ones, shape (S,)."""
+    if not measured.flat.any():
+        return np.zeros(len(saved), dtype=bool)
+    count, k = int(measured.flat.sum()), len(measured.flat)
+    rate = rule.learning_rate / (1 - rule.momentum)
+    leaking: np.ndarray = saved * rate * np.median(measured.leak[measured.flat]) > LEAK
+    if measured.helpers.sum() >= count:
+        every, fewer = (_additive(measured, rule, saved, kept)[1:] for kept in (k, k - count))
+        leaking[1:] |= np.median(np.abs(every / fewer - 1), axis=1) > LEAK
+    return leaking
+
+
+def _additive(measured: Measurement, rule: Rule, saved: np.ndarray, kept: int) -> Array:
+    """Return the variance of flat directions by additive noise among the first ``kept`` directions, shape (S, ·)."""
+    start = Coefficients(measured.hessian[:kept, :kept], measured.gradient[:kept], measured.covariance[:kept, :kept])
+    plain = engine.Rule(rule.learning_rate, rule.momentum, rule.nesterov, rule.batch_size, 0)
+    states = engine.advance(engine.point(kept, rule.momentum > 0), start, plain, [int(n) for n in saved])
+    return np.array([np.diag(state.covariance[:, :, 0, 0])[measured.flat[:kept]] for state in states])

@@ -29,6 +29,8 @@ class Compared(Protocol):
     @property
     def confined(self) -> np.ndarray: ...  # noqa: D102
     @property
+    def groups(self) -> dict[str, np.ndarray]: ...  # noqa: D102
+    @property
     def floor(self) -> Floor: ...  # noqa: D102
     @property
     def scores(self) -> dict[str, Score]: ...  # noqa: D102

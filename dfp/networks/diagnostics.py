@@ -120,6 +120,7 @@ def diagnose(
     """Return the diagnostics from tables of single samples along the directions ``found``."""
     curvatures, noise = np.diag(found.hessian), np.diag(covariance)
     silent = noise <= 1e-14 * noise.max()
+    seen = ~silent & ~found.helpers
     top = float(curvatures.max())
     product = found.hessian @ covariance
     diagonal = np.maximum(np.diag(square), TINY)
@@ -127,13 +128,13 @@ def diagnose(
     lengths = np.where(silent, 0.0, np.sqrt(noise) * reach)
     third, fourth = _bends(source, found, lengths) if source.movable else (np.zeros(0), np.zeros(0))
     return Diagnostics(
-        sharp=(curvatures >= SHARP * top) & ~found.flat,
+        sharp=(curvatures >= SHARP * top) & ~found.flat & ~found.helpers,
         flat=found.flat if found.flat.any() else np.abs(curvatures) <= FLAT * top,
         silent=silent,
         off_diagonal=(np.abs(square).sum(axis=1) - np.abs(np.diag(square))) / diagonal,
         correlation=cross / np.maximum(np.sqrt(own) * np.sqrt(noise), TINY),
         own_share=np.diag(table) / np.maximum(table.sum(axis=1), TINY),
-        law=power_law(np.abs(curvatures[~silent]), noise[~silent], seed),
+        law=power_law(np.abs(curvatures[seen]), noise[seen], seed),
         effective_rank=float(np.trace(covariance) ** 2 / np.sum(covariance**2)),
         commutator=float(np.linalg.norm(product - product.T) / np.linalg.norm(product)),
         third=third,

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from dfp_solvers import krylov
 
 from dfp import checks
 from dfp.checks import Array
@@ -33,6 +34,8 @@ class Directions:
         Part of H times each that lies outside of all, shape (d, k).
     flat
         Which were chosen as flat, shape (k,).
+    helpers
+        Which were added because the mean Hessian takes flat ones there, shape (k,).
     method
         How they were found, in words.
     """
@@ -42,11 +45,12 @@ class Directions:
     residuals: Array
     outside: Array
     flat: np.ndarray
+    helpers: np.ndarray
     method: str
 
 
-def find(source: Source, modes: int | str, flat: int, runs: "Runs | None", seed: int) -> Directions:
-    """Return all eigenvectors, or the ``modes`` sharpest and ``flat`` others orthogonal to them."""
+def find(source: Source, modes: int | str, flat: int, depth: int, runs: "Runs | None", seed: int) -> Directions:
+    """Return all eigenvectors, or the ``modes`` sharpest, ``flat`` others orthogonal to them, and their helpers."""
     d = source.dimension
     if isinstance(modes, str):
         checks.choice("modes", modes, ("all",))
@@ -57,8 +61,8 @@ def find(source: Source, modes: int | str, flat: int, runs: "Runs | None", seed:
             )
         if flat:
             raise DFPError(f"flat={flat}: all modes are taken, flat ones included; leave it out, or give modes=k.")
-        vectors = _dense(source)
-        return _described(source, vectors, np.zeros(d, dtype=bool), "all eigenvectors of the mean Hessian")
+        vectors, method = _dense(source), "all eigenvectors of the mean Hessian"
+        return _described(vectors, source.products(vectors), d, 0, method)
     count = checks.integer("modes", modes, at_least=1, at_most=d)
     checks.integer("flat", flat, at_most=d - count)
     if d <= FULL_UP_TO and 10 * count > d:
@@ -66,18 +70,23 @@ def find(source: Source, modes: int | str, flat: int, runs: "Runs | None", seed:
         sharp, method = vectors[:, :count], f"the {count} sharpest eigenvectors of the mean Hessian"
     else:
         sharp, method = _lanczos(source, count, seed), f"the {count} sharpest eigenvectors by Lanczos"
-    if flat:
-        others, how = _flat(sharp, flat, runs, seed)
-        others = others @ np.linalg.eigh(_symmetric(others.T @ source.products(others)))[1][:, ::-1]
-        sharp, method = np.hstack([sharp, others]), f"{method}, and {flat} {how}"
-    return _described(source, sharp, np.arange(count + flat) >= count, method)
+    moved = source.products(sharp)
+    if not flat:
+        return _described(sharp, moved, count, 0, method)
+    others, how = _flat(sharp, flat, runs, seed)
+    others = others @ np.linalg.eigh(_symmetric(others.T @ source.products(others)))[1][:, ::-1]
+    more, theirs = krylov.space(source.products, others, sharp, checks.integer("depth", depth))
+    method = f"{method}, and {flat} {how}"
+    return _described(np.hstack([sharp, more]), np.hstack([moved, theirs]), count, flat, method)
 
 
-def _described(source: Source, vectors: Array, flat: np.ndarray, method: str) -> Directions:
-    moved = source.products(vectors)
+def _described(vectors: Array, moved: Array, sharp: int, flat: int, method: str) -> Directions:
+    """Return directions, ``sharp`` ones, ``flat`` ones and helpers, with H times them in ``moved``, shape (d, k)."""
     hessian = _symmetric(vectors.T @ moved)
     residuals = np.linalg.norm(moved - vectors * np.diag(hessian), axis=0)
-    return Directions(vectors, hessian, residuals, moved - vectors @ (vectors.T @ moved), flat, method)
+    outside, place = moved - vectors @ (vectors.T @ moved), np.arange(vectors.shape[1])
+    chosen = (place >= sharp) & (place < sharp + flat)
+    return Directions(vectors, hessian, residuals, outside, chosen, place >= sharp + flat, method)
 
 
 def _symmetric(matrix: Array) -> Array:
@@ -134,7 +143,4 @@ def _flat(sharp: Array, count: int, runs: "Runs | None", seed: int) -> tuple[Arr
             found[:count].T,
             f"in which {len(moved)} other runs (seed {runs.seed}) moved most, orthogonal to them",
         )
-    for _ in range(2):  # once leaves rounding of the size of the overlap
-        drawn = drawn - sharp @ (sharp.T @ drawn)
-        drawn = np.linalg.qr(drawn)[0]
-    return drawn, how
+    return krylov.complement(drawn, sharp), how

@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
+import dfp
 from dfp.checks import Array
 from dfp.errors import DFPError
-from dfp.networks import files
-from dfp.networks.runs import KIND, Runs
+from dfp.networks import stored
+from dfp.networks.runs import Runs
+from dfp.results import hdf5
 
 Block = Mapping[str, Any]
 _KIND = "part of network runs"
@@ -45,14 +47,12 @@ class Ensemble:
         """Return the runs if they are there already."""
         if self.path is None or not self.path.exists():
             return None
-        kind, record = files.read(self.path)
-        if (
-            kind != KIND
-            or record.pop("fingerprint", None) != self.fingerprint
-            or record["final"].shape[0] != self.count
-        ):
+        found = dfp.load(self.path)
+        with hdf5.opened(self.path) as root:
+            made = root.json("record_json", dict).get("fingerprint") if root.labelled("record_json") else None
+        if not isinstance(found, Runs) or made != self.fingerprint or found.count != self.count:
             raise DFPError(f"path={self.path}: holds other runs; remove it, or give another path.")
-        return Runs.from_record(record)
+        return found
 
     def block(self, first: int) -> Block | None:
         """Return a finished block."""
@@ -78,20 +78,22 @@ class Ensemble:
     def close(self, runs: Runs) -> Runs:
         """Write the finished runs, and remove the parts."""
         if self.path is not None and self.parts is not None:
-            arrays, rest = files.split(runs.__dict__)
-            files.write(self.path, KIND, arrays, rest | {"fingerprint": self.fingerprint})
+            kind, table, record = runs.kept()
+            hdf5.save(self.path, *stored.packed(runs, kind, table, record | {"fingerprint": self.fingerprint}))
             shutil.rmtree(self.parts)
         return runs
 
     def _read(self, name: str) -> Block | None:
         if self.parts is None or not (self.parts / name).exists():
             return None
-        record = files.read(self.parts / name)[1]
-        if record.pop("fingerprint") != self.fingerprint:
-            raise DFPError(f"path={self.parts}: holds parts of other runs; remove it, or give another path.")
-        return record
+        with hdf5.opened(self.parts / name) as root:
+            record = root.json("record_json", dict)
+            if record.pop("fingerprint") != self.fingerprint:
+                raise DFPError(f"path={self.parts}: holds parts of other runs; remove it, or give another path.")
+            return record | stored.read(root, stored.PART)
 
     def _write(self, name: str, arrays: dict[str, np.ndarray], rest: dict[str, Any]) -> None:
         if self.parts is not None:
             self.parts.mkdir(exist_ok=True)
-            files.write(self.parts / name, _KIND, arrays, rest | {"fingerprint": self.fingerprint})
+            record = stored.attributes(_KIND, rest | {"fingerprint": self.fingerprint})
+            hdf5.save(self.parts / name, stored.columns(arrays, stored.PART), record)

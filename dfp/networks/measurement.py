@@ -37,6 +37,9 @@ class Measurement:
         How the directions were found.
     flat
         Which directions were chosen as flat ones, shape (k,); none if all eigenvectors are taken.
+    helpers
+        Which directions are no subject of their own, shape (k,): H times flat ones, and H times these, which flat ones
+        feel; they are predicted and run, but left out of scores and claims.
     hessian
         Mean Hessian UᵀHU, shape (k, k) [loss / parameter^2].
     residuals
@@ -74,6 +77,7 @@ class Measurement:
     directions: Array
     method: str
     flat: np.ndarray
+    helpers: np.ndarray
     hessian: Array
     residuals: Array
     leak: Array
@@ -110,8 +114,8 @@ class Measurement:
 
     @property
     def live(self) -> np.ndarray:
-        """Which directions have noise at all, shape (k,): dead units have none."""
-        return ~self.diagnostics.silent
+        """Which directions are looked at and have noise at all, shape (k,): dead units have none."""
+        return ~self.diagnostics.silent & ~self.helpers
 
     @property
     def landscape(self) -> "QuadraticLandscape":
@@ -141,6 +145,7 @@ def measure(
     *,
     flat: int = 0,
     runs: "Runs | None" = None,
+    depth: int = 6,
     subspace: int = 12,
     reach: float = 0.25,
     seed: int = 0,
@@ -160,6 +165,9 @@ def measure(
         How many flat directions besides, where ``modes`` is a number: random ones orthogonal to the sharp ones, or
     runs
         those in which these runs moved most. Predict other runs, with another seed, along them.
+    depth
+        How many products with the mean Hessian follow the flat directions. They are no eigenvectors, and feel what
+        moves along Hu, H²u, …: those directions are added as helpers, ``depth`` for each flat one.
     subspace
         How many of the sharpest modes get the exact finite sum; every step costs N m³ beyond 12.
     reach
@@ -181,7 +189,7 @@ def measure(
     if not isinstance(problem, Source):
         raise DFPError(f"problem={checks.shown(problem)}: must be a dfp.networks.Problem.")
     size = checks.integer("batch_size", batch_size, at_least=1)
-    found = directions.find(problem, modes, flat, runs, checks.integer("seed", seed))
+    found = directions.find(problem, modes, flat, depth, runs, checks.integer("seed", seed))
     vectors = found.vectors
     inside = np.arange(min(checks.integer("subspace", subspace, at_least=1), vectors.shape[1]))
     gradients = problem.gradients()
@@ -208,6 +216,7 @@ def measure(
         directions=vectors,
         method=found.method,
         flat=found.flat,
+        helpers=found.helpers,
         hessian=found.hessian,
         residuals=found.residuals,
         leak=_leak(gradients @ found.outside, np.diag(covariance)),

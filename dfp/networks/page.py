@@ -40,7 +40,7 @@ def section(report: "Compared", title: str | None = None) -> str:
         "<h3>How far is each prediction from the runs?</h3>",
         table(tables.errors(report)),
     ]
-    for name, chosen in (("sharp", report.measured.diagnostics.sharp & report.live), ("flat", report.flat)):
+    for name, chosen in report.groups.items():
         if chosen.any():
             parts += [
                 f"<h4>{name.capitalize()} directions alone: {int(chosen.sum())}</h4>",

@@ -158,8 +158,9 @@ def curvature_share(measured: Measurement, rule: Rule, steps: np.ndarray) -> Arr
     epoch ends, is η²m/(2B) Σ_k Var(H̃_ik) C_kk/C_ii of what there would be with replacement (tables of single samples).
     """
     within = (steps[:, None] - 1) % (measured.samples // rule.batch_size) + 1
-    noise = np.where(measured.live, measured.gradient_noise, np.inf)
-    fed = measured.table @ np.where(measured.live, measured.gradient_noise, 0.0) / noise
+    loud = ~measured.diagnostics.silent
+    noise = np.where(loud, measured.gradient_noise, np.inf)
+    fed = measured.table @ np.where(loud, measured.gradient_noise, 0.0) / noise
     left = np.maximum(measured.samples - within * rule.batch_size, 0) / (measured.samples - 1)
     curved = rule.learning_rate**2 * within / (2 * rule.batch_size) * fed
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -11,13 +11,15 @@ import dfp
 from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError
-from dfp.networks import claims, files, scores
+from dfp.networks import claims, scores, stored
 from dfp.networks.claims import Claim
 from dfp.networks.measurement import Measurement
 from dfp.networks.prediction import Predictions, predict
 from dfp.networks.predictors import LABELS
+from dfp.networks.report_variables import REPORT
 from dfp.networks.runs import Runs
 from dfp.networks.scores import Floor, Score
+from dfp.result import Result
 
 if TYPE_CHECKING:
     import pandas
@@ -31,7 +33,7 @@ _QUADRATIC = 0.1
 
 
 @dataclass(frozen=True, eq=False)
-class Report:
+class Report(stored.Labelled, Result):
     """Predictions and runs side by side, along the measured directions.
 
     Attributes
@@ -66,8 +68,15 @@ class Report:
 
     @property
     def confined(self) -> np.ndarray:
-        """Which directions with noise have had time to settle: ηλn above 3 at the last step."""
-        return self.live & (self._relaxation > _CONFINED)
+        """Which eigenvectors with noise have had time to settle: ηλn above 3 at the last step."""
+        return self.live & ~self.measured.flat & (self._relaxation > _CONFINED)
+
+    @property
+    def groups(self) -> dict[str, np.ndarray]:
+        """Sharp and flat directions with noise: as chosen, or, of all eigenvectors, flat ones as above."""
+        chosen = self.measured.flat
+        flat, sharp = (chosen, ~chosen) if chosen.any() else (self.flat, self.measured.diagnostics.sharp)
+        return {"sharp": sharp & self.live, "flat": flat & self.live}
 
     @cached_property
     def floor(self) -> Floor:
@@ -89,9 +98,9 @@ class Report:
 
     @cached_property
     def regimes(self) -> list[str]:
-        """Regime of every direction taken alone, up to the last step; ``"silent"`` without noise."""
+        """Regime of every direction taken alone, up to the last step; ``"silent"`` without noise, or ``"helper"``."""
         order = np.argsort(self.measured.curvatures, kind="stable")
-        result = ["silent"] * len(order)
+        result = ["helper" if helper else "silent" for helper in self.measured.helpers]
         for place, mode in zip(order, self._modes, strict=True):
             if self.live[place]:
                 result[place] = mode.regime
@@ -191,11 +200,18 @@ class Report:
 
         page.write(path, "SGD of a network: what was predicted, and what it did", [page.section(self)])
 
-    def save(self, path: str | Path) -> None:
-        """Write an HDF5 file with everything but the model; ``dfp.networks.load`` reads it."""
-        from dfp.networks import records
-
-        files.write(path, KIND, *records.report_record(self))
+    def kept(self) -> tuple[str, dict[str, stored.Kept], dict[str, Any]]:
+        """Return the kind of the file, its variables, and the record of the rest."""
+        measured, closure = self.measured, self.predictions.closure
+        record = {name: getattr(self.runs, name) for name in stored.RUN_NUMBERS} | {
+            "measured_batch_size": measured.batch_size, "method": measured.method,
+            "law": measured.diagnostics.law.__dict__, "effective_rank": measured.diagnostics.effective_rank,
+            "commutator": measured.diagnostics.commutator,
+            "notes": {name: moments.note for name, moments in self.predictions.moments.items()},
+            "closure": closure and {"trusted_until": closure.trusted_until, "reason": closure.reason},
+            "claims": [list(claim.__dict__.values()) for claim in self.claims],
+        }  # fmt: skip
+        return KIND, REPORT, record
 
     def __str__(self) -> str:
         """Return the table of errors, and the claims with their verdicts."""

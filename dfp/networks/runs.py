@@ -1,7 +1,6 @@
 """An ensemble of SGD runs of a network from its checkpoint, seen along directions."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,13 +8,13 @@ import numpy as np
 from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError
-from dfp.networks import files
+from dfp.networks import stored
 
 KIND = "network runs"
 
 
 @dataclass(frozen=True, eq=False)
-class Runs:
+class Runs(stored.Labelled):
     """Displacements of R runs from the checkpoint at saved steps.
 
     Attributes
@@ -87,15 +86,10 @@ class Runs:
             )
         return self
 
-    def save(self, path: str | Path) -> None:
-        """Write an HDF5 file, whole or not at all; ``dfp.networks.load`` reads it."""
-        files.write(path, KIND, *files.split(self.__dict__))
-
-    @staticmethod
-    def from_record(record: dict[str, Any]) -> "Runs":
-        """Return the runs of a record that ``files.read`` returned."""
-        kept = {name: value for name, value in record.items() if name != "fingerprint"}
-        return Runs(**({"directions": None} | kept))
+    def kept(self) -> tuple[str, dict[str, stored.Kept], dict[str, Any]]:
+        """Return the kind of the file, its variables, and the record of the rest."""
+        record = {name: getattr(self, name) for name in stored.RUN_NUMBERS}
+        return KIND, stored.ALL if self.directions is None else stored.RUNS, record
 
     def __repr__(self) -> str:
         """Return how the runs were made."""

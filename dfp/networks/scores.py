@@ -19,6 +19,8 @@ class Floor(NamedTuple):
     """Exceeded by a perfect prediction in one case of twenty."""
     worst: float
     """What the largest of error/expected over all steps stays below in 98 of 100 perfect predictions."""
+    correlations: Array
+    """Log-correlation that a perfect prediction would have, at each saved step, shape (S,)."""
     correlation: float
     """What the smallest log-correlation over all steps exceeds in 98 of 100."""
 
@@ -61,7 +63,9 @@ def floor(positions: Array, seed: int = 0) -> Floor:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # too few directions for a correlation
         lowest = np.nanquantile(np.nanmin(np.array(correlations), axis=1), 0.02)
-    return Floor(expected, np.quantile(medians, 0.95, axis=0), float(np.quantile(worst, 0.98)), float(lowest))
+        typical = np.nanmean(correlations, axis=0)
+    high = np.quantile(medians, 0.95, axis=0)
+    return Floor(expected, high, float(np.quantile(worst, 0.98)), typical, float(lowest))
 
 
 def _log_correlation(predicted: Array, measured: Array) -> float:

@@ -1,62 +1,85 @@
-"""Records of measurements, runs and reports for their HDF5 files, and the way back."""
+"""Runs and reports from their files; ``dfp.load`` calls it."""
 
-from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 from dfp.errors import FileFormatError
-from dfp.networks import files, reporting, runs
+from dfp.networks import stored
 from dfp.networks.closure import Closure
 from dfp.networks.diagnostics import Diagnostics, PowerLaw
 from dfp.networks.measurement import Measurement
 from dfp.networks.prediction import Predictions
-from dfp.networks.predictors import Moments, Rule
+from dfp.networks.predictors import LABELS, Moments, Rule
+from dfp.networks.report_variables import REPORT
 from dfp.networks.reporting import Report
 from dfp.networks.runs import Runs
+from dfp.results import hdf5
 
-_INTERVALS = ("gamma_interval", "epsilon_interval", "exponent_interval")
+_FLAGS = ("flat", "helpers")
+_LAW_INTERVALS = ("gamma_interval", "epsilon_interval", "exponent_interval")
+_OPTIONAL = ("third", "fourth", "held_out")
 
 
-def load(path: str | Path) -> Runs | Report:
-    """Return the runs or the report in a file.
+def read_runs(root: hdf5.Stored) -> Runs:
+    """Return the runs in the root of a file."""
+    table = stored.RUNS if "directions" in root else stored.ALL
+    found = stored.read(root, table, table)
+    return Runs(**({"directions": None} | found), **_numbers(root.json("record_json", dict)))
 
-    Raises
-    ------
-    DFPError
-        If there is no such file.
-    FileFormatError
-        If it was not written by ``dfp.networks``, or is damaged.
-    """
-    kind, record = files.read(path)
+
+def read_report(root: hdf5.Stored) -> Report:
+    """Return the report in the root of a file."""
+    moments = {f"{name}_{kind}" for name in LABELS for kind in ("mean", "variance")}
+    needed = set(REPORT) - set(_OPTIONAL) - moments
+    record = root.json("record_json", dict)
+    if record.get("closure") is None:
+        needed -= {"closure_covariance", "closure_error", "noise_growth", "curvature_change"}
+    found = stored.read(root, REPORT, needed)
     try:
-        if kind == runs.KIND:
-            return Runs.from_record(record)
-        if kind == reporting.KIND:
-            return _report(record)
+        measured = _measurement(found, record)
+        runs = Runs(directions=measured.directions, **_below(found, "runs."), **_numbers(record))
+        return Report(measured, _predictions(found, record, runs), runs)
     except (KeyError, TypeError) as error:
-        raise FileFormatError(f"path={path}: lacks {error}; make it again.") from error
-    raise FileFormatError(
-        f"path={path}: holds {kind}, which is no result of its own; give the file of runs or a report."
-    )
+        raise FileFormatError(f"lacks {error}; make it again.") from error
 
 
-def _report(record: dict[str, Any]) -> Report:
-    measured = _measurement(files.nested(record, "measured"))
-    moments: dict[str, Moments] = {}
-    for name in dict.fromkeys(key.split("/")[1] for key in record if key.startswith("moments/")):
-        moments[name] = Moments(**files.nested(record, f"moments/{name}"))
-    closure = files.nested(record, "closure")
-    predictions = Predictions(Rule(*record["rule"]), record["steps"], moments, Closure(**closure) if closure else None)
-    kept = files.nested(record, "runs") | {"directions": measured.directions}
-    return Report(measured, predictions, Runs.from_record(kept))
+def _numbers(record: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return {name: record[name] for name in stored.RUN_NUMBERS}
+    except KeyError as error:
+        raise FileFormatError(f"lacks {error}; make it again.") from error
 
 
-def _measurement(record: dict[str, Any]) -> Measurement:
-    judged = files.nested(record, "diagnostics")
-    law = files.nested(judged, "law")
-    law |= {name: tuple(law[name]) for name in _INTERVALS}
-    own = {field.name: judged[field.name] for field in fields(Diagnostics) if field.name != "law"}
-    plain = {key: value for key, value in record.items() if "/" not in key}
+def _below(found: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """Return what is directly below a prefix."""
+    inner = {path.removeprefix(prefix): values for path, values in found.items() if path.startswith(prefix)}
+    return {path: values for path, values in inner.items() if "." not in path}
+
+
+def _measurement(found: dict[str, Any], record: dict[str, Any]) -> Measurement:
+    law: dict[str, Any] = {name: tuple(v) if name in _LAW_INTERVALS else v for name, v in record["law"].items()}
+    judged = _below(found, "measured.diagnostics.")
+    judged |= {name: judged[name].astype(bool) for name in ("sharp", "flat", "silent")}
+    nothing = judged["off_diagonal"][:0]
+    diagnostics = Diagnostics(
+        law=PowerLaw(**law), effective_rank=record["effective_rank"], commutator=record["commutator"],
+        **(dict.fromkeys(_OPTIONAL, nothing) | judged),
+    )  # fmt: skip
+    own = _below(found, "measured.")
+    own |= {name: own[name].astype(bool) for name in _FLAGS}
     return Measurement(
-        source=None, errors=files.nested(record, "errors"), diagnostics=Diagnostics(law=PowerLaw(**law), **own), **plain
-    )
+        source=None, errors=_below(found, "measured.errors."), diagnostics=diagnostics,
+        batch_size=record["measured_batch_size"], samples=record["samples"], method=record["method"], **own,
+    )  # fmt: skip
+
+
+def _predictions(found: dict[str, Any], record: dict[str, Any], runs: Runs) -> Predictions:
+    moments = {
+        name: Moments(**_below(found, f"predictions.moments.{name}."), note=note)
+        for name, note in record["notes"].items()
+    }
+    closure = None
+    if record["closure"] is not None:
+        carried = moments["closure"]
+        closure = Closure(carried.mean, carried.variance, **_below(found, "predictions.closure."), **record["closure"])
+    rule = Rule(runs.learning_rate, runs.batch_size, runs.momentum, runs.nesterov, runs.replace)
+    return Predictions(rule, runs.steps, moments, closure)

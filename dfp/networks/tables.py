@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dfp.networks import scores
 from dfp.networks.predictors import LABELS
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ def errors(report: "Compared", chosen: np.ndarray | None = None) -> list[list[st
     places = chosen_steps(report)
     found = report.scores if chosen is None else report.scores_of(chosen)
     rows = [["median error of the variance at step", *(str(report.steps[i]) for i in places), "log-correlation"]]
-    rows.append(["sampling floor", *(_number(report.floor.expected[i]) for i in places), ""])
+    floor = report.floor if chosen is None else scores.floor(report.runs.positions[:, :, chosen])
+    rows.append(["sampling floor", *(_number(floor.expected[i]) for i in places), _number(floor.correlations[-1], 4)])
     for name, own in found.items():
         if np.isfinite(own.error).any():
             rows.append(

@@ -38,7 +38,12 @@ def save_many(solutions: Mapping[str, Solution], path: str | Path) -> None:
 
 
 # Kinds whose rooms read their files themselves, each by the name of its reader.
-_READERS = {"phase diagram": "dfp.regimes.phases.read", "escape": "dfp.long_time.escape_files.read"}
+_READERS = {
+    "phase diagram": "dfp.regimes.phases.read",
+    "escape": "dfp.long_time.escape_files.read",
+    "network runs": "dfp.networks.storage.read_runs",
+    "network report": "dfp.networks.storage.read_report",
+}
 
 
 def load(path: str | Path) -> Any:

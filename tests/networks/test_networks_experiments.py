@@ -55,7 +55,7 @@ def test_a_file_becomes_a_page_files_and_figures(tmp_path):
     assert result.exit_code == 0, result.output
     text = (out / "report.html").read_text(encoding="utf-8")
     assert "Learning rates" in text and "without replacement" in text
-    found = dfp.networks.load(out / "small-report-1.h5")
+    found = dfp.load(out / "small-report-1.h5")
     assert found.runs.count == 16 and found.measured.dimension == 9 * 2 + 2 + 2 * 10 + 10
     drawn = {path.name for path in (out / "figures").iterdir()}
     assert {"small-1-spectrum.png", "small-1-scatter.pdf", "small-2-epoch.png", "small-diffusion.png"} <= drawn
@@ -71,7 +71,7 @@ def test_quick_forms_run_and_describe_the_runs(name, tmp_path):
     result = call(name, "--quick", "-o", tmp_path)
     assert result.exit_code == 0, result.output
     (path,) = tmp_path.glob("*-report-1.h5")
-    report = dfp.networks.load(path)
+    report = dfp.load(path)
     verdicts = {claim.claim.split(" describes")[0]: claim.verdict for claim in report.claims}
     assert verdicts["authors' formula"] == "fails"
     assert verdicts["Gaussian closure"] in ("holds", "undecided")

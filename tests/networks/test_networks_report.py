@@ -69,12 +69,35 @@ def test_before_the_runs_the_closure_says_where_it_fails(measured):
 def test_files_return_the_report(report, tmp_path):
     path = tmp_path / "report.h5"
     report.save(path)
-    found = dfp.networks.load(path)
-    assert str(found) == str(report)
+    found = dfp.load(path)
+    assert str(found) == str(report) and repr(found) == repr(report) and len(repr(report)) < 200
+    assert "<pre>" in report._repr_html_()
     for name, moments in report.predictions.moments.items():
         assert np.array_equal(found.predictions.moments[name].variance, moments.variance, equal_nan=True)
-    assert np.array_equal(found.runs.positions, report.runs.positions)
+    for name, values in vars(report.measured).items():
+        if isinstance(values, np.ndarray):
+            kept = getattr(found.measured, name)
+            assert np.array_equal(kept, values) and kept.dtype == values.dtype
     assert found.measured.source is None and found.measured.errors.keys() == report.measured.errors.keys()
+    assert np.array_equal(found.runs.positions, report.runs.positions)
+    dataset = report.to_xarray()
+    assert dataset.closure_variance.dims == ("step", "direction") and dataset.hessian.units == "loss parameter-2"
+    with pytest.importorskip("xarray").open_dataset(path) as opened:
+        assert opened.load().identical(dataset)
+
+
+def test_a_report_from_arrays_is_kept_too(report, tmp_path):
+    """Without a closure, and without what only a network tells: derivatives, held-out minibatches."""
+    source = report.measured.source
+    hessians = np.concatenate(list(source.sample_products(np.eye(source.dimension))))
+    arrays = dfp.networks.Problem.from_arrays(source.gradients(), hessians, checkpoint=source.checkpoint)
+    measured = dfp.networks.measure(arrays, 8)
+    runs = dfp.networks.trajectories(source, 0.1, 8, 8, 5, directions=measured.directions)
+    made = dfp.networks.report(measured, runs)
+    made.save(tmp_path / "arrays.h5")
+    found = dfp.load(tmp_path / "arrays.h5")
+    assert str(found) == str(made) and found.predictions.closure is None
+    assert not found.measured.diagnostics.third.size
 
 
 def test_the_page_is_whole(report, tmp_path):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import dfp
-from dfp.networks import ensemble, running
+from dfp.networks import ensemble, running, stored
+from dfp.results import hdf5
 
 torch = pytest.importorskip("torch")
 
@@ -94,24 +95,41 @@ def test_projected_runs_are_the_projections_of_all_parameters():
         seen.along(np.eye(made.dimension))
 
 
-def test_files_return_the_runs_and_notice_damage(tmp_path):
-    runs = dfp.networks.trajectories(problem(), 0.1, 4, 8, 10, seed=1)
+@pytest.mark.parametrize("directions", [None, 3])
+def test_files_return_the_runs_and_notice_damage(tmp_path, directions):
+    made = problem()
+    axes = None if directions is None else np.eye(made.dimension, directions)
+    runs = dfp.networks.trajectories(made, 0.1, 4, 8, 10, seed=1, directions=axes)
     path = tmp_path / "runs.h5"
     runs.save(path)
-    found = dfp.networks.load(path)
-    assert found.directions is None and repr(found) == repr(runs)
-    assert np.array_equal(found.positions, runs.positions) and np.array_equal(found.steps, runs.steps)
+    found = dfp.load(path)
+    assert repr(found) == repr(runs) and found.__dict__.keys() == runs.__dict__.keys()
+    for name in ("steps", "positions", "final", "directions"):
+        assert np.array_equal(getattr(found, name), getattr(runs, name))
+    dataset = runs.to_xarray()
+    assert dataset.position.dims == ("step", "run", "parameter" if axes is None else "direction")
+    with pytest.importorskip("xarray").open_dataset(path) as opened:
+        assert opened.load().identical(dataset)
     good = bytearray(path.read_bytes())
-    place = bytes(good).rfind(b"\x78\x01")  # the beginning of a compressed block
-    assert place > 0
-    good[place + 12] ^= 0x10
+    good[len(good) // 2] ^= 0x10
     path.write_bytes(good)
     with pytest.raises(dfp.FileFormatError, match="damaged"):
-        dfp.networks.load(path)
-    path.write_bytes(b"nothing of ours")
-    with pytest.raises(dfp.FileFormatError, match="not written by"):
-        dfp.networks.load(path)
-    with pytest.raises(dfp.DFPError, match="no such file"):
-        dfp.networks.load(tmp_path / "none.h5")
-    with pytest.raises(dfp.DFPError, match="does not exist"):
-        runs.save(tmp_path / "none" / "runs.h5")
+        dfp.load(path)
+
+
+def test_parts_of_files_that_lack_something_are_refused(tmp_path):
+    """A sealed file of the right kind whose variables or record are not those of runs."""
+    runs = dfp.networks.trajectories(problem(), 0.1, 4, 8, 10, seed=1)
+    columns, attributes = stored.packed(runs, *runs.kept())
+    fewer = {name: column for name, column in columns.items() if name != "final"}
+    hdf5.save(tmp_path / "fewer.h5", fewer, attributes)
+    with pytest.raises(dfp.FileFormatError, match="no variable 'final'"):
+        dfp.load(tmp_path / "fewer.h5")
+    hdf5.save(tmp_path / "record.h5", columns, attributes | {"record_json": "{}"})
+    with pytest.raises(dfp.FileFormatError, match="lacks 'learning_rate'"):
+        dfp.load(tmp_path / "record.h5")
+    with pytest.raises(dfp.DFPError, match="holds other runs"):  # nor is any other result taken for runs
+        dfp.moments(dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape([1.0]), 0.1)), dfp.Point([0.0]), 1).save(
+            tmp_path / "moments.h5"
+        )
+        dfp.networks.trajectories(problem(), 0.1, 4, 8, 10, seed=1, path=tmp_path / "moments.h5")
