@@ -4,19 +4,23 @@ from dataclasses import dataclass
 
 import numpy as np
 from dfp_solvers import absorbing
-from dfp_solvers.escape import line
-from scipy.linalg import lu_factor, lu_solve
+from dfp_solvers.escape import committor, line
 
 from dfp.checks import Array
 from dfp.errors import UnresolvedError
-from dfp.long_time import first_passage_line
+from dfp.long_time import first_passage_line, first_passage_numeric
 from dfp.methods.transfer.kernels import widths
 from dfp.problem.equations import MasterEquation
 from dfp.problem.grid import Grid
 from dfp.problem.sgd import SGD
 from dfp.result import Result
 
-_CELLS, _MOST = 400, 4000
+# Places in a ball, in radii, at which the kernel is looked at.
+_AROUND = np.array([[0.0, 0.0], [1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
+# Shares of the nodes that reach rounding: some 1e-7 is enough of a probability.
+_SHARES = 0.8, 0.65
+# Cells per axis on which it is given.
+_CELLS = {1: 400, 2: 64}
 
 
 @dataclass(frozen=True, repr=False)
@@ -33,6 +37,8 @@ class Committor(Result):
         The bottoms of the wells, shape (d,).
     radius
         Radius of the balls that count as the wells [parameter].
+    error
+        Estimated largest error of ``values``, from a coarser rule; NaN in files of earlier versions.
     """
 
     grid: Grid
@@ -40,6 +46,7 @@ class Committor(Result):
     well: Array
     across: Array
     radius: float
+    error: float = np.nan
 
     def __repr__(self) -> str:
         """Return between which wells, and on how many cells."""
@@ -50,7 +57,7 @@ class Committor(Result):
 def committor_between(sgd: SGD, well: Array, across: Array, box: Grid) -> Committor:
     """Return the committor of the master equation on a box that holds both wells, d = 1 or 2.
 
-    The balls have the radius of a deviation of the law in the flatter well, at most a quarter of the way between them.
+    What leaves the box counts as falling to neither well. The balls have the radius of a deviation of the law in the flatter well, at most a quarter of the way between them.
 
     Raises
     ------
@@ -58,11 +65,16 @@ def committor_between(sgd: SGD, well: Array, across: Array, box: Grid) -> Commit
         If the kernel is too narrow for the box.
     """
     margin = np.maximum(box.upper - well, well - box.lower)
-    lower, upper = np.minimum(well, across) - margin, np.maximum(well, across) + margin
     radius = min(_deviation(sgd, well), _deviation(sgd, across), float(np.linalg.norm(across - well)) / 4)
+    margin = np.maximum(margin, radius)
+    lower, upper = np.minimum(well, across) - margin, np.maximum(well, across) + margin
+    grid = Grid(lower, upper, _CELLS[sgd.dimension])
     solve = _on_line if sgd.dimension == 1 else _on_plane
-    grid, values = solve(sgd, well, across, radius, lower, upper)
-    return Committor(grid, np.clip(values, 0.0, 1.0), well, across, radius)
+    fine, rough = (np.clip(part, 0.0, 1.0) for part in solve(MasterEquation(sgd), well, across, radius, grid))
+    for place, inside in ((well, 0.0), (across, 1.0)):
+        ball = np.linalg.norm(grid.points - place, axis=-1) < radius
+        fine[ball] = rough[ball] = inside
+    return Committor(grid, fine, well, across, radius, float(np.max(np.abs(fine - rough))))
 
 
 def _deviation(sgd: SGD, place: Array) -> float:
@@ -73,45 +85,39 @@ def _deviation(sgd: SGD, place: Array) -> float:
     return float(np.sqrt(np.max(sgd.learning_rate * noise / np.maximum(curvature * (2 - decay), 1e-12))))
 
 
-def _on_line(sgd: SGD, well: Array, across: Array, radius: float, lower: Array, upper: Array) -> tuple[Grid, Array]:
-    equation = MasterEquation(sgd)
+def _on_line(equation: MasterEquation, well: Array, across: Array, radius: float, grid: Grid) -> list[Array]:
+    """Return it on two sets of panels, the finer one first."""
     a, b = sorted([float(well[0]), float(across[0])])
-    low, high = float(lower[0]), float(upper[0])
+    low, high = float(grid.lower[0]), float(grid.upper[0])
     intervals = np.array([[low, a - radius], [a + radius, b - radius], [b + radius, high]])
-    nodes, weights = line.panels(intervals, first_passage_line.width(equation, low, high))
-    moved, deviation = first_passage_line.kernel(equation, nodes)
-    kept = [line.between(m - radius, m + radius, moved, deviation) for m in (float(well[0]), float(across[0]))]
-    away = line.between(-np.inf, low, moved, deviation) + line.between(high, np.inf, moved, deviation)
-    step = line.restricted(nodes, weights, moved, deviation, kept[0] + kept[1] + away)
-    inside = step.expected(kept[1])
-    grid = Grid(low, high, _CELLS)
-    places = grid.axes[0]
-    means, spreads = first_passage_line.kernel(equation, places)
-    values = line.between(across[0] - radius, across[0] + radius, means, spreads)
-    values = values + line.arrivals(nodes, weights, means, spreads) @ inside
-    values[np.abs(places - well[0]) < radius] = 0.0
-    values[np.abs(places - across[0]) < radius] = 1.0
-    return grid, values
+    means, spreads = first_passage_line.kernel(equation, grid.axes[0])
+    at_once = line.between(across[0] - radius, across[0] + radius, means, spreads)
+    levels = []
+    for share in (1.0, 1.5):
+        width = first_passage_line.width(equation, low, high)
+        nodes, weights = line.panels(intervals, width, share * line.LENGTH)
+        moved, deviation = first_passage_line.kernel(equation, nodes)
+        kept = [line.between(m - radius, m + radius, moved, deviation) for m in (float(well[0]), float(across[0]))]
+        away = line.between(-np.inf, low, moved, deviation) + line.between(high, np.inf, moved, deviation)
+        step = line.restricted(nodes, weights, moved, deviation, kept[0] + kept[1] + away)
+        levels.append(at_once + line.arrivals(nodes, weights, means, spreads) @ step.expected(kept[1]))
+    return levels
 
 
-def _on_plane(sgd: SGD, well: Array, across: Array, radius: float, lower: Array, upper: Array) -> tuple[Grid, Array]:
-    """Return it on cells, those whose centres are in a ball counting as the well: first order in the spacing."""
-    equation = MasterEquation(sgd)
-    probes = np.stack(np.meshgrid(*np.linspace(lower, upper, 17).T, indexing="ij"), axis=-1).reshape(-1, 2)
-    narrowest = np.min(widths(equation, probes, np.ones(2)), axis=0)
-    with np.errstate(divide="ignore"):
-        cells = np.ceil(1.4 * (upper - lower) / np.maximum(narrowest, 1e-300))
-    if not np.prod(cells) <= _MOST:
-        raise UnresolvedError(
-            f"the box of both wells is {cells} kernels wide, more than {_MOST} cells; raise learning_rate."
-        )
-    grid = Grid(lower, upper, tuple(max(int(n), 40) for n in cells))
-    nodes = grid.points.reshape(-1, 2)
-    kernel = absorbing.gaussian_kernel(nodes, nodes + equation.drift(nodes), equation.diffusion(nodes)).T
-    kernel *= grid.cell_volume
-    first, second = (np.linalg.norm(nodes - m, axis=1) < radius for m in (well, across))
-    free = ~(first | second)
-    inner = kernel[np.ix_(free, free)]
-    values = second.astype(float)
-    values[free] = lu_solve(lu_factor(np.eye(len(inner)) - inner), kernel[np.ix_(free, second)].sum(axis=1))
-    return grid, values.reshape(grid.cells)
+def _on_plane(equation: MasterEquation, well: Array, across: Array, radius: float, grid: Grid) -> list[Array]:
+    """Return it on two rules of quadrature, the finer one first."""
+    wells = np.stack([well, across])
+    narrow = [float(np.min(widths(equation, m + radius * _AROUND, np.ones(2)))) for m in wells]
+    levels = []
+    for counts in first_passage_numeric.node_counts(equation, grid.lower, grid.upper, _SHARES):
+        box = absorbing.legendre(grid.lower, grid.upper, counts)
+        coarser = 1.0 if not levels else 1.25
+        discs = [committor.disc(m, radius, coarser * width) for m, width in zip(wells, narrow, strict=True)]
+        try:
+            found = committor.reached(
+                lambda at: (at + equation.drift(at), equation.diffusion(at)), box, discs, grid.points.reshape(-1, 2)
+            )
+        except ArithmeticError as failure:
+            raise UnresolvedError(f"domain: {failure}; raise learning_rate or the noise.") from None
+        levels.append(found.reshape(grid.cells))
+    return levels

@@ -48,7 +48,10 @@ def read(root: hdf5.Stored) -> Escape:
     committor = None
     if "committor" in root and across is not None:
         grid, values = _read_on_grid(root, "committor", d)
-        committor = Committor(grid, values, well, across, float(root.attribute("committor_radius", "<f8")))
+        radius = float(root.attribute("committor_radius", "<f8"))
+        # Versions before had no estimate of its error.
+        error = float(root.attribute("committor_error", "<f8")) if root.labelled("committor_error") else np.nan
+        committor = Committor(grid, values, well, across, radius, error)
     return Escape(
         **{name: float(root.attribute(name, "<f8")) for name in NUMBERS},
         well=well,

@@ -151,7 +151,10 @@ def _column(name: str, dims: tuple[str, ...], values: Any) -> Column:
 
 def attributes(found: Escape) -> dict[str, Any]:
     """Return the numbers, the mechanism and the warnings."""
-    radius = {} if found.committor is None else {"committor_radius": float(found.committor.radius)}
+    between = found.committor
+    radius = {}
+    if between is not None:
+        radius = {"committor_radius": float(between.radius), "committor_error": float(between.error)}
     return {
         "kind": KIND,
         "mechanism": found.mechanism,

@@ -9,7 +9,6 @@ from dfp_solvers import absorbing, hermite, rare_exits
 from dfp_solvers.escape import line
 from dfp_solvers.markov_chain import generator
 from dfp_solvers.transfer import uniform
-from scipy.linalg import lu_factor, lu_solve
 from scipy.sparse.linalg import LinearOperator, eigs, gmres, splu
 from scipy.special import ndtri
 
@@ -23,11 +22,12 @@ from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
 from dfp.problem.state import State
 
-# Nodes per width of the kernel and the most in all (a dense matrix); cells per axis otherwise.
-_NODES, _MOST = 2.7, 7500
-_FACTORED = 2000
+# Nodes per width of the kernel, the most in all, and the most entries of a step's matrix (0.7 gigabytes).
+_NODES, _MOST, _ENTRIES = 1.7, 60_000, 6e7
+# How much closer nodes lie at walls than in the middle, at most counted on.
+_CLOSEST = 0.25
 # Leading eigenvalue from which exits in two dimensions are so rare that differences would lose their digits.
-_RARE = 1 - 1e-7
+_RARE = 1 - 1e-3
 _CELLS = {1: 512, 2: 96, 3: 32}
 SUM_CELLS = {1: 2048, 2: 96}
 # Finer cells where drift outruns noise, and the share of the time where it may, with more cells to try and without.
@@ -40,13 +40,15 @@ _EDGEWORTH = 2 / (6 * np.sqrt(2 * np.pi))
 _ENOUGH, _LONGEST = 1e-3, 10_000
 
 
-def node_counts(equation: Equation, lower: Array, upper: Array) -> list[tuple[int, ...]]:
-    """Return numbers of nodes per axis, fine and coarse, that resolve the kernel.
+def node_counts(
+    equation: Equation, lower: Array, upper: Array, shares: tuple[float, float] = (1.0, 0.8)
+) -> list[tuple[int, ...]]:
+    """Return numbers of nodes per axis, fine and coarse, in ``shares`` of those that resolve the kernel to rounding.
 
     Raises
     ------
     UnresolvedError
-        If that takes more nodes than a dense matrix can have.
+        If that takes more nodes, or a matrix with more entries, than can be had.
     """
     lattice = np.stack(np.meshgrid(*np.linspace(lower, upper, 25).T, indexing="ij"), axis=-1)
     points = lattice.reshape(-1, len(lower))
@@ -56,29 +58,31 @@ def node_counts(equation: Equation, lower: Array, upper: Array) -> list[tuple[in
     moved = points + equation.drift(points)
     # Where a step from a place ends outside for sure, no detail of it is left.
     inside = np.all((moved > lower - reach) & (moved < upper + reach), axis=1)
-    narrowest = np.min(widths(equation, points[inside], np.ones(equation.dimension)), axis=0)
+    narrow = widths(equation, points[inside], np.ones(equation.dimension))
+    # Legendre's nodes lie closer towards the walls, by this factor.
+    closer = np.sqrt(np.maximum(1 - ((2 * points[inside] - lower - upper) / (upper - lower)) ** 2, _CLOSEST**2))
     with np.errstate(divide="ignore"):
-        wanted = _NODES * (upper - lower) / narrowest + 16
-    if not np.prod(wanted) <= _MOST:
+        kernels = np.max((upper - lower) * closer / narrow, axis=0)
+    wanted = _NODES * kernels + 16
+    # How many of the nodes a step may reach, on average.
+    seen = np.minimum(2 * absorbing.REACH / 8 * reach[inside] / (upper - lower), 1.0).prod(axis=1).mean()
+    if not (np.prod(wanted) <= _MOST and np.prod(wanted) ** 2 * seen <= _ENTRIES):
         raise UnresolvedError(
-            f"domain: it is {(upper - lower) / np.maximum(narrowest, 1e-300)} kernels wide, which takes "
-            f"{np.prod(wanted):.3g} nodes, more than {_MOST}; take a smaller box, a larger learning_rate, "
+            f"domain: it is {kernels} kernels wide, which takes "
+            f"{np.prod(wanted):.3g} nodes, too many for a step's matrix; take a smaller box, a larger learning_rate, "
             "dfp.Langevin(sgd), or sample it: trajectories=100_000."
         )
-    return [tuple(int(n) for n in np.ceil(share * wanted)) for share in (1.0, 0.75)]
+    return [tuple(int(n) for n in np.ceil(share * wanted)) for share in shares]
 
 
 def by_nodes(
     equation: Equation, lower: Array, upper: Array, counts: tuple[int, ...], points: Array, masses: Array
 ) -> ExitLaw:
     """Return the law under Gaussian kernels between Gauss–Legendre nodes."""
-    nodes, weights = absorbing.legendre(lower, upper, counts)
-
-    def kernel(sources: Array) -> Array:
-        return absorbing.gaussian_kernel(nodes, sources + equation.drift(sources), equation.diffusion(sources))
-
-    matrix = kernel(nodes) * weights
-    first = kernel(points) @ masses
+    axes, nodes, weights = absorbing.legendre(lower, upper, counts)
+    matrix, moved, spread = step_kernel(equation, axes, nodes)
+    matrix.data *= np.repeat(weights, np.diff(matrix.indptr))
+    first = step_kernel(equation, axes, points)[0] @ masses
     decay, gone = _leading(lambda p: matrix @ p, first), float(masses.sum())
 
     def survival(n: int) -> Array:
@@ -86,8 +90,7 @@ def by_nodes(
 
     if len(lower) == 2 and decay > _RARE:
         axis = absorbing.legendre(lower[:1], upper[:1], counts[:1])
-        moved, spread = nodes + equation.drift(nodes), equation.diffusion(nodes)
-        out = rare_exits.leaving(moved, spread, lower, upper, axis[0][:, 0], axis[1])
+        out = rare_exits.leaving(moved, spread, lower, upper, axis.axes[0], axis.weights)
         try:
             mean, leaving = rare_exits.mean_steps(matrix, weights, first, out)
         except ArithmeticError as error:
@@ -97,13 +100,17 @@ def by_nodes(
     return ExitLaw(survival, mean if decay < 1 else np.inf, 1 - decay)
 
 
-def _resolved(matrix: Array, first: Array) -> Array:
-    """Return (I − M)⁻¹ ``first``: by factors where that is cheap, else by products with M.
+def step_kernel(equation: Equation, axes: list[Array], sources: Array) -> tuple[Any, Array, Array]:
+    """Return the kernel from ``sources`` (m, d) to tensor nodes, (n, m), and its means and covariances."""
+    moved, spread = sources + equation.drift(sources), equation.diffusion(sources)
+    return absorbing.gaussian_kernel(axes, moved, spread), moved, spread
+
+
+def _resolved(matrix: Any, first: Array) -> Array:
+    """Return (I − M)⁻¹ ``first`` by products with M.
 
     Its spectrum is a few points near one and the rest near zero, which takes Krylov spaces some tens of products.
     """
-    if len(first) <= _FACTORED:
-        return lu_solve(lu_factor(np.eye(len(first)) - matrix), first)
     resolvent = LinearOperator(matrix.shape, matvec=lambda p: np.ravel(p) - matrix @ np.ravel(p), dtype=float)
     solved, failed = gmres(resolvent, first, rtol=1e-12, restart=120, maxiter=3)
     if failed:

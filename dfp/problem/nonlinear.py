@@ -231,7 +231,9 @@ class Landscape(Value):
 
     def covariance_slopes(self, theta: Array) -> Array:
         """Return ∂_k C_ij at ``theta`` (..., d), shape (..., d, d, d), k last."""
-        return self._differences(self.covariance_at, theta, _FIRST)
+        if not callable(self.covariance.given):
+            return np.zeros((*theta.shape, self.dimension, self.dimension))
+        return self._differences(lambda at: self._called("covariance", self.covariance, at, 2), theta, _FIRST)
 
     def curved(self, theta: Array, weights: Array) -> Array:
         """Return w_jk ∂_j∂_kḡ at ``theta`` (..., d) for w = ``weights`` (..., d, d), shape (..., d)."""
@@ -263,14 +265,14 @@ class Landscape(Value):
         """Return the landscape with ωθ added to ḡ, ωI to H, and C divided by the batch size."""
         if weight_decay == 0 and batch_size is None:
             return self
-        plain, size = self, batch_size or 1
+        plain, size, fixed = self, batch_size or 1, not callable(self.covariance.given)
         decay = weight_decay * np.eye(self.dimension)
         return replace(
             self,
             batch_size=self.batch_size * size,
             weight_decay=self.weight_decay + weight_decay,
             gradient=lambda at: plain.gradient_at(at) + weight_decay * at,
-            covariance=lambda at: plain.covariance_at(at) / size,
+            covariance=plain.covariance.given / size if fixed else lambda at: plain.covariance_at(at) / size,
             hessian=None if self.hessian is None else lambda at: plain.hessian_at(at) + decay,
             noise=None if self.noise is None else self.noise.averaged(size),
             characteristic=None if self.characteristic is None else self.characteristic.averaged(size),

@@ -141,7 +141,7 @@ class Gaussian(State):
         near = np.maximum(lower, self.mean - 9 * deviation), np.minimum(upper, self.mean + 9 * deviation)
         if np.any(near[0] >= near[1]):
             return np.empty((0, len(lower))), np.empty(0)
-        points, weights = absorbing.legendre(*near, ({1: 120, 2: 48, 3: 24}[len(lower)],) * len(lower))
+        _, points, weights = absorbing.legendre(*near, ({1: 120, 2: 48, 3: 24}[len(lower)],) * len(lower))
         return points, self.density(points) * weights
 
 

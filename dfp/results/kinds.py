@@ -42,6 +42,8 @@ class Kind:
     gridded: bool = False
     optional_grid: bool = False
     warnings: bool = False
+    later: tuple[str, ...] = ()
+    """Numbers that files of earlier versions lack."""
 
     @property
     def maker(self) -> Any:
@@ -102,8 +104,9 @@ KINDS = {
             "well": Kept("well", _variable("parameter", "parameter", "bottom of the well")),
             "across": Kept("across", _variable("parameter", "parameter", "bottom of the well beyond")),
         },
-        ("radius",),
+        ("radius", "error"),
         gridded=True,
+        later=("error",),
     ),
 }
 _INDICES = ("place", "joint", "joint_2", *("parameter", "parameter_2"))
@@ -219,7 +222,8 @@ def read(root: hdf5.Stored, name: str) -> Any:
             values = root.array(stored, shape, kept.type)
         sizes |= dict(zip(dims, values.shape, strict=True))
         given[kept.field] = values
-    given |= {number: float(root.attribute(number, "<f8")) for number in kind.numbers}
+    numbers = [number for number in kind.numbers if number not in kind.later or root.labelled(number)]
+    given |= {number: float(root.attribute(number, "<f8")) for number in numbers}
     if kind.warnings:
         given["warnings"] = tuple(root.json("warnings", list))
         if not all(isinstance(warning, str) for warning in given["warnings"]):

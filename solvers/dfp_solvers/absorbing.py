@@ -9,6 +9,7 @@ closed form. The eigenvalue must be known: survival that does not fall yet looks
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,28 +24,75 @@ from dfp_solvers.markov_chain import generator, uniformisation
 _SETTLED, _WINDOW = 1e-8, 128
 
 
-def legendre(lower: Array, upper: Array, counts: tuple[int, ...]) -> tuple[Array, Array]:
-    """Return nodes (n, d) and weights (n,) of the tensor Gauss–Legendre rule of a box."""
+# Deviations to which kernels are followed: a row has no digits beyond, e^−40.
+REACH = 9.0
+
+
+class Rule(NamedTuple):
+    """A tensor rule of quadrature on a box."""
+
+    axes: list[Array]
+    """Ascending, one per axis."""
+    nodes: Array
+    """Shape (n, d)."""
+    weights: Array
+    """Shape (n,)."""
+
+
+def legendre(lower: Array, upper: Array, counts: tuple[int, ...]) -> Rule:
+    """Return the tensor Gauss–Legendre rule of a box."""
     rules = [np.polynomial.legendre.leggauss(n) for n in counts]
     axes = [(a + b) / 2 + (b - a) / 2 * x for a, b, (x, _) in zip(lower, upper, rules, strict=True)]
     sides = [(b - a) / 2 * w for a, b, (_, w) in zip(lower, upper, rules, strict=True)]
     nodes = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(counts))
     weights = np.prod(np.stack(np.meshgrid(*sides, indexing="ij"), axis=-1).reshape(-1, len(counts)), axis=1)
-    return nodes, weights
+    return Rule(axes, nodes, weights)
 
 
-def gaussian_kernel(places: Array, means: Array, covariances: Array) -> Array:
-    """Return the density at ``places`` (m, d) of Gaussians of ``means`` (n, d), ``covariances`` (n, d, d): (m, n)."""
-    factors = matrices.whitening(covariances)
-    d = places.shape[1]
-    exponent = np.zeros((len(places), len(means)))
-    for i in range(d):
-        z = np.zeros_like(exponent)
-        for j in range(i + 1):
-            z += factors[:, i, j] * (places[:, j, None] - means[:, j])
-        exponent -= 0.5 * z * z
+def windows(axes: list[Array], means: Array, covariances: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return per axis the first node that a Gaussian reaches and how many it does, both (m, d)."""
+    reach = REACH * np.sqrt(np.einsum("nii->ni", covariances))
+    first = [np.searchsorted(axis, means[:, i] - reach[:, i]) for i, axis in enumerate(axes)]
+    beyond = [np.searchsorted(axis, means[:, i] + reach[:, i]) for i, axis in enumerate(axes)]
+    return np.stack(first, axis=1), np.stack(beyond, axis=1) - np.stack(first, axis=1)
+
+
+def gaussian_kernel(axes: list[Array], means: Array, covariances: Array) -> sparse.csc_array:
+    """Return the density at tensor nodes (n) of Gaussians of ``means`` (m, d), ``covariances`` (m, d, d): (n, m)."""
+    (count, d), sizes = means.shape, [len(axis) for axis in axes]
+    first, number = np.zeros((count, 3), dtype=np.int64), np.ones((count, 3), dtype=np.int64)
+    first[:, 3 - d :], number[:, 3 - d :] = windows(axes, means, covariances)
+    three, factors = np.zeros((count, 3)), np.tile(np.eye(3), (count, 1, 1))
+    three[:, 3 - d :], factors[:, 3 - d :, 3 - d :] = means, matrices.whitening(covariances)
     peaks = np.prod(np.einsum("nii->ni", factors), axis=1) / (2 * np.pi) ** (d / 2)
-    return np.exp(exponent) * peaks
+    pointers = np.concatenate([[0], np.cumsum(np.prod(number, axis=1))])
+    rows, entries = np.empty(pointers[-1], dtype=np.int32), np.empty(pointers[-1])
+    nodes = [np.zeros(1)] * (3 - d) + axes
+    _gaussians(*nodes, three, factors, peaks, first, number, pointers, rows, entries)
+    return sparse.csc_array((entries, rows, pointers.astype(np.int32)), shape=(int(np.prod(sizes)), count))
+
+
+@kernel(fast=True)
+def _gaussians(
+    one: Array, two: Array, three: Array, means: Array, factors: Array, peaks: Array, first: NDArray[np.int64],
+    number: NDArray[np.int64], pointers: NDArray[np.int64], rows: NDArray[np.int32], entries: Array,
+) -> None:  # fmt: skip
+    """Write the columns of a kernel, each over its window of nodes."""
+    for s in range(len(means)):
+        at = pointers[s]
+        for a in range(first[s, 0], first[s, 0] + number[s, 0]):
+            x = one[a] - means[s, 0]
+            u = factors[s, 0, 0] * x
+            for b in range(first[s, 1], first[s, 1] + number[s, 1]):
+                y = two[b] - means[s, 1]
+                v = factors[s, 1, 0] * x + factors[s, 1, 1] * y
+                middle = factors[s, 2, 0] * x + factors[s, 2, 1] * y
+                row = (a * len(two) + b) * len(three)
+                for c in range(first[s, 2], first[s, 2] + number[s, 2]):
+                    w = middle + factors[s, 2, 2] * (three[c] - means[s, 2])
+                    entries[at] = peaks[s] * np.exp(-0.5 * (u * u + v * v + w * w))
+                    rows[at] = row + c
+                    at += 1
 
 
 @kernel()

@@ -6,6 +6,8 @@ is the probability to leave in a step from π, summed over places from which it 
 products give π its digits where it is small, near the walls.
 """
 
+from typing import Any
+
 import numpy as np
 from scipy.sparse.linalg import LinearOperator, eigs, gmres
 from scipy.special import ndtr
@@ -39,13 +41,13 @@ def leaving(means: Array, covariances: Array, lower: Array, upper: Array, nodes:
     return np.asarray(total + (inside * beyond).sum(axis=1))
 
 
-def mean_steps(matrix: Array, weights: Array, first: Array, out: Array) -> tuple[float, float]:
+def mean_steps(matrix: Any, weights: Array, first: Array, out: Array) -> tuple[float, float]:
     """Return Σ_n weights·Mⁿ·first, and the probability to leave in a step in the end.
 
     Parameters
     ----------
     matrix
-        M: densities at the nodes one step later, inside the box, (n, n).
+        M: densities at the nodes one step later, inside the box, (n, n); dense or sparse.
     weights
         Of the nodes, shape (n,).
     first
@@ -58,7 +60,7 @@ def mean_steps(matrix: Array, weights: Array, first: Array, out: Array) -> tuple
     ArithmeticError
         If an iteration does not converge.
     """
-    law = np.abs(eigs(matrix, k=1, v0=np.ones(len(matrix)), which="LM", tol=1e-12)[1][:, 0])
+    law = np.abs(eigs(matrix, k=1, v0=np.ones(len(weights)), which="LM", tol=1e-12)[1][:, 0])
     flux = _flux(law, weights, out)
     for n in range(1, _MOST + 1):
         law = matrix @ law
