@@ -75,7 +75,7 @@ def test_momentum_helps_and_is_that_of_an_optimiser():
     landscape = dfp.GaussianFeatures(CURVATURES, 0.3, 8)
     found = dfp.optimal_schedule(landscape, 100, 1.0, vary=("learning_rate", "momentum"))
     assert found.risk < dfp.optimal_schedule(landscape, 100, 1.0).risk
-    assert 0 <= found.momenta.min() and found.momenta.max() < 1
+    assert found.momenta.min() >= 0 and found.momenta.max() < 1
     arguments = (np.ones(30), found.learning_rates, found.batch_sizes, found.momenta, 0.3)
     assert found.risk == pytest.approx(heavy_risk(*arguments), rel=1e-11)  # rounding of 100 steps
     fall = 1 - np.arange(100) / 100
@@ -101,8 +101,8 @@ def test_one_mode_is_dynamic_programming():
 
 
 def test_two_hundred_modes_and_a_thousand_steps():
-    """λ_i = i^-1.2, B = 4, σ² = 1/4 from E δ² = 1: the optimum and the best constant another program found, digits as it
-    printed them; its .02498 and .02793 of the best line and cosine, on a grid of peaks, are the best ones to 0.6 %."""
+    """λ_i = i^-1.2, B = 4, σ² = 1/4 from E δ² = 1: the optimum and the best constant another program found, digits as
+    printed; its .02498 and .02793 of the best line and cosine, on a grid of peaks, are the best ones to 0.6 %."""
     landscape, fall = dfp.GaussianFeatures(1 / np.arange(1, 201) ** 1.2, 0.25, 4), 1 - np.arange(1000) / 1000
     found = dfp.optimal_schedule(landscape, 1000, 1.0)
     assert found.risk == pytest.approx(0.02245, abs=5e-6)

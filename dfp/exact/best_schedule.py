@@ -134,16 +134,17 @@ class _Search:
 
     def log_risk(self, rates: Array, batches: Array, momenta: Array) -> tuple[float, Array, Array, Array]:
         """Return log R and its gradients; infinite where R is out of range."""
+        given = self.start, self.c, rates, batches
         if self.heavy:
-            risk, *slopes = schedule_adjoint.heavy_risk_gradient(
-                self.start, self.c, rates, batches, momenta, self.variance
-            )
+            risk, *slopes = schedule_adjoint.heavy_risk_gradient(*given, momenta, self.variance)
         else:
-            risk, *slopes = schedule_adjoint.risk_gradient(self.start, self.c, rates, batches, self.variance)
+            risk, *slopes = schedule_adjoint.risk_gradient(*given, self.variance)
             slopes.append(np.zeros_like(rates))
         if not (0 < risk < np.inf):
-            return np.inf, *(np.zeros_like(rates) for _ in range(3))
-        return float(np.log(risk)), *(slope / risk for slope in slopes)
+            nothing = np.zeros_like(rates)
+            return np.inf, nothing, nothing, nothing
+        first, second, third = (slope / risk for slope in slopes)
+        return float(np.log(risk)), first, second, third
 
     def best(self) -> OptimalSchedule:
         """Return the best schedule: of learning rates for equal batches first, then of all that is varied."""
