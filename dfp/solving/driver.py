@@ -13,6 +13,7 @@ from dfp import checks
 from dfp.checks import Array, every, require_memory
 from dfp.errors import DFPError, SeriesError, UnresolvedError, UnsupportedError
 from dfp.exact.stability import growing, overshooting
+from dfp.methods.monte_carlo import MonteCarlo
 from dfp.methods.patience import MOVE, Patience, TooLong
 from dfp.methods.pilot import unknown
 from dfp.methods.solver import Problem, Run, SamplingRun, Solver, saved_gaps
@@ -26,7 +27,7 @@ from dfp.results.frame import Frame
 from dfp.results.schema import versions
 from dfp.results.solution import Solution
 from dfp.solving.along import projected
-from dfp.solving.averaged import averaged
+from dfp.solving.averaged import averaged, closed
 from dfp.solving.choice import BY_NAME, pick, without_density
 from dfp.solving.recipe import recorded
 from dfp.solving.refinement import to_tolerance
@@ -124,12 +125,9 @@ def _solution(
     default = [last] if initial.point else sorted({0, last})
     saved = checks.step_list("save", default if save is None else save, last)
     if isinstance(equation, AveragedEquation):
-        if solver != "auto" or tolerance is not None or directions is not None:
+        if tolerance is not None:
             refuse()
-        if isinstance(grid, int):
-            found = averaged(equation, initial, saved, None)
-            grid = None if found.grid is None else found.grid.resized(grid)
-        return averaged(equation, initial, saved, grid)
+        return _averaged(equation, initial, saved, solver, grid, progress, directions)
     if isinstance(solver, str) and solver in BY_NAME:
         solver = BY_NAME[solver]()
     if solver != "auto":
@@ -174,6 +172,31 @@ def _solution(
         note = _no_density(equation, "densities take long", failures)
         return _solve_with(without_density(), note, problem, None, progress, [note], given=False, limit=np.inf)
     raise _named(failures[-1], growing(equation, last))
+
+
+def _averaged(
+    equation: AveragedEquation,
+    initial: State,
+    saved: NDArray[np.int64],
+    solver: Solver | str,
+    grid: Grid | int | None,
+    progress: Progress | None,
+    directions: ArrayLike | None,
+) -> Solution:
+    """Return the density of an average: closed, or of sampled trajectories that carry it beside θ."""
+    if solver == "auto" and (closed(equation) or directions is not None):
+        if isinstance(grid, int):
+            found = averaged(equation, initial, saved, None, directions)
+            grid = None if found.grid is None else found.grid.resized(grid)
+        return averaged(equation, initial, saved, grid, directions)
+    reason = "asked for"
+    if solver == "auto":
+        solver, reason = MonteCarlo(1_000_000, seed=0), "the noise depends on θ, so that no average has a closed law"
+    if not isinstance(solver, MonteCarlo) or directions is not None:
+        refuse()
+    problem = Problem.averaged(equation, initial, saved)
+    found = _solve_with(solver, reason, problem, grid, progress, [], given=grid is not None, limit=np.inf)
+    return replace(found, equation=equation.label, provenance=found.provenance | equation.record(int(saved[-1])))
 
 
 def _named(failure: DFPError, unstable: str) -> DFPError:
