@@ -18,6 +18,7 @@ from .exact.risk import RiskCurve as RiskCurve
 from .exact.risk import largest_learning_rate as largest_learning_rate
 from .exact.risk import risk_curve as risk_curve
 from .exact.risk import stationary_risk as stationary_risk
+from .exact.risk import volterra_curve as volterra_curve
 from .long_time.best_decay import BestDecay as BestDecay
 from .long_time.best_decay import best_decay as best_decay
 from .long_time.committor import Committor as Committor

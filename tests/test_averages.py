@@ -1,10 +1,12 @@
 """Averages of iterates (T20): against closed forms, the joint recursion of (θ, m) written out, and sampling."""
 
 import copy
+import itertools
 import pickle
 
 import numpy as np
 import pytest
+from scipy import stats
 
 import dfp
 
@@ -234,9 +236,8 @@ def test_the_wrong_process_is_never_answered_for():
         lambda: dfp.Langevin(average),
         lambda: dfp.ModifiedLangevin(average),
         lambda: dfp.solve(equation, START, 3, solver=dfp.Fourier()),
-        lambda: dfp.solve(equation, START, 3, directions=[[1.0], [0.0]]),
         lambda: dfp.solve(equation, START, 3, tolerance=1e-3),
-        lambda: dfp.solve(dfp.MasterEquation(dfp.TailAverage(dfp.SGD(LEAST_SQUARES, 0.1))), START, 3),
+        lambda: dfp.solve(equation, START, 3, solver=dfp.MomentRecursion()),
         lambda: dfp.stationary(equation, solver=dfp.Fourier()),
         lambda: dfp.stationary_excess_loss(equation),
         lambda: equation.sgd,
@@ -278,3 +279,115 @@ def test_malformed_arguments():
             make()
     with pytest.raises(dfp.UnsupportedError, match="replace=False"):
         dfp.TailAverage(dfp.SGD(LEAST_SQUARES, 0.1, replace=False))
+
+
+SKEWED = dfp.QuadraticLandscape([1.2], [0.1], dfp.AdditiveNoise(stats.expon()))
+
+
+@pytest.mark.parametrize("which", range(3))
+@pytest.mark.parametrize("settings", [{}, {"momentum": 0.5}, {"learning_rate": dfp.CosineSchedule(0.6, 6)}])
+def test_densities_of_skewed_noise_are_those_of_every_path(which, settings):
+    """Noise of two values: after six steps m has 64 places, found one by one, each as wide as the start left it."""
+    coin = dfp.QuadraticLandscape([1.2], [0.1], dfp.AdditiveNoise(stats.bernoulli(0.3)))
+    sgd, start, steps = dfp.SGD(coin, **({"learning_rate": 0.4} | settings)), dfp.Gaussian([0.5], 4.0), 6
+    average = [dfp.ExponentialAverage(sgd, 0.5), dfp.TailAverage(sgd, 2), dfp.TailAverage(sgd)][which]
+    rates = sgd.learning_rates.values(0, steps)
+
+    def followed(theta, tosses):
+        mean, speed = theta, 0.0
+        for n, toss in enumerate(tosses):
+            speed = sgd.momentum * speed + 1.2 * theta + 0.1 + toss - 0.3
+            theta -= rates[n] * speed
+            mean += weight(average, n) * (theta - mean)
+        return mean
+
+    solution = dfp.solve(dfp.MasterEquation(average), start, steps)
+    x, wanted = solution.grid.axes[0], 0.0
+    width = 2 * abs(followed(1.0, np.zeros(steps)) - followed(0.0, np.zeros(steps)))
+    for tosses in itertools.product((0, 1), repeat=steps):
+        wanted = wanted + 0.3 ** sum(tosses) * 0.7 ** (steps - sum(tosses)) * stats.norm.pdf(
+            x, followed(0.5, tosses), width
+        )
+    apart = np.abs(solution.density[-1] - wanted).sum() * solution.grid.cell_volume
+    assert apart < 1e-10  # one closed form: rounding and the tails beyond the box
+    assert not solution.certificate.warnings
+    gaussian = stats.norm.pdf(x, solution.mean[-1, 0], solution.covariance[-1, 0, 0] ** 0.5)
+    assert np.abs(solution.density[-1] - gaussian).sum() * solution.grid.cell_volume > 1e-8
+
+
+def test_minibatches_along_directions_and_whole_are_one():
+    """The marginal of the plane and the law of one direction; 30 samples that share a Hessian."""
+    gradients = np.random.default_rng(4).exponential(size=(30, 2))
+    sgd = dfp.SGD(dfp.QuadraticLandscape.from_samples(HESSIAN, gradients, 4), 0.3)
+    equation = dfp.MasterEquation(dfp.ExponentialAverage(sgd, 0.7))
+    whole = dfp.solve(equation, START, 12)
+    line = dfp.Grid(whole.grid.lower[:1], whole.grid.upper[:1], whole.grid.cells[:1])
+    along = dfp.solve(equation, START, 12, grid=line, directions=[1.0, 0.0])
+    marginal = whole.density[-1].sum(axis=-1) * whole.grid.spacing[1]
+    assert np.abs(along.density[-1] - marginal).max() < 1e-9 * marginal.max()
+    assert along.directions.shape == (2, 1)
+
+
+@pytest.mark.parametrize("decay", [0.5, 0.95])
+def test_a_skewed_average_settles(decay):
+    """Third cumulant of the stationary m of one mode: −κ₃ η³ Σ_n c_n³, c_n what m holds of noise n steps old."""
+    sgd = dfp.SGD(SKEWED, 0.4)
+    law = dfp.stationary(dfp.MasterEquation(dfp.ExponentialAverage(sgd, decay)))
+    x, cells = law.grid.axes[0], law.values * law.grid.cell_volume
+    mean = cells @ x
+    shares = [0.0]
+    for n in range(2000):
+        shares.append(decay * shares[-1] + (1 - decay) * (1 - 0.4 * 1.2) ** n)
+    third = -2 * 0.4**3 * np.sum(np.array(shares) ** 3)  # an exponential law has κ₃ = 2
+    assert cells @ (x - mean) ** 3 == pytest.approx(third, rel=1e-6)  # tails beyond the box
+    with pytest.raises(dfp.UnsupportedError, match="MonteCarlo"):
+        dfp.stationary(dfp.MasterEquation(dfp.ExponentialAverage(dfp.SGD(LEAST_SQUARES, 0.1))))
+
+
+@pytest.mark.parametrize("which", range(3))
+@pytest.mark.parametrize("settings", [{}, {"momentum": 0.6, "learning_rate": dfp.CosineSchedule(0.1, STEPS)}])
+def test_trajectories_carry_the_average_beside_them(which, settings):
+    """z below 5 in the 5 figures: false alarms 3e-6; those of the iterates must fail."""
+    sgd = dfp.SGD(LEAST_SQUARES, **({"learning_rate": 0.1} | settings))
+    average = averages_of(sgd)[which]
+    solution = dfp.solve(dfp.MasterEquation(average), START, STEPS, [10, STEPS], dfp.MonteCarlo(30_000, seed=2))
+    exact = dfp.moments(dfp.MasterEquation(average), START, STEPS, [10, STEPS])
+    other = dfp.moments(dfp.MasterEquation(sgd), START, STEPS, [10, STEPS])
+
+    def score(of):
+        first = (solution.mean - of.mean) / solution.errors["mean"]
+        return max(
+            np.abs(first).max(), np.abs((solution.covariance - of.covariance) / solution.errors["covariance"]).max()
+        )
+
+    assert score(exact) < 5
+    assert score(other) > 10
+    assert solution.equation == dfp.MasterEquation(average).label
+    assert np.nanmax(solution.certificate.mean_error) < 5
+    assert solution.provenance["average"] == type(average).__name__
+
+
+def test_histograms_are_the_closed_density():
+    """Cells of 30 000 trajectories: χ² of those with over 50 expected within 5 deviations; another decay must fail."""
+    sgd = dfp.SGD(SKEWED, 0.4)
+    equation = dfp.MasterEquation(dfp.ExponentialAverage(sgd, 0.7))
+    grid = dfp.Grid([-1.2], [1.0], [40])
+    sampled = dfp.solve(equation, dfp.Point([0.3]), 9, solver=dfp.MonteCarlo(30_000, seed=1), grid=grid)
+    for decay, fits in ((0.7, True), (0.8, False)):
+        exact = dfp.solve(dfp.MasterEquation(dfp.ExponentialAverage(sgd, decay)), dfp.Point([0.3]), 9,
+                          grid=dfp.Grid([-1.2], [1.0], [4000]))  # fmt: skip
+        expected = exact.density[-1].reshape(40, 100).sum(axis=1) * exact.grid.cell_volume * 30_000
+        counts = sampled.density[-1] * grid.cell_volume * 30_000
+        seen = expected > 50
+        statistic, freedom = np.sum((counts - expected)[seen] ** 2 / expected[seen]), seen.sum()
+        assert (abs(statistic - freedom) < 5 * np.sqrt(2 * freedom)) == fits
+
+
+def test_averages_of_noise_that_depends_on_the_place_are_sampled_by_themselves():
+    equation = dfp.MasterEquation(dfp.TailAverage(dfp.SGD(LEAST_SQUARES, 0.1)))
+    assert dfp.solve(equation, START, 1).sampled
+    with pytest.raises(dfp.UnsupportedError, match="average"):
+        dfp.solve(equation, START, 5, solver=dfp.Hermite())
+    with pytest.raises(dfp.UnsupportedError, match="d <= 3"):
+        four = dfp.SGD(dfp.QuadraticLandscape(np.ones(4), 0.0, dfp.GaussianNoise(np.ones(4))), 0.1)
+        dfp.solve(dfp.MasterEquation(dfp.TailAverage(four)), dfp.Gaussian(np.zeros(4), 1.0), 5)

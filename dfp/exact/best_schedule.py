@@ -1,10 +1,10 @@
 """Schedules of least final risk for streaming least squares, by the adjoint of its recursion (T21)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from dfp_solvers import schedule_adjoint, streaming
+from dfp_solvers import descent, schedule_adjoint
 from numpy.typing import ArrayLike
 
 from dfp import checks
@@ -13,13 +13,15 @@ from dfp.errors import DFPError, UnsupportedError
 from dfp.problem.gaussian_features import GaussianFeatures
 from dfp.problem.state import State
 
-# Iterations of a search, and decades over which the best constant rate is looked for.
-_MOST, _DECADES = 400, 4
+# Steps of a search, the decrease of log R that ends it, and decades over which the best constant rate is looked for.
+_MOST, _DECREASE, _DECADES = 300, 1e-12, 4
+# Momenta that are tried first, and the largest; shares of a bound where a search may begin.
+_MOMENTA, _HEAVIEST, _INSIDE = (0.05, 0.5, 0.8, 0.9, 0.95, 0.98), 0.999, 1e-9
 
 
 @dataclass(frozen=True)
 class OptimalSchedule:
-    """Learning rates and batch sizes of least risk after the last step.
+    """Learning rates, batch sizes and momenta of least risk after the last step.
 
     Attributes
     ----------
@@ -27,14 +29,17 @@ class OptimalSchedule:
         η_n, shape (n,) [parameter^2 / loss].
     batch_sizes
         B_n, shape (n,); not whole where they were varied: round them, and look at ``dfp.risk_curve``.
+    momenta
+        β_n, shape (n,): v' = β_n v + g, θ' = θ − η_n v'; 0 unless varied.
     risk
         Excess risk after the last step [loss].
     gradient_norm
-        Largest size of η_n ∂log risk/∂η_n that is left where η_n > 0: 0 at an optimum.
+        Largest size of η_n ∂log risk/∂η_n that is left where η_n is not the largest allowed: 0 at an optimum.
     """
 
     learning_rates: Array
     batch_sizes: Array
+    momenta: Array
     risk: float
     gradient_norm: float
 
@@ -58,7 +63,7 @@ def optimal_schedule(
     initial
         State at step 0, or E (θ_i − θ*_i)² of shape (d,) or a number [parameter^2].
     vary
-        ``"learning_rate"``, and with it ``"batch_size"``.
+        ``"learning_rate"``, and with it ``"batch_size"``, ``"momentum"`` or both.
     samples
         Σ_n B_n >= ``steps`` that batch sizes share out when they are varied; ``steps`` × the landscape's if left out.
 
@@ -71,8 +76,9 @@ def optimal_schedule(
 
     Notes
     -----
-    The gradient in all η_n and B_n costs one run forth and back; the search is L-BFGS-B. It finds a local minimum,
-    from the best constant rate and its linear decay.
+    The gradient in all η_n, B_n and β_n costs one run forth and back; the search is L-BFGS in angles, η_n the sine
+    squared of one times the bound 2/λ_max, with momentum 4/λ_max. It finds a local minimum, from the best constant
+    rate or its linear decay, with momentum the best constant β.
     """
     if not isinstance(landscape, GaussianFeatures):
         raise UnsupportedError(
@@ -84,16 +90,15 @@ def optimal_schedule(
     if samples is not None and "batch_size" not in names:
         raise DFPError(f"samples={samples}: is shared out by batch sizes; add 'batch_size' to vary, or leave it out.")
     budget = batch * count if samples is None else float(checks.integer("samples", samples, at_least=count))
-    checks.require_memory(f"steps={count}: states of all steps", 8.0 * count * landscape.dimension, "take fewer steps")
-    search = _Search(landscape, _second_moments(landscape, initial), np.full(count, batch), budget)
-    found = search.rates()
-    return search.both(found) if "batch_size" in names else found
+    states = (3 if "momentum" in names else 1) * count * landscape.dimension
+    checks.require_memory(f"steps={count}: states of all steps", 8.0 * states, "take fewer steps")
+    return _Search(landscape, _second_moments(landscape, initial), count, budget, names).best()
 
 
 def _names(vary: Sequence[str]) -> tuple[str, ...]:
     names = (vary,) if isinstance(vary, str) else tuple(vary)
     for name in names:
-        checks.choice("vary", name, ("learning_rate", "batch_size"))
+        checks.choice("vary", name, ("learning_rate", "batch_size", "momentum"))
     if "learning_rate" not in names:
         raise DFPError(f"vary={names}: learning rates are always optimised; add 'learning_rate'.")
     return names
@@ -114,69 +119,86 @@ def _second_moments(landscape: GaussianFeatures, initial: State | ArrayLike) -> 
 class _Search:
     """The logarithm of the final risk as a function of a schedule, and its minimisation."""
 
-    def __init__(self, landscape: GaussianFeatures, start: Array, batches: Array, budget: float) -> None:
+    def __init__(
+        self, landscape: GaussianFeatures, start: Array, steps: int, budget: float, names: tuple[str, ...]
+    ) -> None:
         self.c, self.start, self.variance = np.ascontiguousarray(landscape.curvatures), start, landscape.label_noise
-        self.batches, self.budget = batches, budget
+        self.steps, self.batch, self.budget = steps, float(landscape.batch_size), budget
+        self.heavy, self.shared = "momentum" in names, "batch_size" in names
         largest = float(self.c.max())
         if not (largest > 0 and float(self.c @ start) > 0):
             raise DFPError(
                 "initial: the risk is zero at step 0, so that there is nothing to optimise; start elsewhere."
             )
-        self.most = 2 / largest
+        self.most = (4 if self.heavy else 2) / largest
 
-    def log_risk(self, rates: Array, batches: Array) -> tuple[float, Array, Array]:
-        """Return log R and its gradients; a large number where R is out of range."""
-        risk, in_rates, in_batches = schedule_adjoint.risk_gradient(self.start, self.c, rates, batches, self.variance)
+    def log_risk(self, rates: Array, batches: Array, momenta: Array) -> tuple[float, Array, Array, Array]:
+        """Return log R and its gradients; infinite where R is out of range."""
+        given = self.start, self.c, rates, batches
+        if self.heavy:
+            risk, *slopes = schedule_adjoint.heavy_risk_gradient(*given, momenta, self.variance)
+        else:
+            risk, *slopes = schedule_adjoint.risk_gradient(*given, self.variance)
+            slopes.append(np.zeros_like(rates))
         if not (0 < risk < np.inf):
-            return 1e3, np.zeros_like(rates), np.zeros_like(rates)
-        return float(np.log(risk)), in_rates / risk, in_batches / risk
+            nothing = np.zeros_like(rates)
+            return np.inf, nothing, nothing, nothing
+        first, second, third = (slope / risk for slope in slopes)
+        return float(np.log(risk)), first, second, third
 
-    def rates(self) -> OptimalSchedule:
-        """Return the best learning rates for the batch sizes as they are."""
-        from scipy import optimize
+    def best(self) -> OptimalSchedule:
+        """Return the best schedule: of learning rates for equal batches first, then of all that is varied."""
+        rates, momentum = self._simple()
+        n, equal = self.steps, np.full(self.steps, self.batch)
+        momenta = np.full(n, momentum)
+        angles = np.arcsin(np.sqrt(np.clip(rates / self.most, _INSIDE, 1 - _INSIDE)))
+        turned = np.arcsin(np.sqrt(np.clip(momenta / _HEAVIEST, _INSIDE, 1 - _INSIDE)))
 
-        shapes = np.ones(self.batches.size), 1 - np.arange(self.batches.size) / self.batches.size
-        heights = self.most * np.geomspace(10.0**-_DECADES, 0.5, 4 * _DECADES)
-        trials = [height * shape for shape in shapes for height in heights]
-        with np.errstate(over="ignore", invalid="ignore"):
-            values = [streaming.risks(self.start.copy(), self.c, t, self.batches, self.variance)[-1] for t in trials]
-            best = trials[int(np.nanargmin(values))]
-            unit = float(best.max())
+        def settings(x: Array) -> tuple[Array, Array]:
+            return self.most * np.sin(x[:n]) ** 2, _HEAVIEST * np.sin(x[n : 2 * n]) ** 2 if self.heavy else momenta
 
-            def objective(x: Array) -> tuple[float, Array]:
-                value, slope, _ = self.log_risk(x * unit, self.batches)
-                return value, slope * unit
+        def objective(x: Array) -> tuple[float, Array]:
+            value, in_rates, _, in_momenta = self.log_risk(settings(x)[0], equal, settings(x)[1])
+            slopes = np.concatenate([self.most * in_rates, _HEAVIEST * in_momenta])[: x.size]
+            return value, slopes * np.sin(2 * x)
 
-            bounds = optimize.Bounds(0.0, self.most / unit)
-            # Differences of log R are rounding from here on.
-            options = {"maxiter": _MOST, "ftol": 1e-15, "gtol": 1e-10, "maxcor": 20}
-            found = optimize.minimize(
-                objective, best / unit, jac=True, method="L-BFGS-B", bounds=bounds, options=options
-            )
-        return self._result(found.x * unit, self.batches)
-
-    def both(self, begun: OptimalSchedule) -> OptimalSchedule:
-        """Return the best learning rates and batch sizes B_n = 1 + (S − n) softmax(z)_n, S the samples."""
-        from scipy import optimize
-
-        n, unit = self.batches.size, float(begun.learning_rates.max())
+        begun = np.concatenate([angles, turned]) if self.heavy else angles
+        found = self._minimised(objective, begun)
+        if not self.shared:
+            return self._result(settings(found)[0], equal, settings(found)[1])
         spare = self.budget - n
 
         def shares(z: Array) -> Array:
             weights = np.exp(z - z.max())
             return weights / weights.sum()
 
-        def objective(x: Array) -> tuple[float, Array]:
-            part = shares(x[n:])
-            value, slope, steep = self.log_risk(x[:n] * unit, 1 + spare * part)
-            return value, np.concatenate([slope * unit, spare * part * (steep - part @ steep)])
+        def whole(x: Array) -> tuple[float, Array]:
+            rest, part = x[:-n], shares(x[-n:])
+            value, in_rates, steep, in_momenta = self.log_risk(settings(rest)[0], 1 + spare * part, settings(rest)[1])
+            slopes = np.concatenate([self.most * in_rates, _HEAVIEST * in_momenta])[: rest.size] * np.sin(2 * rest)
+            return value, np.concatenate([slopes, spare * part * (steep - part @ steep)])
 
-        bounds = [(0.0, self.most / unit)] * n + [(-30.0, 30.0)] * n
-        options = {"maxiter": 4 * _MOST, "maxfun": 10 * _MOST, "ftol": 1e-15, "gtol": 1e-10, "maxcor": 20}
-        first = np.concatenate([begun.learning_rates / unit, np.zeros(n)])
-        found = optimize.minimize(objective, first, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
-        return self._result(found.x[:n] * unit, 1 + spare * shares(found.x[n:]))
+        found = self._minimised(whole, np.concatenate([found, np.zeros(n)]))
+        return self._result(settings(found)[0], 1 + spare * shares(found[-n:]), settings(found)[1])
 
-    def _result(self, rates: Array, batches: Array) -> OptimalSchedule:
-        value, slope, _ = self.log_risk(rates, batches)
-        return OptimalSchedule(rates, batches.copy(), float(np.exp(value)), float(np.max(np.abs(rates * slope))))
+    def _minimised(self, objective: Callable[[Array], tuple[float, Array]], start: Array) -> Array:
+        with np.errstate(over="ignore", invalid="ignore"):
+            return descent.minimise(objective, start, most=_MOST, decrease=_DECREASE, slope=1e-10)
+
+    def _simple(self) -> tuple[Array, float]:
+        """Return the best constant or linearly falling learning rates, and the best constant momentum with them."""
+        n, equal = self.steps, np.full(self.steps, self.batch)
+        shapes = np.ones(n), 1 - np.arange(n) / n
+        trials = []
+        with np.errstate(over="ignore", invalid="ignore"):
+            for momentum in _MOMENTA if self.heavy else (0.0,):
+                for height in self.most * (1 - momentum) * np.geomspace(10.0**-_DECADES, 0.5, 4 * _DECADES):
+                    for shape in shapes:
+                        value = self.log_risk(height * shape, equal, np.full(n, momentum))[0]
+                        trials.append((value, height * shape, momentum))
+        return min(trials, key=lambda trial: trial[0])[1:]
+
+    def _result(self, rates: Array, batches: Array, momenta: Array) -> OptimalSchedule:
+        value, slope, _, _ = self.log_risk(rates, batches, momenta)
+        left = np.abs(rates * slope) * (rates < self.most * (1 - 1e-9))
+        return OptimalSchedule(rates, batches, momenta, float(np.exp(value)), float(left.max()))

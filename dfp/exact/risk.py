@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from dfp_solvers import streaming
+from dfp_solvers import streaming, volterra
 from numpy.typing import ArrayLike, NDArray
 
 from dfp import checks
@@ -56,11 +56,8 @@ def risk_curve(sgd: SGD, second_moments: ArrayLike, steps: int, save: Sequence[i
         If the landscape is another one, or there is weight decay.
     """
     landscape = _streaming(sgd)
-    last = checks.integer("steps", steps)
-    saved = np.arange(last + 1) if save is None else checks.step_list("save", save, last)
-    m = checks.vector("second_moments", second_moments, landscape.dimension).copy()
-    if m.min() < 0:
-        raise DFPError(f"second_moments has the entry {m.min():.3g}: mean squares must be >= 0.")
+    last, saved = _steps(steps, save)
+    m = _squares(second_moments, landscape)
     rates = np.ascontiguousarray(sgd.learning_rates.values(0, last), dtype=np.float64)
     batches = np.full(last, float(landscape.batch_size))
     if sgd.batches is not None:
@@ -74,6 +71,54 @@ def risk_curve(sgd: SGD, second_moments: ArrayLike, steps: int, save: Sequence[i
         risks = streaming.heavy_risks(state, c, rates, batches, landscape.label_noise, p, q, beta)
         m = state[0]
     return RiskCurve(saved, risks[saved], m)
+
+
+def volterra_curve(sgd: SGD, second_moments: ArrayLike, steps: int, save: Sequence[int] | None = None) -> RiskCurve:
+    """Return the excess risk in the limit of high dimension, where it solves a Volterra equation in slow time τ = ηn.
+
+    R(τ) = ½ Σ λ_i E δ_i(0)² e^{−2λ_i τ} + ∫ K(τ − s) (R(s) + σ²/2) ds with K(τ) = (η/B) Σ λ_i² e^{−2λ_i τ}. With
+    η = γ/d and d → ∞ at a given law of curvatures, ``risk_curve`` differs from it by O(1/d): the limit lacks the
+    curvature noise that a mode makes for itself, and takes steps for a flow.
+
+    Parameters
+    ----------
+    sgd
+        Plain, on a ``dfp.GaussianFeatures``, with one learning rate and batch size.
+    second_moments, steps, save
+        As of ``risk_curve``.
+
+    Raises
+    ------
+    DFPError
+        If a value is out of range.
+    UnsupportedError
+        If the landscape is another one, or SGD is not plain.
+
+    Notes
+    -----
+    C. Paquette, K. Lee, F. Pedregosa, E. Paquette, "SGD in the Large" (2021), arXiv:2102.04396.
+    """
+    landscape = _streaming(sgd)
+    if not sgd.plain:
+        raise UnsupportedError(f"SGD has {sgd.features}: the limit is that of plain SGD; use dfp.risk_curve(...).")
+    last, saved = _steps(steps, save)
+    m = _squares(second_moments, landscape)
+    batch = float(landscape.batch_size if sgd.batch_size is None else sgd.batch_size)
+    times = sgd.learning_rate * np.append(saved, last)
+    risks, m = volterra.risks(m, landscape.curvatures, sgd.learning_rate, batch, landscape.label_noise, times)
+    return RiskCurve(saved, risks[:-1], m)
+
+
+def _steps(steps: int, save: Sequence[int] | None) -> tuple[int, NDArray[np.int64]]:
+    last = checks.integer("steps", steps)
+    return last, np.arange(last + 1) if save is None else checks.step_list("save", save, last)
+
+
+def _squares(second_moments: ArrayLike, landscape: GaussianFeatures) -> Array:
+    m = checks.vector("second_moments", second_moments, landscape.dimension).copy()
+    if m.min() < 0:
+        raise DFPError(f"second_moments has the entry {m.min():.3g}: mean squares must be >= 0.")
+    return m
 
 
 def stationary_risk(sgd: SGD) -> float:

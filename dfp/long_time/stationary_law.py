@@ -39,7 +39,7 @@ def stationary(
     Parameters
     ----------
     equation
-        Any equation, d <= 3; that of an ``ExponentialAverage`` under additive Gaussian noise.
+        Any equation, d <= 3; that of an ``ExponentialAverage`` under additive noise.
     grid
         Where it is returned; chosen to hold all but 1e-8 of the mass, as far as it can, if left out. An integer
         keeps that box, with so many cells per axis.
@@ -79,10 +79,12 @@ def stationary(
     if process.dimension > 3:
         raise UnsupportedError(f"d = {process.dimension}: densities need d <= 3; use dfp.moments for covariances.")
     if isinstance(equation, AveragedEquation):
-        if solver != "auto" or not (process.additive and process.sgd.law.gaussian):
+        if solver != "auto":
             refuse()
         settled = stationary_moments(equation)
-        return _gridded(Gaussian(settled.mean, settled.covariance), grid)
+        if process.additive and process.sgd.law.gaussian:
+            return _gridded(Gaussian(settled.mean, settled.covariance), grid)
+        return numeric.of_average(equation, Gaussian(settled.mean, settled.covariance), grid)
     if equation.sgd.affine and not equation.sgd.noise.finite:
         return _without_variance(equation, grid, solver)
     if equation.dimension > 1 or (equation.discrete and not equation.truncated):

@@ -11,6 +11,7 @@ from scipy.sparse.linalg import ArpackNoConvergence, eigs
 
 from dfp.checks import Array
 from dfp.errors import NoStationaryDensity, UnresolvedError, UnsupportedError
+from dfp.exact.averages import factors
 from dfp.exact.moments import Moments
 from dfp.long_time.recurrence import require_settling, settled_moments
 from dfp.methods import markov_chain
@@ -25,6 +26,8 @@ from dfp.methods.transfer.error import lattice_error
 from dfp.methods.transfer.graded import step_of
 from dfp.methods.transfer.transfer import Transfer
 from dfp.problem.additive import AdditiveNoise
+from dfp.problem.averaged_equation import AveragedEquation
+from dfp.problem.averages import ExponentialAverage
 from dfp.problem.equation import Equation
 from dfp.problem.equations import MasterEquation
 from dfp.problem.grid import Grid
@@ -32,6 +35,7 @@ from dfp.problem.landscape import QuadraticLandscape
 from dfp.problem.sgd import SGD
 from dfp.problem.state import Density, Gaussian, Point
 from dfp.regimes.mode_report import lyapunov_exponent
+from dfp.solving.averaged import closed
 from dfp.solving.driver import solve
 
 # Relaxation times of the slowest mode after which a law has settled to rounding.
@@ -286,6 +290,22 @@ def _stable(equation: Equation) -> Any:
     return equation.sgd.noise.settled(1 - float(equation.linear_drift.item()), equation.sgd.learning_rate)
 
 
+def of_average(equation: AveragedEquation, settled: Gaussian, grid: Grid | None) -> Density:
+    """Return the density of an exponential average under additive noise at a late step."""
+    average = equation.average
+    assert isinstance(average, ExponentialAverage)
+    if not closed(equation):
+        raise UnsupportedError(
+            "equation: where an average settles is closed for additive noise; use dfp.stationary_moments(...), or "
+            "dfp.solve(..., solver=dfp.MonteCarlo(...)) at a late step."
+        )
+    slowest = max(np.max(np.abs(np.linalg.eigvals(next(factors(average.sgd, 1))))), average.decay)
+    last = int(np.ceil(_LATE / -np.log(slowest))) if slowest else 1
+    solution = solve(equation, settled, last, [last], grid=grid)
+    assert solution.density is not None and solution.grid is not None
+    return _positive(solution.density[-1], solution.grid, float(solution.certificate.truncation[-1]))
+
+
 def by_series(equation: Equation, grid: Grid | None, solver: Hermite) -> Density:
     """Return the stationary Hermite series (T4, T5, T6, T7; d = 1, 2), cut where its terms are smallest."""
     moments = _bounded(equation)
@@ -318,8 +338,12 @@ def _signed(run: Run) -> Density:
     """Return the density of a run without its negative part, which counts as error."""
     frame, grid = run.frame(), run.grid
     assert frame.density is not None and grid is not None
-    values = np.maximum(frame.density, 0.0)
-    error = frame.truncation + 2 * float((values - frame.density).sum()) * grid.cell_volume
+    return _positive(frame.density, grid, frame.truncation)
+
+
+def _positive(density: Array, grid: Grid, truncation: float) -> Density:
+    values = np.maximum(density, 0.0)
+    error = truncation + 2 * float((values - density).sum()) * grid.cell_volume
     mass = float(values.sum()) * grid.cell_volume
     # What is beyond the grid, up to the error.
     return Density(grid, values / max(mass, 1.0), outside=max(1 - mass, 0.0), error=error)

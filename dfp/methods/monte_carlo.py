@@ -80,6 +80,7 @@ class MonteCarlo(Solver):
     cost = "trajectories × steps"
     momentum = True
     schedules = True
+    averages = True
     without_replacement = True
 
     def __post_init__(self) -> None:
@@ -156,8 +157,10 @@ class MonteCarloRun(SamplingRun):
         self.grid, self.trajectories, self._solver = grid, solver.trajectories, solver
         self._scales, self._highest = scales, _highest(equation)
         self._hidden = [] if grid is None else _hidden_atoms(problem, grid)
-        self._model, self._start = model_of(equation, solver.substeps), problem.initial.sampler()
-        self._optimiser = None if equation.sgd.plain else optimiser_of(equation.sgd, problem.last)
+        moved = not equation.sgd.plain or problem.average is not None
+        self._model = model_of(equation, solver.substeps, gradient=moved)
+        self._optimiser = optimiser_of(equation.sgd, problem.last, problem.average) if moved else None
+        self._start = problem.initial.sampler()
         self._exponents = kernels.exponents(d, 4 if d <= 3 and equation.sgd.affine else 2)
         self._up_to_fourth = d <= 3 and problem.exact
         deviation = deviations(scales)
@@ -297,7 +300,11 @@ def _hidden_atoms(problem: Problem, grid: Grid) -> list[str]:
     """Return a warning where noise of single values leaves peaks that are narrower than a cell."""
     equation, initial = problem.equation, problem.initial
     law = equation.sgd.law if equation.sgd.affine else None
-    if law is None or not (law.atomic and equation.discrete and equation.sgd.plain and problem.last):
+    if (
+        law is None
+        or problem.average is not None
+        or not (law.atomic and equation.discrete and equation.sgd.plain and problem.last)
+    ):
         return []
     _, vectors, inverse = equation.sgd.modes_of_map
     factor = (vectors * transition(equation, problem.last)[0]) @ inverse

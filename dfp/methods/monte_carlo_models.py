@@ -11,23 +11,24 @@ from dfp.checks import Array
 from dfp.errors import DFPError
 from dfp.exact.cumulants import unpolynomial
 from dfp.exact.moments import Moments, conditional
+from dfp.problem.averages import Average
 from dfp.problem.equation import Equation
 from dfp.problem.nonlinear import roots
 from dfp.problem.sgd import SGD
 
 
-def model_of(equation: Equation, substeps: int) -> Any:
-    """Return the model of one step or, where SGD is not plain, of the gradient."""
+def model_of(equation: Equation, substeps: int, *, gradient: bool) -> Any:
+    """Return the model of one step or, for an optimiser, of the ``gradient``."""
     sgd, d = equation.sgd, equation.dimension
     if not sgd.affine:
-        return _function_model(equation) if sgd.plain else _gradient_model(sgd)
+        return _gradient_model(sgd) if gradient else _function_model(equation)
     if not equation.discrete:
         count = 1 if equation.additive else substeps
         factor, shift, covariance = conditional(equation, sgd.learning_rate / count)
         return models.ConditionalModel(factor, shift, *unpolynomial(covariance), count)
-    # Plain steps are the model itself; otherwise it is the gradient, as for η = −1, and the optimiser takes the step.
+    # Steps are the model itself or it is the gradient, as for η = −1, and the optimiser takes the step.
     law = sgd.noise if _one_batch_size(sgd) else sgd.unit_noise
-    if sgd.plain:
+    if not gradient:
         return law.trajectory_model(np.eye(d), sgd.hessian, sgd.gradient, sgd.learning_rate)
     return law.trajectory_model(np.zeros((d, d)), sgd.hessian, sgd.gradient, -1.0)
 
@@ -36,13 +37,14 @@ def _one_batch_size(sgd: SGD) -> bool:
     return sgd.batches is None or sgd.batches.constant
 
 
-def optimiser_of(sgd: SGD, steps: int) -> models.Optimiser:
-    """Return what makes steps of gradients, for so many of them."""
+def optimiser_of(sgd: SGD, steps: int, average: Average | None) -> models.Optimiser:
+    """Return what makes steps of gradients, for so many of them, and of the steps an average."""
     rates = sgd.learning_rates.values(0, 1 if sgd.learning_rates.constant else max(steps, 1))
     sizes: NDArray[np.int64] = np.empty(0, dtype=np.int64)
     if sgd.batches is not None and not _one_batch_size(sgd):
         sizes = sgd.batches.values(0, max(steps, 1)).astype(np.int64)
-    return models.Optimiser(rates, sizes, sgd.momentum, sgd.nesterov, sgd.epoch)
+    weights = () if average is None else average.weights(max(steps, 1))
+    return models.Optimiser(rates, sizes, sgd.momentum, sgd.nesterov, sgd.epoch, weights)
 
 
 def identity_of(model: Any, exact: Moments, scale: Array) -> list[Any]:

@@ -14,9 +14,11 @@ from numpy.typing import NDArray
 
 from dfp import checks
 from dfp.errors import DFPError, UnsupportedError
-from dfp.exact.moments import Moments, moments_at
+from dfp.exact.moments import Moments, moments, moments_at
 from dfp.methods.patience import Patience
 from dfp.methods.pilot import moments_along
+from dfp.problem.averaged_equation import AveragedEquation
+from dfp.problem.averages import Average
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
 from dfp.problem.state import Gaussian, State
@@ -36,6 +38,8 @@ class Problem:
     """Exact at the saved steps; of a pilot, or not finite, where ``failure`` says why."""
     failure: DFPError | None = None
     """Why the exact moments are not known, to be raised by solvers that need them."""
+    average: Average | None = None
+    """The average of the iterates whose law and ``moments`` are asked for, where it is that."""
 
     @classmethod
     def of(cls, equation: Equation, initial: State, saved: NDArray[np.int64]) -> Self:
@@ -62,6 +66,12 @@ class Problem:
         """Return the problem of the density at a late ``step``, where the moments are those of ``settled``."""
         moments = Moments(np.array([step]), settled.mean[None], settled.covariance[None])
         return cls(equation, settled if initial is None else initial, moments)
+
+    @classmethod
+    def averaged(cls, equation: AveragedEquation, initial: State, saved: NDArray[np.int64]) -> Self:
+        """Return the problem of the densities of an average."""
+        exact = moments(equation, initial, int(saved[-1]), saved.tolist())
+        return cls(equation.iterate, initial, exact, average=equation.average)
 
     @property
     def exact(self) -> bool:
@@ -154,6 +164,8 @@ class Solver(ABC):
     """Whether it takes momentum."""
     schedules: ClassVar[bool] = False
     """Whether it takes learning rates and batch sizes that change from step to step."""
+    averages: ClassVar[bool] = False
+    """Whether it takes averages of iterates, which it carries beside θ."""
     without_replacement: ClassVar[bool] = False
     """Whether it takes minibatches drawn without replacement."""
 

@@ -1,6 +1,7 @@
 """Densities of a few directions Uᵀθ in any dimension: closed for additive noise, else by look-ahead from samples."""
 
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -23,8 +24,9 @@ from dfp.results.frame import Frame
 from dfp.results.schema import versions
 from dfp.results.solution import Solution
 
-# Steps that are multiplied with samples at a time, and |φ| at the largest wave number where a grid is fine enough.
-_BLOCK, _FINE = 64, 1e-12
+# Steps that are multiplied with samples at a time; |φ| at the largest wave number where a grid is fine enough, and the
+# mass beyond a box, wrapped around into it, where it is wide enough.
+_BLOCK, _FINE, _WRAPPED = 64, 1e-12, 1e-10
 _MOST_CELLS = {1: 2**16, 2: 2**10, 3: 2**7}
 # Trajectories of a look-ahead, its seed, and places times waves worked on at a time.
 _TRAJECTORIES, _SEED, _WORK = 20_000, 0, 2**22
@@ -32,7 +34,7 @@ _TRAJECTORIES, _SEED, _WORK = 20_000, 0, 2**22
 _DEPENDENT = 1e-10
 
 
-class _Path(NamedTuple):
+class Path(NamedTuple):
     """What each step adds along the directions, and how the start enters."""
 
     moments: Moments
@@ -49,7 +51,7 @@ def projected(
 ) -> Solution:
     """Return the solution for Uᵀθ, U = ``given`` (d, k), at the steps ``saved`` (S,)."""
     began, sgd = time.perf_counter(), equation.sgd
-    directions = _checked(given, equation.dimension)
+    directions = checked(given, equation.dimension)
     if grid is not None and grid.dimension != directions.shape[1]:
         raise DFPError(f"grid has {grid.dimension} axes: there are {directions.shape[1]} directions; make them equal.")
     if not sgd.affine or equation.truncated or equation.moments_only:
@@ -62,14 +64,18 @@ def projected(
     if equation.additive and equation.discrete and sgd.plain and sgd.noise.finite:
         path = _followed(equation, initial, saved, directions)
         reason = "additive noise has a closed characteristic function along every direction"
-        chosen, frames = (_normal if normal else _transformed)(equation, initial, path, grid)
         exact = path.moments
+        chosen, frames = (
+            normal_frames(exact, grid)
+            if normal
+            else transformed_frames(exact, lambda waves: spectra(equation, initial, path, waves), grid)
+        )
     elif normal:
-        exact = _along(moments_at(equation, initial, saved), directions)
+        exact = along(moments_at(equation, initial, saved), directions)
         reason = "a Gaussian stays one, and so do its projections"
         chosen, frames = normal_frames(exact, grid)
     else:
-        exact = _along(moments_at(equation, initial, saved), directions)
+        exact = along(moments_at(equation, initial, saved), directions)
         trajectories = _TRAJECTORIES
         reason = "the one-step kernel, known along the directions, is averaged over samples of the step before"
         chosen, frames = _looked_ahead(equation, initial, exact, directions, grid)
@@ -99,7 +105,8 @@ def projected(
     )
 
 
-def _checked(given: ArrayLike, dimension: int) -> Array:
+def checked(given: ArrayLike, dimension: int) -> Array:
+    """Return directions as columns of shape (d, k), none depending on the others."""
     u = checks.array("directions", given, dimensions=(1, 2))
     u = u[:, None] if u.ndim == 1 else u
     if u.shape[0] != dimension or not 1 <= u.shape[1] <= 3:
@@ -116,11 +123,12 @@ def _checked(given: ArrayLike, dimension: int) -> Array:
     return u
 
 
-def _along(moments: Moments, u: Array) -> Moments:
+def along(moments: Moments, u: Array) -> Moments:
+    """Return the moments of Uᵀθ."""
     return Moments(moments.steps, moments.mean @ u, u.T @ moments.covariance @ u)
 
 
-def _followed(equation: Equation, initial: State, saved: NDArray[np.int64], u: Array) -> _Path:
+def _followed(equation: Equation, initial: State, saved: NDArray[np.int64], u: Array) -> Path:
     """Return the path of Uᵀθ by products of H with k vectors a step; no matrix where H is diagonal."""
     sgd, law, last, k = equation.sgd, equation.sgd.noise, int(saved[-1]), u.shape[1]
     rate, wanted = sgd.learning_rate, set(saved.tolist())
@@ -159,11 +167,7 @@ def _followed(equation: Equation, initial: State, saved: NDArray[np.int64], u: A
     begun = np.array(starts)
     means = np.einsum("d,sdk->sk", initial.mean, begun) + shifts
     kept = 0.0 if initial.point else begun.transpose(0, 2, 1) @ initial.covariance @ begun
-    return _Path(Moments(saved, means, kept + noise), begun, shifts, noises)
-
-
-def _normal(equation: Equation, initial: State, path: _Path, grid: Grid | None) -> tuple[Grid, list[Frame]]:
-    return normal_frames(path.moments, grid)
+    return Path(Moments(saved, means, kept + noise), begun, shifts, noises)
 
 
 def normal_frames(exact: Moments, grid: Grid | None) -> tuple[Grid, list[Frame]]:
@@ -183,32 +187,37 @@ def normal_frames(exact: Moments, grid: Grid | None) -> tuple[Grid, list[Frame]]
     return chosen, frames
 
 
-def _transformed(equation: Equation, initial: State, path: _Path, grid: Grid | None) -> tuple[Grid, list[Frame]]:
-    """Return densities by one inverse FFT each of the product of characteristic functions (theory page, section 5)."""
-    chosen = automatic(path.moments) if grid is None else grid
+def transformed_frames(
+    exact: Moments, found: Callable[[Array], list[Complex]], grid: Grid | None
+) -> tuple[Grid, list[Frame]]:
+    """Return densities by one inverse FFT each of their characteristic functions at given waves, ``found``."""
+    chosen = automatic(exact) if grid is None else grid
     while True:
-        spectra = _spectra(equation, initial, path, fourier.wave_numbers(chosen.spacing, chosen.cells))
-        edge = max(fourier.largest_at_edge(phi, chosen.cells) for phi in spectra)
-        finer = [2 * n for n in chosen.cells]
-        if edge <= _FINE or grid is not None or max(finer) > _MOST_CELLS[chosen.dimension]:
+        transforms = found(fourier.wave_numbers(chosen.spacing, chosen.cells))
+        inverted = [fourier.invert(phi, chosen.lower, chosen.spacing, chosen.cells) for phi in transforms]
+        edge = max(edge for _, edge in inverted)
+        wrapped = max(fourier.wrapped(density, chosen.cell_volume) for density, _ in inverted)
+        better = chosen.refined(1.0 if edge <= _FINE else 2.0, 1.0 if wrapped <= _WRAPPED else 1.5)
+        fits = better is not None and max(better.cells) <= _MOST_CELLS[chosen.dimension]
+        if grid is not None or not fits or (edge <= _FINE and wrapped <= _WRAPPED):
             break
-        chosen = Grid(chosen.lower, chosen.upper, finer)
+        assert better is not None
+        chosen = better
     if edge > 1e-3:
         raise UnresolvedError(
             f"directions: |φ| = {edge:.2g} at the largest wave number of a grid with cells={chosen.cells}: atoms of "
             "the minibatches are narrower than its cells; save later steps, or start from a wider dfp.Gaussian."
         )
     frames = []
-    for phi in spectra:
-        density, edge = fourier.invert(phi, chosen.lower, chosen.spacing, chosen.cells)
+    for density, edge in inverted:
         _, mean, covariance = grid_moments(chosen, density)
-        error = 2.0**chosen.dimension * edge
+        error = 2.0**chosen.dimension * edge + fourier.wrapped(density, chosen.cell_volume)
         frames.append(Frame(mean, covariance, density, truncation=error, gridded_moments=True))
     return chosen, frames
 
 
-def _spectra(equation: Equation, initial: State, path: _Path, waves: Array) -> list[Complex]:
-    """Return φ_n at ``waves`` (..., k) for every saved step: factors are those of the first steps alone."""
+def spectra(equation: Equation, initial: State, path: Path, waves: Array) -> list[Complex]:
+    """Return φ_n at ``waves`` (..., k) for every saved step: factors are those of the first steps (theory, section 5)."""
     law, found = equation.sgd.noise, list[Complex]()
     product, done = np.ones(waves.shape[:-1], dtype=np.complex128), 0
     for s, step in enumerate(path.moments.steps.tolist()):

@@ -1,44 +1,71 @@
-"""Densities of averages of iterates under additive Gaussian noise: Gaussians with the moments of (T20)."""
+"""Densities of averages of iterates under additive noise: of each step's noise the average holds a known share (T20)."""
 
 import time
 from datetime import UTC, datetime
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
+from dfp import checks
+from dfp.checks import Array, Complex
 from dfp.errors import UnsupportedError
-from dfp.exact.moments import moments
+from dfp.exact.moments import Moments, moments
+from dfp.exact.optimisers import mean_map
 from dfp.problem.averaged_equation import AveragedEquation
+from dfp.problem.averages import Average
+from dfp.problem.finite_sum import FiniteSumLaw
 from dfp.problem.grid import Grid
 from dfp.problem.state import State
 from dfp.results.certificate import certify
+from dfp.results.frame import Frame
 from dfp.results.schema import versions
 from dfp.results.solution import Solution
-from dfp.solving.along import normal_frames
+from dfp.solving.along import Path, along, checked, normal_frames, spectra, transformed_frames
 
 
-def averaged(equation: AveragedEquation, initial: State, saved: NDArray[np.int64], grid: Grid | None) -> Solution:
-    """Return the solution for the average at the steps ``saved`` (S,).
+def closed(equation: AveragedEquation) -> bool:
+    """Return whether its densities have a closed form."""
+    sgd = equation.average.sgd
+    return sgd.additive and (sgd.law.gaussian or sgd.batches is None or sgd.batches.constant)
+
+
+def averaged(
+    equation: AveragedEquation,
+    initial: State,
+    saved: NDArray[np.int64],
+    directions: ArrayLike | None,
+    grid: Grid | None,
+) -> Solution:
+    """Return the solution for the average, or for Uᵀ times it, at the steps ``saved`` (S,).
 
     Raises
     ------
     UnsupportedError
-        If the law is no Gaussian, or d > 3.
+        If the noise depends on θ, or d > 3 without directions.
     """
     began, sgd = time.perf_counter(), equation.average.sgd
-    if not (sgd.additive and sgd.law.gaussian and initial.gridded is None):
+    if not closed(equation):
         raise UnsupportedError(
-            "equation: the density of an average is known for additive Gaussian noise, from a dfp.Gaussian or a "
-            "dfp.Point; use dfp.moments(...) for its exact mean and covariance."
+            "equation: the density of an average is closed for additive noise of one law; use "
+            "solver=dfp.MonteCarlo(...), or dfp.moments(...) for its exact mean and covariance."
         )
-    if equation.dimension > 3:
-        raise UnsupportedError(f"d = {equation.dimension}: densities need d <= 3; use dfp.moments(...).")
+    if equation.dimension > 3 and directions is None:
+        raise UnsupportedError(
+            f"d = {equation.dimension}: densities need d <= 3; give directions=..., or use dfp.moments(...)."
+        )
+    u = None if directions is None else checked(directions, equation.dimension)
     exact = moments(equation, initial, int(saved[-1]), saved.tolist())
-    chosen, frames = normal_frames(exact, grid)
+    exact = exact if u is None else along(exact, u)
+    if sgd.law.gaussian and initial.gridded is None:
+        reason = "the average of a Gaussian process is Gaussian"
+        chosen, frames = normal_frames(exact, grid)
+    else:
+        reason = "additive noise has a closed characteristic function in every average"
+        chosen, frames = _transformed(equation, initial, exact, np.eye(equation.dimension) if u is None else u, grid)
     return Solution(
         equation=equation.label,
         solver="Average",
-        reason="the average of a Gaussian process is Gaussian",
+        reason=reason,
         steps=saved,
         learning_rate=sgd.learning_rate if sgd.learning_rates.constant else float("nan"),
         grid=chosen,
@@ -49,9 +76,43 @@ def averaged(equation: AveragedEquation, initial: State, saved: NDArray[np.int64
         provenance={
             **equation.record(int(saved[-1])),
             "solver": "Average",
+            **({} if u is None else {"directions": u.tolist()}),
             "versions": dict(versions()),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "wall_seconds": time.perf_counter() - began,
         },
         slow_time=None if sgd.learning_rates.constant else sgd.time(saved),
     )
+
+
+def _transformed(
+    equation: AveragedEquation, initial: State, exact: Moments, u: Array, grid: Grid | None
+) -> tuple[Grid, list[Frame]]:
+    paths = []
+    for s, step in enumerate(exact.steps.tolist()):
+        at = Moments(exact.steps[s : s + 1], exact.mean[s : s + 1], exact.covariance[s : s + 1])
+        paths.append(_shares(equation.average, at, step, u))
+
+    def found(waves: Array) -> list[Complex]:
+        return [spectra(equation.iterate, initial, path, waves)[0] for path in paths]
+
+    return transformed_frames(exact, found, grid)
+
+
+def _shares(average: Average, exact: Moments, last: int, u: Array) -> Path:
+    """Return what Uᵀm after ``last`` steps holds of the start and of each step's gradient noise, from the last back."""
+    sgd, weights, d, k = average.sgd, average.weights(last), average.dimension, u.shape[1]
+    law, rates = sgd.noise, sgd.learning_rates.values(0, last)
+    samples = law.gradients - law.gradients.mean(axis=0) if isinstance(law, FiniteSumLaw) else None
+    size = d if samples is None else len(samples)
+    checks.require_memory(f"steps={last}: noise of every step", 8.0 * last * size * k, "take fewer steps")
+    row, own, loads = np.zeros((d * (2 if sgd.momentum else 1), k)), u, []
+    for n in reversed(range(last)):
+        factor, push = mean_map(sgd, float(rates[n]))
+        row[:d] += weights[n] * own
+        loads.append(push.T @ row)
+        row, own = factor.T @ row, (1 - weights[n]) * own
+    loads.reverse()
+    shift = sum((sgd.gradient @ load for load in loads), np.zeros(k))
+    noises = loads if samples is None else [samples @ load for load in loads]
+    return Path(exact, (row[:d] + own)[None], shift[None], noises)

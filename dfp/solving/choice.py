@@ -53,6 +53,11 @@ def pick(problem: Problem) -> list[tuple[Solver, str]]:
     return attempts
 
 
+def pick_of_average() -> tuple[Solver, str]:
+    """Return the solver for averages of iterates that have no closed law, with the reason in words."""
+    return MonteCarlo(1_000_000, seed=0), "the noise depends on θ, so that no average has a closed law"
+
+
 def without_density() -> Solver:
     """Return what is left where every density would take too long."""
     return MomentRecursion()

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from math import prod
@@ -27,8 +28,8 @@ from dfp.results.frame import Frame
 from dfp.results.schema import versions
 from dfp.results.solution import Solution
 from dfp.solving.along import projected
-from dfp.solving.averaged import averaged
-from dfp.solving.choice import BY_NAME, pick, without_density
+from dfp.solving.averaged import averaged, closed
+from dfp.solving.choice import BY_NAME, pick, pick_of_average, without_density
 from dfp.solving.recipe import recorded
 from dfp.solving.refinement import to_tolerance
 
@@ -124,9 +125,9 @@ def _solution(
     refuse_ladder(process)
     saved = _saved_steps(initial, steps, save)
     if isinstance(equation, AveragedEquation):
-        if solver != "auto" or tolerance is not None or directions is not None:
+        if tolerance is not None:
             refuse()
-        return _with_cells(partial(averaged, equation, initial, saved), grid)
+        return _averaged(equation, initial, saved, _known_solver(solver), grid, progress, directions)
     solver = _known_solver(solver)
     if tolerance is not None:
         checks.real("tolerance", tolerance, above=0, below=1)
@@ -195,6 +196,26 @@ def _by_solvers(
         note = _no_density(equation, "densities take long", failures)
         return _solve_with(without_density(), note, problem, None, progress, [note], given=False, limit=np.inf)
     raise _named(failures[-1], growing(equation, problem.last))
+
+
+def _averaged(
+    equation: AveragedEquation,
+    initial: State,
+    saved: NDArray[np.int64],
+    solver: Solver | str,
+    grid: Grid | int | None,
+    progress: Progress | None,
+    directions: ArrayLike | None,
+) -> Solution:
+    """Return the density of an average: closed, or of sampled trajectories that carry it beside θ."""
+    if solver == "auto" and (closed(equation) or directions is not None):
+        return _with_cells(partial(averaged, equation, initial, saved, directions), grid)
+    solver, reason = (solver, "asked for") if isinstance(solver, Solver) else pick_of_average()
+    if not solver.averages or directions is not None:
+        refuse()
+    problem = Problem.averaged(equation, initial, saved)
+    found = _solve_with(solver, reason, problem, grid, progress, [], given=grid is not None, limit=np.inf)
+    return replace(found, equation=equation.label, provenance=found.provenance | equation.record(int(saved[-1])))
 
 
 def _named(failure: DFPError, unstable: str) -> DFPError:

@@ -57,6 +57,15 @@ def largest_at_edge(characteristic: Complex, cells: Sequence[int], shell: int = 
     return edge
 
 
+def wrapped(wide: Array, volume: float) -> float:
+    """Return an estimate of the mass that has wrapped around: the density at the ends of each axis, all along it."""
+    total = 0.0
+    for axis in range(wide.ndim):
+        ends = np.take(wide, [0, -1], axis=axis)
+        total += float(np.mean(np.abs(ends)) * 2) * volume * wide.size
+    return total
+
+
 def gridded(values: Array, lower: Array, spacing: Array, waves: Array, *, separable: bool) -> Complex:
     """Return the characteristic function of a gridded density at the wave vectors ``waves`` (n_1, ..., m, d).
 

@@ -52,7 +52,7 @@ class AnyLawRun(Run):
         density = wide[tuple(slice(more, more + n) for n, more in zip(grid.cells, extra, strict=True))]
         outside = 1.0 - float(density.sum()) * grid.cell_volume
         # What is beyond the wider box has wrapped around into it.
-        wrapped = _beyond(wide, grid.cell_volume)
+        wrapped = fourier.wrapped(wide, grid.cell_volume)
         mean, covariance = np.full(d, np.nan), np.full((d, d), np.nan)
         if law.finite:
             _, mean, covariance = grid_moments(Grid(lower, lower + np.array(cells) * grid.spacing, cells), wide)
@@ -132,12 +132,3 @@ def _extent(equation: Equation, initial: State, step: int, axis: int) -> tuple[f
         if high - low <= affordable:
             break
     return float(low), float(high), float(spacing)
-
-
-def _beyond(wide: Array, volume: float) -> float:
-    """Return an estimate of the mass that has wrapped around: the density at the ends of each axis, all along it."""
-    total = 0.0
-    for axis in range(wide.ndim):
-        ends = np.take(wide, [0, -1], axis=axis)
-        total += float(np.mean(np.abs(ends)) * 2) * volume * wide.size
-    return total

@@ -58,6 +58,7 @@ class Optimiser(NamedTuple):
     momentum: float
     nesterov: bool
     epoch: int  # steps of an epoch without replacement, 0 with replacement
+    averaging: Array  # w of the running average m' = m + w(θ' − m) that is observed, likewise; empty: θ is observed
 
 
 class Start(NamedTuple):
@@ -318,6 +319,15 @@ def _move(optimiser: Optimiser, learning_rate: float, gradient: Array, theta: Ar
 
 
 @kernel(fast=True)
+def _average(weight: float, theta: Array, mean: Array) -> None:
+    """Move the running averages ``mean`` (d, BLOCK) towards ``theta``."""
+    for i in range(theta.shape[0]):
+        place, row = theta[i], mean[i]
+        for lane in range(BLOCK):
+            row[lane] += weight * (place[lane] - row[lane])
+
+
+@kernel(fast=True)
 def _begin(start: Start, state: Words, theta: Array) -> None:
     """Draw the initial states ``theta`` (d, BLOCK)."""
     d, columns = start.factor.shape
@@ -440,7 +450,8 @@ def _run_moving_block(
         order[i] = i
     _seed(keys, block, state)
     _begin(start, state, theta)
-    step = 0
+    step, averaged = 0, len(optimiser.averaging) > 0
+    mean = theta.copy() if averaged else theta
     for s in range(len(plan.saved)):
         while step < plan.saved[s]:
             if len(optimiser.sizes):
@@ -463,8 +474,10 @@ def _run_moving_block(
                 _gaussian(model.loadings, model.values, theta, fresh, gradient)
             learning_rate = optimiser.learning_rates[min(step, len(optimiser.learning_rates) - 1)]
             _move(optimiser, learning_rate, gradient, theta, velocity)
+            if averaged:
+                _average(optimiser.averaging[min(step, len(optimiser.averaging) - 1)], theta, mean)
             step += 1
-        _observe(theta, valid, s, plan, sums[s], counts[s])
+        _observe(mean, valid, s, plan, sums[s], counts[s])
 
 
 @kernel(parallel=True)

@@ -193,6 +193,8 @@ class Optimiser:
         β and the form.
     epoch
         Steps of an epoch in which minibatches exclude each other, each a fresh shuffle; 0 with replacement.
+    averaging
+        w of the running average m' = m + w(θ' − m) that is observed in place of θ, m = θ at step 0; likewise, or empty.
     """
 
     learning_rates: ArrayLike
@@ -200,6 +202,7 @@ class Optimiser:
     momentum: float = 0.0
     nesterov: bool = False
     epoch: int = 0
+    averaging: ArrayLike = ()
 
     def packed(self, model: lockstep.Model) -> lockstep.Optimiser:
         """Return the checked arrays for the kernels."""
@@ -209,7 +212,9 @@ class Optimiser:
             raise ValueError("an optimiser needs at least one rate and a model of gradients")
         if self.epoch and (sizes.size or model.kind == lockstep.GAUSSIAN or self.epoch * model.draws > model.samples):
             raise ValueError(f"epoch={self.epoch}: needs as many minibatches of one size as the samples hold")
-        return lockstep.Optimiser(learning_rates, sizes, float(self.momentum), bool(self.nesterov), int(self.epoch))
+        averaging = numbers("averaging", self.averaging, (np.size(self.averaging),))
+        settings = float(self.momentum), bool(self.nesterov), int(self.epoch)
+        return lockstep.Optimiser(learning_rates, sizes, *settings, averaging)
 
     def moved(self, theta: Array, velocity: Array, gradient: Array, step: int) -> tuple[Array, Array]:
         """Return θ' and v', shapes (N, d), after a step along gradients of one batch size, with replacement."""
@@ -219,7 +224,7 @@ class Optimiser:
         return theta - learning_rates[min(step, len(learning_rates) - 1)] * ahead, velocity
 
 
-NO_OPTIMISER = lockstep.Optimiser(np.empty(0), np.empty(0, dtype=np.int64), 0.0, False, 0)
+NO_OPTIMISER = lockstep.Optimiser(np.empty(0), np.empty(0, dtype=np.int64), 0.0, False, 0, np.empty(0))
 
 
 @dataclass(frozen=True, eq=False)
