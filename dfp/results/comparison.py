@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,12 +12,12 @@ from dfp.checks import Array
 from dfp.errors import DFPError
 from dfp.problem.grid import Grid
 from dfp.problem.state import Density
+from dfp.result import Result
 from dfp.results import schema, tables
 from dfp.results.certificate import Certificate
 from dfp.results.solution import Solution
 
 if TYPE_CHECKING:
-    import pandas
     from matplotlib.figure import Figure
 
 # Cells per axis on which sampled densities are compared: their noise adds about 0.4 √(cells/trajectories) to the
@@ -75,7 +74,7 @@ class Distance:
 
 
 @dataclass(frozen=True, repr=False)
-class Comparison:
+class Comparison(Result):
     """Distances of every solution from the reference at every step they share; prints as a table."""
 
     distances: tuple[Distance, ...]
@@ -94,20 +93,6 @@ class Comparison:
         known = ", ".join(sorted({f"{d.name!r} at step {d.step}" for d in self.distances}))
         raise DFPError(f"name={name!r}, step={step}: was not compared; choose from {known}.")
 
-    def to_dataframe(self) -> "pandas.DataFrame":
-        """Return a table with one row a solution and step: values and the ends of their intervals (extra ``pandas``).
-
-        Raises
-        ------
-        DFPError
-            If pandas is not installed.
-        """
-        try:
-            import pandas
-        except ImportError:
-            raise DFPError("pandas is not installed: data frames need it; run pip install 'dfp[pandas]'.") from None
-        return pandas.DataFrame(self.rows())
-
     def rows(self) -> list[dict[str, Any]]:
         """Return one dictionary of names and numbers for every distance, as tables and CSV files have it."""
         result = []
@@ -120,10 +105,6 @@ class Comparison:
                 }
             result.append(row)
         return result
-
-    def _repr_html_(self) -> str:
-        """Return what notebooks show: the table."""
-        return f"<pre>{escape(str(self))}</pre>"
 
     def __repr__(self) -> str:
         """Return how many distances from what."""

@@ -11,20 +11,20 @@ from numpy.typing import NDArray
 
 from dfp.checks import Array
 from dfp.errors import DFPError, FileFormatError
+from dfp.result import Result
 from dfp.results import hdf5, schema
-from dfp.results.schema import Column, versions
+from dfp.results.files import load_kind
+from dfp.results.schema import Column
 
 if TYPE_CHECKING:
-    import xarray
     from matplotlib.figure import Figure
 
-_KIND = "sweep"
 DONE = "finished"
 """Name of the variable that counts which members are there."""
 
 
-@dataclass(frozen=True, eq=False)
-class Sweep:
+@dataclass(frozen=True, eq=False, repr=False)
+class Sweep(Result):
     """Values of a function on a grid of parameters.
 
     Attributes
@@ -53,13 +53,16 @@ class Sweep:
             raise DFPError(f"name={name!r}: must be one of {', '.join(map(repr, self.values))}; give one of these.")
         return self.values[name]
 
-    def save(self, path: str | Path) -> None:
-        """Write an HDF5 file that xarray opens as it is, whole or not at all; ``dfp.load_sweep`` reads it back."""
-        hdf5.save(path, self._columns(), self._attributes())
-
-    def to_xarray(self) -> "xarray.Dataset":
-        """Return a labelled ``xarray.Dataset`` whose dimensions are the axes (extra ``xarray``)."""
-        return hdf5.to_xarray(self._columns(), self._attributes())
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one dictionary of axes and values for every member, as tables and CSV files have it."""
+        found = []
+        for index in np.ndindex(*self.finished.shape):
+            row = {name: float(values[i]) for (name, values), i in zip(self.axes.items(), index, strict=True)}
+            for name, array in self.values.items():
+                for inner in np.ndindex(*array.shape[len(index) :]):
+                    row["_".join([name, *(str(i + 1) for i in inner)])] = float(array[index + inner])
+            found.append(row)
+        return found
 
     def plot(self, name: str | None = None) -> "Figure":
         """Return a figure of a number over one axis or two: ``name``, the only one if left out."""
@@ -101,29 +104,29 @@ class Sweep:
         done = f"{int(self.finished.sum())} of {self.finished.size} members{failed}"
         return f"<Sweep of {self.function} over {axes}: {', '.join(self.values)}; {done}>"
 
-    def _columns(self) -> dict[str, Column]:
-        columns = {name: Column((name,), values, _about(name)) for name, values in self.axes.items()}
-        for name, array in self.values.items():
-            extra = []
-            for i, size in enumerate(array.shape[len(self.axes) :]):
-                dim = f"{name}_{i}"
-                columns[dim] = Column(
-                    (dim,), np.arange(size, dtype="<i8"), {"units": "1", "long_name": f"index of {name}"}
-                )
-                extra.append(dim)
-            columns[name] = Column((*self.axes, *extra), array.astype("<f8"), _about(name))
-        told = {"units": "1", "long_name": "whether the member is finished (1)"}
-        return columns | {DONE: Column(tuple(self.axes), self.finished.astype("<i8"), told)}
 
-    def _attributes(self) -> dict[str, Any]:
-        return {
-            "kind": _KIND,
-            "axes": json.dumps(list(self.axes)),
-            "shapes": json.dumps({name: array.shape[len(self.axes) :] for name, array in self.values.items()}),
-            "failures": json.dumps({str(place): message for place, message in self.failures.items()}),
-            "function": self.function,
-            "versions": ", ".join(f"{name} {version}" for name, version in versions().items()),
-        }
+def columns(sweep: Sweep) -> dict[str, Column]:
+    """Return axes, values and which members are finished."""
+    found = {name: Column((name,), values, _about(name)) for name, values in sweep.axes.items()}
+    for name, array in sweep.values.items():
+        extra = []
+        for i, size in enumerate(array.shape[len(sweep.axes) :]):
+            dim, about = f"{name}_{i}", {"units": "1", "long_name": f"index of {name}"}
+            found[dim] = Column((dim,), np.arange(size, dtype="<i8"), about)
+            extra.append(dim)
+        found[name] = Column((*sweep.axes, *extra), array.astype("<f8"), _about(name))
+    told = {"units": "1", "long_name": "whether the member is finished (1)"}
+    return found | {DONE: Column(tuple(sweep.axes), sweep.finished.astype("<i8"), told)}
+
+
+def attributes(sweep: Sweep) -> dict[str, Any]:
+    """Return names, shapes, failures and the name of the function."""
+    return {
+        "axes": json.dumps(list(sweep.axes)),
+        "shapes": json.dumps({name: array.shape[len(sweep.axes) :] for name, array in sweep.values.items()}),
+        "failures": json.dumps({str(place): message for place, message in sweep.failures.items()}),
+        "function": sweep.function,
+    }
 
 
 def _about(name: str) -> dict[str, str]:
@@ -145,15 +148,18 @@ def load_sweep(path: str | Path) -> Sweep:
     FileFormatError
         If it is no sweep of dfp, is damaged, or needs a newer dfp.
     """
-    with hdf5.opened(path) as root:
-        if not root.labelled("kind") or root.attribute("kind", "str") != _KIND:
-            raise FileFormatError("holds no sweep; use dfp.load(path) for solutions.")
-        names, shapes, failures = root.json("axes", list), root.json("shapes", dict), root.json("failures", dict)
-        if not all(isinstance(name, str) for name in names) or not isinstance(shapes, Mapping):
-            raise FileFormatError("the attribute 'axes' must name the axes; make it again.")
-        axes = {name: root.array(name, (None,)) for name in names}
-        shape = tuple(len(values) for values in axes.values())
-        values = {name: root.array(name, (*shape, *map(int, extra))) for name, extra in shapes.items()}
-        finished = root.array(DONE, shape, "<i8").astype(bool)
-        told = {int(place): str(message) for place, message in failures.items()}
-        return Sweep(axes, values, finished, told, root.attribute("function", "str"))
+    found: Sweep = load_kind(path, "sweep")
+    return found
+
+
+def read(root: hdf5.Stored) -> Sweep:
+    """Return the sweep in the root of a file."""
+    names, shapes, failures = root.json("axes", list), root.json("shapes", dict), root.json("failures", dict)
+    if not all(isinstance(name, str) for name in names) or not isinstance(shapes, Mapping):
+        raise FileFormatError("the attribute 'axes' must name the axes; make it again.")
+    axes = {name: root.array(name, (None,)) for name in names}
+    shape = tuple(len(values) for values in axes.values())
+    values = {name: root.array(name, (*shape, *map(int, extra))) for name, extra in shapes.items()}
+    finished = root.array(DONE, shape, "<i8").astype(bool)
+    told = {int(place): str(message) for place, message in failures.items()}
+    return Sweep(axes, values, finished, told, root.attribute("function", "str"))

@@ -57,4 +57,22 @@ def _spectrum(result: Any) -> "Figure":
     return figure
 
 
-_DRAWN = {"density": _density, "moments": _moments, "spectrum": _spectrum}
+def _comparison(result: Any) -> "Figure":
+    figure, axes = figures.canvas(1, 4, 14.0, 3.6)
+    names = list(dict.fromkeys(d.name for d in result.distances))
+    for axis, quantity in zip(axes[0], ("total_variation", "wasserstein", "mean", "covariance"), strict=True):
+        for name, colour in zip(names, figures.colours(len(names)), strict=True):
+            own = [d for d in result.distances if d.name == name]
+            value, lower, upper = (np.array([getattr(getattr(d, quantity), end) for d in own]) for end in _ENDS)
+            error = np.maximum([value - lower, upper - value], 0.0)
+            axis.errorbar([d.step for d in own], value, yerr=error, fmt="o-", capsize=3, label=name, color=colour)
+        axis.set_ylim(bottom=0)
+        axis.set_xlabel(schema.label("step"))
+        axis.set_ylabel(schema.label(f"{quantity}_distance"))
+    axes[0, 0].legend()
+    figure.suptitle(f"How far is each from {result.distances[0].reference}?")
+    return figure
+
+
+_ENDS = ("value", "lower", "upper")
+_DRAWN = {"density": _density, "moments": _moments, "spectrum": _spectrum, "comparison": _comparison}

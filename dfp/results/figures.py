@@ -39,8 +39,8 @@ def curves(drawn: Mapping[str, tuple[Array, Array]], title: str, order: Sequence
     """
     figure, ((linear, logarithmic),) = canvas(1, 2, 9.0, 3.8)
     ordinal = order is not None and len(drawn) > len(COLOURS)
-    colours = _ordered(len(drawn)) if ordinal else _colours(len(drawn))
-    for (label, (places, values)), colour in zip(drawn.items(), colours, strict=True):
+    chosen = _ordered(len(drawn)) if ordinal else colours(len(drawn))
+    for (label, (places, values)), colour in zip(drawn.items(), chosen, strict=True):
         linear.plot(places, values, label=label, color=colour)
         logarithmic.plot(places, np.where(values > 0, values, np.nan), color=colour)
     peak = max(float(values.max()) for _, values in drawn.values())
@@ -76,12 +76,12 @@ def _bar(figure: "Figure", axes: Any, order: Sequence[float]) -> None:
 
 
 def planes(
-    drawn: Mapping[str, tuple[Sequence[Array], Array]], view: Box, title: str, colours: Sequence[str] = COLOURS
+    drawn: Mapping[str, tuple[Sequence[Array], Array]], view: Box, title: str, palette: Sequence[str] = COLOURS
 ) -> "Figure":
     """Return 2D densities side by side as contours, each ((x, y), values) by its label."""
     figure, axes = canvas(1, len(drawn), 3.7 * len(drawn), 4.1)
     for axis, (label, (places, values)), colour in zip(
-        axes[0], drawn.items(), _colours(len(drawn), colours), strict=True
+        axes[0], drawn.items(), colours(len(drawn), palette), strict=True
     ):
         contours(axis, places, values, colour, view)
         axis.set_title(label)
@@ -89,8 +89,9 @@ def planes(
     return figure
 
 
-def _colours(count: int, colours: Sequence[str] = COLOURS) -> list[str]:
-    return [colours[i % len(colours)] for i in range(count)]
+def colours(count: int, palette: Sequence[str] = COLOURS) -> list[str]:
+    """Return so many colours, again from the first where there are more."""
+    return [palette[i % len(palette)] for i in range(count)]
 
 
 def contours(
@@ -139,7 +140,7 @@ def window(mean: Array, covariance: Array) -> Box:
 def moments(steps: Any, mean: Array, variance: Array, title: str) -> "Figure":
     """Return means and variances, shape (S, d), over steps; of the first eight parameters."""
     figure, ((left, right),) = canvas(1, 2, 9.0, 3.8)
-    for i, colour in enumerate(_colours(min(mean.shape[1], 8))):
+    for i, colour in enumerate(colours(min(mean.shape[1], 8))):
         left.plot(steps, mean[:, i], "o-", label=rf"$\theta_{{{i + 1}}}$", color=colour)
         right.plot(steps, variance[:, i], "o-", color=colour)
     left.set_ylabel(schema.label("mean"))

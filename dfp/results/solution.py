@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,16 +16,16 @@ from dfp.errors import DFPError
 from dfp.problem import questions
 from dfp.problem.grid import Grid
 from dfp.problem.state import Density
+from dfp.result import Result
 from dfp.results import schema
 from dfp.results.certificate import Certificate
 
 if TYPE_CHECKING:
-    import xarray
     from matplotlib.figure import Figure
 
 
-@dataclass(frozen=True, eq=False)
-class Solution:
+@dataclass(frozen=True, eq=False, repr=False)
+class Solution(Result):
     """What ``dfp.solve`` returns.
 
     Attributes
@@ -201,24 +202,6 @@ class Solution:
         known = checks.finite(mean) and checks.finite(covariance)
         return result.with_moments(mean, covariance) if known else result
 
-    def save(self, path: str | Path) -> None:
-        """Write an HDF5 file that xarray opens as it is; the file appears complete or not at all.
-
-        Parameters
-        ----------
-        path
-            File name, usually ending in ``.h5``; an existing file is replaced.
-        """
-        from dfp.results import hdf5
-
-        hdf5.save(path, columns(self), attributes(self))
-
-    def to_xarray(self) -> "xarray.Dataset":
-        """Return a labelled ``xarray.Dataset`` with the variables, units and names of the file (extra ``xarray``)."""
-        from dfp.results import hdf5
-
-        return hdf5.to_xarray(columns(self), attributes(self))
-
     def plot(self, steps: Sequence[int] | None = None, title: str | None = None) -> "Figure":
         """Return a figure of the densities (d <= 2: curves or contours) or, without densities, of the moments.
 
@@ -275,6 +258,10 @@ class Solution:
         cells = "no grid" if self.grid is None else "×".join(map(str, self.grid.cells)) + " cells"
         state = "certificate passes" if self.certificate.ok else f"{len(self.certificate.warnings)} warning(s)"
         return f"<Solution of the {self.equation} by {self.solver}: {len(self.steps)} frames, {cells}, {state}>"
+
+    def _repr_html_(self) -> str:
+        """Return what notebooks show: the line and the certificate."""
+        return f"<pre>{escape(repr(self))}\n{escape(str(self.certificate))}</pre>"
 
 
 def columns(solution: Solution) -> dict[str, schema.Column]:
