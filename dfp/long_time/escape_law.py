@@ -74,8 +74,8 @@ class Escape(Result):
         """``mean_steps`` / exp(``action``) [step]."""
         return float(self.mean_steps * np.exp(-self.action))
 
-    def plot(self) -> "Figure":
-        """Return a figure of the paths of SGD and of its Langevin limit."""
+    def _figure(self) -> "Figure":
+        """Paths of SGD and of its Langevin limit."""
         from dfp.results.figures import escapes
 
         return escapes(

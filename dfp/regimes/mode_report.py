@@ -238,11 +238,14 @@ class Modes(Result, Sequence[Mode]):
         names = [name for name, _ in _COLUMNS] + list(_MORE)
         return [{name: getattr(mode, name) for name in names} for mode in self]
 
-    def plot(self, steps: int | None = None) -> "Figure":
+    def plot(
+        self, steps: int | None = None, *, ax: Any = None, title: str | None = None, style: Any = None
+    ) -> "Figure":
         """Return a figure: curvatures coloured by regime, and V(n) of up to eight modes up to ``steps``."""
         from dfp.regimes import mode_plot
 
-        return mode_plot.figure(self, self.learning_rate, self.regime, self.system.sgd.epoch, steps)
+        settings = self.learning_rate, self.regime, self.system.sgd.epoch, steps
+        return self._plotted(lambda: mode_plot.figure(self, *settings), ax, title, style)
 
     def __str__(self) -> str:
         """Return a table of the modes and a summary of the system."""

@@ -128,8 +128,8 @@ class PhaseDiagram(Result):
             return mode.effective_rate * mode.curvature_noise - 2 * mode.curvature
         return mode.lyapunov_exponent
 
-    def plot(self) -> "Figure":
-        """Return a figure: the regimes with both stability boundaries, and how far the stationary variances differ."""
+    def _figure(self) -> "Figure":
+        """The regimes with both stability boundaries, and how far the stationary variances differ."""
         from dfp.regimes import phases_plot
 
         values = self.values | {"variance_difference": self.variance_difference, "gap": self.gap}

@@ -64,17 +64,30 @@ class Sweep(Result):
             found.append(row)
         return found
 
-    def plot(self, name: str | None = None) -> "Figure":
+    def plot(
+        self,
+        name: str | None = None,
+        *,
+        steps: Any = None,
+        ax: Any = None,
+        title: str | None = None,
+        style: Any = None,
+    ) -> "Figure":
         """Return a figure of a number over one axis or two: ``name``, the only one if left out."""
+        if steps is not None:
+            raise DFPError(f"steps={steps}: a sweep has no saved steps; leave it out.")
+        return self._plotted(lambda: self._map(name), ax, title, style)
+
+    def _map(self, name: str | None) -> "Figure":
         chosen = next(iter(self.values)) if name is None and len(self.values) == 1 else name
         if chosen is None:
             raise DFPError(f"name: there are {', '.join(map(repr, self.values))}; say which to draw.")
         numbers, names = self[chosen], tuple(self.axes)
         if numbers.shape != self.finished.shape or len(names) > 2:
             raise DFPError(f"name={chosen!r}: has shape {numbers.shape}: a number over one or two axes can be drawn.")
-        from dfp.results.figures import canvas
+        from dfp.results import page
 
-        figure, ((axis,),) = canvas(1, 1, 5.6, 4.2)
+        figure, ((axis,),) = page.canvas(1, 1, 5.6, 4.2)
         axis.set_xlabel(_label(names[0]))
         if len(names) == 1:
             axis.plot(self.axes[names[0]], numbers, marker=".")
@@ -82,19 +95,11 @@ class Sweep(Result):
         else:
             drawn = axis.pcolormesh(*self.axes.values(), numbers.T, shading="nearest")
             axis.set_ylabel(_label(names[1]))
-            figure.colorbar(drawn, label=_label(chosen))
-        for place, values in zip((axis.set_xscale, axis.set_yscale), self.axes.values(), strict=False):
-            if (
-                len(values) > 2
-                and values.min() > 0
-                and np.ptp(np.diff(np.log(values))) < np.ptp(np.log(values)) / len(values)
-            ):
-                place("log")  # for values that are spaced so
-        axis.set_title(
-            f"How does {_label(chosen).partition(' [')[0]} depend on\n{' and '.join(names)}?",
-            fontsize="medium",
-            wrap=True,
-        )
+            page.bar(drawn, [axis], _label(chosen))
+        for scale, values in zip((axis.set_xscale, axis.set_yscale), self.axes.values(), strict=False):
+            if page.geometric(values):
+                scale("log")
+        figure.suptitle(f"How does {_label(chosen).partition(' [')[0]} depend on {' and '.join(names)}?")
         return figure
 
     def __repr__(self) -> str:

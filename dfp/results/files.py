@@ -84,8 +84,8 @@ def load_many(path: str | Path) -> dict[str, Solution]:
         return found
 
 
-def load_any(path: str | Path) -> Solution | dict[str, Solution]:
-    """Return the one solution in the file ``path``, or several by name.
+def load_any(path: str | Path) -> Any:
+    """Return the one result in the file ``path``, or several solutions by name.
 
     Raises
     ------
@@ -93,7 +93,7 @@ def load_any(path: str | Path) -> Solution | dict[str, Solution]:
         As for ``load``.
     """
     with hdf5.opened(path) as root:
-        return _found(root)
+        return kinds.read(root, root.attribute("kind", "str")) if root.labelled("kind") else _found(root)
 
 
 def _found(root: hdf5.Stored) -> Solution | dict[str, Solution]:

@@ -155,6 +155,8 @@ DRAWN_VARIABLES = {
     "direction_1": Variable((), "parameter", "direction 1"),
     "direction_2": Variable((), "parameter", "direction 2"),
     "direction_3": Variable((), "parameter", "direction 3"),
+    "committor": Variable((), "1", "probability to reach the well beyond first"),
+    "density_difference": Variable((), "parameter-{d}", "difference"),
     "variance": Variable((), "parameter2", "variance"),
     "relative_variance": Variable((), "%", "variance relative to exact SGD"),
     "missed_variance": Variable((), "%", "variance that Langevin misses"),
@@ -217,7 +219,9 @@ def label(name: str, dimension: int = 1) -> str:
     It is the long name and, unless the variable is a pure number, its unit.
     """
     found = (PHASE_VARIABLES | DISTANCE_VARIABLES | DRAWN_VARIABLES).get(name) or describe(name, dimension)
-    unit = re.sub(r"-?\d+", lambda m: m[0].translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")), found.unit)
+    unit = re.sub(
+        r"-?\d+", lambda m: m[0].translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")), found.unit.format(d=dimension)
+    )
     named = re.sub(r"_(\d+)", lambda m: m[1].translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")), found.long_name)
     return named if found.unit == "1" else f"{named} [{unit}]"
 

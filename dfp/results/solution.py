@@ -23,6 +23,9 @@ from dfp.results.certificate import Certificate
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+# Most steps whose planes are drawn, unless they are chosen.
+_PLANES = 12
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Solution(Result):
@@ -202,22 +205,9 @@ class Solution(Result):
         known = checks.finite(mean) and checks.finite(covariance)
         return result.with_moments(mean, covariance) if known else result
 
-    def plot(self, steps: Sequence[int] | None = None, title: str | None = None) -> "Figure":
-        """Return a figure of the densities (d <= 2: curves or contours) or, without densities, of the moments.
-
-        Parameters
-        ----------
-        steps
-            Which of the saved steps to draw; all if left out.
-        title
-            Title of the figure; the question it answers, equation and solver if left out.
-        """
-        if steps is not None:
-            return self.at(steps).plot(title=title)
-        figure = self._drawn(f"{self.equation}, by {self.solver}")
-        if title is not None:
-            figure.suptitle(title)
-        return figure
+    def _figure(self) -> "Figure":
+        """Densities (d <= 2: curves or contours; d = 3: marginals) or, without densities, moments."""
+        return self._drawn(f"{self.equation}, by {self.solver}")
 
     def _drawn(self, title: str) -> "Figure":
         from dfp.results import figures
@@ -236,14 +226,14 @@ class Solution(Result):
         if self.dimension == 1:
             curves = {name: (axes[0], values) for name, values in zip(titles, self.density, strict=True)}
             return figures.curves(curves, f"Where is the parameter? {title}", self.steps.tolist())
-        chosen = np.unique(np.linspace(0, len(self.steps) - 1, min(4, len(self.steps))).astype(int))
+        chosen = np.unique(np.linspace(0, len(self.steps) - 1, min(_PLANES, len(self.steps))).astype(int))
         planes = {titles[i]: (axes, self.density[i]) for i in chosen}
         view = figures.window(self.mean, self.covariance)
         return figures.planes(planes, view, f"Where are the parameters? {title}", figures.COLOURS[:1])
 
     def animate(self, path: str | Path, *, frames_per_second: int = 10) -> None:
-        """Write the densities, one frame per saved step, as an animated GIF at ``path``, whole or not at all."""
-        from dfp.results import figures
+        """Write the densities, one frame per saved step, as a film at ``path``: .gif, or .mp4 where ffmpeg is."""
+        from dfp.results import animation, figures
 
         grid, density = self.gridded()
         checks.integer("frames_per_second", frames_per_second, at_least=1, at_most=60)
@@ -251,7 +241,7 @@ class Solution(Result):
             raise DFPError(f"solution has {self.dimension} parameters: animations need 1 or 2.")
         titles = [f"{self.equation}, step {step}" for step in self.steps]
         view = figures.window(self.mean, self.covariance)
-        figures.animate(path, grid.axes, density, titles, view, frames_per_second)
+        animation.animate(path, grid.axes, density, titles, view, frames_per_second)
 
     def __repr__(self) -> str:
         """Return equation, solver, steps and grid in one line."""
