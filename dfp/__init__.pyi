@@ -85,6 +85,7 @@ from .results.comparison import Comparison as Comparison
 from .results.comparison import compare as compare
 from .results.cube import Sweep as Sweep
 from .results.cube import load_sweep as load_sweep
+from .results.drawn import plot as plot
 from .results.files import load as load
 from .results.files import load_many as load_many
 from .results.files import save_many as save_many

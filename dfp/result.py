@@ -1,5 +1,6 @@
 """What every result can do: be saved, become a labelled dataset or a table, be drawn, and show itself in a notebook."""
 
+from collections.abc import Callable
 from html import escape
 from importlib import import_module
 from pathlib import Path
@@ -37,15 +38,40 @@ class Result:
         frame: pandas.DataFrame = _table().to_dataframe(self)
         return frame
 
-    def plot(self) -> "Figure":
-        """Return a figure of the result.
+    def plot(self, *, steps: Any = None, ax: Any = None, title: str | None = None, style: Any = None) -> "Figure":
+        """Return a figure of the result, which ``pyplot.show()`` shows.
+
+        Parameters
+        ----------
+        steps
+            Which of the saved steps to draw; all if left out.
+        ax
+            Axes of Matplotlib for its first panel, or several for the first ones; a new figure if left out.
+        title
+            Instead of the question that the figure answers.
+        style
+            ``"paper"``, or a style of Matplotlib.
 
         Raises
         ------
         DFPError
-            If there is none of its kind.
+            If there is no figure of its kind, it has no such steps, or an argument is malformed.
         """
+        found = self if steps is None else self._at_steps(steps)
+        return found._plotted(found._figure, ax, title, style)
+
+    def _at_steps(self, steps: Any) -> "Result":
+        """Return the result at some of its steps."""
+        found: Result = import_module("dfp.results.drawn").at_steps(self, steps)
+        return found
+
+    def _figure(self) -> "Figure":
+        """Draw the result."""
         figure: Figure = import_module("dfp.results.drawn").draw(self)
+        return figure
+
+    def _plotted(self, draw: Callable[[], "Figure"], ax: Any, title: str | None, style: Any) -> "Figure":
+        figure: Figure = import_module("dfp.results.page").plotted(draw, ax=ax, title=title, style=style)
         return figure
 
     def _repr_html_(self) -> str:

@@ -28,6 +28,7 @@ def test_moments_and_spectra_draw_their_numbers():
     np.testing.assert_array_equal(left.lines[1].get_ydata(), found.mean[:, 1])
     np.testing.assert_array_equal(right.lines[0].get_ydata(), found.covariance[:, 0, 0])
     spectrum = dfp.spectrum(equation, 4)
-    (axis,) = spectrum.plot().axes
+    figure = spectrum.plot()
+    (axis,) = figure.axes
     np.testing.assert_array_equal(axis.lines[0].get_ydata(), np.abs(spectrum.eigenvalues))
-    assert axis.get_title().endswith("?") and axis.get_xlabel()
+    assert figure.get_suptitle().endswith("?") and axis.get_xlabel()

@@ -11,7 +11,7 @@ from solutions import made
 
 import dfp
 from dfp.results import schema
-from dfp.results.comparison import draw
+from dfp.results.overlay import overlay as draw
 
 ROOT = Path(__file__).parents[1]
 

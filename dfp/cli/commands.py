@@ -218,14 +218,14 @@ app.command()(long_time_commands.phase)
 
 @app.command()
 def plot(
-    run: Annotated[Path, typer.Argument(metavar="RUN.h5", help="File written by solve, compare or demo.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN.h5", help="File of a result, as solve and compare write.")],
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="RUN.png", help="Figure; RUN.png beside RUN.h5 if left out."),
     ] = None,
     force: Force = False,
 ) -> None:
-    """Draw the densities in a file.
+    """Draw the result, or the solutions, in a file.
 
     \b
     Example:
@@ -233,12 +233,11 @@ def plot(
     """
     target = run.with_suffix(".png") if output is None else output
     check_output("--output", target, FIGURES, force)
-    from dfp.results import figures as plots
-    from dfp.results.comparison import draw
+    from dfp.results import page
+    from dfp.results.drawn import plot as drawn
     from dfp.results.files import load_any
 
-    found = load_any(run)
-    plots.save(draw(found) if isinstance(found, dict) else found.plot(), target)
+    page.save(drawn(load_any(run)), target)
     print(f"written to {target}")
 
 
@@ -321,8 +320,8 @@ def _check_comparison(file: Path, problem: "Problem", drawn: bool) -> None:
         raise DFPError(f"{file}: equation has 1 entry: compare needs at least two; add a second [[equation]] table.")
     if not drawn:
         return
-    if problem.sgd.dimension > 2:
-        raise DFPError(f"--figure: the landscape has {problem.sgd.dimension} parameters; leave it out for more than 2.")
+    if problem.sgd.dimension > 3:
+        raise DFPError(f"--figure: the landscape has {problem.sgd.dimension} parameters; leave it out for more than 3.")
     for task in problem.tasks:
         if not isinstance(task.solver, str) and not task.solver.gridded:
             raise DFPError(f"--figure: {task.solver.name} of {task.name!r} has no density; leave out one or the other.")
@@ -364,17 +363,18 @@ def _summary(solution: "Solution") -> str:
 
 def _report(solutions: "dict[str, Solution]", output: Path | None, figure: Path | None, table: Path | None) -> None:
     """Print the comparison and write what was asked for."""
-    from dfp.results import figures as plots
-    from dfp.results.comparison import compare, draw
+    from dfp.results import page
+    from dfp.results.comparison import compare
+    from dfp.results.drawn import plot as drawn
     from dfp.results.files import save_many
     from dfp.results.tables import comma_separated
     from dfp.results.writing import write
 
-    drawing = None if figure is None else draw(solutions)  # before a file is written: it may be refused
+    drawing = None if figure is None else drawn(solutions)  # before a file is written: it may be refused
     if output is not None:
         save_many(solutions, output)
     if figure is not None and drawing is not None:
-        plots.save(drawing, figure)
+        page.save(drawing, figure)
     found = compare(solutions)
     if table is not None:
         write(table, comma_separated(found.rows()))

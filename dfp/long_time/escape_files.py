@@ -1,18 +1,17 @@
 """Files of escapes: what was found, read back bit for bit, and labelled datasets of it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dfp.checks import Array
 from dfp.errors import FileFormatError
 from dfp.long_time.committor import Committor
-from dfp.long_time.escape_law import KIND, MECHANISMS, NUMBERS, Escape
+from dfp.long_time.escape_law import MECHANISMS, NUMBERS, Escape, attributes, columns
 from dfp.problem.grid import Grid
 from dfp.problem.state import Density
 from dfp.results import hdf5
+from dfp.results.files import load_kind
 
-if TYPE_CHECKING:
-    pass
+__all__ = ["attributes", "columns", "load_escape", "read"]
 
 
 def load_escape(path: str | Path) -> Escape:
@@ -25,10 +24,8 @@ def load_escape(path: str | Path) -> Escape:
     FileFormatError
         If it is no escape of dfp, is damaged, or needs a newer dfp.
     """
-    with hdf5.opened(path) as root:
-        if not root.labelled("kind") or root.attribute("kind", "str") != KIND:
-            raise FileFormatError("holds no escape; use dfp.load(path) for other results.")
-        return read(root)
+    found: Escape = load_kind(path, "escape")
+    return found
 
 
 def read(root: hdf5.Stored) -> Escape:

@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,20 +10,19 @@ from dfp.checks import Array
 from dfp.long_time.committor import Committor
 from dfp.problem.grid import Grid
 from dfp.problem.state import Density
-from dfp.results import hdf5, schema
-from dfp.results.schema import Column, versions
+from dfp.result import Result
+from dfp.results import schema
+from dfp.results.schema import Column
 
 if TYPE_CHECKING:
-    import xarray
     from matplotlib.figure import Figure
 
-KIND = "escape"
 NUMBERS = ("learning_rate", "action", "langevin_action", "mean_steps", "mean_error", "langevin_mean_steps")
 MECHANISMS = ("climbs", "thrown across")
 
 
 @dataclass(frozen=True, repr=False)
-class Escape:
+class Escape(Result):
     """How SGD leaves a well (T24).
 
     Attributes
@@ -76,21 +74,13 @@ class Escape:
         """``mean_steps`` / exp(``action``) [step]."""
         return float(self.mean_steps * np.exp(-self.action))
 
-    def plot(self) -> "Figure":
-        """Return a figure of the paths of SGD and of its Langevin limit."""
+    def _figure(self) -> "Figure":
+        """Paths of SGD and of its Langevin limit."""
         from dfp.results.figures import escapes
 
         return escapes(
             {f"SGD, η = {self.learning_rate:g}, {self.mechanism}": self.path, "Langevin": self.langevin_path}
         )
-
-    def save(self, path: str | Path) -> None:
-        """Write an HDF5 file that xarray opens as it is; ``dfp.load_escape`` reads it back."""
-        hdf5.save(path, table(self), attributes(self))
-
-    def to_xarray(self) -> "xarray.Dataset":
-        """Return a labelled ``xarray.Dataset`` with the variables, units and names of the file (extra ``xarray``)."""
-        return hdf5.to_xarray(table(self), attributes(self))
 
     def __repr__(self) -> str:
         """Return where it leaves from, how, and after how many steps."""
@@ -114,7 +104,7 @@ class Escape:
         return "\n".join(lines + [f"  ! {warning}" for warning in self.warnings])
 
 
-def table(found: Escape) -> dict[str, Column]:
+def columns(found: Escape) -> dict[str, Column]:
     """Return the paths, the wells, and what lies on grids, coordinates first."""
     d = len(found.well)
     table = {"parameter": _column("parameter", ("parameter",), np.arange(1, d + 1)), "bound": _column(
@@ -136,11 +126,11 @@ def table(found: Escape) -> dict[str, Column]:
 
 def _on_grid(name: str, grid: Grid, values: Array) -> dict[str, Column]:
     axes = {f"{name}_theta_{i}": axis for i, axis in enumerate(grid.axes, start=1)}
-    columns = {axis: _column("theta", (axis,), places) for axis, places in axes.items()}
+    theta = {axis: _column("theta", (axis,), places) for axis, places in axes.items()}
     box = _column(f"{name}_box", ("bound", "parameter"), np.array([grid.lower, grid.upper]))
     found = _column(name, tuple(axes), values)
     unit = found.attributes["units"].format(d=grid.dimension)
-    return columns | {f"{name}_box": box, name: Column(found.dims, found.values, found.attributes | {"units": unit})}
+    return theta | {f"{name}_box": box, name: Column(found.dims, found.values, found.attributes | {"units": unit})}
 
 
 def _column(name: str, dims: tuple[str, ...], values: Any) -> Column:
@@ -156,10 +146,8 @@ def attributes(found: Escape) -> dict[str, Any]:
     if between is not None:
         radius = {"committor_radius": float(between.radius), "committor_error": float(between.error)}
     return {
-        "kind": KIND,
         "mechanism": found.mechanism,
         **{name: float(getattr(found, name)) for name in NUMBERS},
         **radius,
         "warnings": json.dumps(found.warnings, ensure_ascii=False),
-        "versions": ", ".join(f"{name} {version}" for name, version in versions().items()),
     }

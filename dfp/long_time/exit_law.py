@@ -104,8 +104,8 @@ class ExitSteps(Result):
             return np.inf
         return float(self.steps[-1] + np.ceil(np.log(left / self.survival[-1]) / np.log1p(-self.leaving)))
 
-    def plot(self) -> "Figure":
-        """Return a figure of survival and of the probability of leaving at each step."""
+    def _figure(self) -> "Figure":
+        """Survival, and the probability of leaving at each step."""
         from dfp.results.figures import exits
 
         return exits(self.steps, self.survival, self.probability, self.mean, self.decay)

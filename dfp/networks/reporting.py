@@ -168,10 +168,8 @@ class Report(stored.Labelled, Result):
 
     def to_dataframe(self) -> "pandas.DataFrame":
         """Return one row per direction: curvature, noise, regime, measured and predicted variance at the last step."""
-        try:
-            import pandas
-        except ImportError:
-            raise DFPError("pandas is not installed: data frames need it; run pip install 'dfp[pandas]'.") from None
+        from dfp.results.tables import data_frame
+
         columns = {
             "curvature": self.measured.curvatures, "gradient_noise": self.measured.gradient_noise,
             "curvature_noise": np.diag(self.measured.table), "regime": self.regimes,
@@ -179,7 +177,7 @@ class Report(stored.Labelled, Result):
             "variance_error": self.runs.variance_error[-1],
         }  # fmt: skip
         columns |= {name: found.variance[-1] for name, found in self.predictions.moments.items()}
-        return pandas.DataFrame(columns)
+        return data_frame(columns)
 
     def plot(self, name: str = "errors", **options: object) -> "Figure":
         """Return a figure: ``"errors"``, ``"spectrum"``, ``"scatter"``, ``"epoch"`` or ``"density"``.

@@ -19,6 +19,11 @@ _LAW_INTERVALS = ("gamma_interval", "epsilon_interval", "exponent_interval")
 _OPTIONAL = ("third", "fourth", "held_out")
 
 
+def read(root: hdf5.Stored) -> Runs | Report:
+    """Return the result in the root of a file: runs or a report."""
+    return read_report(root) if root.attribute("kind", "str") == "network report" else read_runs(root)
+
+
 def read_runs(root: hdf5.Stored) -> Runs:
     """Return the runs in the root of a file."""
     table = stored.RUNS if "directions" in root else stored.ALL

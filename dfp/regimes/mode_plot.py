@@ -7,7 +7,7 @@ import numpy as np
 
 from dfp import checks
 from dfp.regimes.mode import Mode
-from dfp.results import schema
+from dfp.results import page, schema
 from dfp.results.figures import COLOURS
 
 if TYPE_CHECKING:
@@ -38,10 +38,7 @@ def figure(modes: Sequence[Mode], learning_rate: float, regime: str, epoch: int,
     steps
         V(n) runs so far, or until most modes have settled.
     """
-    from matplotlib.figure import Figure
-
-    drawn = Figure(figsize=(10.5, 3.9), layout="constrained")
-    left, right = drawn.subplots(1, 2)
+    drawn, ((left, right),) = page.canvas(1, 2, 10.5, 3.9)
     _spectrum(left, modes, learning_rate)
     last = _reach(modes) if steps is None else checks.integer("steps", steps, at_least=1)
     _variances(right, modes, last, max(epoch, 1))

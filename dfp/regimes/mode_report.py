@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from html import escape
 from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
@@ -20,10 +19,10 @@ from dfp.regimes import epochs
 from dfp.regimes.coupling import EigenSystem
 from dfp.regimes.mode import Mode
 from dfp.regimes.multiplier import Estimate, Sampling
+from dfp.result import Result
 from dfp.results.tables import aligned
 
 if TYPE_CHECKING:
-    import pandas
     from matplotlib.figure import Figure
 
 _COLUMNS = (
@@ -48,8 +47,8 @@ _MORE = (
 _SHOWN = 30
 
 
-@dataclass(frozen=True, eq=False)
-class Modes(Sequence[Mode]):
+@dataclass(frozen=True, eq=False, repr=False)
+class Modes(Result, Sequence[Mode]):
     """The modes of SGD in ascending order of curvature, and the system they form.
 
     Attributes
@@ -234,34 +233,19 @@ class Modes(Sequence[Mode]):
         alone = {True: "yes", False: "no", None: "undecided"}[found.exists]
         return f"{words}: {kind} leaves it open (with the noise at the origin, Gaussian: {alone})"
 
-    def to_dataframe(self) -> "pandas.DataFrame":
-        """Return a table with one row per mode and one column per attribute (extra ``pandas``).
-
-        Raises
-        ------
-        DFPError
-            If pandas is not installed.
-        """
-        try:
-            import pandas
-        except ImportError:
-            raise DFPError("pandas is not installed: data frames need it; run pip install 'dfp[pandas]'.") from None
-        return pandas.DataFrame(self.rows())
-
     def rows(self) -> list[dict[str, Any]]:
         """Return one dictionary of names and numbers for every mode, as tables and CSV files have it."""
         names = [name for name, _ in _COLUMNS] + list(_MORE)
         return [{name: getattr(mode, name) for name in names} for mode in self]
 
-    def _repr_html_(self) -> str:
-        """Return what notebooks show: the table."""
-        return f"<pre>{escape(str(self))}</pre>"
-
-    def plot(self, steps: int | None = None) -> "Figure":
+    def plot(
+        self, steps: int | None = None, *, ax: Any = None, title: str | None = None, style: Any = None
+    ) -> "Figure":
         """Return a figure: curvatures coloured by regime, and V(n) of up to eight modes up to ``steps``."""
         from dfp.regimes import mode_plot
 
-        return mode_plot.figure(self, self.learning_rate, self.regime, self.system.sgd.epoch, steps)
+        settings = self.learning_rate, self.regime, self.system.sgd.epoch, steps
+        return self._plotted(lambda: mode_plot.figure(self, *settings), ax, title, style)
 
     def __str__(self) -> str:
         """Return a table of the modes and a summary of the system."""
@@ -332,10 +316,15 @@ def modes(
         checks.integer("step", step)
     if horizon is not None:
         checks.real("horizon", horizon, above=0)
-    beta = sgd.momentum
-    one = OptimiserStep(sgd.learning_rate, 1 + beta if sgd.nesterov else 1.0, beta**2 if sgd.nesterov else beta, beta)
     counted = checks.integer("lyapunov_steps", lyapunov_steps, at_least=100, at_most=10**8)
-    return Modes(epochs.system(sgd, one), horizon, counted, checks.integer("seed", seed), at_step, expansion)
+    return Modes(system_of(sgd), horizon, counted, checks.integer("seed", seed), at_step, expansion)
+
+
+def system_of(sgd: SGD) -> EigenSystem:
+    """Return SGD of constant learning rate in a quadratic landscape in the eigenbasis of the mean Hessian."""
+    beta = sgd.momentum
+    p, q = (1 + beta, beta**2) if sgd.nesterov else (1.0, beta)
+    return epochs.system(sgd, OptimiserStep(sgd.learning_rate, p, q, beta))
 
 
 def _expanded(sgd: SGD, at: ArrayLike | None) -> tuple[SGD, tuple[Array, float] | None]:

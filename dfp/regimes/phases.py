@@ -17,11 +17,12 @@ from dfp.checks import Array
 from dfp.errors import DFPError, FileFormatError
 from dfp.regimes.mode import REGIMES, Mode
 from dfp.regimes.multiplier import GaussianMultiplier, MomentumMultiplier, Multiplier, Sampling
+from dfp.result import Result
 from dfp.results import hdf5, schema
-from dfp.results.schema import Column, versions
+from dfp.results.files import load_kind
+from dfp.results.schema import Column
 
 if TYPE_CHECKING:
-    import xarray
     from matplotlib.figure import Figure
 
 # Parameters of a mode, with what they are where neither an axis nor an argument gives them.
@@ -37,11 +38,10 @@ CODES = ("regime", "langevin_regime")
 BOUNDARIES = ("sgd", "langevin", "stationary")
 # Steps of each of the sampled products, where momentum leaves no closed form for ℓ.
 _SAMPLED_STEPS = 1000
-_KIND = "phase diagram"
 
 
-@dataclass(frozen=True, eq=False)
-class PhaseDiagram:
+@dataclass(frozen=True, eq=False, repr=False)
+class PhaseDiagram(Result):
     """The regimes of a mode over two of its parameters.
 
     Attributes
@@ -128,20 +128,20 @@ class PhaseDiagram:
             return mode.effective_rate * mode.curvature_noise - 2 * mode.curvature
         return mode.lyapunov_exponent
 
-    def plot(self) -> "Figure":
-        """Return a figure: the regimes with both stability boundaries, and how far the stationary variances differ."""
+    def _figure(self) -> "Figure":
+        """The regimes with both stability boundaries, and how far the stationary variances differ."""
         from dfp.regimes import phases_plot
 
         values = self.values | {"variance_difference": self.variance_difference, "gap": self.gap}
         return phases_plot.figure(self.names, (self.x, self.y), self.fixed, values)
 
-    def save(self, path: str | Path) -> None:
-        """Write an HDF5 file that xarray opens as it is; ``dfp.load_phase_diagram`` reads it back."""
-        hdf5.save(path, _table(self), _attributes(self))
-
-    def to_xarray(self) -> "xarray.Dataset":
-        """Return a labelled ``xarray.Dataset`` with the variables, units and names of the file (extra ``xarray``)."""
-        return hdf5.to_xarray(_table(self), _attributes(self))
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one dictionary of names and numbers for every point, as tables and CSV files have it."""
+        numbers = {name: values.ravel().tolist() for name, values in self.values.items() if name in NUMBERS}
+        names = {name: getattr(self, name).ravel().tolist() for name in CODES}
+        x, y = (axis.ravel().tolist() for axis in np.meshgrid(self.x, self.y, indexing="ij"))
+        found = {self.names[0]: x, self.names[1]: y} | numbers | names
+        return [dict(zip(found, row, strict=True)) for row in zip(*found.values(), strict=True)]
 
     def __repr__(self) -> str:
         """Return the axes and how many cells have which regime."""
@@ -250,18 +250,18 @@ def _mode(parameters: Mapping[str, float]) -> Mode:
     return Mode(np.ones(1), curvature, gamma, noise, 0.0, 0.0, noise, step, multiplier, collapsing=collapsing)
 
 
-def _table(diagram: PhaseDiagram) -> dict[str, Column]:
-    """Return the axes, the stored quantities and two that follow from them."""
+def columns(diagram: PhaseDiagram) -> dict[str, Column]:
+    """Return the axes, the stored quantities and one that follows from them."""
     axes = {name: Column((name,), values, _about(name)) for name, values in zip(diagram.names, (diagram.x, diagram.y),
                                                                                 strict=True)}  # fmt: skip
     numbers = {name: diagram.values[name] for name in NUMBERS} | {"variance_difference": diagram.variance_difference}
     codes = {name: diagram.values[name] for name in CODES}
-    columns = {name: Column(diagram.names, np.asarray(v, "<f8"), _about(name)) for name, v in numbers.items()}
+    found = {name: Column(diagram.names, np.asarray(v, "<f8"), _about(name)) for name, v in numbers.items()}
     meanings = ", ".join(f"{code}: {name}" for code, name in enumerate(REGIMES))
     for name, values in codes.items():
         about = _about(name) | {"comment": meanings}
-        columns[name] = Column(diagram.names, np.asarray(values, "<i8"), about)
-    return axes | columns
+        found[name] = Column(diagram.names, np.asarray(values, "<i8"), about)
+    return axes | found
 
 
 def _about(name: str) -> dict[str, str]:
@@ -269,13 +269,9 @@ def _about(name: str) -> dict[str, str]:
     return {"units": found.unit, "long_name": found.long_name}
 
 
-def _attributes(diagram: PhaseDiagram) -> dict[str, Any]:
-    return {
-        "kind": _KIND,
-        "axes": json.dumps(diagram.names),
-        "fixed": json.dumps(diagram.fixed),
-        "versions": ", ".join(f"{name} {version}" for name, version in versions().items()),
-    }
+def attributes(diagram: PhaseDiagram) -> dict[str, Any]:
+    """Return the names of the axes and the other parameters."""
+    return {"axes": json.dumps(diagram.names), "fixed": json.dumps(diagram.fixed)}
 
 
 def load_phase_diagram(path: str | Path) -> PhaseDiagram:
@@ -288,10 +284,8 @@ def load_phase_diagram(path: str | Path) -> PhaseDiagram:
     FileFormatError
         If it is no phase diagram of dfp, is damaged, or needs a newer dfp.
     """
-    with hdf5.opened(path) as root:
-        if not root.labelled("kind") or root.attribute("kind", "str") != _KIND:
-            raise FileFormatError("holds no phase diagram; use dfp.load(path) for other results.")
-        return read(root)
+    found: PhaseDiagram = load_kind(path, "phase diagram")
+    return found
 
 
 def read(root: hdf5.Stored) -> PhaseDiagram:

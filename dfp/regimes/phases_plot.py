@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from dfp.checks import Array
 from dfp.regimes.mode import REGIMES
 from dfp.regimes.mode_plot import REGIME_COLOURS
-from dfp.results import schema
+from dfp.results import page, schema
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,29 +30,19 @@ def figure(
     values
         Those of a ``PhaseDiagram``, its ``variance_difference`` and its ``gap``, shapes (X, Y).
     """
-    from matplotlib.figure import Figure
-
-    drawn = Figure(figsize=(11.0, 4.4), layout="constrained")
-    left, right = drawn.subplots(1, 2)
+    drawn, ((left, right),) = page.canvas(1, 2, 11.0, 4.4)
     _regimes(left, axes, values, _langevin(names, axes, fixed))
-    _difference(drawn, right, axes, values)
+    _difference(right, axes, values)
     for axis in (left, right):
         axis.set_xlabel(schema.label(names[0]))
         axis.set_ylabel(schema.label(names[1]))
-        if _geometric(axes[0]):
+        if page.geometric(axes[0]):
             axis.set_xscale("log")
-        if _geometric(axes[1]):
+        if page.geometric(axes[1]):
             axis.set_yscale("log")
     symbols = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in fixed.items())
     drawn.suptitle(f"Where does SGD settle, and where does Langevin believe it does? {symbols}", fontsize="medium")
     return drawn
-
-
-def _geometric(values: Array) -> bool:
-    """Tell whether values are spaced evenly on a logarithmic axis rather than on a linear one."""
-    if len(values) < 3 or values[0] <= 0:
-        return False
-    return bool(np.ptp(np.diff(np.log(values))) < 0.1 * np.ptp(np.diff(values)) / np.mean(np.diff(values)))
 
 
 def _regimes(axis: "Axes", axes: tuple[Array, Array], values: Mapping[str, NDArray[Any]], langevin: Array) -> None:
@@ -83,7 +73,7 @@ def _regimes(axis: "Axes", axes: tuple[Array, Array], values: Mapping[str, NDArr
         hatched.set_edgecolor("#333333")
         hatched.set_linewidth(0.0)
         handles.append(Patch(facecolor="none", edgecolor="#333333", hatch="///", label="finite in Langevin alone"))
-    axis.legend(handles=handles, fontsize="small", loc="best", framealpha=0.9)
+    axis.legend(handles=handles, fontsize="small", loc="best", frameon=True, framealpha=0.9)
     axis.set_title("regime of SGD")
 
 
@@ -95,7 +85,7 @@ def _langevin(names: tuple[str, str], axes: tuple[Array, Array], fixed: Mapping[
     return rate * at["curvature_noise"] / at["batch_size"] - 2 * at["curvature"]
 
 
-def _difference(drawn: "Figure", axis: "Axes", axes: tuple[Array, Array], values: Mapping[str, NDArray[Any]]) -> None:
+def _difference(axis: "Axes", axes: tuple[Array, Array], values: Mapping[str, NDArray[Any]]) -> None:
     with np.errstate(divide="ignore", invalid="ignore"):
         relative = 100 * values["variance_difference"] / values["stationary_variance"]
     shown = np.ma.masked_invalid(relative)
@@ -105,5 +95,5 @@ def _difference(drawn: "Figure", axis: "Axes", axes: tuple[Array, Array], values
         mesh = axis.pcolormesh(
             *axes, shown.T, cmap="RdBu_r", vmin=-limit, vmax=limit, shading="nearest", rasterized=True
         )
-        drawn.colorbar(mesh, ax=axis, label=schema.label("missed_variance"))
+        page.bar(mesh, [axis], schema.label("missed_variance"))
     axis.set_title("share of the variance that Langevin misses")

@@ -2,8 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from dfp_solvers import distances, rebinning
@@ -13,13 +12,10 @@ from dfp.checks import Array
 from dfp.errors import DFPError
 from dfp.problem.grid import Grid
 from dfp.problem.state import Density
+from dfp.result import Result
 from dfp.results import schema, tables
 from dfp.results.certificate import Certificate
 from dfp.results.solution import Solution
-
-if TYPE_CHECKING:
-    import pandas
-    from matplotlib.figure import Figure
 
 # Cells per axis on which sampled densities are compared: their noise adds about 0.4 √(cells/trajectories) to the
 # total variation, 0.01 for a million trajectories on these.
@@ -75,7 +71,7 @@ class Distance:
 
 
 @dataclass(frozen=True, repr=False)
-class Comparison:
+class Comparison(Result):
     """Distances of every solution from the reference at every step they share; prints as a table."""
 
     distances: tuple[Distance, ...]
@@ -94,20 +90,6 @@ class Comparison:
         known = ", ".join(sorted({f"{d.name!r} at step {d.step}" for d in self.distances}))
         raise DFPError(f"name={name!r}, step={step}: was not compared; choose from {known}.")
 
-    def to_dataframe(self) -> "pandas.DataFrame":
-        """Return a table with one row a solution and step: values and the ends of their intervals (extra ``pandas``).
-
-        Raises
-        ------
-        DFPError
-            If pandas is not installed.
-        """
-        try:
-            import pandas
-        except ImportError:
-            raise DFPError("pandas is not installed: data frames need it; run pip install 'dfp[pandas]'.") from None
-        return pandas.DataFrame(self.rows())
-
     def rows(self) -> list[dict[str, Any]]:
         """Return one dictionary of names and numbers for every distance, as tables and CSV files have it."""
         result = []
@@ -120,10 +102,6 @@ class Comparison:
                 }
             result.append(row)
         return result
-
-    def _repr_html_(self) -> str:
-        """Return what notebooks show: the table."""
-        return f"<pre>{escape(str(self))}</pre>"
 
     def __repr__(self) -> str:
         """Return how many distances from what."""
@@ -173,7 +151,7 @@ def compare(
         if not isinstance(given, Solution | Density):
             raise DFPError(f"solutions[{name!r}]={checks.shown(given)}: must be a Solution; give dfp.solve(...).")
     checks.choice("at", at, ("step", "time"))
-    solutions = _on_one_clock(solutions)
+    solutions = on_one_clock(solutions)
     reference = next(iter(solutions)) if reference is None else reference
     checks.choice("reference", reference, tuple(solutions))
     base = solutions[reference]
@@ -194,7 +172,7 @@ def compare(
     )
 
 
-def _on_one_clock(given: Mapping[str, Solution | Density]) -> dict[str, Solution]:
+def on_one_clock(given: Mapping[str, Solution | Density]) -> dict[str, Solution]:
     """Return solutions, with laws as solutions at all the steps of the first that has any."""
     clock = next((s for s in given.values() if isinstance(s, Solution)), None)
     return {name: s if isinstance(s, Solution) else _as_solution(s, clock) for name, s in given.items()}
@@ -226,34 +204,6 @@ def _matched(solution: Solution, base: Solution, at: str) -> dict[int, int]:
         return {j: places[int(step)] for j, step in enumerate(base.steps) if int(step) in places}
     close = np.abs(base.time[:, None] - solution.time) <= 1e-9 * np.abs(base.time[:, None])
     return {int(j): int(np.argmax(close[j])) for j in np.flatnonzero(close.any(axis=1))}
-
-
-def draw(solutions: Mapping[str, Solution]) -> "Figure":
-    """Return a figure of solutions at the last step they share: curves together (d = 1), contours side by side (d = 2).
-
-    Raises
-    ------
-    DFPError
-        If a solution has no density, or more than two parameters.
-    """
-    from dfp.results import figures
-
-    for name, solved in solutions.items():
-        if solved.density is None:
-            raise DFPError(f"solutions[{name!r}]: has no density to draw; leave it out or use another solver.")
-        if solved.dimension > 2:
-            raise DFPError(f"solutions[{name!r}] has {solved.dimension} parameters: figures need 1 or 2.")
-    step = max(set.intersection(*(set(map(int, s.steps)) for s in solutions.values())))
-    drawn: dict[str, Any] = {}
-    for name, solved in solutions.items():
-        grid, density = solved.at([step]).gridded()
-        drawn[name] = (grid.axes, density[0])
-    first = next(iter(solutions.values())).at([step])
-    if first.dimension == 1:
-        curves = {name: (axes[0], values) for name, (axes, values) in drawn.items()}
-        return figures.curves(curves, f"Where is the parameter at step {step}? The models compared")
-    title = f"How does SGD distribute the parameters at step {step}? Contours hold 39, 86 and 99 %"
-    return figures.planes(drawn, figures.window(first.mean, first.covariance), title)
 
 
 def _distance(name: str, solution: Solution, i: int, reference: str, base: Solution, j: int) -> Distance:

@@ -11,20 +11,20 @@ from numpy.typing import NDArray
 
 from dfp.checks import Array
 from dfp.errors import DFPError, FileFormatError
+from dfp.result import Result
 from dfp.results import hdf5, schema
-from dfp.results.schema import Column, versions
+from dfp.results.files import load_kind
+from dfp.results.schema import Column
 
 if TYPE_CHECKING:
-    import xarray
     from matplotlib.figure import Figure
 
-_KIND = "sweep"
 DONE = "finished"
 """Name of the variable that counts which members are there."""
 
 
-@dataclass(frozen=True, eq=False)
-class Sweep:
+@dataclass(frozen=True, eq=False, repr=False)
+class Sweep(Result):
     """Values of a function on a grid of parameters.
 
     Attributes
@@ -53,25 +53,41 @@ class Sweep:
             raise DFPError(f"name={name!r}: must be one of {', '.join(map(repr, self.values))}; give one of these.")
         return self.values[name]
 
-    def save(self, path: str | Path) -> None:
-        """Write an HDF5 file that xarray opens as it is, whole or not at all; ``dfp.load_sweep`` reads it back."""
-        hdf5.save(path, self._columns(), self._attributes())
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one dictionary of axes and values for every member, as tables and CSV files have it."""
+        found = []
+        for index in np.ndindex(*self.finished.shape):
+            row = {name: float(values[i]) for (name, values), i in zip(self.axes.items(), index, strict=True)}
+            for name, array in self.values.items():
+                for inner in np.ndindex(*array.shape[len(index) :]):
+                    row["_".join([name, *(str(i + 1) for i in inner)])] = float(array[index + inner])
+            found.append(row)
+        return found
 
-    def to_xarray(self) -> "xarray.Dataset":
-        """Return a labelled ``xarray.Dataset`` whose dimensions are the axes (extra ``xarray``)."""
-        return hdf5.to_xarray(self._columns(), self._attributes())
-
-    def plot(self, name: str | None = None) -> "Figure":
+    def plot(
+        self,
+        name: str | None = None,
+        *,
+        steps: Any = None,
+        ax: Any = None,
+        title: str | None = None,
+        style: Any = None,
+    ) -> "Figure":
         """Return a figure of a number over one axis or two: ``name``, the only one if left out."""
+        if steps is not None:
+            raise DFPError(f"steps={steps}: a sweep has no saved steps; leave it out.")
+        return self._plotted(lambda: self._map(name), ax, title, style)
+
+    def _map(self, name: str | None) -> "Figure":
         chosen = next(iter(self.values)) if name is None and len(self.values) == 1 else name
         if chosen is None:
             raise DFPError(f"name: there are {', '.join(map(repr, self.values))}; say which to draw.")
         numbers, names = self[chosen], tuple(self.axes)
         if numbers.shape != self.finished.shape or len(names) > 2:
             raise DFPError(f"name={chosen!r}: has shape {numbers.shape}: a number over one or two axes can be drawn.")
-        from dfp.results.figures import canvas
+        from dfp.results import page
 
-        figure, ((axis,),) = canvas(1, 1, 5.6, 4.2)
+        figure, ((axis,),) = page.canvas(1, 1, 5.6, 4.2)
         axis.set_xlabel(_label(names[0]))
         if len(names) == 1:
             axis.plot(self.axes[names[0]], numbers, marker=".")
@@ -79,19 +95,11 @@ class Sweep:
         else:
             drawn = axis.pcolormesh(*self.axes.values(), numbers.T, shading="nearest")
             axis.set_ylabel(_label(names[1]))
-            figure.colorbar(drawn, label=_label(chosen))
-        for place, values in zip((axis.set_xscale, axis.set_yscale), self.axes.values(), strict=False):
-            if (
-                len(values) > 2
-                and values.min() > 0
-                and np.ptp(np.diff(np.log(values))) < np.ptp(np.log(values)) / len(values)
-            ):
-                place("log")  # for values that are spaced so
-        axis.set_title(
-            f"How does {_label(chosen).partition(' [')[0]} depend on\n{' and '.join(names)}?",
-            fontsize="medium",
-            wrap=True,
-        )
+            page.bar(drawn, [axis], _label(chosen))
+        for scale, values in zip((axis.set_xscale, axis.set_yscale), self.axes.values(), strict=False):
+            if page.geometric(values):
+                scale("log")
+        figure.suptitle(f"How does {_label(chosen).partition(' [')[0]} depend on {' and '.join(names)}?")
         return figure
 
     def __repr__(self) -> str:
@@ -101,29 +109,29 @@ class Sweep:
         done = f"{int(self.finished.sum())} of {self.finished.size} members{failed}"
         return f"<Sweep of {self.function} over {axes}: {', '.join(self.values)}; {done}>"
 
-    def _columns(self) -> dict[str, Column]:
-        columns = {name: Column((name,), values, _about(name)) for name, values in self.axes.items()}
-        for name, array in self.values.items():
-            extra = []
-            for i, size in enumerate(array.shape[len(self.axes) :]):
-                dim = f"{name}_{i}"
-                columns[dim] = Column(
-                    (dim,), np.arange(size, dtype="<i8"), {"units": "1", "long_name": f"index of {name}"}
-                )
-                extra.append(dim)
-            columns[name] = Column((*self.axes, *extra), array.astype("<f8"), _about(name))
-        told = {"units": "1", "long_name": "whether the member is finished (1)"}
-        return columns | {DONE: Column(tuple(self.axes), self.finished.astype("<i8"), told)}
 
-    def _attributes(self) -> dict[str, Any]:
-        return {
-            "kind": _KIND,
-            "axes": json.dumps(list(self.axes)),
-            "shapes": json.dumps({name: array.shape[len(self.axes) :] for name, array in self.values.items()}),
-            "failures": json.dumps({str(place): message for place, message in self.failures.items()}),
-            "function": self.function,
-            "versions": ", ".join(f"{name} {version}" for name, version in versions().items()),
-        }
+def columns(sweep: Sweep) -> dict[str, Column]:
+    """Return axes, values and which members are finished."""
+    found = {name: Column((name,), values, _about(name)) for name, values in sweep.axes.items()}
+    for name, array in sweep.values.items():
+        extra = []
+        for i, size in enumerate(array.shape[len(sweep.axes) :]):
+            dim, about = f"{name}_{i}", {"units": "1", "long_name": f"index of {name}"}
+            found[dim] = Column((dim,), np.arange(size, dtype="<i8"), about)
+            extra.append(dim)
+        found[name] = Column((*sweep.axes, *extra), array.astype("<f8"), _about(name))
+    told = {"units": "1", "long_name": "whether the member is finished (1)"}
+    return found | {DONE: Column(tuple(sweep.axes), sweep.finished.astype("<i8"), told)}
+
+
+def attributes(sweep: Sweep) -> dict[str, Any]:
+    """Return names, shapes, failures and the name of the function."""
+    return {
+        "axes": json.dumps(list(sweep.axes)),
+        "shapes": json.dumps({name: array.shape[len(sweep.axes) :] for name, array in sweep.values.items()}),
+        "failures": json.dumps({str(place): message for place, message in sweep.failures.items()}),
+        "function": sweep.function,
+    }
 
 
 def _about(name: str) -> dict[str, str]:
@@ -145,15 +153,18 @@ def load_sweep(path: str | Path) -> Sweep:
     FileFormatError
         If it is no sweep of dfp, is damaged, or needs a newer dfp.
     """
-    with hdf5.opened(path) as root:
-        if not root.labelled("kind") or root.attribute("kind", "str") != _KIND:
-            raise FileFormatError("holds no sweep; use dfp.load(path) for solutions.")
-        names, shapes, failures = root.json("axes", list), root.json("shapes", dict), root.json("failures", dict)
-        if not all(isinstance(name, str) for name in names) or not isinstance(shapes, Mapping):
-            raise FileFormatError("the attribute 'axes' must name the axes; make it again.")
-        axes = {name: root.array(name, (None,)) for name in names}
-        shape = tuple(len(values) for values in axes.values())
-        values = {name: root.array(name, (*shape, *map(int, extra))) for name, extra in shapes.items()}
-        finished = root.array(DONE, shape, "<i8").astype(bool)
-        told = {int(place): str(message) for place, message in failures.items()}
-        return Sweep(axes, values, finished, told, root.attribute("function", "str"))
+    found: Sweep = load_kind(path, "sweep")
+    return found
+
+
+def read(root: hdf5.Stored) -> Sweep:
+    """Return the sweep in the root of a file."""
+    names, shapes, failures = root.json("axes", list), root.json("shapes", dict), root.json("failures", dict)
+    if not all(isinstance(name, str) for name in names) or not isinstance(shapes, Mapping):
+        raise FileFormatError("the attribute 'axes' must name the axes; make it again.")
+    axes = {name: root.array(name, (None,)) for name in names}
+    shape = tuple(len(values) for values in axes.values())
+    values = {name: root.array(name, (*shape, *map(int, extra))) for name, extra in shapes.items()}
+    finished = root.array(DONE, shape, "<i8").astype(bool)
+    told = {int(place): str(message) for place, message in failures.items()}
+    return Sweep(axes, values, finished, told, root.attribute("function", "str"))

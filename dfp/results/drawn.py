@@ -1,16 +1,76 @@
-"""Figures of the results beside solutions: of stationary laws, of moments and of spectra."""
+"""Figures of results: ``plot`` for all of them, and how those without a way of their own are drawn."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dfp import checks
 from dfp.errors import DFPError
-from dfp.results import figures, schema
+from dfp.result import Result
+from dfp.results import figures, page, schema
 from dfp.results.corner import corner
 from dfp.results.kinds import kind_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+def plot(results: Any, *, steps: Any = None, ax: Any = None, title: str | None = None, style: Any = None) -> "Figure":
+    """Return a figure of a result, or of several solutions or laws by name over each other, with their differences.
+
+    Parameters
+    ----------
+    results
+        A result of dfp, or solutions and densities by name: then of one step, the first being the reference.
+    steps
+        Which of the saved steps to draw: all, or of several results the last they share, if left out.
+    ax, title, style
+        As ``plot`` of results has them.
+
+    Returns
+    -------
+    Figure
+        Of Matplotlib; ``pyplot.show()`` shows it.
+
+    Raises
+    ------
+    DFPError
+        If there is no figure of it, or an argument is malformed.
+    """
+    if isinstance(results, Result):
+        return results.plot(steps=steps, ax=ax, title=title, style=style)
+    if not isinstance(results, Mapping):
+        raise DFPError(f"results={checks.shown(results)}: must be a result of dfp, or solutions by name.")
+    from dfp.results.overlay import overlay
+
+    one = steps[0] if isinstance(steps, Sequence) and len(steps) == 1 else steps
+    return page.plotted(lambda: overlay(results, one), ax=ax, title=title, style=style)
+
+
+def at_steps(result: Any, steps: Any) -> Any:
+    """Return a result at some of its steps.
+
+    Raises
+    ------
+    DFPError
+        If it has none, or not these.
+    """
+    chosen = [steps] if isinstance(steps, int | np.integer) else list(steps)
+    if hasattr(result, "at") and hasattr(result, "steps"):
+        return result.at(chosen)
+    kind = kind_of(result)
+    known = [d.step for d in result.distances] if kind == "comparison" else getattr(result, "steps", None)
+    if known is None or kind == "exit steps":
+        raise DFPError(f"steps={checks.shown(steps)}: a {type(result).__name__} has no saved steps; leave it out.")
+    if not set(chosen) <= set(map(int, known)) or not chosen:
+        raise DFPError(f"steps={chosen}: were not saved; choose from {sorted(set(map(int, known)))}.")
+    if kind == "comparison":
+        return replace(result, distances=tuple(d for d in result.distances if d.step in chosen))
+    kept = [int(np.flatnonzero(result.steps == step)[0]) for step in chosen]
+    return replace(result, steps=result.steps[kept], mean=result.mean[kept], covariance=result.covariance[kept],
+                   joint_mean=None, joint_covariance=None)  # fmt: skip
 
 
 def draw(result: Any) -> "Figure":
@@ -32,7 +92,7 @@ def _density(result: Any) -> "Figure":
     if result.grid.dimension == 1:
         return figures.curves({"density": (axes[0], result.values)}, "Where is the parameter?")
     if result.grid.dimension == 2:
-        return figures.planes({"contours hold 39, 86, 99 %": (axes, result.values)}, seen, "Where are the parameters?")
+        return figures.planes({"": (axes, result.values)}, seen, "Where are the parameters?")
     return corner(axes, result.values, seen, ["theta_1", "theta_2", "theta_3"], "Where are the parameters?")
 
 
@@ -42,7 +102,7 @@ def _moments(result: Any) -> "Figure":
 
 
 def _spectrum(result: Any) -> "Figure":
-    figure, ((axis,),) = figures.canvas(1, 1, 5.4, 3.8)
+    figure, ((axis,),) = page.canvas(1, 1, 5.4, 3.8)
     order = np.arange(1, len(result.eigenvalues) + 1)
     axis.errorbar(order, np.abs(result.eigenvalues), yerr=result.error, fmt="o", color=figures.COLOURS[0])
     axis.axhline(1.0, color="grey", linewidth=0.8)
@@ -53,8 +113,48 @@ def _spectrum(result: Any) -> "Figure":
     axis.set_xticks(order)
     axis.set_xlabel(schema.label("slowness"))
     axis.set_ylabel(schema.label("multiplier"))
-    axis.set_title("How fast do deviations decay?")
+    figure.suptitle("How fast do deviations decay?")
     return figure
 
 
-_DRAWN = {"density": _density, "moments": _moments, "spectrum": _spectrum}
+def _comparison(result: Any) -> "Figure":
+    figure, axes = page.canvas(1, 4, 14.0, 3.6)
+    names = list(dict.fromkeys(d.name for d in result.distances))
+    for axis, quantity in zip(axes[0], ("total_variation", "wasserstein", "mean", "covariance"), strict=True):
+        for name, colour in zip(names, figures.colours(len(names)), strict=True):
+            own = [d for d in result.distances if d.name == name]
+            value, lower, upper = (np.array([getattr(getattr(d, quantity), end) for d in own]) for end in _ENDS)
+            error = np.maximum([value - lower, upper - value], 0.0)
+            axis.errorbar([d.step for d in own], value, yerr=error, fmt="o-", capsize=3, label=name, color=colour)
+        axis.set_ylim(bottom=0)
+        page.scale_steps(axis, np.unique([d.step for d in result.distances]))
+        axis.set_xlabel(schema.label("step"))
+        axis.set_ylabel(schema.label(f"{quantity}_distance"))
+    axes[0, 0].legend()
+    figure.suptitle(f"How far is each from {result.distances[0].reference}?")
+    return figure
+
+
+def _committor(result: Any) -> "Figure":
+    figure, ((axis,),) = page.canvas(1, 1, 5.4, 4.0)
+    if result.grid.dimension == 1:
+        axis.plot(result.grid.axes[0], result.values, color=figures.COLOURS[0])
+        axis.set_xlabel(schema.label("theta_1"))
+        axis.set_ylabel(schema.label("committor"))
+    else:
+        drawn = axis.contourf(*result.grid.axes, result.values.T, levels=np.linspace(0, 1, 11), cmap="viridis")
+        half = result.grid.spacing / 2
+        figures.frame(axis, (result.grid.lower + half, result.grid.upper - half))
+        page.bar(drawn, [axis], schema.label("committor"))
+    for name, place in (("well", result.well), ("across", result.across)):
+        axis.plot(place[0], place[1] if len(place) > 1 else float(name == "across"), "o", label=name)
+    axis.legend()
+    figure.suptitle("Which well is reached first?")
+    return figure
+
+
+_ENDS = ("value", "lower", "upper")
+_DRAWN = {
+    "density": _density, "moments": _moments, "spectrum": _spectrum, "comparison": _comparison,
+    "committor": _committor,
+}  # fmt: skip

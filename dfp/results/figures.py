@@ -1,15 +1,15 @@
-"""Figures of arrays and labels: densities as curves and contours, moments over steps, laws of exit; and their files."""
+"""Figures of arrays and labels: densities as curves and contours, moments over steps, laws of exit."""
 
-import io
+import textwrap
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dfp.checks import Array
-from dfp.errors import DFPError
-from dfp.results import schema, writing
+from dfp.results import page, schema
+from dfp.results.page import canvas as canvas
+from dfp.results.page import save as save
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,17 +19,14 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 # Contours hold these fractions of the probability: one, two and three standard deviations of a 2D Gaussian.
 _HELD = (0.989, 0.865, 0.393)
+HELD_IN_WORDS = "Contours hold 39, 86 and 99 %"
+# Least density on a logarithmic axis, and least negative one that is hatched in the plane, over the largest.
+_SEEN, _SHOWN_NEGATIVE = 1e-8, 1e-3
+# Letters in the title of a panel, sides of a plane at which it gives up equal units, cells of a smooth contour.
+_PANEL_LETTERS, _NARROW, _SMOOTH_CELLS = 30, 3.0, 96
 
 Box = tuple[Array, Array]
 """Lower and upper corner of what is in view."""
-
-
-def canvas(rows: int, columns: int, width: float, height: float) -> tuple["Figure", Any]:
-    """Return an empty figure of so many inches and its axes, shape (rows, columns)."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots(rows, columns, squeeze=False)
 
 
 def curves(drawn: Mapping[str, tuple[Array, Array]], title: str, order: Sequence[float] | None = None) -> "Figure":
@@ -39,22 +36,35 @@ def curves(drawn: Mapping[str, tuple[Array, Array]], title: str, order: Sequence
     """
     figure, ((linear, logarithmic),) = canvas(1, 2, 9.0, 3.8)
     ordinal = order is not None and len(drawn) > len(COLOURS)
-    colours = _ordered(len(drawn)) if ordinal else _colours(len(drawn))
-    for (label, (places, values)), colour in zip(drawn.items(), colours, strict=True):
-        linear.plot(places, values, label=label, color=colour)
-        logarithmic.plot(places, np.where(values > 0, values, np.nan), color=colour)
-    peak = max(float(values.max()) for _, values in drawn.values())
-    logarithmic.set_yscale("log")
-    logarithmic.set_ylim(peak * 1e-8, peak * 3)
-    for axis in (linear, logarithmic):
-        axis.set_xlabel(schema.label("theta_1"))
-        axis.set_ylabel(schema.label("density", 1))
+    curves_on(linear, logarithmic, drawn, _ordered(len(drawn)) if ordinal else None)
     if ordinal and order is not None:
-        _bar(figure, [linear, logarithmic], order)
+        _bar([linear, logarithmic], order)
     else:
         linear.legend()
     figure.suptitle(title)
     return figure
+
+
+def curves_on(
+    linear: "Axes", logarithmic: "Axes", drawn: Mapping[str, tuple[Array, Array]], chosen: Sequence[Any] | None = None
+) -> None:
+    """Draw 1D densities on both axes; on the logarithmic one negative values as dashed lines of their size."""
+    peak, negative = max(float(values.max()) for _, values in drawn.values()), False
+    for (label, (places, values)), colour in zip(drawn.items(), chosen or colours(len(drawn)), strict=True):
+        linear.plot(places, values, label=label, color=colour)
+        logarithmic.plot(places, np.where(values > 0, values, np.nan), color=colour)
+        if -float(values.min()) > peak * _SEEN:
+            negative = True
+            logarithmic.plot(places, np.where(values < 0, -values, np.nan), "--", color=colour)
+    logarithmic.set_yscale("log")
+    logarithmic.set_ylim(peak * _SEEN, peak * 3)
+    if negative:
+        linear.axhline(0, color="grey", linewidth=0.6)
+        logarithmic.plot([], [], "--", color="grey", label="negative")
+        logarithmic.legend()
+    for axis in (linear, logarithmic):
+        axis.set_xlabel(schema.label("theta_1"))
+        axis.set_ylabel(schema.label("density", 1))
 
 
 def _ordered(count: int) -> list[Any]:
@@ -63,7 +73,7 @@ def _ordered(count: int) -> list[Any]:
     return [colormaps["viridis"](place) for place in np.linspace(0, 0.92, count)]
 
 
-def _bar(figure: "Figure", axes: Any, order: Sequence[float]) -> None:
+def _bar(axes: Sequence["Axes"], order: Sequence[float]) -> None:
     """Add a bar with the colour of every step, labelled at no more than eight of them."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import BoundaryNorm, ListedColormap
@@ -71,26 +81,43 @@ def _bar(figure: "Figure", axes: Any, order: Sequence[float]) -> None:
     edges = np.arange(len(order) + 1) - 0.5
     colours = ScalarMappable(BoundaryNorm(edges, len(order)), ListedColormap(_ordered(len(order))))
     named = np.unique(np.linspace(0, len(order) - 1, min(8, len(order))).astype(int))
-    bar = figure.colorbar(colours, ax=axes, label=schema.label("step"), ticks=named)
-    bar.set_ticklabels([f"{order[i]:g}" for i in named])
+    bar = page.bar(colours, axes, schema.label("step"))
+    bar.set_ticks(named, labels=[f"{order[i]:g}" for i in named])
 
 
 def planes(
-    drawn: Mapping[str, tuple[Sequence[Array], Array]], view: Box, title: str, colours: Sequence[str] = COLOURS
+    drawn: Mapping[str, tuple[Sequence[Array], Array]], view: Box, title: str, palette: Sequence[str] = COLOURS
 ) -> "Figure":
-    """Return 2D densities side by side as contours, each ((x, y), values) by its label."""
-    figure, axes = canvas(1, len(drawn), 3.7 * len(drawn), 4.1)
+    """Return 2D densities side by side, at most four in a row, as contours, each ((x, y), values) by its label."""
+    columns = min(4, len(drawn))
+    rows = -(-len(drawn) // columns)
+    figure, axes = canvas(rows, columns, 3.7 * columns, 0.6 + panel_height(view) * rows)
+    for axis in axes.flat[len(drawn) :]:
+        axis.set_axis_off()
     for axis, (label, (places, values)), colour in zip(
-        axes[0], drawn.items(), _colours(len(drawn), colours), strict=True
+        axes.flat, drawn.items(), colours(len(drawn), palette), strict=False
     ):
         contours(axis, places, values, colour, view)
-        axis.set_title(label)
-    figure.suptitle(title)
+        axis.set_title(fitted(label))
+    figure.suptitle(f"{title}\n{HELD_IN_WORDS}")
     return figure
 
 
-def _colours(count: int, colours: Sequence[str] = COLOURS) -> list[str]:
-    return [colours[i % len(colours)] for i in range(count)]
+def panel_height(view: Box) -> float:
+    """Return how many inches a panel of a plane needs beside its width of 3.7, labels included."""
+    (left, low), (right, high) = view
+    ratio = float((high - low) / (right - left))
+    return 0.9 + 2.8 * (ratio if 1 / _NARROW < ratio < 1 else 1.0)
+
+
+def fitted(text: str) -> str:
+    """Return the title of a panel in lines that are no wider than it."""
+    return textwrap.fill(text, _PANEL_LETTERS)
+
+
+def colours(count: int, palette: Sequence[str] = COLOURS) -> list[str]:
+    """Return so many colours, again from the first where there are more."""
+    return [palette[i % len(palette)] for i in range(count)]
 
 
 def contours(
@@ -107,18 +134,42 @@ def contours(
     view
         Corners of what is shown.
     """
-    x, y = places
-    levels = _levels(values, (x[1] - x[0]) * (y[1] - y[0]))
+    x, y, values = _smooth(places[0], places[1], values)
+    levels, peak = _levels(values, (x[1] - x[0]) * (y[1] - y[0])), float(values.max())
     if outline:
         axis.contour(x, y, values.T, levels=levels, colors=colour, linewidths=0.8, linestyles="--")
     else:
-        axis.contourf(x, y, values.T, levels=[*levels, float(values.max()) * 1.01], colors=colour, alpha=0.25)
+        axis.contourf(x, y, values.T, levels=[*levels, peak * 1.01], colors=colour, alpha=0.25)
         axis.contour(x, y, values.T, levels=levels, colors=colour, linewidths=1.2)
-    axis.set_xlim(view[0][0], view[1][0])
-    axis.set_ylim(view[0][1], view[1][1])
+        if float(values.min()) < -_SHOWN_NEGATIVE * peak:
+            below = [float(values.min()) * 1.01, -_SHOWN_NEGATIVE * peak]
+            axis.contourf(x, y, values.T, levels=below, colors="none", hatches=["////"])
+            axis.text(0.02, 0.98, "hatched: negative", fontsize="small", va="top", transform=axis.transAxes)
+    frame(axis, view)
+
+
+def frame(axis: "Axes", view: Box) -> None:
+    """Show a part of the plane, in equal units unless it is too narrow for them, with labels."""
+    (left, low), (right, high) = (np.asarray(corner, dtype=float) for corner in view)
+    axis.set_xlim(left, right)
+    axis.set_ylim(low, high)
     axis.set_xlabel(schema.label("theta_1"))
     axis.set_ylabel(schema.label("theta_2"))
-    axis.set_aspect("equal", adjustable="box")
+    if 1 / _NARROW < (right - left) / (high - low) < _NARROW:
+        axis.set_aspect("equal", adjustable="box")
+
+
+def _smooth(x: Array, y: Array, values: Array) -> tuple[Array, Array, Array]:
+    """Return a density on a finer grid by cubic splines, where it has few cells, so that contours have no corners."""
+    factor = -(-_SMOOTH_CELLS // min(values.shape))
+    if factor == 1 or min(values.shape) < 4 or not np.all(np.isfinite(values)):
+        return x, y, values
+    from scipy.interpolate import RectBivariateSpline
+
+    fine = [np.linspace(axis[0], axis[-1], factor * (len(axis) - 1) + 1) for axis in (x, y)]
+    found = RectBivariateSpline(x, y, values)(*fine)
+    # A spline overshoots where a histogram has one full cell; it adds no negative values and no higher peaks.
+    return fine[0], fine[1], np.clip(found, values.min(), values.max())
 
 
 def _levels(values: Array, cell: float) -> Array:
@@ -139,12 +190,16 @@ def window(mean: Array, covariance: Array) -> Box:
 def moments(steps: Any, mean: Array, variance: Array, title: str) -> "Figure":
     """Return means and variances, shape (S, d), over steps; of the first eight parameters."""
     figure, ((left, right),) = canvas(1, 2, 9.0, 3.8)
-    for i, colour in enumerate(_colours(min(mean.shape[1], 8))):
+    for i, colour in enumerate(colours(min(mean.shape[1], 8))):
         left.plot(steps, mean[:, i], "o-", label=rf"$\theta_{{{i + 1}}}$", color=colour)
         right.plot(steps, variance[:, i], "o-", color=colour)
     left.set_ylabel(schema.label("mean"))
     right.set_ylabel(schema.label("variance"))
+    positive = variance[variance > 0]
+    if positive.size and positive.max() > 1e3 * positive.min():
+        right.set_yscale("log")
     for axis in (left, right):
+        page.scale_steps(axis, np.asarray(steps))
         axis.set_xlabel(schema.label("step"))
     left.legend(ncols=2, fontsize="small")
     figure.suptitle(title)
@@ -171,52 +226,6 @@ def exits(steps: Any, survival: Array, probability: Array, mean: float, decay: f
         axis.set_xlabel(schema.label("step"))
     figure.suptitle("When do the parameters leave?")
     return figure
-
-
-def save(figure: "Figure", path: str | Path) -> None:
-    """Write a figure, whole or not at all; the suffix chooses the format.
-
-    Raises
-    ------
-    DFPError
-        If the suffix names no format, or the file cannot be written.
-    """
-    suffix = Path(writing.checked(path)).suffix.lower()
-    if suffix[1:] not in figure.canvas.get_supported_filetypes():
-        raise DFPError(f"path={path}: the figure cannot be written as {suffix!r}; use .png, .pdf or .svg.")
-    buffer = io.BytesIO()
-    figure.savefig(buffer, dpi=150, format=suffix[1:])
-    writing.write(path, buffer.getvalue())
-
-
-def animate(
-    path: str | Path, places: Sequence[Array], density: Array, titles: Sequence[str], view: Box, frames_per_second: int
-) -> None:
-    """Write densities (S, n_1, …), d <= 2, as the frames of an animated GIF, whole or not at all."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from PIL import Image
-
-    figure, ((axis,),) = canvas(1, 1, 5.0, 4.4)
-    # The figure has no window, so it needs a canvas of its own to be drawn on.
-    page, pictures = FigureCanvasAgg(figure), []
-    for values, title in zip(density, titles, strict=True):
-        axis.clear()
-        if len(places) == 2:
-            contours(axis, places, values, COLOURS[0], view)
-        else:
-            axis.plot(places[0], values, color=COLOURS[0])
-            axis.set_xlim(view[0][0], view[1][0])
-            axis.set_ylim(0, float(density.max()) * 1.05)
-            axis.set_xlabel(schema.label("theta_1"))
-            axis.set_ylabel(schema.label("density", 1))
-        axis.set_title(title)
-        page.draw()
-        pictures.append(Image.fromarray(np.asarray(page.buffer_rgba())).convert("RGB"))
-    buffer = io.BytesIO()
-    pictures[0].save(
-        buffer, format="GIF", save_all=True, append_images=pictures[1:], duration=1000 // frames_per_second, loop=0
-    )
-    writing.write(path, buffer.getvalue())
 
 
 def escapes(paths: Mapping[str, Array]) -> "Figure":

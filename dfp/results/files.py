@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -37,15 +36,6 @@ def save_many(solutions: Mapping[str, Solution], path: str | Path) -> None:
     hdf5.save_groups(path, groups, shared)
 
 
-# Kinds whose rooms read their files themselves, each by the name of its reader.
-_READERS = {
-    "phase diagram": "dfp.regimes.phases.read",
-    "escape": "dfp.long_time.escape_files.read",
-    "network runs": "dfp.networks.storage.read_runs",
-    "network report": "dfp.networks.storage.read_report",
-}
-
-
 def load(path: str | Path) -> Any:
     """Return the result that ``save`` wrote to ``path``, bit for bit: a solution, or another kind of result.
 
@@ -58,20 +48,25 @@ def load(path: str | Path) -> Any:
     """
     with hdf5.opened(path) as root:
         if root.labelled("kind"):
-            return _of_kind(root, root.attribute("kind", "str"))
+            return kinds.read(root, root.attribute("kind", "str"))
         found = _found(root)
         if not isinstance(found, Solution):
             raise FileFormatError("holds several solutions; use dfp.load_many(path).")
         return found
 
 
-def _of_kind(root: hdf5.Stored, kind: str) -> Any:
-    if kind in kinds.KINDS:
+def load_kind(path: str | Path, kind: str) -> Any:
+    """Return the result in the file ``path``, which must be of one kind.
+
+    Raises
+    ------
+    DFPError, FileFormatError
+        As for ``load``.
+    """
+    with hdf5.opened(path) as root:
+        if not root.labelled("kind") or root.attribute("kind", "str") != kind:
+            raise FileFormatError(f"holds no {kind}; use dfp.load(path) for other results.")
         return kinds.read(root, kind)
-    if kind not in _READERS:
-        raise FileFormatError("holds what this dfp does not know; update dfp, or make the file again.")
-    module, _, name = _READERS[kind].rpartition(".")
-    return getattr(import_module(module), name)(root)
 
 
 def load_many(path: str | Path) -> dict[str, Solution]:
@@ -89,8 +84,8 @@ def load_many(path: str | Path) -> dict[str, Solution]:
         return found
 
 
-def load_any(path: str | Path) -> Solution | dict[str, Solution]:
-    """Return the one solution in the file ``path``, or several by name.
+def load_any(path: str | Path) -> Any:
+    """Return the one result in the file ``path``, or several solutions by name.
 
     Raises
     ------
@@ -98,7 +93,7 @@ def load_any(path: str | Path) -> Solution | dict[str, Solution]:
         As for ``load``.
     """
     with hdf5.opened(path) as root:
-        return _found(root)
+        return kinds.read(root, root.attribute("kind", "str")) if root.labelled("kind") else _found(root)
 
 
 def _found(root: hdf5.Stored) -> Solution | dict[str, Solution]:

@@ -1,4 +1,4 @@
-"""The kinds of results beside solutions: one table of their variables, by which they are all written and read."""
+"""The kinds of results: one table of their variables, or of who knows them, by which all are written and read."""
 
 import json
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ import numpy as np
 
 from dfp.errors import DFPError, FileFormatError
 from dfp.problem.grid import Grid
-from dfp.results import hdf5, schema
+from dfp.results import hdf5, schema, tables
 from dfp.results.gridded import axes_of, grid_in
 from dfp.results.schema import Column, Variable
 
@@ -109,7 +109,18 @@ KINDS = {
         later=("error",),
     ),
 }
-_INDICES = ("place", "joint", "joint_2", *("parameter", "parameter_2"))
+# Kinds that are kept in a way of their own: the class, and the module that has its columns, attributes and reader.
+ROOMS = {
+    "solution": ("dfp.results.solution.Solution", "dfp.results.solution"),
+    "comparison": ("dfp.results.comparison.Comparison", "dfp.results.comparison_files"),
+    "sweep": ("dfp.results.cube.Sweep", "dfp.results.cube"),
+    "modes": ("dfp.regimes.mode_report.Modes", "dfp.solving.mode_files"),
+    "phase diagram": ("dfp.regimes.phases.PhaseDiagram", "dfp.regimes.phases"),
+    "escape": ("dfp.long_time.escape_law.Escape", "dfp.long_time.escape_files"),
+    "network runs": ("dfp.networks.runs.Runs", "dfp.networks.storage"),
+    "network report": ("dfp.networks.reporting.Report", "dfp.networks.storage"),
+}
+_INDICES = ("place", "joint", "joint_2", "parameter", "parameter_2")
 
 
 def kind_of(result: object) -> str:
@@ -121,15 +132,24 @@ def kind_of(result: object) -> str:
         If there is no such kind.
     """
     home = f"{type(result).__module__}.{type(result).__qualname__}"
-    for name, kind in KINDS.items():
-        if kind.home == home:
-            return name
-    raise DFPError(f"result={type(result).__name__}: is of no kind that files hold; give one of {', '.join(KINDS)}.")
+    homes = {kind.home: name for name, kind in KINDS.items()} | {made: name for name, (made, _) in ROOMS.items()}
+    if home in homes:
+        return homes[home]
+    known = ", ".join(homes.values())
+    raise DFPError(f"result={type(result).__name__}: is of no kind that files hold; give one of {known}.")
+
+
+def _room(name: str) -> Any:
+    return import_module(ROOMS[name][1])
 
 
 def columns(result: Any) -> dict[str, Column]:
     """Return every variable of ``result`` by name, coordinates first."""
-    kind, grid = KINDS[kind_of(result)], getattr(result, "grid", None)
+    name = kind_of(result)
+    if name in ROOMS:
+        told: dict[str, Column] = _room(name).columns(result)
+        return told
+    kind, grid = KINDS[name], getattr(result, "grid", None)
     table = {} if grid is None else axes_of(grid)
     axes = () if grid is None else tuple(f"theta_{i}" for i in range(1, grid.dimension + 1))
     found: dict[str, Column] = {}
@@ -159,11 +179,18 @@ def columns(result: Any) -> dict[str, Column]:
 def attributes(result: Any) -> dict[str, Any]:
     """Return kind, numbers and warnings."""
     name = kind_of(result)
+    if name in ROOMS:
+        told: dict[str, Any] = _room(name).attributes(result)
+        return told if name == "solution" else {"kind": name} | told | _made_with()
     kind = KINDS[name]
     found: dict[str, Any] = {"kind": name} | {number: np.float64(getattr(result, number)) for number in kind.numbers}
     if kind.warnings:
         found["warnings"] = json.dumps(result.warnings, ensure_ascii=False)
-    return found | {"versions": ", ".join(f"{key} {version}" for key, version in schema.versions().items())}
+    return found | _made_with()
+
+
+def _made_with() -> dict[str, str]:
+    return {"versions": ", ".join(f"{name} {version}" for name, version in schema.versions().items())}
 
 
 def save(result: Any, path: str | Path) -> None:
@@ -177,22 +204,20 @@ def to_xarray(result: Any) -> "xarray.Dataset":
 
 
 def to_dataframe(result: Any) -> "pandas.DataFrame":
-    """Return the columns along the first axis; matrices as one column an entry."""
-    try:
-        import pandas
-    except ImportError:
-        raise DFPError("pandas is not installed: data frames need it; run pip install 'dfp[pandas]'.") from None
-    kind = KINDS[kind_of(result)]
-    if kind.gridded:
+    """Return the rows of ``result``, or its columns along the first axis; matrices as one column an entry."""
+    if hasattr(result, "rows"):
+        return tables.data_frame(result.rows())
+    name = kind_of(result)
+    if name == "escape" or (name in KINDS and KINDS[name].gridded):
         raise DFPError("result is a function on a grid and no table; use to_xarray().")
-    first = next(iter(kind.columns.values())).variable.dims[0]
+    first = "step" if name in ROOMS else next(iter(KINDS[name].columns.values())).variable.dims[0]
     rows: dict[str, Any] = {}
     for name, column in columns(result).items():
         if column.dims[0] != first or any(dim.startswith("theta_") for dim in column.dims):
             continue
         for index in np.ndindex(column.values.shape[1:]):
             rows["_".join([name, *(str(i + 1) for i in index)])] = column.values[(slice(None), *index)]
-    return pandas.DataFrame(rows)
+    return tables.data_frame(rows)
 
 
 def read(root: hdf5.Stored, name: str) -> Any:
@@ -203,6 +228,10 @@ def read(root: hdf5.Stored, name: str) -> Any:
     FileFormatError
         If a variable is missing or has another type or shape, or the class refuses what it is given.
     """
+    if name in ROOMS and name != "solution":  # a file of a solution names no kind
+        return _room(name).read(root)
+    if name not in KINDS:
+        raise FileFormatError("holds what this dfp does not know; update dfp, or make the file again.")
     kind = KINDS[name]
     gridded = kind.gridded or (kind.optional_grid and "theta_1" in root)
     grid = _grid(root) if gridded else None

@@ -103,6 +103,38 @@ PHASE_VARIABLES = {
     "langevin_regime": Variable((), "1", "regime of Langevin"),
 }
 """Variables of phase diagrams; all lie on the two axes chosen."""
+MODE_VARIABLES = {
+    "mode": Variable((), "1", "mode, by curvature"),
+    "parameter": Variable((), "1", "index of a parameter"),
+    "direction": Variable((), "1", "unit eigenvector of the mean Hessian"),
+    "gradient": Variable((), "loss parameter-1", "mean gradient along the mode, ḡ"),
+    "saturation_step": Variable((), "1", "steps in which the variance settles"),
+    "diffusion_coefficient": Variable((), "loss", "diffusion coefficient in slow time, D_eff"),
+    "correlation": Variable((), "loss2 parameter-3", "covariance r of curvature and gradient noise"),
+    "critical_noise": Variable((), "loss2 parameter-2", "gradient noise at the critical point"),
+    "lyapunov_error": Variable((), "1", "error of the Lyapunov exponent"),
+    "tail_index_error": Variable((), "1", "error of the tail index"),
+    "time_scale": Variable((), "1", "steps in which a distance changes by a factor e"),
+    "largest_stable_learning_rate": Variable((), "parameter2 loss-1", "largest stable learning rate"),
+    "langevin_largest_stable_learning_rate": Variable(
+        (), "parameter2 loss-1", "largest stable learning rate of Langevin"
+    ),
+    "overshoots": Variable((), "1", "whether the mean map reverses the side (1)"),
+    "oscillates": Variable((), "1", "whether momentum makes the mean swing (1)"),
+    "embeddable": Variable((), "1", "whether a process in continuous time has these steps (1; NaN: not known)"),
+}
+"""Variables of modes beyond those of phase diagrams."""
+DISTANCE_VARIABLES = {
+    "distance": Variable((), "1", "index of a distance"),
+    "step": Variable((), "1", "step n"),
+    "solution": Variable((), "1", "code of the solution"),
+    "total_variation_distance": Variable((), "1", "total variation"),
+    "wasserstein_distance": Variable((), "parameter", "Wasserstein distance W1"),
+    "mean_distance": Variable((), "1", "difference of means, in deviations"),
+    "covariance_distance": Variable((), "1", "relative difference of covariances"),
+    "kl": Variable((), "1", "Kullback–Leibler divergence, in nat"),
+}
+"""Variables of comparisons."""
 ESCAPE_VARIABLES = {
     "parameter": Variable((), "1", "index of a parameter"),
     "bound": Variable((), "1", "lower (0) and upper (1) corner"),
@@ -123,6 +155,8 @@ DRAWN_VARIABLES = {
     "direction_1": Variable((), "parameter", "direction 1"),
     "direction_2": Variable((), "parameter", "direction 2"),
     "direction_3": Variable((), "parameter", "direction 3"),
+    "committor": Variable((), "1", "probability to reach the well beyond first"),
+    "density_difference": Variable((), "parameter-{d}", "difference"),
     "variance": Variable((), "parameter2", "variance"),
     "relative_variance": Variable((), "%", "variance relative to exact SGD"),
     "missed_variance": Variable((), "%", "variance that Langevin misses"),
@@ -184,8 +218,10 @@ def label(name: str, dimension: int = 1) -> str:
 
     It is the long name and, unless the variable is a pure number, its unit.
     """
-    found = (PHASE_VARIABLES | DRAWN_VARIABLES).get(name) or describe(name, dimension)
-    unit = re.sub(r"-?\d+", lambda m: m[0].translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")), found.unit)
+    found = (PHASE_VARIABLES | DISTANCE_VARIABLES | DRAWN_VARIABLES).get(name) or describe(name, dimension)
+    unit = re.sub(
+        r"-?\d+", lambda m: m[0].translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")), found.unit.format(d=dimension)
+    )
     named = re.sub(r"_(\d+)", lambda m: m[1].translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")), found.long_name)
     return named if found.unit == "1" else f"{named} [{unit}]"
 

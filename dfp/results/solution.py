@@ -3,6 +3,7 @@
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,16 +16,19 @@ from dfp.errors import DFPError
 from dfp.problem import questions
 from dfp.problem.grid import Grid
 from dfp.problem.state import Density
+from dfp.result import Result
 from dfp.results import schema
 from dfp.results.certificate import Certificate
 
 if TYPE_CHECKING:
-    import xarray
     from matplotlib.figure import Figure
 
+# Most steps whose planes are drawn, unless they are chosen.
+_PLANES = 12
 
-@dataclass(frozen=True, eq=False)
-class Solution:
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Solution(Result):
     """What ``dfp.solve`` returns.
 
     Attributes
@@ -201,40 +205,9 @@ class Solution:
         known = checks.finite(mean) and checks.finite(covariance)
         return result.with_moments(mean, covariance) if known else result
 
-    def save(self, path: str | Path) -> None:
-        """Write an HDF5 file that xarray opens as it is; the file appears complete or not at all.
-
-        Parameters
-        ----------
-        path
-            File name, usually ending in ``.h5``; an existing file is replaced.
-        """
-        from dfp.results import hdf5
-
-        hdf5.save(path, columns(self), attributes(self))
-
-    def to_xarray(self) -> "xarray.Dataset":
-        """Return a labelled ``xarray.Dataset`` with the variables, units and names of the file (extra ``xarray``)."""
-        from dfp.results import hdf5
-
-        return hdf5.to_xarray(columns(self), attributes(self))
-
-    def plot(self, steps: Sequence[int] | None = None, title: str | None = None) -> "Figure":
-        """Return a figure of the densities (d <= 2: curves or contours) or, without densities, of the moments.
-
-        Parameters
-        ----------
-        steps
-            Which of the saved steps to draw; all if left out.
-        title
-            Title of the figure; the question it answers, equation and solver if left out.
-        """
-        if steps is not None:
-            return self.at(steps).plot(title=title)
-        figure = self._drawn(f"{self.equation}, by {self.solver}")
-        if title is not None:
-            figure.suptitle(title)
-        return figure
+    def _figure(self) -> "Figure":
+        """Densities (d <= 2: curves or contours; d = 3: marginals) or, without densities, moments."""
+        return self._drawn(f"{self.equation}, by {self.solver}")
 
     def _drawn(self, title: str) -> "Figure":
         from dfp.results import figures
@@ -253,14 +226,14 @@ class Solution:
         if self.dimension == 1:
             curves = {name: (axes[0], values) for name, values in zip(titles, self.density, strict=True)}
             return figures.curves(curves, f"Where is the parameter? {title}", self.steps.tolist())
-        chosen = np.unique(np.linspace(0, len(self.steps) - 1, min(4, len(self.steps))).astype(int))
+        chosen = np.unique(np.linspace(0, len(self.steps) - 1, min(_PLANES, len(self.steps))).astype(int))
         planes = {titles[i]: (axes, self.density[i]) for i in chosen}
         view = figures.window(self.mean, self.covariance)
         return figures.planes(planes, view, f"Where are the parameters? {title}", figures.COLOURS[:1])
 
     def animate(self, path: str | Path, *, frames_per_second: int = 10) -> None:
-        """Write the densities, one frame per saved step, as an animated GIF at ``path``, whole or not at all."""
-        from dfp.results import figures
+        """Write the densities, one frame per saved step, as a film at ``path``: .gif, or .mp4 where ffmpeg is."""
+        from dfp.results import animation, figures
 
         grid, density = self.gridded()
         checks.integer("frames_per_second", frames_per_second, at_least=1, at_most=60)
@@ -268,13 +241,17 @@ class Solution:
             raise DFPError(f"solution has {self.dimension} parameters: animations need 1 or 2.")
         titles = [f"{self.equation}, step {step}" for step in self.steps]
         view = figures.window(self.mean, self.covariance)
-        figures.animate(path, grid.axes, density, titles, view, frames_per_second)
+        animation.animate(path, grid.axes, density, titles, view, frames_per_second)
 
     def __repr__(self) -> str:
         """Return equation, solver, steps and grid in one line."""
         cells = "no grid" if self.grid is None else "×".join(map(str, self.grid.cells)) + " cells"
         state = "certificate passes" if self.certificate.ok else f"{len(self.certificate.warnings)} warning(s)"
         return f"<Solution of the {self.equation} by {self.solver}: {len(self.steps)} frames, {cells}, {state}>"
+
+    def _repr_html_(self) -> str:
+        """Return what notebooks show: the line and the certificate."""
+        return f"<pre>{escape(repr(self))}\n{escape(str(self.certificate))}</pre>"
 
 
 def columns(solution: Solution) -> dict[str, schema.Column]:

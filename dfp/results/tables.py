@@ -3,7 +3,12 @@
 import csv
 import io
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from dfp.errors import DFPError
+
+if TYPE_CHECKING:
+    import pandas
 
 
 def aligned(rows: Sequence[Sequence[str]], right: Collection[int] = (), overflowing: Collection[int] = ()) -> list[str]:
@@ -36,3 +41,18 @@ def comma_separated(rows: Sequence[Mapping[str, Any]]) -> bytes:
     writer.writeheader()
     writer.writerows(rows)
     return buffer.getvalue().encode()
+
+
+def data_frame(given: Any) -> "pandas.DataFrame":
+    """Return columns by name, or rows of the same keys, as a data frame.
+
+    Raises
+    ------
+    DFPError
+        If pandas is not installed.
+    """
+    try:
+        import pandas
+    except ImportError:
+        raise DFPError("pandas is not installed: data frames need it; run pip install 'dfp[pandas]'.") from None
+    return pandas.DataFrame(given)
