@@ -34,6 +34,15 @@ def rerun(path: str | Path, *, progress: Progress | None = None) -> Solution:
         If the file does not hold the whole problem, such as a landscape of functions: it says which part is missing.
     FileFormatError
         If the file, or its record of the problem, is malformed.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> sgd = dfp.SGD(dfp.QuadraticLandscape([1.0], noise=dfp.GaussianNoise([1.0])), learning_rate=0.2)
+    >>> solution = dfp.solve(dfp.MasterEquation(sgd), dfp.Gaussian(1.0, 0.1), steps=10)
+    >>> solution.save("run.h5")
+    >>> print(bool((dfp.rerun("run.h5").density == solution.density).all()))
+    True
     """
     before = load(path)
     if not isinstance(before, Solution):

@@ -92,6 +92,19 @@ class Fit:
         Number of recorded steps used.
     warnings
         What makes the numbers doubtful, in words.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dfp
+    >>> rng, theta, recorded = np.random.default_rng(0), 0.0, []
+    >>> for _ in range(2000):
+    ...     theta -= 0.5 * (1.2 * theta + rng.standard_normal())
+    ...     recorded.append([theta])
+    >>> found = dfp.fit(np.array(recorded), learning_rate=0.5)
+    >>> lower, upper = found.intervals.hessian
+    >>> print(bool(lower.item() < 1.2 < upper.item()), found.curvatures.round(1))
+    True [1.2]
     """
 
     hessian: Array
@@ -197,6 +210,18 @@ def fit(trajectories: ArrayLike, learning_rate: float, *, every: int = 1) -> Fit
     autoregression, given the first state of every run; its maximum over symmetric H is exact at every η. The bias of
     short runs, −(1 + 3a)/T in one dimension (Kendall 1954), is measured on data sets drawn from the fit and taken off.
     Intervals rest on the influence of every step and hold for any law of the noise, also if it depends on θ.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dfp
+    >>> rng, theta, recorded = np.random.default_rng(0), 0.0, []
+    >>> for _ in range(2000):
+    ...     theta -= 0.5 * (1.2 * (theta - 1.0) + rng.standard_normal())
+    ...     recorded.append([theta])
+    >>> found = dfp.fit(np.array(recorded), learning_rate=0.5)
+    >>> print(found.hessian.round(1), found.minimum.round(1), found.covariance.round(1))
+    [[1.2]] [1.] [[1.]]
     """
     eta, power = checks.real("learning_rate", learning_rate, above=0), checks.integer("every", every, at_least=1)
     paths = _checked(trajectories)

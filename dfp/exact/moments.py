@@ -84,6 +84,14 @@ def moments(
     -----
     (T14) for the maps (T4) and (T5), (T15) for the generators (T6), (T7), (T7m), (T19) with momentum, whose velocity is
     0 at step 0, and (T18) without replacement. A schedule costs a product of maps for every change of its value.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> sgd = dfp.SGD(dfp.QuadraticLandscape([1.0], noise=dfp.GaussianNoise([1.0])), learning_rate=0.2)
+    >>> exact = dfp.moments(dfp.MasterEquation(sgd), dfp.Point(1.0), steps=40, save=[0, 10, 40])
+    >>> print(exact.mean.ravel().round(4), exact.covariance.ravel().round(4))
+    [1.000e+00 1.074e-01 1.000e-04] [0.     0.1098 0.1111]
     """
     process = equation.iterate if isinstance(equation, AveragedEquation) else equation
     check_problem(process, initial, moments=True)

@@ -49,6 +49,14 @@ def raw_moments(
     Notes
     -----
     M_j' = Σ_k (−η)^k C(j,k) E[θ^{j−k} g_ξ(θ)^k] with k up to j, and up to m where truncated (T25).
+
+    Examples
+    --------
+    >>> import dfp
+    >>> sgd = dfp.SGD(dfp.QuadraticLandscape([1.0], noise=dfp.GaussianNoise([1.0])), learning_rate=0.2)
+    >>> print(dfp.raw_moments(dfp.MasterEquation(sgd), dfp.Point(1.0), 10, order=4, save=[0, 10]).round(4))
+    [[1.     1.     1.     1.     1.    ]
+     [1.     0.1074 0.1214 0.0366 0.0439]]
     """
     check_problem(equation, initial, moments=True)
     last, highest = checks.integer("steps", steps), checks.integer("order", order, at_least=1, at_most=64)

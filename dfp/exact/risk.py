@@ -26,6 +26,14 @@ class RiskCurve:
         ½ Σ_i λ_i E δ_i², δ = θ − θ*, shape (S,) [loss]; not finite where it overflows.
     second_moments
         E δ_i² at the last step, shape (d,) [parameter^2].
+
+    Examples
+    --------
+    >>> import dfp
+    >>> features = dfp.GaussianFeatures([1.0, 0.3, 0.1], noise=0.3, batch_size=4)
+    >>> curve = dfp.risk_curve(dfp.SGD(features, learning_rate=0.3), 1.0, steps=40, save=[0, 10, 40])
+    >>> print(curve.steps, curve.excess_risk.round(3))
+    [ 0 10 40] [0.7   0.066 0.015]
     """
 
     steps: NDArray[np.int64]
@@ -54,6 +62,13 @@ def risk_curve(sgd: SGD, second_moments: ArrayLike, steps: int, save: Sequence[i
         If a value is out of range.
     UnsupportedError
         If the landscape is another one, or there is weight decay.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> features = dfp.GaussianFeatures([1.0, 0.3, 0.1], noise=0.3, batch_size=4)
+    >>> print(dfp.risk_curve(dfp.SGD(features, learning_rate=0.3), 1.0, 40, [0, 10, 40]).excess_risk.round(4))
+    [0.7    0.0659 0.0148]
     """
     landscape = _streaming(sgd)
     last, saved = _steps(steps, save)
@@ -130,6 +145,13 @@ def stationary_risk(sgd: SGD) -> float:
     ------
     UnsupportedError
         If the landscape is another one, or there is momentum, weight decay or a schedule.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> features = dfp.GaussianFeatures([1.0, 0.3, 0.1], noise=0.3, batch_size=4)
+    >>> print(round(dfp.stationary_risk(dfp.SGD(features, learning_rate=0.3)), 4))
+    0.0099
     """
     landscape = _streaming(sgd)
     if sgd.momentum or sgd.scheduled:
@@ -171,6 +193,13 @@ def largest_learning_rate(landscape: GaussianFeatures, batch_size: int | None = 
         If no curvature is positive: every learning rate is then stable.
     UnsupportedError
         If the landscape is another one.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> features = dfp.GaussianFeatures([1.0, 0.3, 0.1], batch_size=4)
+    >>> print(round(dfp.largest_learning_rate(features), 4))
+    1.3135
     """
     from scipy import optimize
 

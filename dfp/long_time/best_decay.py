@@ -36,6 +36,14 @@ class BestDecay:
         Excess risk of that average at the horizon [loss].
     last_risk
         That of the last iterate [loss].
+
+    Examples
+    --------
+    >>> import dfp
+    >>> sgd = dfp.SGD(dfp.QuadraticLandscape([1.0], noise=dfp.GaussianNoise([1.0])), learning_rate=0.2)
+    >>> best = dfp.best_decay(sgd, dfp.Point([1.0]), steps=100)
+    >>> print(f"γ = {best.decay:.2f}, risk {best.risk:.4f} in place of {best.last_risk:.4f}")
+    γ = 0.97, risk 0.0081 in place of 0.0556
     """
 
     decay: float
@@ -66,6 +74,13 @@ def best_decay(sgd: SGD, initial: State, steps: int) -> BestDecay:
         If an argument is malformed, or the moments overflow.
     UnsupportedError
         If the landscape is nonlinear, sampling without replacement, or the noise has no variance.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> sgd = dfp.SGD(dfp.QuadraticLandscape([1.0], noise=dfp.GaussianNoise([1.0])), learning_rate=0.2)
+    >>> print(round(dfp.best_decay(sgd, dfp.Point([1.0]), steps=100).decay, 2))
+    0.97
     """
     sgd = ExponentialAverage(sgd, 0.0).sgd  # checked there
     equation = MasterEquation(sgd)

@@ -39,6 +39,16 @@ class Committor(Result):
         Radius of the balls that count as the wells [parameter].
     error
         Estimated largest error of ``values``, from a coarser rule; NaN in files of earlier versions.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dfp
+    >>> well = dfp.Landscape(lambda t: t**3 - t, 0.1, hessian=lambda t: 3 * t**2 - 1)
+    >>> found = dfp.escape(dfp.SGD(well, 0.2), start=-1.0, domain=(-np.inf, 0.0))
+    >>> middle = np.abs(found.committor.grid.axes[0]).argmin()
+    >>> print(found.committor.values[middle].round(1))  # on the barrier either well is as likely
+    0.5
     """
 
     grid: Grid

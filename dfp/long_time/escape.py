@@ -61,6 +61,15 @@ def escape(sgd: SGD, start: ArrayLike, domain: Any) -> Escape:
     -----
     Noise of covariance εC leaves after exp(V/ε + o(1/ε)) steps, V the action at ε = 1. The mean is solved for, not
     estimated from V; ``prefactor`` is what it is beyond exp(V).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dfp
+    >>> well = dfp.Landscape(lambda t: t**3 - t, 0.1, hessian=lambda t: 3 * t**2 - 1)
+    >>> found = dfp.escape(dfp.SGD(well, 0.5), start=-1.0, domain=(-np.inf, 0.0))
+    >>> print(found.mechanism, f"{found.mean_steps:.3g}", f"{found.langevin_mean_steps:.3g}")
+    thrown across 2.43e+04 1.02e+05
     """
     _check(sgd)
     lower, upper = _corners(domain, sgd.dimension)

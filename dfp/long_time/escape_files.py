@@ -23,6 +23,16 @@ def load_escape(path: str | Path) -> Escape:
         If there is no such file, or it cannot be read.
     FileFormatError
         If it is no escape of dfp, is damaged, or needs a newer dfp.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dfp
+    >>> well = dfp.Landscape(lambda t: t**3 - t, 0.1, hessian=lambda t: 3 * t**2 - 1)
+    >>> found = dfp.escape(dfp.SGD(well, 0.2), start=-1.0, domain=(-np.inf, 0.0))
+    >>> found.save("escape.h5")
+    >>> print(dfp.load_escape("escape.h5").action == found.action)
+    True
     """
     found: Escape = load_kind(path, "escape")
     return found

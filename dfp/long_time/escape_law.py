@@ -52,6 +52,15 @@ class Escape(Result):
         The probability to fall to ``across`` before ``well``; None if there is no other well, or it is not resolved.
     warnings
         What to know before the numbers are used.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dfp
+    >>> well = dfp.Landscape(lambda t: t**3 - t, 0.1, hessian=lambda t: 3 * t**2 - 1)
+    >>> found = dfp.escape(dfp.SGD(well, 0.2), start=-1.0, domain=(-np.inf, 0.0))
+    >>> print(found.mechanism, round(found.action, 2), round(found.langevin_action, 2))
+    climbs 24.91 25.0
     """
 
     learning_rate: float

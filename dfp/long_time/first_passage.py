@@ -64,6 +64,14 @@ def exit_steps(
         If the kernel is too narrow for the box.
     DFPError
         If the domain is malformed or holds nothing of the initial state.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> sgd = dfp.SGD(dfp.QuadraticLandscape([1.0], noise=dfp.GaussianNoise([1.0])), learning_rate=0.2)
+    >>> law = dfp.exit_steps(dfp.MasterEquation(sgd), (-0.6, 0.6), dfp.Point(0.0))
+    >>> print(round(law.mean, 1), law.quantile(0.5))
+    29.5 21.0
     """
     check_problem(equation, initial)
     if not equation.process:

@@ -35,6 +35,16 @@ class Current:
         Ω of the velocity v(θ) = Ω(θ − θ*), shape (d, d) [1 / step for the master equation, else 1 / slow time].
     law
         The stationary Gaussian.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> noise = dfp.GaussianNoise([[0.5, 0.3], [0.3, 0.3]])
+    >>> sgd = dfp.SGD(dfp.QuadraticLandscape([1.0, 0.2], noise=noise), learning_rate=0.4)
+    >>> current = dfp.probability_current(dfp.MasterEquation(sgd))
+    >>> print(current.matrix.round(3))
+    [[ 0.067 -0.078]
+     [ 0.194 -0.067]]
     """
 
     matrix: Array
@@ -59,6 +69,15 @@ class GriddedCurrent:
         The stationary density of the finite volumes.
     values
         J at the cells, shape (n_1, …, n_d, d) [parameter^(1−d) / slow time].
+
+    Examples
+    --------
+    >>> import dfp
+    >>> noise = dfp.GaussianNoise([[0.5, 0.3], [0.3, 0.3]], [0.05, 0.05])
+    >>> sgd = dfp.SGD(dfp.QuadraticLandscape([1.0, 0.4], noise=noise), learning_rate=0.2)
+    >>> current = dfp.probability_current(dfp.Langevin(sgd), dfp.Grid([-1.5, -1.5], [1.5, 1.5], 24))
+    >>> print(current.values.shape, bool(abs(current.values).max() > 0.01))
+    (24, 24, 2) True
     """
 
     density: Density
@@ -83,6 +102,15 @@ def probability_current(equation: Equation, grid: Grid | None = None) -> Current
         If there is no stationary variance.
     UnsupportedError
         For (T5), which is no process, and the master equation with noise that depends on θ or is not Gaussian.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> noise = dfp.GaussianNoise([[0.5, 0.3], [0.3, 0.3]])
+    >>> sgd = dfp.SGD(dfp.QuadraticLandscape([1.0, 0.2], noise=noise), learning_rate=0.4)
+    >>> print(dfp.probability_current(dfp.Langevin(sgd)).matrix.round(3))
+    [[ 0.2 -0.2]
+     [ 0.6 -0.2]]
     """
     _check(equation, grid)
     if grid is None and equation.additive:
@@ -117,6 +145,14 @@ def entropy_production(equation: Equation, grid: Grid | None = None) -> Estimate
     ------
     NoStationaryDensity, UnsupportedError
         As ``probability_current``.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> noise = dfp.GaussianNoise([[0.5, 0.3], [0.3, 0.3]])
+    >>> sgd = dfp.SGD(dfp.QuadraticLandscape([1.0, 0.2], noise=noise), learning_rate=0.4)
+    >>> print(round(dfp.entropy_production(dfp.MasterEquation(sgd)).value, 4))
+    0.3429
     """
     _check(equation, grid)
     if grid is None and equation.additive:

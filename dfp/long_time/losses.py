@@ -40,6 +40,14 @@ class LossLaw:
         What directions without spread add [loss].
     losses
         Sampled losses, ascending; empty where it is closed.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> landscape = dfp.QuadraticLandscape([2.0, 0.5], noise=dfp.GaussianNoise(0.3))
+    >>> law = dfp.loss_law(dfp.MasterEquation(dfp.SGD(landscape, 0.2)), dfp.Point([1.0, 1.0]), step=20)
+    >>> print(round(law.mean, 4), round(float(law.quantile(0.99)), 4))
+    0.038 0.1729
     """
 
     step: int
@@ -147,6 +155,14 @@ def loss_law(equation: Equation, initial: State, step: int, *, samples: int = 10
     Notes
     -----
     In the eigenbasis of Π^½HΠ^½ the loss is ½ Σ σ_j (z_j + m_j)² (section 6). Negative curvatures give negative σ_j.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> landscape = dfp.QuadraticLandscape([2.0, 0.5], noise=dfp.GaussianNoise(0.3))
+    >>> law = dfp.loss_law(dfp.MasterEquation(dfp.SGD(landscape, 0.2)), dfp.Point([1.0, 1.0]), step=20)
+    >>> print(round(law.mean, 4), round(float(law.cdf(0.1)), 3))
+    0.038 0.929
     """
     check_problem(equation, initial)
     last = checks.integer("step", step)

@@ -33,6 +33,14 @@ def expected_loss(sgd: SGD, over: Moments | Solution | Density) -> Array:
     -------
     Array
         Shape (S,) [loss]; (1,) for a density.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> sgd = dfp.SGD(dfp.QuadraticLandscape([1.0], [-1.0], dfp.GaussianNoise([1.0])), learning_rate=0.2)
+    >>> path = dfp.moments(dfp.MasterEquation(sgd), dfp.Point(0.0), 40, [0, 10, 40])
+    >>> print(dfp.expected_loss(sgd, path).round(4))
+    [ 0.     -0.4393 -0.4444]
     """
     _check_sgd(sgd)
     if not sgd.affine:
@@ -75,6 +83,14 @@ def excess_loss(sgd: SGD, over: Moments | Solution) -> Array:
     ------
     DFPError
         If the mean loss slopes along a flat direction, so that there is no critical point.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> sgd = dfp.SGD(dfp.QuadraticLandscape([1.0], noise=dfp.GaussianNoise([1.0])), learning_rate=0.2)
+    >>> path = dfp.moments(dfp.MasterEquation(sgd), dfp.Point(1.0), 40, [0, 10, 40])
+    >>> print(dfp.excess_loss(sgd, path).round(4))
+    [0.5    0.0607 0.0556]
     """
     _check_sgd(sgd)
     mean, covariance = _given(sgd, over)
@@ -111,6 +127,13 @@ def stationary_excess_loss(equation: Equation) -> float:
     ------
     NoStationaryDensity
         If there is no stationary variance.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> sgd = dfp.SGD(dfp.QuadraticLandscape([1.0], noise=dfp.GaussianNoise([1.0])), learning_rate=0.2)
+    >>> print(round(dfp.stationary_excess_loss(dfp.MasterEquation(sgd)), 4))
+    0.0556
     """
     return float(np.sum(equation.sgd.loss_hessian * stationary_moments(equation).covariance) / 2)
 
@@ -125,6 +148,15 @@ def effective_temperature(equation: Equation) -> Array:
     ------
     NoStationaryDensity
         If there is no stationary variance.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> sgd = dfp.SGD(dfp.QuadraticLandscape([0.1, 1.0], noise=dfp.GaussianNoise(1.0)), learning_rate=0.2)
+    >>> print(dfp.effective_temperature(dfp.MasterEquation(sgd)).round(4))  # sharp modes are hotter
+    [0.101  0.1111]
+    >>> print(dfp.effective_temperature(dfp.Langevin(sgd)).round(4))
+    [0.1 0.1]
     """
     values, vectors = equation.sgd.modes
     covariance = stationary_moments(equation).covariance
@@ -172,6 +204,13 @@ def mean_squared_displacement(
     -------
     Array
         Shape (S,) [parameter^2].
+
+    Examples
+    --------
+    >>> import dfp
+    >>> flat = dfp.SGD(dfp.QuadraticLandscape([0.0], noise=dfp.GaussianNoise([1.0])), learning_rate=0.1)
+    >>> print(dfp.mean_squared_displacement(dfp.MasterEquation(flat), dfp.Point(0.0), 100, [1, 10, 100]).round(4))
+    [0.01 0.1  1.  ]
     """
     check_problem(equation, initial)
     path = moments(equation, initial, steps, save)
@@ -200,6 +239,13 @@ def autocorrelation(equation: Equation, lags: Sequence[int]) -> Array:
     ------
     NoStationaryDensity
         If there is no stationary variance.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> sgd = dfp.SGD(dfp.QuadraticLandscape([1.0], noise=dfp.GaussianNoise([1.0])), learning_rate=0.2)
+    >>> print(dfp.autocorrelation(dfp.MasterEquation(sgd), [0, 1, 2]).ravel().round(4))
+    [1.   0.8  0.64]
     """
     counted = checks.step_list("lags", lags, 2**53)
     if not equation.sgd.affine:

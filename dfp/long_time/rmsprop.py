@@ -45,6 +45,14 @@ class RMSPropLaw:
         Density of log v at these, shape (U,).
     error
         Relative difference of the variance on two grids.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> bowl = dfp.QuadraticLandscape([1.0], noise=dfp.GaussianNoise([1.0]))
+    >>> law = dfp.RMSProp(bowl, learning_rate=0.3, decay=0.99).stationary()
+    >>> print(f"holding v fixed errs by {100 * law.frozen_error:.1f} %")
+    holding v fixed errs by 0.4 %
     """
 
     density: Density
@@ -89,6 +97,14 @@ class RMSProp:
     -----
     The order is that of PyTorch and of Tieleman and Hinton (2012): v' = βv + (1 − β)g², then θ' = θ − ηg/(√v' + ε),
     with one gradient g for both.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> bowl = dfp.QuadraticLandscape([1.0], noise=dfp.GaussianNoise([1.0]))
+    >>> law = dfp.RMSProp(bowl, learning_rate=0.3, decay=0.99).stationary()
+    >>> print(round(law.variance, 4), round(law.frozen_variance, 4))
+    0.161 0.1617
     """
 
     landscape: QuadraticLandscape

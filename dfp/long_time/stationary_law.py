@@ -70,6 +70,14 @@ def stationary(
         If no method is known: among others, for d > 1, laws whose variance is infinite.
     UnresolvedError, SeriesError
         If no affordable grid resolves it, or a series does not converge.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> sgd = dfp.SGD(dfp.QuadraticLandscape([1.0], noise=dfp.GaussianNoise([1.0])), learning_rate=0.2)
+    >>> law = dfp.stationary(dfp.MasterEquation(sgd))
+    >>> print(law.covariance.round(4), round(law.probability(-1.0, 1.0), 4))
+    [[0.1111]] 0.9973
     """
     grid = counted(grid)
     if isinstance(grid, int):

@@ -26,6 +26,14 @@ class StationaryMoments:
         Shape (d,) [parameter].
     covariance
         Shape (d, d) [parameter^2].
+
+    Examples
+    --------
+    >>> import dfp
+    >>> sgd = dfp.SGD(dfp.QuadraticLandscape([1.0], noise=dfp.GaussianNoise([1.0])), learning_rate=0.2)
+    >>> settled = dfp.stationary_moments(dfp.MasterEquation(sgd))
+    >>> print(abs(settled.mean), settled.covariance.round(6))  # ηD / (2λ − ηλ²)
+    [0.] [[0.111111]]
     """
 
     mean: Array
@@ -49,6 +57,13 @@ def stationary_moments(equation: Equation | AveragedEquation) -> StationaryMomen
     ------
     NoStationaryDensity
         If second moments grow without bound; a heavy-tailed law may exist all the same (``dfp.modes`` tells).
+
+    Examples
+    --------
+    >>> import dfp
+    >>> sgd = dfp.SGD(dfp.QuadraticLandscape([1.0], noise=dfp.GaussianNoise([1.0], [0.5])), learning_rate=0.2)
+    >>> print(dfp.stationary_moments(dfp.MasterEquation(sgd)).covariance.round(6))  # ηD / (2λ − η(λ² + Γ))
+    [[0.117647]]
     """
     if isinstance(equation, AveragedEquation):
         iterate = stationary_moments(equation.iterate)

@@ -67,6 +67,15 @@ class FiniteDifference(Solver):
     (T5) damps these within some steps, while what it makes of shorter ones is no density.
     In a nonlinear landscape moments are those of the grid, and nothing but the second grid tells the error; beyond the
     ellipse in the box coefficients stay constant, and the mass found there counts as outside.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> sgd = dfp.SGD(dfp.QuadraticLandscape([1.0], noise=dfp.GaussianNoise([1.0])), learning_rate=0.02)
+    >>> start = dfp.Gaussian(0.5, 0.02)
+    >>> solution = dfp.solve(dfp.DiscreteFokkerPlanck(sgd), start, 50, solver=dfp.FiniteDifference())
+    >>> print(solution.solver, bool(solution.certificate.covariance_error.max() < 1e-3))
+    FiniteDifference True
     """
 
     scheme: str = "spectral"

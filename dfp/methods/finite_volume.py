@@ -103,6 +103,15 @@ class FiniteVolume(Solver):
     Grids whose numbers of cells are not multiples of four give densities of second order. Mean and covariance are
     exact, up to what reaches the walls, where cells are shorter than the scale ``Q/|drift|``.
     Cost hardly grows with the number of steps for d = 1, 2; for d = 3 it does until the density is stationary.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> sgd = dfp.SGD(dfp.QuadraticLandscape([1.0], noise=dfp.GaussianNoise([1.0], [0.5])), learning_rate=0.1)
+    >>> start = dfp.Gaussian(0.5, 0.1)
+    >>> solution = dfp.solve(dfp.Langevin(sgd), start, 20, solver=dfp.FiniteVolume(), grid=400)
+    >>> print(solution.solver, bool((solution.density >= 0).all()))
+    FiniteVolume True
     """
 
     boundary: str = "reflecting"

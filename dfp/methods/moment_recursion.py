@@ -29,6 +29,16 @@ class MomentRecursion(Solver):
     Notes
     -----
     The moments of random affine maps close order by order (T8, T9), and so do those of the generators (T15).
+
+    Examples
+    --------
+    >>> import dfp
+    >>> sgd = dfp.SGD(dfp.QuadraticLandscape([1.0], noise=dfp.GaussianNoise([1.0], [0.2])), learning_rate=0.2)
+    >>> equation, start = dfp.MasterEquation(sgd), dfp.Gaussian(0.0, 0.1)
+    >>> solution = dfp.solve(equation, start, 100, solver=dfp.MomentRecursion())
+    >>> kurtosis = solution.fourth[-1].item() / solution.covariance[-1].item() ** 2
+    >>> print(round(kurtosis, 4))
+    3.1105
     """
 
     highest: int | None = None

@@ -1,6 +1,18 @@
 """From a PyTorch model at a checkpoint to a held-out prediction of how SGD moves it (extra ``dfp[networks]``).
 
 Names are imported when first used, so that PyTorch loads only for what needs it.
+
+Examples
+--------
+>>> import dfp
+>>> import torch
+>>> _ = torch.manual_seed(0)
+>>> x = torch.randn(32, 2, dtype=torch.float64)
+>>> data = x, x.sum(1, keepdim=True)
+>>> problem = dfp.networks.Problem(torch.nn.Linear(2, 1), lambda out, y: ((out - y) ** 2).mean(1), data)
+>>> measured = dfp.networks.measure(problem, batch_size=8)
+>>> print(measured.curvatures.shape)
+(3,)
 """
 
 from importlib import import_module

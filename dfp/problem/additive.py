@@ -38,6 +38,16 @@ class AdditiveNoise(Noise):
     The master equation is solved for the law itself, by its characteristic function (theory page, section 5); the
     other equations know its covariance only. Laws without a variance (Cauchy, Student's t with ν <= 2) have densities,
     but no moments: see ``Fourier`` and ``MonteCarlo``. ``SGD(batch_size=B)`` averages B independent draws.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> from scipy import stats
+    >>> noise = dfp.AdditiveNoise(stats.expon())
+    >>> sgd = dfp.SGD(dfp.QuadraticLandscape([1.0], noise=noise), learning_rate=0.2)
+    >>> solution = dfp.solve(dfp.MasterEquation(sgd), dfp.Gaussian(0.0, 0.05), steps=10)
+    >>> print(solution.solver, solution.probability(-0.5, 0.5).round(3))
+    Fourier [0.975 0.892]
     """
 
     laws: Any

@@ -61,6 +61,16 @@ class ExponentialAverage(Average):
         If a value is out of range.
     UnsupportedError
         If the landscape is nonlinear, or sampling without replacement.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> sgd = dfp.SGD(dfp.QuadraticLandscape([1.0], noise=dfp.GaussianNoise([1.0])), learning_rate=0.2)
+    >>> averaged = dfp.ExponentialAverage(sgd, decay=0.9)
+    >>> for what in (sgd, averaged):
+    ...     print(dfp.stationary_moments(dfp.MasterEquation(what)).covariance.round(4))
+    [[0.1111]]
+    [[0.0359]]
     """
 
     decay: float = 0.999
@@ -91,6 +101,14 @@ class TailAverage(Average):
         If a value is out of range.
     UnsupportedError
         If the landscape is nonlinear, or sampling without replacement.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> sgd = dfp.SGD(dfp.QuadraticLandscape([1.0], noise=dfp.GaussianNoise([1.0])), learning_rate=0.2)
+    >>> mean = dfp.MasterEquation(dfp.TailAverage(sgd, start=50))
+    >>> print(dfp.moments(mean, dfp.Point(1.0), 500, [50, 500]).covariance.ravel().round(4))
+    [0.1111 0.0022]
     """
 
     start: int = 0

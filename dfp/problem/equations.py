@@ -39,7 +39,16 @@ class _Map(Equation):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class MasterEquation(_Map):
-    """The master equation (T4): the exact law of SGD itself; of an average of its iterates, that of (θ, m) (T20)."""
+    """The master equation (T4): the exact law of SGD itself; of an average of its iterates, that of (θ, m) (T20).
+
+    Examples
+    --------
+    >>> import dfp
+    >>> sgd = dfp.SGD(dfp.QuadraticLandscape([1.0], noise=dfp.GaussianNoise([1.0])), learning_rate=0.2)
+    >>> equation = dfp.MasterEquation(sgd)
+    >>> print(equation.label, dfp.moments(equation, dfp.Point(1.0), 3).mean.ravel().round(3))
+    master equation (T4) [1.    0.8   0.64  0.512]
+    """
 
     title = "master equation"
     number = "T4"
@@ -73,6 +82,14 @@ class DiscreteFokkerPlanck(_Map):
         If ``order`` is not a whole number from 1 on.
     UnsupportedError
         Without replacement; with order 1, if SGD is not plain.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> sgd = dfp.SGD(dfp.QuadraticLandscape([1.0], noise=dfp.GaussianNoise([1.0])), learning_rate=0.2)
+    >>> law = dfp.stationary(dfp.DiscreteFokkerPlanck(sgd))  # Student's t, with the variance of SGD
+    >>> print(law.covariance.round(4), dfp.stationary_moments(dfp.MasterEquation(sgd)).covariance.round(4))
+    [[0.1111]] [[0.1111]]
     """
 
     order: int = 2
@@ -169,6 +186,15 @@ class Langevin(_Generator):
     per_step
         True: its increment over one step, truncated, as the step itself (T6'), for plain SGD. Only its moments are
         known (``dfp.moments``, ``MomentRecursion``): its variances can be negative.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> sgd = dfp.SGD(dfp.QuadraticLandscape([1.0], noise=dfp.GaussianNoise([1.0])), learning_rate=0.2)
+    >>> for equation in (dfp.Langevin(sgd), dfp.MasterEquation(sgd)):
+    ...     print(equation.label, dfp.stationary_moments(equation).covariance.round(4))
+    Langevin (T6) [[0.1]]
+    master equation (T4) [[0.1111]]
     """
 
     noise: str = "state"
@@ -279,6 +305,15 @@ class ModifiedLangevin(_Generator):
     -----
     ``local_drift`` and ``local_diffusion`` hold in any landscape; ``mode_rates`` and ``mean_diffusion`` are the same
     for affine gradients, as linear functions of moments (T15).
+
+    Examples
+    --------
+    >>> import dfp
+    >>> sgd = dfp.SGD(dfp.QuadraticLandscape([1.0], noise=dfp.GaussianNoise([1.0])), learning_rate=0.2)
+    >>> for equation in (dfp.ModifiedLangevin(sgd), dfp.MasterEquation(sgd)):
+    ...     print(equation.label, dfp.stationary_moments(equation).covariance.round(4))
+    modified Langevin (T7m) [[0.1078]]
+    master equation (T4) [[0.1111]]
     """
 
     matched: bool = True

@@ -44,6 +44,15 @@ class GaussianFeatures(QuadraticLandscape):
     Notes
     -----
     Second moments close on the diagonal in these axes, so that ``dfp.risk_curve`` costs O(d) a step.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dfp
+    >>> features = dfp.GaussianFeatures(1 / np.arange(1, 1001), noise=0.1, batch_size=8)
+    >>> curve = dfp.risk_curve(dfp.SGD(features, learning_rate=0.5), 1.0, steps=200)
+    >>> print(curve.excess_risk[[0, 200]].round(3))
+    [3.743 0.821]
     """
 
     curvatures: Array

@@ -34,6 +34,13 @@ class Grid(Value):
     ------
     DFPError
         If a corner is not finite, lower >= upper, or a count is not a positive integer.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> grid = dfp.Grid(lower=[-1.0, -2.0], upper=[1.0, 2.0], cells=[4, 8])
+    >>> print(grid.axes[0], grid.cell_volume)
+    [-0.75 -0.25  0.25  0.75] 0.25
     """
 
     lower: Array

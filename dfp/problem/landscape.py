@@ -36,6 +36,16 @@ class QuadraticLandscape(Value):
     ------
     DFPError
         If shapes disagree, an entry is not finite, or the Hessian is not symmetric.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dfp
+    >>> rng = np.random.default_rng(0)
+    >>> features = rng.standard_normal((50, 2))
+    >>> landscape = dfp.QuadraticLandscape.from_regression(features, features @ [1.0, 0.5], batch_size=8)
+    >>> print(landscape.dimension, landscape.hessian.diagonal().round(2))
+    2 [0.86 1.  ]
     """
 
     gradient: Array

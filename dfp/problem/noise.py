@@ -59,6 +59,14 @@ class GaussianNoise(Noise):
     Notes
     -----
     The moments it implies are (T13) of the theory page.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> noise = dfp.GaussianNoise(gradient=[0.3, 0.1], hessian=[0.05, 0.0])  # Var g̃_i, Var H̃_ii
+    >>> sgd = dfp.SGD(dfp.QuadraticLandscape([1.0, 0.2], noise=noise), learning_rate=0.2)
+    >>> print(dfp.stationary_moments(dfp.MasterEquation(sgd)).covariance.diagonal().round(4))
+    [0.0335 0.051 ]
     """
 
     gradient: ArrayLike

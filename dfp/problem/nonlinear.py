@@ -69,6 +69,14 @@ class Landscape(Value):
         If a function is not callable, raises, or returns another shape or values that are not finite: at the origin
         when the landscape is made, anywhere else while solving; if ``noise`` disagrees with the covariance at the
         origin; while solving also if a covariance is not symmetric or not positive.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> well = dfp.Landscape(lambda t: t**3 - t, 0.25, hessian=lambda t: 3 * t**2 - 1)
+    >>> law = dfp.stationary(dfp.MasterEquation(dfp.SGD(well, learning_rate=0.3)))
+    >>> print(law.covariance.round(3), round(law.probability(0.0, 10.0), 3))
+    [[0.937]] 0.5
     """
 
     gradient: Field

@@ -40,6 +40,14 @@ class Schedule(Rules):
     ----------
     values
         Value at the steps 0, 1, …, shape (N,), >= 0.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> bowl = dfp.QuadraticLandscape([1.0], noise=dfp.GaussianNoise([1.0]))
+    >>> sgd = dfp.SGD(bowl, learning_rate=dfp.Schedule([0.4, 0.2, 0.1]))
+    >>> print(dfp.moments(dfp.MasterEquation(sgd), dfp.Point(1.0), 3).mean.ravel().round(3))
+    [1.    0.6   0.48  0.432]
     """
 
     values: Any
@@ -71,6 +79,13 @@ class StepSchedule(Rules):
         Steps between changes, >= 1.
     factor
         > 0; above 1 it grows.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> schedule = dfp.StepSchedule(0.4, every=100, factor=0.5)
+    >>> print(schedule(99), schedule(100), schedule(200))
+    0.4 0.2 0.1
     """
 
     initial: float
@@ -103,6 +118,13 @@ class CosineSchedule(Rules):
     Notes
     -----
     Loshchilov and Hutter 2017, without restarts.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> schedule = dfp.CosineSchedule(0.2, steps=100)
+    >>> print(schedule(0), round(schedule(50), 3), schedule(100))
+    0.2 0.1 0.0
     """
 
     initial: float
@@ -131,6 +153,13 @@ class WarmUp(Rules):
         Length of the warm-up, >= 1: step n < ``steps`` has the fraction (n + 1) / ``steps`` (Goyal et al. 2017).
     then
         A number or a function of the step.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> schedule = dfp.WarmUp(4, dfp.StepSchedule(0.4, every=100))
+    >>> print([round(schedule(n), 2) for n in (0, 1, 3, 4, 104)])
+    [0.1, 0.2, 0.4, 0.4, 0.04]
     """
 
     steps: int

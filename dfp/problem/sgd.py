@@ -67,6 +67,17 @@ class SGD(Value):
         If a value is out of range.
     UnsupportedError
         If sampling without replacement is asked of noise that is no finite sum, or with a schedule of batch sizes.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> bowl = dfp.QuadraticLandscape([1.0], noise=dfp.GaussianNoise([1.0]))
+    >>> heavy = dfp.SGD(bowl, learning_rate=0.02, momentum=0.9)
+    >>> cooled = dfp.SGD(bowl, learning_rate=dfp.CosineSchedule(0.2, steps=50))
+    >>> for sgd in (heavy, cooled):
+    ...     print(dfp.moments(dfp.MasterEquation(sgd), dfp.Point(1.0), 50, [50]).covariance.round(4))
+    [[[0.0998]]]
+    [[[0.0316]]]
     """
 
     landscape: QuadraticLandscape | Landscape

@@ -87,6 +87,13 @@ class Gaussian(State):
     ------
     DFPError
         If shapes disagree, an entry is not finite, or the covariance is not positive semidefinite.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> start = dfp.Gaussian(mean=[1.0, 0.0], covariance=[[0.2, 0.1], [0.1, 0.3]])
+    >>> print(start.dimension, start.covariance.diagonal())
+    2 [0.2 0.3]
     """
 
     mean: Array
@@ -153,6 +160,13 @@ class Point(State):
     ----------
     theta
         Shape (d,) or a number for d = 1 [parameter].
+
+    Examples
+    --------
+    >>> import dfp
+    >>> start = dfp.Point([1.0, -1.0])
+    >>> print(start.mean, start.covariance.ravel())
+    [ 1. -1.] [0. 0. 0. 0.]
     """
 
     theta: Array
@@ -207,6 +221,15 @@ class Density(Result, State):
     DFPError
         If the shape differs from the grid's, a value is negative or not finite, or the mass is not one; use
         ``Density.normalised`` to rescale.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dfp
+    >>> grid = dfp.Grid(-4.0, 4.0, 80)
+    >>> start = dfp.Density.normalised(grid, np.exp(-np.abs(grid.axes[0])))
+    >>> print(abs(start.mean.round(6)), round(start.probability(-1.0, 1.0), 2))
+    [0.] 0.64
     """
 
     grid: Grid

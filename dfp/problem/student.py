@@ -35,6 +35,14 @@ class StudentNoise(Noise):
     -----
     Its characteristic function is known (Kotz and Nadarajah 2004, section 1.2), so that the master equation is solved
     exactly, without a variance too. ``SGD(batch_size=B)`` averages B independent draws.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> noise = dfp.StudentNoise(scale=0.1, degrees_of_freedom=3.0)
+    >>> sgd = dfp.SGD(dfp.QuadraticLandscape([1.0], noise=noise), learning_rate=0.2)
+    >>> print(dfp.stationary_moments(dfp.MasterEquation(sgd)).covariance.round(5))
+    [[0.03333]]
     """
 
     scale: ArrayLike

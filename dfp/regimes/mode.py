@@ -51,6 +51,14 @@ class Mode:
         Whether curvature noise is all the noise: every minibatch has the same minimum, and nothing else drives it.
     noise_tail_index
         α of the gradient noise along v, ``P(|vᵀg̃| > x)`` ~ x^−α; ∞ for lighter tails.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> noise = dfp.GaussianNoise([0.2], [0.5])
+    >>> (mode,) = dfp.modes(dfp.SGD(dfp.QuadraticLandscape([1.0], noise=noise), learning_rate=0.3))
+    >>> print(mode.regime, round(mode.stationary_variance, 4), round(mode.tail_index, 2))
+    confined 0.0387 15.89
     """
 
     direction: Array

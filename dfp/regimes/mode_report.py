@@ -66,6 +66,15 @@ class Modes(Result, Sequence[Mode]):
     expansion
         Of a nonlinear landscape: the minimum it is expanded at (d,), and the distance at which its Hessian has changed
         by half [parameter]; else None.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> bowl = dfp.QuadraticLandscape([0.0, 1.0], noise=dfp.GaussianNoise([0.1, 0.2]))
+    >>> for mode in dfp.modes(dfp.SGD(bowl, learning_rate=0.1)):
+    ...     print(mode.curvature, mode.regime)
+    0.0 diffusive
+    1.0 confined
     """
 
     system: EigenSystem
@@ -305,6 +314,14 @@ def modes(
         with noise that depends on θ, if there is momentum or too many sets of samples.
     DFPError
         If a value is out of range, or the learning rate of ``step`` is zero.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> noise = dfp.GaussianNoise([0.2, 0.2], [0.0, 8.0])
+    >>> bowl = dfp.QuadraticLandscape([0.5, 1.0], noise=noise)
+    >>> print([mode.regime for mode in dfp.modes(dfp.SGD(bowl, learning_rate=0.3))])
+    ['confined', 'heavy-tailed']
     """
     checks.instance("sgd", sgd, SGD, "must be a dfp.SGD; give dfp.SGD(landscape, learning_rate).")
     sgd, expansion = _expanded(sgd, at)

@@ -59,6 +59,16 @@ class PhaseDiagram(Result):
         ``stationary_variance``, ``langevin_stationary_variance`` as in ``Mode``; ``regime`` and ``langevin_regime`` as
         indices into ``dfp.regimes.mode.REGIMES``. With momentum ℓ is sampled, and only where ρ₂ >= 1 leaves the regime
         open.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> rates, noises = {"learning_rate": [0.1, 1.0, 3.0]}, {"curvature_noise": [0.0, 0.5]}
+    >>> diagram = dfp.phase_diagram(rates, noises, curvature=1.0, gradient_noise=0.2)
+    >>> print(diagram.values["growth"].round(2))
+    [[0.81 0.82]
+     [0.   0.5 ]
+     [4.   8.5 ]]
     """
 
     names: tuple[str, str]
@@ -182,6 +192,14 @@ def phase_diagram(
     ------
     DFPError
         If a parameter is unknown, missing, given twice or out of range.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> noises = {"curvature_noise": [0.5, 5.0, 20.0]}
+    >>> line = dfp.phase_diagram({"learning_rate": [0.6]}, noises, curvature=1.0, gradient_noise=0.2)
+    >>> print(line.boundary("sgd").round(4), line.boundary("langevin").round(4))
+    [[0.6    2.3333]] [[0.6    3.3333]]
     """
     arguments = {
         "learning_rate": learning_rate, "curvature": curvature, "curvature_noise": curvature_noise,
@@ -283,6 +301,15 @@ def load_phase_diagram(path: str | Path) -> PhaseDiagram:
         If there is no such file, or it cannot be read.
     FileFormatError
         If it is no phase diagram of dfp, is damaged, or needs a newer dfp.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> rates, noises = {"learning_rate": [0.1, 1.0]}, {"curvature_noise": [0.0, 0.5]}
+    >>> diagram = dfp.phase_diagram(rates, noises, curvature=1.0, gradient_noise=0.2)
+    >>> diagram.save("phases.h5")
+    >>> print(dfp.load_phase_diagram("phases.h5").names)
+    ('learning_rate', 'curvature_noise')
     """
     found: PhaseDiagram = load_kind(path, "phase diagram")
     return found

@@ -55,6 +55,15 @@ class Certificate:
         Whether moment errors are in standard errors.
     warnings
         What to worry about: cause, value, remedy. Empty if nothing.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> sgd = dfp.SGD(dfp.QuadraticLandscape([1.0], noise=dfp.GaussianNoise([1.0])), learning_rate=0.2)
+    >>> solution = dfp.solve(dfp.MasterEquation(sgd), dfp.Gaussian(1.0, 0.1), steps=10)
+    >>> certificate = solution.certificate
+    >>> print(certificate.ok, bool(certificate.error.max() < 1e-6), certificate.warnings)
+    True True ()
     """
 
     mass_defect: Array

@@ -39,6 +39,14 @@ class Sweep(Result):
         Messages of members that ended in a ``DFPError``, by their index in C order.
     function
         Name of what was called.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> found = dfp.sweep(lambda a, b: a * b, {"a": [1.0, 2.0], "b": [3.0, 4.0, 5.0]}, quiet=True)
+    >>> print(found.values["value"], bool(found.finished.all()))
+    [[ 3.  4.  5.]
+     [ 6.  8. 10.]] True
     """
 
     axes: dict[str, Array]
@@ -152,6 +160,13 @@ def load_sweep(path: str | Path) -> Sweep:
         If there is no such file, or it cannot be read.
     FileFormatError
         If it is no sweep of dfp, is damaged, or needs a newer dfp.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> found = dfp.sweep(lambda a: a**2, {"a": [1.0, 2.0]}, quiet=True, save="squares.h5")
+    >>> print(dfp.load_sweep("squares.h5").values["value"])
+    [1. 4.]
     """
     found: Sweep = load_kind(path, "sweep")
     return found

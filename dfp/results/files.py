@@ -22,6 +22,15 @@ def save_many(solutions: Mapping[str, Solution], path: str | Path) -> None:
     ------
     DFPError
         As for ``Solution.save``, and if there is no solution or a name cannot be the name of a group.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> sgd = dfp.SGD(dfp.QuadraticLandscape([1.0], noise=dfp.GaussianNoise([1.0])), learning_rate=0.2)
+    >>> start, kinds = dfp.Gaussian(1.0, 0.1), {"SGD": dfp.MasterEquation, "Langevin": dfp.Langevin}
+    >>> dfp.save_many({name: dfp.solve(kind(sgd), start, 10) for name, kind in kinds.items()}, "both.h5")
+    >>> print(list(dfp.load_many("both.h5")))
+    ['SGD', 'Langevin']
     """
     if not solutions:
         raise DFPError("solutions is empty: a file needs at least one; give e.g. {'langevin': solution}.")
@@ -45,6 +54,15 @@ def load(path: str | Path) -> Any:
         If there is no such file, or it cannot be read.
     FileFormatError
         If dfp did not write it, it is damaged, or it needs a newer dfp.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> sgd = dfp.SGD(dfp.QuadraticLandscape([1.0], noise=dfp.GaussianNoise([1.0])), learning_rate=0.2)
+    >>> solution = dfp.solve(dfp.MasterEquation(sgd), dfp.Gaussian(1.0, 0.1), steps=10)
+    >>> solution.save("run.h5")
+    >>> print(bool((dfp.load("run.h5").density == solution.density).all()))
+    True
     """
     with hdf5.opened(path) as root:
         if root.labelled("kind"):
@@ -76,6 +94,15 @@ def load_many(path: str | Path) -> dict[str, Solution]:
     ------
     DFPError, FileFormatError
         As for ``load``.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> sgd = dfp.SGD(dfp.QuadraticLandscape([1.0], noise=dfp.GaussianNoise([1.0])), learning_rate=0.2)
+    >>> start = dfp.Gaussian(1.0, 0.1)
+    >>> dfp.save_many({"SGD": dfp.solve(dfp.MasterEquation(sgd), start, 10)}, "runs.h5")
+    >>> print(list(dfp.load_many("runs.h5")))
+    ['SGD']
     """
     with hdf5.opened(path) as root:
         found = _found(root)

@@ -65,6 +65,16 @@ class Solution(Result):
         Configuration, versions, seed, wall time: what is needed to make it again.
     slow_time
         With a schedule, τ_n = Σ_{s<n} η_s of the saved steps, shape (S,); None otherwise.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> sgd = dfp.SGD(dfp.QuadraticLandscape([1.0], noise=dfp.GaussianNoise([1.0])), learning_rate=0.2)
+    >>> solution = dfp.solve(dfp.MasterEquation(sgd), dfp.Gaussian(1.0, 0.1), steps=10, save=[0, 5, 10])
+    >>> print(solution.steps, solution.mean.ravel().round(3), solution.density.shape[0])
+    [ 0  5 10] [1.    0.328 0.107] 3
+    >>> print(solution.probability(-0.5, 0.5).round(3))
+    [0.057 0.692 0.847]
     """
 
     equation: str

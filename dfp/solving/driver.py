@@ -95,6 +95,14 @@ def solve(
         If no affordable grid resolves the density, a series does not converge, or the tolerance cannot be held.
     DFPError
         If an argument is malformed, or a frame has entries that are not finite.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> sgd = dfp.SGD(dfp.QuadraticLandscape([1.0], noise=dfp.GaussianNoise([1.0])), learning_rate=0.2)
+    >>> solution = dfp.solve(dfp.MasterEquation(sgd), dfp.Gaussian(1.0, 0.1), steps=10, save=[0, 5, 10])
+    >>> print(solution.solver, solution.mean.ravel().round(3), solution.certificate.ok)
+    Fourier [1.    0.328 0.107] True
     """
     if isinstance(initial, Solution):
         initial = initial.state()

@@ -59,6 +59,16 @@ def sweep(
     DFPError
         If an argument is malformed, results differ in names or shape, the file is of another sweep, or workers died
         more often than ``retries`` allows: what is finished stays in the file.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> def variance(learning_rate):
+    ...     sgd = dfp.SGD(dfp.QuadraticLandscape([1.0], noise=dfp.GaussianNoise([1.0])), learning_rate)
+    ...     return dfp.stationary_moments(dfp.MasterEquation(sgd)).covariance.item()
+    >>> found = dfp.sweep(variance, {"learning_rate": [0.1, 0.2, 0.4]}, quiet=True)
+    >>> print(found.values["value"].round(4))
+    [0.0526 0.1111 0.25  ]
     """
     if not callable(function):
         raise DFPError(f"function={checks.shown(function)}: must be callable; give a function of the axes.")

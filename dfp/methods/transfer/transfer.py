@@ -52,6 +52,14 @@ class Transfer(Solver):
     ------
     UnresolvedError
         While solving, where no affordable grid resolves the kernel in 3D, or a state has no density on the grid yet.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> sgd = dfp.SGD(dfp.QuadraticLandscape([1.0], noise=dfp.GaussianNoise([0.3], [0.5])), learning_rate=0.2)
+    >>> solution = dfp.solve(dfp.MasterEquation(sgd), dfp.Gaussian(1.0, 0.1), 10, solver=dfp.Transfer())
+    >>> print(solution.certificate.ok)
+    True
     """
 
     name = "Transfer"
