@@ -52,10 +52,14 @@ class Training(_Table):
 
 
 class Measure(_Table):
-    """All modes, or the ``modes`` sharpest and ``flat`` others: random, or in which ``pilot`` other runs moved most."""
+    """All modes, or the ``modes`` sharpest and ``flat`` others: random, or in which ``pilot`` other runs moved most.
+
+    ``depth`` products with the mean Hessian follow the flat ones.
+    """
 
     modes: Literal["all"] | Count = "all"
     flat: Annotated[int, Field(ge=0)] = 0
+    depth: Annotated[int, Field(ge=0)] = 6
     pilot: Annotated[int, Field(ge=0)] = 0
     subspace: Count = 12
 
