@@ -215,10 +215,17 @@ def test_layers_that_are_no_sum_over_samples_are_put_in_evaluation_mode_aloud():
     assert model.training and np.isfinite(made.mean_loss())
 
 
-def test_single_precision_warns():
-    with pytest.warns(UserWarning, match="float32"):
-        made = dfp.networks.Problem(MODEL, cross_entropy, (X, Y), dtype="float32")
-    assert made.gradients().dtype == np.float64
+def test_single_precision_warns_and_differs_by_its_rounding():
+    model, x, y = classifier()
+    precise = dfp.networks.Problem(model, cross_entropy, (x, y))
+    with pytest.warns(UserWarning, match=r"float32.*below about 1e-14"):
+        made = dfp.networks.Problem(model, cross_entropy, (x, y), dtype="float32")
+    assert not made.derivatives.precise and made.gradients().dtype == np.float64
+    runs = [dfp.networks.trajectories(p, 0.1, 4, 4, 20).final for p in (made, precise)]
+    hessians = [dfp.networks.measure(p, 4).hessian for p in (made, precise)]
+    # Rounding of 6e-8 in sums of some hundred terms; steps add it up. Not equal: single precision was really used.
+    for ours, theirs in ((made.gradients(), precise.gradients()), hessians, runs):
+        assert 0 < np.abs(ours - theirs).max() < 1e-4 * np.abs(theirs).max()
 
 
 def test_the_extra_is_named_where_it_is_missing(monkeypatch):
