@@ -85,8 +85,9 @@ def run(
     wanted = experiment.measure
     pilot = _pilot(experiment, problem, folder, progress("pilot runs")) if wanted.pilot else None
     measured = measure(
-        problem, experiment.runs[0].batch_size, wanted.modes, flat=wanted.flat, runs=pilot, subspace=wanted.subspace
-    )
+        problem, experiment.runs[0].batch_size, wanted.modes, flat=wanted.flat, runs=pilot, depth=wanted.depth,
+        subspace=wanted.subspace,
+    )  # fmt: skip
     say(str(measured))
     reports = []
     for number, ensemble in enumerate(experiment.runs, start=1):

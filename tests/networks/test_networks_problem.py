@@ -87,18 +87,42 @@ def test_held_out_minibatches_agree_with_the_samples():
 def test_lanczos_and_flat_directions():
     made = problem()
     everything = dfp.networks.measure(made, 4)
-    some = dfp.networks.measure(made, 4, modes=2, flat=3)
+    some = dfp.networks.measure(made, 4, modes=2, flat=3, depth=0)
     np.testing.assert_allclose(some.curvatures[:2], everything.curvatures[:2], rtol=1e-6)
     assert some.residuals[:2].max() < 1e-4 * some.curvatures[0]
     np.testing.assert_allclose(some.directions.T @ some.directions, np.eye(5), atol=1e-10)
     assert some.flat.tolist() == [False, False, True, True, True] and "random" in some.method
     pilot = dfp.networks.trajectories(made, 0.1, 4, 12, 20, seed=99)
-    moved = dfp.networks.measure(made, 4, modes=2, flat=3, runs=pilot)
+    moved = dfp.networks.measure(made, 4, modes=2, flat=3, depth=0, runs=pilot)
     assert "12 other runs" in moved.method
     # They carry more of the noise than random ones: that is what they were chosen for.
     assert moved.gradient_noise[2:].sum() > some.gradient_noise[2:].sum()
     with pytest.raises(dfp.DFPError, match="span only 11"):
         dfp.networks.measure(made, 4, modes=2, flat=12, runs=pilot)
+
+
+def test_helpers_make_flat_directions_move_as_they_do_among_all_parameters():
+    """Additive noise: uᵀAⁿCAⁿu of all 27 parameters, from the Krylov space of u alone; without helpers it is wrong."""
+    made = problem()
+    whole = dfp.networks.measure(made, 4)
+    wanted = dfp.networks.predict(whole, 0.3, steps=100, only=["additive"])
+    some = dfp.networks.measure(made, 4, modes=2, flat=3, depth=5)
+    assert some.helpers.sum() == 15 and not some.live[some.helpers].any() and some.live[:5].all()
+    bowl = dfp.QuadraticLandscape(whole.hessian, whole.gradient, dfp.GaussianNoise(whole.covariance / 4))
+    found = dfp.moments(dfp.MasterEquation(dfp.SGD(bowl, 0.3)), dfp.Point(np.zeros(27)), 100, wanted.steps.tolist())
+    turned = whole.directions.T @ some.directions[:, some.flat]
+    truth = np.einsum("ij,sik,kj->sj", turned, found.covariance, turned)[1:]
+
+    def off(measured):
+        variance = dfp.networks.predict(measured, 0.3, steps=100, only=["additive"]).moments["additive"].variance
+        return np.abs(variance[1:, measured.flat] / truth - 1).max()
+
+    # Degree 2·5 + 1 of a bilinear form: 100 steps at ηλ below the third curvature are a polynomial of low degree.
+    assert off(some) < 1e-3 < 0.1 < off(dfp.networks.measure(made, 4, modes=2, flat=3, depth=0))
+    # The closure says by itself where helpers are too few; no runs are made.
+    rough = dfp.networks.measure(made, 4, modes=2, flat=3, depth=1)
+    bold, sure = (dfp.networks.predict(m, 0.3, 4, 100, only=["closure"], curved=0) for m in (rough, some))
+    assert "outside" in str(bold) and "outside" not in str(sure)
 
 
 MODEL = torch.nn.Linear(4, 3)
@@ -191,10 +215,17 @@ def test_layers_that_are_no_sum_over_samples_are_put_in_evaluation_mode_aloud():
     assert model.training and np.isfinite(made.mean_loss())
 
 
-def test_single_precision_warns():
-    with pytest.warns(UserWarning, match="float32"):
-        made = dfp.networks.Problem(MODEL, cross_entropy, (X, Y), dtype="float32")
-    assert made.gradients().dtype == np.float64
+def test_single_precision_warns_and_differs_by_its_rounding():
+    model, x, y = classifier()
+    precise = dfp.networks.Problem(model, cross_entropy, (x, y))
+    with pytest.warns(UserWarning, match=r"float32.*below about 1e-14"):
+        made = dfp.networks.Problem(model, cross_entropy, (x, y), dtype="float32")
+    assert not made.derivatives.precise and made.gradients().dtype == np.float64
+    runs = [dfp.networks.trajectories(p, 0.1, 4, 4, 20).final for p in (made, precise)]
+    hessians = [dfp.networks.measure(p, 4).hessian for p in (made, precise)]
+    # Rounding of 6e-8 in sums of some hundred terms; steps add it up. Not equal: single precision was really used.
+    for ours, theirs in ((made.gradients(), precise.gradients()), hessians, runs):
+        assert 0 < np.abs(ours - theirs).max() < 1e-4 * np.abs(theirs).max()
 
 
 def test_the_extra_is_named_where_it_is_missing(monkeypatch):

@@ -54,6 +54,18 @@ def test_the_floor_is_that_of_perfect_predictions():
     np.testing.assert_allclose(floor.expected, 0.6745 * np.sqrt(2 / 200), rtol=0.05)
     perfect = scores.score(np.zeros((3, 400)), np.ones((3, 400)), positions)
     assert np.all(perfect.error < floor.high * 1.05) and np.all(perfect.worst_variance_z < 5)
+    # Logarithms of variances that scatter by s have errors of variance 2/R: log-correlation 1/√(1 + 2/(R s²)), a floor
+    # that no prediction passes; by 400 directions 1 − r is known to some 10 %.
+    spread = np.exp(rng.standard_normal(400))
+    wide = scores.floor(positions * spread)
+    limit = 1 - 1 / np.sqrt(1 + 2 / 200 / np.var(2 * np.log(spread)))
+    np.testing.assert_allclose(1 - wide.correlations, limit, rtol=0.3)
+    met = scores.score(np.zeros((3, 400)), np.tile(spread**2, (3, 1)), positions * spread)
+    assert np.all(met.correlation > wide.correlation)
+    crude = scores.score(
+        np.zeros((3, 400)), np.tile(spread, (3, 1)) ** 2 * np.exp(0.4 * rng.standard_normal(400)), positions * spread
+    )
+    assert np.all(crude.correlation < wide.correlation)  # control: errors of 40 % are seen
     shared = rng.standard_normal((3, 200, 1)) * np.ones(400)
     assert scores.floor(shared).high[0] > 1.5 * floor.high[0]
 
