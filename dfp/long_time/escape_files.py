@@ -1,7 +1,8 @@
 """Files of escapes: what was found, read back bit for bit, and labelled datasets of it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from dfp.checks import Array
 from dfp.errors import FileFormatError
@@ -10,9 +11,6 @@ from dfp.long_time.escape_law import KIND, MECHANISMS, NUMBERS, Escape
 from dfp.problem.grid import Grid
 from dfp.problem.state import Density
 from dfp.results import hdf5
-
-if TYPE_CHECKING:
-    pass
 
 
 def load_escape(path: str | Path) -> Escape:
