@@ -17,8 +17,8 @@ from dfp.result import Result
 
 # Places in a ball, in radii, at which the kernel is looked at.
 _AROUND = np.array([[0.0, 0.0], [1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
-# Shares of the nodes that reach rounding: some 1e-7 is enough of a probability.
-_SHARES = 0.8, 0.65
+# Shares of the nodes that reach rounding: the second one tells the error of the first.
+_SHARES = 1.0, 0.8
 # Cells per axis on which it is given.
 _CELLS = {1: 400, 2: 64}
 
@@ -67,7 +67,8 @@ class Committor(Result):
 def committor_between(sgd: SGD, well: Array, across: Array, box: Grid) -> Committor:
     """Return the committor of the master equation on a box that holds both wells, d = 1 or 2.
 
-    What leaves the box counts as falling to neither well. The balls have the radius of a deviation of the law in the flatter well, at most a quarter of the way between them.
+    What leaves the box counts as falling to neither well. The balls have the radius of a deviation of the law in the
+    flatter well, at most a quarter of the way between them.
 
     Raises
     ------
@@ -102,7 +103,7 @@ def _on_line(equation: MasterEquation, well: Array, across: Array, radius: float
     intervals = np.array([[low, a - radius], [a + radius, b - radius], [b + radius, high]])
     means, spreads = first_passage_line.kernel(equation, grid.axes[0])
     at_once = line.between(across[0] - radius, across[0] + radius, means, spreads)
-    levels = []
+    levels: list[Array] = []
     for share in (1.0, 1.5):
         width = first_passage_line.width(equation, low, high)
         nodes, weights = line.panels(intervals, width, share * line.LENGTH)
@@ -118,7 +119,7 @@ def _on_plane(equation: MasterEquation, well: Array, across: Array, radius: floa
     """Return it on two rules of quadrature, the finer one first."""
     wells = np.stack([well, across])
     narrow = [float(np.min(widths(equation, m + radius * _AROUND, np.ones(2)))) for m in wells]
-    levels = []
+    levels: list[Array] = []
     for counts in first_passage_numeric.node_counts(equation, grid.lower, grid.upper, _SHARES):
         box = absorbing.legendre(grid.lower, grid.upper, counts)
         coarser = 1.0 if not levels else 1.25

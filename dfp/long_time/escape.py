@@ -22,7 +22,7 @@ from dfp.problem.state import Density, Point
 # Steps without noise after which a start has settled; the share of a step that still counts as motion.
 _FOLLOWED, _STILL = 20_000, 1e-13
 # Where a side is open, the box is widened until the mean changes by less than this, relatively; and how often.
-_CUT, _WIDENED = {1: 1e-9, 2: 2e-3}, 12
+_CUT, _WIDENED = {1: 1e-9, 2: 1e-5}, 12
 # Where the next box is not resolved, what the last one changed is still an error, up to this share of the mean.
 _LEFT = 0.02
 # Which of these boxes holds a diffusion, whose steps do not overshoot: ten deviations.

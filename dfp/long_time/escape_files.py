@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from dfp.checks import Array
 from dfp.errors import FileFormatError
 from dfp.long_time.committor import Committor

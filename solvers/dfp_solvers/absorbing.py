@@ -67,8 +67,8 @@ def gaussian_kernel(axes: list[Array], means: Array, covariances: Array) -> spar
     peaks = np.prod(np.einsum("nii->ni", factors), axis=1) / (2 * np.pi) ** (d / 2)
     pointers = np.concatenate([[0], np.cumsum(np.prod(number, axis=1))])
     rows, entries = np.empty(pointers[-1], dtype=np.int32), np.empty(pointers[-1])
-    nodes = [np.zeros(1)] * (3 - d) + axes
-    _gaussians(*nodes, three, factors, peaks, first, number, pointers, rows, entries)
+    one, two, last = [np.zeros(1)] * (3 - d) + axes
+    _gaussians(one, two, last, three, factors, peaks, first, number, pointers, rows, entries)
     return sparse.csc_array((entries, rows, pointers.astype(np.int32)), shape=(int(np.prod(sizes)), count))
 
 

@@ -15,7 +15,7 @@ from scipy.special import ndtr
 from dfp_solvers.arrays import Array
 
 # Products until the flux out is settled, and the relative change that says so, over as many.
-_MOST, _SETTLED, _EVERY = 4000, 1e-11, 16
+_MOST, _SETTLED, _EVERY = 4000, 1e-10, 16
 
 
 def leaving(means: Array, covariances: Array, lower: Array, upper: Array, nodes: Array, weights: Array) -> Array:

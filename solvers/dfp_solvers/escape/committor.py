@@ -1,13 +1,14 @@
 """The committor of Gaussian steps in the plane: to which of two discs they come first, from anywhere in a box (T4).
 
-With q the probability to reach the second disc first, u = Kq is smooth everywhere, also where q jumps. What is outside
-the discs is the box less both of them, so that u = K(u over the box) − K(u over the discs) + K(1 over the second): three
+With q the probability to reach the second disc first, u = Kq is smooth everywhere, also where q jumps. What is not in
+the discs is the box less both, so that u = K(u over the box) − K(u over the discs) + K(1 over the second): three
 integrals of smooth functions, by Gauss–Legendre nodes in the box and polar ones in the discs.
 """
 
 from collections.abc import Callable
 
 import numpy as np
+from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, gmres
 
 from dfp_solvers import matrices
@@ -68,11 +69,11 @@ def reached(step: Step, box: Rule, discs: list[tuple[Array, Array]], places: Arr
     return result
 
 
-def _gaussians(nodes: Array, means: Array, covariances: Array) -> Array:
+def _gaussians(nodes: Array, means: Array, covariances: Array) -> sparse.csr_array:
     """Return the density at scattered ``nodes`` (n, 2) of each of m Gaussians, (m, n)."""
     result = np.zeros((len(means), len(nodes)))
     _fill(nodes, means, matrices.whitening(covariances), result)
-    return result
+    return sparse.csr_array(result)
 
 
 @kernel(fast=True)

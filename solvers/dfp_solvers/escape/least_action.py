@@ -21,6 +21,8 @@ Cost = Callable[[Array, Array], Price]
 _STEP = 1e-4
 # A predicted descent below this share of the action ends the search; what is left is of that order.
 _DONE, _ITERATIONS = 1e-13, 200
+# Iterations that together gain less than a share of the action slide along a valley: a path with more time does not.
+_PATIENCE, _SLIDES = 10, 1e-6
 
 
 class LeastPath(NamedTuple):
@@ -45,7 +47,11 @@ def least_path(cost: Cost, path: Array, free: NDArray[np.bool_], scale: float) -
     """
     held = np.concatenate([np.zeros((len(path) - 2, len(free)), dtype=bool), ~free[None]]).ravel()
     action, shift = float(np.sum(cost(path[:-1], path[1:]).cost)), 0.0
-    for _ in range(_ITERATIONS):
+    past = [np.inf] * _PATIENCE
+    for n in range(_ITERATIONS):
+        if past[n] - action < _SLIDES * action:
+            break
+        past.append(action)
         slope, band = _derivatives(cost, path, held, _STEP * scale)
         largest = float(np.max(band[0]))
         while True:

@@ -22,8 +22,8 @@ _NODES, _GROWTH = {1: 1200, 2: 72}, 14
 _ROUNDS, _SETTLED = 14, 1e-10
 # Share of the way from the well to the exit which the drift of a step must reach for other paths than the flow's.
 _LEAP = 0.2
-# Points of a path in the Langevin limit, by dimension.
-_FLOW_POINTS = {1: 400, 2: 120}
+# Points of a path in the Langevin limit.
+_FLOW_POINTS = 400
 
 
 class Exit(NamedTuple):
@@ -92,15 +92,15 @@ def _least_flow(
     """Return the path of the Langevin limit in continuous time, and which coordinates of its end are free."""
     seed, wall = _seed(cost, well, lower, upper, scale, flow=True)
     speed, free = np.linalg.norm(cost.fields.gradient_at(seed), axis=1), _free(well, wall)
-    span, points = len(timed(seed, speed, cost.learning_rate)) * cost.learning_rate, _FLOW_POINTS[len(well)]
+    span = len(timed(seed, speed, cost.learning_rate)) * cost.learning_rate
     rough, fine = (
         _settled(FlowCost(cost.fields, cost.learning_rate, time), timed(seed, speed, time), free, scale)
-        for time in (span / points, span / points / 2)
+        for time in (span / _FLOW_POINTS, span / _FLOW_POINTS / 2)
     )
     # The midpoint rule errs in second order of the time between points.
     action = fine.action + (fine.action - rough.action) / 3
     settled = fine.converged and rough.converged
-    return Exit(fine.path, action, settled, span / points / 2), free
+    return Exit(fine.path, action, settled, span / _FLOW_POINTS / 2), free
 
 
 def _leaps(cost: StepCost, flow: Array, lower: Array, upper: Array, scale: float) -> bool:
