@@ -1,5 +1,7 @@
 """The ladder of truncations (T25): moments up to order m are those of SGD, the next one is not."""
 
+import itertools
+
 import numpy as np
 import pytest
 from scipy import stats
@@ -99,6 +101,75 @@ def test_the_master_equation_has_them_all(name):
     np.testing.assert_allclose(found[1], truth(8), rtol=ROUNDING, atol=ROUNDING)
 
 
+def plane_of(noise):
+    return dfp.SGD(dfp.QuadraticLandscape([1.0, 2.0], 0, noise), 0.1)
+
+
+PLANE = np.random.default_rng(8).normal(size=(3, 2, 2)) * 0.3 + np.eye(2)
+PLANE_GRADIENTS = np.array([[0.3, -0.2], [-0.5, 0.1], [0.45, 0.3]])
+
+
+def plane(kind):
+    """SGD of two parameters, and E Π θ^j after three steps by every sequence of samples, or of nodes of normals."""
+    if kind == "samples":
+        hessians = (PLANE + PLANE.swapaxes(1, 2)) / 2
+        landscape = dfp.QuadraticLandscape.from_samples(hessians, PLANE_GRADIENTS)
+        steps, shares = list(zip(hessians, PLANE_GRADIENTS, strict=True)), np.full(3, 1 / 3)
+    else:
+        hessian, table = np.array([[1.2, 0.2], [0.2, 0.6]]), np.array([[0.2, 0.0], [0.1, 0.0]])
+        noise = dfp.GaussianNoise([0.3, 0.0], table)
+        landscape = dfp.QuadraticLandscape(hessian, [0.1, 0.2], noise)
+        nodes, weights = hermite(1.0)
+        steps, shares = [], []
+        for (a, wa), (b, wb), (c, wc) in itertools.product(zip(nodes, weights, strict=True), repeat=3):
+            shaken = np.array([[a * 0.2**0.5, 0.0], [b * 0.1**0.5, 0.0]])
+            steps.append((hessian + shaken, np.array([0.1 + c * 0.3**0.5, 0.2])))
+            shares.append(wa * wb * wc)
+    return dfp.SGD(landscape, RATE), steps, np.array(shares)
+
+
+@pytest.mark.parametrize("kind", ["samples", "normals"])
+@pytest.mark.parametrize("order", [1, 2, 3, 4, 5, 6])
+def test_two_parameters_climb_the_same_ladder(kind, order):
+    """Moments up to the order are those of every path written out, the next ones are not; two steps, for there are
+    125 nodes of normals in each."""
+    sgd, steps, shares = plane(kind)
+    mass, theta = np.ones(1), np.array([[0.7, -0.4]])
+    for _ in range(2):
+        theta = np.concatenate([theta - RATE * (theta @ h.T + g) for h, g in steps])
+        mass = np.outer(shares, mass).ravel()
+    found = dfp.raw_moments(dfp.DiscreteFokkerPlanck(sgd, order), dfp.Point([0.7, -0.4]), 2, order + 1)[-1]
+    whole = dfp.raw_moments(dfp.MasterEquation(sgd), dfp.Point([0.7, -0.4]), 2, order + 1)[-1]
+    apart = []
+    for i, j in itertools.product(range(order + 2), repeat=2):
+        exact = mass @ (theta[:, 0] ** i * theta[:, 1] ** j)
+        if i + j > order + 1:
+            assert np.isnan(found[i, j])
+            continue
+        assert whole[i, j] == pytest.approx(exact, rel=ROUNDING, abs=10 * ROUNDING)
+        if i + j <= order:
+            assert found[i, j] == pytest.approx(exact, rel=ROUNDING, abs=10 * ROUNDING)
+        else:
+            apart.append(abs(found[i, j] - exact))
+    assert max(apart) > 1e-6
+
+
+@pytest.mark.parametrize("start", [dfp.Gaussian([0.5, -0.3], [[0.3, 0.1], [0.1, 0.2]]), dfp.Point([0.5, -0.3])])
+def test_raw_moments_of_two_parameters_are_the_central_ones(start):
+    sgd, _, _ = plane("normals")
+    for equation in (dfp.MasterEquation(sgd), dfp.DiscreteFokkerPlanck(sgd)):
+        found = dfp.raw_moments(equation, start, 7, 4)[-1]
+        central = dfp.solve(equation, start, 7, [7], dfp.MomentRecursion())
+        mean = central.mean[-1]
+        assert np.allclose([found[1, 0], found[0, 1]], mean, rtol=0, atol=ROUNDING)
+        assert found[1, 1] - mean[0] * mean[1] == pytest.approx(central.covariance[-1, 0, 1], abs=ROUNDING)
+        m = found[:, 0]
+        fourth = m[4] - 4 * m[1] * m[3] + 6 * m[1] ** 2 * m[2] - 3 * m[1] ** 4
+        assert fourth == pytest.approx(
+            central.fourth[-1, 0, 0, 0, 0], rel=1e-10
+        )  # the difference cancels a digit or two
+
+
 def test_two_is_the_default_and_the_same_to_the_bit():
     sgd, start = gaussian(), dfp.Gaussian([0.3], 0.2)
     plain, two = dfp.DiscreteFokkerPlanck(sgd), dfp.DiscreteFokkerPlanck(sgd, order=2)
@@ -194,7 +265,8 @@ def test_what_is_out_of_reach_is_refused():
     student = dfp.SGD(dfp.QuadraticLandscape([1.0], 0, dfp.StudentNoise(1.0, 9)), 0.1)
     cases = {
         "generators": (dfp.Langevin(gaussian()), point, 4),
-        "dimension": (dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape([1.0, 2.0]), 0.1)), dfp.Point([0.0, 0]), 4),
+        "dimension": (dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape(np.ones(4)), 0.1)), dfp.Point(np.zeros(4)), 4),
+        "laws": (dfp.MasterEquation(plane_of(dfp.AdditiveNoise(stats.expon()))), dfp.Point([0.0, 0.0]), 4),
         "momentum": (dfp.MasterEquation(dfp.SGD(gaussian().landscape, 0.1, momentum=0.5)), point, 4),
         "tails": (dfp.MasterEquation(additive(stats.t(5.5))), point, 6),
         "unknown": (dfp.MasterEquation(student), point, 6),

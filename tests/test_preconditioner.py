@@ -77,6 +77,107 @@ def test_the_rotated_problem_is_the_same(momentum):
     for mine, other in zip(dfp.modes(given), dfp.modes(plain), strict=True):
         assert mine.curvature == pytest.approx(other.curvature, rel=ROUNDED)
         assert mine.stationary_variance == pytest.approx(other.stationary_variance, rel=ROUNDED)
+        assert mine.regime == other.regime
+    settled = root @ dfp.stationary_moments(dfp.MasterEquation(plain)).covariance @ root
+    assert np.allclose(dfp.modes(given).stationary_covariance, settled, atol=ROUNDED)
+    lags = [0, 1, 5]
+    deviations = np.sqrt(np.diagonal(dfp.stationary_moments(dfp.MasterEquation(plain)).covariance))
+    there = dfp.autocorrelation(dfp.MasterEquation(plain), lags) * np.outer(deviations, deviations)
+    wanted = root @ there @ root / np.sqrt(np.outer(np.diagonal(settled), np.diagonal(settled)))
+    assert np.allclose(dfp.autocorrelation(dfp.MasterEquation(given), lags), wanted, rtol=0, atol=10 * ROUNDED)
+
+
+def turned(landscape):
+    """SGD with FULL, and the same for u = P^{-1/2}θ built by hand from single samples or entries of H̃."""
+    values, vectors = np.linalg.eigh(FULL)
+    root = (vectors * np.sqrt(values)) @ vectors.T
+    start = dfp.Gaussian(
+        np.linalg.solve(root, START.mean), np.linalg.solve(root, np.linalg.solve(root, START.covariance).T)
+    )
+    return dfp.SGD(landscape, ETA, preconditioner=FULL), root, start
+
+
+@pytest.mark.parametrize("replace", [True, False])
+@pytest.mark.parametrize("momentum", [0.0, 0.5])
+def test_samples_are_those_of_the_rotated_sum(replace, momentum):
+    """Of a finite sum each sample is rotated: moments, in epochs too, modes, and cumulants of order three and four."""
+    rng = np.random.default_rng(1)
+    parts = rng.normal(size=(6, 2, 1))
+    hessians, gradients = 0.5 * np.eye(2) + parts @ parts.swapaxes(1, 2), rng.normal(size=(6, 2))
+    settings = {"momentum": momentum, "replace": replace}
+    given, root, start = turned(dfp.QuadraticLandscape.from_samples(hessians, gradients, 2))
+    given = given.changed(**settings)
+    plain = dfp.SGD(dfp.QuadraticLandscape.from_samples(root @ hessians @ root, gradients @ root, 2), ETA, **settings)
+    here, there = (dfp.moments(dfp.MasterEquation(s), at, 7) for s, at in ((given, START), (plain, start)))
+    assert np.allclose(here.mean, there.mean @ root, rtol=0, atol=ROUNDED)
+    assert np.allclose(here.covariance, root @ there.covariance @ root, rtol=0, atol=ROUNDED)
+    assert np.abs(here.covariance - there.covariance).max() > 1e-2
+    if momentum and not replace:
+        return
+    for mine, other in zip(dfp.modes(given), dfp.modes(plain), strict=True):
+        assert mine.growth == pytest.approx(other.growth, rel=ROUNDED)
+        assert mine.regime == other.regime
+    if not momentum and replace:
+        fourth = [
+            dfp.solve(dfp.MasterEquation(s), at, 7, solver=dfp.MomentRecursion()).fourth[-1]
+            for s, at in ((given, START), (plain, start))
+        ]
+        assert np.allclose(
+            fourth[0], np.einsum("ai,bj,ck,dl,ijkl->abcd", root, root, root, root, fourth[1]), atol=1e-11
+        )
+
+
+@pytest.mark.parametrize("form", [dfp.MasterEquation, dfp.DiscreteFokkerPlanck, dfp.Langevin, dfp.ModifiedLangevin])
+def test_noise_that_depends_on_the_place_is_rotated(form):
+    """Third and fourth moments of u by its own solve, turned back; rounding. Entries of H̃ would be correlated there."""
+    given, root, start = turned(landscapes()["table"])
+    found = dfp.solve(form(given), START, 9, solver=dfp.MomentRecursion())
+    other = dfp.solve(form(given.rotated), start, 9, solver=dfp.MomentRecursion())
+    assert np.allclose(found.covariance[-1], root @ other.covariance[-1] @ root, rtol=0, atol=ROUNDED)
+    if found.third is not None:
+        third = np.einsum("ai,bj,ck,ijk->abc", root, root, root, other.third[-1])
+        assert np.allclose(found.third[-1], third, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("form", [dfp.Langevin, dfp.ModifiedLangevin])
+def test_chains_of_oblique_modes_have_the_exact_moments(form):
+    """A chain on cells against the recursion, to what it says of its own error; P = 1 must be told from it."""
+    landscape = landscapes()["table"]
+    given = form(dfp.SGD(landscape, ETA, preconditioner=FULL))
+    start = dfp.Gaussian([1.0, -1.0], 0.5)
+    found = dfp.solve(given, start, 12, [12], dfp.FiniteVolume())
+    exact = dfp.moments(given, start, 12, [12])
+    scale = np.sqrt(np.outer(*2 * [np.diagonal(exact.covariance[0])]))
+    apart = np.abs(found.covariance - exact.covariance).max() / scale.max()
+    assert apart < 1e-3
+    other = dfp.moments(form(dfp.SGD(landscape, ETA)), start, 12, [12])
+    assert np.abs(found.covariance - other.covariance).max() / scale.max() > 1e-2
+
+
+def test_a_phase_diagram_knows_a_preconditioner_as_a_learning_rate():
+    """ηp in place of η, and heat as the gradient noise that it is at that learning rate."""
+    landscape = dfp.QuadraticLandscape([0.8], 0.0, dfp.GaussianNoise([0.6], [1.5]))
+    for eta in (0.1, 0.4, 0.9):
+        sgd = dfp.SGD(landscape, eta, preconditioner=[2.0], temperature=0.3)
+        ((mode,), settled) = dfp.modes(sgd), dfp.modes(sgd).stationary_covariance.item()
+        diagram = dfp.phase_diagram({"learning_rate": [2 * eta]}, {"gradient_noise": [0.6 + 2 * 0.3 / (2 * eta)]},
+                                    curvature=0.8, curvature_noise=1.5)  # fmt: skip
+        values = {name: value.item() for name, value in diagram.values.items()}
+        assert diagram.regime.item() == mode.regime
+        assert values["growth"] == pytest.approx(mode.growth, rel=ROUNDED)
+        assert values["lyapunov_exponent"] == pytest.approx(mode.lyapunov_exponent, rel=1e-9)  # quadrature
+        assert np.isfinite(settled) == np.isfinite(values["stationary_variance"]) == (values["growth"] < 1)
+        assert not np.isfinite(settled) or values["stationary_variance"] == pytest.approx(settled, rel=ROUNDED)
+
+
+def test_escapes_of_a_preconditioned_well_are_those_of_the_rotated_one():
+    """On a line P = p is the learning rate ηp; in the plane the action of the path is that of u."""
+    landscape = dfp.Landscape(lambda x: x**3 - x, 1.0, 1, hessian=lambda x: (3 * x**2 - 1)[..., None])
+    start, domain = [1.0], dfp.Grid([0.0], [3.0], [8])
+    given = dfp.escape(dfp.SGD(landscape, 0.1, preconditioner=[2.0]), start, domain)
+    plain = dfp.escape(dfp.SGD(landscape, 0.2), start, domain)
+    assert given.action == pytest.approx(plain.action, rel=1e-9)  # of a search
+    assert given.mean_steps == pytest.approx(plain.mean_steps, rel=1e-9)
 
 
 @pytest.mark.parametrize("name", list(landscapes()))
@@ -162,3 +263,13 @@ def test_a_nonlinear_landscape_is_preconditioned_too():
     assert np.abs(scores).max() < 4.5
     # 8 per cent of a variance are 8 deviations of 20000 draws.
     assert np.allclose(sampled.covariance, exact.covariance, rtol=0.08)
+
+
+@pytest.mark.parametrize("name", ["table", "symmetric", "regression"])
+def test_turned_noise_is_sampled_by_kernels(name):
+    from dfp_solvers.trajectories.functions import FunctionModel
+
+    heat = 0.0 if name == "regression" else HEAT
+    sgd = dfp.SGD(landscapes()[name], ETA, preconditioner=FULL, temperature=heat)
+    model = sgd.noise.trajectory_model(np.eye(2), sgd.hessian, sgd.gradient, ETA)
+    assert not isinstance(model, FunctionModel)

@@ -1,8 +1,9 @@
-"""Raw moments of any order in one dimension, of the master equation and of the ladder of its truncations (T25)."""
+"""Raw moments of any order, d <= 3, of the master equation and of the ladder of its truncations (T25)."""
 
 from collections.abc import Sequence
 
 import numpy as np
+from dfp_solvers import hermite
 from dfp_solvers import raw_moments as algebra
 
 from dfp import checks
@@ -17,7 +18,7 @@ from dfp.problem.state import Density, State
 def raw_moments(
     equation: Equation, initial: State, steps: int, order: int = 4, save: Sequence[int] | None = None
 ) -> Array:
-    """Return E θ^j, j = 0 … ``order``, in one dimension at the saved steps.
+    """Return E θ^j, j = 0 … ``order``, at the saved steps; for d <= 3 the moments E Π_i θ_i^{j_i} up to that order.
 
     Parameters
     ----------
@@ -35,20 +36,22 @@ def raw_moments(
     Returns
     -------
     Array
-        Shape (S, order + 1) [parameter^j]; entries are not finite where moments overflow. They are taken about θ = 0:
-        far from it, central moments computed from them lose digits.
+        Shape (S, order + 1) [parameter^j], or (S, order + 1, …) with an axis for each parameter, NaN where exponents
+        add up to more than ``order``; entries are not finite where moments overflow. They are taken about θ = 0: far
+        from it, central moments computed from them lose digits.
 
     Raises
     ------
     DFPError
         If an argument is malformed.
     UnsupportedError
-        If d > 1, the landscape is nonlinear, SGD is not plain, the equation is another, or the noise has or knows no
-        moments of that order: Gaussian noise and finite sums know all, ``AdditiveNoise`` those of its laws.
+        If d > 3, the landscape is nonlinear, SGD is not plain, the equation is another, or the noise has or knows no
+        moments of that order: Gaussian noise and finite sums know all, ``AdditiveNoise`` with d = 1 those of its laws.
 
     Notes
     -----
-    M_j' = Σ_k (−η)^k C(j,k) E[θ^{j−k} g_ξ(θ)^k] with k up to j, and up to m where truncated (T25).
+    M_j' = Σ_k (−η)^k C(j,k) E[θ^{j−k} g_ξ(θ)^k] with k up to j, and up to m where truncated (T25). For d > 1 the
+    same step acts on Hermite polynomials about 0.
 
     Examples
     --------
@@ -64,13 +67,43 @@ def raw_moments(
     if save is None:
         checks.require_memory(f"steps={last}: moments of every step", 8.0 * (last + 1) * (highest + 1), "give save=[…]")
     saved = np.arange(last + 1) if save is None else checks.step_list("save", save, last)
+    if equation.dimension > 1:
+        return _of_several(equation, initial, highest, saved.tolist())
     matrix = algebra.step_matrix(_increments(equation, highest), highest)
-    values, at, found = _start(initial, highest), 0, []
+    return np.array(_carried(matrix, _start(initial, highest), saved.tolist()))
+
+
+def _carried(matrix: Array, values: Array, saved: list[int]) -> list[Array]:
+    at, found = 0, []
     with np.errstate(over="ignore", invalid="ignore"):
-        for step in saved.tolist():
+        for step in saved:
             values, at = np.linalg.matrix_power(matrix, step - at) @ values, step
             found.append(values)
-    return np.array(found)
+    return found
+
+
+def _of_several(equation: Equation, initial: State, highest: int, saved: list[int]) -> Array:
+    """Return E Π θ_i^{j_i}, (S, highest + 1, …), by one step on the Hermite polynomials of θ in units of the start."""
+    d, noise = equation.dimension, equation.sgd.noise
+    unit = float(np.sqrt(np.max(initial.mean**2 + np.diag(initial.covariance)))) or 1.0
+    nodes, weights = hermite.quadrature(d, highest)
+    motion = -(nodes @ equation.linear_drift.T + equation.constant_drift / unit)
+    shaken = noise.increment_moments(nodes * unit, -equation.learning_rate / unit * np.eye(d), highest)
+    every = hermite.indices(d, highest)
+    kept = equation.order if isinstance(equation, DiscreteFokkerPlanck) else highest
+    steps = hermite.displaced(shaken, motion, highest)[every.sum(axis=1) <= kept]
+    if isinstance(initial, Density):
+        places, shares = initial.grid.points.reshape(-1, d), initial.values.ravel() * initial.grid.cell_volume
+        start = hermite.basis(places / unit, highest) @ (shares / initial.mass)
+    else:
+        values, vectors = np.linalg.eigh(initial.covariance)
+        places = initial.mean + nodes @ (vectors * np.sqrt(np.maximum(values, 0.0))).T
+        start = hermite.basis(places / unit, highest) @ weights
+    powers = hermite.to_powers(d, highest) * unit ** every.sum(axis=1)[:, None]
+    result = np.full((len(saved), *(highest + 1,) * d), np.nan)
+    for s, values in enumerate(_carried(hermite.operator(nodes, steps, highest), start, saved)):
+        result[s][tuple(every.T)] = powers @ values
+    return result
 
 
 def _check_supported(equation: Equation) -> None:
@@ -79,16 +112,21 @@ def _check_supported(equation: Equation) -> None:
             f"equation: raw moments are of maps, and this is the {equation.label}; use dfp.MasterEquation(sgd), "
             "dfp.DiscreteFokkerPlanck(sgd, order=m), or dfp.MomentRecursion() for central moments."
         )
-    if equation.dimension > 1:
+    if equation.dimension > 3:
         raise UnsupportedError(
-            f"landscape: raw moments need d = 1, and d = {equation.dimension}; use dfp.moments(...) for mean and "
-            "covariance, or dfp.MomentRecursion() for moments up to the fourth of (T4) and (T5)."
+            f"landscape: raw moments need d <= 3, and d = {equation.dimension}; use dfp.moments(...) for mean and "
+            "covariance."
         )
     if not equation.sgd.affine:
         raise UnsupportedError(
             "landscape is nonlinear: moments do not close (each order needs the next); use dfp.solve(...)."
         )
     _ = equation.learning_rate  # refuses SGD that is not plain
+    if equation.dimension > 1 and not equation.sgd.noise.every_moment:
+        raise UnsupportedError(
+            "noise: for d > 1 raw moments are known of Gaussian noise and of finite sums; use dfp.MomentRecursion() "
+            "for moments up to the fourth."
+        )
 
 
 def _increments(equation: Equation, highest: int) -> list[Array]:

@@ -101,7 +101,7 @@ def best_decay(sgd: SGD, initial: State, steps: int) -> BestDecay:
         lower, upper = logarithms[max(best - 1, 0)], logarithms[min(best + 1, _VALUES - 1)]
     if not checks.finite(risks):
         raise DFPError(f"step {horizon}: the excess risk overflows; lower learning_rate or steps.")
-    return BestDecay(float(-np.expm1(logarithms[best])), float(risks[best]), last)
+    return BestDecay(float(0.0 - np.expm1(logarithms[best])), float(risks[best]), last)
 
 
 def _risks(sgd: SGD, states: tuple[Array, Array], weights: Array) -> Array:

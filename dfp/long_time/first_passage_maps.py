@@ -94,13 +94,13 @@ def without_noise(
     equation: Equation, lower: Array, upper: Array, points: Array, masses: Array, last: int | None
 ) -> ExitSteps:
     """Return the law of paths that are certain: each starting point leaves at a step of its own, or never."""
-    values, vectors = equation.sgd.modes
+    values, vectors, inverse = equation.sgd.modes_of_map
     sub = 1 if equation.discrete else _SUBSTEPS
     rates, centre = equation.mode_rates(values) * values, equation.sgd.critical_point
     factors = 1 - rates if equation.discrete else np.exp(-equation.sgd.learning_rate * rates / sub)
-    slope = vectors.T @ (equation.sgd.hessian @ centre + equation.sgd.gradient)  # along flat modes alone
+    slope = inverse @ (equation.sgd.hessian @ centre + equation.sgd.gradient)  # along flat modes alone
     push = -equation.sgd.learning_rate * slope / sub
-    along, inside, survival = (points - centre) @ vectors, np.ones(len(points), bool), [float(masses.sum())]
+    along, inside, survival = (points - centre) @ inverse.T, np.ones(len(points), bool), [float(masses.sum())]
     for _ in range(max(_LONGEST, last or 0)):
         before = along
         for _ in range(sub):

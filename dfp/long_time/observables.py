@@ -8,13 +8,13 @@ from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError, UnsupportedError
 from dfp.exact.moments import Moments, moments
-from dfp.long_time import nonlinear_law
+from dfp.exact.optimisers import mean_map
+from dfp.long_time import nonlinear_law, stationary_average
 from dfp.long_time.stationary_moments import stationary_moments
 from dfp.problem.arguments import check_problem
 from dfp.problem.equation import Equation
 from dfp.problem.sgd import SGD
 from dfp.problem.state import Density, State
-from dfp.regimes.mode_report import modes
 from dfp.results.solution import Solution
 
 
@@ -158,9 +158,9 @@ def effective_temperature(equation: Equation) -> Array:
     >>> print(dfp.effective_temperature(dfp.Langevin(sgd)).round(4))
     [0.1 0.1]
     """
-    values, vectors = equation.sgd.modes
+    values, _, inverse = equation.sgd.modes_of_map
     covariance = stationary_moments(equation).covariance
-    return values * np.einsum("ji,jk,ki->i", vectors, covariance, vectors)
+    return values * np.einsum("ij,jk,ik->i", inverse, covariance, inverse)
 
 
 def _heavy(equation: Equation) -> bool:
@@ -178,16 +178,15 @@ def _memory(equation: Equation, steps: Array) -> Array:
     With momentum v = 0 at step 0 (T19).
     """
     if _heavy(equation):
-        system = modes(equation.sgd).system
-        d = equation.dimension
-        return np.array([system.axes @ _power(system.mean, n)[:d, :d] @ system.axes.T for n in steps])
-    values, vectors = equation.sgd.modes
+        d, (step, _) = equation.dimension, mean_map(equation.sgd, equation.sgd.learning_rate)
+        return np.array([_power(step, n)[:d, :d] for n in steps])
+    values, vectors, inverse = equation.sgd.modes_of_map
     rates = equation.mode_rates(values) * values
     if equation.discrete:
         factors = (1 - rates) ** np.asarray(steps)[:, None]
     else:
         factors = np.exp(-rates * (np.asarray(steps)[:, None] * equation.sgd.learning_rate))
-    return (vectors * factors[:, None, :]) @ vectors.T
+    return (vectors * factors[:, None, :]) @ inverse
 
 
 def mean_squared_displacement(
@@ -255,10 +254,9 @@ def autocorrelation(equation: Equation, lags: Sequence[int]) -> Array:
     if not np.all(deviation > 0):
         raise DFPError("noise vanishes along an axis, so nothing correlates there; give noise to every parameter.")
     if _heavy(equation):
-        system = modes(equation.sgd).system
-        shared = np.array([_power(system.mean, n) @ system.stationary_state for n in counted])
-        d = equation.dimension
-        lagged = system.axes @ shared[:, :d, :d] @ system.axes.T
+        d, (step, _) = equation.dimension, mean_map(equation.sgd, equation.sgd.learning_rate)
+        whole = stationary_average.with_velocity(equation.sgd, covariance, step)
+        lagged = np.array([(_power(step, n) @ whole)[:d, :d] for n in counted])
     else:
         lagged = _memory(equation, counted.astype(float)) @ covariance
     return lagged / np.outer(deviation, deviation)

@@ -9,6 +9,7 @@ from dfp.errors import NoStationaryDensity
 from dfp.exact.averages import factors
 from dfp.problem.averaged_equation import AveragedEquation
 from dfp.problem.averages import ExponentialAverage
+from dfp.problem.sgd import SGD
 
 
 def covariance(equation: AveragedEquation, settled: Array) -> Array:
@@ -26,13 +27,12 @@ def covariance(equation: AveragedEquation, settled: Array) -> Array:
             "dfp.moments(...) at a step, or dfp.ExponentialAverage."
         )
     factor = next(factors(average.sgd, 1))
-    whole = settled if not average.sgd.momentum else _with_velocity(equation, settled, factor)
+    whole = settled if not average.sgd.momentum else with_velocity(average.sgd, settled, factor)
     return averages.stationary(factor, 1 - average.decay, whole, d)
 
 
-def _with_velocity(equation: AveragedEquation, settled: Array, factor: Array) -> Array:
+def with_velocity(sgd: SGD, settled: Array, factor: Array) -> Array:
     """Return the stationary covariance of (θ, v): its noise is that of the stationary second moments of θ (T19)."""
-    sgd = equation.iterate.sgd
     mean = sgd.critical_point
     noise = sgd.noise.mean_covariance(np.ones(()), mean, settled + np.outer(mean, mean))
     eye = np.eye(sgd.dimension)

@@ -302,10 +302,10 @@ def tail_index(equation: Equation) -> float:
     """
     if equation.additive or not equation.sgd.affine:
         return np.inf
-    values, vectors = equation.sgd.modes
+    values, vectors, inverse = equation.sgd.modes_of_map
     rates = equation.mode_rates(values) * values
     polynomial = diffusion_polynomial(equation)[:, :, 1:, 1:]
-    spread = np.einsum("im,jm,am,bm,ijab->m", vectors, vectors, vectors, vectors, polynomial, optimize=True)
+    spread = np.einsum("mi,mj,am,bm,ijab->m", inverse, inverse, vectors, vectors, polynomial, optimize=True)
     with np.errstate(divide="ignore"):
         index = 1 + 2 * rates / np.where(spread > 0, spread, TINY)
     return float(max(np.min(np.where(spread > 0, index, np.inf)), _LEAST_INDEX))

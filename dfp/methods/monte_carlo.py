@@ -308,12 +308,8 @@ def _samples_a_step(sgd: SGD, last: int) -> int:
 def _hidden_atoms(problem: Problem, grid: Grid) -> list[str]:
     """Return a warning where noise of single values leaves peaks that are narrower than a cell."""
     equation, initial = problem.equation, problem.initial
-    law = equation.sgd.law if equation.sgd.affine else None
-    if (
-        law is None
-        or problem.average is not None
-        or not (law.atomic and equation.discrete and equation.sgd.plain and problem.last)
-    ):
+    law = equation.sgd.law if equation.sgd.affine and problem.average is None else None
+    if law is None or not (law.atomic and equation.discrete and equation.sgd.plain and problem.last):
         return []
     _, vectors, inverse = equation.sgd.modes_of_map
     factor = (vectors * transition(equation, problem.last)[0]) @ inverse

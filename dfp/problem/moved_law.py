@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from dfp_solvers.trajectories.products import OptimiserStep, Settling
 
 
+# Parameters up to which loadings of turned noise, d² for each normal, are compiled.
+_MOST_TURNED = 8
+
+
 def moved(law: NoiseLaw, left: Array, right: Array, heat: Array, decay: float = 0.0) -> NoiseLaw:
     """Return the law of (L H̃ R, L g̃ + e), e independent and Gaussian of covariance ``heat`` (d, d).
 
@@ -200,6 +204,19 @@ class MovedLaw(NoiseLaw):
         spread = load @ self.heat @ load.T
         values = self.base.loaded_characteristic(waves, load @ self.left)
         return values * np.exp(-0.5 * np.einsum("...i,ij,...j->...", waves, spread, waves))
+
+    def trajectory_model(self, kept: Array, hessian: Array, gradient: Array, rate: float) -> Any:
+        """Return the compiled model of the base with its loadings turned, where it has few; else draws of arrays."""
+        from dfp_solvers.trajectories import models
+
+        none = np.zeros((self.dimension, self.dimension))
+        base = self.base.trajectory_model(kept - rate * hessian, none, gradient, rate)
+        small = self.dimension <= _MOST_TURNED
+        transformed = isinstance(base, models.TransformedModel)  # of which every normal is one of its laws
+        if not (small and isinstance(base, models.GaussianModel)) or (transformed and self.heated):
+            return super().trajectory_model(kept, hessian, gradient, rate)
+        heat = -rate * matrices.square_root(self.heat) if self.heated else np.zeros((self.dimension, 0))
+        return models.turned(base, self.left, self.right, heat)
 
     def sampled_exponent(
         self, hessian: Array, step: "OptimiserStep", steps: int, seed: int, axes: Array, settling: "Settling"

@@ -66,6 +66,8 @@ class Modes(Result, Sequence[Mode]):
     expansion
         Of a nonlinear landscape: the minimum it is expanded at (d,), and the distance at which its Hessian has changed
         by half [parameter]; else None.
+    root
+        P^{1/2} where a preconditioner makes the modes those of u, θ = P^{1/2}u; else None.
 
     Examples
     --------
@@ -83,6 +85,7 @@ class Modes(Result, Sequence[Mode]):
     seed: int
     at_step: int | None = None
     expansion: tuple[Array, float] | None = None
+    root: Array | None = None
 
     @cached_property
     def _modes(self) -> tuple[Mode, ...]:
@@ -198,7 +201,7 @@ class Modes(Result, Sequence[Mode]):
     @property
     def stationary_covariance(self) -> Array:
         """Covariance of θ in the stationary state, shape (d, d) [parameter^2]: all couplings kept; NaN if none."""
-        v = self.system.axes
+        v = self.system.axes if self.root is None else self.root @ self.system.axes
         return v @ self.system.stationary_covariance @ v.T
 
     @cached_property
@@ -325,7 +328,7 @@ def modes(
     """
     checks.instance("sgd", sgd, SGD, "must be a dfp.SGD; give dfp.SGD(landscape, learning_rate).")
     sgd, expansion = _expanded(sgd, at)
-    sgd = sgd if sgd.commutes else sgd.rotated
+    sgd, root = (sgd, None) if sgd.commutes else (sgd.rotated, sgd.root)
     at_step = None
     if sgd.scheduled:
         sgd, at_step = _frozen(sgd, step)
@@ -334,7 +337,7 @@ def modes(
     if horizon is not None:
         checks.real("horizon", horizon, above=0)
     counted = checks.integer("lyapunov_steps", lyapunov_steps, at_least=100, at_most=10**8)
-    return Modes(system_of(sgd), horizon, counted, checks.integer("seed", seed), at_step, expansion)
+    return Modes(system_of(sgd), horizon, counted, checks.integer("seed", seed), at_step, expansion, root)
 
 
 def system_of(sgd: SGD) -> EigenSystem:

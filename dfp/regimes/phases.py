@@ -173,6 +173,8 @@ def phase_diagram(
 ) -> PhaseDiagram:
     """Return the regimes of one mode with Gaussian noise over any two of its parameters.
 
+    A preconditioner p of the mode is the learning rate ηp, and a temperature T gradient noise 2T/(ηp) more.
+
     Parameters
     ----------
     axis_x, axis_y

@@ -217,7 +217,7 @@ def transformed_frames(
 
 
 def spectra(equation: Equation, initial: State, path: Path, waves: Array) -> list[Complex]:
-    """Return φ_n at ``waves`` (..., k) for every saved step: factors are those of the first steps (theory, section 5)."""
+    """Return φ_n at ``waves`` (..., k) for every saved step: factors are those of the first steps."""
     law, found = equation.sgd.noise, list[Complex]()
     product, done = np.ones(waves.shape[:-1], dtype=np.complex128), 0
     for s, step in enumerate(path.moments.steps.tolist()):

@@ -1,4 +1,4 @@
-"""Densities of averages of iterates under additive noise: of each step's noise the average holds a known share (T20)."""
+"""Densities of averages of iterates under additive noise, of which they hold a known share of every step (T20)."""
 
 import time
 from datetime import UTC, datetime
@@ -106,7 +106,7 @@ def _shares(average: Average, exact: Moments, last: int, u: Array) -> Path:
     samples = law.gradients - law.gradients.mean(axis=0) if isinstance(law, FiniteSumLaw) else None
     size = d if samples is None else len(samples)
     checks.require_memory(f"steps={last}: noise of every step", 8.0 * last * size * k, "take fewer steps")
-    row, own, loads = np.zeros((d * (2 if sgd.momentum else 1), k)), u, []
+    row, own, loads = np.zeros((d * (2 if sgd.momentum else 1), k)), u, list[Array]()
     for n in reversed(range(last)):
         factor, push = mean_map(sgd, float(rates[n]))
         row[:d] += weights[n] * own
@@ -114,5 +114,5 @@ def _shares(average: Average, exact: Moments, last: int, u: Array) -> Path:
         row, own = factor.T @ row, (1 - weights[n]) * own
     loads.reverse()
     shift = sum((sgd.gradient @ load for load in loads), np.zeros(k))
-    noises = loads if samples is None else [samples @ load for load in loads]
+    noises: list[Array] = loads if samples is None else [samples @ load for load in loads]
     return Path(exact, (row[:d] + own)[None], shift[None], noises)

@@ -41,7 +41,7 @@ def attributes(report: Modes) -> dict[str, Any]:
     expansion = None if report.expansion is None else list(report.expansion)
     recipe = recorded(
         sgd=report.system.sgd, horizon=report.horizon, lyapunov_steps=report.lyapunov_steps, seed=report.seed,
-        at_step=report.at_step, expansion=expansion,
+        at_step=report.at_step, expansion=expansion, root=report.root,
     )  # fmt: skip
     return {"recipe": json.dumps(recipe, ensure_ascii=False)}
 
@@ -57,7 +57,7 @@ def read(root: hdf5.Stored) -> Modes:
     given = built(root.json("recipe", dict))
     sgd, expansion = given.pop("sgd", None), given.pop("expansion", None)
     counts = (given.get("lyapunov_steps"), given.get("seed"))
-    settings = set(given) == {"horizon", "lyapunov_steps", "seed", "at_step"}
+    settings = set(given) == {"horizon", "lyapunov_steps", "seed", "at_step", "root"}
     if not isinstance(sgd, SGD) or not settings or not all(isinstance(count, int) for count in counts):
         raise FileFormatError("the recipe is none of modes: dfp writes no such file; make it again.")
     return Modes(system_of(sgd), **given, expansion=None if expansion is None else tuple(expansion))

@@ -158,6 +158,20 @@ def _convolved(a: Array, b: Array, dimension: int, degree: int) -> Array:
     return _combine(target, shift, source, weight, a, b)
 
 
+def displaced(moments: Array, shift: Array, degree: int) -> Array:
+    """Return the raw moments (K, Q) of δ + ``shift`` (Q, d) from those of δ, ``moments`` (K, Q)."""
+    every = indices(shift.shape[1], degree)
+    certain = np.prod(shift.T[None] ** every[:, :, None], axis=1)
+    return _convolved(moments, certain, shift.shape[1], degree)
+
+
+def to_powers(dimension: int, degree: int) -> Array:
+    """Return the matrix (K, K) that takes E h_m(z) to E z^α."""
+    nodes, weights = quadrature(dimension, degree)
+    powers = np.prod(nodes.T[None] ** indices(dimension, degree)[:, :, None], axis=1)
+    return (powers * weights) @ basis(nodes, degree).T
+
+
 def fixed_point(rate: Array, dimension: int) -> tuple[Array, int]:
     """Return the coefficients c, c_0 = 1, with ``rate`` c = 0, and their degree.
 

@@ -3,7 +3,7 @@
 Each checks its arrays and packs them for ``lockstep.py``.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -78,6 +78,22 @@ class GaussianModel(Affine):
         normal = integers("normal", self.normal, shape, 0, self.normals)
         values, loadings = numbers("value", self.value, shape), np.array([row, column, normal])
         return super().packed()._replace(loadings=loadings, values=values, draws=int(self.normals))
+
+
+def turned(model: GaussianModel, left: Array, right: Array, heat: Array) -> GaussianModel:
+    """Return the model whose noise is L ∘ noise ∘ R, L and R (d, d), and F ζ of ζ of its own, F = ``heat`` (d, m)."""
+    d, m = model.dimension, heat.shape[1]
+    noise = np.zeros((d, d + 1, model.normals))  # the last column multiplies 1
+    np.add.at(noise, (np.asarray(model.row), np.asarray(model.column), np.asarray(model.normal)), model.value)
+    whole = np.zeros((d, d + 1, model.normals + m))
+    whole[:, :, : model.normals] = np.einsum("ar,rcn->acn", left, noise)
+    whole[:, :d, : model.normals] = np.einsum("arn,rc->acn", whole[:, :d, : model.normals], right)
+    whole[:, d, model.normals :] = heat
+    row, column, normal = np.nonzero(whole)
+    return replace(
+        model, row=row, column=np.where(column == d, -1, column), normal=normal, value=whole[row, column, normal],
+        normals=model.normals + m,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
