@@ -1,6 +1,7 @@
 """Sphinx configuration: every page with code is a notebook, and every example of the gallery a script, run afresh."""
 
 import os
+import re
 import sys
 import tomllib
 from pathlib import Path
@@ -27,7 +28,8 @@ extensions = [
     "sphinx-mathjax-offline",
     "sphinx_gallery.gen_gallery",
 ]
-exclude_patterns = ["_build", "jupyter_execute", "examples", "gallery"]
+# The gallery is written as pages, and as notebooks to take away, which are no pages.
+exclude_patterns = ["_build", "jupyter_execute", "examples", "gallery", "auto_gallery/**/*.ipynb"]
 
 html_theme = "furo"
 html_title = f"dfp {release}"
@@ -70,3 +72,24 @@ sphinx_gallery_conf = {
     "remove_config_comments": True,
     "abort_on_example_error": True,
 }
+
+
+def fill(app, docname, source):
+    """Put in place of marks: on the API page a table of all names, on the page of evidence that of all claims."""
+    if docname == "api":
+        tables = []
+        for section in re.split(r"^## ", source[0], flags=re.MULTILINE)[1:]:
+            names = re.findall(r"^\.\. auto(?:class|function|exception):: (\S+)$", section, re.MULTILINE)
+            listed = "\n".join(f"   {name}" for name in names)
+            title = section.split("\n", 1)[0]
+            tables.append(f"**{title}**\n\n```{{eval-rst}}\n.. autosummary::\n   :nosignatures:\n\n{listed}\n```\n")
+        source[0] = source[0].replace("<!-- summary -->", "\n".join(tables))
+    if docname == "evidence":
+        claims = (root / "validation" / "README.md").read_text(encoding="utf-8").split("<!-- claims -->")[1]
+        # The numbers are files of the repository, which the pages do not carry.
+        table = re.sub(r"\[numbers\]\(evidence/(.*?)\)", r"`\1`", claims.split("<!-- end")[0])
+        source[0] = source[0].replace("<!-- claims -->", table)
+
+
+def setup(app):
+    app.connect("source-read", fill)
