@@ -7,10 +7,9 @@ T7m), all in ``equations.py``.
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
-from dfp_solvers.affine import AffineTransition
 
 from dfp import checks
 from dfp.checks import Array
@@ -18,6 +17,9 @@ from dfp.errors import UnsupportedError
 from dfp.problem.averages import Average
 from dfp.problem.sgd import SGD
 from dfp.problem.value import Value
+
+if TYPE_CHECKING:
+    from dfp_solvers.affine import AffineTransition
 
 
 class MomentVector(NamedTuple):
@@ -138,7 +140,7 @@ class Equation(Value, ABC):
         return replace(self, sgd=self.sgd.rotated)
 
     @cached_property
-    def transitions(self) -> dict[int, AffineTransition]:
+    def transitions(self) -> "dict[int, AffineTransition]":
         """What so many steps do, of the step counts that were asked for: kept by ``dfp.exact.moments``."""
         return {}
 
