@@ -227,3 +227,24 @@ def test_standard_errors_of_fourth_moments_are_honest_or_not_given():
         assert told == bool(np.isnan(one.errors["fourth"]).all())
         assert np.isfinite(one.errors["covariance"]).all()
     assert np.isnan(z).sum() >= 18
+
+
+@pytest.mark.parametrize("options", [{}, {"basis": "eigen"}, {"at": [2.0, -1.0, 0.5, 0.0]}, {"gradient": "full"}])
+def test_independent_rows_of_curvature_noise_have_the_exact_moments(options):
+    """One normal a row, given θ; a table of the same row sums, with its columns exchanged, is told from it."""
+    rng = np.random.default_rng(8)
+    hessian, spread = np.diag([0.4, 0.8, 1.2, 1.6]) + 0.1, rng.uniform(0.02, 0.3, (4, 4))
+    options = dict(options)
+    gradient = 0.2 * np.eye(4) + (0.1 if options.pop("gradient", None) else 0.0)
+
+    def equation(variances):
+        noise = dfp.GaussianNoise(gradient, variances, **options)
+        return dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape(hessian, noise=noise), 0.2, momentum=0.3))
+
+    start = dfp.Gaussian([1.0, -2.0, 0.5, 0.0], 0.1)
+    sampled = dfp.solve(equation(spread), start, 12, [12], dfp.MonteCarlo(150_000, seed=2))
+    upper = np.triu_indices(4)
+    for variances, fits in ((spread, True), (spread[:, ::-1], False)):
+        exact = dfp.moments(equation(variances), start, 12, [12]).covariance[0]
+        z = (sampled.covariance[0] - exact)[upper] / sampled.errors["covariance"][0][upper]
+        assert bool(np.max(np.abs(z)) < 5) is fits

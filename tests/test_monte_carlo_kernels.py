@@ -95,13 +95,12 @@ def twin(model: Any, start: tm.Start, steps: int, seed: int, lanes: int) -> Arra
         if isinstance(model, tm.RegressionModel | tm.SampleModel):
             after += minibatch_twin(model, theta, stream)
         else:
-            count = len(theta) if isinstance(model, tm.ConditionalModel) else model.normals
+            conditional = isinstance(model, tm.ConditionalModel | tm.IndependentModel)
+            count = getattr(model, "normals", 0) + len(theta) * conditional
             if len(left) < count:
                 left = stream.normals(2 * count if count % 2 else count)
             zeta, left = left[:count], left[count:]
-            after += (
-                conditional_twin(model, theta, zeta) if hasattr(model, "covariance0") else loads(model, theta, zeta)
-            )
+            after += loads(model, theta, zeta) if hasattr(model, "row") else conditional_twin(model, theta, zeta)
         theta = after
     return theta
 
@@ -110,6 +109,11 @@ def loads(model: Any, theta: Array, zeta: Array) -> Array:
     added = np.zeros_like(theta)
     for row, column, normal, value in zip(model.row, model.column, model.normal, model.value, strict=True):
         added[row] += value * zeta[normal] * (theta[column] if column >= 0 else 1.0)
+    if isinstance(model, tm.IndependentModel):
+        axes = np.eye(len(theta)) if model.axes is None else np.asarray(model.axes)
+        y = axes.T @ theta - np.asarray(model.place)[:, None]
+        variances = np.asarray(model.base)[:, None] + np.asarray(model.table) @ y**2
+        added += axes @ (np.sqrt(variances) * zeta[model.normals :])
     return added
 
 
@@ -149,6 +153,11 @@ def models(d: int) -> dict[str, Any]:
     state = np.einsum("ik,jm->ijkm", np.eye(d), np.eye(d)) * 0.04  # covariance += 0.04 θ θᵀ, positive
     drift = np.zeros((d, d, d))
     drift[0, 0] = 0.01
+    table, axes = (
+        rng.uniform(0.0, 0.05, (d, d)) * (rng.random((d, d)) < 0.7),
+        np.linalg.qr(rng.standard_normal((d, d)))[0],
+    )
+    squares = np.einsum("ik,ij,km->ijkm", table, np.eye(d), np.eye(d))
     return {
         "gaussian-even": tm.GaussianModel(
             linear, constant, rows, columns, [0, 1, 1, 0, 1], rng.uniform(0.1, 0.3, 5), 2
@@ -157,6 +166,23 @@ def models(d: int) -> dict[str, Any]:
         "regression": tm.RegressionModel(linear, constant, features, targets, 0.1, 3),
         "samples": tm.SampleModel(linear, constant, hessians, gradients, 0.1, 4),
         "conditional": tm.ConditionalModel(linear, constant, root @ root.T + np.eye(d), drift, state, 2),
+        "diagonal": tm.ConditionalModel(linear, constant, np.diag(rng.uniform(0.1, 1, d)), drift, squares, 3),
+        "independent": tm.IndependentModel(
+            linear, constant, [], [], [], [], 0, rng.uniform(0, 0.1, d), table, np.zeros(d)
+        ),
+        "turned": tm.IndependentModel(
+            linear,
+            constant,
+            rows,
+            columns,
+            [0, 1, 1, 0, 1],
+            root.ravel()[:1].repeat(5),
+            2,
+            np.zeros(d),
+            table,
+            rng.standard_normal(d),
+            axes,
+        ),
     }
 
 
@@ -164,11 +190,11 @@ def run(
     model: Any, start: tm.Start, saved: Any, trajectories: int, seed: int = 7, order: int = 2, **options: Any
 ) -> Any:
     d, cells = model.dimension, options.pop("cells", ())
-    powers, accumulators = mc.exponents(d, order), options.pop("accumulators", None)
+    powers, accumulators = mc.factors(d, order), options.pop("accumulators", None)
     units = {"centre": np.zeros((len(saved), d)), "scale": np.ones((len(saved), d))} | options
     units.setdefault("blocks", ALL)
     accumulators = mc.empty(saved, powers, cells) if accumulators is None else accumulators
-    return mc.sample(model, start, saved, accumulators, trajectories, seed, exponents=powers, cells=cells, **units)
+    return mc.sample(model, start, saved, accumulators, trajectories, seed, factors=powers, cells=cells, **units)
 
 
 def same(a: mc.Accumulators, b: mc.Accumulators) -> bool:
@@ -217,18 +243,18 @@ def test_normals_are_accurate_also_in_the_tails() -> None:
 # --- trajectories
 
 
-@pytest.mark.parametrize("d", [1, 2, 3])
-@pytest.mark.parametrize("name", ["gaussian-even", "gaussian-odd", "regression", "samples", "conditional"])
+@pytest.mark.parametrize("d", [1, 2, 3, 5])  # from 4 on trajectories of minibatches run alone
+@pytest.mark.parametrize("name", models(1))
 def test_trajectories_match_numpy(name: str, d: int) -> None:
     model, steps, lanes = models(d)[name], 5, mc.BLOCK + 3
     start = tm.Start(np.arange(1.0, d + 1), 0.3 * np.eye(d)[:, : max(1, d - 1)])
     theta = twin(model, start, steps, 11, lanes)
     centre, scale = np.full((1, d), 0.2), np.full((1, d), 1.7)
-    units, cells, middle = {"centre": centre, "scale": scale}, (3, 4, 5)[:d], theta.mean(axis=1)
+    units, cells, middle = {"centre": centre, "scale": scale}, (3, 4, 5, 2, 1)[:d], theta.mean(axis=1)
     low, high = middle - 0.9 * theta.std(axis=1), middle + 1.1 * theta.std(axis=1)
     result = run(model, start, [steps], lanes, 11, 4, **units, lower=low, upper=high, cells=cells)
     scaled = (theta - centre.T) / scale.T
-    values = np.array([np.prod(scaled ** power[:, None], axis=0) for power in mc.exponents(d, 4)])
+    values = np.array([np.prod(scaled[axes[axes >= 0]], axis=0) for axes in mc.factors(d, 4)])
     blocks = values[:, : mc.BLOCK].sum(axis=1), values[:, mc.BLOCK :].sum(axis=1)
     # Normals err by 3e-10, and a fourth power by four times as much, in each of 5 steps.
     size = np.abs(values).sum(axis=1)
@@ -319,9 +345,10 @@ def test_standard_error_matches_the_known_variance() -> None:
 # --- the same bits however the work is cut
 
 
-def test_bits_do_not_depend_on_threads_or_portions() -> None:
-    model, start, n = models(2)["gaussian-odd"], tm.Start([1.0, 0.0], 0.1 * np.eye(2)), 20 * mc.BLOCK + 17
-    box = {"lower": [-2.0, -2.0], "upper": [2.0, 2.0], "cells": (8, 9)}
+@pytest.mark.parametrize(("name", "d"), [("gaussian-odd", 2), ("turned", 3), ("samples", 4)])
+def test_bits_do_not_depend_on_threads_or_portions(name: str, d: int) -> None:
+    model, start, n = models(d)[name], tm.Start(np.ones(d), 0.1 * np.eye(d)), 20 * mc.BLOCK + 17
+    box = {"lower": [-2.0] * d, "upper": [2.0] * d, "cells": (8, 9, 1, 2)[:d]}
     numba.set_num_threads(1)
     reference = run(model, start, [0, 3, 9], n, order=4, **box)
     for threads in (1, 2):
@@ -419,6 +446,7 @@ def test_gridded_start_has_the_masses_of_its_cells() -> None:
 
 
 def test_exponents_are_graded() -> None:
-    assert mc.exponents(1, 4).tolist() == [[1], [2], [3], [4]]
-    assert mc.exponents(2, 2).tolist() == [[1, 0], [0, 1], [2, 0], [1, 1], [0, 2]]
-    assert len(mc.exponents(3, 4)) == 34
+    assert mc.factors(1, 3).tolist() == [[0, -1, -1], [0, 0, -1], [0, 0, 0]]
+    assert mc.factors(2, 2).tolist() == [[0, -1], [1, -1], [0, 0], [0, 1], [1, 1]]
+    assert mc.places(2, 2).tolist() == [[2, 3], [3, 4]]
+    assert len(mc.factors(3, 4)) == 34

@@ -28,6 +28,15 @@ REGRESSION = tm.RegressionModel(0.1 * np.eye(2), np.zeros(2), FEATURES, TARGETS,
 SAMPLES = tm.SampleModel(
     np.zeros((2, 2)), np.zeros(2), FEATURES[:, :, None] * FEATURES[:, None, :], FEATURES[:, ::-1], -1.0, 2
 )
+WIDE = np.random.default_rng(12).standard_normal((7, 5))  # of so many parameters trajectories run alone
+WIDE_REGRESSION = tm.RegressionModel(0.1 * np.eye(5), np.zeros(5), WIDE, TARGETS, -1.0, 3)
+WIDE_SAMPLES = tm.SampleModel(
+    0.1 * np.ones((5, 5)), np.zeros(5), 0.5 * WIDE[:, :, None] * WIDE[:, None, :], WIDE[:, ::-1], -1.0, 2
+)
+MODELS = {
+    "gaussian": GAUSSIAN, "regression": REGRESSION, "samples": SAMPLES, "wide regression": WIDE_REGRESSION,
+    "wide samples": WIDE_SAMPLES,
+}  # fmt: skip
 START = tm.Start([0.5, -0.2], [[0.3, 0.0], [0.1, 0.2]])
 RATES, SIZES = [0.3, 0.1, 0.1, 0.2, 0.05], [1, 4, 2, 3, 5]
 OPTIMISERS = {
@@ -41,7 +50,8 @@ OPTIMISERS = {
 def twin(model, optimiser, steps, lanes, seed=3):
     """Return θ after ``steps``, shape (2, lanes), from the definitions."""
     stream = Stream(seed, lanes)
-    theta = np.asarray(START.mean)[:, None] + np.asarray(START.factor) @ stream.normals(2)
+    start = start_of(model)
+    theta = np.asarray(start.mean)[:, None] + np.asarray(start.factor) @ stream.normals(2)
     velocity, left = np.zeros_like(theta), np.empty((0, lanes))
     order = np.tile(np.arange(len(TARGETS))[:, None], lanes)
     for step in range(steps):
@@ -72,44 +82,51 @@ def twin(model, optimiser, steps, lanes, seed=3):
     return theta
 
 
+def start_of(model):
+    d = model.dimension
+    return START if d == 2 else tm.Start(np.linspace(-0.3, 0.5, d), 0.2 * np.ones((d, 2)))
+
+
 def sample_gradient(model, index, theta):
-    if model is REGRESSION:
-        x = FEATURES[index].T
+    if hasattr(model, "features"):
+        x = model.features[index].T
         return x * (np.sum(x * theta, axis=0) - TARGETS[index])
     return np.einsum("lij,jl->il", model.hessians[index], theta) + model.gradients[index].T
 
 
 def sampled(model, optimiser, saved, trajectories, blocks=10**6):
-    powers, size = mc.exponents(2, 2), len(saved)
+    d, size = model.dimension, len(saved)
+    powers = mc.factors(d, 2)
     sums = mc.empty(saved, powers)
     while sums.trajectories < trajectories:
         sums = mc.sample(
-            model, START, saved, sums, trajectories, 3, exponents=powers, centre=np.zeros((size, 2)),
-            scale=np.ones((size, 2)), blocks=blocks, optimiser=optimiser,
+            model, start_of(model), saved, sums, trajectories, 3, factors=powers, centre=np.zeros((size, d)),
+            scale=np.ones((size, d)), blocks=blocks, optimiser=optimiser,
         )  # fmt: skip
     return sums
 
 
 @pytest.mark.parametrize("optimiser", OPTIMISERS)
-@pytest.mark.parametrize("model", [GAUSSIAN, REGRESSION, SAMPLES], ids=["gaussian", "regression", "samples"])
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 def test_kernels_follow_their_twins(model, optimiser):
     if model is GAUSSIAN and optimiser == "epoch":
         return
     for steps in (1, 7):
         theta = twin(model, OPTIMISERS[optimiser], steps, 200)
-        first = np.array([theta[0], theta[1], theta[0] ** 2, theta[0] * theta[1], theta[1] ** 2]).mean(axis=1)
+        first = np.array([np.prod(theta[axes[axes >= 0]], axis=0) for axes in mc.factors(len(theta), 2)]).mean(axis=1)
         found = sampled(model, OPTIMISERS[optimiser], [steps], 200).mean[0]
         # Normals err by 3e-10, and seven steps with momentum sum a few of them.
         np.testing.assert_allclose(found, first, rtol=0, atol=1e-8)
 
 
-def test_bits_depend_on_neither_threads_nor_portions():
+@pytest.mark.parametrize("model", [SAMPLES, WIDE_REGRESSION], ids=["samples", "wide regression"])
+def test_bits_depend_on_neither_threads_nor_portions(model):
     before = numba.get_num_threads()
     try:
         results = []
         for threads, blocks in ((1, 10**6), (min(2, before), 10**6), (min(2, before), 3)):
             numba.set_num_threads(threads)
-            results.append(sampled(SAMPLES, OPTIMISERS["epoch"], [2, 9], 8 * mc.BLOCK + 5, blocks).total)
+            results.append(sampled(model, OPTIMISERS["epoch"], [2, 9], 8 * mc.BLOCK + 5, blocks).total)
     finally:
         numba.set_num_threads(before)
     for other in results[1:]:

@@ -170,11 +170,11 @@ class MonteCarloRun(SamplingRun):
         self._model = model_of(equation, solver.substeps, gradient=moved)
         self._optimiser = optimiser_of(equation.sgd, problem.last, problem.average) if moved else None
         self._start = problem.initial.sampler()
-        self._exponents = kernels.exponents(d, 4 if d <= 3 and equation.sgd.affine else 2)
+        self._factors = kernels.factors(d, 4 if d <= 3 and equation.sgd.affine else 2)
         self._up_to_fourth = d <= 3 and problem.exact
         deviation = deviations(scales)
         self._unit = np.where((deviation > 0) & np.isfinite(deviation), deviation, 1.0)
-        self.sums = kernels.empty(scales.steps, self._exponents, () if grid is None else grid.cells)
+        self.sums = kernels.empty(scales.steps, self._factors, () if grid is None else grid.cells)
         identity = identity_of(self._model, scales, self._unit)
         parts = [*identity, self._start] if self._optimiser is None else [*identity, self._optimiser, self._start]
         self._fingerprint = fingerprint_of(*parts, scales.steps, scales.mean, self._unit, grid, solver.seed)
@@ -202,7 +202,7 @@ class MonteCarloRun(SamplingRun):
         try:
             self.sums = (functions if function else kernels).sample(
                 *(self._model, self._start, self._scales.steps, self.sums, self.trajectories, solver.seed),
-                exponents=self._exponents,
+                factors=self._factors,
                 centre=self._scales.mean,
                 scale=self._unit,
                 lower=() if grid is None else grid.lower,
@@ -255,14 +255,12 @@ class MonteCarloRun(SamplingRun):
         """Return central moments about the sample mean, and standard errors, at saved step ``s``."""
         d = self._scales.mean.shape[1]
         average, error, unit = self.sums.mean[s], self.sums.standard_error[s], self._unit[s]
-        values = {tuple(int(x) for x in e): i for i, e in enumerate(self._exponents)}
 
         def tensor(source: Array, order: int) -> Array:
-            result = np.empty((d,) * order)
-            for index in np.ndindex(*result.shape):
-                alpha = tuple(index.count(a) for a in range(d))
-                result[index] = source[values[alpha]] * np.prod(unit[list(index)])
-            return result
+            units = np.ones(())
+            for _ in range(order):
+                units = np.multiply.outer(units, unit)
+            return source[kernels.places(d, order)] * units
 
         first, second = tensor(average, 1), tensor(average, 2)
         central = {"mean": self._scales.mean[s] + first, "covariance": second - np.outer(first, first)}
@@ -270,7 +268,7 @@ class MonteCarloRun(SamplingRun):
         # uncertain.
         count = self.sums.trajectories
         errors = {"mean": np.sqrt(np.maximum(central["covariance"].diagonal(), 0.0) / count)}
-        if max(map(sum, values)) == 4:
+        if self._factors.shape[1] == 4:
             squares = np.einsum("iijj->ij", tensor(average, 4))
             errors["covariance"] = np.sqrt(np.maximum(squares - second**2, 0.0) / count)
         else:

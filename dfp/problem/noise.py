@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 # Share of the variance of minibatch gradients that is rounding where they agree: 1e-9 of their size, so that it is
 # reached at the minimum of a regression with a condition number of up to 1e12, and by no measured residual.
 _VANISHED = 1e-18
+# Correlations of gradient noise that are rounding where it is turned into other axes.
+_ROUNDED = 1e-14
 
 
 class Noise(Value, ABC):
@@ -365,6 +367,14 @@ def _by_powers(tensor: Array) -> Array:
     return np.bincount(powers, weights=tensor.reshape(-1), minlength=n + 1).astype(np.float64)
 
 
+def _entries(vectors: Array, bends: Array, factor: float) -> tuple[Any, ...]:
+    """Return rows, columns, normals and values of the entries of loadings, times ``factor``, and how many normals."""
+    entries = [(r, i, -1, value) for (r, i), value in np.ndenumerate(vectors) if value]
+    entries += [(*index, value) for index, value in np.ndenumerate(bends) if value]
+    normals, rows, columns = np.array([entry[:3] for entry in entries], dtype=np.int64).reshape(-1, 3).T.copy()
+    return rows, columns, normals, factor * np.array([entry[3] for entry in entries], dtype=np.float64), len(vectors)
+
+
 class GaussianLaw(NoiseLaw):
     """Gaussian H̃, with independent entries of variances ``table`` in the basis ``axes``, and Gaussian noise at a place.
 
@@ -442,23 +452,26 @@ class GaussianLaw(NoiseLaw):
         )
 
     def trajectory_model(self, kept: Array, hessian: Array, gradient: Array, rate: float) -> Any:
-        """Return the compiled model of Gaussian loadings."""
-        from dfp_solvers.trajectories.models import GaussianModel
+        """Return the compiled model: one normal a row of independent entries of H̃, given θ; loadings for the rest."""
+        from dfp_solvers.trajectories import models
 
-        vectors, bends = self.loadings()
-        entries = [(r, i, -1, vectors[r, i]) for r in range(len(vectors)) for i in range(self.dimension)]
-        entries += [(*index, value) for index, value in np.ndenumerate(bends)]
-        entries = [entry for entry in entries if entry[3] != 0]
-        columns = np.array([entry[:3] for entry in entries], dtype=np.int64).reshape(-1, 3)
-        return GaussianModel(
-            kept - rate * hessian,
-            -rate * gradient,
-            normal=columns[:, 0].copy(),
-            row=columns[:, 1].copy(),
-            column=columns[:, 2].copy(),
-            value=-rate * np.array([entry[3] for entry in entries], dtype=np.float64),
-            normals=len(vectors),
-        )
+        d, map_ = self.dimension, (kept - rate * hessian, -rate * gradient)
+        coupled = self.symmetric and np.any(self.table[~np.eye(d, dtype=bool)])
+        if (
+            coupled or np.count_nonzero(self.table) <= d
+        ):  # else a square root a row costs less than the normals it saves
+            return models.GaussianModel(*map_, *_entries(*self.loadings(), -rate))
+        axes, place = np.eye(d) if self.axes is None else self.axes, np.zeros(d) if self.place is None else self.place
+        local = axes.T @ self.local @ axes
+        base = np.diag(local)
+        if np.any(np.abs(local - np.diag(base)) > _ROUNDED * np.max(base)):  # normals of their own
+            vectors, base = matrices.square_root(self.local).T, np.zeros(d)
+        else:
+            vectors = np.zeros((0, d))
+        loadings = _entries(vectors, np.zeros((len(vectors), d, d)), -rate)
+        rows = rate**2 * np.maximum(base, 0.0), rate**2 * self.table
+        noise: Any = (*loadings, *rows, axes.T @ place, self.axes)
+        return models.IndependentModel(*map_, *noise)
 
     def sampled_exponent(
         self, hessian: Array, step: "OptimiserStep", steps: int, seed: int, axes: Array, settling: "Settling"

@@ -5,7 +5,8 @@ To use it: make a model and a ``Start`` (``models.py``) and ``empty`` accumulato
 """
 
 from dataclasses import dataclass, replace
-from itertools import combinations_with_replacement
+from itertools import combinations_with_replacement, permutations
+from math import comb
 
 import numba
 import numpy as np
@@ -15,16 +16,18 @@ from dfp_solvers.arrays import Array, Integers
 from dfp_solvers.trajectories import lockstep
 from dfp_solvers.trajectories.lockstep import BLOCK as BLOCK
 from dfp_solvers.trajectories.models import NO_OPTIMISER, Affine, Optimiser, Start, integers, numbers
+from dfp_solvers.trajectories.packed import Plan
 
 
 @dataclass
 class Accumulators:
-    """Sums and counts over the trajectories done so far, at S saved steps, for K exponents.
+    """Sums and counts over the trajectories done so far, at S saved steps, for K moments.
 
     Parameters
     ----------
     total
-        T = Σ over trajectories of Π_i ((θ_i − centre_i) / scale_i)^α_i, shape (S, K); T / n estimates the mean.
+        T = Σ over trajectories of Π_i (θ_i − centre_i) / scale_i, i the factors of the moment, shape (S, K); T / n
+        estimates the mean.
     total_square
         Q = Σ over blocks of (block sum)² / (trajectories in the block), shape (S, K). For B blocks and n trajectories
         (Q − T² / n) / (B − 1) is an unbiased estimate of the variance of one trajectory's value, also if the last block
@@ -64,20 +67,36 @@ class Accumulators:
         return np.sqrt(np.maximum(between, 0.0) / ((self.next_block - 1) * self.trajectories))
 
 
-def exponents(dimension: int, order: int) -> Integers:
-    """Return all multi-indices α with 1 <= |α| <= order, shape (K, dimension), by degree and then θ_1 first."""
-    rows = [
-        [axes.count(i) for i in range(dimension)]
-        for degree in range(1, order + 1)
-        for axes in combinations_with_replacement(range(dimension), degree)
-    ]
-    return np.array(rows, dtype=np.int64).reshape(-1, dimension)
+def factors(dimension: int, order: int) -> Integers:
+    """Return the axes whose product each moment of degree 1 … ``order`` is, shape (K, order), filled up with −1.
+
+    By degree, and then θ_1 first.
+    """
+    rows: Integers = np.full((comb(dimension + order, order) - 1, order), -1, dtype=np.int64)
+    for degree in range(1, order + 1):
+        axes = combinations_with_replacement(range(dimension), degree)
+        rows[_before(dimension, degree) : _before(dimension, degree + 1), :degree] = list(axes)
+    return rows
 
 
-def empty(saved: ArrayLike, exponents: Integers, cells: tuple[int, ...] = ()) -> Accumulators:
-    """Return accumulators for ``saved`` (S,), ``exponents`` (K, d) and a histogram of ``cells`` (none if empty)."""
+def _before(dimension: int, degree: int) -> int:
+    """Return how many moments have a lower degree."""
+    return comb(dimension + degree - 1, dimension) - 1
+
+
+def places(dimension: int, order: int) -> Integers:
+    """Return where in ``factors`` the moments of this order stand, shape (dimension,) * order."""
+    axes = np.array(list(combinations_with_replacement(range(dimension), order)))
+    result = np.empty((dimension,) * order, dtype=np.int64)
+    for turned in permutations(axes.T):
+        result[turned] = _before(dimension, order) + np.arange(len(axes))
+    return result
+
+
+def empty(saved: ArrayLike, factors: Integers, cells: tuple[int, ...] = ()) -> Accumulators:
+    """Return accumulators for ``saved`` (S,), ``factors`` (K, order) and a histogram of ``cells`` (none if empty)."""
     steps, ncells = np.size(saved), int(np.prod(cells)) if len(cells) else 0
-    sums, zeros = np.zeros((steps, len(exponents))), np.zeros(steps, dtype=np.int64)
+    sums, zeros = np.zeros((steps, len(factors))), np.zeros(steps, dtype=np.int64)
     return Accumulators(sums, sums.copy(), np.zeros((steps, ncells), dtype=np.int64), zeros, zeros.copy())
 
 
@@ -89,7 +108,7 @@ def sample(
     trajectories: int,
     seed: int,
     *,
-    exponents: Integers,
+    factors: Integers,
     centre: ArrayLike,
     scale: ArrayLike,
     lower: ArrayLike = (),
@@ -104,8 +123,8 @@ def sample(
     ----------
     saved_steps
         Steps at which to observe, strictly increasing, >= 0, shape (S,).
-    exponents
-        Multi-indices of the moments, shape (K, d).
+    factors
+        Axes whose product each moment is, shape (K, order), filled up with −1.
     centre, scale
         Units of the moments at every saved step, shape (S, d).
     lower, upper, cells
@@ -124,19 +143,17 @@ def sample(
     saved = integers("saved_steps", saved_steps, (size,), 0, 2**62)
     scales, counted = numbers("scale", scale, (size, d)), integers("cells", cells, (d,), 0, 2**31)
     low, high = numbers("lower", lower, (d,)), numbers("upper", upper, (d,))
-    powers = integers("exponents", exponents, (len(exponents), d), 0, 2**31)
+    axes = integers("factors", factors, (len(factors), np.shape(factors)[-1]), -1, d)
     if (np.diff(saved) <= 0).any() or not (scales > 0).all() or not (high > low).all():
         raise ValueError("saved_steps must increase, scale must be > 0 and upper > lower")
     if trajectories < 1 or blocks < 1:
         raise ValueError(f"trajectories={trajectories}, blocks={blocks}: need at least 1")
     ncells = int(np.prod(counted))
-    if accumulators.total.shape != (size, len(powers)) or accumulators.histogram.shape != (size, ncells):
-        raise ValueError("accumulators were made for other steps, exponents or cells")
+    if accumulators.total.shape != (size, len(axes)) or accumulators.histogram.shape != (size, ncells):
+        raise ValueError("accumulators were made for other steps, moments or cells")
     if accumulators.trajectories != min(done * BLOCK, trajectories):
         raise ValueError(f"{accumulators.trajectories} trajectories in {done} blocks do not lead to {trajectories}")
-    plan = lockstep.Plan(
-        saved, powers, numbers("centre", centre, (size, d)), 1 / scales, low, counted / (high - low), counted
-    )
+    plan = Plan(saved, axes, numbers("centre", centre, (size, d)), 1 / scales, low, counted / (high - low), counted)
     result = replace(accumulators, total=accumulators.total.copy(), total_square=accumulators.total_square.copy())
     packed, begin = model.packed(), start.packed(d)
     steps = NO_OPTIMISER if optimiser is None else optimiser.packed(packed)
@@ -144,9 +161,9 @@ def sample(
     end = max(done, min(done + blocks, -(-trajectories // BLOCK)))
     slots = max(1, min(numba.get_num_threads(), end - done))
     counts, indefinite = np.zeros((slots, size, ncells + 2), dtype=np.int64), np.zeros(slots, dtype=np.int64)
-    group = max(slots, 2**22 // max(1, size * len(powers)))  # bounds the memory of the sums by block
+    group = max(slots, 2**22 // max(1, size * len(axes)))  # bounds the memory of the sums by block
     for first in range(done, end, group):
-        sums = np.empty((min(group, end - first), size, len(powers)))
+        sums = np.empty((min(group, end - first), size, len(axes)))
         lockstep.run(packed, steps, begin, plan, keys, first, trajectories, sums, counts, indefinite)
         lockstep.fold(sums, first, trajectories, result.total, result.total_square)
     histogram, outside, nonfinite = np.split(counts.sum(axis=0), [ncells, ncells + 1], axis=1)

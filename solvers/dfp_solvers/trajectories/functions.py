@@ -35,7 +35,7 @@ def sample(
     trajectories: int,
     seed: int,
     *,
-    exponents: NDArray[np.int64],
+    factors: NDArray[np.int64],
     centre: Array,
     scale: Array,
     lower: Array,
@@ -67,14 +67,14 @@ def sample(
                 else:
                     theta, velocity = optimiser.moved(theta, velocity, drawn, step)
             done = last_step
-            _add_moments(result, s, (theta[:count] - centre[s]) / scale[s], exponents)
+            _add_moments(result, s, (theta[:count] - centre[s]) / scale[s], factors)
             _add_counts(result, s, theta[:count], lower, upper, cells)
     result.next_block, result.trajectories = end, min(end * BLOCK, trajectories)
     return result
 
 
-def _add_moments(result: Accumulators, s: int, x: Array, exponents: NDArray[np.int64]) -> None:
-    values = np.stack([np.prod(x**powers, axis=1) for powers in exponents], axis=1)
+def _add_moments(result: Accumulators, s: int, x: Array, factors: NDArray[np.int64]) -> None:
+    values = np.stack([np.prod(x[:, axes[axes >= 0]], axis=1) for axes in factors], axis=1)
     begins = np.arange(0, len(x), BLOCK)
     sums = np.add.reduceat(values, begins, axis=0)
     sizes = np.diff(begins, append=len(x))

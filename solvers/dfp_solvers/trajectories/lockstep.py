@@ -1,13 +1,15 @@
 """Monte Carlo kernels: blocks of trajectories that run in lock-step, one to a lane.
 
 A block of ``BLOCK`` trajectories takes all its steps while it sits in cache, and every inner loop runs over the lanes,
-so that the compiler vectorises it. Each lane has its own stream of xoshiro256++ (Blackman and Vigna 2021,
-doi:10.1145/3460772), seeded from the seed, the block and the lane alone; normals come from Box-Muller. Sums of blocks
-are added in the order of the blocks, so no bit depends on the threads or on how the work is cut into calls.
+so that the compiler vectorises it. Minibatches of many parameters are an exception: there each trajectory runs by
+itself, and inner loops run over the parameters, which lie side by side in every sample. Each lane has its own stream of
+xoshiro256++ (Blackman and Vigna 2021, doi:10.1145/3460772), seeded from the seed, the block and the lane alone; normals
+come from Box-Muller. Sums of blocks are added in the order of the blocks, so no bit depends on the threads or on how
+the work is cut into calls.
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import numba
 import numpy as np
@@ -15,10 +17,12 @@ from numpy.typing import NDArray
 
 from dfp_solvers.arrays import Array, Integers
 from dfp_solvers.jit import kernel
+from dfp_solvers.trajectories.packed import Model, Optimiser, Plan, Start
 
 Words = NDArray[np.uint64]
 
 BLOCK = 384  # trajectories per block: state, parameters and normals of a block stay in the first-level cache
+ALONE = 4  # parameters from which trajectories of minibatches run one by one: samples are long enough to vectorise
 GAUSSIAN, REGRESSION, SAMPLES, CONDITIONAL, TRANSFORMED = range(5)
 EDGE = 8.3  # the table of a law x(z) covers normals up to here; beyond is a probability of 1e-16
 
@@ -27,61 +31,6 @@ _ONE = np.uint64(0x3FF0000000000000)  # bits of 1.0
 _MANTISSA = np.uint64(0x000FFFFFFFFFFFFF)
 _ROOT_HALF = np.uint64(0x3FE6A09E00000000)  # bits of sqrt(1/2), rounded
 _LOW = np.uint64(0xFFFFFFFF)
-
-
-class Model(NamedTuple):
-    """One step, packed for the kernels: a deterministic affine map plus noise of one of five kinds."""
-
-    kind: int
-    linear: Array  # (d, d)
-    constant: Array  # (d,)
-    loadings: Integers  # (3, E): row, column and normal of every Gaussian loading
-    values: Array  # loadings (E,), or samples (N * width,)
-    covariance: Array  # conditional covariance: coefficients (entries of the lower triangle, monomials)
-    offset: Array  # its constant part (entries,)
-    samples: int  # N
-    weight: float  # -learning rate / batch size
-    draws: int  # normals per substep, or batch size
-    substeps: int
-    pieces: Array  # (K, 5): start and cubic coefficients of the pieces of x(z) of all laws, end to end
-    ends: Integers  # (laws + 1,) first piece of each law
-    guide: Integers  # (laws, cells) piece at the beginning of each cell of z
-
-
-class Optimiser(NamedTuple):
-    """How gradients become steps, if not by the model itself: schedules, momentum (T19), epochs without replacement."""
-
-    learning_rates: (
-        Array  # (n,) learning rates of the first n steps, the last one from then on; empty: the model is the step
-    )
-    sizes: Integers  # (n,) batch sizes likewise; empty: the model's draws
-    momentum: float
-    nesterov: bool
-    epoch: int  # steps of an epoch without replacement, 0 with replacement
-    averaging: Array  # w of the running average m' = m + w(θ' − m) that is observed, likewise; empty: θ is observed
-
-
-class Start(NamedTuple):
-    """Initial states, packed: gridded if ``cumulative`` is not empty."""
-
-    mean: Array
-    factor: Array
-    cumulative: Array
-    lower: Array
-    spacing: Array
-    shape: Integers
-
-
-class Plan(NamedTuple):
-    """What is observed when: moments about ``centre`` in units of 1 / ``inverse_scale``, and a histogram."""
-
-    saved: Integers  # (S,)
-    exponents: Integers  # (K, d)
-    centre: Array  # (S, d)
-    inverse_scale: Array  # (S, d)
-    lower: Array  # (d,)
-    cells_per_unit: Array  # (d,)
-    cells: Integers  # (d,), all zero without a histogram
 
 
 @kernel()
@@ -169,35 +118,52 @@ def _add_product(weight: float, left: Array, right: Array, target: Array) -> Non
 
 
 @kernel(fast=True)
-def _affine(matrix: Array, shift: Array, source: Array, target: Array) -> None:
-    """Set ``target`` (m, BLOCK) to shift + matrix @ source, skipping zeros of the (m, n) ``matrix``; n may be 0."""
+def _affine(matrix: Array, shift: Array, source: Array, own: int, beyond: int, target: Array) -> None:
+    """Set ``target`` (m, BLOCK) to shift + matrix @ rows of ``source``, skipping zeros of the (m, n) ``matrix``.
+
+    Its columns are the first ``own`` rows, then those from ``beyond`` on. Four at a time; fewer are filled up with the
+    first of them, of weight 0. Arrays are not sliced here: to count references costs as much as a passage over lanes.
+    """
+    n, far = matrix.shape[1], beyond - own
     for i in range(matrix.shape[0]):
-        row, constant, begun = target[i], shift[i], False
-        for j in range(matrix.shape[1]):
-            entry, column = matrix[i, j], source[j]
-            if entry != 0.0 and begun:
+        constant, begun, j = shift[i], False, 0
+        while j < n or not begun:
+            count, p, q, r, s, a, b, c, d = 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, 0.0
+            while j < n and count < 4:
+                entry, row = matrix[i, j], j if j < own else j + far
+                if entry != 0.0:
+                    if count == 0:
+                        a, p, q, r, s = entry, row, row, row, row
+                    elif count == 1:
+                        b, q = entry, row
+                    elif count == 2:
+                        c, r = entry, row
+                    else:
+                        d, s = entry, row
+                    count += 1
+                j += 1
+            if not begun:
                 for lane in range(BLOCK):
-                    row[lane] += entry * column[lane]
-            elif entry != 0.0:
-                begun = True
+                    target[i, lane] = constant + (a * source[p, lane] if count else 0.0)
+            elif count:
                 for lane in range(BLOCK):
-                    row[lane] = constant + entry * column[lane]
-        if not begun:
-            for lane in range(BLOCK):
-                row[lane] = constant
+                    target[i, lane] += a * source[p, lane]
+            if count == 2:
+                for lane in range(BLOCK):
+                    target[i, lane] += b * source[q, lane]
+            elif count > 2:
+                for lane in range(BLOCK):
+                    target[i, lane] += b * source[q, lane] + c * source[r, lane] + d * source[s, lane]
+            begun = True
 
 
 @kernel(fast=True)
-def _gaussian(loadings: Integers, values: Array, theta: Array, normals: Array, target: Array) -> None:
-    """Add the Gaussian loadings to ``target`` (d, BLOCK)."""
+def _gaussian(loadings: Integers, values: Array, known: Array, beyond: int, target: Array) -> None:
+    """Add the loadings of normals, from row ``beyond`` on, by components of θ to ``target`` (d, BLOCK)."""
     for e in range(len(values)):
-        value, column = values[e], loadings[1, e]
-        row, normal = target[loadings[0, e]], normals[loadings[2, e]]
-        if column >= 0:
-            _add_product(value, normal, theta[column], row)
-        else:
-            for lane in range(BLOCK):
-                row[lane] += value * normal[lane]
+        value, i, j, r = values[e], loadings[0, e], loadings[1, e], beyond + loadings[2, e]
+        for lane in range(BLOCK):
+            target[i, lane] += value * known[r, lane] * known[j, lane]
 
 
 @kernel()
@@ -258,19 +224,53 @@ def _minibatch(
 
 
 @kernel(fast=True)
-def _conditional(table: Array, offset: Array, theta: Array, normals: Array, target: Array, valid: int) -> int:
-    """Add chol(V(θ)) ζ to ``target``; return how many pivots of the first ``valid`` lanes were negative."""
-    d, indefinite = theta.shape[0], 0
-    monomials, v = np.empty((table.shape[1], BLOCK)), np.empty((table.shape[0], BLOCK))
-    trace, inverse = np.zeros(BLOCK), np.empty(BLOCK)
-    for k in range(d):
-        for lane in range(BLOCK):
-            monomials[k, lane] = theta[k, lane]
-        for m in range(k + 1):
-            product = monomials[d + k * (k + 1) // 2 + m]
+def _conditional(model: Model, theta: Array, normals: Array, target: Array, valid: int) -> int:
+    """Add axes · chol(V(y)) ζ to ``target``; return how many pivots of the first ``valid`` lanes were negative."""
+    d, count, indefinite, y = theta.shape[0], model.monomials.shape[1], 0, theta
+    monomials, v = np.empty((count, BLOCK)), np.empty((len(model.offset), BLOCK))
+    if model.frame.shape[0]:
+        y = np.empty((d, BLOCK))
+        _affine(model.frame, -model.place, theta, d, d, y)
+    elif model.place.any():
+        y = theta - model.place.reshape(d, 1)
+    for c in range(count):
+        k, m = model.monomials[:, c]
+        product, first = monomials[c], y[k]
+        if m < 0:
+            product[:] = first
+        else:
+            second = y[m]
             for lane in range(BLOCK):
-                product[lane] = theta[k, lane] * theta[m, lane]
-    _affine(table, offset, monomials, v)
+                product[lane] = first[lane] * second[lane]
+    _affine(model.covariance, model.offset, monomials, count, count, v)
+    turned = model.axes.shape[0] > 0
+    into = np.zeros((d, BLOCK)) if turned else target
+    if len(v) == d:  # the components are independent, given θ
+        negative = 0.0
+        for i in range(d):
+            variances, normal, row = v[i], normals[i], into[i]
+            for lane in range(BLOCK):
+                variance = variances[lane]
+                negative += 1.0 if variance < 0.0 else 0.0
+                row[lane] += math.sqrt(variance if variance > 0.0 else 0.0) * normal[lane]
+        if negative > 0.0:
+            for lane in range(valid):
+                indefinite += int(np.sum(v[:, lane] < -1e-12 * np.sum(v[:, lane])))
+    else:
+        indefinite = _correlated(v, normals, into, valid)
+    if turned:
+        for i in range(d):
+            for j in range(d):
+                for lane in range(BLOCK):
+                    target[i, lane] += model.axes[i, j] * into[j, lane]
+    return indefinite
+
+
+@kernel(fast=True)
+def _correlated(v: Array, normals: Array, target: Array, valid: int) -> int:
+    """Add chol(V) ζ to ``target`` (d, BLOCK), ``v`` the lower triangle; return how many pivots were negative."""
+    d, indefinite = target.shape[0], 0
+    trace, inverse = np.zeros(BLOCK), np.empty(BLOCK)
     for j in range(d):
         diagonal = v[j * (j + 1) // 2 + j]
         for lane in range(BLOCK):
@@ -337,7 +337,7 @@ def _begin(start: Start, state: Words, theta: Array) -> None:
     if not gridded:
         normals = np.empty(words.shape)
         _normals(words, normals)
-        _affine(start.factor, start.mean, normals, theta)
+        _affine(start.factor, start.mean, normals, columns, columns, theta)
         return
     for lane in range(BLOCK):
         mass = np.float64(words[d, lane] >> np.uint64(11)) * 2.0**-53 * start.cumulative[-1]
@@ -362,15 +362,13 @@ def _observe(theta: Array, valid: int, s: int, plan: Plan, sums: Array, counts: 
         centre, unit, row, source = plan.centre[s, i], plan.inverse_scale[s, i], scaled[i], theta[i]
         for lane in range(BLOCK):
             row[lane] = (source[lane] - centre) * unit if lane < valid else 0.0
-    for k in range(plan.exponents.shape[0]):
+    for k in range(plan.factors.shape[0]):
+        axes, total = plan.factors[k], 0.0
         for lane in range(BLOCK):
             product[lane] = 1.0 if lane < valid else 0.0
-        for i in range(d):
-            row = scaled[i]
-            for _ in range(plan.exponents[k, i]):
-                for lane in range(BLOCK):
-                    product[lane] *= row[lane]
-        total = 0.0
+        for i in axes:
+            for lane in range(BLOCK if i >= 0 else 0):
+                product[lane] *= scaled[i, lane]
         for lane in range(BLOCK):
             total += product[lane]
         sums[k] = total
@@ -394,7 +392,8 @@ def _run_block(
     period = 1 if minibatch else 1 + model.draws % 2  # normals come in pairs: an odd number is drawn for two steps
     rows = (model.draws + 1) // 2 if minibatch else model.draws * period
     state, words = np.empty(4 * BLOCK, np.uint64), np.empty((rows, BLOCK), np.uint64)
-    normals, theta, target = np.empty((0 if minibatch else rows, BLOCK)), np.empty((d, BLOCK)), np.empty((d, BLOCK))
+    known, target = np.empty((d if minibatch else d + rows, BLOCK)), np.empty((d, BLOCK))  # θ above its normals
+    theta = known[:d]
     order = np.empty((0, BLOCK), np.int32)
     _seed(keys, block, state)
     _begin(start, state, theta)
@@ -404,18 +403,22 @@ def _run_block(
             phase = time % period
             if phase == 0:
                 _words(state, words)
-                _normals(words[: len(normals)], normals)
-            _affine(model.linear, model.constant, theta, target)
-            fresh = normals[phase * model.draws :]
+                if not minibatch:
+                    _normals(words, known[d:])
+            beyond = d + phase * model.draws
             if model.kind == TRANSFORMED:
-                _transform(model.pieces, model.ends, model.guide, fresh[: model.draws])
-            if model.kind == GAUSSIAN or model.kind == TRANSFORMED:
-                _gaussian(model.loadings, model.values, theta, fresh, target)
-            elif model.kind == CONDITIONAL:
-                indefinite += _conditional(model.covariance, model.offset, theta, fresh, target, valid)
-            else:
+                _transform(model.pieces, model.ends, model.guide, known[beyond : beyond + model.draws])
+            _affine(model.linear, model.constant, known, d, beyond, target)
+            if minibatch:
                 _minibatch(model, theta, words, model.draws, model.weight, order, 0, target)
-            theta, target = target, theta
+            else:
+                _gaussian(model.loadings, model.values, known, beyond, target)
+            if model.kind == CONDITIONAL:
+                normals = known[beyond + model.draws - d :]
+                indefinite += _conditional(model, theta, normals, target, valid)
+            for i in range(d):
+                for lane in range(BLOCK):
+                    theta[i, lane] = target[i, lane]
             time += 1
         step = plan.saved[s]
         _observe(theta, valid, s, plan, sums[s], counts[s])
@@ -443,7 +446,8 @@ def _run_moving_block(
         np.empty(4 * BLOCK, np.uint64),
         np.empty(((most + 1) // 2 if minibatch else most * period, BLOCK), np.uint64),
     )
-    normals, theta = np.empty((0 if minibatch else len(words), BLOCK)), np.empty((d, BLOCK))
+    known = np.empty((d if minibatch else d + len(words), BLOCK))  # θ above its normals
+    theta = known[:d]
     gradient, velocity = np.empty((d, BLOCK)), np.zeros((d, BLOCK))
     order = np.empty((model.samples if optimiser.epoch else 0, BLOCK), np.int32)
     for i in range(order.shape[0]):
@@ -457,8 +461,8 @@ def _run_moving_block(
             if len(optimiser.sizes):
                 size = optimiser.sizes[min(step, len(optimiser.sizes) - 1)]
                 weight, scale = model.weight * draws / size, 1 / math.sqrt(size)
-            _affine(model.linear, model.constant, theta, gradient)
             if minibatch:
+                _affine(model.linear, model.constant, theta, d, d, gradient)
                 _words(state, words[: (size + 1) // 2])
                 taken = step % optimiser.epoch * size if optimiser.epoch else 0
                 _minibatch(model, theta, words, size, weight, order, taken, gradient)
@@ -466,18 +470,124 @@ def _run_moving_block(
                 phase = step % period
                 if phase == 0:
                     _words(state, words)
-                    _normals(words, normals)
-                fresh = normals[phase * draws : (phase + 1) * draws]
+                    _normals(words, known[d:])
+                beyond = d + phase * draws
+                fresh = known[beyond : beyond + draws]
                 if model.kind == TRANSFORMED:
                     _transform(model.pieces, model.ends, model.guide, fresh)
                 _scale(scale, fresh)
-                _gaussian(model.loadings, model.values, theta, fresh, gradient)
+                _affine(model.linear, model.constant, known, d, beyond, gradient)
+                _gaussian(model.loadings, model.values, known, beyond, gradient)
+                if model.kind == CONDITIONAL:
+                    _conditional(model, theta, fresh[draws - d :], gradient, valid)
             learning_rate = optimiser.learning_rates[min(step, len(optimiser.learning_rates) - 1)]
             _move(optimiser, learning_rate, gradient, theta, velocity)
             if averaged:
                 _average(optimiser.averaging[min(step, len(optimiser.averaging) - 1)], theta, mean)
             step += 1
         _observe(mean, valid, s, plan, sums[s], counts[s])
+
+
+@kernel(fast=True)
+def _walk(
+    model: Model, optimiser: Optimiser, scaling: Array, state: Words, lane: int, first: int, last: int,
+    theta: Array, velocity: Array, mean: Array, gradient: Array, order: Any,
+) -> None:  # fmt: skip
+    """Take the steps ``first`` to ``last`` of one trajectory of minibatches, ``theta`` (d,), with its lane's words.
+
+    ``scaling`` (d,) is the diagonal of the model's linear part, if that is diagonal, else empty; ``mean`` (d,) the
+    running average, if there is one, else empty; ``order`` (N,) is the permutation of ``_minibatch``. The same draws in
+    the same order as there.
+    """
+    d, form, width = len(theta), 0.0, len(model.values) // model.samples
+    a, b, c, e = state[lane], state[BLOCK + lane], state[2 * BLOCK + lane], state[3 * BLOCK + lane]
+    size, weight, taken, word = model.draws, model.weight, 0, np.uint64(0)
+    for step in range(first, last):
+        if len(optimiser.sizes):
+            size = optimiser.sizes[min(step, len(optimiser.sizes) - 1)]
+            weight = model.weight * model.draws / size
+        if len(order):
+            taken = step % optimiser.epoch * size
+        if len(scaling):
+            for i in range(d):
+                gradient[i] = model.constant[i] + scaling[i] * theta[i]
+        else:
+            for i in range(d):
+                form, row = model.constant[i], model.linear[i]
+                for j in range(d):
+                    form += row[j] * theta[j]
+                gradient[i] = form
+        for draw in range(size):
+            if draw % 2 == 0:
+                word, a, b, c, e = _next(a, b, c, e)
+            half = (word >> np.uint64(32 * (draw % 2))) & _LOW
+            place = taken + draw if len(order) else 0
+            picked = place + np.int64((half * np.uint64(model.samples - place)) >> np.uint64(32))
+            if len(order):
+                chosen = order[picked]
+                order[picked], order[place] = order[place], chosen
+                picked = np.int64(chosen)
+            sample = model.values[picked * width : (picked + 1) * width]
+            if model.kind == REGRESSION:
+                form = sample[d]
+                for j in range(d):
+                    form += sample[j] * theta[j]
+                form *= weight
+                for j in range(d):
+                    gradient[j] += form * sample[j]
+            else:
+                for i in range(d):
+                    row = sample[i * (d + 1) : (i + 1) * (d + 1)]
+                    form = row[d]
+                    for j in range(d):
+                        form += row[j] * theta[j]
+                    gradient[i] += weight * form
+        if len(optimiser.learning_rates):
+            learning_rate = optimiser.learning_rates[min(step, len(optimiser.learning_rates) - 1)]
+            for i in range(d):
+                velocity[i] = optimiser.momentum * velocity[i] + gradient[i]
+                ahead = gradient[i] + optimiser.momentum * velocity[i] if optimiser.nesterov else velocity[i]
+                theta[i] -= learning_rate * ahead
+        else:
+            for i in range(d):
+                theta[i] = gradient[i]
+        if len(mean):
+            weight_of_mean = optimiser.averaging[min(step, len(optimiser.averaging) - 1)]
+            for i in range(d):
+                mean[i] += weight_of_mean * (theta[i] - mean[i])
+    state[lane], state[BLOCK + lane], state[2 * BLOCK + lane], state[3 * BLOCK + lane] = a, b, c, e
+
+
+@kernel(fast=True)
+def _run_alone(
+    model: Model, optimiser: Optimiser, start: Start, plan: Plan, keys: Words, block: int, valid: int, sums: Array,
+    counts: Integers,
+) -> None:  # fmt: skip
+    """Run one block of minibatches like ``_run_block`` or ``_run_moving_block``, one trajectory after the other."""
+    d = len(model.constant)
+    state, theta, gradient = np.empty(4 * BLOCK, np.uint64), np.empty((d, BLOCK)), np.empty(d)
+    own, velocity = np.empty((BLOCK, d)), np.zeros((BLOCK, d if len(optimiser.learning_rates) else 0))
+    order = np.empty((BLOCK, model.samples if optimiser.epoch else 0), np.int32)
+    for i in range(order.shape[1]):
+        order[:, i] = i
+    diagonal = True
+    for i in range(d):
+        for j in range(d):
+            diagonal &= i == j or model.linear[i, j] == 0.0
+    scaling = np.diag(model.linear).copy() if diagonal else np.empty(0)
+    _seed(keys, block, state)
+    _begin(start, state, theta)
+    own[:] = theta.T
+    averaged = len(optimiser.averaging) > 0
+    mean = own.copy() if averaged else np.empty((BLOCK, 0))
+    step = 0
+    for s in range(len(plan.saved)):
+        for lane in range(valid):
+            at, speed, average, places = own[lane], velocity[lane], mean[lane], order[lane]
+            _walk(model, optimiser, scaling, state, lane, step, plan.saved[s], at, speed, average, gradient, places)
+        theta[:] = mean.T if averaged else own.T
+        step = plan.saved[s]
+        _observe(theta, valid, s, plan, sums[s], counts[s])
 
 
 @kernel(parallel=True)
@@ -497,7 +607,9 @@ def run(
     for slot in numba.prange(counts.shape[0]):
         for b in range(slot, sums.shape[0], counts.shape[0]):
             valid = min(BLOCK, trajectories - (first + b) * BLOCK)
-            if len(optimiser.learning_rates) > 0:
+            if model.kind in (REGRESSION, SAMPLES) and len(model.constant) >= ALONE:
+                _run_alone(model, optimiser, start, plan, keys, first + b, valid, sums[b], counts[slot])
+            elif len(optimiser.learning_rates) > 0:
                 _run_moving_block(model, optimiser, start, plan, keys, first + b, valid, sums[b], counts[slot])
             else:
                 indefinite[slot] += _run_block(model, start, plan, keys, first + b, valid, sums[b], counts[slot])
