@@ -450,3 +450,16 @@ def test_exponents_are_graded() -> None:
     assert mc.factors(2, 2).tolist() == [[0, -1], [1, -1], [0, 0], [0, 1], [1, 1]]
     assert mc.places(2, 2).tolist() == [[2, 3], [3, 4]]
     assert len(mc.factors(3, 4)) == 34
+
+
+def test_noise_of_independent_rows_one_by_one_has_their_covariance() -> None:
+    """V(θ) of the rows, and that of all that multiplies a normal of its own; rounding. Rows left out must fail."""
+    model = models(3)["turned"]
+    theta = np.array([0.7] * model.dimension) + np.arange(model.dimension)
+    axes = np.asarray(model.axes)
+    y = axes.T @ theta - np.asarray(model.place)
+    rows = (axes * (np.asarray(model.base) + np.asarray(model.table) @ y**2)) @ axes.T
+    loadings = np.einsum("acn,c->an", tm.GaussianModel.noise(model), [*theta, 1.0])
+    whole = np.einsum("acn,c->an", model.noise(), [*theta, 1.0])
+    assert np.allclose(whole @ whole.T, loadings @ loadings.T + rows, rtol=1e-12)
+    assert not np.allclose(whole @ whole.T, loadings @ loadings.T, rtol=1e-2)
