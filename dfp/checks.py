@@ -1,5 +1,6 @@
 """Checks at the edge of the library: turn user input into arrays, or say what is wrong and what to give instead."""
 
+import logging
 import math
 import numbers
 import os
@@ -256,6 +257,8 @@ def step_list(name: str, value: object, last: int) -> NDArray[np.int64]:
     DFPError
         If an entry is not an integer, is negative or exceeds ``last``, or if the list is not increasing.
     """
+    if isinstance(value, range):  # a list of it, a copy, and differences
+        require_memory(f"{name}: {len(value)} steps", 32.0 * len(value), "save fewer")
     whole = np.asarray(value) if isinstance(value, (range, np.ndarray)) else np.empty(0)
     listed = whole.dtype.kind == "i" and whole.ndim == 1 and whole.size > 0
     if listed and whole[0] >= 0 and whole[-1] <= last and np.all(np.diff(whole) > 0):
@@ -309,3 +312,22 @@ def require_memory(what: str, needed: float, remedy: str) -> None:
     room = available_memory()
     if not needed <= _SHARE * room:
         raise DFPError(f"{what} takes {needed / 2**30:.3g} GiB, and {room / 2**30:.3g} GiB are there; {remedy}.")
+
+
+TELLING = 120.0
+"""Seconds of a forecast that is told to someone who sees no progress."""
+
+
+def foretell(what: str, seconds: float, remedy: str = "progress=... shows how far it is") -> bool:
+    """Tell, in the log, of work that takes long; return whether it does."""
+    if seconds > TELLING:
+        logging.getLogger("dfp").warning("%s will take some %s; %s.", what, duration(seconds), remedy)
+    return seconds > TELLING
+
+
+def duration(seconds: float) -> str:
+    """Return a time in words."""
+    for unit, length in (("years", 3.15e7), ("days", 86_400.0), ("hours", 3600.0), ("minutes", 60.0)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.3g} {unit}"
+    return f"{seconds:.0f} s"

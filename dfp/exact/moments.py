@@ -8,7 +8,7 @@ from dfp_solvers import affine, linear_flow, matrices
 from numpy.typing import NDArray
 
 from dfp import checks
-from dfp.checks import Array, require_memory
+from dfp.checks import Array, foretell, require_memory
 from dfp.errors import UnsupportedError
 from dfp.exact import averages, optimisers
 from dfp.problem.arguments import check_problem
@@ -282,13 +282,22 @@ def _with_multiplicative_noise(equation: Equation, initial: State, saved: NDArra
     if equation.discrete and start.size > linear_flow.DENSE_SIZE:
         return _step_by_step(equation, initial, saved)
     times = saved * (1.0 if equation.discrete else equation.sgd.learning_rate)
+    if start.size > linear_flow.DENSE_SIZE:  # a series for each unit of 1/λ, of a dozen terms
+        pieces = times[-1] * 2 * float(np.abs(equation.sgd.modes[0]).max())
+        _foretell(12 * int(pieces), equation.dimension)
     states = _advance(equation, start, times)
     return states.mean, states.covariance
+
+
+def _foretell(steps: int, d: int) -> None:
+    """Tell of many steps, each a few calls and a pass over a covariance at the least, a nanosecond a number."""
+    foretell(f"steps={steps}: moments of {d} parameters", 1e-9 * steps * (1e4 + d**2), "ask for fewer steps")
 
 
 def _step_by_step(equation: Equation, initial: State, saved: NDArray[np.int64]) -> tuple[Array, Array]:
     """Return means and covariances of a map by (T14): two products of matrices a step, where d is large."""
     axes = matrices.eigenbasis(equation.sgd.hessian)[1]
+    _foretell(int(saved[-1]), equation.dimension)
     if not equation.moments_only:  # what a step gains is then the noise alone
         tables = equation.sgd.noise.entrywise(axes)
         if tables is not None:

@@ -46,8 +46,9 @@ from dfp.results.solution import Solution
 _FOURTH = 0.2
 # The same with this many times Q/|drift|, the scale on which drift carries away, in place of the deviation.
 _PECLET = 6.0
-# Integration in time is more accurate than cells by this factor, and than moments need to be for their certificate.
-_TIME, _COARSEST = 1e-3, 1e-9
+# Integration in time is more accurate than cells by this factor, and than moments need to be for their certificate; it
+# does not ask for less than rounding leaves.
+_TIME, _COARSEST, _FINEST = 1e-3, 1e-9, 1e-13
 # Cells per deviation of a density, of the Gaussian with its slopes, below which it is not resolved at all.
 _LEAST_DETAIL = 0.7
 # Tail index below which boxes of deviations do not hold a density, cells per width of its bulk then, the inverse of the
@@ -194,7 +195,7 @@ class FiniteVolumeRun(Run):
             raise DFPError(f"grid.cells={grid.cells}: the error estimate needs at least 8 per axis; use more.")
         self.grid, self._step, self._absorbing = grid, 0, solver.boundary == "absorbing"
         self._rate = problem.equation.sgd.learning_rate
-        self._tolerance = min(_TIME * solver.tolerance, _COARSEST)
+        self._tolerance = max(min(_TIME * solver.tolerance, _COARSEST), _FINEST)
         grids = markov_chain.halved(grid)
         built = [markov_chain.generators(problem.equation, g, absorbing=self._absorbing) for g in grids]
         starts = markov_chain.start(problem.initial, grids)

@@ -1,18 +1,19 @@
 """How long work will take: announced by the clock, and left to other ways by operation counts, the same everywhere."""
 
-import logging
 import time
 
 import numpy as np
 
+from dfp.checks import TELLING, duration, foretell
 from dfp.errors import UnresolvedError
 
-# Seconds after which a forecast is made, and of a forecast that is told to someone who sees no progress.
-_SEEN, _WORTH_TELLING = 3.0, 120.0
+# Seconds after which a forecast is made.
+_SEEN = 3.0
 
 # Nanoseconds on one core of a 2.5 GHz server, measured once and kept: a choice must not depend on what else runs.
-MULTIPLICATION, MOVE = 0.1, 3.0
-"""Of a multiplication in products of dense matrices; of a number that a step of one trajectory moves."""
+MULTIPLICATION, MOVE, FRAME = 0.1, 3.0, 3e5
+"""Of a multiplication in products of dense matrices; of a number that a step of one trajectory moves; of the moments,
+the density and the figures of one saved step, at the least."""
 
 
 class TooLong(UnresolvedError):
@@ -39,6 +40,10 @@ class Patience:
         self._share, self._part = 0.0, 1.0
         self._origin: tuple[float, float] | None = None
         self._spent = 0.0
+
+    def foretell(self, operations: float, nanoseconds: float) -> None:
+        """Tell of long work before it begins, by what it takes at the least."""
+        self._told = self._told or (self.silent and foretell(self.what, 1e-9 * operations * nanoseconds))
 
     def spend(self, operations: float, nanoseconds: float) -> None:
         """Take note of operations done, each of so many ``nanoseconds`` wherever it runs."""
@@ -72,16 +77,5 @@ class Patience:
         if self._origin is None:  # what came before has compiled kernels, and says nothing of the rest
             self._origin = now, share
         elapsed, gained = now - self._origin[0], share - self._origin[1]
-        if elapsed >= _SEEN and gained > 0 and elapsed / gained > _WORTH_TELLING:
-            self._told = True
-            logging.getLogger("dfp").warning(
-                "%s will take some %s; progress=... shows how far it is.", self.what, duration(elapsed / gained)
-            )
-
-
-def duration(seconds: float) -> str:
-    """Return a time in words."""
-    for unit, length in (("years", 3.15e7), ("days", 86_400.0), ("hours", 3600.0), ("minutes", 60.0)):
-        if seconds >= 2 * length:
-            return f"{seconds / length:.3g} {unit}"
-    return f"{seconds:.0f} s"
+        if elapsed >= _SEEN and gained > 0 and elapsed / gained > TELLING:
+            self._told = foretell(self.what, elapsed / gained)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from dfp import checks
-from dfp.checks import Array
+from dfp.checks import Array, foretell, require_memory
 from dfp.errors import DFPError, UnsupportedError
 from dfp.problem.value import Value, shown
 
@@ -302,6 +302,9 @@ class PerStep(Value):
         """Return the values at the steps ``first`` … ``last`` − 1, shape (last − first,)."""
         if self.constant:
             return np.full(last - first, float(self.given))
+        count, what = last - first, f"{self.name}: its values at {last - first} steps"
+        require_memory(what, 40.0 * count, "take fewer steps")  # a list, and an array
+        foretell(what, 1e-6 * count, "take fewer steps")  # a microsecond for each call
         return np.array([self.at(n) for n in range(first, last)], dtype=np.float64)
 
     def record(self, steps: int) -> Any:

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dfp import checks
-from dfp.checks import Array, every, require_memory
+from dfp.checks import Array, every, foretell, require_memory
 from dfp.errors import DFPError, SeriesError, UnresolvedError, UnsupportedError
 from dfp.exact.stability import growing, overshooting
-from dfp.methods.patience import MOVE, Patience, TooLong
+from dfp.methods.patience import FRAME, MOVE, Patience, TooLong
 from dfp.methods.pilot import unknown
 from dfp.methods.solver import Problem, Run, SamplingRun, Solver, saved_gaps
 from dfp.problem.arguments import check_problem, counted, refuse_ladder
@@ -23,7 +23,7 @@ from dfp.problem.averaged_equation import AveragedEquation, refuse
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
 from dfp.problem.state import State
-from dfp.results.certificate import advice, certify
+from dfp.results.certificate import ROUNDING, advice, certify
 from dfp.results.frame import Frame
 from dfp.results.schema import versions
 from dfp.results.solution import Solution
@@ -137,8 +137,12 @@ def _solution(
             refuse()
         return _averaged(equation, initial, saved, _known_solver(solver), grid, progress, directions)
     solver = _known_solver(solver)
-    if tolerance is not None:
-        checks.real("tolerance", tolerance, above=0, below=1)
+    if tolerance is not None and checks.real("tolerance", tolerance, above=0, below=1) <= ROUNDING:
+        raise UnresolvedError(
+            f"tolerance={tolerance:g}: rounding alone adds {ROUNDING:g} to a certified error; raise it, e.g. to 1e-12."
+        )
+    if progress is None:
+        foretell(f"save: {saved.size} steps", 1e-9 * FRAME * saved.size)
     if directions is not None:
         if solver != "auto" or tolerance is not None:
             raise UnsupportedError("directions: they have a method of their own; leave solver and tolerance out.")
@@ -318,6 +322,7 @@ def _marched(run: Run, saved: NDArray[np.int64], progress: Progress | None) -> l
 
 def _drawn(run: SamplingRun, progress: Progress | None, patience: Patience) -> list[Frame]:
     before = last = run.drawn
+    patience.foretell((run.trajectories - before) * run.moves, MOVE)
     while run.drawn < run.trajectories:
         run.draw()
         patience.spend((run.drawn - last) * run.moves, MOVE)

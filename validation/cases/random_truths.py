@@ -118,17 +118,20 @@ def _solved(truth: Truth, solver: Solver | str, found: Examination, seed: int) -
         return None
 
 
-def judged(found: Examination) -> list[Verdict]:
-    """Return the verdicts on an examination."""
+def judged(found: Examination, count: int) -> list[Verdict]:
+    """Return the verdicts on an examination of ``count`` seeds."""
     true = np.array([row.true for row in found.rows])
     certified = np.array([row.certified for row in found.rows])
     covered = np.array([row.covered for row in found.rows])
     problem, ratio = "random truths", np.median(certified / np.maximum(true, ROUNDING))
+    refused = sum(number for kind, number in found.others.items() if kind.startswith("refused"))
     silent = sum(row.ok and not row.covered for row in found.rows)
     return [
         at_least((problem, "certificates", "share that bound the true error"), float(covered.mean()), 0.995),
         at_most((problem, "certificates", "uncovered with ok"), float(silent), 0),
         at_most((problem, "certificates", "median of certified over true"), float(ratio), 30),
+        at_least((problem, "answers", "certified densities"), len(found.rows), 1.2 * count),
+        at_least((problem, "answers", "refusals, each with its reason"), float(refused), 1),
         at_most((problem, "answers", "without an error and without a word"), float(len(found.mute)), 0),
         at_least((problem, "kinds", "met"), float(len({row.kind for row in found.rows})), len(KINDS)),
         at_least(
@@ -162,7 +165,7 @@ def shown(found: Examination, count: int) -> Result:
         rows = [(row.seed, row.kind, row.solver, f"{row.true:.3g}", f"{row.certified:.3g}", row.ok) for row in bad]
         tables.append(Table("Uncovered.", ("seed", "kind", "solver", "true", "certified", "ok"), rows))
     numbers = {"seeds": [FIRST, FIRST + count - 1], "densities": len(found.rows), **found.others}
-    return Result(judged(found), numbers, tables=tables)
+    return Result(judged(found, count), numbers, tables=tables)
 
 
 CASE = Case("random-truths", __doc__, run)

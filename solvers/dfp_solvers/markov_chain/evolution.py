@@ -28,6 +28,8 @@ DENSE_SIZE = 2000
 _SHIFT = 10.0
 # Longest time of one factorisation over the shortest time to leave a cell: rounding grows with it, to 1e-11 here.
 _LONGEST = 1e7
+# Two Krylov spaces never agree better than this, by rounding.
+_FINEST = 1e-13
 
 
 def transition(matrix: Generator, time: float) -> Array:
@@ -180,7 +182,7 @@ def _krylov(matrix: Generator, start: Array, time: float, cache: dict[float, Any
         cache.clear()
         cache[piece] = factorise(matrix, piece)
     for _ in range(pieces):
-        result = arnoldi(cache[piece], start, tolerance / pieces)
+        result = arnoldi(cache[piece], start, max(tolerance / pieces, _FINEST))
         if result is None or -float(np.minimum(result, 0).sum()) > tolerance * float(start.sum()):
             return None
         if conserves(matrix):

@@ -23,6 +23,8 @@ LOGARITHMIC = 0.15
 _EVEN = tuple(range(2, 34, 2))
 _FRACTIONAL = (0.02, 0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.85, 1.0)
 _DENSE = 0.25  # share of entries from which a full matrix is faster
+# Nodes up to which a sparse matrix is worth its full squares: 30 of them take a minute.
+_SQUARED = 3000
 
 
 class Step(NamedTuple):
@@ -89,9 +91,11 @@ def transition(targets: Array, sources: Array, step: Step) -> Any:
 
 
 def powers(matrix: Any, mass: Array, steps: int) -> Array:
-    """Return ``matrix``^steps @ ``mass``; full matrices are squared where that is faster."""
-    n = mass.size
-    if not sparse.issparse(matrix) and steps > 64 and steps * 20 > 2 * n * np.log2(steps):
+    """Return ``matrix``^steps @ ``mass``; matrices are squared, as full ones, where that is faster."""
+    n, thin = mass.size, sparse.issparse(matrix)
+    share = matrix.nnz / mass.size**2 if thin else 1.0
+    if steps > 64 and steps * 20 * share > 2 * n * np.log2(steps) and (n <= _SQUARED or not thin):
+        matrix = matrix.toarray() if thin else matrix
         while steps:
             if steps & 1:
                 mass = matrix @ mass
