@@ -53,7 +53,7 @@ class Diagnostics:
         |HC − CH| over |HC|, one number: 0 if the gradient noise is diagonal in H's eigenbasis.
     third, fourth
         Third and fourth derivative of the mean loss along each direction; empty where gradients are known at the
-        checkpoint alone, zero along silent directions.
+        checkpoint alone, zero along silent directions and helpers.
     held_out
         z-scores of the variances of held-out minibatch gradients, drawn by the code that runs SGD, against C_ii/B;
         empty where there are none.
@@ -125,7 +125,7 @@ def diagnose(
     product = found.hessian @ covariance
     diagonal = np.maximum(np.diag(square), TINY)
     own = np.maximum(np.diag(table), TINY)
-    lengths = np.where(silent, 0.0, np.sqrt(noise) * reach)
+    lengths = np.where(seen, np.sqrt(noise) * reach, 0.0)
     third, fourth = _bends(source, found, lengths) if source.movable else (np.zeros(0), np.zeros(0))
     return Diagnostics(
         sharp=(curvatures >= SHARP * top) & ~found.flat & ~found.helpers,

@@ -52,7 +52,7 @@ class Measurement:
     covariance
         Covariance of a single sample's gradient, UᵀCU, shape (k, k).
     table
-        Var(H̃_ik) of a single sample, shape (k, k).
+        Var(H̃_ik) of a single sample, shape (k, k); zero between helpers.
     row_noise
         ``E|H̃u_i|²`` of a single sample, couplings to directions outside the k included, shape (k,).
     correlation
@@ -191,7 +191,7 @@ def measure(
     size = checks.integer("batch_size", batch_size, at_least=1)
     found = directions.find(problem, modes, flat, depth, runs, checks.integer("seed", seed))
     vectors = found.vectors
-    inside = np.arange(min(checks.integer("subspace", subspace, at_least=1), vectors.shape[1]))
+    inside = np.arange(min(checks.integer("subspace", subspace, at_least=1), int((~found.helpers).sum())))
     gradients = problem.gradients()
     sampled = gradients @ vectors
     noise = _noise(problem, found, sampled, inside)
@@ -235,21 +235,27 @@ def measure(
 
 def _noise(source: Source, found: directions.Directions, sampled: Array, inside: Any) -> _Noise:
     """Return Var(H̃_ik), E[H̃²] between directions, per-sample H_ii, Cov(H̃_ii, g̃_i), and Hessians in the subspace."""
-    vectors, k, count = found.vectors, found.vectors.shape[1], source.samples
-    table, raw, moved = np.zeros((k, k)), np.zeros((k, k)), np.zeros((k, source.dimension))
-    hessians, diagonal = [], []
-    for block in source.sample_products(vectors):
-        rows = np.ascontiguousarray(np.swapaxes(block, 0, 1)).reshape(k, -1)
+    vectors, count = found.vectors, source.samples
+    seen = int((~found.helpers).sum())  # helpers are last; their own curvature noise is left out
+    table, raw = np.zeros((seen, vectors.shape[1])), np.zeros((seen, seen))
+    moved, hessians, diagonal = np.zeros((seen, source.dimension)), [], []
+    for block in source.sample_products(vectors[:, :seen]):
+        rows = np.ascontiguousarray(np.swapaxes(block, 0, 1)).reshape(seen, -1)
         raw += rows @ rows.T / count
         moved += block.sum(axis=0) / count
         inner = block @ vectors
-        table += ((inner - found.hessian) ** 2).sum(axis=0) / count
-        diagonal.append(np.einsum("nii->ni", inner))
+        table += ((inner - found.hessian[:seen]) ** 2).sum(axis=0) / count
+        diagonal.append(np.einsum("nii->ni", inner[:, :, :seen]))
         hessians.append(inner[:, inside[:, None], inside])
-    own = np.concatenate(diagonal)
+    added = vectors.shape[1] - seen
+    own = np.pad(np.concatenate(diagonal), ((0, 0), (0, added)))
     cross = ((own - own.mean(axis=0)) * (sampled - sampled.mean(axis=0))).mean(axis=0)
     joined = np.concatenate(hessians)
-    return _Noise((table + table.T) / 2, raw - moved @ moved.T, own, cross, (joined + np.swapaxes(joined, 1, 2)) / 2)
+    whole = np.zeros((seen + added, seen + added))
+    whole[:seen], whole[:, :seen] = table, table.T
+    whole[:seen, :seen] = (table[:, :seen] + table[:, :seen].T) / 2
+    square = np.pad(raw - moved @ moved.T, (0, added))
+    return _Noise(whole, square, own, cross, (joined + np.swapaxes(joined, 1, 2)) / 2)
 
 
 def _leak(outside: Array, noise: Array) -> Array:

@@ -108,6 +108,7 @@ def test_helpers_make_flat_directions_move_as_they_do_among_all_parameters():
     wanted = dfp.networks.predict(whole, 0.3, steps=100, only=["additive"])
     some = dfp.networks.measure(made, 4, modes=2, flat=3, depth=5)
     assert some.helpers.sum() == 15 and not some.live[some.helpers].any() and some.live[:5].all()
+    np.testing.assert_allclose(some.table[:5, :5], dfp.networks.measure(made, 4, modes=2, flat=3, depth=0).table)
     bowl = dfp.QuadraticLandscape(whole.hessian, whole.gradient, dfp.GaussianNoise(whole.covariance / 4))
     found = dfp.moments(dfp.MasterEquation(dfp.SGD(bowl, 0.3)), dfp.Point(np.zeros(27)), 100, wanted.steps.tolist())
     turned = whole.directions.T @ some.directions[:, some.flat]
