@@ -19,6 +19,8 @@ from dfp.result import Result
 _AROUND = np.array([[0.0, 0.0], [1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
 # Shares of the nodes that reach rounding: the second one tells the error of the first.
 _SHARES = 1.0, 0.8
+# Lengths of panels on a line, in those that reach rounding in rare exits.
+_LENGTHS = 1.3, 1.8
 # Cells per axis on which it is given.
 _CELLS = {1: 400, 2: 64}
 
@@ -104,7 +106,7 @@ def _on_line(equation: MasterEquation, well: Array, across: Array, radius: float
     means, spreads = first_passage_line.kernel(equation, grid.axes[0])
     at_once = line.between(across[0] - radius, across[0] + radius, means, spreads)
     levels: list[Array] = []
-    for share in (1.0, 1.5):
+    for share in _LENGTHS:
         width = first_passage_line.width(equation, low, high)
         nodes, weights = line.panels(intervals, width, share * line.LENGTH)
         moved, deviation = first_passage_line.kernel(equation, nodes)

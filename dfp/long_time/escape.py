@@ -19,8 +19,10 @@ from dfp.problem.grid import Grid
 from dfp.problem.sgd import SGD
 from dfp.problem.state import Density, Point
 
-# Steps without noise after which a start has settled; the share of a step that still counts as motion.
-_FOLLOWED, _STILL = 20_000, 1e-13
+# Steps without noise after which a start has settled.
+_FOLLOWED = 20_000
+# A learning rate times the Hessian up to which steps follow the flow, and steps after which that is looked at.
+_SHORT, _REGARDED = 0.02, 8
 # Where a side is open, the box is widened until the mean changes by less than this, relatively; and how often.
 _CUT, _WIDENED = {1: 1e-9, 2: 1e-5}, 12
 # Where the next box is not resolved, what the last one changed is still an error, up to this share of the mean.
@@ -156,17 +158,21 @@ def _well(sgd: SGD, start: Array, lower: Array, upper: Array) -> Array:
 
 def _settled(sgd: SGD, start: Array) -> Array | None:
     """Return the stable fixed point that SGD without noise approaches from ``start``, or None."""
-    local, theta = sgd.local, start[None].copy()
-    for _ in range(_FOLLOWED):
+    local, theta, learning_rate = sgd.local, start[None].copy(), sgd.learning_rate
+    rate = learning_rate
+    for n in range(_FOLLOWED):
+        if n % _REGARDED == 0:
+            # Steps so short that they follow the flow are taken many at a time.
+            rate = max(learning_rate, _SHORT / max(float(np.linalg.norm(local.hessian_at(theta))), 1e-300))
         with np.errstate(over="ignore", invalid="ignore"):
-            step = sgd.learning_rate * local.gradient_at(theta)
+            step = rate * local.gradient_at(theta)
         theta = theta - step
         if not np.max(np.abs(theta)) < 1e30:
             return None
-        if np.max(np.abs(step)) <= 1e-4 * local.scale * min(sgd.learning_rate, 1.0):
+        if np.max(np.abs(step)) <= 1e-4 * local.scale * min(rate, 1.0):
             break
     polished = root(lambda at: local.gradient_at(at[None])[0], theta[0], jac=lambda at: local.hessian_at(at[None])[0])
-    factor = np.eye(sgd.dimension) - sgd.learning_rate * local.hessian_at(polished.x[None])[0]
+    factor = np.eye(sgd.dimension) - learning_rate * local.hessian_at(polished.x[None])[0]
     near = np.linalg.norm(polished.x - theta[0]) < 0.1 * local.scale
     stable = bool(np.max(np.abs(np.linalg.eigvals(factor))) < 1)
     return polished.x if polished.success and near and stable else None
@@ -248,13 +254,8 @@ def _on_line(sgd: SGD, well: Array, low: Array, high: Array) -> tuple[float, flo
         first = line.arrivals(nodes, weights, *first_passage_line.kernel(equation, well))
         means.append(1 + float(first[0] @ step.expected(np.ones(len(nodes)))))
     grid = Grid(low, high, _CELLS)
-    masses = step.quasi_stationary[0]
     # One more step takes the law from the nodes to anywhere.
-    values = np.zeros(_CELLS)
-    moved, deviation = first_passage_line.kernel(equation, nodes)
-    for begin in range(0, len(nodes), 4096):
-        part = slice(begin, begin + 4096)
-        values += masses[part] @ line.arrivals(grid.axes[0], np.ones(_CELLS), moved[part], deviation[part])
+    values = line.arrived(grid.axes[0], step.quasi_stationary[0], *first_passage_line.kernel(equation, nodes))
     return means[1], means[0], Density.normalised(grid, values), grid
 
 

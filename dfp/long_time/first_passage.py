@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError, UnsupportedError
-from dfp.long_time import first_passage_maps
+from dfp.long_time import first_passage_maps, first_passage_momentum
 from dfp.long_time import first_passage_numeric as numeric
 from dfp.long_time.exit_law import ExitSteps
 from dfp.long_time.first_passage_line import by_panels
@@ -46,7 +46,7 @@ def exit_steps(
     steps
         Last step of ``survival``; if left out, long enough for all but 1e-3 to leave, at most 10 000.
     trajectories
-        Draw so many of SGD, >= 100, instead of computing the law: for (T4) with momentum (T19), started at rest,
+        Draw so many of SGD, >= 100, instead of computing the law: for (T4) with any momentum (T19), started at rest,
         schedules or any noise, in any dimension; corners may be infinite. Errors are then standard errors.
     seed
         Of what is drawn.
@@ -84,7 +84,8 @@ def exit_steps(
         last = None if steps is None else checks.integer("steps", steps)
         box = _open_box(domain, equation.dimension)
         return by_trajectories(equation, *box, initial, last, trajectories, checks.integer("seed", seed, at_least=0))
-    if equation.discrete and not equation.sgd.plain:
+    pairs = equation.discrete and first_passage_momentum.supported(equation)
+    if equation.discrete and not (equation.sgd.plain or pairs):
         raise UnsupportedError(
             f"SGD has {equation.sgd.features}: the law of its exits is not computed but sampled; give "
             "trajectories=100_000 (with replace=True), or use SGD without."
@@ -107,6 +108,9 @@ def exit_steps(
     points, masses = _start(initial, lower, upper)
     if not masses.sum() > 0:
         raise DFPError(f"domain: {lower} … {upper} holds nothing of the initial state; widen it.")
+    if pairs:
+        laws = first_passage_momentum.by_pairs(equation, lower, upper, points, masses)
+        return numeric.compared(laws, last, float(masses.sum()), 0.0)
     if sgd.affine and sgd.additive and not np.any(sgd.noise.constant):
         return first_passage_maps.without_noise(equation, lower, upper, points, masses, last)
     if equation.discrete and sums and enumerated(equation):

@@ -155,10 +155,7 @@ def _step_on_line(equation: Equation, grid: Grid | None) -> Density:
     if grid is None:
         grid = Grid(lower, upper, _CELLS[1])
     moved, deviation = first_passage_line.kernel(equation, nodes)
-    values, ones = np.zeros(grid.cells[0]), np.ones(grid.cells[0])
-    for begin in range(0, len(nodes), 2048):
-        part = slice(begin, begin + 2048)
-        values += law[part] @ line.arrivals(grid.axes[0], ones, moved[part], deviation[part])
+    values = line.arrived(grid.axes[0], law, moved, deviation)
     outside = 1 - float(law @ line.between(float(grid.lower[0]), float(grid.upper[0]), moved, deviation))
     defect = float(values.sum()) * grid.cell_volume + outside - 1
     if not abs(defect) < 1e-6:

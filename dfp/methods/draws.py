@@ -16,7 +16,7 @@ def drawn(equation: Equation, initial: State, step: int, count: int, seed: int) 
     Raises
     ------
     UnsupportedError
-        If the equation is not that of SGD's own steps with replacement in a quadratic landscape.
+        If the equation is not that of SGD's own steps with replacement.
     """
     step_once = stepper(equation)
     rng = np.random.default_rng(seed)
@@ -36,18 +36,24 @@ def stepper(equation: Equation) -> Callable[[Array, Array, int, np.random.Genera
         As ``drawn``.
     """
     sgd = equation.sgd
-    if equation.number != "T4" or not sgd.affine or not sgd.replace:
+    if equation.number != "T4" or not sgd.replace:
         raise UnsupportedError(
-            f"equation: places are drawn of the master equation of a quadratic landscape with replacement, and this is "
-            f"the {equation.label}; use dfp.MasterEquation(sgd), or additive Gaussian noise, whose laws are closed."
+            f"equation: places are drawn of the master equation with replacement, and this is the {equation.label}; "
+            "use dfp.MasterEquation(sgd), or additive Gaussian noise, whose laws are closed."
         )
-    if sgd.law.flaw:
+    if sgd.affine and sgd.law.flaw:
         raise UnsupportedError(f"noise: it cannot be drawn, because {sgd.law.flaw}.")
-    beta, unit = sgd.momentum, sgd.law
+    beta = sgd.momentum
+
+    def gradients(theta: Array, n: int, rng: np.random.Generator) -> Array:
+        if not sgd.affine:
+            return sgd.local.gradient_at(theta) + sgd.local.draw(theta, rng)
+        law = sgd.law if sgd.batches is None else sgd.law.with_batch_size(sgd.samples_at(n))
+        result: Array = theta @ sgd.hessian.T + sgd.gradient + law.increments(theta, rng)
+        return result
 
     def step(theta: Array, speed: Array, n: int, rng: np.random.Generator) -> tuple[Array, Array]:
-        law = unit if sgd.batches is None else unit.with_batch_size(sgd.samples_at(n))
-        gradient = theta @ sgd.hessian.T + sgd.gradient + law.increments(theta, rng)
+        gradient = gradients(theta, n, rng)
         speed = beta * speed + gradient
         move = gradient + beta * speed if sgd.nesterov else speed
         return theta - sgd.learning_rates.at(n) * move, speed

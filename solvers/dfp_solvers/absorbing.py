@@ -49,19 +49,24 @@ def legendre(lower: Array, upper: Array, counts: tuple[int, ...]) -> Rule:
     return Rule(axes, nodes, weights)
 
 
-def windows(axes: list[Array], means: Array, covariances: Array) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return per axis the first node that a Gaussian reaches and how many it does, both (m, d)."""
-    reach = REACH * np.sqrt(np.einsum("nii->ni", covariances))
+def _windows(
+    axes: list[Array], means: Array, covariances: Array, deviations: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return per axis the first node within so many ``deviations`` of a Gaussian and how many are, both (m, d)."""
+    reach = deviations * np.sqrt(np.einsum("nii->ni", covariances))
     first = [np.searchsorted(axis, means[:, i] - reach[:, i]) for i, axis in enumerate(axes)]
     beyond = [np.searchsorted(axis, means[:, i] + reach[:, i]) for i, axis in enumerate(axes)]
     return np.stack(first, axis=1), np.stack(beyond, axis=1) - np.stack(first, axis=1)
 
 
-def gaussian_kernel(axes: list[Array], means: Array, covariances: Array) -> sparse.csc_array:
-    """Return the density at tensor nodes (n) of Gaussians of ``means`` (m, d), ``covariances`` (m, d, d): (n, m)."""
+def gaussian_kernel(axes: list[Array], means: Array, covariances: Array, deviations: float = REACH) -> sparse.csc_array:
+    """Return the density at tensor nodes (n) of Gaussians of ``means`` (m, d), ``covariances`` (m, d, d): (n, m).
+
+    It is left out beyond so many ``deviations``.
+    """
     (count, d), sizes = means.shape, [len(axis) for axis in axes]
     first, number = np.zeros((count, 3), dtype=np.int64), np.ones((count, 3), dtype=np.int64)
-    first[:, 3 - d :], number[:, 3 - d :] = windows(axes, means, covariances)
+    first[:, 3 - d :], number[:, 3 - d :] = _windows(axes, means, covariances, deviations)
     three, factors = np.zeros((count, 3)), np.tile(np.eye(3), (count, 1, 1))
     three[:, 3 - d :], factors[:, 3 - d :, 3 - d :] = means, matrices.whitening(covariances)
     peaks = np.prod(np.einsum("nii->ni", factors), axis=1) / (2 * np.pi) ** (d / 2)

@@ -16,8 +16,9 @@ from validation.benchmarks.machine import machine
 from validation.benchmarks.startup import startup
 from validation.benchmarks.steps import costs
 from validation.benchmarks.verdict import Verdict, report
+from validation.benchmarks.wells import wells
 
-PARTS = ("W1", "W2", "W3", "W5", "W4", "W6", "costs", "growth", "startup")
+PARTS = ("W1", "W2", "W3", "W5", "W4", "W6", "costs", "growth", "wells", "startup")
 _QUICK = ("W1", "W6", "costs")
 
 
@@ -40,6 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
         "W6": partial(machine, quick=options.quick),
         "costs": partial(costs, quick=options.quick),
         "growth": partial(growth, quick=options.quick),
+        "wells": partial(wells, quick=options.quick),
         "startup": partial(startup, quick=options.quick),
     }
     for name in options.only or (_QUICK if options.quick else PARTS):

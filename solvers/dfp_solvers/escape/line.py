@@ -12,6 +12,7 @@ from functools import cached_property
 import numpy as np
 from scipy.special import ndtr
 
+from dfp_solvers.absorbing import gaussian_kernel
 from dfp_solvers.arrays import Array
 from dfp_solvers.jit import kernel
 
@@ -203,6 +204,15 @@ def restricted(nodes: Array, weights: Array, moved: Array, deviation: Array, lea
     band = np.zeros((len(nodes), below + above + 1))
     _fill(nodes, weights, moved, deviation, below, band)
     return Restricted(band, below, leaving)
+
+
+def arrived(axis: Array, masses: Array, moved: Array, deviation: Array) -> Array:
+    """Return the density at places ``axis`` (m,), ascending, of ``masses`` (n,) that a step has taken there, (m,)."""
+    kernel_ = gaussian_kernel(
+        [axis], moved[:, None], deviation[:, None, None] ** 2, _ALL if len(moved) <= _SMALL else _FAR
+    )
+    result: Array = kernel_ @ masses
+    return result
 
 
 def arrivals(nodes: Array, weights: Array, moved: Array, deviation: Array) -> Array:
