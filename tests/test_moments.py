@@ -173,3 +173,24 @@ def test_late_steps_stay_at_the_fixed_point(landscape):
         early, late = dfp.moments(equation, dfp.Point(np.zeros(equation.dimension)), 20_000, [1000, 20_000]).covariance
         assert np.allclose(late, early, rtol=1e-9, atol=1e-12), equation.label
         assert np.allclose(late, late.T, rtol=1e-12, atol=1e-15), equation.label
+
+
+def test_least_squares_of_many_parameters_follow_the_plain_recursion():
+    """Two products of triangles a step, with weight decay and mean gradient, against (T14) sample by sample."""
+    rng = np.random.default_rng(4)
+    x, y, eta, d = rng.standard_normal((60, 15)), rng.standard_normal(60), 0.05, 15
+    landscape = dfp.QuadraticLandscape.from_regression(x, y, 4)
+    sgd = dfp.SGD(landscape, eta, weight_decay=0.3)
+    root = 0.3 * rng.standard_normal((d, d))
+    mean, covariance = rng.standard_normal(d), root @ root.T
+    result = dfp.moments(dfp.MasterEquation(sgd), dfp.Gaussian(mean, covariance), 12)
+    a = np.eye(d) - eta * (x.T @ x / 60 + 0.3 * np.eye(d))
+    for n in range(12):
+        squares = np.einsum("ni,ij,nj->n", x, covariance, x) + (x @ mean - y) ** 2
+        average = x.T @ (x @ mean - y) / 60
+        own = np.outer(average, average) + (x.T @ x / 60) @ covariance @ (x.T @ x / 60)
+        covariance = a @ covariance @ a.T + eta**2 / 4 * ((x * squares[:, None]).T @ x / 60 - own)
+        mean = a @ mean + eta * x.T @ y / 60
+        # rounding
+        assert result.mean[n + 1] == pytest.approx(mean, abs=1e-12)
+        assert result.covariance[n + 1] == pytest.approx(covariance, abs=1e-12)

@@ -14,7 +14,6 @@ from dfp.exact import averages, optimisers
 from dfp.problem.arguments import check_problem
 from dfp.problem.averaged_equation import AveragedEquation
 from dfp.problem.equation import Equation, MomentVector, packed, unpacked
-from dfp.problem.noise import NoiseLaw
 from dfp.problem.state import Gaussian, State
 from dfp.result import Result
 
@@ -302,9 +301,12 @@ def _step_by_step(equation: Equation, initial: State, saved: NDArray[np.int64]) 
         tables = equation.sgd.noise.entrywise(axes)
         if tables is not None:
             return _entry_by_entry(equation, initial, saved, axes, tables)
-        rotated = equation.sgd.noise.rotated(axes)
-        if rotated is not None:
-            return _in_eigenbasis(equation, initial, saved, axes, rotated)
+        moments = equation.sgd.noise.axis_moments(axes)
+        if moments is not None:
+            rate = equation.learning_rate
+            motion = 1 - rate * equation.sgd.modes[0], -rate * (axes.T @ equation.sgd.gradient)
+            start = matrices.rotated(axes, initial.mean, initial.covariance)
+            return matrices.rotated(axes.T, *moments(rate, *motion, *start, saved))
     factor, one = np.eye(equation.dimension) - equation.linear_drift, np.ones(())
     mean, covariance = initial.mean, initial.covariance
     means, covariances = [], []
@@ -314,23 +316,6 @@ def _step_by_step(equation: Equation, initial: State, saved: NDArray[np.int64]) 
             covariances.append(covariance)
         gained = equation.mean_diffusion(MomentVector(one, mean, np.outer(mean, mean), covariance))
         mean, covariance = factor @ mean - equation.constant_drift, factor @ covariance @ factor.T + gained
-    return np.array(means), np.array(covariances)
-
-
-def _in_eigenbasis(
-    equation: Equation, initial: State, saved: NDArray[np.int64], axes: Array, law: NoiseLaw
-) -> tuple[Array, Array]:
-    """Return the same with the mean motion of a step entry by entry: what is left are the noise's products."""
-    rate, values = equation.learning_rate, equation.sgd.modes[0]
-    kept, shift, one = 1 - rate * values, -rate * (axes.T @ equation.sgd.gradient), np.ones(())
-    mean, covariance = axes.T @ initial.mean, axes.T @ initial.covariance @ axes
-    means, covariances, wanted, factor = [], [], set(saved.tolist()), np.outer(kept, kept)
-    for n in range(int(saved[-1]) + 1):
-        if n in wanted:
-            means.append(axes @ mean)
-            covariances.append(axes @ covariance @ axes.T)
-        gained = law.mean_covariance(one, mean, covariance + np.outer(mean, mean))
-        mean, covariance = kept * mean + shift, factor * covariance + rate**2 * gained
     return np.array(means), np.array(covariances)
 
 

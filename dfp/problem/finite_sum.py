@@ -9,7 +9,7 @@ import numpy as np
 from dfp_solvers import minibatches
 
 from dfp.checks import TINY, Array
-from dfp.problem.noise import Minibatches, NoiseLaw
+from dfp.problem.noise import AxisMoments, Minibatches, NoiseLaw
 
 if TYPE_CHECKING:
     from dfp_solvers.trajectories.products import OptimiserStep, Settling
@@ -138,8 +138,7 @@ class FiniteSumLaw(NoiseLaw):
         along = dtrmm(2.0, triangle.T, x.T, lower=0).T
         squares = np.einsum("ni,ni->n", along, x) - 2 * y * (x @ mean) + float(weight) * y**2
         moved = h @ mean
-        own = np.outer(h.diagonal(), h.diagonal()) * second if self._diagonal else h @ second @ h
-        own = own + np.outer(moved, g) + np.outer(g, moved) + float(weight) * np.outer(g, g)
+        own = h @ second @ h + np.outer(moved, g) + np.outer(g, moved) + float(weight) * np.outer(g, g)
         if squares.min() >= 0:
             scaled = x * np.sqrt(squares / self.count)[:, None]
             total = scaled.T @ scaled  # likewise a product with its own transpose
@@ -147,19 +146,18 @@ class FiniteSumLaw(NoiseLaw):
             total = (x * (squares / self.count)[:, None]).T @ x
         return (total - own) / self.batch_size
 
-    @cached_property
-    def _diagonal(self) -> bool:
-        """Whether the mean Hessian is diagonal."""
-        return not np.any(self.mean_hessian - np.diag(self.mean_hessian.diagonal()))
-
-    def rotated(self, axes: Array) -> "FiniteSumLaw | None":
-        """Return the law of least squares in other axes, in which the mean Hessian is diagonal."""
-        if self.features is None or self.dimension <= _TABULATE_UP_TO:
+    def axis_moments(self, axes: Array) -> AxisMoments | None:
+        """Return them for least squares of many parameters."""
+        if self.features is None or self.targets is None or self.dimension <= _TABULATE_UP_TO:
             return None
-        result = replace(self, gradients=self.gradients @ axes, features=self.features @ axes)
-        # Diagonal but for rounding, by which products would be taken.
-        result.__dict__["mean_hessian"] = np.diag((axes.T @ self.mean_hessian @ axes).diagonal())
-        return result
+        from dfp_solvers import least_squares
+
+        features, targets = self.features @ axes, self.targets
+
+        def moments(rate: float, *motion: Any) -> tuple[Array, Array]:
+            return least_squares.moments(features, targets, rate**2 / self.batch_size, *motion)
+
+        return moments
 
     def covariance(self, theta: Array) -> Array:
         """Return C(θ) (T3), shape (..., d, d); at a single point from the samples' own gradients.

@@ -8,6 +8,7 @@ What solvers need beyond these, a law answers as well (``NoiseLaw``): no one ask
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
 _VANISHED = 1e-18
 # Correlations of gradient noise that are rounding where it is turned into other axes.
 _ROUNDED = 1e-14
+
+
+AxisMoments = Callable[..., tuple[Array, Array]]
 
 
 class Noise(Value, ABC):
@@ -335,8 +339,12 @@ class NoiseLaw(Noise):
         """Return V, W (d, d) with E[H̃XH̃ᵀ] = diag(V diag X) + W ∘ X for X = Xᵀ in ``axes`` (columns), R = 0; or None."""
         return (np.zeros_like(axes), np.zeros_like(axes)) if self.additive else None
 
-    def rotated(self, axes: Array) -> "NoiseLaw | None":
-        """Return the law of (UᵀH̃U, Uᵀg̃), U = ``axes`` the eigenvectors of H, if steps cost less so, or None."""
+    def axis_moments(self, axes: Array) -> "AxisMoments | None":
+        """Return a function of the moments of many steps in the eigenvectors ``axes`` of H, if they cost less so.
+
+        It takes η, then factor and shift (d,) of the mean's motion in these axes, mean and covariance there at step 0,
+        and steps (S,), and returns means and covariances at those.
+        """
         return None
 
     def curvature_samples(self, direction: Array) -> Array | None:

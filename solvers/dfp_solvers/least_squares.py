@@ -1,0 +1,53 @@
+"""Mean and covariance of SGD on least squares with minibatches drawn with replacement (T14), where d is large."""
+
+import numpy as np
+
+from dfp_solvers.arrays import Array, Integers
+
+
+def moments(
+    features: Array, targets: Array, weight: float, kept: Array, shift: Array, mean: Array, covariance: Array,
+    saved: Integers,
+) -> tuple[Array, Array]:  # fmt: skip
+    """Return means (S, d) and covariances (S, d, d) at the steps ``saved`` (S,), in the eigenvectors of E[xxᵀ].
+
+    A step adds ``weight`` (E[r² xxᵀ] − E[ḡḡᵀ]) with E[r²] = xᵀΠx + (xᵀμ − y)²: two products of N d²/2, of a triangle
+    and of a matrix with its own transpose, and nothing else above N d.
+
+    Parameters
+    ----------
+    features, targets
+        Rows x in these axes, shape (N, d), and y, shape (N,).
+    weight
+        Squared learning rate over batch size.
+    kept, shift
+        The mean moves to ``kept`` μ + ``shift``, shapes (d,).
+    mean, covariance
+        At step 0, shapes (d,) and (d, d).
+    """
+    from scipy.linalg.blas import dsyr, dsyrk, dtrmm
+
+    x, count = np.ascontiguousarray(features).T, len(targets)
+    values, gradient = np.einsum("in,in->i", x, x) / count, -(x @ targets) / count
+    factor = np.asfortranarray(np.outer(kept, kept) - weight * np.outer(values, values))
+    lower, moved = np.array(covariance, order="F"), np.empty(x.shape, order="F")
+    means: list[Array] = []
+    covariances: list[Array] = []
+    wanted = set(saved.tolist())
+    for n in range(int(saved[-1]) + 1):
+        if n in wanted:
+            means.append(mean)
+            covariances.append(np.tril(lower) + np.tril(lower, -1).T)
+        diagonal = lower.diagonal().copy()
+        np.fill_diagonal(lower, diagonal / 2)  # xᵀΠx is twice that of the lower triangle
+        np.copyto(moved, x)
+        moved = dtrmm(2.0, lower, moved, lower=1, overwrite_b=1)
+        residual = mean @ x - targets
+        squares = np.einsum("in,in->n", moved, x) + residual**2
+        np.fill_diagonal(lower, diagonal)
+        lower *= factor
+        np.multiply(x, np.sqrt(np.maximum(squares, 0.0) * (weight / count)), out=moved)
+        lower = dsyrk(1.0, moved, beta=1.0, c=lower, lower=1, overwrite_c=1)
+        lower = dsyr(-weight, values * mean + gradient, a=lower, lower=1, overwrite_a=1)
+        mean = np.asarray(kept * mean + shift)
+    return np.array(means), np.array(covariances)
