@@ -8,12 +8,14 @@ N^{−sβ/(1+sβ)}; where s < 1 − 1/β they stay up until a vanishing share of
 Source: Li et al. 2026 (arXiv:2602.06797) for the schedules; Paquette et al. 2021 (arXiv:2102.04396) for the limit;
 theory page (T21).
 
-Tolerance: exponents within 5 %: at these N the next powers of N bend them by 2 or 3 %; K^{−1/2} within 3 % while more than
-20 units of slow time are left, for a flow neglects terms of order ηλ and 1/τ; slopes of the limit's error in 1/d within
-0.02, bent by 1/d²; the adjoint's gradient 1e-7 of the largest entry, what central differences can tell.
+Tolerance: exponents within 5 %: at these N the next powers of N bend them by 2 or 3 %; K^{−1/2} within 3 % while more
+than 20 units of slow time are left, for a flow neglects terms of order ηλ and 1/τ; slopes of the limit's error in 1/d
+within 0.02, bent by 1/d²; the adjoint's gradient 1e-7 of the largest entry, what central differences can tell.
 
 Control: the published shape of another β must fail, and so must the schedule's risk with one step left out.
 """
+
+from itertools import pairwise
 
 import numpy as np
 from dfp_solvers import schedule_adjoint
@@ -26,6 +28,8 @@ from validation.figures import COLOURS, canvas, keys, label
 
 _BETA, _SOURCE, _BATCH = 1.5, 1.0, 30
 _HARD = 3.0, 0.3
+Found = dict[int, dfp.OptimalSchedule]
+"""Best schedules by the number of steps."""
 # Slow time that is left where the flow's law is looked at.
 _LEFT = 20.0
 
@@ -58,7 +62,7 @@ def run(quick: bool) -> Result:
     return Result(verdicts, numbers, [_picture(easy, hard, curves), _limit_picture(errors)], tables)
 
 
-def _exponents(found: dict[int, dfp.OptimalSchedule]) -> tuple[list[Verdict], list[tuple[object, ...]]]:
+def _exponents(found: Found) -> tuple[list[Verdict], list[tuple[object, ...]]]:
     steps = np.array(list(found), dtype=float)
     middle = np.array([np.exp(np.mean(np.log(f.learning_rates[n // 5 : 3 * n // 5]))) for n, f in found.items()])
     published = {
@@ -96,7 +100,7 @@ def _shape(found: dfp.OptimalSchedule, steps: int) -> tuple[list[Verdict], dict[
     return verdicts, {"left": left, "law": ratio.mean() / np.sqrt(kernel), "rates": rates}
 
 
-def _hard(found: dict[int, dfp.OptimalSchedule]) -> list[Verdict]:
+def _hard(found: Found) -> list[Verdict]:
     """Judge that the share of steps below half the plateau falls with N, and the plateau does not."""
     shares, plateaus = [], []
     for n, schedule in found.items():
@@ -105,7 +109,7 @@ def _hard(found: dict[int, dfp.OptimalSchedule]) -> list[Verdict]:
         shares.append(float(np.mean(schedule.learning_rates < plateau / 2)))
     beta, source = _HARD
     what = f"β = {beta}, s = {source} (hard)"
-    ratio = [b / a for a, b in zip(shares, shares[1:], strict=False)]
+    ratio = [b / a for a, b in pairwise(shares)]
     return [
         at_most((what, "steps below half the plateau", "share, at twice the N over at N"), max(ratio), 0.95),
         at_least((what, "plateau", "at the largest N over at the smallest"), plateaus[-1] / plateaus[0], 0.9),
@@ -121,18 +125,24 @@ def _gradient() -> list[Verdict]:
     shorter = dfp.risk_curve(dfp.SGD(landscape, found.learning_rates[:-1]), start, 999, [999]).excess_risk[0]
     verdicts.append(close((what, "control: a step left out", "last risk"), float(shorter), 0.02245, 5e-6, control=True))
     rates, momenta = 0.7 * found.learning_rates, np.full(1000, 0.3)
-    arguments = (start, landscape.curvatures, rates, np.full(1000, 4.0), momenta)
-    slope = schedule_adjoint.heavy_risk_gradient(*arguments, 0.25)
-    for name, given, place in (("η_n", 2, 1), ("B_n", 3, 2), ("β_n", 4, 3)):
-        wrong = []
+    settings = [rates, np.full(1000, 4.0), momenta]
+
+    def derivatives(settings: list[Array]) -> tuple[float, list[Array]]:
+        rates, batches, momenta = settings
+        arguments = (start, landscape.curvatures, rates, batches, momenta, 0.25)
+        risk, *slopes = schedule_adjoint.heavy_risk_gradient(*arguments)
+        return risk, slopes
+
+    for place, name in enumerate(("η_n", "B_n", "β_n")):
+        slope, wrong = derivatives(settings)[1][place], []
         for n in range(3, 1000, 111):
             ends = []
             for sign in (1, -1):
-                moved = [part.copy() for part in arguments]
-                moved[given][n] *= 1 + 1e-4 * sign
-                ends.append(schedule_adjoint.heavy_risk_gradient(*moved, 0.25)[0])
-            wrong.append(slope[place][n] - (ends[0] - ends[1]) / (2e-4 * arguments[given][n]))
-        error = float(np.max(np.abs(wrong)) / np.max(np.abs(slope[place])))
+                moved = [part.copy() for part in settings]
+                moved[place][n] *= 1 + 1e-4 * sign
+                ends.append(derivatives(moved)[0])
+            wrong.append(slope[n] - (ends[0] - ends[1]) / (2e-4 * settings[place][n]))
+        error = float(np.max(np.abs(wrong)) / np.max(np.abs(slope)))
         verdicts.append(at_most((what, f"adjoint in {name}", "largest error of the gradient"), error, 1e-7))
     return verdicts
 
