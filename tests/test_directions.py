@@ -4,8 +4,12 @@ import numpy as np
 import pytest
 from problems import regression
 from solutions import made
+from test_config import written
+from typer.testing import CliRunner
 
 import dfp
+from dfp.cli import commands
+from dfp.config.config import load
 
 H = np.array([[1, 0.3, 0.1], [0.3, 0.8, 0.2], [0.1, 0.2, 0.5]])
 # Two exact methods on one grid: rounding and the tails beyond it.
@@ -124,6 +128,45 @@ def test_corner_plots_show_marginals_with_their_names():
     assert whole.axes[6].get_xlabel() == "parameter θ₁ [parameter]"
 
 
+EIGEN = np.linalg.eigh(H)[1]
+
+
+@pytest.mark.parametrize("kept", [[1], [0, 2]])
+def test_modes_move_by_themselves_in_the_discrete_equation(kept):
+    """(T5) along modes: the covariance of all of SGD, and the fourth moment of the whole recursion; a direction that is
+    no mode is refused."""
+    landscape = dfp.QuadraticLandscape(H, 0.2, dfp.GaussianNoise(np.diag([0.2, 0.3, 0.4])))
+    equation, start = dfp.DiscreteFokkerPlanck(dfp.SGD(landscape, 0.005)), dfp.Gaussian(np.ones(3), 0.3)
+    u = EIGEN[:, kept]
+    along = dfp.solve(equation, start, 30, save=[30], directions=u)
+    exact = dfp.moments(equation, start, 30, save=[30])
+    assert along.density is not None and along.certificate.ok
+    assert np.allclose(along.mean, exact.mean @ u, rtol=0, atol=1e-9)  # of a grid or a series
+    assert np.allclose(along.covariance[0], u.T @ exact.covariance[0] @ u, rtol=0, atol=1e-8)
+    whole = dfp.solve(equation, start, 30, save=[30], solver=dfp.MomentRecursion()).fourth[0]
+    fourth = np.einsum("ijkl,i,j,k,l->", whole, *4 * [u[:, 0]])
+    mine = dfp.solve(equation, start, 30, [30], dfp.MomentRecursion(), directions=u).fourth[0].flat[0]
+    assert mine == pytest.approx(fourth, rel=1e-11)  # rounding of two recursions
+    np.testing.assert_array_equal(along.directions, u)
+    with pytest.raises(dfp.UnsupportedError, match="eigenvectors"):
+        dfp.solve(equation, start, 3, directions=[1.0, 0, 0])
+
+
+def test_an_uncoupled_mode_with_curvature_noise_is_exact():
+    """Twenty modes, of which one shakes its own curvature: its law is that of one parameter, not a sample of 20 000."""
+    table = np.zeros((20, 20))
+    table[3, 3], table[5, 7] = 0.8, 0.3
+    curvatures, level = np.linspace(0.5, 2, 20), np.linspace(0.1, 0.4, 20)
+    sgd = dfp.SGD(dfp.QuadraticLandscape(curvatures, 0.1, dfp.GaussianNoise(level, table)), 0.2, batch_size=2)
+    start = dfp.Gaussian(np.ones(20), 0.1)
+    along = dfp.solve(dfp.MasterEquation(sgd), start, 8, save=[8], directions=np.eye(20)[3])
+    one = dfp.QuadraticLandscape([curvatures[3]], 0.1, dfp.GaussianNoise([level[3]], [0.8]))
+    alone = dfp.solve(dfp.MasterEquation(dfp.SGD(one, 0.2, batch_size=2)), dfp.Gaussian([1.0], 0.1), 8, save=[8])
+    assert not along.sampled
+    np.testing.assert_array_equal(along.density, alone.density)
+    assert dfp.solve(dfp.MasterEquation(sgd), start, 8, save=[8], directions=np.eye(20)[5]).sampled
+
+
 @pytest.mark.parametrize(
     ("directions", "says"),
     [
@@ -137,6 +180,21 @@ def test_corner_plots_show_marginals_with_their_names():
 def test_directions_that_are_none_are_refused(directions, says):
     with pytest.raises(dfp.DFPError, match=says):
         dfp.solve(dfp.MasterEquation(three()), dfp.Gaussian(np.ones(3), 0.3), 4, directions=directions)
+
+
+def test_a_configuration_names_directions(tmp_path):
+    table = {"kind": "quadratic", "hessian": [1.0, 0.6, 0.3, 0.2], "noise": {"gradient": [0.1, 0.2, 0.3, 0.4]}}
+    path = written(tmp_path, landscape=table, directions=[[1.0, 0], [0, 1.0], [0, 0], [0, 1.0]],
+                   initial={"kind": "gaussian", "mean": [1.0, 1, 1, 1], "covariance": 0.2})  # fmt: skip
+    problem = load(path).build()
+    assert problem.directions.shape == (4, 2)
+    run = CliRunner().invoke(commands.app, ["solve", str(path), "-o", str(tmp_path / "along.h5")])
+    assert run.exit_code == 0, run.output
+    np.testing.assert_array_equal(dfp.load(tmp_path / "along.h5").directions, problem.directions)
+    wrong = written(tmp_path, landscape=table, directions=[1.0, 0, 0],
+                    initial={"kind": "gaussian", "mean": [1.0, 1, 1, 1], "covariance": 0.2})  # fmt: skip
+    with pytest.raises(dfp.DFPError, match=r"directions has shape \(3, 1\)"):
+        load(wrong).build()
 
 
 def test_what_has_no_density_along_directions_says_so():

@@ -149,7 +149,7 @@ def test_chains_of_oblique_modes_have_the_exact_moments(form):
     exact = dfp.moments(given, start, 12, [12])
     scale = np.sqrt(np.outer(*2 * [np.diagonal(exact.covariance[0])]))
     apart = np.abs(found.covariance - exact.covariance).max() / scale.max()
-    assert apart < 1e-3
+    assert apart < 1e-3  # its own tolerance, relative to deviations
     other = dfp.moments(form(dfp.SGD(landscape, ETA)), start, 12, [12])
     assert np.abs(found.covariance - other.covariance).max() / scale.max() > 1e-2
 

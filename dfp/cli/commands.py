@@ -320,8 +320,9 @@ def _check_comparison(file: Path, problem: "Problem", drawn: bool) -> None:
         raise DFPError(f"{file}: equation has 1 entry: compare needs at least two; add a second [[equation]] table.")
     if not drawn:
         return
-    if problem.sgd.dimension > 3:
-        raise DFPError(f"--figure: the landscape has {problem.sgd.dimension} parameters; leave it out for more than 3.")
+    dimension = problem.sgd.dimension if problem.directions is None else problem.directions.shape[1]
+    if dimension > 3:
+        raise DFPError(f"--figure: densities have {dimension} axes; leave it out for more than 3.")
     for task in problem.tasks:
         if not isinstance(task.solver, str) and not task.solver.gridded:
             raise DFPError(f"--figure: {task.solver.name} of {task.name!r} has no density; leave out one or the other.")
@@ -341,6 +342,7 @@ def _solved(config: "Config", problem: "Problem", place: int, progress: "Progres
         problem.grid,
         tolerance=task.tolerance,
         progress=progress,
+        directions=problem.directions,
     )
     alone = config.model_copy(update={"equation": [config.equation[place]]})
     record = alone.model_dump(mode="json", exclude_none=True)

@@ -12,19 +12,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, get_args
 
+import numpy as np
 from pydantic import Field, PrivateAttr, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 
 from dfp import checks
+from dfp.checks import Array
 from dfp.config import problem_tables as tables
 from dfp.config import solver_tables
-from dfp.config.table import Table
+from dfp.config.table import Numbers, Table
 from dfp.errors import DFPError
 from dfp.methods.solver import Solver
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
 from dfp.problem.sgd import SGD
 from dfp.problem.state import State
+from dfp.solving.along import columns
 
 MAX_BYTES = 2**20
 
@@ -52,6 +55,7 @@ class Problem:
     save: list[int] | None
     grid: Grid | None
     tasks: list[Task]
+    directions: Array | None = None
 
 
 class Config(Table):
@@ -59,6 +63,7 @@ class Config(Table):
 
     steps: int = Field(ge=0, examples=[200])
     save: list[int] | None = None
+    directions: Numbers | None = None
     landscape: Annotated[_LANDSCAPES, Field(discriminator="kind")]
     sgd: tables.SGDTable
     initial: Annotated[_INITIALS, Field(discriminator="kind")]
@@ -92,9 +97,14 @@ class Config(Table):
         grid = None if self.grid is None else self.grid.build()
         problems = [
             f"{key} has {given.dimension} parameters: the landscape has {sgd.dimension}; make them equal."
-            for key, given in (("initial", initial), ("grid", grid))
+            for key, given in (("initial", initial), ("grid", None if self.directions is not None else grid))
             if given is not None and given.dimension != sgd.dimension
         ]
+        directions = None
+        try:
+            directions = None if self.directions is None else columns(np.asarray(self.directions), sgd.dimension)
+        except DFPError as error:
+            problems.append(str(error))
         tasks: list[Task] = []
         for i, table in enumerate(self.equation if not problems else []):
             path, fields = f"equation[{i}]", type(table).model_fields
@@ -113,7 +123,7 @@ class Config(Table):
                 problems.append(_join(path, error, fields))
         if problems:
             raise _listed(self._source, problems)
-        return Problem(sgd, initial, self.steps, self.save, grid, tasks)
+        return Problem(sgd, initial, self.steps, self.save, grid, tasks, directions)
 
 
 def load(path: str | Path) -> Config:

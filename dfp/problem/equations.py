@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -58,6 +58,10 @@ class MasterEquation(_Map):
         if isinstance(sgd, Average):
             return AveragedEquation(sgd, cls(sgd.sgd))
         return super().__new__(cls)
+
+    if TYPE_CHECKING:  # which knows a dataclass by its fields
+
+        def __init__(self, sgd: SGD | Average) -> None: ...
 
     def __getnewargs__(self) -> tuple[SGD]:
         """Return what copies and pickles are made with."""

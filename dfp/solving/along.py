@@ -51,13 +51,14 @@ def projected(
 ) -> Solution:
     """Return the solution for Uᵀθ, U = ``given`` (d, k), at the steps ``saved`` (S,)."""
     began, sgd = time.perf_counter(), equation.sgd
-    directions = checked(given, equation.dimension)
+    directions = columns(given, equation.dimension)
     if grid is not None and grid.dimension != directions.shape[1]:
         raise DFPError(f"grid has {grid.dimension} axes: there are {directions.shape[1]} directions; make them equal.")
     if not sgd.affine or equation.truncated or equation.moments_only:
         raise UnsupportedError(
-            f"directions: of the {equation.label} here no density along directions is known; use "
-            "dfp.MasterEquation(sgd) of a quadratic landscape, or dfp.moments(...)."
+            f"directions: of the {equation.label} here no density along directions is known, for its diffusion along "
+            "them depends on the others too; take eigenvectors of the Hessian and Gaussian noise that does not couple "
+            "them, dfp.MasterEquation(sgd) of a quadratic landscape, or dfp.moments(...)."
         )
     trajectories = 0
     normal = equation.additive and (sgd.law.gaussian or not equation.discrete) and initial.gridded is None
@@ -105,7 +106,7 @@ def projected(
     )
 
 
-def checked(given: ArrayLike, dimension: int) -> Array:
+def columns(given: ArrayLike, dimension: int) -> Array:
     """Return directions as columns of shape (d, k), none depending on the others."""
     u = checks.array("directions", given, dimensions=(1, 2))
     u = u[:, None] if u.ndim == 1 else u

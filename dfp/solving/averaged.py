@@ -20,7 +20,7 @@ from dfp.results.certificate import certify
 from dfp.results.frame import Frame
 from dfp.results.schema import versions
 from dfp.results.solution import Solution
-from dfp.solving.along import Path, along, checked, normal_frames, spectra, transformed_frames
+from dfp.solving.along import Path, along, columns, normal_frames, spectra, transformed_frames
 
 
 def closed(equation: AveragedEquation) -> bool:
@@ -53,7 +53,7 @@ def averaged(
         raise UnsupportedError(
             f"d = {equation.dimension}: densities need d <= 3; give directions=..., or use dfp.moments(...)."
         )
-    u = None if directions is None else checked(directions, equation.dimension)
+    u = None if directions is None else columns(directions, equation.dimension)
     exact = moments(equation, initial, int(saved[-1]), saved.tolist())
     exact = exact if u is None else along(exact, u)
     if sgd.law.gaussian and initial.gridded is None:

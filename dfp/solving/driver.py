@@ -27,9 +27,10 @@ from dfp.results.certificate import ROUNDING, advice, certify
 from dfp.results.frame import Frame
 from dfp.results.schema import versions
 from dfp.results.solution import Solution
-from dfp.solving.along import projected
+from dfp.solving.along import columns, projected
 from dfp.solving.averaged import averaged, closed
 from dfp.solving.choice import BY_NAME, pick, pick_of_average, without_density
+from dfp.solving.invariant import alone
 from dfp.solving.recipe import recorded
 from dfp.solving.refinement import to_tolerance
 
@@ -80,7 +81,8 @@ def solve(
         Called with work done and work in all.
     directions
         U, shape (d, k), k <= 3: the densities are those of Uᵀθ, for any d; see ``solution.directions``. Closed for
-        additive noise, otherwise smooth averages of the last step's kernel over sampled trajectories (T4).
+        additive noise; modes that move by themselves are solved as such, by any solver, (T5) among them; otherwise
+        smooth averages of the last step's kernel over 20 000 sampled trajectories (T4), of plain SGD from step 1.
 
     Returns
     -------
@@ -144,9 +146,7 @@ def _solution(
     if progress is None:
         foretell(f"save: {saved.size} steps", 1e-9 * FRAME * saved.size)
     if directions is not None:
-        if solver != "auto" or tolerance is not None:
-            raise UnsupportedError("directions: they have a method of their own; leave solver and tolerance out.")
-        return _with_cells(partial(projected, equation, initial, saved, directions), grid)
+        return _along(equation, initial, saved, solver, grid, tolerance, progress, directions)
     return _by_solvers(Problem.of(equation, initial, saved), solver, grid, tolerance, progress)
 
 
@@ -174,6 +174,34 @@ def _with_cells(method: Callable[[Grid | None], Solution], grid: Grid | int | No
         found = method(None).grid
         grid = None if found is None else found.resized(grid)
     return method(grid)
+
+
+def _along(
+    equation: Equation,
+    initial: State,
+    saved: NDArray[np.int64],
+    solver: Solver | str,
+    grid: Grid | int | None,
+    tolerance: float | None,
+    progress: Progress | None,
+    directions: ArrayLike,
+) -> Solution:
+    """Return the densities along directions: by any solver where they move by themselves, else by their own method."""
+    u = columns(directions, equation.dimension)
+    closed_here = equation.additive and not equation.truncated
+    own = None if closed_here and solver == "auto" and tolerance is None else alone(equation, initial, u)
+    if own is not None:
+        last = int(saved[-1])
+        found = _solution(*own, last, saved.tolist(), solver, grid, tolerance, progress, None)
+        reason = f"these directions move by themselves: {found.reason}"
+        record = equation.record(last) | {"directions": u.tolist()}
+        return replace(found, reason=reason, provenance=found.provenance | record)
+    if solver != "auto" or tolerance is not None:
+        raise UnsupportedError(
+            "directions: they have a method of their own unless they move by themselves (modes with Gaussian noise "
+            "that no other shakes); leave solver and tolerance out."
+        )
+    return _with_cells(partial(projected, equation, initial, saved, directions), grid)
 
 
 def _by_solvers(
