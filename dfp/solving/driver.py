@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from dfp.results.schema import versions
 from dfp.results.solution import Solution
 from dfp.solving.along import projected
 from dfp.solving.averaged import averaged
+from dfp.solving.checkpoints import Checkpoint
 from dfp.solving.choice import BY_NAME, pick, without_density
 from dfp.solving.recipe import recorded
 from dfp.solving.refinement import to_tolerance
@@ -52,6 +54,7 @@ def solve(
     tolerance: float | None = None,
     progress: Progress | None = None,
     directions: ArrayLike | None = None,
+    checkpoint: str | Path | Checkpoint | None = None,
 ) -> Solution:
     """Return densities and moments of ``equation`` from ``initial`` at the saved steps.
 
@@ -79,6 +82,10 @@ def solve(
     directions
         U, shape (d, k), k <= 3: the densities are those of Uᵀθ, for any d; see ``solution.directions``. Closed for
         additive noise, otherwise smooth averages of the last step's kernel over sampled trajectories (T4).
+    checkpoint
+        HDF5 file that holds the saved steps so far as a solution, written every few seconds. A run that finds it goes
+        on from there, to the bits of an uninterrupted one; the finished solution takes its place, and is returned if it
+        is there. Ctrl-C leaves it.
 
     Returns
     -------
@@ -97,12 +104,36 @@ def solve(
     if isinstance(initial, Solution):
         initial = initial.state()
     grid = counted(grid)
-    solution = _solution(equation, initial, steps, save, solver, grid, tolerance, progress, directions)
-    recipe = recorded(
-        equation=equation, initial=initial, steps=steps, save=None if save is None else list(save), solver=solver,
-        grid=grid, tolerance=tolerance, directions=None if directions is None else np.asarray(directions, float),
-    )  # fmt: skip
-    return replace(solution, provenance=solution.provenance | {"recipe": recipe})
+    given = {
+        "equation": equation, "initial": initial, "steps": steps, "save": None if save is None else list(save),
+        "solver": solver, "grid": grid, "tolerance": tolerance,
+        "directions": None if directions is None else np.asarray(directions, float),
+    }  # fmt: skip
+    keeper = checkpoint if checkpoint is None or isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
+
+    def solved(problem: Problem | None) -> Solution:
+        settings = solver, grid, tolerance, progress, directions
+        found = _solution(equation, initial, steps, save, *settings, keeper, problem)
+        return replace(found, provenance=found.provenance | {"recipe": recorded(**given)})
+
+    if keeper is None:
+        return solved(None)
+    problem = _problem(equation, initial, steps, save)
+    with keeper.held(problem, given) as finished:
+        return keeper.finish(solved(problem)) if finished is None else finished
+
+
+def _problem(equation: Equation | AveragedEquation, initial: State, steps: int, save: Sequence[int] | None) -> Problem:
+    """Return the problem that a checkpoint is of: of an average that of the iterate."""
+    process = equation.iterate if isinstance(equation, AveragedEquation) else equation
+    check_problem(process, initial, None, moments=True)
+    return Problem.of(process, initial, _saved(initial, steps, save))
+
+
+def _saved(initial: State, steps: int, save: Sequence[int] | None) -> NDArray[np.int64]:
+    last = checks.integer("steps", steps)
+    default = [last] if initial.point else sorted({0, last})
+    return checks.step_list("save", default if save is None else save, last)
 
 
 def _solution(
@@ -115,14 +146,15 @@ def _solution(
     tolerance: float | None,
     progress: Progress | None,
     directions: ArrayLike | None,
+    keeper: Checkpoint | None,
+    known: Problem | None,
 ) -> Solution:
     # solvers say what they do not solve
     process = equation.iterate if isinstance(equation, AveragedEquation) else equation
     check_problem(process, initial, None if directions is not None or isinstance(grid, int) else grid, moments=True)
     refuse_ladder(process)
-    last = checks.integer("steps", steps)
-    default = [last] if initial.point else sorted({0, last})
-    saved = checks.step_list("save", default if save is None else save, last)
+    saved = _saved(initial, steps, save)
+    last = int(steps)
     if isinstance(equation, AveragedEquation):
         if solver != "auto" or tolerance is not None or directions is not None:
             refuse()
@@ -146,7 +178,7 @@ def _solution(
             found = projected(equation, initial, saved, directions, None)
             grid = None if found.grid is None else found.grid.resized(grid)
         return projected(equation, initial, saved, directions, grid)
-    problem = Problem.of(equation, initial, saved)
+    problem = Problem.of(equation, initial, saved) if known is None else known
     attempts = [(solver, "asked for")] if isinstance(solver, Solver) else pick(problem)
     if grid is not None and len(attempts) > 1:
         attempts = [attempt for attempt in attempts if attempt[0].gridded]
@@ -159,7 +191,8 @@ def _solution(
             notes.append(_no_density(equation, reason, failures))
 
         def attempt(variant: Solver, on: Grid | int | None, reason: str = reason, notes: list[str] = notes) -> Solution:
-            return _solve_with(variant, reason, problem, on, progress, notes, given=grid is not None, limit=limit)
+            return _solve_with(variant, reason, problem, on, progress, notes, given=grid is not None, limit=limit,
+                               keeper=keeper)  # fmt: skip
 
         try:
             if tolerance is None:
@@ -172,7 +205,8 @@ def _solution(
                 raise
     if isinstance(failures[-1], TooLong) and grid is None and tolerance is None:
         note = _no_density(equation, "densities take long", failures)
-        return _solve_with(without_density(), note, problem, None, progress, [note], given=False, limit=np.inf)
+        return _solve_with(without_density(), note, problem, None, progress, [note], given=False, limit=np.inf,
+                           keeper=keeper)  # fmt: skip
     raise _named(failures[-1], growing(equation, last))
 
 
@@ -198,6 +232,7 @@ def _solve_with(
     *,
     given: bool,
     limit: float,
+    keeper: Checkpoint | None,
 ) -> Solution:
     equation, sgd, began = problem.equation, problem.equation.sgd, time.perf_counter()
     solver.require(equation, problem.initial)
@@ -214,65 +249,79 @@ def _solve_with(
     grid = run.grid
     _check_room(problem, grid)
     patience = Patience(f"{solver.name} for the {equation.label}", limit, progress is None)
-    if isinstance(run, SamplingRun):
-        frames, trajectories = _drawn(run, progress, patience), run.trajectories
-        notes += run.warnings()
-    else:
-        run.patience = patience
-        frames, trajectories = _marched(run, problem.steps, progress), 0
+    sampled = isinstance(run, SamplingRun)
     known = ("mean", "covariance", "density") if problem.exact else ("density",)
     remedies = advice(
         given=given,
-        sampled=isinstance(run, SamplingRun),
+        sampled=sampled,
         certified=solver.certified and solver.gridded,
         truncated=equation.truncated,
     )
+
+    def signed(frames: list[Frame]) -> Solution:
+        """The solution of as many of the first saved steps as there are frames."""
+        return Solution(
+            equation=equation.label,
+            solver=solver.name,
+            reason=reason,
+            steps=problem.steps[: len(frames)],
+            learning_rate=sgd.learning_rate if sgd.learning_rates.constant else float("nan"),
+            grid=grid,
+            density=_stacked([frame.density for frame in frames]),
+            mean=np.array([frame.mean for frame in frames]),
+            covariance=np.array([frame.covariance for frame in frames]),
+            third=_stacked([frame.third for frame in frames]),
+            fourth=_stacked([frame.fourth for frame in frames]),
+            errors={name: np.array([f.errors[name] for f in frames if f.errors]) for name in frames[0].errors or {}},
+            trajectories=run.drawn if isinstance(run, SamplingRun) else 0,
+            certificate=certify(
+                problem.steps[: len(frames)], frames, grid,
+                problem.moments if sgd.affine else unknown(problem.moments),
+                [*notes, *(run.warnings() if isinstance(run, SamplingRun) else ())], remedies,
+            ),
+            provenance=_provenance(solver, equation, problem.last, began),
+            slow_time=None if sgd.learning_rates.constant else sgd.time(problem.steps[: len(frames)]),
+        )  # fmt: skip
+
+    done = [] if keeper is None else keeper.start(solver, run, problem.steps.tolist(), signed)
+    if isinstance(run, SamplingRun):
+        frames = _drawn(run, progress, patience, keeper)
+    else:
+        run.patience = patience
+        frames = _marched(run, problem.steps, progress, done, keeper)
     for step, frame in zip(problem.steps, frames, strict=True):
         _check_mass(frame, int(step), grid)
         _check_finite(frame, int(step), equation, known)
-    return Solution(
-        equation=equation.label,
-        solver=solver.name,
-        reason=reason,
-        steps=problem.steps,
-        learning_rate=sgd.learning_rate if sgd.learning_rates.constant else float("nan"),
-        grid=grid,
-        density=_stacked([frame.density for frame in frames]),
-        mean=np.array([frame.mean for frame in frames]),
-        covariance=np.array([frame.covariance for frame in frames]),
-        third=_stacked([frame.third for frame in frames]),
-        fourth=_stacked([frame.fourth for frame in frames]),
-        errors={name: np.array([f.errors[name] for f in frames if f.errors]) for name in frames[0].errors or {}},
-        trajectories=trajectories,
-        certificate=certify(
-            problem.steps, frames, grid, problem.moments if sgd.affine else unknown(problem.moments), notes, remedies
-        ),
-        provenance=_provenance(solver, equation, problem.last, began),
-        slow_time=None if sgd.learning_rates.constant else sgd.time(problem.steps),
-    )
+    return signed(frames)
 
 
-def _marched(run: Run, saved: NDArray[np.int64], progress: Progress | None) -> list[Frame]:
-    frames = []
-    last, before = max(int(saved[-1]), 1), 0
-    for done, gap in enumerate(saved_gaps(saved), start=1):
+def _marched(
+    run: Run, saved: NDArray[np.int64], progress: Progress | None, frames: list[Frame], keeper: Checkpoint | None
+) -> list[Frame]:
+    """Go on from the saved steps of which there are ``frames`` already."""
+    last, before = max(int(saved[-1]), 1), int(saved[len(frames) - 1]) if frames else 0
+    for done, gap in list(enumerate(saved_gaps(saved), start=1))[len(frames) :]:
         if run.patience is not None:  # half of the work is said to be steps, half frames
             run.patience.part(((done - 1) / saved.size + before / last) / 2, gap / last / 2)
         before += gap
         run.advance(gap)
         frames.append(run.frame())
+        if keeper is not None:
+            keeper.reached(frames, run)
         if progress is not None:
             progress(done, len(saved))
     return frames
 
 
-def _drawn(run: SamplingRun, progress: Progress | None, patience: Patience) -> list[Frame]:
+def _drawn(run: SamplingRun, progress: Progress | None, patience: Patience, keeper: Checkpoint | None) -> list[Frame]:
     before = last = run.drawn
     while run.drawn < run.trajectories:
         run.draw()
         patience.spend((run.drawn - last) * run.moves, MOVE)
         last = run.drawn
         patience.look(run.drawn - before, run.trajectories - before)
+        if keeper is not None:
+            keeper.reached([], run)
         if progress is not None:
             progress(run.drawn, run.trajectories)
     return run.frames()
