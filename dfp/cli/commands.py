@@ -22,6 +22,7 @@ from dfp.networks import cli as networks
 if TYPE_CHECKING:
     from dfp.config.config import Config, Problem, Task
     from dfp.results.solution import Solution
+    from dfp.solving.checkpoints import Checkpoint
     from dfp.solving.driver import Progress
 
 
@@ -102,25 +103,35 @@ def solve(
     equation: Annotated[
         str | None, typer.Option("--equation", metavar="NAME", help="Which [[equation]], if there are several.")
     ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from a RUN.h5 that an interrupted solve has left.")
+    ] = False,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
     """Solve one equation and write densities, moments and certificate to an HDF5 file.
 
+    The saved steps so far are in RUN.h5 every few seconds, as a solution that can be plotted; if the solve is killed,
+    --resume goes on from there, to the bits of an uninterrupted one.
+
     \b
     Example:
       dfp solve one_mode.toml -o run.h5
     """
-    check_output("--output", output, (".h5",), force)
+    check_output("--output", output, (".h5",), force or resume)
     from dfp.config.config import load
+    from dfp.solving.checkpoints import Checkpoint
 
     config = load(file)
     problem = config.build()
     place = chosen([task.name for task in problem.tasks], equation)
     task = problem.tasks[place]
     with _progress(task.name, quiet) as progress:
-        solution = _solved(config, problem, place, progress)
+        solution = _solved(config, problem, place, progress, Checkpoint(output, resume=resume))
     solution.save(output)
+    if "resumed" in solution.provenance:
+        what = "trajectories" if solution.sampled else "step"
+        print(f"resumed from {what} {solution.provenance['resumed']}")
     print(_summary(solution))
     print(f"written to {output}")
     _end([task], problem.steps)
@@ -328,7 +339,13 @@ def _check_comparison(file: Path, problem: "Problem", drawn: bool) -> None:
             raise DFPError(f"--figure: {task.solver.name} of {task.name!r} has no density; leave out one or the other.")
 
 
-def _solved(config: "Config", problem: "Problem", place: int, progress: "Progress | None") -> "Solution":
+def _solved(
+    config: "Config",
+    problem: "Problem",
+    place: int,
+    progress: "Progress | None",
+    checkpoint: "Checkpoint | None" = None,
+) -> "Solution":
     """Return the solution of one equation, with the configuration that makes it again in its provenance."""
     from dfp.solving.driver import solve
 
@@ -343,6 +360,7 @@ def _solved(config: "Config", problem: "Problem", place: int, progress: "Progres
         tolerance=task.tolerance,
         progress=progress,
         directions=problem.directions,
+        checkpoint=checkpoint,
     )
     alone = config.model_copy(update={"equation": [config.equation[place]]})
     record = alone.model_dump(mode="json", exclude_none=True)

@@ -109,7 +109,10 @@ def _end(thread: threading.Thread, number: int) -> NoReturn:
         ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(KeyboardInterrupt))
     thread.join(_GRACE)
     why = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
-    print(f"interrupted ({why}): unfinished results are not written; checkpoints hold what was drawn.", file=sys.stderr)
+    print(
+        f"interrupted ({why}): what was done is in the checkpoint, if it took seconds; --resume goes on.",
+        file=sys.stderr,
+    )
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(128 + number)  # not sys.exit, which waits for threads that no one can stop

@@ -28,6 +28,8 @@ REMEDY = "use dfp.MasterEquation, which it approximates, dfp.ModifiedLangevin, o
 class LandscapeRun(Run):
     """Densities on a fine and a coarse grid that hold all steps; their difference is the error, moments are theirs."""
 
+    kept = ("_step", "_levels.*.values", "_outside")
+
     grid: Grid
 
     def __init__(self, problem: Problem, grid: Grid | None, spacing: ArrayLike | None, tolerance: float) -> None:

@@ -1,6 +1,8 @@
 """FiniteDifference: the discrete Fokker–Planck equation on a grid, in one to three dimensions, for any noise."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -149,6 +151,36 @@ class DifferenceRun(Run):
             self._step, self._mean, self._covariance = self._step + taken, means[-1], covariances[-1]
             steps -= taken
 
+    def state(self) -> dict[str, Any] | None:
+        """Return moments, box and densities."""
+        return {
+            "step": self._step, "mean": self._mean, "covariance": self._covariance, "lost": self._lost,
+            "powers": self._moments.state(), "box": None if self._box is None else vars(self._box),
+            "levels": [level.values for level in self._levels],
+        }  # fmt: skip
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on in the box of the state, with operators made again."""
+        self._step, self._mean, self._covariance = state["step"], state["mean"], state["covariance"]
+        self._lost = state["lost"]
+        self._moments.resume(state["powers"])
+        if state["box"] is not None:
+            self._box = internal.Box(**state["box"])
+            self._levels = self._levels_of(self._box, state["levels"])
+
+    def _levels_of(self, box: internal.Box, given: Sequence[Array | None]) -> list[Level]:
+        """Return the fine and the coarse grid in a box, with these masses or, without any, those there now or first."""
+        levels = []
+        for i, factor in enumerate((1.0, internal.COARSER[self._scheme])):
+            grid, values = box.grid(factor), given[i]
+            if values is None and self._levels:
+                level = self._levels[i]
+                values = regridded(level.values / level.grid.cell_volume, level.grid, grid)
+            elif values is None:
+                values = started(self._initial, grid)
+            levels.append(Level(grid, internal.operator(self._equation, box, grid, self._scheme), values))
+        return levels
+
     def frame(self) -> Frame:
         """Return the density on the output grid, with moments by the trapezoidal rule on the internal one.
 
@@ -199,16 +231,7 @@ class DifferenceRun(Run):
         self._lost = max(self._lost, box.outside)
         if self._box is not None and box.near(self._box):
             return
-        levels = []
-        for i, factor in enumerate((1.0, internal.COARSER[self._scheme])):
-            grid = box.grid(factor)
-            if self._levels:
-                level = self._levels[i]
-                values = regridded(level.values / level.grid.cell_volume, level.grid, grid)
-            else:
-                values = started(self._initial, grid)
-            levels.append(Level(grid, internal.operator(self._equation, box, grid, self._scheme), values))
-        self._box, self._levels = box, levels
+        self._box, self._levels = box, self._levels_of(box, (None, None))
 
     def _check(self, seen: internal.Window, box: internal.Box) -> None:
         """Refuse spacings that amplify short waves or leave too few cells."""

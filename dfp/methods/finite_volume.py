@@ -188,6 +188,8 @@ class FiniteVolume(Solver):
 class FiniteVolumeRun(Run):
     """The chains on the cells of ``grid`` and on cells twice and four times as long."""
 
+    kept = ("_step", "_levels.*.probability")
+
     grid: Grid
 
     def __init__(self, solver: FiniteVolume, problem: Problem, grid: Grid) -> None:

@@ -126,6 +126,8 @@ class Hermite(Solver):
 class HermiteRun(Run):
     """A series in the frame of the exact moments, which moves along with them."""
 
+    kept = ("series.step", "series.mean", "series.covariance", "series.coefficients", "series.degree")
+
     def __init__(self, solver: Hermite, equation: Equation, initial: State, grid: Grid | None = None) -> None:
         self.series, self.grid, self._solver = _expanded(equation, initial, solver.degree), grid, solver
         self._initial, self._first = initial, self.series
@@ -158,6 +160,10 @@ class HermiteRun(Run):
         density = hermite.series(kept, at.mean, np.linalg.cholesky(at.covariance), grid.points, cut)
         outside = 1.0 - float(density.sum()) * grid.cell_volume
         return Frame(at.mean, at.covariance, density, third, fourth, truncation=error, outside=outside)
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on from a series; the first one stays."""
+        self.series = replace(self.series, **{path.removeprefix("series."): value for path, value in state.items()})
 
     def _unseen(self, cut: int) -> float:
         """Return the L1 error of what no coefficient up to ``cut`` can show, from what is known of the density."""

@@ -35,6 +35,8 @@ class WalkRun(Run):
         If no positive weights match the step somewhere on the grid.
     """
 
+    kept = ("_mass", "_step", "_moments._values")
+
     grid: Grid
 
     def __init__(self, problem: Problem, grid: Grid | None, tolerance: float) -> None:

@@ -78,6 +78,8 @@ class MomentRecursion(Solver):
 class SecondMoments(Run):
     """Mean and covariance of any equation, known at every step at once."""
 
+    kept = ("_step",)
+
     grid = None
 
     def __init__(self, problem: Problem) -> None:
@@ -95,6 +97,8 @@ class SecondMoments(Run):
 
 class HigherMoments(Run):
     """Moments up to order ``highest`` of plain SGD, d <= 3, moved by powers or exponentials of one matrix."""
+
+    kept = ("_values",)
 
     grid = None
 

@@ -1,7 +1,12 @@
 """MonteCarlo: sampled trajectories of SGD itself (T4), with every noise law, and of the Langevin forms (T6, T7)."""
 
+import pickle
+import threading
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +16,14 @@ from dfp_solvers.trajectories import functions
 
 from dfp import checks
 from dfp.checks import TINY, Array
+from dfp.errors import UnsupportedError
 from dfp.exact.moments import Moments, moments_at, transition
 from dfp.methods.grids import bins, deviations
 from dfp.methods.monte_carlo_checkpoint import fingerprint_of, restored, store
 from dfp.methods.monte_carlo_models import identity_of, model_of, optimiser_of
 from dfp.methods.pilot import quantiles
 from dfp.methods.solver import Problem, SamplingRun, Solver
+from dfp.methods.workers import Workers
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
 from dfp.problem.sgd import SGD
@@ -30,6 +37,9 @@ _PORTIONS = 50
 _LEAST_BLOCKS = 64
 # Seconds of a portion that is doubled next time, or halved, and numbers moved in the first.
 _SHORT, _LONG, _FIRST = 0.2, 0.8, 4e6
+# Tasks that are handed to workers at a time, and sums that one leaves at most.
+_TASKS, _ENTRIES = 64, 2**22
+_KERNELS = threading.Lock()
 # Trajectories of a pilot: its standard deviations err by 1 %.
 _PILOT = 16_384
 
@@ -55,6 +65,11 @@ class MonteCarlo(Solver):
         Number of threads; all cores if None.
     checkpoint
         File for the sums so far: an interrupted run that finds it goes on from there, to the same bits.
+    executor
+        Any ``concurrent.futures.Executor``, or a Dask ``Client``, whose workers draw; the result does not depend on it,
+        nor on their number.
+    retries
+        How often portions are drawn anew whose worker died, >= 0.
 
     Notes
     -----
@@ -77,6 +92,8 @@ class MonteCarlo(Solver):
     substeps: int = 4
     threads: int | None = None
     checkpoint: str | Path | None = None
+    executor: Any = field(default=None, compare=False, repr=False)
+    retries: int = field(default=3, compare=False, repr=False)
 
     name = "MonteCarlo"
     equations = ("T4", "T6", "T7")
@@ -97,6 +114,9 @@ class MonteCarlo(Solver):
         checks.integer("trajectories", self.trajectories, at_least=1024, at_most=10**12)
         checks.integer("seed", self.seed, at_least=0)
         checks.integer("substeps", self.substeps, at_least=1, at_most=10_000)
+        checks.integer("retries", self.retries, at_least=0)
+        if self.executor is not None:
+            Workers(self.executor, self.retries)
         if self.threads is not None:
             import numba
 
@@ -149,7 +169,7 @@ class MonteCarlo(Solver):
         like = moments_at(replace(equation, sgd=sgd.redrawn), problem.initial, problem.steps)
         if sgd.plain or not (checks.finite(like.mean) and checks.finite(like.covariance)):
             raise problem.failure
-        few = replace(self, trajectories=_PILOT, seed=(self.seed + 2**61) % 2**62, checkpoint=None)
+        few = replace(self, trajectories=_PILOT, seed=(self.seed + 2**61) % 2**62, checkpoint=None, executor=None)
         run = MonteCarloRun(few, problem, like, None)
         while run.drawn < _PILOT:
             run.draw()
@@ -182,6 +202,8 @@ class MonteCarloRun(SamplingRun):
         self.moves = float(max(problem.last, 1) * d * batch)
         work = kernels.BLOCK * max(problem.last, 1) * d
         self._portion = max(int(_FIRST // work), 1)
+        self._workers = None if solver.executor is None else Workers(solver.executor, solver.retries)
+        _check_sent(solver.executor, self._settings())
         if solver.checkpoint is not None and Path(solver.checkpoint).exists():
             self.sums = restored(Path(solver.checkpoint), self.sums, self._fingerprint, self.trajectories)
 
@@ -192,32 +214,65 @@ class MonteCarloRun(SamplingRun):
 
     def draw(self) -> None:
         """Draw a further fiftieth of the trajectories, and store the sums if there is a checkpoint."""
-        import numba
-
         most = max(_LEAST_BLOCKS, -(-self.trajectories // (_PORTIONS * kernels.BLOCK)))
-        began, portion = time.perf_counter(), min(self._portion, most)
-        before, grid, solver = numba.get_num_threads(), self.grid, self._solver
-        numba.set_num_threads(solver.threads or numba.config.NUMBA_NUM_THREADS)
-        function = isinstance(self._model, functions.FunctionModel)
-        try:
-            self.sums = (functions if function else kernels).sample(
-                *(self._model, self._start, self._scales.steps, self.sums, self.trajectories, solver.seed),
-                factors=self._factors,
-                centre=self._scales.mean,
-                scale=self._unit,
-                lower=() if grid is None else grid.lower,
-                upper=() if grid is None else grid.upper,
-                cells=() if grid is None else grid.cells,
-                blocks=portion,
-                optimiser=self._optimiser,
-            )
-        finally:
-            numba.set_num_threads(before)
+        began, portion, solver = time.perf_counter(), min(self._portion, most), self._solver
+        if self._workers is None:
+            self._here(portion)
+        else:
+            self._elsewhere(self._workers, most)
         if solver.checkpoint is not None:
             store(Path(solver.checkpoint), self.sums, self._fingerprint)
         # What is drawn does not depend on it: portions stay short, for whoever waits or wants to interrupt.
         taken = time.perf_counter() - began
         self._portion = portion * 2 if taken < _SHORT else max(portion // 2, 1) if taken > _LONG else portion
+
+    def _here(self, blocks: int) -> None:
+        """Draw so many blocks in this process."""
+        import numba
+
+        kernel = functions if isinstance(self._model, functions.FunctionModel) else kernels
+        (model, start, saved), named = self._settings()
+        total, seed = named.pop("trajectories"), named.pop("seed")
+        with _threads(self._solver.threads or numba.config.NUMBA_NUM_THREADS):
+            self.sums = kernel.sample(model, start, saved, self.sums, total, seed, blocks=blocks, **named)
+
+    def _elsewhere(self, workers: Workers, most: int) -> None:
+        """Let workers draw a number of portions, and add what they leave in its order."""
+        entries = len(self._scales.steps) * len(self._factors)
+        size = max(min(most // 4, _ENTRIES // entries) // functions.BUNDLE, 1) * functions.BUNDLE
+        first, total = self.sums.next_block, -(-self.trajectories // kernels.BLOCK)
+        begins = range(first, min(first + size * _TASKS, total), size)
+        threads = self._solver.threads or 1
+        tasks = [(self._settings(), begin, min(begin + size, total), threads) for begin in begins]
+        found = dict(workers.results(_portions, tasks))
+        for number in range(len(tasks)):
+            for portion in found[number]:
+                self.sums = kernels.added(self.sums, portion, self.trajectories)
+        if self.drawn == self.trajectories:
+            workers.close()
+
+    def _settings(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return what the kernels take but for which blocks."""
+        grid = self.grid
+        return (self._model, self._start, self._scales.steps), {
+            "trajectories": self.trajectories,
+            "seed": self._solver.seed,
+            "factors": self._factors,
+            "centre": self._scales.mean,
+            "scale": self._unit,
+            "lower": () if grid is None else grid.lower,
+            "upper": () if grid is None else grid.upper,
+            "cells": () if grid is None else grid.cells,
+            "optimiser": self._optimiser,
+        }
+
+    def state(self) -> dict[str, Any]:
+        """Return the sums so far."""
+        return dict(vars(self.sums))
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on from the sums of the state."""
+        self.sums = kernels.Accumulators(**state)
 
     def warnings(self) -> list[str]:
         """Return warnings of hidden detail, of indefinite diffusion and of trajectories that overflowed."""
@@ -278,6 +333,43 @@ class MonteCarloRun(SamplingRun):
             central["third"], central["fourth"] = tensor(average, 3), tensor(average, 4)
             errors["third"], errors["fourth"] = tensor(error, 3), tensor(error, 4)
         return central, errors
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Let compiled kernels use so many threads; those of several threads of this process take turns."""
+    import numba
+
+    with _KERNELS:
+        before = numba.get_num_threads()
+        numba.set_num_threads(count)
+        try:
+            yield
+        finally:
+            numba.set_num_threads(before)
+
+
+def _portions(
+    settings: tuple[tuple[Any, ...], dict[str, Any]], first: int, end: int, threads: int
+) -> list[kernels.Portion]:
+    """Return the blocks ``first`` to ``end``, drawn on so many threads: what workers run."""
+    (model, start, saved), named = settings
+    draw = functions.portions if isinstance(model, functions.FunctionModel) else kernels.portions
+    with _threads(threads):
+        return list(draw(model, start, saved, first, end, **named))
+
+
+def _check_sent(executor: Any, settings: Any) -> None:
+    """Refuse functions that processes cannot be given."""
+    if not isinstance(executor, ProcessPoolExecutor):
+        return
+    try:
+        pickle.dumps(settings)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise UnsupportedError(
+            f"executor: the landscape's functions cannot be sent to processes ({error}); use a Dask client, which "
+            "sends any, or a ThreadPoolExecutor."
+        ) from None
 
 
 def _uncertain(step: int, central: dict[str, Any]) -> tuple[str, ...]:

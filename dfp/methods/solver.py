@@ -4,10 +4,11 @@ A ``Run`` moves a density; a ``SamplingRun`` draws trajectories through all save
 state, and neither a loop over time, a file or a progress bar. How to add one: ``CONTRIBUTING.md``.
 """
 
+import functools
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,6 +90,18 @@ class Problem:
         return int(self.moments.steps[-1])
 
 
+def _part(owner: Any, name: str) -> Any:
+    return owner[int(name)] if name.isdigit() else getattr(owner, name)
+
+
+def _expanded(owner: Any, path: str) -> list[str]:
+    """Return the paths that one with a ``*`` stands for."""
+    above, star, below = path.partition(".*.")
+    if not star:
+        return [path]
+    return [f"{above}.{i}.{below}" for i in range(len(functools.reduce(_part, above.split("."), owner)))]
+
+
 class Run(ABC):
     """A density on its way: it owns its state, and the driver tells it how far to go."""
 
@@ -96,6 +109,8 @@ class Run(ABC):
     """Where densities are returned; None where there are none."""
     patience: Patience | None = None
     """Whom to tell how far it is, where a single ``advance`` may take minutes."""
+    kept: ClassVar[tuple[str, ...] | None] = None
+    """All that advancing changes: attributes, dotted within parts, ``*`` for all of a list; None if not known."""
 
     @abstractmethod
     def advance(self, steps: int) -> None:
@@ -104,6 +119,19 @@ class Run(ABC):
     @abstractmethod
     def frame(self) -> Frame:
         """Return what is known at the present step."""
+
+    def state(self) -> dict[str, Any] | None:
+        """Return what a new run of the same problem goes on from, to the same bits; None if that is not known."""
+        if self.kept is None:
+            return None
+        paths = [path for given in self.kept for path in _expanded(self, given)]
+        return {path: functools.reduce(_part, path.split("."), self) for path in paths}
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on from the ``state`` of another run of the same problem."""
+        for path, value in state.items():
+            *above, last = path.split(".")
+            setattr(functools.reduce(_part, above, self), last, value)
 
 
 class SamplingRun(ABC):
@@ -132,6 +160,14 @@ class SamplingRun(ABC):
     @abstractmethod
     def warnings(self) -> list[str]:
         """Return what went wrong while drawing, in words."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """Return what a new run of the same problem goes on from, to the same bits."""
+
+    @abstractmethod
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on from the ``state`` of another run of the same problem."""
 
 
 class Solver(ABC):

@@ -67,10 +67,7 @@ def load(path: str | Path) -> Any:
     with hdf5.opened(path) as root:
         if root.labelled("kind"):
             return kinds.read(root, root.attribute("kind", "str"))
-        found = _found(root)
-        if not isinstance(found, Solution):
-            raise FileFormatError("holds several solutions; use dfp.load_many(path).")
-        return found
+        return read_solution(root)
 
 
 def load_kind(path: str | Path, kind: str) -> Any:
@@ -121,6 +118,20 @@ def load_any(path: str | Path) -> Any:
     """
     with hdf5.opened(path) as root:
         return kinds.read(root, root.attribute("kind", "str")) if root.labelled("kind") else _found(root)
+
+
+def read_solution(root: hdf5.Stored) -> Solution:
+    """Return the solution in the root of a file.
+
+    Raises
+    ------
+    FileFormatError
+        If there is none, or it is malformed.
+    """
+    found = _found(root)
+    if not isinstance(found, Solution):
+        raise FileFormatError("holds several solutions; use dfp.load_many(path).")
+    return found
 
 
 def _found(root: hdf5.Stored) -> Solution | dict[str, Solution]:

@@ -6,7 +6,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from math import prod
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,6 +30,7 @@ from dfp.results.schema import versions
 from dfp.results.solution import Solution
 from dfp.solving.along import columns, projected
 from dfp.solving.averaged import averaged, closed
+from dfp.solving.checkpoints import Checkpoint
 from dfp.solving.choice import BY_NAME, pick, pick_of_average, without_density
 from dfp.solving.invariant import alone
 from dfp.solving.recipe import recorded
@@ -55,6 +57,7 @@ def solve(
     tolerance: float | None = None,
     progress: Progress | None = None,
     directions: ArrayLike | None = None,
+    checkpoint: str | Path | Checkpoint | None = None,
 ) -> Solution:
     """Return densities and moments of ``equation`` from ``initial`` at the saved steps.
 
@@ -83,6 +86,10 @@ def solve(
         U, shape (d, k), k <= 3: the densities are those of Uᵀθ, for any d; see ``solution.directions``. Closed for
         additive noise; modes that move by themselves are solved as such, by any solver, (T5) among them; otherwise
         smooth averages of the last step's kernel over 20 000 sampled trajectories (T4), of plain SGD from step 1.
+    checkpoint
+        HDF5 file that holds the saved steps so far as a solution, written every few seconds. A run that finds it goes
+        on from there, to the bits of an uninterrupted one; the finished solution takes its place, and is returned if it
+        is there. Ctrl-C leaves it.
 
     Returns
     -------
@@ -108,14 +115,42 @@ def solve(
     """
     if isinstance(initial, Solution):
         initial = initial.state()
-    grid = counted(grid)
-    solution = _solution(equation, initial, steps, save, solver, grid, tolerance, progress, directions)
-    recipe = recorded(
-        equation=equation, initial=initial, steps=steps, save=None if save is None else list(save), solver=solver,
-        grid=grid, tolerance=tolerance, directions=None if directions is None else np.asarray(directions, float),
-    )  # fmt: skip
-    solution.provenance["recipe"] = recipe
-    return solution
+    keeper = checkpoint if checkpoint is None or isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
+    way = _Way(solver, counted(grid), tolerance, progress, directions, keeper)
+    given = {
+        "equation": equation, "initial": initial, "steps": steps, "save": None if save is None else list(save),
+        "solver": solver, "grid": way.grid, "tolerance": tolerance,
+        "directions": None if directions is None else np.asarray(directions, float),
+    }  # fmt: skip
+
+    def solved(problem: Problem | None) -> Solution:
+        found = _solution(equation, initial, steps, save, way, problem)
+        found.provenance["recipe"] = recorded(**given)
+        return found
+
+    if keeper is None:
+        return solved(None)
+    problem = _problem(equation, initial, steps, save)
+    with keeper.held(problem, given) as finished:
+        return keeper.finish(solved(problem)) if finished is None else finished
+
+
+class _Way(NamedTuple):
+    """How a problem is to be solved: arguments of ``solve``."""
+
+    solver: Solver | str
+    grid: Grid | int | None
+    tolerance: float | None
+    progress: Progress | None
+    directions: ArrayLike | None
+    keeper: Checkpoint | None
+
+
+def _problem(equation: Equation | AveragedEquation, initial: State, steps: int, save: Sequence[int] | None) -> Problem:
+    """Return the problem that a checkpoint is of: of an average that of the iterate."""
+    process = equation.iterate if isinstance(equation, AveragedEquation) else equation
+    check_problem(process, initial, None, moments=True)
+    return Problem.of(process, initial, _saved_steps(initial, steps, save))
 
 
 def _solution(
@@ -123,31 +158,30 @@ def _solution(
     initial: State,
     steps: int,
     save: Sequence[int] | None,
-    solver: Solver | str,
-    grid: Grid | int | None,
-    tolerance: float | None,
-    progress: Progress | None,
-    directions: ArrayLike | None,
+    way: _Way,
+    known: Problem | None = None,
 ) -> Solution:
     # solvers say what they do not solve
     process = equation.iterate if isinstance(equation, AveragedEquation) else equation
-    check_problem(process, initial, None if directions is not None or isinstance(grid, int) else grid, moments=True)
+    on = None if way.directions is not None or isinstance(way.grid, int) else way.grid
+    check_problem(process, initial, on, moments=True)
     refuse_ladder(process)
     saved = _saved_steps(initial, steps, save)
     if isinstance(equation, AveragedEquation):
-        if tolerance is not None:
+        if way.tolerance is not None:
             refuse()
-        return _averaged(equation, initial, saved, _known_solver(solver), grid, progress, directions)
-    solver = _known_solver(solver)
-    if tolerance is not None and checks.real("tolerance", tolerance, above=0, below=1) <= ROUNDING:
+        return _averaged(equation, initial, saved, way._replace(solver=_known_solver(way.solver)))
+    way = way._replace(solver=_known_solver(way.solver))
+    if way.tolerance is not None and checks.real("tolerance", way.tolerance, above=0, below=1) <= ROUNDING:
         raise UnresolvedError(
-            f"tolerance={tolerance:g}: rounding alone adds {ROUNDING:g} to a certified error; raise it, e.g. to 1e-12."
+            f"tolerance={way.tolerance:g}: rounding alone adds {ROUNDING:g} to a certified error; raise it, e.g. to "
+            "1e-12."
         )
-    if progress is None:
+    if way.progress is None:
         foretell(f"save: {saved.size} steps", 1e-9 * FRAME * saved.size)
-    if directions is not None:
-        return _along(equation, initial, saved, solver, grid, tolerance, progress, directions)
-    return _by_solvers(Problem.of(equation, initial, saved), solver, grid, tolerance, progress)
+    if way.directions is not None:
+        return _along(equation, initial, saved, way)
+    return _by_solvers(Problem.of(equation, initial, saved) if known is None else known, way)
 
 
 def _saved_steps(initial: State, steps: int, save: Sequence[int] | None) -> NDArray[np.int64]:
@@ -176,86 +210,70 @@ def _with_cells(method: Callable[[Grid | None], Solution], grid: Grid | int | No
     return method(grid)
 
 
-def _along(
-    equation: Equation,
-    initial: State,
-    saved: NDArray[np.int64],
-    solver: Solver | str,
-    grid: Grid | int | None,
-    tolerance: float | None,
-    progress: Progress | None,
-    directions: ArrayLike,
-) -> Solution:
+def _along(equation: Equation, initial: State, saved: NDArray[np.int64], way: _Way) -> Solution:
     """Return the densities along directions: by any solver where they move by themselves, else by their own method."""
-    u = columns(directions, equation.dimension)
-    closed_here = equation.additive and not equation.truncated
-    own = None if closed_here and solver == "auto" and tolerance is None else alone(equation, initial, u)
+    assert way.directions is not None
+    u = columns(way.directions, equation.dimension)
+    closed_here, left_open = (
+        equation.additive and not equation.truncated,
+        way.solver == "auto" and way.tolerance is None,
+    )
+    own = None if closed_here and left_open else alone(equation, initial, u)
     if own is not None:
         last = int(saved[-1])
-        found = _solution(*own, last, saved.tolist(), solver, grid, tolerance, progress, None)
+        found = _solution(*own, last, saved.tolist(), way._replace(directions=None))
         reason = f"these directions move by themselves: {found.reason}"
         record = equation.record(last) | {"directions": u.tolist()}
         return replace(found, reason=reason, provenance=found.provenance | record)
-    if solver != "auto" or tolerance is not None:
+    if not left_open:
         raise UnsupportedError(
             "directions: they have a method of their own unless they move by themselves (modes with Gaussian noise "
             "that no other shakes); leave solver and tolerance out."
         )
-    return _with_cells(partial(projected, equation, initial, saved, directions), grid)
+    return _with_cells(partial(projected, equation, initial, saved, way.directions), way.grid)
 
 
-def _by_solvers(
-    problem: Problem, solver: Solver | str, grid: Grid | int | None, tolerance: float | None, progress: Progress | None
-) -> Solution:
+def _averaged(equation: AveragedEquation, initial: State, saved: NDArray[np.int64], way: _Way) -> Solution:
+    """Return the density of an average: closed, or of sampled trajectories that carry it beside θ."""
+    if way.solver == "auto" and (closed(equation) or way.directions is not None):
+        return _with_cells(partial(averaged, equation, initial, saved, way.directions), way.grid)
+    solver, reason = (way.solver, "asked for") if isinstance(way.solver, Solver) else pick_of_average()
+    if not solver.averages or way.directions is not None:
+        refuse()
+    found = _solve_with(solver, reason, Problem.averaged(equation, initial, saved), way.grid, way, [])
+    return replace(found, equation=equation.label, provenance=found.provenance | equation.record(int(saved[-1])))
+
+
+def _by_solvers(problem: Problem, way: _Way) -> Solution:
     """Return what the first solver finds that can: the one asked for, or those picked for the problem, in turn."""
-    equation = problem.equation
-    attempts = [(solver, "asked for")] if isinstance(solver, Solver) else pick(problem)
-    if grid is not None and len(attempts) > 1:
+    equation, asked = problem.equation, isinstance(way.solver, Solver)
+    attempts = [(way.solver, "asked for")] if isinstance(way.solver, Solver) else pick(problem)
+    if way.grid is not None and len(attempts) > 1:
         attempts = [attempt for attempt in attempts if attempt[0].gridded]
     # Other ways may be quicker; whoever asks for one, or watches it, may wait.
-    limit = _PATIENCE if solver == "auto" and progress is None else np.inf
+    limit = np.inf if asked or way.progress is not None else _PATIENCE
     unstable, failures = overshooting(equation, problem.last), list[UnresolvedError | SeriesError]()
     for candidate, reason in attempts:
         notes = [f"{unstable}."] if unstable else []
-        if solver == "auto" and not candidate.gridded and equation.dimension <= 3:
+        if not asked and not candidate.gridded and equation.dimension <= 3:
             notes.append(_no_density(equation, reason, failures))
 
         def attempt(variant: Solver, on: Grid | int | None, reason: str = reason, notes: list[str] = notes) -> Solution:
-            return _solve_with(variant, reason, problem, on, progress, notes, given=grid is not None, limit=limit)
+            return _solve_with(variant, reason, problem, on, way, notes, limit)
 
         try:
-            if tolerance is None:
-                return attempt(candidate, grid)
-            return to_tolerance(attempt, candidate, grid, tolerance)
+            if way.tolerance is None:
+                return attempt(candidate, way.grid)
+            return to_tolerance(attempt, candidate, way.grid, way.tolerance)
         except (SeriesError, UnresolvedError) as failure:
             failures.append(failure)
         except UnsupportedError:
             if not failures:
                 raise
-    if isinstance(failures[-1], TooLong) and grid is None and tolerance is None:
+    if isinstance(failures[-1], TooLong) and way.grid is None and way.tolerance is None:
         note = _no_density(equation, "densities take long", failures)
-        return _solve_with(without_density(), note, problem, None, progress, [note], given=False, limit=np.inf)
+        return _solve_with(without_density(), note, problem, None, way, [note])
     raise _named(failures[-1], growing(equation, problem.last))
-
-
-def _averaged(
-    equation: AveragedEquation,
-    initial: State,
-    saved: NDArray[np.int64],
-    solver: Solver | str,
-    grid: Grid | int | None,
-    progress: Progress | None,
-    directions: ArrayLike | None,
-) -> Solution:
-    """Return the density of an average: closed, or of sampled trajectories that carry it beside θ."""
-    if solver == "auto" and (closed(equation) or directions is not None):
-        return _with_cells(partial(averaged, equation, initial, saved, directions), grid)
-    solver, reason = (solver, "asked for") if isinstance(solver, Solver) else pick_of_average()
-    if not solver.averages or directions is not None:
-        refuse()
-    problem = Problem.averaged(equation, initial, saved)
-    found = _solve_with(solver, reason, problem, grid, progress, [], given=grid is not None, limit=np.inf)
-    return replace(found, equation=equation.label, provenance=found.provenance | equation.record(int(saved[-1])))
 
 
 def _named(failure: DFPError, unstable: str) -> DFPError:
@@ -275,11 +293,9 @@ def _solve_with(
     reason: str,
     problem: Problem,
     grid: Grid | int | None,
-    progress: Progress | None,
+    way: _Way,
     known_notes: list[str],
-    *,
-    given: bool,
-    limit: float,
+    limit: float = np.inf,
 ) -> Solution:
     equation, sgd, began = problem.equation, problem.equation.sgd, time.perf_counter()
     solver.require(equation, problem.initial)
@@ -295,60 +311,72 @@ def _solve_with(
     run = _started(solver, problem, grid)
     grid = run.grid
     _check_room(problem, grid)
-    patience = Patience(f"{solver.name} for the {equation.label}", limit, progress is None)
-    if isinstance(run, SamplingRun):
-        frames, trajectories = _drawn(run, progress, patience), run.trajectories
-        notes += run.warnings()
-    else:
-        run.patience = patience
-        frames, trajectories = _marched(run, problem.steps, progress), 0
+    patience = Patience(f"{solver.name} for the {equation.label}", limit, way.progress is None)
+    sampled = isinstance(run, SamplingRun)
     known = ("mean", "covariance", "density") if problem.exact else ("density",)
     remedies = advice(
-        given=given,
-        sampled=isinstance(run, SamplingRun),
+        given=way.grid is not None,
+        sampled=sampled,
         certified=solver.certified and solver.gridded,
         truncated=equation.truncated,
     )
+
+    def signed(frames: list[Frame]) -> Solution:
+        """The solution of as many of the first saved steps as there are frames."""
+        return Solution(
+            equation=equation.label,
+            solver=solver.name,
+            reason=reason,
+            steps=problem.steps[: len(frames)],
+            learning_rate=sgd.learning_rate if sgd.learning_rates.constant else float("nan"),
+            grid=grid,
+            density=_stacked([frame.density for frame in frames]),
+            mean=np.array([frame.mean for frame in frames]),
+            covariance=np.array([frame.covariance for frame in frames]),
+            third=_stacked([frame.third for frame in frames]),
+            fourth=_stacked([frame.fourth for frame in frames]),
+            errors={name: np.array([f.errors[name] for f in frames if f.errors]) for name in frames[0].errors or {}},
+            trajectories=run.drawn if isinstance(run, SamplingRun) else 0,
+            certificate=certify(
+                problem.steps[: len(frames)], frames, grid,
+                problem.moments if sgd.affine else unknown(problem.moments),
+                [*notes, *(run.warnings() if isinstance(run, SamplingRun) else ())], remedies,
+            ),
+            provenance=_provenance(solver, equation, problem.last, began),
+            slow_time=None if sgd.learning_rates.constant else sgd.time(problem.steps[: len(frames)]),
+        )  # fmt: skip
+
+    done = [] if way.keeper is None else way.keeper.start(solver, run, problem.steps.tolist(), signed)
+    if isinstance(run, SamplingRun):
+        frames = _drawn(run, way.progress, patience, way.keeper)
+    else:
+        run.patience = patience
+        frames = _marched(run, problem.steps, way.progress, done, way.keeper)
     for step, frame in zip(problem.steps, frames, strict=True):
         _check_mass(frame, int(step), grid)
         _check_finite(frame, int(step), equation, known)
-    return Solution(
-        equation=equation.label,
-        solver=solver.name,
-        reason=reason,
-        steps=problem.steps,
-        learning_rate=sgd.learning_rate if sgd.learning_rates.constant else float("nan"),
-        grid=grid,
-        density=_stacked([frame.density for frame in frames]),
-        mean=np.array([frame.mean for frame in frames]),
-        covariance=np.array([frame.covariance for frame in frames]),
-        third=_stacked([frame.third for frame in frames]),
-        fourth=_stacked([frame.fourth for frame in frames]),
-        errors={name: np.array([f.errors[name] for f in frames if f.errors]) for name in frames[0].errors or {}},
-        trajectories=trajectories,
-        certificate=certify(
-            problem.steps, frames, grid, problem.moments if sgd.affine else unknown(problem.moments), notes, remedies
-        ),
-        provenance=_provenance(solver, equation, problem.last, began),
-        slow_time=None if sgd.learning_rates.constant else sgd.time(problem.steps),
-    )
+    return signed(frames)
 
 
-def _marched(run: Run, saved: NDArray[np.int64], progress: Progress | None) -> list[Frame]:
-    frames = []
-    last, before = max(int(saved[-1]), 1), 0
-    for done, gap in enumerate(saved_gaps(saved), start=1):
+def _marched(
+    run: Run, saved: NDArray[np.int64], progress: Progress | None, frames: list[Frame], keeper: Checkpoint | None
+) -> list[Frame]:
+    """Go on from the saved steps of which there are ``frames`` already."""
+    last, before = max(int(saved[-1]), 1), int(saved[len(frames) - 1]) if frames else 0
+    for done, gap in list(enumerate(saved_gaps(saved), start=1))[len(frames) :]:
         if run.patience is not None:  # half of the work is said to be steps, half frames
             run.patience.part(((done - 1) / saved.size + before / last) / 2, gap / last / 2)
         before += gap
         run.advance(gap)
         frames.append(run.frame())
+        if keeper is not None:
+            keeper.reached(frames, run)
         if progress is not None:
             progress(done, len(saved))
     return frames
 
 
-def _drawn(run: SamplingRun, progress: Progress | None, patience: Patience) -> list[Frame]:
+def _drawn(run: SamplingRun, progress: Progress | None, patience: Patience, keeper: Checkpoint | None) -> list[Frame]:
     before = last = run.drawn
     patience.foretell((run.trajectories - before) * run.moves, MOVE)
     while run.drawn < run.trajectories:
@@ -356,6 +384,8 @@ def _drawn(run: SamplingRun, progress: Progress | None, patience: Patience) -> l
         patience.spend((run.drawn - last) * run.moves, MOVE)
         last = run.drawn
         patience.look(run.drawn - before, run.trajectories - before)
+        if keeper is not None:
+            keeper.reached([], run)
         if progress is not None:
             progress(run.drawn, run.trajectories)
     return run.frames()

@@ -41,6 +41,8 @@ def _by_name(maker: type, names: str, **others: str) -> Made:
     return Made(maker, {name: name for name in names.split()} | others)
 
 
+# Who works changes nothing.
+_IDLE = ("executor", "retries")
 _SOLVERS: dict[str, type] = {**BY_NAME, "monte_carlo": MonteCarlo}
 _MADE = {
     "quadratic": _by_name(QuadraticLandscape, "gradient", hessian="_given", noise="law"),
@@ -69,7 +71,7 @@ _MADE = {
     "point": _by_name(state.Point, "theta"),
     "density": _by_name(state.Density, "grid values outside error", moments="_moments"),
     "grid": _by_name(Grid, "lower upper cells"),
-    **{f"solver {name}": _by_name(kind, " ".join(inspect.signature(kind).parameters))
+    **{f"solver {name}": _by_name(kind, " ".join(p for p in inspect.signature(kind).parameters if p not in _IDLE))
        for name, kind in _SOLVERS.items()},
 }  # fmt: skip
 _PLAIN = {type(None), bool, str, int, float}

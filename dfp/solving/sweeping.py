@@ -1,10 +1,8 @@
 """``sweep``: a function at every point of a grid of parameters, on any executor, to the same bits, resumable."""
 
-import itertools
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError
+from dfp.methods.workers import Workers
 from dfp.results.cube import DONE, Sweep, load_sweep
 from dfp.results.writing import checked
 
@@ -228,80 +227,14 @@ def _computed(
     function: Callable[..., Any], job: _Job, chunks: list[NDArray[np.int64]], executor: Any, retries: int
 ) -> Iterator[tuple[NDArray[np.int64], list[Result]]]:
     """Yield the results of chunks as they are finished; those of workers that died are computed again."""
+    tasks = [(function, [job.point(int(place)) for place in chunk]) for chunk in chunks]
     if executor is None:
-        for chunk in chunks:
-            yield chunk, _members(function, [job.point(int(place)) for place in chunk])
+        for chunk, task in zip(chunks, tasks, strict=True):
+            yield chunk, _members(*task)
         return
-    pool = executor.get_executor(pure=False, retries=retries) if hasattr(executor, "get_executor") else executor
-    if not isinstance(pool, Executor):
-        raise DFPError(f"executor={checks.shown(executor)}: must be a concurrent.futures.Executor or a Dask client.")
-    tried, own = 0, False
+    workers = Workers(executor, retries)
     try:
-        while chunks:
-            done: set[int] = set()
-            try:
-                for number, results in _gathered(function, job, chunks, pool):
-                    done.add(number)
-                    yield chunks[number], results
-            except (BrokenExecutor, CancelledError) as error:
-                tried += 1
-                if tried > retries:
-                    raise DFPError(
-                        f"executor: workers died {tried} times ({error}); raise retries, or look why."
-                    ) from error
-                if isinstance(pool, ProcessPoolExecutor):  # a broken one takes no tasks any more
-                    if own:
-                        pool.shutdown(wait=False, cancel_futures=True)
-                    pool, own = _like(pool), True
-            chunks = [chunk for number, chunk in enumerate(chunks) if number not in done]
+        for number, results in workers.results(_members, tasks):
+            yield chunks[number], results
     finally:
-        if own:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _like(pool: ProcessPoolExecutor) -> ProcessPoolExecutor:
-    """Return a new pool of as many processes, started in the same way."""
-    return ProcessPoolExecutor(
-        getattr(pool, "_max_workers", None),
-        mp_context=getattr(pool, "_mp_context", None),
-        initializer=getattr(pool, "_initializer", None),
-        initargs=getattr(pool, "_initargs", ()),
-    )
-
-
-def _gathered(
-    function: Callable[..., Any], job: _Job, chunks: list[NDArray[np.int64]], pool: Executor
-) -> Iterator[tuple[int, list[Result]]]:
-    """Yield the number of a chunk and its results, and, once all that can be had is there, raise what went wrong."""
-    waiting: dict[Future[list[Result]], int] = {}
-    failure: BaseException | None = None
-    try:
-        for number, chunk in enumerate(chunks):
-            points = [job.point(int(place)) for place in chunk]
-            waiting[pool.submit(_members, function, points)] = number
-    except BrokenExecutor as error:  # while tasks are still handed out
-        failure = error
-    try:
-        while waiting:
-            for future in _finished(waiting):
-                number = waiting.pop(future)
-                fault = CancelledError() if future.cancelled() else future.exception()
-                if fault is None:
-                    yield number, future.result()
-                elif isinstance(fault, (BrokenExecutor, CancelledError)):
-                    failure = fault
-                elif type(fault).__name__ == "KilledWorker":  # Dask's, which has tried several times
-                    failure = BrokenExecutor(str(fault))
-                else:
-                    raise fault
-    finally:
-        for future in waiting:
-            future.cancel()
-    if failure is not None:
-        raise failure
-
-
-def _finished(waiting: Mapping[Future[list[Result]], int]) -> set[Future[list[Result]]]:
-    from concurrent.futures import wait
-
-    return set(itertools.chain(wait(waiting, return_when=FIRST_COMPLETED).done))
+        workers.close()

@@ -29,6 +29,8 @@ _SPREAD = 8.0
 class AnyLawRun(Run):
     """The master equation with additive noise of any law, from characteristic functions of the present step."""
 
+    kept = ("_step",)
+
     grid: Grid
 
     def __init__(self, problem: Problem, grid: Grid | None) -> None:

@@ -19,6 +19,8 @@ from dfp.results.frame import Frame
 class ClosedRun(Run):
     """A Gaussian with Gaussian noise, in closed form at every step."""
 
+    kept = ("_step",)
+
     grid: Grid
 
     def __init__(self, problem: Problem, grid: Grid | None) -> None:

@@ -1,6 +1,7 @@
 """Transfer on a line for finite sums and additive noise of any law: band-limited transition matrices."""
 
 from dataclasses import replace
+from typing import Any, ClassVar
 
 import numpy as np
 from dfp_solvers.transfer import characteristic as waves
@@ -39,6 +40,8 @@ class CharacteristicRun(TransferRun):
     UnresolvedError
         If the moments overflow, or the box becomes too wide for its nodes.
     """
+
+    kept: ClassVar[tuple[str, ...]] = ("step", "nodes", "mass")
 
     def __init__(self, problem: Problem, grid: Grid | None) -> None:
         self.grid = line_grid(problem) if grid is None else grid
@@ -86,6 +89,11 @@ class CharacteristicRun(TransferRun):
         outside = 1.0 - float(density.sum()) * grid.cell_volume
         warnings = (density_warning(self.equation, self.step),)
         return Frame(*node_moments(places, mass), density, truncation=np.nan, outside=outside, warnings=warnings)
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on on the nodes of the state."""
+        super().resume(state)
+        self.nodes = None if state["nodes"] is None else waves.Nodes(*state["nodes"])
 
     def cloud(self) -> tuple[Array, Array]:
         """Return points (N,) and their masses (N,) for the state at step 0, so close that the nodes do not see them.

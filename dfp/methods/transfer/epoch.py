@@ -11,6 +11,7 @@ On a line the maps are band-limited matrices (``characteristic``), in two dimens
 from collections.abc import Callable
 from dataclasses import replace
 from math import comb
+from typing import Any
 
 import numpy as np
 from dfp_solvers import minibatches
@@ -68,6 +69,8 @@ def obstacle(equation: Equation) -> str | None:
 class LineEpochs(CharacteristicRun):
     """A density for each set on the nodes of a line, and a matrix for each minibatch."""
 
+    kept = (*CharacteristicRun.kept, "sets.used", "sets.masses")
+
     def __init__(self, problem: Problem, grid: Grid | None) -> None:
         super().__init__(problem, grid)
         self.sets = Sets(problem.equation)
@@ -99,6 +102,11 @@ class LineEpochs(CharacteristicRun):
             self.mass = self.sets.masses.sum(axis=0)
         self.step += steps
 
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on on the nodes of the state, with maps between them."""
+        super().resume(state)
+        self._matrices = [] if self.nodes is None else self._between(self.nodes.places)
+
     def _between(self, sources: Array) -> list[sparse.csr_array]:
         """Return the map of each minibatch from ``sources`` (N,) to the nodes, sparse (n, N)."""
         sgd, every = self.equation.sgd, self.sets.minibatches
@@ -110,6 +118,8 @@ class LineEpochs(CharacteristicRun):
 
 class LatticeEpochs(UniformRun):
     """A density for each set on the cells of a grid in two dimensions."""
+
+    kept = (*UniformRun.kept, "sets.used", "sets.masses")
 
     def __init__(self, problem: Problem, grid: Grid | None) -> None:
         super().__init__(problem, grid)

@@ -65,6 +65,8 @@ class LandscapeWavesRun(TransferRun):
         If no box holds the density, or its details are finer than the nodes.
     """
 
+    kept = ("step", "levels.*.mass")
+
     def __init__(self, problem: Problem, grid: Grid | None) -> None:
         box = automatic_grid(problem)
         self.grid = box if grid is None else grid

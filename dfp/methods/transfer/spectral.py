@@ -1,6 +1,7 @@
 """Spectral transfer (T22): characteristic functions of one step on moving boxes that resolve the density."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from dfp_solvers import lattice
@@ -43,6 +44,8 @@ class SpectralRun(TransferRun):
         If the moments overflow, the law has details finer than the nodes of the largest box, or tails that it does not
         hold.
     """
+
+    kept = ("step", "until", "box", "places", "mass", "_error")
 
     def __init__(self, problem: Problem, grid: Grid | None) -> None:
         self.boxes = boxes_of(problem)
@@ -108,6 +111,23 @@ class SpectralRun(TransferRun):
             )
         return Frame(mean, covariance, density, truncation=error, outside=outside)
 
+    def state(self) -> dict[str, Any] | None:
+        """Return it; a matrix in use is made again."""
+        found = super().state()
+        return None if found is None else found | {"matrix": self._matrix is not None}
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Go on in the box of the state."""
+        state = dict(state)
+        made = state.pop("matrix")
+        super().resume(state)
+        self.box = None if state["box"] is None else Box(*state["box"])
+        self._matrix = self._transition(self.box) if made and self.box is not None else None
+
+    def _transition(self, box: Box) -> Array:
+        """Return the matrix of a step within the box."""
+        return spectral.transition(box, box.places, self._characteristic, spectral.resolved(box, box, self._slope))
+
     def _move(self) -> None:
         """Take one step to a box of its own."""
         box, until = self.boxes.next(self.step)
@@ -122,8 +142,7 @@ class SpectralRun(TransferRun):
         assert self.box is not None
         box, steps = self.box, goal - self.step
         if self._matrix is None and steps >= _WORTH and len(box.cells) < 3:
-            seen = spectral.resolved(box, box, self._slope)
-            self._matrix = spectral.transition(box, box.places, self._characteristic, seen)
+            self._matrix = self._transition(box)
         if self._matrix is not None:
             self.mass = spectral.powers(self._matrix, self.mass, steps)
         else:

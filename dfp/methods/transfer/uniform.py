@@ -1,5 +1,7 @@
 """Transfer on a lattice: every cell of a uniform grid is spread by its own kernel, in one, two and three dimensions."""
 
+from typing import ClassVar
+
 import numpy as np
 from dfp_solvers import lattice
 from dfp_solvers.transfer import uniform
@@ -51,6 +53,8 @@ class UniformRun(TransferRun):
         If the moments overflow, no affordable grid holds and resolves the density, or d = 3 and the kernel is finer
         than the largest grid.
     """
+
+    kept: ClassVar[tuple[str, ...]] = ("mass", "outside", "step", "cloud")
 
     def __init__(self, problem: Problem, grid: Grid | None) -> None:
         self.grid = automatic_grid(problem) if grid is None else grid

@@ -4,9 +4,11 @@ To use it: make a model and a ``Start`` (``models.py``) and ``empty`` accumulato
 ``accumulators.trajectories`` reaches the number wanted. The kernels are in ``lockstep.py``.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import combinations_with_replacement, permutations
 from math import comb
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -100,11 +102,82 @@ def empty(saved: ArrayLike, factors: Integers, cells: tuple[int, ...] = ()) -> A
     return Accumulators(sums, sums.copy(), np.zeros((steps, ncells), dtype=np.int64), zeros, zeros.copy())
 
 
+class Portion(NamedTuple):
+    """What some blocks leave: sums for every block, or of them together, and counts of all."""
+
+    first: int
+    end: int
+    sums: Array
+    """Shape (blocks, S, K); with ``squares`` (1, S, K)."""
+    squares: Array | None
+    """(block sum)² / trajectories of the blocks together, shape (1, S, K); None if ``sums`` are of single blocks."""
+    histogram: Integers
+    outside: Integers
+    nonfinite: Integers
+    indefinite: int
+
+
+def added(accumulators: Accumulators, portion: Portion, trajectories: int) -> Accumulators:
+    """Return ``accumulators`` with the next ``portion``: to the same bits whoever drew it, and how many at a time.
+
+    Raises
+    ------
+    ValueError
+        If it is not the next one.
+    """
+    if portion.first != accumulators.next_block:
+        raise ValueError(f"block {portion.first} is not the next one, {accumulators.next_block}")
+    total, square = accumulators.total.copy(), accumulators.total_square.copy()
+    if portion.squares is None:
+        lockstep.fold(portion.sums, portion.first, trajectories, total, square)
+    else:
+        total, square = total + portion.sums[0], square + portion.squares[0]
+    return Accumulators(
+        total, square, accumulators.histogram + portion.histogram, accumulators.outside + portion.outside,
+        accumulators.nonfinite + portion.nonfinite, accumulators.indefinite + portion.indefinite,
+        min(portion.end * BLOCK, trajectories), portion.end,
+    )  # fmt: skip
+
+
 def sample(
     model: Affine,
     start: Start,
     saved_steps: ArrayLike,
     accumulators: Accumulators,
+    trajectories: int,
+    seed: int,
+    *,
+    blocks: int,
+    **settings: Any,
+) -> Accumulators:
+    """Return ``accumulators`` with the next ``blocks`` blocks added, at most until ``trajectories`` are done.
+
+    Parameters are those of ``portions``.
+
+    Raises
+    ------
+    ValueError
+        If a shape or a value does not fit, or ``accumulators`` were begun for another number of trajectories.
+    """
+    done, result = accumulators.next_block, accumulators
+    if blocks < 1:
+        raise ValueError(f"blocks={blocks}: need at least 1")
+    if accumulators.trajectories != min(done * BLOCK, trajectories):
+        raise ValueError(f"{accumulators.trajectories} trajectories in {done} blocks do not lead to {trajectories}")
+    end = max(done, min(done + blocks, -(-trajectories // BLOCK)))
+    for portion in portions(model, start, saved_steps, done, end, trajectories, seed, **settings):
+        if result.total.shape != portion.sums.shape[1:] or result.histogram.shape != portion.histogram.shape:
+            raise ValueError("accumulators were made for other steps, moments or cells")
+        result = added(result, portion, trajectories)
+    return result
+
+
+def portions(
+    model: Affine,
+    start: Start,
+    saved_steps: ArrayLike,
+    first: int,
+    end: int,
     trajectories: int,
     seed: int,
     *,
@@ -114,10 +187,9 @@ def sample(
     lower: ArrayLike = (),
     upper: ArrayLike = (),
     cells: tuple[int, ...] = (),
-    blocks: int,
     optimiser: Optimiser | None = None,
-) -> Accumulators:
-    """Return ``accumulators`` with the next ``blocks`` blocks added, at most until ``trajectories`` are done.
+) -> Iterator[Portion]:
+    """Yield the blocks ``first`` to ``end`` in portions that bound the memory of their sums.
 
     Parameters
     ----------
@@ -135,9 +207,9 @@ def sample(
     Raises
     ------
     ValueError
-        If a shape or a value does not fit, or ``accumulators`` were begun for another number of trajectories.
+        If a shape or a value does not fit.
     """
-    d, size, done = model.dimension, np.size(saved_steps), accumulators.next_block
+    d, size = model.dimension, np.size(saved_steps)
     if not len(cells):
         lower, upper, cells = np.zeros(d), np.ones(d), (0,) * d
     saved = integers("saved_steps", saved_steps, (size,), 0, 2**62)
@@ -146,30 +218,20 @@ def sample(
     axes = integers("factors", factors, (len(factors), np.shape(factors)[-1]), -1, d)
     if (np.diff(saved) <= 0).any() or not (scales > 0).all() or not (high > low).all():
         raise ValueError("saved_steps must increase, scale must be > 0 and upper > lower")
-    if trajectories < 1 or blocks < 1:
-        raise ValueError(f"trajectories={trajectories}, blocks={blocks}: need at least 1")
+    if trajectories < 1:
+        raise ValueError(f"trajectories={trajectories}: need at least 1")
     ncells = int(np.prod(counted))
-    if accumulators.total.shape != (size, len(axes)) or accumulators.histogram.shape != (size, ncells):
-        raise ValueError("accumulators were made for other steps, moments or cells")
-    if accumulators.trajectories != min(done * BLOCK, trajectories):
-        raise ValueError(f"{accumulators.trajectories} trajectories in {done} blocks do not lead to {trajectories}")
     plan = Plan(saved, axes, numbers("centre", centre, (size, d)), 1 / scales, low, counted / (high - low), counted)
-    result = replace(accumulators, total=accumulators.total.copy(), total_square=accumulators.total_square.copy())
     packed, begin = model.packed(), start.packed(d)
     steps = NO_OPTIMISER if optimiser is None else optimiser.packed(packed)
     keys: NDArray[np.uint64] = np.random.SeedSequence(seed).generate_state(2, np.uint64).astype(np.uint64)
-    end = max(done, min(done + blocks, -(-trajectories // BLOCK)))
-    slots = max(1, min(numba.get_num_threads(), end - done))
-    counts, indefinite = np.zeros((slots, size, ncells + 2), dtype=np.int64), np.zeros(slots, dtype=np.int64)
-    group = max(slots, 2**22 // max(1, size * len(axes)))  # bounds the memory of the sums by block
-    for first in range(done, end, group):
-        sums = np.empty((min(group, end - first), size, len(axes)))
-        lockstep.run(packed, steps, begin, plan, keys, first, trajectories, sums, counts, indefinite)
-        lockstep.fold(sums, first, trajectories, result.total, result.total_square)
-    histogram, outside, nonfinite = np.split(counts.sum(axis=0), [ncells, ncells + 1], axis=1)
-    result.histogram = accumulators.histogram + histogram
-    result.outside = accumulators.outside + (outside[:, 0] if ncells else 0)
-    result.nonfinite = accumulators.nonfinite + nonfinite[:, 0]
-    result.indefinite += int(indefinite.sum())
-    result.next_block, result.trajectories = end, min(end * BLOCK, trajectories)
-    return result
+    slots = max(1, min(numba.get_num_threads(), end - first))
+    group = max(slots, 2**22 // max(1, size * len(axes)))
+    for at in range(first, end, group):
+        last = min(at + group, end)
+        sums = np.empty((last - at, size, len(axes)))
+        counts, indefinite = np.zeros((slots, size, ncells + 2), dtype=np.int64), np.zeros(slots, dtype=np.int64)
+        lockstep.run(packed, steps, begin, plan, keys, at, trajectories, sums, counts, indefinite)
+        histogram, outside, nonfinite = np.split(counts.sum(axis=0), [ncells, ncells + 1], axis=1)
+        beyond = outside[:, 0] if ncells else np.zeros_like(outside[:, 0])
+        yield Portion(at, last, sums, None, histogram, beyond, nonfinite[:, 0], int(indefinite.sum()))

@@ -4,14 +4,15 @@ Bundles of trajectories are drawn from generators keyed by the seed and the bund
 neither portions nor threads. Counterpart of ``monte_carlo.sample``, with the same accumulators.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dfp_solvers.arrays import Array
-from dfp_solvers.trajectories.ensemble import Accumulators
+from dfp_solvers.trajectories.ensemble import Accumulators, Portion, added, empty
 from dfp_solvers.trajectories.lockstep import BLOCK
 from dfp_solvers.trajectories.models import Optimiser, Start
 
@@ -35,30 +36,45 @@ def sample(
     trajectories: int,
     seed: int,
     *,
+    blocks: int,
+    **settings: Any,
+) -> Accumulators:
+    """Return ``accumulators`` with at least ``blocks`` further blocks added, until ``trajectories`` are done.
+
+    Parameters are those of ``portions``, which are rounded up to whole bundles.
+    """
+    result, first = accumulators, accumulators.next_block
+    for portion in portions(model, start, saved, first, first + blocks, trajectories, seed, **settings):
+        result = added(result, portion, trajectories)
+    return result
+
+
+def portions(
+    model: FunctionModel,
+    start: Start,
+    saved: NDArray[np.int64],
+    first: int,
+    end: int,
+    trajectories: int,
+    seed: int,
+    *,
     factors: NDArray[np.int64],
     centre: Array,
     scale: Array,
     lower: Array,
     upper: Array,
     cells: tuple[int, ...],
-    blocks: int,
     optimiser: Optimiser | None = None,
-) -> Accumulators:
-    """Return ``accumulators`` with at least ``blocks`` further blocks added, until ``trajectories`` are done.
-
-    Parameters are those of ``monte_carlo.sample``; portions are rounded up to whole bundles.
-    """
-    names = ("total", "total_square", "histogram", "outside", "nonfinite")
-    result = replace(accumulators, **{name: getattr(accumulators, name).copy() for name in names})
+) -> Iterator[Portion]:
+    """Yield the bundles of the blocks ``first`` to ``end``; parameters are those of ``ensemble.portions``."""
     last = -(-trajectories // BLOCK)
-    end = min(-(-(accumulators.next_block + blocks) // BUNDLE) * BUNDLE, last)
-    for first in range(accumulators.next_block, end, BUNDLE):
-        count = min(BUNDLE * BLOCK, trajectories - first * BLOCK)
-        rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(first // BUNDLE,))))
+    end = min(-(-end // BUNDLE) * BUNDLE, last)
+    for at in range(first, end, BUNDLE):
+        count = min(BUNDLE * BLOCK, trajectories - at * BLOCK)
+        rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(at // BUNDLE,))))
         # All of a bundle is drawn even if only its beginning counts, so that trajectories do not depend on how many.
         theta: Array = start.draw(BUNDLE * BLOCK, rng)
-        done = 0
-        velocity = np.zeros_like(theta)
+        done, velocity, sums = 0, np.zeros_like(theta), empty(saved, factors, cells)
         for s, last_step in enumerate(saved.tolist()):
             for step in range(done, last_step):
                 drawn = model.step(theta, rng)
@@ -67,10 +83,10 @@ def sample(
                 else:
                     theta, velocity = optimiser.moved(theta, velocity, drawn, step)
             done = last_step
-            _add_moments(result, s, (theta[:count] - centre[s]) / scale[s], factors)
-            _add_counts(result, s, theta[:count], lower, upper, cells)
-    result.next_block, result.trajectories = end, min(end * BLOCK, trajectories)
-    return result
+            _add_moments(sums, s, (theta[:count] - centre[s]) / scale[s], factors)
+            _add_counts(sums, s, theta[:count], lower, upper, cells)
+        counts = sums.histogram, sums.outside, sums.nonfinite, 0
+        yield Portion(at, min(at + BUNDLE, last), sums.total[None], sums.total_square[None], *counts)
 
 
 def _add_moments(result: Accumulators, s: int, x: Array, factors: NDArray[np.int64]) -> None:

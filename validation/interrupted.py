@@ -1,0 +1,55 @@
+"""Runs that are killed at random moments and go on: ``python -m validation.interrupted FILE KIND`` is one of them."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+import dfp
+from dfp.solving import checkpoints
+
+KINDS = ("transfer", "samples", "differences")
+ROOT = Path(__file__).parents[1]
+_ARRAYS = ("steps", "mean", "covariance", "density", "third", "fourth")
+
+
+def solve(kind: str, checkpoint: Path | None = None) -> dfp.Solution:
+    """Solve a problem of some seconds, with a checkpoint at every saved step or portion of trajectories."""
+    checkpoints._EVERY = checkpoints._SHARE = 0.0
+    landscape, start = dfp.QuadraticLandscape(1.0, noise=dfp.GaussianNoise(0.5, 0.4)), dfp.Gaussian(1.0, 0.1)
+    solver: dfp.FiniteDifference | dfp.MonteCarlo | dfp.Transfer
+    if kind == "differences":
+        thermal = dfp.QuadraticLandscape(1.0, noise=dfp.GaussianNoise(0.5))
+        equation: dfp.MasterEquation | dfp.DiscreteFokkerPlanck = dfp.DiscreteFokkerPlanck(dfp.SGD(thermal, 0.02))
+        start, solver = dfp.Gaussian(0.2, 0.02), dfp.FiniteDifference()
+    else:
+        equation = dfp.MasterEquation(dfp.SGD(landscape, 0.1))
+        solver = dfp.MonteCarlo(300_000, seed=1) if kind == "samples" else dfp.Transfer()
+    return dfp.solve(equation, start, 60, range(0, 61, 2), solver, checkpoint=checkpoint)
+
+
+def same(first: dfp.Solution, second: dfp.Solution) -> bool:
+    """Whether all arrays have the same bits."""
+    pairs = [(getattr(first, name), getattr(second, name)) for name in _ARRAYS]
+    return all((a is None) == (b is None) and (a is None or np.array_equal(a.view("u8"), b.view("u8")))
+               for a, b in pairs)  # fmt: skip
+
+
+def killed(path: Path, kind: str, chance: random.Random, longest: float = 1.5) -> bool:
+    """Start a run and kill it at a random moment; return whether it was still running."""
+    command = [sys.executable, "-m", "validation.interrupted", str(path), kind]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout is not None
+        run.stdout.readline()
+        time.sleep(chance.uniform(0.0, longest))
+        run.kill()
+    return run.returncode == -signal.SIGKILL
+
+
+if __name__ == "__main__":
+    print("ready", flush=True)
+    solve(sys.argv[2], Path(sys.argv[1]))
