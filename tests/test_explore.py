@@ -18,6 +18,8 @@ from dfp.cli import commands
 
 pytest.importorskip("bokeh", reason="the extra dfp[explore] is not installed")
 
+import browser
+
 from dfp.explore import live, picture, run, server
 from dfp.explore.picture import EQUATIONS, Knobs
 
@@ -238,3 +240,40 @@ def test_a_port_that_is_taken_is_refused(shown):
 
     with pytest.raises(dfp.DFPError, match="choose another"):
         asyncio.run(again())
+
+
+# Sets a slider and waits until the new densities have been painted; returns the milliseconds.
+MOVE = """(async (value) => {
+  const page = Bokeh.documents[0], density = page.get_model_by_name("density"), began = performance.now();
+  await new Promise((done) => {
+    const seen = () => {
+      density.properties.data.change.disconnect(seen);
+      requestAnimationFrame(() => requestAnimationFrame(done));
+    };
+    density.properties.data.change.connect(seen);
+    page.get_model_by_name("learning_rate").value = value;
+  });
+  return performance.now() - began;
+})"""
+READY = "(async () => { while (!window.Bokeh?.documents?.length) await new Promise(r => setTimeout(r, 50)); })()"
+
+
+@pytest.mark.skipif(not browser.CHROMIUM, reason="Chromium is not installed")
+def test_a_browser_shows_it_and_loads_nothing_from_elsewhere(shown, tmp_path):
+    """The slider moves, the densities are those of dfp, and every address that was asked for is the server's own."""
+
+    async def look():
+        async with browser.Tab(tmp_path / "profile") as tab:
+            await tab.call("Page.navigate", url=shown.running.url)
+            await asyncio.sleep(1)
+            await tab.evaluate(READY)
+            taken = await tab.evaluate(f"{MOVE}(0.35)")
+            drawn = await tab.evaluate(
+                f"Array.from(Bokeh.documents[0].get_model_by_name('density').get({EQUATIONS[0]!r}))"
+            )
+            return taken, drawn, tab.loaded()
+
+    taken, drawn, loaded = asyncio.run(look())
+    np.testing.assert_array_equal(drawn, picture.picture(Knobs(learning_rate=0.35)).densities[EQUATIONS[0]])
+    assert all(urlsplit(address).netloc == shown.host for address in loaded), loaded
+    assert taken > 0
