@@ -108,6 +108,7 @@ class _Page:
                 dash = ("solid", "dashed", "dotted")[i]
                 drawn.line(solution.steps, solution.covariance[:, i, i], color=colour, line_dash=dash, line_width=2,
                            legend_label=f"{name}, θ{'₁₂₃'[i]}")  # fmt: skip
+        drawn.legend.location, drawn.legend.background_fill_alpha = "bottom_right", 0.6
         return drawn
 
 
