@@ -24,8 +24,10 @@ def document(path: Path) -> Callable[[Any], None]:
     DFPError
         If the file holds no solution.
     """
-    found = load_any(path)
-    solutions = found if isinstance(found, Mapping) else {found.equation: found}
+    found: Any = load_any(path)
+    solutions = {found.equation: found} if isinstance(found, Solution) else found
+    if not isinstance(solutions, Mapping) or not all(isinstance(one, Solution) for one in solutions.values()):
+        raise DFPError(f"{path}: explore shows what solve, compare and demo write; use dfp plot for other results.")
     shared = sorted(set.intersection(*(set(solution.steps.tolist()) for solution in solutions.values())))
     if not shared:
         raise DFPError(f"{path}: its solutions share no saved step; save common ones.")
