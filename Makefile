@@ -52,8 +52,9 @@ validate: $(VENV)/.independent  ## the evidence: verdicts, numbers and report.ht
 benchmark: $(VENV)/.installed  ## speed beside the alternatives that are installed, with verdicts
 	$(BIN)/python -m validation.benchmarks $(BENCHMARK)
 
-docs: $(VENV)/.developed  ## the documentation, every number executed, in docs/_build/html
+docs: $(VENV)/.developed  ## the documentation, every number executed, in docs/_build/html; it loads nothing from other hosts
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
+	$(BIN)/python docs/outside.py docs/_build/html
 
 tables: $(VENV)/.installed  ## the tables of solvers in the README and on the pages, from the classes
 	$(BIN)/python docs/tables.py

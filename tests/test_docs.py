@@ -1,6 +1,7 @@
 """The pages of the documentation: their code runs, their links lead somewhere, and the API page misses no name."""
 
 import re
+import runpy
 import shutil
 from pathlib import Path
 
@@ -95,6 +96,20 @@ def test_docstrings_have_no_bars_that_sphinx_would_replace():
     texts = {name: re.sub(r"``.*?``", "", text, flags=re.DOTALL) for name, text in documented()}
     assert not {name for name, text in texts.items() if SUBSTITUTION.search(text)}
     assert SUBSTITUTION.search("where |drift| is large")
+
+
+def test_what_pages_would_load_from_other_hosts_is_noticed(tmp_path):
+    """``make docs`` ends with this check: links to elsewhere are fine; scripts, styles and images are not."""
+    outside = runpy.run_path(str(DOCS / "outside.py"))["outside"]
+    page = tmp_path / "page.html"
+    page.write_text('<a href="https://arxiv.org">x</a><script src="_static/a.js"></script><img src="data:,">', "utf-8")
+    assert outside(tmp_path) == {}
+    page.write_text('<script async src="https://cdn.example/mathjax.js"></script><img src=//x.example/y.png>', "utf-8")
+    (tmp_path / "style.css").write_text("@import url('https://fonts.example/a.css');", encoding="utf-8")
+    assert outside(tmp_path) == {
+        "page.html": ["https://cdn.example/mathjax.js", "//x.example/y.png"],
+        "style.css": ["https://fonts.example/a.css"],
+    }
 
 
 def test_a_broken_page_is_noticed(tmp_path):

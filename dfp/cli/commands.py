@@ -1,4 +1,4 @@
-"""The command line: ``demo``, ``solve``, ``compare``, ``modes``, ``sweep``, ``plot``, and those of long times.
+"""The command line: ``demo``, ``solve``, ``compare``, ``modes``, ``sweep``, ``plot``, ``explore``, long times.
 
 Libraries are imported inside the commands, so that help appears at once. Wrong input ends in one message on stderr
 and exit code 2, before anything is written. Results of an unstable SGD (ηλ > 2) are written, and end with exit code 1.
@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from dfp.cli import long_time_commands, terminal
+from dfp.cli.explore_command import explore
 from dfp.cli.options import FIGURES, File, Force, Quiet, check_output, chosen, shown
 from dfp.errors import DFPError
 from dfp.networks import cli as networks
@@ -225,6 +226,7 @@ def modes(
 for _command in (long_time_commands.stationary, long_time_commands.spectrum, long_time_commands.exit_law):
     app.command(_command.__name__.removesuffix("_law"))(_command)
 app.command()(long_time_commands.phase)
+app.command()(explore)
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 import numpy as np
 from dfp_solvers import modal, pearson
+from scipy.special import ndtr
 
 from dfp import checks
 from dfp.checks import Array
@@ -223,6 +224,12 @@ def _gridded(state: Gaussian, grid: Grid | None) -> Density:
     exact = Moments(np.zeros(1, dtype=np.int64), state.mean[None], state.covariance[None])
     chosen = automatic(exact) if grid is None else grid
     density = state.on(chosen)
+    missing, deviation = 1.0 - float(density.sum()) * chosen.cell_volume, np.sqrt(np.diag(state.covariance))
+    tails = ndtr((chosen.lower - state.mean) / deviation) + ndtr((state.mean - chosen.upper) / deviation)
+    # A box leaves out as much as one axis does at least, and as all do at most; a sum over cells errs by
+    # Δ²/24 of the density's slope at walls that cut it, 0.242/σ² at most.
+    slack = min(1e-6 + 0.02 * float(np.sum((chosen.spacing / deviation) ** 2)), 1e-2)
+    numeric.check_cells(density, min(max(missing, tails.max()), tails.sum()), chosen, slack)
     return Density(chosen, density, outside=max(0.0, 1.0 - float(density.sum()) * chosen.cell_volume))
 
 
@@ -259,7 +266,9 @@ def _one_dimensional(equation: Equation, grid: Grid | None) -> Density:
     theta = grid.axes[0]
     top = pearson.log_density(np.array(centre), *law)
     values: Array = np.exp(pearson.log_density(theta, *law) - top) / total
-    return Density(grid, values, outside=outside(float(grid.lower[0]), float(grid.upper[0])))
+    beyond = outside(float(grid.lower[0]), float(grid.upper[0]))
+    numeric.check_cells(values, beyond, grid)
+    return Density(grid, values, outside=beyond)
 
 
 def _require_mean(equation: Equation) -> None:

@@ -144,13 +144,14 @@ def by_kesten(equation: Equation, grid: Grid | None) -> Density:
     values = np.maximum(law.at(grid.axes[0]), 0.0)
     error = float(np.abs(values - coarse.at(grid.axes[0])).sum()) * grid.cell_volume + 2 * tails
     outside = min(law.outside(float(grid.lower[0]), float(grid.upper[0])), 1 - 1e-12)
-    _check_cells(values, outside, grid)
+    check_cells(values, outside, grid)
     return Density(grid, values, outside=max(outside, 0.0), error=min(error, 2.0))
 
 
-def _check_cells(values: Array, outside: float, grid: Grid) -> None:
+def check_cells(values: Array, outside: float, grid: Grid, tolerance: float = 1e-6) -> None:
+    """Raise where the sum over cells is not what the grid holds: it would pass for mass outside."""
     defect = float(values.sum()) * grid.cell_volume + outside - 1
-    if not abs(defect) < 1e-6:
+    if not abs(defect) < tolerance:
         raise UnresolvedError(
             f"grid.cells={grid.cells}: the cells are too long for the density (its sum is off by {defect:.2g}); "
             "give dfp.Grid(lower, upper, cells) with more cells, or a smaller box."

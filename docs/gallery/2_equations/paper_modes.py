@@ -2,7 +2,7 @@
 The paper's picture: which modes settle, and which diffuse?
 ===========================================================
 
-Gradient noise γ(|λ| + ε): sharp modes settle at ηγ/2, whatever their curvature; flat ones diffuse, V = η²Dn.
+Gradient noise γ(λ + ε): sharp modes settle at ηγ/2, whatever their curvature; flat ones diffuse, V = η²Dn.
 """
 
 import matplotlib.pyplot as plt
