@@ -7,6 +7,7 @@ from numpy.polynomial import Polynomial
 from scipy import stats
 
 import dfp
+from validation import truths
 
 
 def peaks(x, apart=0.25, width=0.05):
@@ -87,6 +88,35 @@ def test_langevin_with_tails_too_heavy_for_a_variance():
     # what leaves is counted, and is a share of the tails
     assert 0 < solution.certificate.mass_outside[-1] < 0.02
     assert solution.certificate.error[-1] < 0.1
+
+
+def test_langevin_with_such_tails_beside_a_mode_without():
+    """d = 2: the product of a law with κ_L = 1.1 … 1.4 and a Gaussian; on cells wider than its bulk nothing is said."""
+    truth = truths.heavy(np.random.default_rng(28))
+    law, eta, steps = truth.equation.sgd.landscape.law, truth.equation.sgd.learning_rate, truth.steps
+    noise = law.covariance(np.zeros(1)).item()
+    spread, curvature = law.covariance(np.ones(1)).item() - noise, truth.equation.sgd.hessian.item()
+    assert 1.1 < 1 + 2 * curvature / (eta * spread) < 1.4
+    both = dfp.GaussianNoise([noise, 0.3], [[spread, 0.0], [0.0, 0.0]])
+    equation = dfp.Langevin(dfp.SGD(dfp.QuadraticLandscape([curvature, 1.0], 0.0, both), eta))
+    start = dfp.Gaussian([truth.initial.mean.item(), 0.2], [truth.initial.covariance.item(), 0.1])
+    solution = dfp.solve(equation, start, steps, [steps], dfp.FiniteVolume(tolerance=1e-3))
+    other = dfp.moments(equation, start, steps, [steps])
+    plain = dfp.Gaussian(other.mean[0, 1], other.covariance[0, 1, 1])
+
+    def error(found):
+        x, y = (axis[:, None] for axis in found.grid.axes)
+        exact = truth.density(x)[:, None] * plain.density(y)
+        beyond = 1 - float(exact.sum()) * found.grid.cell_volume
+        return float(np.abs(found.density[-1] - exact).sum()) * found.grid.cell_volume + beyond
+
+    # a share of the tails is outside of any box
+    assert error(solution) < solution.certificate.error[-1] < 0.3
+    # The control: the box of the variance, which explodes, shows nothing of the bulk, and says so.
+    reach = 6 * float(np.sqrt(other.covariance[0, 0, 0]))
+    grid = dfp.Grid([-reach, -2.0], [reach, 2.2], (320, 80))
+    blind = dfp.solve(equation, start, steps, [steps], dfp.FiniteVolume(), grid)
+    assert error(blind) > 0.5 and blind.certificate.error[-1] > 2
 
 
 @pytest.mark.parametrize("spread", [0.0, 0.2])
