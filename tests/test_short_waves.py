@@ -141,6 +141,39 @@ def test_a_start_with_jumps_keeps_its_mass(spread):
     assert 1e-5 < float(np.abs(moved - exact).sum()) * solution.grid.cell_volume < 2e-3
 
 
+@pytest.mark.parametrize(("width", "steps"), [(0.8, 1), (0.3, 1), (0.05, 2)])
+def test_a_smooth_start_in_a_plane_stays_smooth_under_kernels_narrower_than_its_cells(width, steps):
+    """Modes that do not couple: each by the transition integral on dense nodes; ``width`` of a kernel in cells."""
+    eta, spread, cells = 0.2, 2e-3, 60
+    noise, grid = (width * 10 / cells / eta) ** 2, dfp.Grid([-5, -5], [5, 5], cells)
+    centre, deviation, slopes = np.array([0.3, -0.5]), np.array([0.5, 0.4]), 1 - eta * np.array([0.5, 1.0])
+    start = dfp.Density.normalised(grid, dfp.Gaussian(centre, deviation**2).density(grid.points))
+    law = dfp.GaussianNoise([noise, noise], spread * np.eye(2))
+    equation = dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape([0.5, 1.0], 0, law), eta))
+    solution = dfp.solve(equation, start, steps, [steps], dfp.Transfer())
+
+    def moved(places, mass, slope, targets):
+        variance = eta**2 * (noise + spread * places**2)
+        return np.exp(-((targets[:, None] - slope * places) ** 2) / 2 / variance) / np.sqrt(2 * np.pi * variance) @ mass
+
+    exact, spikes = [], []
+    for axis, targets in enumerate(solution.grid.axes):
+        nodes = centre[axis] + deviation[axis] * np.linspace(-9, 9, 6001)
+        weight, own = nodes[1] - nodes[0], grid.axes[axis]
+        mass = stats.norm.pdf(nodes, centre[axis], deviation[axis]) * weight
+        for _ in range(steps - 1):
+            mass = moved(nodes, mass, slopes[axis], nodes) * weight
+        exact.append(moved(nodes, mass, slopes[axis], targets))
+        points = stats.norm.pdf(own, centre[axis], deviation[axis]) * grid.spacing[axis]
+        spikes.append(moved(own, points, slopes[axis], targets))
+    volume = solution.grid.cell_volume
+    true = float(np.abs(solution.density[-1] - exact[0][:, None] * exact[1]).sum()) * volume
+    assert true < min(solution.certificate.error[-1], 0.01)  # a hundredth is what is left of spikes
+    # The control: points for cells are spikes where kernels are narrower than them, and only there.
+    apart = float(np.abs(spikes[0][:, None] * spikes[1] - exact[0][:, None] * exact[1]).sum()) * volume
+    assert (apart > 0.3) == (width < 0.5)  # of at most 2
+
+
 @pytest.mark.parametrize(
     ("law", "exact"),
     [
