@@ -7,6 +7,7 @@ from numpy.polynomial import Polynomial
 from scipy import stats
 
 import dfp
+from validation import truths
 
 
 def peaks(x, apart=0.25, width=0.05):
@@ -89,6 +90,35 @@ def test_langevin_with_tails_too_heavy_for_a_variance():
     assert solution.certificate.error[-1] < 0.1
 
 
+def test_langevin_with_such_tails_beside_a_mode_without():
+    """d = 2: the product of a law with κ_L = 1.1 … 1.4 and a Gaussian; on cells wider than its bulk nothing is said."""
+    truth = truths.heavy(np.random.default_rng(28))
+    law, eta, steps = truth.equation.sgd.landscape.law, truth.equation.sgd.learning_rate, truth.steps
+    noise = law.covariance(np.zeros(1)).item()
+    spread, curvature = law.covariance(np.ones(1)).item() - noise, truth.equation.sgd.hessian.item()
+    assert 1.1 < 1 + 2 * curvature / (eta * spread) < 1.4
+    both = dfp.GaussianNoise([noise, 0.3], [[spread, 0.0], [0.0, 0.0]])
+    equation = dfp.Langevin(dfp.SGD(dfp.QuadraticLandscape([curvature, 1.0], 0.0, both), eta))
+    start = dfp.Gaussian([truth.initial.mean.item(), 0.2], [truth.initial.covariance.item(), 0.1])
+    solution = dfp.solve(equation, start, steps, [steps], dfp.FiniteVolume(tolerance=1e-3))
+    other = dfp.moments(equation, start, steps, [steps])
+    plain = dfp.Gaussian(other.mean[0, 1], other.covariance[0, 1, 1])
+
+    def error(found):
+        x, y = (axis[:, None] for axis in found.grid.axes)
+        exact = truth.density(x)[:, None] * plain.density(y)
+        beyond = 1 - float(exact.sum()) * found.grid.cell_volume
+        return float(np.abs(found.density[-1] - exact).sum()) * found.grid.cell_volume + beyond
+
+    # a share of the tails is outside of any box
+    assert error(solution) < solution.certificate.error[-1] < 0.3
+    # The control: the box of the variance, which explodes, shows nothing of the bulk, and says so.
+    reach = 6 * float(np.sqrt(other.covariance[0, 0, 0]))
+    grid = dfp.Grid([-reach, -2.0], [reach, 2.2], (320, 80))
+    blind = dfp.solve(equation, start, steps, [steps], dfp.FiniteVolume(), grid)
+    assert error(blind) > 0.5 and blind.certificate.error[-1] > 2
+
+
 @pytest.mark.parametrize("spread", [0.0, 0.2])
 def test_a_start_with_jumps_keeps_its_mass(spread):
     grid = dfp.Grid(-2, 2, 100)
@@ -109,6 +139,39 @@ def test_a_start_with_jumps_keeps_its_mass(spread):
     other = stats.norm.pdf(solution.grid.axes[0][:, None], 0.7 * even, 0.3 * np.sqrt(0.05 + spread * even**2))
     moved = other @ np.repeat(start.values * grid.cell_volume / 40, 40)
     assert 1e-5 < float(np.abs(moved - exact).sum()) * solution.grid.cell_volume < 2e-3
+
+
+@pytest.mark.parametrize(("width", "steps"), [(0.8, 1), (0.3, 1), (0.05, 2)])
+def test_a_smooth_start_in_a_plane_stays_smooth_under_kernels_narrower_than_its_cells(width, steps):
+    """Modes that do not couple: each by the transition integral on dense nodes; ``width`` of a kernel in cells."""
+    eta, spread, cells = 0.2, 2e-3, 60
+    noise, grid = (width * 10 / cells / eta) ** 2, dfp.Grid([-5, -5], [5, 5], cells)
+    centre, deviation, slopes = np.array([0.3, -0.5]), np.array([0.5, 0.4]), 1 - eta * np.array([0.5, 1.0])
+    start = dfp.Density.normalised(grid, dfp.Gaussian(centre, deviation**2).density(grid.points))
+    law = dfp.GaussianNoise([noise, noise], spread * np.eye(2))
+    equation = dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape([0.5, 1.0], 0, law), eta))
+    solution = dfp.solve(equation, start, steps, [steps], dfp.Transfer())
+
+    def moved(places, mass, slope, targets):
+        variance = eta**2 * (noise + spread * places**2)
+        return np.exp(-((targets[:, None] - slope * places) ** 2) / 2 / variance) / np.sqrt(2 * np.pi * variance) @ mass
+
+    exact, spikes = [], []
+    for axis, targets in enumerate(solution.grid.axes):
+        nodes = centre[axis] + deviation[axis] * np.linspace(-9, 9, 6001)
+        weight, own = nodes[1] - nodes[0], grid.axes[axis]
+        mass = stats.norm.pdf(nodes, centre[axis], deviation[axis]) * weight
+        for _ in range(steps - 1):
+            mass = moved(nodes, mass, slopes[axis], nodes) * weight
+        exact.append(moved(nodes, mass, slopes[axis], targets))
+        points = stats.norm.pdf(own, centre[axis], deviation[axis]) * grid.spacing[axis]
+        spikes.append(moved(own, points, slopes[axis], targets))
+    volume = solution.grid.cell_volume
+    true = float(np.abs(solution.density[-1] - exact[0][:, None] * exact[1]).sum()) * volume
+    assert true < min(solution.certificate.error[-1], 0.01)  # a hundredth is what is left of spikes
+    # The control: points for cells are spikes where kernels are narrower than them, and only there.
+    apart = float(np.abs(spikes[0][:, None] * spikes[1] - exact[0][:, None] * exact[1]).sum()) * volume
+    assert (apart > 0.3) == (width < 0.5)  # of at most 2
 
 
 @pytest.mark.parametrize(

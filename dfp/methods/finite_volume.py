@@ -13,13 +13,11 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from dfp import checks
-from dfp.checks import TINY, Array, every
+from dfp.checks import Array, every
 from dfp.errors import DFPError, UnresolvedError
-from dfp.exact.cumulants import diffusion_polynomial, unpolynomial
 from dfp.exact.moments import Moments
 from dfp.methods import gridded_start, markov_chain
 from dfp.methods.grids import (
-    GAUSSIAN,
     LEAST_CELLS,
     MOST_VOLUMES,
     OUTSIDE_STUDENT,
@@ -33,6 +31,7 @@ from dfp.methods.grids import (
     student_freedom,
     student_width,
 )
+from dfp.methods.heavy_tails import HEAVY, bulk_of, heavy_box, tail_index, wall_tails
 from dfp.methods.moment_recursion import HigherMoments
 from dfp.methods.pilot import moments_along
 from dfp.methods.solver import Problem, Run, Solver
@@ -51,9 +50,6 @@ _PECLET = 6.0
 _TIME, _COARSEST, _FINEST = 1e-3, 1e-9, 1e-13
 # Cells per deviation of a density, of the Gaussian with its slopes, below which it is not resolved at all.
 _LEAST_DETAIL = 0.7
-# Tail index below which boxes of deviations do not hold a density, cells per width of its bulk then, the inverse of the
-# mass that a box may leave outside, and the least index that is told from zero.
-_HEAVY, _PER_CORE, _FAR, _LEAST_INDEX = 3.0, 16.0, 1e9, 0.05
 
 
 @dataclass
@@ -157,11 +153,11 @@ class FiniteVolume(Solver):
                 f"step {problem.last}: the covariance is singular, so there is no density to put on a grid; save later "
                 "steps, start from a wider dfp.Gaussian, or use dfp.MomentRecursion()."
             )
-        heavy = _heavy_box(problem) if self.cells is None else None
-        if heavy is not None:
-            return heavy
         width, core = _widths(equation, problem.initial, steps)
         lower, upper = box(path, width)
+        heavy = heavy_box(problem, lower, upper) if self.cells is None else None
+        if heavy is not None:
+            return heavy
         if self.cells is not None:
             return Grid(lower, upper, self.cells)
         narrowest = core * _narrowest(problem.moments.covariance)
@@ -206,6 +202,8 @@ class FiniteVolumeRun(Run):
         self._upwinded = built[0][1]
         self._started = markov_chain.start_error(problem.initial, grid)
         self._problem, self._index = problem, tail_index(problem.equation)
+        bulk = bulk_of(problem)
+        self._coarse = bulk is not None and bool(np.any(grid.spacing > bulk.core))
 
     def advance(self, steps: int) -> None:
         """Go on with all chains."""
@@ -221,8 +219,8 @@ class FiniteVolumeRun(Run):
         densities = [level.probability / level.grid.cell_volume for level in levels]
         density, error = richardson.best(densities, float((self._upwinded * fine).sum()))
         error = error * float(np.prod(grid.upper - grid.lower)) + self._started
-        if self._step and np.min(gridded_start.detail(density)) < _LEAST_DETAIL:
-            error = 2.0  # three grids none of which shows the density agree on nothing
+        if self._step and (self._coarse or np.min(gridded_start.detail(density)) < _LEAST_DETAIL):
+            error = 2.0  # three grids none of which shows the density, or its bulk, agree on nothing
         if self._absorbing:
             _, mean, covariance = grid_moments(grid, density)
             outside = max(1.0 - float(density.sum()) * grid.cell_volume, 0.0)
@@ -245,7 +243,7 @@ class FiniteVolumeRun(Run):
             inside = [(x >= a) & (x <= b) for x, a, b in zip(given.grid.axes, grid.lower, grid.upper, strict=True)]
             met = max(1.0 - float(given.values[np.ix_(*inside)].sum()) / float(given.values.sum()), 0.0)
             met = met if met > 1e-9 else 0.0
-        if not self._problem.exact or self._index < _HEAVY:
+        if not self._problem.exact or self._index < HEAVY:
             return met  # moments say nothing of the bulk
         path = moments_along(self._problem.equation, initial, np.array(probes(self._step, 24)))
         pairs = zip(path.mean, path.covariance, strict=True)
@@ -296,59 +294,3 @@ def _widths(equation: Equation, initial: State, steps: NDArray[np.int64]) -> tup
             widths = np.clip(wanted, widths, WIDEST_STUDENT[d])
             core = min(core, float(np.nanmin(student_core(freedom), initial=1.0)))
     return widths, core
-
-
-def tail_index(equation: Equation) -> float:
-    """Return the least tail index 1 + 2λ/Γ' of the modes, Q = D' + Γ'θ² along each; ∞ where the noise is additive.
-
-    It is that of one mode (theory page, section 4), and a guide where noise couples several.
-    """
-    if equation.additive or not equation.sgd.affine:
-        return np.inf
-    values, vectors, inverse = equation.sgd.modes_of_map
-    rates = equation.mode_rates(values) * values
-    polynomial = diffusion_polynomial(equation)[:, :, 1:, 1:]
-    spread = np.einsum("mi,mj,am,bm,ijab->m", inverse, inverse, vectors, vectors, polynomial, optimize=True)
-    with np.errstate(divide="ignore"):
-        index = 1 + 2 * rates / np.where(spread > 0, spread, TINY)
-    return float(max(np.min(np.where(spread > 0, index, np.inf)), _LEAST_INDEX))
-
-
-def _heavy_box(problem: Problem) -> Grid | None:
-    """Return a grid for one mode whose tails are too heavy for a box of deviations; None elsewhere.
-
-    Cells resolve the bulk: what it is without curvature noise, or the width √(D/Γ) at which that noise takes over. The
-    box is as wide as they reach, and what is outside is counted.
-    """
-    equation, initial = problem.equation, problem.initial
-    index = tail_index(equation)
-    if equation.dimension > 1 or not index < _HEAVY:
-        return None
-    first, linear, square = (float(part.item()) for part in unpolynomial(diffusion_polynomial(equation)))
-    centre = -linear / (2 * square)
-    least = max(first - linear**2 / (4 * square), 0.0)
-    drift = float(equation.linear_drift.item())
-    times = problem.steps[problem.steps > 0] * equation.sgd.learning_rate
-    if not (times.size and least > 0):
-        return None
-    kept = np.exp(-2 * drift * times)
-    gained = least * (times if drift == 0 else (1 - kept) / (2 * drift))
-    bulk = float(np.sqrt(np.min(kept * initial.covariance.item() + gained)))
-    core = min(bulk, float(np.sqrt(least / square)))
-    start = abs(float(initial.mean.item()) - centre) + GAUSSIAN * float(np.sqrt(initial.covariance.item()))
-    reach = max(core * _FAR ** (1 / index), 2 * start)
-    cells = MOST_VOLUMES[1]
-    half = max(min(reach, cells * core / _PER_CORE / 2), 1.2 * start)
-    return Grid(centre - half, centre + half, int(np.clip(np.ceil(2 * half / core * _PER_CORE / 4) * 4, 256, cells)))
-
-
-def wall_tails(grid: Grid, density: Array, mean: Array, power: float = 2.0) -> float:
-    """Return the mass that power-law tails x^−κ, κ <= 2 at worst, would have beyond walls, from the density at them."""
-    total = 0.0
-    for axis in range(grid.dimension):
-        area = grid.cell_volume / grid.spacing[axis]
-        for index, distance in ((0, mean[axis] - grid.lower[axis]), (-1, grid.upper[axis] - mean[axis])):
-            total += (
-                float(np.take(density, index, axis=axis).sum()) * area * max(float(distance), 0.0) / min(power, 2.0)
-            )
-    return total

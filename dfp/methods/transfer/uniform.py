@@ -109,7 +109,7 @@ class UniformRun(TransferRun):
         _, mean, covariance = grid_moments(grid, density)
         error, notes = lattice_error(self._single(), self.initial, self.step, self.kernels, grid, density)
         error += 2 * self.outside + self._started
-        return Frame(mean, covariance, density, truncation=error, outside=self.outside, warnings=notes)
+        return Frame(mean, covariance, density, truncation=min(error, 2.0), outside=self.outside, warnings=notes)
 
     def _single(self) -> Equation:
         """Return the equation of a step that does not depend on those before."""
