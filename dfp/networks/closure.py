@@ -150,21 +150,24 @@ class Engine:
                 drift, spreads = elsewhere
                 own = spreads[index * self.pairs : (index + 1) * self.pairs]
                 places = [place + drift + moved for place, moved in zip(places, [*own, *(-own)], strict=True)]
-            gradients, noise = np.zeros_like(middle), np.zeros_like(measured.hessian)
+            averages, noise = [], np.zeros_like(measured.hessian)
             for place in places:
                 sampled = source.gradients(place) @ measured.directions
-                average = sampled.mean(axis=0)
-                deviations = sampled - average
-                gradients += average / len(places)
+                averages.append(sampled.mean(axis=0))
+                deviations = sampled - averages[-1]
                 noise += deviations.T @ deviations / (len(sampled) * len(places))
-            hessian = self._hessian(places)
-            result.append(Coefficients(hessian, gradients - hessian @ middle, noise))
+            hessian = self._hessian(places) if self.curved else self._scaled(offsets, np.array(averages))
+            result.append(Coefficients(hessian, np.mean(averages, axis=0) - hessian @ middle, noise))
         return result
+
+    def _scaled(self, offsets: Array, gradients: Array) -> Array:
+        """Return the Hessian of the checkpoint times what opposite points tell: vᵀ(ḡ₊ − ḡ₋) over 2vᵀHv of all pairs."""
+        half = len(offsets) // 2
+        ahead, rise = offsets[:half], (gradients[:half] - gradients[half:]) / 2
+        return self.start.hessian * (np.sum(ahead * rise) / np.sum(ahead * (ahead @ self.start.hessian)))
 
     def _hessian(self, places: list[Array]) -> Array:
         """Return the mean Hessian between the directions, averaged over the first pairs of opposite points."""
-        if not self.curved:
-            return self.start.hessian
         half, vectors = len(places) // 2, self.measured.directions
         curved = [*places[: self.curved], *places[half : half + self.curved]]
         total = np.zeros_like(self.start.hessian)

@@ -80,8 +80,9 @@ def predict(
         Names of the predictors wanted (keys of ``LABELS``); all if left out.
     replicates, pairs, curved, ratio, seed
         Of the Gaussian closure: independent replicates, 2 or more, whose spread is its error; pairs of points of each,
-        and at how many of them the Hessian is taken (0: it stays that of the checkpoint, where it is dear); the ratio
-        of the steps at which expectations are renewed, above 1; and the seed of the points.
+        and at how many of them the Hessian is taken (0, where it is dear: it is that of the checkpoint, scaled by what
+        gradients at opposite points tell); the ratio of the steps at which expectations are renewed, above 1; and the
+        seed of the points.
 
     Raises
     ------

@@ -65,7 +65,7 @@ class Measure(_Table):
 
 
 class Closure(_Table):
-    """Points of the Gaussian closure; the Hessian stays that of the checkpoint with ``curved = 0``."""
+    """Points of the Gaussian closure; the Hessian is that of the checkpoint, scaled by secants, with ``curved = 0``."""
 
     replicates: Annotated[int, Field(ge=2)] = 3
     pairs: Count = 4
