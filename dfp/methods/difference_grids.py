@@ -172,6 +172,12 @@ def in_landscape(equation: Equation, reached: list[tuple[Array, Array, float]], 
     return min(boxes, key=lambda box: box.error)
 
 
+def resolution(box: Box, deviation: Array) -> float:
+    """Return the rough L1 error of spectral derivatives of a density of this ``deviation`` (d,) in a box."""
+    with np.errstate(divide="ignore"):
+        return _rough("spectral", box.spacing, deviation) if np.all(deviation > 0) else 2.0
+
+
 def respaced(box: Box, spacing: Array) -> Box:
     """Return a box with another spacing (d,)."""
     scale = box.scale * float(np.max(box.spacing / spacing))

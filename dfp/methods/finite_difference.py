@@ -67,8 +67,10 @@ class FiniteDifference(Solver):
     Mass is kept to rounding error, and so are mean and covariance up to what reaches the ends of the box. A start
     narrower than the smallest stable spacing, a ``Point`` in particular, is represented by the waves the grid holds;
     (T5) damps these within some steps, while what it makes of shorter ones is no density.
-    In a nonlinear landscape moments are those of the grid, and nothing but the second grid tells the error; beyond the
-    ellipse in the box coefficients stay constant, and the mass found there counts as outside.
+    In a nonlinear landscape moments are those of the grid, and nothing but the second grid tells the error. Boxes are
+    what trajectories with louder noise visit: one for all steps or, for a start too narrow for that one, new ones after
+    1, 2, 4, 8, … steps. Beyond the ellipse in a box coefficients stay constant, and the mass found there counts as
+    outside.
 
     Examples
     --------
@@ -113,7 +115,7 @@ class FiniteDifference(Solver):
     def start(self, problem: Problem, grid: Grid | None = None) -> "WalkRun | DifferenceRun | LandscapeRun":
         """Return a walk on its own grid, or a run on internal grids, reported on one for nearly Gaussian densities.
 
-        In a nonlinear landscape the run has one internal grid for all steps, and reports on it.
+        In a nonlinear landscape the run reports on the grid that holds all steps, if there is one.
         """
         if self.scheme == "matched":
             return WalkRun(problem, grid, self.tolerance)

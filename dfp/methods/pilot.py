@@ -65,29 +65,32 @@ def _widened(mean: Array, covariance: Array, hot: Array) -> Array:
     return covariance * np.outer(stretch, stretch)
 
 
-def reached(equation: Equation, initial: State, last: int, louder: float, count: int) -> tuple[Array, Array, Array]:
-    """Return where ``count`` trajectories go up to the step ``last``, whose noise and spread at the start are louder.
+class Visits:
+    """Where ``count`` trajectories go whose noise and spread at the start are ``louder``."""
 
-    Returns
-    -------
-    tuple
-        The corners (d,) of the box that they visit, and the deviation of the densest part at the end, shape (d,).
+    def __init__(self, equation: Equation, initial: State, louder: float, count: int) -> None:
+        rng = np.random.default_rng(1)
+        start = initial.mean + louder * (initial.draw(count, rng) - initial.mean)
+        self._sample, self._count = _Sample(equation.sgd, start, rng, louder), count
 
-    Raises
-    ------
-    UnresolvedError
-        If more than half of them diverge.
-    """
-    rng = np.random.default_rng(1)
-    start = initial.mean + louder * (initial.draw(count, rng) - initial.mean)
-    sample = _Sample(equation.sgd, start, rng, louder)
-    lower, upper = sample.theta.min(axis=0), sample.theta.max(axis=0)
-    for step in range(1, last + 1):
-        sample.advance(step)
-        if len(sample.theta) < count / 2:
-            raise UnresolvedError(f"step {step}: with {louder:g} times the noise most trajectories diverge.")
-        lower, upper = np.minimum(lower, sample.theta.min(axis=0)), np.maximum(upper, sample.theta.max(axis=0))
-    return lower, upper, narrowest(sample.theta)
+    def through(self, last: int) -> tuple[Array, Array, Array]:
+        """Return the corners (d,) of the box that they visit from the step they are at up to ``last``.
+
+        The third is the deviation of the densest part at the end, shape (d,).
+
+        Raises
+        ------
+        UnresolvedError
+            If more than half of them diverge.
+        """
+        sample = self._sample
+        lower, upper = sample.theta.min(axis=0), sample.theta.max(axis=0)
+        for step in range(sample.step + 1, last + 1):
+            sample.advance(step)
+            if len(sample.theta) < self._count / 2:
+                raise UnresolvedError(f"step {step}: with {sample.louder:g} times the noise most trajectories diverge.")
+            lower, upper = np.minimum(lower, sample.theta.min(axis=0)), np.maximum(upper, sample.theta.max(axis=0))
+        return lower, upper, narrowest(sample.theta)
 
 
 class _Sample:
