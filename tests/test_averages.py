@@ -344,11 +344,18 @@ def test_a_skewed_average_settles(decay):
         dfp.stationary(dfp.MasterEquation(dfp.ExponentialAverage(dfp.SGD(LEAST_SQUARES, 0.1))))
 
 
+LAWS = {
+    "kernels": LEAST_SQUARES,
+    "functions": dfp.GaussianFeatures([1.0, 0.5], 0.3, 4, optimum=[0.5, -0.2]),  # drawn as whole arrays
+}
+
+
 @pytest.mark.parametrize("which", range(3))
+@pytest.mark.parametrize("law", LAWS)
 @pytest.mark.parametrize("settings", [{}, {"momentum": 0.6, "learning_rate": dfp.CosineSchedule(0.1, STEPS)}])
-def test_trajectories_carry_the_average_beside_them(which, settings):
+def test_trajectories_carry_the_average_beside_them(which, law, settings):
     """z below 5 in the 5 figures: false alarms 3e-6; those of the iterates must fail."""
-    sgd = dfp.SGD(LEAST_SQUARES, **({"learning_rate": 0.1} | settings))
+    sgd = dfp.SGD(LAWS[law], **({"learning_rate": 0.1} | settings))
     average = averages_of(sgd)[which]
     solution = dfp.solve(dfp.MasterEquation(average), START, STEPS, [10, STEPS], dfp.MonteCarlo(30_000, seed=2))
     exact = dfp.moments(dfp.MasterEquation(average), START, STEPS, [10, STEPS])

@@ -58,7 +58,8 @@ def sample(
         # All of a bundle is drawn even if only its beginning counts, so that trajectories do not depend on how many.
         theta: Array = start.draw(BUNDLE * BLOCK, rng)
         done = 0
-        velocity = np.zeros_like(theta)
+        velocity, weights = np.zeros_like(theta), np.empty(0) if optimiser is None else np.asarray(optimiser.averaging)
+        seen = theta.copy() if weights.size else theta  # what is observed: the running average, or θ
         for s, last_step in enumerate(saved.tolist()):
             for step in range(done, last_step):
                 drawn = model.step(theta, rng)
@@ -66,9 +67,10 @@ def sample(
                     theta = drawn
                 else:
                     theta, velocity = optimiser.moved(theta, velocity, drawn, step)
+                seen = seen + weights[min(step, weights.size - 1)] * (theta - seen) if weights.size else theta
             done = last_step
-            _add_moments(result, s, (theta[:count] - centre[s]) / scale[s], exponents)
-            _add_counts(result, s, theta[:count], lower, upper, cells)
+            _add_moments(result, s, (seen[:count] - centre[s]) / scale[s], exponents)
+            _add_counts(result, s, seen[:count], lower, upper, cells)
     result.next_block, result.trajectories = end, min(end * BLOCK, trajectories)
     return result
 
