@@ -374,6 +374,13 @@ def test_trajectories_carry_the_average_beside_them(which, law, settings):
     assert solution.provenance["average"] == type(average).__name__
 
 
+def test_files_of_averages_are_made_again(tmp_path):
+    equation = dfp.MasterEquation(dfp.TailAverage(dfp.SGD(LEAST_SQUARES, 0.1), 5))
+    sampled = dfp.solve(equation, START, 12, [12], dfp.MonteCarlo(2000, seed=4))
+    sampled.save(tmp_path / "sampled.h5")
+    np.testing.assert_array_equal(dfp.rerun(tmp_path / "sampled.h5").density, sampled.density)
+
+
 def test_histograms_are_the_closed_density():
     """Cells of 30 000 trajectories: χ² of those with over 50 expected within 5 deviations; another decay must fail."""
     sgd = dfp.SGD(SKEWED, 0.4)
