@@ -345,14 +345,22 @@ def test_a_skewed_average_settles(decay):
         dfp.stationary(dfp.MasterEquation(dfp.ExponentialAverage(dfp.SGD(LEAST_SQUARES, 0.1))))
 
 
+LAWS = {
+    "kernels": LEAST_SQUARES,
+    "one by one": FIVE,
+    "functions": dfp.GaussianFeatures([1.0, 0.5], 0.3, 4, optimum=[0.5, -0.2]),  # drawn as whole arrays
+}
+
+
 @pytest.mark.parametrize("which", range(3))
+@pytest.mark.parametrize("law", LAWS)
 @pytest.mark.parametrize("settings", [{}, {"momentum": 0.6, "learning_rate": dfp.CosineSchedule(0.1, STEPS)}])
-@pytest.mark.parametrize("landscape", [LEAST_SQUARES, FIVE])
-def test_trajectories_carry_the_average_beside_them(which, settings, landscape):
+def test_trajectories_carry_the_average_beside_them(which, law, settings):
     """z below 5 in the 5 or 20 figures of either step: false alarms 3e-5; those of the iterates must fail.
 
     From four parameters on trajectories of minibatches run one by one.
     """
+    landscape = LAWS[law]
     sgd, d = dfp.SGD(landscape, **({"learning_rate": 0.1} | settings)), landscape.dimension
     average, start = averages_of(sgd)[which], START if d == 2 else dfp.Gaussian(np.ones(d), 0.1)
     solution = dfp.solve(dfp.MasterEquation(average), start, STEPS, [10, STEPS], dfp.MonteCarlo(30_000, seed=2))
@@ -370,6 +378,13 @@ def test_trajectories_carry_the_average_beside_them(which, settings, landscape):
     assert solution.equation == dfp.MasterEquation(average).label
     assert np.nanmax(solution.certificate.mean_error) < 5
     assert solution.provenance["average"] == type(average).__name__
+
+
+def test_files_of_averages_are_made_again(tmp_path):
+    equation = dfp.MasterEquation(dfp.TailAverage(dfp.SGD(LEAST_SQUARES, 0.1), 5))
+    sampled = dfp.solve(equation, START, 12, [12], dfp.MonteCarlo(2000, seed=4))
+    sampled.save(tmp_path / "sampled.h5")
+    np.testing.assert_array_equal(dfp.rerun(tmp_path / "sampled.h5").density, sampled.density)
 
 
 def test_histograms_are_the_closed_density():

@@ -12,7 +12,19 @@ import numpy as np
 
 from dfp.errors import DFPError, FileFormatError
 from dfp.methods.monte_carlo import MonteCarlo
-from dfp.problem import additive, equations, finite_sum, gaussian_features, noise, schedules, sgd, state, student
+from dfp.problem import (
+    additive,
+    averages,
+    equations,
+    finite_sum,
+    gaussian_features,
+    noise,
+    schedules,
+    sgd,
+    state,
+    student,
+)
+from dfp.problem.averaged_equation import AveragedEquation
 from dfp.problem.grid import Grid
 from dfp.problem.landscape import QuadraticLandscape
 from dfp.solving.choice import BY_NAME
@@ -64,6 +76,9 @@ _MADE = {
     "cosine": _by_name(schedules.CosineSchedule, "initial steps final"),
     "warm-up": _by_name(schedules.WarmUp, "steps then"),
     "master": _by_name(equations.MasterEquation, "sgd"),
+    "averaged": _by_name(AveragedEquation, "average iterate"),
+    "exponential average": _by_name(averages.ExponentialAverage, "sgd decay"),
+    "tail average": _by_name(averages.TailAverage, "sgd start"),
     "discrete": _by_name(equations.DiscreteFokkerPlanck, "sgd"),
     "langevin": _by_name(equations.Langevin, "sgd noise reference per_step"),
     "modified langevin": _by_name(equations.ModifiedLangevin, "sgd matched positive"),

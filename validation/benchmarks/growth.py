@@ -148,6 +148,32 @@ def fourier(*, quick: bool) -> list[Verdict]:
     return []
 
 
+def reach(*, quick: bool) -> list[Verdict]:
+    """Time densities along a direction, best schedules and RMSProp."""
+    print("\nReach")
+    rng, times = np.random.default_rng(1), []
+    sizes = (1000, 2000) if quick else (2500, 5000, 10_000)
+    for d in sizes:
+        gradients, u = rng.exponential(size=(1000, d)), rng.standard_normal(d) / d**0.5
+        landscape = dfp.QuadraticLandscape.from_samples(np.linspace(0.1, 1, d), gradients, 8)
+        equation, start = dfp.MasterEquation(dfp.SGD(landscape, 0.1)), dfp.Point(np.zeros(d))
+        times.append(seconds(lambda e=equation, s=start, u=u: dfp.solve(e, s, 60, directions=u), 3))  # type: ignore[misc]
+    _line("one direction, 1000 samples, 60 steps, in d", sizes, times)
+    lengths, schedules = (100, 200) if quick else (250, 500, 1000), []
+    for batch in (1, 4, 8):
+        features = dfp.GaussianFeatures(1 / np.arange(1.0, 201) ** 1.2, 0.25, batch)
+        taken = [seconds(lambda f=features, n=n: dfp.optimal_schedule(f, n, 1.0), 3) for n in lengths]  # type: ignore[misc]
+        _line(f"best schedule, d = 200, B = {batch}, in its length", lengths, taken)
+        schedules.append(taken[-1])
+    bowl = dfp.QuadraticLandscape([1.0], 0.0, dfp.GaussianNoise([1.0]))
+    adaptive = seconds(lambda: dfp.RMSProp(bowl, 0.05, 0.9).stationary())
+    return [
+        Verdict.at_most("one direction of d = 10⁴, 1000 samples, 60 steps: at most 1 s", times[-1], 1.0, "s"),
+        Verdict.at_most("best schedule, d = 200, 1000 steps, any B: at most .1 s", max(schedules), 0.1, "s"),
+        Verdict.at_most("RMSProp's stationary law: at most 5 s", adaptive, 5.0, "s"),
+    ]
+
+
 def growth(*, quick: bool) -> list[Verdict]:
     """Print times and exponents of all of these, and return the verdicts."""
-    return [*spectral(quick=quick), *moments(quick=quick), *fourier(quick=quick)]
+    return [*spectral(quick=quick), *moments(quick=quick), *fourier(quick=quick), *reach(quick=quick)]

@@ -74,7 +74,9 @@ def portions(
         rng = np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(at // BUNDLE,))))
         # All of a bundle is drawn even if only its beginning counts, so that trajectories do not depend on how many.
         theta: Array = start.draw(BUNDLE * BLOCK, rng)
-        done, velocity, sums = 0, np.zeros_like(theta), empty(saved, factors, cells)
+        done, sums = 0, empty(saved, factors, cells)
+        velocity, weights = np.zeros_like(theta), np.empty(0) if optimiser is None else np.asarray(optimiser.averaging)
+        seen = theta.copy() if weights.size else theta  # what is observed: the running average, or θ
         for s, last_step in enumerate(saved.tolist()):
             for step in range(done, last_step):
                 drawn = model.step(theta, rng)
@@ -82,9 +84,10 @@ def portions(
                     theta = drawn
                 else:
                     theta, velocity = optimiser.moved(theta, velocity, drawn, step)
+                seen = seen + weights[min(step, weights.size - 1)] * (theta - seen) if weights.size else theta
             done = last_step
-            _add_moments(sums, s, (theta[:count] - centre[s]) / scale[s], factors)
-            _add_counts(sums, s, theta[:count], lower, upper, cells)
+            _add_moments(sums, s, (seen[:count] - centre[s]) / scale[s], factors)
+            _add_counts(sums, s, seen[:count], lower, upper, cells)
         counts = sums.histogram, sums.outside, sums.nonfinite, 0
         yield Portion(at, min(at + BUNDLE, last), sums.total[None], sums.total_square[None], *counts)
 
