@@ -48,7 +48,7 @@ def real(
         If it is not a real number, not finite, or out of range.
     """
     if type(value) is not float:  # abstract classes are slow to ask
-        value = _scalar(value)
+        value = scalar(value)
         if _is_boolean(value) or not isinstance(value, numbers.Real):
             raise DFPError(f"{name}={shown(value)}: must be a real number; give a float.")
         try:
@@ -74,7 +74,7 @@ def integer(name: str, value: object, *, at_least: int = 0, at_most: int = 2**62
     DFPError
         If it is not an integer (booleans and floats are not) or out of range.
     """
-    value = _scalar(value)
+    value = scalar(value)
     if type(value) is not int and (_is_boolean(value) or not isinstance(value, numbers.Integral)):
         raise DFPError(f"{name}={shown(value)}: must be an integer; give a whole number such as {max(at_least, 1)}.")
     number = int(value)
@@ -85,7 +85,7 @@ def integer(name: str, value: object, *, at_least: int = 0, at_most: int = 2**62
     return number
 
 
-def _scalar(value: object) -> object:
+def scalar(value: Any) -> Any:
     """Return the number in an array without axes; anything else as it is."""
     return value[()] if isinstance(value, np.ndarray) and value.ndim == 0 else value
 

@@ -187,7 +187,8 @@ def test_a_tolerance_reaches_the_solver(tmp_path):
 def test_defaults_are_those_of_the_classes(table, described):
     parameters = inspect.signature(described).parameters
     for name, field in table.model_fields.items():
-        if name in parameters and not field.is_required():
+        own = name == "sgd" and field.default is None  # of an equation that takes the file's
+        if name in parameters and not field.is_required() and not own:
             assert field.default == parameters[name].default, name
 
 

@@ -128,6 +128,9 @@ def test_copies_with_other_arguments():
     features = dfp.GaussianFeatures([1.0, 0.5], 0.1)
     assert features.__replace__(noise=0.2) == dfp.GaussianFeatures([1.0, 0.5], 0.2) != features
     equation = dfp.Langevin(sgd)
+    for name, value in {"learning_rate": 0.2, "momentum": 0.5, "batch_size": 8}.items():
+        assert dataclasses.replace(sgd, **{name: value}) == sgd.changed(**{name: value}) != sgd
+    assert dataclasses.replace(sgd, weight_decay=0.1).batch_size == sgd.batch_size
     assert dataclasses.replace(equation, noise="frozen") == dfp.Langevin(sgd, noise="frozen") != equation
     if sys.version_info >= (3, 13):
         assert copy.replace(sgd, learning_rate=0.2) == sgd.changed(learning_rate=0.2)

@@ -101,3 +101,14 @@ def test_numbers_of_cells_keep_the_automatic_box():
             dfp.solve(equation, start, 20, grid=wrong)
         with pytest.raises(dfp.DFPError, match=words):
             dfp.stationary(equation, wrong)
+
+
+def test_numbers_may_be_arrays_without_axes():
+    """As NumPy gives them where axes are reduced."""
+    sgd = dfp.SGD(dfp.QuadraticLandscape(np.array(1.0), noise=dfp.GaussianNoise(np.array(0.5))), np.array(0.1))
+    start = dfp.Gaussian(np.array(1.0), np.array(0.1))
+    found = dfp.solve(dfp.MasterEquation(sgd), start, np.array(4), grid=np.array(40))
+    plain = dfp.SGD(dfp.QuadraticLandscape(1.0, noise=dfp.GaussianNoise(0.5)), 0.1)
+    wanted = dfp.solve(dfp.MasterEquation(plain), dfp.Gaussian(1.0, 0.1), 4, grid=40)
+    assert sgd == plain and np.array_equal(found.density, wanted.density)
+    assert dfp.Grid(np.array(-1.0), np.array(1.0), np.array(10)) == dfp.Grid(-1.0, 1.0, 10)

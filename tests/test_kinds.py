@@ -1,7 +1,10 @@
 """Every kind of result is saved, read back bit for bit by one loader, and labelled."""
 
+import shutil
+import subprocess
 from dataclasses import fields
 
+import h5py
 import numpy as np
 import pytest
 
@@ -126,3 +129,20 @@ def test_every_kind_is_tested_and_names_its_class():
     assert {kind_of(result) for result in RESULTS.values()} == {*KINDS, *ROOMS} - networks
     with pytest.raises(dfp.DFPError, match="no kind"):
         kind_of(object())
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_other_programs_read_all_of_the_file(name, tmp_path):
+    """``h5dump`` and ``ncdump`` where they are installed, else the libraries they are made of: without a complaint."""
+    path = tmp_path / "result.h5"
+    RESULTS[name].save(path)
+    for program in ("h5dump", "ncdump"):
+        if shutil.which(program):
+            told = subprocess.run([program, str(path)], capture_output=True, text=True)
+            assert told.returncode == 0 and not told.stderr and len(told.stdout) > 500
+    seen = []
+    with h5py.File(path) as file:
+        file.visititems(lambda _, item: seen.append(item[()].size if isinstance(item, h5py.Dataset) else 0))
+    netcdf = pytest.importorskip("netCDF4")
+    with netcdf.Dataset(path) as file:
+        assert sum(np.asarray(variable[...]).size for variable in file.variables.values()) == sum(seen) > 0

@@ -1,8 +1,13 @@
 """A file holds its problem by value: solved again from it, every bit is the same."""
 
+import shutil
+import tomllib
+
 import numpy as np
 import pytest
+import tomli_w
 from scipy import stats
+from test_config import EXAMPLES
 
 import dfp
 
@@ -76,6 +81,39 @@ def test_what_a_file_cannot_hold_is_named(tmp_path):
     curved = dfp.SGD(dfp.Landscape(lambda t: t**3 + t, 0.3), 0.1)
     with pytest.raises(dfp.DFPError, match="landscape"):
         again(dfp.solve(dfp.DiscreteFokkerPlanck(curved), START, 3), tmp_path)
+
+
+@pytest.mark.parametrize(("equation", "solver"), [
+    (dfp.Langevin, dfp.FiniteVolume()), (dfp.ModifiedLangevin, dfp.FiniteVolume(cells=48)),
+    (dfp.DiscreteFokkerPlanck, dfp.FiniteDifference()), (dfp.DiscreteFokkerPlanck, dfp.Hermite()),
+    (dfp.Langevin, dfp.MonteCarlo(2000)), (dfp.Langevin, "auto"),
+], ids=str)  # fmt: skip
+def test_other_equations_and_solvers(equation, solver, tmp_path):
+    start = dfp.Gaussian([0.2], [[0.02]])
+    first = dfp.solve(equation(dfp.SGD(ADDITIVE["gaussian"], 0.02)), start, 4, [2, 4], solver)
+    assert same(first, again(first, tmp_path))
+
+
+@pytest.mark.parametrize("example", sorted(EXAMPLES.glob("*.toml")), ids=lambda path: path.stem)
+def test_files_that_hold_their_configuration_alone(example, tmp_path):
+    """As the command line wrote them before; data files are sought beside them."""
+    from dfp.cli.commands import _solved
+    from dfp.config.config import load
+
+    for path in EXAMPLES.iterdir():
+        shutil.copy(path, tmp_path)
+    data = tomllib.loads(example.read_text(encoding="utf-8")) | {"steps": 4, "save": [2, 4]}
+    data["equation"] = [{"kind": "master", "solver": {"kind": "moment_recursion"}}]
+    (tmp_path / "small.toml").write_text(tomli_w.dumps(data), encoding="utf-8")
+    config = load(tmp_path / "small.toml")
+    first = _solved(config, config.build(), 0, None)
+    del first.provenance["recipe"]
+    assert same(first, again(first, tmp_path))
+    first.provenance["recipe"] = {"missing": "all"}
+    assert same(first, again(first, tmp_path))
+    first.provenance["configuration"]["steps"] = "four"
+    with pytest.raises(dfp.FileFormatError, match="configuration is malformed"):
+        again(first, tmp_path)
 
 
 @pytest.mark.parametrize("forged", [

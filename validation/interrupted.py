@@ -1,10 +1,12 @@
 """Runs that are killed at random moments and go on: ``python -m validation.interrupted FILE KIND`` is one of them."""
 
+import os
 import random
 import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +50,16 @@ def killed(path: Path, kind: str, chance: random.Random, longest: float = 1.5) -
         time.sleep(chance.uniform(0.0, longest))
         run.kill()
     return run.returncode == -signal.SIGKILL
+
+
+def member(learning_rate: float, curvature: float, flag: str = "", parent: int = 0) -> dict[str, float]:
+    """Return a stationary variance; the first worker that comes to the middle kills itself if there is a ``flag``."""
+    if flag and learning_rate > 0.5 and os.getpid() != parent:
+        with suppress(FileExistsError):
+            Path(flag).touch(exist_ok=False)
+            os.kill(os.getpid(), signal.SIGKILL)
+    sgd = dfp.SGD(dfp.QuadraticLandscape(curvature, noise=dfp.GaussianNoise(1.0, 0.5)), learning_rate)
+    return {"variance": dfp.stationary_moments(dfp.MasterEquation(sgd)).covariance.item()}
 
 
 if __name__ == "__main__":

@@ -135,7 +135,7 @@ def solve(
         print(f"resumed from {what} {solution.provenance['resumed']}")
     print(_summary(solution))
     print(f"written to {output}")
-    _end([task], problem.steps)
+    _end([task])
 
 
 @app.command()
@@ -150,10 +150,15 @@ def compare(
     table: Annotated[
         Path | None, typer.Option("--table", metavar="FILE.csv", help="CSV file with all distances and intervals.")
     ] = None,
+    at: Annotated[
+        str, typer.Option(help="step; or time: frames of equal slow time, as of other learning rates.")
+    ] = "step",
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
     """Solve every [[equation]] of a file and print how far each is from the first.
+
+    An equation may have an SGD of its own, in [equation.sgd], with steps and save of its own.
 
     \b
     Example:
@@ -169,13 +174,16 @@ def compare(
 
     config = load(file)
     problem = config.build()
+    from dfp.checks import choice
+
+    choice("--at", at, ("step", "time"))
     _check_comparison(file, problem, figure is not None)
     solutions = {}
     for place, task in enumerate(problem.tasks):
         with _progress(task.name, quiet) as progress:
             solutions[task.name] = _solved(config, problem, place, progress)
-    _report(solutions, output, figure, table)
-    _end(problem.tasks, problem.steps)
+    _report(solutions, output, figure, table, at)
+    _end(problem.tasks)
 
 
 @app.command()
@@ -355,8 +363,8 @@ def _solved(
     solution = solve(
         task.equation,
         problem.initial,
-        problem.steps,
-        problem.save,
+        task.steps,
+        task.save,
         task.solver,
         problem.grid,
         tolerance=task.tolerance,
@@ -383,21 +391,23 @@ def _summary(solution: "Solution") -> str:
     )
 
 
-def _report(solutions: "dict[str, Solution]", output: Path | None, figure: Path | None, table: Path | None) -> None:
+def _report(
+    solutions: "dict[str, Solution]", output: Path | None, figure: Path | None, table: Path | None, at: str
+) -> None:
     """Print the comparison and write what was asked for."""
     from dfp.results import page
     from dfp.results.comparison import compare
-    from dfp.results.drawn import plot as drawn
     from dfp.results.files import save_many
+    from dfp.results.overlay import overlay
     from dfp.results.tables import comma_separated
     from dfp.results.writing import write
 
-    drawing = None if figure is None else drawn(solutions)  # before a file is written: it may be refused
+    drawing = None if figure is None else overlay(solutions, at=at)  # before a file is written: it may be refused
     if output is not None:
         save_many(solutions, output)
     if figure is not None and drawing is not None:
         page.save(drawing, figure)
-    found = compare(solutions)
+    found = compare(solutions, at=at)
     if table is not None:
         write(table, comma_separated(found.rows()))
     # Printed last: whoever reads may have gone.
@@ -410,11 +420,11 @@ def _report(solutions: "dict[str, Solution]", output: Path | None, figure: Path 
         print(f"written to {path}")
 
 
-def _end(tasks: "Iterable[Task]", steps: int) -> None:
+def _end(tasks: "Iterable[Task]") -> None:
     """End with exit code 1 where SGD is unstable: what was found is right, and hardly what was wanted."""
     from dfp.exact.stability import overshooting
 
-    if any(overshooting(task.equation, steps) for task in tasks):
+    if any(overshooting(task.equation, task.steps) for task in tasks):
         raise typer.Exit(1)
 
 

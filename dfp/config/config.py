@@ -43,6 +43,8 @@ class Task(NamedTuple):
     equation: Equation
     solver: Solver | str
     tolerance: float | None
+    steps: int
+    save: list[int] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,13 +111,19 @@ class Config(Table):
         for i, table in enumerate(self.equation if not problems else []):
             path, fields = f"equation[{i}]", type(table).model_fields
             try:
-                equation, solver = table.build(sgd), table.solver.build()
+                own = sgd if table.sgd is None else table.sgd.build(landscape)
+                equation, solver = table.build(own), table.solver.build()
+                steps, save = self.steps if table.steps is None else table.steps, table.save
+                if save is not None:
+                    checks.step_list("save", save, steps)
+                elif table.steps is None:
+                    save = self.save
                 # The title alone: brackets and commas cannot be part of a group's name in a file.
                 name = re.sub(r" \(.*\)|,", "", equation.label) if table.name is None else table.name
                 taken = [k for k, task in enumerate(tasks) if task.name == name]
                 if taken:
                     raise DFPError(f"name={name!r}: is also the name of equation[{taken[0]}]; give each its own name.")
-                tasks.append(Task(name, equation, solver, table.tolerance))
+                tasks.append(Task(name, equation, solver, table.tolerance, steps, save))
                 if isinstance(solver, Solver):
                     path += ".solver"
                     solver.require(equation, initial)
@@ -267,7 +275,7 @@ def _table(names: list[str]) -> type[Table] | None:
     match names:
         case []:
             return Config
-        case ["sgd"]:
+        case [*_, "sgd"]:
             return tables.SGDTable
         case ["grid"]:
             return tables.GridTable

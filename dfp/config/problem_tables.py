@@ -189,6 +189,11 @@ class EquationTable(Table):
     name: Label | None = None
     tolerance: float | None = Field(default=None, gt=0, lt=1)
     solver: SolverTable = AutoTable()
+    sgd: SGDTable | None = None
+    """Of this equation alone, in place of that of the file."""
+    steps: int | None = Field(default=None, ge=0)
+    save: list[int] | None = None
+    """The same: equal slow times are other steps at another learning rate."""
 
     def build(self, sgd: SGD) -> Equation:
         """Return the equation."""

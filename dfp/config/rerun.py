@@ -2,7 +2,11 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from pydantic import ValidationError
+
+from dfp.config.config import Config, explained
 from dfp.errors import DFPError, FileFormatError
 from dfp.results.files import load
 from dfp.results.schema import versions
@@ -19,7 +23,7 @@ def rerun(path: str | Path, *, progress: Progress | None = None) -> Solution:
     Parameters
     ----------
     path
-        File of one solution.
+        File of one solution, also of the command line before files held problems by value.
     progress
         Called with work done and work in all.
 
@@ -47,12 +51,12 @@ def rerun(path: str | Path, *, progress: Progress | None = None) -> Solution:
     before = load(path)
     if not isinstance(before, Solution):
         raise DFPError(f"{path}: holds a {type(before).__name__} and no solution; rerun takes files of dfp.solve.")
-    if "recipe" not in before.provenance:
-        if "configuration" in before.provenance:
-            raise DFPError(f"{path}: was made before files held problems by value; use dfp solve on its configuration.")
+    recipe, configuration = (before.provenance.get(name) for name in ("recipe", "configuration"))
+    if recipe is None and configuration is None:
         raise DFPError(f"{path}: does not hold its problem: an older dfp made it; solve it where it was made.")
+    by_value = isinstance(recipe, dict) and "missing" not in recipe
     try:
-        given = built(before.provenance["recipe"])
+        given = _configured(configuration, Path(path)) if configuration and not by_value else built(recipe)
     except FileFormatError as error:
         raise FileFormatError(f"{path}: {error}") from None
     except DFPError as error:
@@ -62,6 +66,30 @@ def rerun(path: str | Path, *, progress: Progress | None = None) -> Solution:
     again = solve(**given, progress=progress)
     kept = {key: before.provenance[key] for key in ("configuration",) if key in before.provenance}
     return replace(again, provenance=again.provenance | kept | {"rerun": _differences(before, again)})
+
+
+def _configured(configuration: object, path: Path) -> dict[str, Any]:
+    """Return the arguments of ``solve`` by the configuration of a command; data files are sought beside ``path``.
+
+    Raises
+    ------
+    DFPError
+        If a data file is not there, or the problem cannot be built.
+    FileFormatError
+        If it is no configuration.
+    """
+    try:
+        config = Config.model_validate(configuration)
+    except ValidationError as error:
+        told = "; ".join(explained(item) for item in error.errors())
+        raise FileFormatError(f"the configuration is malformed ({told}); make the file again.") from None
+    config._source = path
+    problem = config.build()
+    (task,) = problem.tasks
+    return {
+        "equation": task.equation, "initial": problem.initial, "steps": task.steps, "save": task.save,
+        "solver": task.solver, "grid": problem.grid, "tolerance": task.tolerance, "directions": None,
+    }  # fmt: skip
 
 
 def _differences(before: Solution, again: Solution) -> list[str]:

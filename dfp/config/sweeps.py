@@ -61,7 +61,7 @@ class Member:
             if self.quantity == "stationary":
                 law: Any = stationary_moments(task.equation)
             else:
-                law = moments(task.equation, problem.initial, problem.steps, save=problem.save or [problem.steps])
+                law = moments(task.equation, problem.initial, task.steps, save=task.save or [task.steps])
             name = re.sub(r"\W+", "_", task.name).strip("_")
             found |= {f"{name}_mean": law.mean, f"{name}_covariance": law.covariance}
         return found

@@ -44,9 +44,10 @@ def refuse_ladder(equation: Equation) -> None:
         )
 
 
-def counted(grid: Grid | int | None) -> Grid | int | None:
+def counted(grid: Any) -> Grid | int | None:
     """Return ``grid`` as it is, or as the number of cells per axis, at least 4, that an integer of any kind says."""
     whole: Any = numbers.Integral  # of Python or of NumPy
+    grid = checks.scalar(grid)
     return checks.integer("grid", grid, at_least=4) if isinstance(grid, whole) else grid
 
 

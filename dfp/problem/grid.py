@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from dfp_solvers import boxes, summary
@@ -56,7 +57,8 @@ class Grid(Value):
             if not lower[i] < upper[i]:
                 remedy = "swap them" if lower[i] > upper[i] else "give the box a width above rounding"
                 raise DFPError(f"grid.upper[{i}]={upper[i]:g}: must exceed grid.lower[{i}]={lower[i]:g}; {remedy}.")
-        counts = cells if isinstance(cells, (tuple, list, np.ndarray)) else (cells,) * lower.size
+        counts: Any = checks.scalar(cells)
+        counts = counts if isinstance(counts, (tuple, list, np.ndarray)) else (counts,) * lower.size
         if len(counts) != lower.size:
             raise DFPError(f"grid.cells={checks.shown(cells)}: must have {lower.size} entries; give one per axis.")
         cells = tuple(checks.integer(f"grid.cells[{i}]", n, at_least=4) for i, n in enumerate(counts))

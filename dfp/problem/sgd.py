@@ -1,7 +1,7 @@
 """SGD on a landscape: θ' = θ − η g_ξ(θ) (T1), an affine map where it is quadratic; with momentum (T19)."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
@@ -23,7 +23,15 @@ from dfp.problem.value import Value
 
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
-class SGD(Value):
+class _Given:
+    """Arguments that SGD keeps as schedules: by their names ``dataclasses.replace`` finds them."""
+
+    learning_rate: float
+    batch_size: int | None
+
+
+@dataclass(frozen=True, eq=False, init=False, repr=False)
+class SGD(_Given, Value):
     """Stochastic gradient descent, as optimisers run it.
 
     Parameters
@@ -81,11 +89,11 @@ class SGD(Value):
     """
 
     landscape: QuadraticLandscape | Landscape
-    learning_rates: PerStep
+    learning_rates: PerStep = field(init=False)
     momentum: float
     weight_decay: float
     replace: bool
-    batches: PerStep | None
+    batches: PerStep | None = field(init=False)
     nesterov: bool
     preconditioner: Array | None
     temperature: float
@@ -168,7 +176,7 @@ class SGD(Value):
         """Number of parameters d."""
         return self.landscape.dimension
 
-    @property
+    @property  # type: ignore[misc]
     def learning_rate(self) -> float:
         """η [parameter^2 / loss]; raises ``UnsupportedError`` if it is a schedule."""
         return float(self.learning_rates.value)
@@ -178,7 +186,7 @@ class SGD(Value):
         """``learning_rates`` under their former name."""
         return self.learning_rates
 
-    @property
+    @property  # type: ignore[misc]
     def batch_size(self) -> int | None:
         """B, or None as given; raises ``UnsupportedError`` if it is a schedule."""
         return None if self.batches is None else int(self.batches.value)

@@ -179,13 +179,13 @@ def compare(
     for name, solution in others.items():
         if solution.dimension != base.dimension:
             raise DFPError(f"solutions[{name!r}] has {solution.dimension} parameters: {reference!r} {base.dimension}.")
-    matched = {name: _matched(solution, base, at) for name, solution in others.items()}
-    shared = sorted(set.intersection(*(set(pairs) for pairs in matched.values())))
+    pairs = {name: matched(solution, base, at) for name, solution in others.items()}
+    shared = sorted(set.intersection(*(set(found) for found in pairs.values())))
     if not shared:
         raise DFPError(f"solutions: they share no saved {at}; solve them with the same save=[...].")
     return Comparison(
         tuple(
-            _distance(name, solution, matched[name][j], reference, base, j)
+            _distance(name, solution, pairs[name][j], reference, base, j)
             for j in shared
             for name, solution in others.items()
         )
@@ -217,7 +217,7 @@ def _as_solution(law: Density, clock: Solution | None) -> Solution:
     )
 
 
-def _matched(solution: Solution, base: Solution, at: str) -> dict[int, int]:
+def matched(solution: Solution, base: Solution, at: str) -> dict[int, int]:
     """Return the frames of ``solution`` by the frames of ``base`` that are at the same step, or slow time."""
     if at == "step":
         places = {int(step): i for i, step in enumerate(solution.steps)}

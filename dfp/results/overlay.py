@@ -10,14 +10,14 @@ from dfp import checks
 from dfp.errors import DFPError
 from dfp.problem.state import Density
 from dfp.results import figures, page, schema
-from dfp.results.comparison import on_one_clock
+from dfp.results.comparison import matched, on_one_clock
 from dfp.results.solution import Solution
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def overlay(solutions: Mapping[str, Solution | Density], step: int | None = None) -> "Figure":
+def overlay(solutions: Mapping[str, Solution | Density], step: int | None = None, *, at: str = "step") -> "Figure":
     """Return a figure of solutions at one step: d = 1 curves and differences, d = 2 contours and maps, d = 3 marginals.
 
     Parameters
@@ -25,14 +25,16 @@ def overlay(solutions: Mapping[str, Solution | Density], step: int | None = None
     solutions
         By name; the first is the reference of the differences. Laws stand at every step.
     step
-        The last that all share if left out.
+        Of the first; the last that all share if left out.
+    at
+        ``"step"`` or ``"time"``, as ``dfp.compare`` has it.
 
     Raises
     ------
     DFPError
         If a solution has no density, dimensions differ, or no step is shared.
     """
-    frames, shown = _frames(solutions, step)
+    frames, shown = _frames(solutions, step, at)
     first = next(iter(frames.values()))
     if first.dimension == 1:
         return _lines(frames, f"Where is the parameter at {shown}? The models compared")
@@ -41,7 +43,7 @@ def overlay(solutions: Mapping[str, Solution | Density], step: int | None = None
     return _marginals(frames, f"How does SGD distribute the parameters at {shown}? Marginals")
 
 
-def _frames(solutions: Mapping[str, Any], step: int | None) -> tuple[dict[str, Solution], str]:
+def _frames(solutions: Mapping[str, Any], step: int | None, at: str) -> tuple[dict[str, Solution], str]:
     """Return solutions of one frame each, and which it is."""
     if not isinstance(solutions, Mapping) or not solutions:
         raise DFPError(f"solutions={checks.shown(solutions)}: must be solutions by name; give a dict of them.")
@@ -53,14 +55,18 @@ def _frames(solutions: Mapping[str, Any], step: int | None) -> tuple[dict[str, S
     clocked = on_one_clock(solutions)
     if len({solved.dimension for solved in clocked.values()}) > 1:
         raise DFPError("solutions: they have different numbers of parameters; compare those that have the same.")
-    shared = set.intersection(*(set(map(int, s.steps)) for s in clocked.values()))
+    base = next(iter(clocked.values()))
+    pairs = {name: matched(solved, base, at) for name, solved in clocked.items()}
+    shared = {int(base.steps[j]): j for j in sorted(set.intersection(*(set(found) for found in pairs.values())))}
     if not shared:
-        raise DFPError("solutions: they share no saved step; solve them with the same save=[...].")
+        raise DFPError(f"solutions: they share no saved {at}; solve them with the same save=[...].")
     chosen = max(shared) if step is None else step
     if chosen not in shared:
-        raise DFPError(f"steps={checks.shown(step)}: is not a step that all have saved; give one of {sorted(shared)}.")
+        raise DFPError(f"steps={checks.shown(step)}: is not a step that all have saved; give one of {list(shared)}.")
     settled = all(isinstance(solved, Density) for solved in solutions.values())
-    return {name: s.at([chosen]) for name, s in clocked.items()}, "the end" if settled else f"step {chosen}"
+    frames = {name: s.at([int(s.steps[pairs[name][shared[chosen]]])]) for name, s in clocked.items()}
+    where = f"step {chosen}" if at == "step" else f"slow time {base.time[shared[chosen]]:.4g}"
+    return frames, "the end" if settled else where
 
 
 def _lines(frames: Mapping[str, Solution], title: str) -> "Figure":
