@@ -66,4 +66,4 @@ lint: $(VENV)/.developed  ## style, types and the directions of imports
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf .venv .venv-3.* docs/_build docs/auto_gallery docs/jupyter_execute validation/results demo.h5 demo.png
+	rm -rf .venv .venv-3.* docs/_build docs/auto_gallery docs/auto_api docs/jupyter_execute validation/results demo.h5 demo.png

@@ -61,6 +61,8 @@ napoleon_attr_annotations = False
 sphinx_gallery_conf = {
     "examples_dirs": "gallery",
     "gallery_dirs": "auto_gallery",
+    "backreferences_dir": "auto_gallery/backreferences",
+    "doc_module": ("dfp",),
     "filename_pattern": r"\.py$",
     "within_subsection_order": "FileNameSortKey",
     "matplotlib_animations": False,
@@ -73,23 +75,51 @@ sphinx_gallery_conf = {
     "abort_on_example_error": True,
 }
 
+# An entry of the API page: a directive with its options.
+ENTRY = re.compile(r"^\.\. auto\w+:: (\S+)\n(?:   .*\n)*", re.MULTILINE)
+BLOCK = re.compile(r"^```\{eval-rst\}\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def write_api_pages(app):
+    """Write a page for every entry of the API page, with the examples of the gallery that use the name."""
+    folder, used = Path(app.srcdir) / "auto_api", Path(app.srcdir) / "auto_gallery" / "backreferences"
+    folder.mkdir(exist_ok=True)
+    wanted = {}
+    for entry in ENTRY.finditer((Path(app.srcdir) / "api.md").read_text(encoding="utf-8")):
+        name = entry[1]
+        text = f"{name}\n{'=' * len(name)}\n\n{entry[0]}"
+        examples = used / f"{name}.examples"
+        # What nearly all examples use, such as SGD, would show the gallery again.
+        if examples.exists() and 0 < examples.read_text(encoding="utf-8").count("  :doc:`") <= 12:
+            text += f"\n.. rubric:: In the gallery\n\n.. minigallery:: {name}\n"
+        wanted[f"{name}.rst"] = text
+    for path in folder.glob("*.rst"):
+        if path.name not in wanted:
+            path.unlink()
+    for file, text in wanted.items():
+        path = folder / file
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+
 
 def fill(app, docname, source):
-    """Put in place of marks: on the API page a table of all names, on the page of evidence that of all claims."""
+    """Make the entries of the API page tables that lead to a page each, and put the table of claims on its page."""
     if docname == "api":
-        tables = []
-        for section in re.split(r"^## ", source[0], flags=re.MULTILINE)[1:]:
-            names = re.findall(r"^\.\. auto(?:class|function|exception):: (\S+)$", section, re.MULTILINE)
-            listed = "\n".join(f"   {name}" for name in names)
-            title = section.split("\n", 1)[0]
-            tables.append(f"**{title}**\n\n```{{eval-rst}}\n.. autosummary::\n   :nosignatures:\n\n{listed}\n```\n")
-        source[0] = source[0].replace("<!-- summary -->", "\n".join(tables))
+        names = [entry[1] for entry in ENTRY.finditer(source[0])]
+
+        def table(block):
+            listed = "\n".join(f"   {entry[1]}" for entry in ENTRY.finditer(block[1]))
+            return f"```{{eval-rst}}\n.. autosummary::\n   :nosignatures:\n\n{listed}\n```"
+
+        pages = "\n".join(f"auto_api/{name}" for name in names)
+        source[0] = BLOCK.sub(table, source[0]) + f"\n```{{toctree}}\n:hidden:\n\n{pages}\n```\n"
     if docname == "evidence":
         claims = (root / "validation" / "README.md").read_text(encoding="utf-8").split("<!-- claims -->")[1]
         # The numbers are files of the repository, which the pages do not carry.
-        table = re.sub(r"\[numbers\]\(evidence/(.*?)\)", r"`\1`", claims.split("<!-- end")[0])
-        source[0] = source[0].replace("<!-- claims -->", table)
+        table_of_claims = re.sub(r"\[numbers\]\(evidence/(.*?)\)", r"`\1`", claims.split("<!-- end")[0])
+        source[0] = source[0].replace("<!-- claims -->", table_of_claims)
 
 
 def setup(app):
+    app.connect("builder-inited", write_api_pages)
     app.connect("source-read", fill)
