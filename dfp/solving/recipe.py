@@ -64,7 +64,8 @@ _MADE = {
     "point": _by_name(state.Point, "theta"),
     "density": _by_name(state.Density, "grid values outside error", moments="_moments"),
     "grid": _by_name(Grid, "lower upper cells"),
-    **{f"solver {name}": _by_name(kind, " ".join(inspect.signature(kind).parameters))
+    # A checkpoint changes no bit, and no file is to say which other is written.
+    **{f"solver {name}": _by_name(kind, " ".join(p for p in inspect.signature(kind).parameters if p != "checkpoint"))
        for name, kind in _SOLVERS.items()},
 }  # fmt: skip
 _KINDS = {made.maker: kind for kind, made in _MADE.items()}
