@@ -15,9 +15,10 @@ from dfp.exact.moments import Moments
 from dfp.long_time.recurrence import require_settling, settled_moments
 from dfp.methods import markov_chain
 from dfp.methods.finite_difference import FiniteDifference
-from dfp.methods.finite_volume import FiniteVolume, wall_tails
+from dfp.methods.finite_volume import FiniteVolume
 from dfp.methods.fourier.fourier import Fourier
 from dfp.methods.grids import automatic
+from dfp.methods.heavy_tails import wall_tails
 from dfp.methods.hermite import Hermite
 from dfp.methods.solver import Problem, Run, Solver
 from dfp.methods.transfer import uniform as transfer_lattice
