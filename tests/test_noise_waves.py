@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 import dfp
 from validation.cases.rough_landscape import ETA, PROMISED, START, STEPS, by_quadrature, landscape
@@ -76,5 +77,40 @@ def test_what_is_not_known_is_refused():
         dfp.solve(equation, start, 2, [2], dfp.MonteCarlo(2000))
     with pytest.raises(dfp.DFPError, match="d = 1"):
         dfp.Landscape(lambda w: w, 1.0, 2, characteristic=lambda k, w: np.exp(-(k**2) / 2))
-    with pytest.raises(dfp.UnsupportedError, match="characteristic"):
-        dfp.stationary(equation)
+    for asked in (dfp.spectrum, dfp.probability_current, lambda e: dfp.exit_steps(e, (-2.0, 2.0), start)):
+        with pytest.raises(dfp.UnsupportedError, match="characteristic"):
+            asked(equation)
+
+
+def test_a_stationary_law_by_waves_is_that_of_a_linear_map():
+    """A bowl written as functions, with logistic noise: of the quadratic landscape it is known in closed form."""
+
+    def logistic(k, w):
+        return np.pi * k / np.sinh(np.where(k == 0, 1.0, np.pi * k)) + (k == 0) + 0 * w
+
+    variance = np.pi**2 / 3
+    bowl = dfp.Landscape(lambda w: 0.8 * w, variance, characteristic=logistic)
+    found = dfp.stationary(dfp.MasterEquation(dfp.SGD(bowl, 0.5)))
+    quadratic = dfp.QuadraticLandscape([0.8], 0, dfp.AdditiveNoise(stats.logistic()))
+    exact = dfp.stationary(dfp.MasterEquation(dfp.SGD(quadratic, 0.5)), found.grid)
+    apart = float(np.abs(found.values - exact.values).sum()) * found.grid.cell_volume
+    assert apart < found.error + exact.error < 1e-5
+    # the control: Gaussian noise of the same covariance has another law, by its kurtosis
+    plain = dfp.stationary(dfp.MasterEquation(dfp.SGD(dfp.Landscape(lambda w: 0.8 * w, variance), 0.5)), found.grid)
+    assert float(np.abs(plain.values - exact.values).sum()) * found.grid.cell_volume > 0.02
+
+
+def test_a_stationary_law_by_waves_stays():
+    """In a bent bowl: a step from the law, by the solver of densities, is the law; a step of other noise is not."""
+
+    def two_lumps(k, w):  # at ±½, each of variance ¼
+        return np.cos(k / 2) * np.exp(-(k**2) / 8) + 0 * w
+
+    bent = dfp.Landscape(lambda w: w + 0.3 * np.sin(w), 0.5, characteristic=two_lumps)
+    equation = dfp.MasterEquation(dfp.SGD(bent, 0.4))
+    law = dfp.stationary(equation)
+    after = dfp.solve(equation, law, 1, [1], dfp.Transfer(), law.grid)
+    apart = float(np.abs(after.density[0] - law.values).sum()) * law.grid.cell_volume
+    assert apart < law.error + after.certificate.error[0] < 1e-6
+    other = dfp.solve(dfp.MasterEquation(dfp.SGD(bent, 0.3)), law, 1, [1], dfp.Transfer(), law.grid)
+    assert float(np.abs(other.density[0] - law.values).sum()) * law.grid.cell_volume > 0.01

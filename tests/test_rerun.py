@@ -1,7 +1,13 @@
 """A file holds its problem by value: solved again from it, every bit is the same."""
 
+import copy
+import math
+import operator
+import random
 import shutil
 import tomllib
+from dataclasses import replace
+from functools import reduce
 
 import numpy as np
 import pytest
@@ -135,6 +141,58 @@ def test_a_law_of_another_shape_is_refused(tmp_path):
     local |= {"shape": [2, 2], "values": [1.0, 0.0, 0.0, 1.0]}
     with pytest.raises(dfp.FileFormatError, match="recipe"):
         again(first, tmp_path)
+
+
+PUT = [None, True, 0, -1, 7, 1e300, math.nan, 0.5, "x", [], [1.0, 2.0], {}, {"kind": "grid"}, 2**40,
+       {"kind": "array", "type": "<f8", "shape": [2], "values": [2.0, 1.0]},
+       {"kind": "array", "type": "<f8", "shape": [0], "values": []}]  # fmt: skip
+
+
+def places(part, at=()):
+    """Every place of a recipe, as the keys that lead to it."""
+    pairs = part.items() if isinstance(part, dict) else enumerate(part[:6]) if isinstance(part, list) else ()
+    return [at, *(found for key, one in pairs for found in places(one, (*at, key)))]
+
+
+@pytest.mark.parametrize("name", ["gaussian", "shared", "multiplicative", "samples"])
+def test_altered_recipes_are_solved_or_refused(name, monkeypatch):
+    """Forty of each: one entry replaced, or one by another; no error but those of the library."""
+    first = dfp.solve(dfp.MasterEquation(dfp.SGD((ADDITIVE | OTHERS)[name], 0.2)), START, 2, [2])
+    outcomes = set()
+    for seed in range(40):
+        chance, recipe = random.Random(seed), copy.deepcopy(first.provenance["recipe"])
+        *way, last = chance.choice(places(recipe)[1:])
+        part = reduce(operator.getitem, way, recipe)
+        part[last] = copy.deepcopy(chance.choice(PUT) if seed % 3 else reduce(operator.getitem, way, recipe))
+        forged = replace(first, provenance=first.provenance | {"recipe": recipe})
+        monkeypatch.setattr("dfp.config.rerun.load", lambda path, forged=forged: forged)
+        try:
+            dfp.rerun("forged.h5")
+            outcomes.add("solved")
+        except dfp.DFPError as error:
+            outcomes.add(type(error).__name__)
+    assert {"solved", "FileFormatError"} <= outcomes
+
+
+def test_arrays_of_an_odd_kind_are_refused_where_they_are_met(monkeypatch):
+    first = dfp.solve(dfp.MasterEquation(dfp.SGD(ADDITIVE["shared"], 0.2)), START, 2)
+    first.provenance["recipe"]["equation"]["sgd"]["landscape"]["noise"]["shared"] = "x"
+    monkeypatch.setattr("dfp.config.rerun.load", lambda path: first)
+    with pytest.raises(dfp.FileFormatError, match="recipe is malformed"):
+        dfp.rerun("forged.h5")
+
+
+def test_no_file_says_where_a_checkpoint_is_written(tmp_path):
+    """Neither one that was asked for, nor one that a forged file asks for."""
+    asked, forged = tmp_path / "asked.h5", tmp_path / "forged.h5"
+    equation = dfp.MasterEquation(dfp.SGD(ADDITIVE["gaussian"], 0.2))
+    first = dfp.solve(equation, START, 2, solver=dfp.MonteCarlo(2000, seed=5, checkpoint=asked))
+    asked.unlink()
+    assert same(first, again(first, tmp_path)) and not asked.exists()
+    first.provenance["recipe"]["solver"]["checkpoint"] = str(forged)
+    with pytest.raises(dfp.FileFormatError, match="recipe"):
+        again(first, tmp_path)
+    assert not forged.exists()
 
 
 def test_the_command_line_reruns_a_file(tmp_path, capsys):

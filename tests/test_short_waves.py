@@ -168,10 +168,11 @@ def test_a_smooth_start_in_a_plane_stays_smooth_under_kernels_narrower_than_its_
         spikes.append(moved(own, points, slopes[axis], targets))
     volume = solution.grid.cell_volume
     true = float(np.abs(solution.density[-1] - exact[0][:, None] * exact[1]).sum()) * volume
-    assert true < min(solution.certificate.error[-1], 0.01)  # a hundredth is what is left of spikes
+    # a hundredth is what may be left of spikes; 1e-11 is what the cells of the start leave out of its waves
+    assert true < min(solution.certificate.error[-1] + 1e-11, 0.01)
     # The control: points for cells are spikes where kernels are narrower than them, and only there.
     apart = float(np.abs(spikes[0][:, None] * spikes[1] - exact[0][:, None] * exact[1]).sum()) * volume
-    assert (apart > 0.3) == (width < 0.5)  # of at most 2
+    assert (apart > 0.1) == (width < 0.5)  # of at most 2; resolved ones leave some 1e-4
 
 
 @pytest.mark.parametrize(

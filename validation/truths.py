@@ -19,6 +19,7 @@ from scipy.stats import t as student_t
 
 import dfp
 from dfp.problem.averaged_equation import AveragedEquation
+from dfp.problem.averages import Average
 from dfp.problem.equation import Equation
 
 
@@ -50,7 +51,7 @@ def random_linear(rng: np.random.Generator, d: int, number: str) -> Equation:
     noise = dfp.GaussianNoise(square @ square.T + 0.2 * np.eye(d))
     hessian = (axes * curvatures) @ axes.T if rng.random() < 0.7 else np.diag(curvatures)
     sgd = dfp.SGD(dfp.QuadraticLandscape(hessian, rng.uniform(-1, 1, d), noise), np.exp(rng.uniform(-4, -0.7)))
-    makers = {
+    makers: dict[str, Callable[[dfp.SGD], Equation]] = {
         "T4": dfp.MasterEquation,
         "T6": dfp.Langevin,
         "T7": lambda sgd: dfp.ModifiedLangevin(sgd, matched=False),
@@ -91,6 +92,16 @@ def linear(rng: np.random.Generator) -> Truth:
     )
 
 
+def blend(parts: list[dfp.Gaussian]) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the density of a mixture of equal shares."""
+
+    def density(points: np.ndarray) -> np.ndarray:
+        total: np.ndarray = np.sum([part.density(points) for part in parts], axis=0)
+        return total / len(parts)
+
+    return density
+
+
 def mixture(rng: np.random.Generator) -> Truth:
     """Additive noise from a gridded mixture of two Gaussians: the mixture of what becomes of each."""
     d = int(rng.choice([1, 2]))
@@ -100,7 +111,7 @@ def mixture(rng: np.random.Generator) -> Truth:
     start = dfp.Density(grid, sum(part.density(grid.points) for part in parts) / 2)
     steps = int(np.exp(rng.uniform(0, 4)))
     after = [dfp.Gaussian(*moved(equation, part.mean, part.covariance, steps)) for part in parts]
-    return Truth("mixture", equation, start, steps, lambda points: sum(part.density(points) for part in after) / 2)
+    return Truth("mixture", equation, start, steps, blend(after))
 
 
 def student(rng: np.random.Generator) -> Truth:
@@ -132,9 +143,7 @@ def paths(rng: np.random.Generator) -> Truth:
             after.append((one @ mean + rate * x.T @ y / batch, one @ factor))
         states = after
     parts = [dfp.Gaussian(mean, factor @ start.covariance @ factor.T) for mean, factor in states]
-    return Truth(
-        "paths", equation, start, steps, lambda points: sum(part.density(points) for part in parts) / len(parts)
-    )
+    return Truth("paths", equation, start, steps, blend(parts))
 
 
 def polynomial(rng: np.random.Generator) -> Truth:
@@ -333,7 +342,7 @@ def rough(rng: np.random.Generator) -> Truth:
         counts = np.ceil(np.diff(pieces, axis=1)[:, 0] / longest).astype(int)
         pieces = np.concatenate([
             np.stack([cuts[:-1], cuts[1:]], axis=1)
-            for cuts in (np.linspace(*piece, count + 1) for piece, count in zip(pieces, counts, strict=True))
+            for cuts in (np.linspace(low, high, count + 1) for (low, high), count in zip(pieces, counts, strict=True))
         ])  # fmt: skip
         half = np.diff(pieces, axis=1) / 2
         x = (pieces.mean(axis=1)[:, None] + half * at).ravel()
@@ -396,10 +405,12 @@ def averaged(rng: np.random.Generator) -> Truth:
     start = dfp.Gaussian(rng.uniform(-1, 1, d), rng.uniform(0.05, 0.5, d))
     if rng.random() < 0.5:
         decay = float(rng.uniform(0.5, 0.99))
-        average, weights = dfp.ExponentialAverage(sgd, decay), np.full(steps, 1 - decay)
+        average: Average = dfp.ExponentialAverage(sgd, decay)
+        weights = np.full(steps, 1 - decay)
     else:
         left = int(rng.integers(0, steps))
-        average, weights = dfp.TailAverage(sgd, left), 1.0 / np.maximum(np.arange(1, steps + 1) - left, 1)
+        average = dfp.TailAverage(sgd, left)
+        weights = 1.0 / np.maximum(np.arange(1, steps + 1) - left, 1)
     mean, covariance = np.tile(start.mean, 2), np.tile(start.covariance, (2, 2))
     step = eye - eta * hessian
     for w in weights:
@@ -407,7 +418,7 @@ def averaged(rng: np.random.Generator) -> Truth:
         load = np.vstack([-eta * eye, -w * eta * eye])
         mean, covariance = factor @ mean + load @ gradient, factor @ covariance @ factor.T + load @ noise @ load.T
     law = dfp.Gaussian(mean[d:], covariance[d:, d:])
-    return Truth("averaged", dfp.MasterEquation(average), start, steps, law.density)
+    return Truth("averaged", AveragedEquation(average, dfp.MasterEquation(sgd)), start, steps, law.density)
 
 
 def turned(rng: np.random.Generator) -> Truth:

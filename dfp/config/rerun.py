@@ -15,6 +15,8 @@ from dfp.solving.driver import Progress, solve
 from dfp.solving.recipe import built
 
 _ARGUMENTS = {"equation", "initial", "steps", "save", "solver", "grid", "tolerance", "directions"}
+# What arrays and numbers of odd kinds end in.
+_PLAIN = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, AssertionError, RecursionError)
 
 
 def rerun(path: str | Path, *, progress: Progress | None = None) -> Solution:
@@ -63,7 +65,14 @@ def rerun(path: str | Path, *, progress: Progress | None = None) -> Solution:
         raise DFPError(f"{path}: {error}") from None
     if set(given) != _ARGUMENTS:
         raise FileFormatError(f"{path}: the recipe has other entries than dfp.solve takes; make the file again.")
-    again = solve(**given, progress=progress)
+    try:
+        again = solve(**given, progress=progress)
+    except DFPError:
+        raise
+    except _PLAIN as error:  # a record that was altered may hold what no constructor would have let pass
+        raise FileFormatError(
+            f"{path}: the recipe is malformed ({type(error).__name__}: {error}); make the file again."
+        ) from error
     kept = {key: before.provenance[key] for key in ("configuration",) if key in before.provenance}
     return replace(again, provenance=again.provenance | kept | {"rerun": _differences(before, again)})
 

@@ -112,6 +112,16 @@ def volterra_curve(sgd: SGD, second_moments: ArrayLike, steps: int, save: Sequen
     Notes
     -----
     C. Paquette, K. Lee, F. Pedregosa, E. Paquette, "SGD in the Large" (2021), arXiv:2102.04396.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> features = dfp.GaussianFeatures([1.0] * 200, noise=0.3, batch_size=8)
+    >>> sgd = dfp.SGD(features, learning_rate=0.02)
+    >>> for curve in (dfp.volterra_curve, dfp.risk_curve):
+    ...     print(curve(sgd, 1.0, 100, save=[0, 10, 100]).excess_risk.round(2))
+    [100.    74.09   5.03]
+    [100.    74.1    5.03]
     """
     landscape = _streaming(sgd)
     if not sgd.plain:

@@ -12,6 +12,7 @@ from dfp.checks import Array
 from dfp.errors import NoStationaryDensity, UnresolvedError, UnsupportedError
 from dfp.long_time import first_passage_line
 from dfp.methods import markov_chain
+from dfp.methods.transfer import landscape_waves
 from dfp.methods.transfer import uniform as transfer_lattice
 from dfp.problem.arguments import check_kernel
 from dfp.problem.equation import Equation
@@ -24,6 +25,8 @@ _NOTHING, _PLACES, _GROWTH = 46.0, 4001, 24
 _CELLS, _STEP_CELLS = {1: 2048, 2: 160}, 96
 # What leaves the box of a step for good, per step, that counts as nothing, and as a law that does not last.
 _KEPT, _LOST = 1e-13, 1e-7
+# Rounding of the leading eigenvalue of a full matrix.
+_ROUNDED = 1e-12
 
 
 def stationary(equation: Equation, grid: Grid | None) -> Density:
@@ -53,6 +56,8 @@ def stationary(equation: Equation, grid: Grid | None) -> Density:
             f"d = {equation.dimension}: nonlinear landscapes need d <= 2; use dfp.solve to a "
             "late step, with dfp.MonteCarlo(...)."
         )
+    if equation.discrete and equation.sgd.local.characteristic is not None:
+        return _step_of_waves(equation, grid)
     if equation.dimension == 1:
         return _step_on_line(equation, grid) if equation.discrete else _flow_on_line(equation, grid)
     chosen = automatic_grid(equation) if grid is None else grid
@@ -147,11 +152,7 @@ def _step_on_line(equation: Equation, grid: Grid | None) -> Density:
             break
         middle, half = (lower + upper) / 2, (upper - lower) / 2
         lower, upper = middle - 1.2 * half, middle + 1.2 * half
-    if lost > _LOST:
-        raise NoStationaryDensity(
-            f"SGD leaves for good from its law with the probability {lost:.2g} a step (θ overshoots further and "
-            "further): it has no stationary law at this learning_rate; lower it, or use dfp.exit_steps."
-        )
+    _check_kept(lost)
     if grid is None:
         grid = Grid(lower, upper, _CELLS[1])
     moved, deviation = first_passage_line.kernel(equation, nodes)
@@ -164,6 +165,31 @@ def _step_on_line(equation: Equation, grid: Grid | None) -> Density:
             f"dfp.Grid({grid.lower}, {grid.upper}, cells) with more cells."
         )
     return Density(grid, values, outside=outside if outside > 1e-13 else 0.0, error=min(1e-11 + 1e3 * lost, 2.0))
+
+
+def _step_of_waves(equation: Equation, grid: Grid | None) -> Density:
+    """Return the fixed point of a step whose noise is known by its characteristic function (T22)."""
+    box, lost = automatic_grid(equation), np.inf
+    for _ in range(8):
+        before = lost
+        frame, lost = landscape_waves.settled(equation, box, box if grid is None else grid)
+        if lost < _ROUNDED or lost > 0.5 * before:
+            break
+        half = 0.6 * (box.upper - box.lower)
+        box = Grid((box.lower + box.upper) / 2 - half, (box.lower + box.upper) / 2 + half, box.cells)
+    _check_kept(lost)
+    assert frame.density is not None
+    outside = max(frame.outside or 0.0, 0.0)
+    error = min(frame.truncation + 1e3 * max(lost, 0.0), 2.0)
+    return Density(box if grid is None else grid, np.maximum(frame.density, 0.0), outside=outside, error=error)
+
+
+def _check_kept(lost: float) -> None:
+    if lost > _LOST:
+        raise NoStationaryDensity(
+            f"SGD leaves for good from its law with the probability {lost:.2g} a step (θ overshoots further and "
+            "further): it has no stationary law at this learning_rate; lower it, or use dfp.exit_steps."
+        )
 
 
 def _box_on_plane(equation: Equation) -> tuple[Array, Array]:

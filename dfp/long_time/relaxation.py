@@ -264,8 +264,8 @@ def _on_grid(equation: Equation, count: int, grid: Grid) -> Spectrum:
         raise UnsupportedError(f"grid: modes on a grid need d = 1 or 2, and d = {equation.dimension}.")
     if not equation.process:
         raise UnsupportedError(
-            f"grid: the {equation.label} is not a positive operator and is unstable on fine grids; leave grid out for "
-            "its exact modes."
+            f"grid: the {equation.label} is not a positive operator and is unstable on fine grids; "
+            + ("leave grid out for its exact modes." if equation.sgd.affine else "use dfp.MasterEquation(sgd).")
         )
     solve = _step_modes if equation.discrete else _chain_modes
     values, modes = solve(equation, count, grid)

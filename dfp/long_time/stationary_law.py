@@ -84,7 +84,7 @@ def stationary(
     if isinstance(grid, int):
         return stationary(equation, stationary(equation, None, solver).grid.resized(grid), solver)
     process = equation.iterate if isinstance(equation, AveragedEquation) else equation
-    check_equation(process, grid)
+    check_equation(process, grid, waves=True)
     if process.dimension > 3:
         raise UnsupportedError(f"d = {process.dimension}: densities need d <= 3; use dfp.moments for covariances.")
     if isinstance(equation, AveragedEquation):

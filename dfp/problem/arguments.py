@@ -11,10 +11,11 @@ from dfp.problem.grid import Grid
 from dfp.problem.state import State
 
 
-def check_equation(equation: Equation, grid: Grid | None = None, *, moments: bool = False) -> None:
+def check_equation(equation: Equation, grid: Grid | None = None, *, moments: bool = False, waves: bool = False) -> None:
     """Raise ``DFPError`` unless ``equation`` is one and ``grid``, if given, has as many axes as it has parameters.
 
-    Equations that have moments alone are refused unless these are all that is asked for, ``moments``.
+    Equations that have moments alone are refused unless these are all that is asked for, ``moments``; noise of
+    nonlinear landscapes that is given by its characteristic function, unless it is taken, ``waves``.
     """
     if isinstance(equation, AveragedEquation):
         refuse()
@@ -26,7 +27,7 @@ def check_equation(equation: Equation, grid: Grid | None = None, *, moments: boo
             f"equation: the {equation.label} is followed through its moments alone, for its variances can be negative; "
             "use dfp.moments(...), or dfp.Langevin(sgd) for laws."
         )
-    if not moments:
+    if not (moments or (waves and not equation.sgd.affine and equation.sgd.local.characteristic is not None)):
         check_kernel(equation)
     if grid is None:
         return
@@ -55,8 +56,9 @@ def check_kernel(equation: Equation) -> None:
     """Raise ``UnsupportedError`` where steps of a nonlinear landscape are known by draws alone."""
     if equation.discrete and not (equation.sgd.affine or equation.sgd.local.gaussian):
         raise UnsupportedError(
-            "noise: it is given as draws or by its characteristic function, which dfp.solve(...) takes and nothing "
-            "else; leave noise and characteristic out for a Gaussian of the same covariance."
+            "noise: it is given as draws or by its characteristic function, and this needs the density of a step; "
+            "dfp.solve(...) takes both, dfp.stationary(...) a characteristic function; leave them out for Gaussian "
+            "noise of the same covariance."
         )
 
 

@@ -38,6 +38,15 @@ def plot(results: Any, *, steps: Any = None, ax: Any = None, title: str | None =
     ------
     DFPError
         If there is no figure of it, or an argument is malformed.
+
+    Examples
+    --------
+    >>> import dfp
+    >>> sgd = dfp.SGD(dfp.QuadraticLandscape([1.0], noise=dfp.GaussianNoise([1.0])), learning_rate=0.2)
+    >>> laws = {"SGD": dfp.MasterEquation(sgd), "Langevin": dfp.Langevin(sgd)}
+    >>> figure = dfp.plot({name: dfp.stationary(equation) for name, equation in laws.items()})
+    >>> print(figure.axes[0].get_xlabel())
+    parameter θ₁ [parameter]
     """
     if isinstance(results, Result):
         return results.plot(steps=steps, ax=ax, title=title, style=style)

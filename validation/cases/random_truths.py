@@ -162,8 +162,8 @@ def shown(found: Examination, count: int) -> Result:
         Table("Answers of other kinds.", ("kind", "number"), sorted(found.others.items())),
     ]
     if bad:
-        rows = [(row.seed, row.kind, row.solver, f"{row.true:.3g}", f"{row.certified:.3g}", row.ok) for row in bad]
-        tables.append(Table("Uncovered.", ("seed", "kind", "solver", "true", "certified", "ok"), rows))
+        listed = [(row.seed, row.kind, row.solver, f"{row.true:.3g}", f"{row.certified:.3g}", row.ok) for row in bad]
+        tables.append(Table("Uncovered.", ("seed", "kind", "solver", "true", "certified", "ok"), listed))
     numbers = {"seeds": [FIRST, FIRST + count - 1], "densities": len(found.rows), **found.others}
     return Result(judged(found, count), numbers, tables=tables)
 

@@ -6,6 +6,7 @@ import numpy as np
 from dfp_solvers.transfer import characteristic as waves
 from dfp_solvers.transfer import graded
 from scipy import fft
+from scipy.sparse.linalg import eigs
 
 from dfp.checks import Array, Complex
 from dfp.errors import UnresolvedError
@@ -71,8 +72,7 @@ class LandscapeWavesRun(TransferRun):
         box = automatic_grid(problem)
         self.grid = box if grid is None else grid
         self.equation, self.initial, self.step = problem.equation, problem.initial, 0
-        count = _nodes(self.equation, box)
-        self.levels = [_Level(self.equation, _placed(self.equation, box, n)) for n in (count, int(_COARSER * count))]
+        self.levels = _levels(self.equation, box)
 
     @classmethod
     def seconds(cls, problem: Problem) -> float:
@@ -97,16 +97,35 @@ class LandscapeWavesRun(TransferRun):
         if self.step == 0:
             density, outside = start_density(self.initial, self.grid)
             return Frame(self.initial.mean, self.initial.covariance, density, outside=outside)
-        fine, coarse = (resolved_frame(level.nodes, _masses(level), self.grid, self.step) for level in self.levels)
-        if fine is None or coarse is None or fine.density is None or coarse.density is None:
-            raise UnresolvedError(
-                f"step {self.step}: details of the law are finer than {self.levels[0].nodes.spacing:.3g}, the spacing "
-                "of the solver's nodes; save later steps, start from a wider state, or sample it with noise=... by "
-                "dfp.MonteCarlo(...)."
-            )
-        differ = float(np.abs(fine.density - coarse.density).sum()) * self.grid.cell_volume
-        error = (fine.truncation or 0.0) + _SAFETY * differ + _ROUNDING * self.step**0.5
-        return Frame(fine.mean, fine.covariance, fine.density, truncation=error, outside=fine.outside)
+        return _compared(self.levels, self.grid, self.step)
+
+
+def settled(equation: Equation, box: Grid, grid: Grid) -> tuple[Frame, float]:
+    """Return the fixed point of a step between nodes in ``box``, on ``grid``, and what leaves the box in a step."""
+    levels, lost = _levels(equation, box), 0.0
+    for level in levels:
+        values, vectors = eigs(level.matrix, k=1, v0=np.ones(len(level.matrix)))
+        level.mass = vectors[:, 0].real / vectors[:, 0].real.sum()
+        lost = max(lost, 1 - float(values[0].real))
+    return _compared(levels, grid, 1), lost
+
+
+def _levels(equation: Equation, box: Grid) -> list[_Level]:
+    count = _nodes(equation, box)
+    return [_Level(equation, _placed(equation, box, n)) for n in (count, int(_COARSER * count))]
+
+
+def _compared(levels: list[_Level], grid: Grid, step: int) -> Frame:
+    """Return the density of the finer nodes on ``grid``, with what the coarser ones differ by as its error."""
+    fine, coarse = (resolved_frame(level.nodes, _masses(level), grid, step) for level in levels)
+    if fine is None or coarse is None or fine.density is None or coarse.density is None:
+        raise UnresolvedError(
+            f"step {step}: details of the law are finer than {levels[0].nodes.spacing:.3g}, the spacing of the nodes; "
+            "save later steps, start from a wider state, or sample it with noise=... by dfp.MonteCarlo(...)."
+        )
+    differ = float(np.abs(fine.density - coarse.density).sum()) * grid.cell_volume
+    error = (fine.truncation or 0.0) + _SAFETY * differ + _ROUNDING * step**0.5
+    return Frame(fine.mean, fine.covariance, fine.density, truncation=error, outside=fine.outside)
 
 
 def _masses(level: _Level) -> Array:
