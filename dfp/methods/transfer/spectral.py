@@ -1,7 +1,5 @@
 """Spectral transfer (T22): characteristic functions of one step on moving boxes that resolve the density."""
 
-from collections.abc import Iterator
-
 import numpy as np
 from dfp_solvers import lattice
 from dfp_solvers.transfer import spectral, split
@@ -59,9 +57,9 @@ class SpectralRun(TransferRun):
     @classmethod
     def seconds(cls, problem: Problem) -> float:
         """Return about how long it takes, by the entries of its matrices."""
-        total, d = 0.0, problem.equation.dimension
-        for box, steps in plan(boxes_of(problem)):
-            nodes = float(np.prod(box.cells))
+        total, before, d = 0.0, 0, problem.equation.dimension
+        for box, until in boxes_of(problem).plan:
+            nodes, steps, before = float(np.prod(box.cells)), until - before, until
             if d == 3:
                 total += steps * nodes * _WAVE
             else:
@@ -225,16 +223,6 @@ def boxes_of(problem: Problem) -> Boxes:
     """Return what chooses the boxes of a problem."""
     axes = aligned_axes(problem.equation) if problem.equation.dimension == 3 else None
     return Boxes(problem.equation, problem.initial, problem.last, axes=axes)
-
-
-def plan(boxes: Boxes) -> Iterator[tuple[Box, int]]:
-    """Yield the boxes of a problem in turn, and for how many steps each serves."""
-    step = 0
-    while step < boxes.last:
-        box, until = boxes.next(step)
-        until = max(until, step + 1)
-        yield box, until - step
-        step = until
 
 
 def automatic_grid(problem: Problem, boxes: Boxes) -> Grid:
