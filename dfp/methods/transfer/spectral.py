@@ -76,6 +76,14 @@ class SpectralRun(TransferRun):
             else:
                 self._stay(min(goal, self.until))
 
+    def settle(self) -> None:
+        """Go to the fixed point of a step in the box of the last step, by one factorisation of its matrix (d = 2)."""
+        self.box = box = self.boxes.plan[-1][0]
+        seen = spectral.resolved(box, box, self._slope)
+        self.mass = spectral.stationary(spectral.transition(box, box.places, self._characteristic, seen))
+        self.places, self.step, self.until, self._matrix = box.places, self.boxes.last, self.boxes.last, None
+        self._judge(spectral.waves_of(box, self.mass))
+
     def frame(self) -> Frame:
         """Return the density on the grid, the moments of the nodes and the estimated L1 error.
 
