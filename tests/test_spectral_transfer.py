@@ -205,6 +205,20 @@ def test_one_factorisation_gives_the_stationary_law() -> None:
     assert (apart * mass[:, None]).T @ apart == pytest.approx(settled.covariance, rel=1e-5)
 
 
+def test_stationary_laws_come_from_one_factorisation() -> None:
+    """In few cells of a wide grid, against exact second moments and a late step; of another noise they must differ."""
+    equation = dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape(TURNED, noise=FLUCTUATING), 0.03))
+    settled = dfp.stationary_moments(equation)
+    law = dfp.stationary(equation, dfp.Grid([-2, -2], [2, 2], (96, 96)), dfp.Transfer())
+    assert 0 < law.error < 1e-7
+    assert law.covariance == pytest.approx(settled.covariance, abs=1e-7)
+    late = dfp.solve(equation, dfp.Gaussian(settled.mean, settled.covariance), 400, [400], dfp.Transfer(), law.grid)
+    assert float(np.abs(late.density[0] - law.values).sum()) * law.grid.cell_volume < 3 * law.error + 1e-10
+    louder = dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape(TURNED, noise=FLUCTUATING), 0.0301))
+    other = dfp.stationary(louder, law.grid, dfp.Transfer())
+    assert float(np.abs(other.values - law.values).sum()) * law.grid.cell_volume > 1e-4
+
+
 def test_certificates_are_within_a_factor_of_truth() -> None:
     """Against a box of 1.4 times as many nodes an axis; too few nodes must show."""
     equation = dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape(TURNED, noise=FLUCTUATING), 0.1))

@@ -22,6 +22,7 @@ from dfp.methods.grids import automatic
 from dfp.methods.heavy_tails import wall_tails
 from dfp.methods.hermite import Hermite
 from dfp.methods.solver import Problem, Run, Solver
+from dfp.methods.transfer import spectral
 from dfp.methods.transfer import uniform as transfer_lattice
 from dfp.methods.transfer.error import lattice_error
 from dfp.methods.transfer.graded import step_of
@@ -185,6 +186,14 @@ def by_transfer(equation: Equation, grid: Grid | None, solver: Transfer) -> Dens
     problem = Problem.late(equation, moments, last)
     if equation.dimension == 1:
         return _late(solver, problem, grid)
+    if equation.dimension == 2 and spectral.applies(problem) and spectral.holds_tails(problem):
+        factorised = spectral.SpectralRun(problem, grid)
+        try:
+            factorised.settle()
+        except UnresolvedError:  # details finer than its nodes: cells with kernels of their own
+            pass
+        else:
+            return _signed(factorised)
     if grid is None:
         grid = transfer_lattice.automatic_grid(problem)
         most = _CELLS_2D[equation.sgd.noise.gaussian] if equation.dimension == 2 else max(grid.cells)

@@ -23,8 +23,8 @@ _TAIL = {1: 1e-14, 2: 1e-14, 3: 1e-11}
 _LEAST_WIDTH, _MOST_WIDTH = {1: 7.8, 2: 7.8, 3: 7.0}, 40.0
 # Nodes of a box by dimension: a matrix between 6561 takes 344 MB and two seconds; least ones along an axis.
 MOST_NODES, _LEAST_NODES = {1: 1025, 2: 6561, 3: 97**3}, 15
-# Products of entries that making an entry of a matrix costs, and how many boxes are weighed against each other.
-MADE, _TRIED = 40.0, 16
+# Products of entries that making an entry of a matrix costs, and at how many steps boxes may change.
+MADE, _TRIED = 40.0, 24
 # Steps at which the moments ahead are looked at, and kurtosis among them.
 _LOOKS, _FEW = 256, 8
 # Degrees of freedom where the fourth moment is infinite or unknown.
@@ -70,41 +70,63 @@ class Boxes:
         wanted = student_width(self.freedom(step), _TAIL[d])
         return float(np.clip(np.max(wanted), _LEAST_WIDTH[d], _MOST_WIDTH)) * self.scale
 
-    def next(self, step: int) -> tuple[Box, int]:
-        """Return the box of the steps after ``step`` and the step until which it serves.
+    @cached_property
+    def plan(self) -> list[tuple[Box, int]]:
+        """Boxes in turn, each with the step until which it serves: of all cuts at some steps the one that costs least.
 
         Raises
         ------
         UnresolvedError
             If the moments overflow, or a density at one step needs more nodes than are affordable.
         """
-        ahead = np.unique(step + np.geomspace(1, self.last - step, _LOOKS).round().astype(np.int64))
+        ahead = np.unique(np.geomspace(1, self.last, _LOOKS).round().astype(np.int64))
         path = moments_at(self.equation, self.initial, ahead)
         if not (np.all(np.isfinite(path.covariance)) and np.all(np.isfinite(path.mean))):
             raise UnresolvedError(f"step {self.last}: the moments overflow; lower learning_rate or save fewer steps.")
-        first = regular(path)
-        single, nodes = self._around(path, first, first)
-        most = MOST_NODES[self.equation.dimension]
-        if nodes > most:
-            # What a narrower box leaves out is in the certificate.
-            single, nodes = self._around(path, first, first, most)
-        best, cheapest = (single, first), self._cost(nodes, 1)
-        tried = np.unique(np.geomspace(1, len(ahead) - first, _TRIED).round().astype(np.int64)) + first - 1
-        for index in tried[1:]:
-            box, nodes = self._around(path, first, int(index))
-            if not nodes <= most:
-                break
-            cost = self._cost(nodes, int(ahead[index]) - step)
-            if cost < cheapest:
-                best, cheapest = (box, int(index)), cost
-        return best[0], int(ahead[best[1]])
+        first, most = regular(path), MOST_NODES[self.equation.dimension]
+        cuts = np.unique(np.geomspace(1, len(ahead) - first, _TRIED).round().astype(np.int64)) + first
+        begins = [first, *cuts[:-1].tolist()]
+        # Of every last box, from one cut to another: the least cost so far, and the box before.
+        cost: dict[tuple[int, int], float] = {}
+        before: dict[tuple[int, int], tuple[int, int] | None] = {}
+        boxes: dict[tuple[int, int], tuple[Box, float]] = {}
+        for i, begin in enumerate(begins):
+            ends_here = [key for key in cost if key[1] == i - 1]
+            for j in range(i, len(cuts)):
+                box, nodes = self._around(path, begin, int(cuts[j]) - 1)
+                if nodes > most and j > i:
+                    break
+                if nodes > most:  # what a narrower box leaves out is in the certificate
+                    box, nodes = self._around(path, begin, int(cuts[j]) - 1, most)
+                steps = int(ahead[cuts[j] - 1] - (ahead[begin - 1] if i else 0))
+                moved = {key: cost[key] + self._moving(boxes[key][1], nodes) for key in ends_here}
+                last = min(moved, key=moved.__getitem__, default=None)
+                boxes[i, j], before[i, j] = (box, nodes), last
+                cost[i, j] = (0.0 if last is None else moved[last]) + self._staying(nodes, steps - 1)
+        key: tuple[int, int] | None = min((k for k in cost if k[1] == len(cuts) - 1), key=cost.__getitem__)
+        found = []
+        while key is not None:
+            found.append((boxes[key][0], int(ahead[cuts[key[1]] - 1])))
+            key = before[key]
+        return found[::-1]
 
-    def _cost(self, nodes: float, steps: int) -> float:
-        """Return what a step costs in a box that serves for ``steps``, in products of entries."""
+    def next(self, step: int) -> tuple[Box, int]:
+        """Return the box of the steps after ``step`` and the step until which it serves."""
+        return next(part for part in self.plan if part[1] > step)
+
+    @property
+    def _made(self) -> float:
+        return MADE * self.equation.sgd.noise.characteristic_cost
+
+    def _moving(self, source: float, target: float) -> float:
+        """Return what a step from one box to another costs by their nodes, in products of entries."""
+        return source if self.equation.dimension == 3 else source * target * self._made
+
+    def _staying(self, nodes: float, steps: int) -> float:
+        """Return what ``steps`` steps inside a box cost."""
         if self.equation.dimension == 3:
-            return nodes * (1 + 0.3 / steps)
-        made = MADE * self.equation.sgd.noise.characteristic_cost
-        return nodes**2 * min(made, 2 * made / steps + 1)
+            return nodes * steps
+        return nodes**2 * min(steps * self._made, (2 * self._made + steps) if steps else 0.0)
 
     def outside(self, step: int) -> float:
         """Return about how much mass is outside the largest box at ``step``."""

@@ -1,6 +1,5 @@
 """Spectral transfer (T22): characteristic functions of one step on moving boxes that resolve the density."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -62,9 +61,9 @@ class SpectralRun(TransferRun):
     @classmethod
     def seconds(cls, problem: Problem) -> float:
         """Return about how long it takes, by the entries of its matrices."""
-        total, d = 0.0, problem.equation.dimension
-        for box, steps in plan(boxes_of(problem)):
-            nodes = float(np.prod(box.cells))
+        total, before, d = 0.0, 0, problem.equation.dimension
+        for box, until in boxes_of(problem).plan:
+            nodes, steps, before = float(np.prod(box.cells)), until - before, until
             if d == 3:
                 total += steps * nodes * _WAVE
             else:
@@ -80,6 +79,14 @@ class SpectralRun(TransferRun):
                 self._move()
             else:
                 self._stay(min(goal, self.until))
+
+    def settle(self) -> None:
+        """Go to the fixed point of a step in the box of the last step, by one factorisation of its matrix (d = 2)."""
+        self.box = box = self.boxes.plan[-1][0]
+        seen = spectral.resolved(box, box, self._slope)
+        self.mass = spectral.stationary(spectral.transition(box, box.places, self._characteristic, seen))
+        self.places, self.step, self.until, self._matrix = box.places, self.boxes.last, self.boxes.last, None
+        self._judge(spectral.waves_of(box, self.mass))
 
     def frame(self) -> Frame:
         """Return the density on the grid, the moments of the nodes and the estimated L1 error.
@@ -244,16 +251,6 @@ def boxes_of(problem: Problem) -> Boxes:
     """Return what chooses the boxes of a problem."""
     axes = aligned_axes(problem.equation) if problem.equation.dimension == 3 else None
     return Boxes(problem.equation, problem.initial, problem.last, axes=axes)
-
-
-def plan(boxes: Boxes) -> Iterator[tuple[Box, int]]:
-    """Yield the boxes of a problem in turn, and for how many steps each serves."""
-    step = 0
-    while step < boxes.last:
-        box, until = boxes.next(step)
-        until = max(until, step + 1)
-        yield box, until - step
-        step = until
 
 
 def automatic_grid(problem: Problem, boxes: Boxes) -> Grid:
