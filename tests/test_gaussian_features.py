@@ -159,6 +159,14 @@ def test_the_error_of_volterra_falls_like_one_over_d() -> None:
     assert np.log2(np.array(errors[:-1]) / errors[1:]) == pytest.approx([1, 1], abs=0.03)
 
 
+def test_an_unstable_limit_grows_until_it_overflows() -> None:
+    sgd = dfp.SGD(dfp.GaussianFeatures([1.0, 0.5], 0.1, 1), 3.9)
+    found = dfp.volterra_curve(sgd, 1.0, 3000, [0, 10, 3000])
+    assert np.array_equal(np.isfinite(found.excess_risk), [True, True, False])
+    assert found.excess_risk[1] > found.excess_risk[0]
+    assert not np.isfinite(dfp.volterra_curve(sgd, 1.0, 3000, [3000]).excess_risk[0])
+
+
 def test_volterra_refuses_what_is_not_plain() -> None:
     with pytest.raises(dfp.UnsupportedError, match="momentum"):
         dfp.volterra_curve(dfp.SGD(features(), 0.1, momentum=0.5), 1.0, 5)

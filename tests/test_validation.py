@@ -141,7 +141,7 @@ def test_verdict_keys_are_unique(result):
 
 
 # Cases that take a second or two in the quick mode; the others are as long as a test run may take in all.
-FAST = ("exp-16-18-20-23", "exp-29", "exp-37-38-39", "reviewers", "sampling-scheme")
+FAST = ("exp-16-18-20-23", "exp-29", "exp-37-38-39", "ladder", "reviewers", "sampling-scheme")
 
 
 @pytest.mark.parametrize("name", FAST)

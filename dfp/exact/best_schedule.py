@@ -30,7 +30,7 @@ class OptimalSchedule:
     batch_sizes
         B_n, shape (n,); not whole where they were varied: round them, and look at ``dfp.risk_curve``.
     momenta
-        β_n, shape (n,): v' = β_n v + g, θ' = θ − η_n v'; 0 unless varied.
+        β_n <= .999, shape (n,): v' = β_n v + g, θ' = θ − η_n v'; 0 unless varied.
     risk
         Excess risk after the last step [loss].
     gradient_norm

@@ -207,7 +207,7 @@ def _sampled(equation: Equation, initial: State, step: int, samples: int, seed: 
     portion = max(min(samples, 2**22 // equation.dimension), 1)
     found = []
     for i, begin in enumerate(range(0, samples, portion)):
-        apart = drawn(equation, initial, step, min(portion, samples - begin), seed + 2**32 * i)
+        apart, _ = drawn(equation, initial, step, min(portion, samples - begin), seed + 2**32 * i)
         apart = apart - equation.sgd.critical_point
         found.append(np.einsum("ni,ni->n", apart @ equation.sgd.loss_hessian, apart) / 2)
     losses = np.sort(np.concatenate(found))

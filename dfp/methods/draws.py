@@ -10,8 +10,8 @@ from dfp.problem.equation import Equation
 from dfp.problem.state import State
 
 
-def drawn(equation: Equation, initial: State, step: int, count: int, seed: int) -> Array:
-    """Return ``count`` places θ after ``step`` steps, shape (count, d); they depend on the seed alone.
+def drawn(equation: Equation, initial: State, step: int, count: int, seed: int) -> tuple[Array, Array]:
+    """Return ``count`` places θ and speeds v after ``step`` steps, (count, d) each; they depend on the seed alone.
 
     Raises
     ------
@@ -24,7 +24,7 @@ def drawn(equation: Equation, initial: State, step: int, count: int, seed: int) 
     speed = np.zeros_like(theta)
     for n in range(step):
         theta, speed = step_once(theta, speed, n, rng)
-    return theta
+    return theta, speed
 
 
 def stepper(equation: Equation) -> Callable[[Array, Array, int, np.random.Generator], tuple[Array, Array]]:

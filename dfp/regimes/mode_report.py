@@ -290,7 +290,9 @@ def modes(
     ----------
     sgd
         Quadratic landscape; momentum of either kind. Without replacement the modes are those of an epoch of K steps:
-        growth and exponents per step (an epoch's to the power 1/K), variances at the end of an epoch.
+        growth and exponents per step (an epoch's to the power 1/K), variances at the end of an epoch. Where a
+        preconditioner does not commute with the Hessian, modes are those of u, θ = P^{1/2}u, with directions and
+        variances in u; ``stationary_covariance`` is that of θ.
     step
         With a schedule, the step n >= 0 whose learning rate and batch size are kept for ever; without one all steps are
         alike, and it changes nothing.

@@ -240,26 +240,31 @@ def spectra(equation: Equation, initial: State, path: Path, waves: Array) -> lis
 def _looked_ahead(
     equation: Equation, initial: State, exact: Moments, u: Array, grid: Grid | None
 ) -> tuple[Grid, list[Frame]]:
-    """Return averages over sampled θ_{n−1} of the law of Uᵀθ_n given θ_{n−1}: unbiased, and as smooth as a step."""
+    """Return averages over sampled (θ, v) of step n−1 of the law of Uᵀθ_n given them: unbiased, as smooth as a step."""
     sgd = equation.sgd
-    if not sgd.plain or not equation.discrete or 0 in exact.steps:
+    still = sgd.learning_rates.values(0, int(exact.steps[-1]))[exact.steps - 1] == 0 if 0 not in exact.steps else True
+    if not sgd.replace or not equation.discrete or np.any(still):
         raise UnsupportedError(
-            "directions: noise that depends on θ is looked ahead of from samples of plain SGD (T4), from step 1; use "
-            "dfp.MasterEquation(sgd) without momentum, schedules or epochs and save=[...] without 0."
+            "directions: noise that depends on θ is looked ahead of from samples of SGD (T4), from step 1, where the "
+            "learning rate is not 0; use dfp.MasterEquation(sgd) with replacement and save=[...] without such steps."
         )
+    beta = sgd.momentum
+    push, kept = (1 + beta, beta**2) if sgd.nesterov else (1.0, beta)  # θ' = θ − η (push g + kept v) (T19)
     chosen = automatic(exact) if grid is None else grid
     waves = fourier.wave_numbers(chosen.spacing, chosen.cells)
     portion, frames = max(_WORK // waves[..., 0].size, 1), []
     for step in exact.steps.tolist():
-        theta = drawn(equation, initial, step - 1, _TRAJECTORIES, _SEED)
+        theta, speed = drawn(equation, initial, step - 1, _TRAJECTORIES, _SEED)
+        rate = sgd.learning_rates.at(step - 1)
+        law = sgd.law.with_batch_size(sgd.samples_at(step - 1)) if sgd.scheduled and sgd.batches else sgd.noise
         if not checks.finite(theta):
             raise DFPError(f"step {step}: sampled trajectories overflow; lower learning_rate or save earlier steps.")
         phi = np.zeros(waves.shape[:-1], dtype=np.complex128)
         for begin in range(0, _TRAJECTORIES, portion):
-            here = theta[begin : begin + portion]
-            along = (here - sgd.learning_rate * (here @ sgd.hessian.T + sgd.gradient)) @ u
+            here, moving = theta[begin : begin + portion], speed[begin : begin + portion]
+            along = (here - rate * (push * (here @ sgd.hessian.T + sgd.gradient) + kept * moving)) @ u
             phase = np.exp(1j * np.moveaxis(waves @ along.T, -1, 0))
-            phi += np.sum(phase * sgd.noise.characteristic(-sgd.learning_rate * (waves @ u.T), here), axis=0)
+            phi += np.sum(phase * law.characteristic(-rate * push * (waves @ u.T), here), axis=0)
         density, _ = fourier.invert(phi / _TRAJECTORIES, chosen.lower, chosen.spacing, chosen.cells)
         _, mean, covariance = grid_moments(chosen, density)
         variances = covariance.diagonal()

@@ -10,7 +10,7 @@ _TOLERANCE = 1e-11
 
 
 def risks(m: Array, curvature: Array, rate: float, batch: float, variance: float, times: Array) -> tuple[Array, Array]:
-    """Return the risk R at slow times τ, shape (S,), and E δ_i² at the last of them, shape (d,).
+    """Return the risk R at slow times τ, shape (S,), and E δ_i² at the last of them, shape (d,); ∞ where they overflow.
 
     R(τ) = ½ Σ λ_i m_i e^{−2λ_i τ} + ∫ K(τ − s) (R(s) + σ²/2) ds, K(τ) = (η/B) Σ λ_i² e^{−2λ_i τ}.
 
@@ -38,5 +38,8 @@ def risks(m: Array, curvature: Array, rate: float, batch: float, variance: float
     if times[-1] == 0:
         return np.full(places.size, curvature @ m / 2), m
     scale = max(float(m.max()), rate * variance / (2 * batch))
-    solved = solve_ivp(flow, (0.0, float(times[-1])), m, "DOP853", times, rtol=_TOLERANCE, atol=_TOLERANCE * scale)
-    return (curvature @ solved.y / 2)[places], solved.y[:, -1]
+    with np.errstate(over="ignore", invalid="ignore"):  # of what grows without end
+        solved = solve_ivp(flow, (0.0, float(times[-1])), m, "DOP853", times, rtol=_TOLERANCE, atol=_TOLERANCE * scale)
+        states = np.full((m.size, times.size), np.inf)
+        states[:, : len(solved.t)] = np.reshape(solved.y, (m.size, len(solved.t)))
+        return (curvature @ states / 2)[places], states[:, -1]

@@ -82,9 +82,10 @@ def _held(fit: dfp.Fit) -> Array:
 
 def _picture(rows: list[tuple[float, ...]], found: list[tuple[float, float]]) -> Picture:
     figure, ((axis,),) = canvas(1, 1, 5.5, 4.0)
-    rates, exact = np.array([row[0] for row in rows]), [row[2] for row in rows]
-    axis.plot(rates, exact, color=COLOURS[1], label="−log(1 − ηλ)/(ηλ) − 1")
-    axis.plot(rates, [row[1] for row in rows], "--", color="0.5", label="ηλ/2")
+    rates, decay = np.array([row[0] for row in rows]), np.linspace(0.01, 2 * rows[-1][1], 200)
+    line = decay * rows[-1][0] / decay[-1]
+    axis.plot(line, -np.log1p(-decay) / decay - 1, color=COLOURS[1], label="−log(1 − ηλ)/(ηλ) − 1")
+    axis.plot(line, decay / 2, "--", color="0.5", label="ηλ/2")
     values, errors = np.array(found).T
     axis.errorbar(rates, values, 2 * errors, fmt="o", color=COLOURS[0], label="found, two standard errors")
     label(axis, "learning rate η [parameter² / loss]", "bias of the curvature [1]", "How wrong is a Langevin fit?")

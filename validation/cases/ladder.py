@@ -114,7 +114,7 @@ def _picture(drawn: dict[str, dict[int, Array]]) -> Picture:
     figure, (axes,) = canvas(1, len(drawn), 11.0, 4.6)
     for axis, (name, errors) in zip(axes, drawn.items(), strict=True):
         for colour, m in zip((*COLOURS, "0.3"), _ORDERS, strict=False):
-            values = np.where(errors[m] > _ROUNDED / 100, errors[m], np.nan)
+            values = np.where(errors[m] > _ROUNDED, errors[m], np.nan)
             axis.loglog(_RATES, values, "o-", color=colour, markersize=4, label=f"order {m}{' (T5)' * (m == 2)}")
             axis.loglog(_RATES, errors[m][0] * (_RATES / _RATES[0]) ** m, ":", color=colour, linewidth=0.8)
         label(axis, "learning rate η [parameter² / loss]", "relative error of the moment of order m + 1 [1]", name)

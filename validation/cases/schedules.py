@@ -184,8 +184,8 @@ def _picture(
     label(three, "slow time left [parameter² / loss]", "learning rate η [parameter² / loss]", "Is η²K constant?")
     keys(three)
     caption = (
-        "Best schedules of streaming least squares: in the easy phase a power of the steps left, in the hard phase a "
-        "plateau with a fall at the end; on the right against the published law of the slow time left."
+        "Schedules of streaming least squares: in the easy phase a power of the steps left; in the hard one, after "
+        "a first large step, a plateau with a fall at the end; on the right against the published law of the time left."
     )
     return Picture("schedules", caption, figure)
 
