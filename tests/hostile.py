@@ -21,7 +21,7 @@ PATIENCE = 1.0
 
 
 def originals():
-    """Contents of good files: one solution, several, a phase diagram, and those of the first version."""
+    """Contents of good files: one solution, several, results of other kinds, and those of the first version."""
     result = []
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "run.h5"
@@ -32,7 +32,19 @@ def originals():
         axes = {"learning_rate": [0.1, 0.5]}, {"curvature_noise": [0.0, 0.5]}
         dfp.phase_diagram(*axes, curvature=1.0, gradient_noise=0.3).save(path)
         result.append(checksum.read(path))
-    return result + [checksum.read(path) for path in sorted((Path(__file__).parent / "data").glob("*-0.1.0.h5"))]
+        result += [checksum.read(older) for older in sorted((Path(__file__).parent / "data").glob("*-0.1.0.h5"))]
+        for found in others():
+            found.save(path)
+            result.append(checksum.read(path))
+    return result
+
+
+def others():
+    """Results of other kinds."""
+    sgd, start = dfp.SGD(dfp.QuadraticLandscape(1.0, noise=dfp.GaussianNoise(0.5, 0.1)), 0.1), dfp.Gaussian(1.0, 0.1)
+    one, two = (dfp.solve(kind(sgd), start, 5, grid=16) for kind in (dfp.MasterEquation, dfp.Langevin))
+    sweep = dfp.sweep(lambda x: [x, x], {"x": [1.0, 2.0]}, quiet=True)
+    return [sweep, dfp.modes(sgd), dfp.compare({"a": one, "b": two}), dfp.spectrum(dfp.MasterEquation(sgd))]
 
 
 def mutated(content, seed):

@@ -41,13 +41,15 @@ def same(first: dfp.Solution, second: dfp.Solution) -> bool:
                for a, b in pairs)  # fmt: skip
 
 
-def killed(path: Path, kind: str, chance: random.Random, longest: float = 1.5) -> bool:
-    """Start a run and kill it at a random moment; return whether it was still running."""
+def killed(path: Path, kind: str, chance: random.Random, *, written: bool = False) -> bool:
+    """Start a run and kill it at a random moment, or soon after it has ``written``; return whether it still ran."""
     command = [sys.executable, "-m", "validation.interrupted", str(path), kind]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as run:
         assert run.stdout is not None
         run.stdout.readline()
-        time.sleep(chance.uniform(0.0, longest))
+        while written and not path.exists() and run.poll() is None:
+            time.sleep(0.001)
+        time.sleep(chance.uniform(0.0, 0.3 if written else 1.5))
         run.kill()
     return run.returncode == -signal.SIGKILL
 
