@@ -13,6 +13,9 @@ from dfp_solvers.jit import kernel
 
 # Halvings of the trapezoidal spacing at most, what two of them may differ by, and where terms are rounding.
 _HALVINGS, _AGREED, _ROUNDING = 9, 1e-13, 1e-18
+# Contours that are tried: less and less bent, for a bend may lead past a pole behind which terms are huge and cancel;
+# the error of a sum of terms relative to the largest, and the error with which no other contour is tried.
+_BENDS, _CANCELLED, _ENOUGH = 6, 1e-15, 1e-11
 
 
 @kernel()
@@ -89,27 +92,43 @@ def _integral(x: float, side: float, weights: Array, shifts: Array) -> float:
         share = (weights[j] / left) ** 2
         curvature += share * (0.5 + shifts[j] * shifts[j] / left)
     width = 1.0 / np.sqrt(curvature)
-    bend = 0.25 * np.sign(x)
-    total, h = 0.0, 0.5
-    before = 0.0
+    bend, best, least = 0.25 * np.sign(x), 0.0, np.inf
+    for _ in range(_BENDS):
+        found, error = _along(place, width, bend, x, side != 0, weights, shifts)
+        if error < least:
+            best, least = found, error
+        if error <= _ENOUGH * abs(found) or bend == 0.0:
+            break
+        bend *= 0.25
+    return best
+
+
+@kernel()
+def _along(
+    place: float, width: float, bend: float, x: float, divided: bool, weights: Array, shifts: Array
+) -> tuple[float, float]:
+    """Return the integral along one contour, and its error: where terms are large, and cancel, what that rounds to."""
+    total, h, largest = 0.0, 0.5, 0.0
+    before, error = 0.0, np.inf
     for halving in range(_HALVINGS):
         # Only new nodes are summed after the first time; the integrand is even in t.
         t = 0.0 if halving == 0 else h
         step = h if halving == 0 else 2.0 * h
-        largest = abs(total)
         quiet = 0
         while quiet < 4 and t < 40.0:
-            term = _term(t, place, width, bend, x, side != 0, weights, shifts)
+            term = _term(t, place, width, bend, x, divided, weights, shifts)
             total += term * (0.5 if t == 0.0 else 1.0)
             largest = max(largest, abs(term))
             quiet = quiet + 1 if abs(term) <= _ROUNDING * largest else 0
             t += step
         found = total * h
-        if halving > 0 and abs(found - before) <= _AGREED * abs(found):
-            return found
+        if halving > 0:
+            error = abs(found - before) + _CANCELLED * largest * h
+            if abs(found - before) <= _AGREED * abs(found):
+                return found, error
         before = found
         h *= 0.5
-    return before
+    return before, error
 
 
 @kernel()
