@@ -6,6 +6,7 @@ from dfp_solvers import finite_volume, lattice, richardson
 from dfp_solvers.markov_chain import evolution, generator, null_vector, uniformisation
 from problems import one_mode, regression, rotated, table
 from scipy.linalg import expm
+from scipy.sparse.linalg import expm_multiply
 
 import dfp
 from dfp.methods import markov_chain
@@ -498,3 +499,22 @@ def test_walls_that_cut_heavy_tails_are_reported():
     cut = 1 - inside.sum() * 4e-3
     assert np.abs(narrow.density[0] - inside).sum() * 4e-3 + cut < narrow.certificate.truncation[0]
     assert narrow.certificate.truncation[0] > 10 * wide.certificate.truncation[0]
+
+
+def test_down_a_steep_wall_in_pieces():
+    """ḡ = θ⁷ − θ from 1.8: a pulse that no Krylov space of 100 holds for all steps, and jumps would be millions.
+
+    Against explicit steps of SciPy on the same cells' generator; the control is an η that differs by a hundredth.
+    """
+    wall = dfp.Landscape(lambda at: at**7 - at, 0.5, hessian=lambda at: 7 * at[:, 0] ** 6 - 1)
+    grid, start = dfp.Grid(-0.5, 2.6, 256), dfp.Gaussian([1.8], [[0.02]])
+    found = dfp.solve(dfp.Langevin(dfp.SGD(wall, 0.01)), start, 50, [50], dfp.FiniteVolume(), grid)
+    chain = markov_chain.generator(dfp.Langevin(dfp.SGD(wall, 0.01)), grid)[0].tocsc()
+    masses = start.density(grid.points) * grid.cell_volume
+    exact = expm_multiply(0.5 * chain, masses / masses.sum())
+    assert np.abs(found.density[0] * grid.cell_volume - exact).sum() < 3 * found.certificate.error[0] + 1e-9
+    reached = evolution.propagate(markov_chain.generator(dfp.Langevin(dfp.SGD(wall, 0.01)), grid)[0], masses, 0.5, 1)
+    # the tolerance of the integration in time, twice
+    assert np.abs(reached / masses.sum() - exact).sum() < 1e-9
+    later = evolution.propagate(markov_chain.generator(dfp.Langevin(dfp.SGD(wall, 0.01)), grid)[0], masses, 0.505, 1)
+    assert np.abs(later / masses.sum() - exact).sum() > 1e-6

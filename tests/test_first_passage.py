@@ -241,3 +241,16 @@ def test_the_table_is_made_when_asked_and_travels_with_pickles(monkeypatch):
     assert again.mean == law.mean and again.error == law.error and len(asked) == 2
     fresh = pickle.loads(pickle.dumps(dfp.exit_steps(equation, (-0.4, 0.4), dfp.Point(0.0))))
     np.testing.assert_array_equal(fresh.survival, law.survival)
+
+
+def test_survival_between_steep_walls():
+    """ḡ = θ⁷ − θ up to θ = −3, where a chain of cells jumps 10⁵ times a step: its exponential, against few jumps."""
+    wall = dfp.Landscape(lambda at: at**7 - at, 0.5, hessian=lambda at: 7 * at[:, 0] ** 6 - 1)
+    equation = dfp.Langevin(dfp.SGD(wall, 0.1))
+    law = dfp.exit_steps(equation, (-3.0, 0.0), dfp.Point(-1.0), 300)
+    near = dfp.exit_steps(equation, (-1.6, 0.0), dfp.Point(-1.0), 300)
+    # nothing gets beyond −1.6 (e^−38 of the law), so that both differ by their cells alone
+    assert np.abs(law.survival - near.survival).max() < 3 * (law.error + near.error)
+    assert law.mean == pytest.approx(near.mean, abs=3 * (law.mean_error + near.mean_error))
+    shorter = dfp.exit_steps(equation, (-0.95, 0.0), dfp.Point(-0.9), 300)
+    assert np.abs(law.survival - shorter.survival).max() > 0.1

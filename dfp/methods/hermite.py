@@ -168,7 +168,7 @@ class HermiteRun(Run):
     def _unseen(self, cut: int) -> float:
         """Return the L1 error of what no coefficient up to ``cut`` can show, from what is known of the density."""
         at, first, given = self.series, self._first, self._initial.gridded
-        unseen = hidden(at.equation, self._initial, at.step, at.covariance, deviations_seen(cut))
+        unseen = hidden(at.equation, self._initial, at.step, at.covariance, deviations_seen(cut), gaussian=True)
         if given is not None:
             kept = first.coefficients[: len(hermite.indices(at.equation.dimension, cut))]
             shown = hermite.series(kept, first.mean, np.linalg.cholesky(first.covariance), given.grid.points, cut)

@@ -63,7 +63,9 @@ def _power(equation: Equation, step: int) -> Array:
     return factor
 
 
-def hidden(equation: Equation, initial: State, step: int, covariance: Array, seen: float) -> float:
+def hidden(
+    equation: Equation, initial: State, step: int, covariance: Array, seen: float, *, gaussian: bool = False
+) -> float:
     """Return an L1 bound of the waves of a density that are shorter than those ``seen``, or that (T5) has amplified.
 
     Parameters
@@ -74,6 +76,8 @@ def hidden(equation: Equation, initial: State, step: int, covariance: Array, see
         Of the density, (d, d).
     seen
         Largest wave number that is shown, in inverse deviations.
+    gaussian
+        Whether the Gaussian of the same covariance is shown at all wave numbers: only what is larger is not, then.
     """
     if step == 0 or not equation.discrete or (equation.truncated is False and equation.sgd.noise.gaussian):
         return 0.0
@@ -87,10 +91,10 @@ def hidden(equation: Equation, initial: State, step: int, covariance: Array, see
     modes = equation.sgd.modes_of_map[2]
     modes = modes / np.sqrt(np.einsum("mi,ij,mj->m", modes, covariance, modes))[:, None]
     looked_at = np.concatenate([directions @ inverse, modes if d > 1 else modes[:0]])
-    return max(_along(equation, initial, step, direction, seen) for direction in looked_at)
+    return max(_along(equation, initial, step, direction, seen, gaussian) for direction in looked_at)
 
 
-def _along(equation: Equation, initial: State, step: int, direction: Array, seen: float) -> float:
+def _along(equation: Equation, initial: State, step: int, direction: Array, seen: float, gaussian: bool) -> float:
     """Return it for the marginal along ``direction`` (d,), of unit deviation."""
     kept = np.eye(equation.dimension) - equation.linear_drift
     start = initial.covariance
@@ -110,7 +114,10 @@ def _along(equation: Equation, initial: State, step: int, direction: Array, seen
     # Cauchy and Schwarz over the waves of the box, of which one stands for those up to the next.
     weights = np.gradient(number) if number.size > 1 else np.ones(1)
     with np.errstate(over="ignore"):
-        return float(np.sqrt(2 * np.sum(weights * np.exp(2 * np.minimum(size, 300.0)))))
+        amplitude = np.exp(np.minimum(size, 300.0))
+    if gaussian:
+        amplitude = np.maximum(amplitude - np.exp(-0.5 * (number * np.pi / _BOX) ** 2), 0.0)
+    return float(np.sqrt(2 * np.sum(weights * amplitude**2)))
 
 
 def _log_size(equation: Equation, initial: State, step: int, waves: Array, kept: Array) -> Array:

@@ -18,10 +18,12 @@ from scipy import sparse
 from dfp_solvers import matrices
 from dfp_solvers.arrays import Array
 from dfp_solvers.jit import kernel
-from dfp_solvers.markov_chain import generator, uniformisation
+from dfp_solvers.markov_chain import evolution, generator, uniformisation
 
 # Survival has become geometric where it falls by the leading eigenvalue to this, relatively, over two windows.
 _SETTLED, _WINDOW = 1e-8, 128
+# Jumps times entries of a generator, some seconds, beyond which a small one is exponentiated instead.
+_MANY = 3e9
 
 
 # Deviations to which kernels are followed: a row has no digits beyond, e^−40.
@@ -174,8 +176,13 @@ def chain_survival(matrix: sparse.csc_array, start: Array, period: float, steps:
         Smallest rate of decay of G.
     """
     rate = 1.1 * generator.fastest(matrix)
-    rows = matrix.tocsr()
     mean = rate * period * steps
+    if mean * matrix.nnz > _MANY and matrix.shape[0] <= evolution.DENSE_SIZE:
+        step = evolution.transition(matrix, period)
+        ones, decay = np.ones(len(start)), float(np.exp(-slowest * period))
+        rest = survival(lambda p: step @ p, ones, step @ start, steps, decay)
+        return np.concatenate([[float(start.sum())], rest])
+    rows = matrix.tocsr()
     remaining = np.empty(int(mean + 12 * np.sqrt(mean + 1) + 60))
     pointers, columns = rows.indptr.astype(np.int32), rows.indices.astype(np.int32)
     ratio = 1 - slowest / rate

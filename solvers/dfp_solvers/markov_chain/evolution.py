@@ -30,6 +30,8 @@ _SHIFT = 10.0
 _LONGEST = 1e7
 # Two Krylov spaces never agree better than this, by rounding.
 _FINEST = 1e-13
+# Into how many parts a time is cut where it is too long for a Krylov space, and how often.
+_PARTS, _CUTS = 8, 4
 
 
 def transition(matrix: Generator, time: float) -> Array:
@@ -177,13 +179,9 @@ def _repair(moved: Array, start: Array, conserving: bool) -> None:
 def _krylov(matrix: Generator, start: Array, time: float, cache: dict[float, Any], tolerance: float) -> Array | None:
     """Return exp(time·G) start by ``arnoldi`` in equal pieces until one changes nothing; None if it fails."""
     pieces = int(np.ceil(fastest(matrix) * time / _LONGEST))
-    piece = time / pieces
-    if piece not in cache:
-        cache.clear()
-        cache[piece] = factorise(matrix, piece)
     for _ in range(pieces):
-        result = arnoldi(cache[piece], start, max(tolerance / pieces, _FINEST))
-        if result is None or -float(np.minimum(result, 0).sum()) > tolerance * float(start.sum()):
+        result = _piece(matrix, start, time / pieces, cache, (tolerance / pieces, tolerance), _CUTS)
+        if result is None:
             return None
         if conserves(matrix):
             result *= start.sum() / result.sum()
@@ -191,3 +189,28 @@ def _krylov(matrix: Generator, start: Array, time: float, cache: dict[float, Any
             return result
         start = result
     return start
+
+
+def _piece(
+    matrix: Generator, start: Array, time: float, cache: dict[float, Any], tolerances: tuple[float, float], shorter: int
+) -> Array | None:
+    """Return exp(time·G) start, where ``arnoldi`` fails from shorter and shorter times; None if it fails in all.
+
+    Down a steep wall mass moves as a pulse, which no small space holds for long. ``tolerances`` are those of this time
+    and of what may be negative.
+    """
+    tolerance, negative = tolerances
+    if time not in cache:
+        if len(cache) > _CUTS:
+            cache.clear()
+        cache[time] = factorise(matrix, time)
+    result = arnoldi(cache[time], start, max(tolerance, _FINEST))
+    if result is not None and -float(np.minimum(result, 0).sum()) <= negative * float(start.sum()):
+        return result
+    if not shorter:
+        return None
+    state: Array | None = start
+    for _ in range(_PARTS):
+        if state is not None:
+            state = _piece(matrix, state, time / _PARTS, cache, (tolerance / _PARTS, negative), shorter - 1)
+    return state
