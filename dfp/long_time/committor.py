@@ -107,8 +107,8 @@ def _on_plane(sgd: SGD, well: Array, across: Array, radius: float, lower: Array,
         )
     grid = Grid(lower, upper, tuple(max(int(n), 40) for n in cells))
     nodes = grid.points.reshape(-1, 2)
-    kernel = absorbing.gaussian_kernel(nodes, nodes + equation.drift(nodes), equation.diffusion(nodes)).T
-    kernel *= grid.cell_volume
+    moved, held = nodes + equation.drift(nodes), np.full(len(nodes), grid.cell_volume)
+    kernel = absorbing.gaussian_kernel(nodes, moved, equation.diffusion(nodes), held).T
     first, second = (np.linalg.norm(nodes - m, axis=1) < radius for m in (well, across))
     free = ~(first | second)
     inner = kernel[np.ix_(free, free)]

@@ -74,11 +74,12 @@ def by_nodes(
     """Return the law under Gaussian kernels between Gauss–Legendre nodes."""
     nodes, weights = absorbing.legendre(lower, upper, counts)
 
-    def kernel(sources: Array) -> Array:
-        return absorbing.gaussian_kernel(nodes, sources + equation.drift(sources), equation.diffusion(sources))
+    def kernel(sources: Array, held: Array) -> Array:
+        moved = sources + equation.drift(sources)
+        return absorbing.gaussian_kernel(nodes, moved, equation.diffusion(sources), held)
 
-    matrix = kernel(nodes) * weights
-    first = kernel(points) @ masses
+    matrix = kernel(nodes, weights)
+    first = kernel(points, masses).sum(axis=1)
     decay, gone = _leading(lambda p: matrix @ p, first), float(masses.sum())
 
     def survival(n: int) -> Array:

@@ -10,6 +10,7 @@ closed form. The eigenvalue must be known: survival that does not fall yet looks
 
 from collections.abc import Callable
 
+import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
@@ -33,18 +34,29 @@ def legendre(lower: Array, upper: Array, counts: tuple[int, ...]) -> tuple[Array
     return nodes, weights
 
 
-def gaussian_kernel(places: Array, means: Array, covariances: Array) -> Array:
-    """Return the density at ``places`` (m, d) of Gaussians of ``means`` (n, d), ``covariances`` (n, d, d): (m, n)."""
+def gaussian_kernel(places: Array, means: Array, covariances: Array, masses: Array) -> Array:
+    """Return the density at ``places`` (m, d) of Gaussians of ``masses`` (n,) at ``means`` (n, d): shape (m, n).
+
+    Their ``covariances`` have the shape (n, d, d).
+    """
     factors = matrices.whitening(covariances)
-    d = places.shape[1]
-    exponent = np.zeros((len(places), len(means)))
-    for i in range(d):
-        z = np.zeros_like(exponent)
-        for j in range(i + 1):
-            z += factors[:, i, j] * (places[:, j, None] - means[:, j])
-        exponent -= 0.5 * z * z
-    peaks = np.prod(np.einsum("nii->ni", factors), axis=1) / (2 * np.pi) ** (d / 2)
-    return np.exp(exponent) * peaks
+    peaks = np.prod(np.einsum("nii->ni", factors), axis=1) / (2 * np.pi) ** (places.shape[1] / 2)
+    return _gaussians(places, means, np.ascontiguousarray(factors), peaks * masses)
+
+
+@kernel(parallel=True, fast=True)
+def _gaussians(places: Array, means: Array, factors: Array, peaks: Array) -> Array:
+    d, result = places.shape[1], np.empty((len(places), len(means)))
+    for m in numba.prange(len(places)):
+        for n in range(len(means)):
+            square = 0.0
+            for i in range(d):
+                z = 0.0
+                for j in range(i + 1):
+                    z += factors[n, i, j] * (places[m, j] - means[n, j])
+                square += z * z
+            result[m, n] = peaks[n] * np.exp(-0.5 * square)
+    return result
 
 
 @kernel()
