@@ -137,11 +137,10 @@ def fourier(*, quick: bool) -> list[Verdict]:
     """Time the closed characteristic function of a finite sum."""
     print("\nFourier, finite sum of samples with one Hessian, 2D, 80 steps")
     rng, counts, times = np.random.default_rng(3), (100, 200) if quick else (110, 442, 1768), []
-    cells = 32 if quick else 128
     for count in counts:
         hessians = np.broadcast_to([[1.0, 0.2], [0.2, 0.5]], (count, 2, 2))
         landscape = dfp.QuadraticLandscape.from_samples(hessians, rng.exponential(1.0, (count, 2)) - 1, 8)
-        equation, grid = dfp.MasterEquation(dfp.SGD(landscape, 0.05)), dfp.Grid([-2, -2], [2, 2], cells)
+        equation, grid = dfp.MasterEquation(dfp.SGD(landscape, 0.05)), dfp.Grid([-2, -2], [2, 2], 128)
         start = dfp.Gaussian([0.0, 0.0], 0.1)
         times.append(seconds(lambda e=equation, g=grid, s=start: dfp.solve(e, s, 80, [80], dfp.Fourier(), g)))  # type: ignore[misc]
     _line("in the number of samples", counts, times)
