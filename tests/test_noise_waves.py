@@ -94,6 +94,7 @@ def test_a_stationary_law_by_waves_is_that_of_a_linear_map():
     quadratic = dfp.QuadraticLandscape([0.8], 0, dfp.AdditiveNoise(stats.logistic()))
     exact = dfp.stationary(dfp.MasterEquation(dfp.SGD(quadratic, 0.5)), found.grid)
     apart = float(np.abs(found.values - exact.values).sum()) * found.grid.cell_volume
+    # a certificate of use: what two sets of nodes differ by, and the mass beyond them
     assert apart < found.error + exact.error < 1e-5
     # the control: Gaussian noise of the same covariance has another law, by its kurtosis
     plain = dfp.stationary(dfp.MasterEquation(dfp.SGD(dfp.Landscape(lambda w: 0.8 * w, variance), 0.5)), found.grid)
@@ -111,6 +112,7 @@ def test_a_stationary_law_by_waves_stays():
     law = dfp.stationary(equation)
     after = dfp.solve(equation, law, 1, [1], dfp.Transfer(), law.grid)
     apart = float(np.abs(after.density[0] - law.values).sum()) * law.grid.cell_volume
+    # likewise, of kernels whose waves decay faster
     assert apart < law.error + after.certificate.error[0] < 1e-6
     other = dfp.solve(dfp.MasterEquation(dfp.SGD(bent, 0.3)), law, 1, [1], dfp.Transfer(), law.grid)
     assert float(np.abs(other.density[0] - law.values).sum()) * law.grid.cell_volume > 0.01
