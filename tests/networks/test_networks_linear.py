@@ -8,6 +8,8 @@ from dfp.networks import scores
 
 torch = pytest.importorskip("torch")
 
+from networks_models import problem  # noqa: E402
+
 RUNS = 512
 # z-scores: |z| ≤ 5 is promised; 1e-6 of true predictions exceed it each, so one test in a hundred at 10 000 of them.
 LARGEST_Z = 5.0
@@ -142,3 +144,14 @@ def test_momentum_and_weight_decay_are_exact_too():
         mean, variance = largest_z(report, name)
         assert mean <= LARGEST_Z and variance <= LARGEST_Z, name
     assert largest_z(report, "authors")[1] > LARGEST_Z
+
+
+def test_secants_leave_a_quadratic_loss_as_it_is():
+    """Without Hessians elsewhere the closure scales that of the checkpoint: by 1 here, by more where the loss bends."""
+    measured = dfp.networks.measure(additive(), batch_size=4)
+    options = {"only": ["additive", "closure"], "curved": 0}
+    found = dfp.networks.predict(measured, 0.5 / measured.curvatures[0], 4, 60, **options)
+    np.testing.assert_allclose(found.moments["closure"].variance, found.moments["additive"].variance, rtol=1e-8)
+    assert found.closure.curvature_change.max() < 1e-9  # rounding of gradients over displacements
+    bent = dfp.networks.measure(problem(), batch_size=4)
+    assert dfp.networks.predict(bent, 0.1, 4, 20, **options).closure.curvature_change[-1] > 1e-3
