@@ -109,6 +109,9 @@ def test_no_title_is_cut(results, style):
         titles = [figure._suptitle, *(axis.title for axis in figure.axes)]
         boxes = [text.get_window_extent() for text in titles if text.get_text()]
         assert all(box.x0 >= whole.x0 and box.x1 <= whole.x1 and box.y1 <= whole.y1 for box in boxes)
+        labels = [label for axis in figure.axes if axis.axison for label in (axis.xaxis.label, axis.yaxis.label)]
+        boxes_of_labels = [label.get_window_extent() for label in labels if label.get_text()]
+        assert all(box.x0 >= whole.x0 and box.y0 >= whole.y0 for box in boxes_of_labels)
         side = sorted((b for b in boxes[1:]), key=lambda box: box.x0)
         assert not any(a.x1 > b.x0 and abs(a.y0 - b.y0) < a.height for a, b in pairwise(side))
     figure = results["solution"].plot()  # control: without wrapping it would be
