@@ -190,3 +190,13 @@ def test_films(results, tmp_path, monkeypatch):
     with pytest.raises(dfp.DFPError, match="no codec"):
         solution.animate(tmp_path / "other.mp4")
     assert not (tmp_path / "other.mp4").exists()
+
+
+def test_the_command_draws_results_of_every_kind(results, tmp_path):
+    from dfp.cli.commands import app
+
+    for name in ("modes", "comparison", "sweep", "exit steps"):
+        results[name].save(tmp_path / "found.h5")
+        app(["plot", str(tmp_path / "found.h5"), "--force"], standalone_mode=False)
+        assert (tmp_path / "found.png").read_bytes().startswith(b"\x89PNG"), name
+    assert pyplot.get_fignums() == []
