@@ -43,7 +43,7 @@ RUNS = {
     "Hermite": (master(one_mode()), START, dfp.Hermite()),
     "Hermite, plane": (dfp.Langevin(dfp.SGD(PLANE, 0.1)), START_2, dfp.Hermite()),
     "moments": (master(PLANE), START_2, dfp.MomentRecursion()),
-    "finite volumes": (dfp.Langevin(dfp.SGD(one_mode(), 0.1)), START, dfp.FiniteVolume()),
+    "finite volumes": (dfp.Langevin(dfp.SGD(one_mode(), 0.1)), START, dfp.FiniteVolume(cells=48)),
     "differences": (dfp.DiscreteFokkerPlanck(dfp.SGD(GAUSSIAN, 0.02)), NEAR, dfp.FiniteDifference()),
     "differences, landscape": (dfp.DiscreteFokkerPlanck(dfp.SGD(WELL, 0.002)), NEAR, dfp.FiniteDifference()),
     "transfer": (master(one_mode()), START, dfp.Transfer()),

@@ -109,6 +109,9 @@ def test_no_title_is_cut(results, style):
         titles = [figure._suptitle, *(axis.title for axis in figure.axes)]
         boxes = [text.get_window_extent() for text in titles if text.get_text()]
         assert all(box.x0 >= whole.x0 and box.x1 <= whole.x1 and box.y1 <= whole.y1 for box in boxes)
+        labels = [label for axis in figure.axes if axis.axison for label in (axis.xaxis.label, axis.yaxis.label)]
+        boxes_of_labels = [label.get_window_extent() for label in labels if label.get_text()]
+        assert all(box.x0 >= whole.x0 and box.y0 >= whole.y0 for box in boxes_of_labels)
         side = sorted((b for b in boxes[1:]), key=lambda box: box.x0)
         assert not any(a.x1 > b.x0 and abs(a.y0 - b.y0) < a.height for a, b in pairwise(side))
     figure = results["solution"].plot()  # control: without wrapping it would be
@@ -187,3 +190,13 @@ def test_films(results, tmp_path, monkeypatch):
     with pytest.raises(dfp.DFPError, match="no codec"):
         solution.animate(tmp_path / "other.mp4")
     assert not (tmp_path / "other.mp4").exists()
+
+
+def test_the_command_draws_results_of_every_kind(results, tmp_path):
+    from dfp.cli.commands import app
+
+    for name in ("modes", "comparison", "sweep", "exit steps"):
+        results[name].save(tmp_path / "found.h5")
+        app(["plot", str(tmp_path / "found.h5"), "--force"], standalone_mode=False)
+        assert (tmp_path / "found.png").read_bytes().startswith(b"\x89PNG"), name
+    assert pyplot.get_fignums() == []

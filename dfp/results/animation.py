@@ -55,7 +55,7 @@ def _frames(places: Sequence[Array], density: Array, titles: Sequence[str], view
             axis.set_ylim(min(0.0, float(density.min())) * 1.05, float(density.max()) * 1.05)
             axis.set_xlabel(schema.label("theta_1"))
             axis.set_ylabel(schema.label("density", 1))
-        figure.suptitle(title, wrap=True)
+        page.broken(figure.suptitle(title), 72 * figure.get_figwidth())
         sheet.draw()
         picture = np.asarray(sheet.buffer_rgba())[..., :3]
         yield picture[: picture.shape[0] // 2 * 2, : picture.shape[1] // 2 * 2].copy()

@@ -27,6 +27,8 @@ PAPER = {
 """The style ``"paper"``: figures as wide as a page of text, letters as large as its captions."""
 # Figures are as large as their letters ask for: the sizes given are those for letters of so many points.
 _LETTERS = 10.0
+# Share of the width that lines of titles may fill.
+_FILLED = 0.95
 
 _GIVEN: ContextVar[list[Any] | None] = ContextVar("given", default=None)
 _MANAGED: ContextVar[bool] = ContextVar("managed", default=False)
@@ -104,12 +106,34 @@ def plotted(draw: Callable[[], "Figure"], *, ax: Any = None, title: str | None =
             _MANAGED.reset(tokens[1])
     text = figure.get_suptitle() if title is None else title
     if given is None:
-        figure.suptitle(text, wrap=True)
+        broken(figure.suptitle(text), 72 * figure.get_figwidth())
+        if any(axis.get_aspect() != "auto" for axis in figure.axes):
+            figure.draw_without_rendering()  # panels of equal units find their place at the second time alone
         return figure
     if title is not None or not given[0].get_title():
-        given[0].set_title(text, wrap=True)
+        width = given[0].get_window_extent().width * 72 / given[0].figure.dpi
+        broken(given[0].set_title(text), width)
     found: Figure = given[0].figure
     return found
+
+
+def broken(text: Any, width: float) -> None:
+    """Break a text into lines of at most so many points, before layouts ask how high it is."""
+    from matplotlib.textpath import TextPath
+
+    def long(line: str) -> bool:
+        return bool(line and TextPath((0, 0), line, size=text.get_fontsize()).get_extents().width > _FILLED * width)
+
+    lines: list[str] = []
+    for part in text.get_text().split("\n"):
+        lines.append("")
+        for word in part.split(" "):
+            wider = f"{lines[-1]} {word}".strip()
+            if lines[-1] and long(wider):
+                lines.append(word)
+            else:
+                lines[-1] = wider
+    text.set_text("\n".join(lines))
 
 
 def _axes(ax: Any) -> list[Any]:
