@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from math import factorial
+from math import comb, factorial
 from typing import Any
 
 import numpy as np
@@ -235,6 +235,9 @@ def _multiplications(series: _Series, jump: int) -> float:
     d = series.equation.dimension
     size, nodes = float(len(hermite.indices(d, series.degree))), float((series.degree + 1) ** d)
     single = 1e7 + size**2 * nodes  # a millisecond goes into calls
+    law = series.equation.sgd.law if series.equation.discrete and not series.equation.truncated else None
+    if law is not None and law.shuffles:  # moments of an average: products of polynomials, pair by pair of their terms
+        single += 14.0 * comb(series.degree + 2 * d, 2 * d) * nodes * np.log2(2.0 * law.batch_size)
     # Eigenvalues take some 25 size³ (Golub & Van Loan, table 7.6.1), spread over diagonal blocks; an exponential 15.
     powers = 2 * int(jump).bit_length() + 25 / max(series.degree, 1) if series.equation.discrete else 20
     return single if series.equation.discrete and jump == 1 else 2 * single + powers * size**3
