@@ -210,7 +210,9 @@ def test_stationary_laws_come_from_one_factorisation() -> None:
     equation = dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape(TURNED, noise=FLUCTUATING), 0.03))
     settled = dfp.stationary_moments(equation)
     law = dfp.stationary(equation, dfp.Grid([-2, -2], [2, 2], (96, 96)), dfp.Transfer())
+    # What the widest boxes leave out of the tails.
     assert 0 < law.error < 1e-7
+    # What the widest boxes and the grid leave out of the tails.
     assert law.covariance == pytest.approx(settled.covariance, abs=1e-7)
     late = dfp.solve(equation, dfp.Gaussian(settled.mean, settled.covariance), 400, [400], dfp.Transfer(), law.grid)
     assert float(np.abs(late.density[0] - law.values).sum()) * law.grid.cell_volume < 3 * law.error + 1e-10
