@@ -27,7 +27,8 @@ from dfp.problem.state import Gaussian
 from dfp.results import figures, files, schema, tables
 from dfp.results.comparison import compare
 from dfp.results.solution import Solution
-from dfp.solving.driver import Progress, solve
+from dfp.solving.driver import solve
+from dfp.solving.running import Progress
 
 FEATURES = ("bmi", "s5")
 BATCH_SIZE = 8

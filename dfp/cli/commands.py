@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dfp.config.config import Config, Problem, Task
     from dfp.results.solution import Solution
     from dfp.solving.checkpoints import Checkpoint
-    from dfp.solving.driver import Progress
+    from dfp.solving.running import Progress
 
 
 class _Commands(TyperGroup):

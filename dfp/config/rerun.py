@@ -11,8 +11,9 @@ from dfp.errors import DFPError, FileFormatError
 from dfp.results.files import load
 from dfp.results.schema import versions
 from dfp.results.solution import Solution
-from dfp.solving.driver import Progress, solve
+from dfp.solving.driver import solve
 from dfp.solving.recipe import built
+from dfp.solving.running import Progress
 
 _ARGUMENTS = {"equation", "initial", "steps", "save", "solver", "grid", "tolerance", "directions"}
 # What arrays and numbers of odd kinds end in.
