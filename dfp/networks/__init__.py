@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from dfp.networks.reporting import report as report
     from dfp.networks.running import trajectories as trajectories
     from dfp.networks.runs import Runs as Runs
+    from dfp.networks.storage import load as load
 
 _HOMES = {
     "LABELS": "predictors",
@@ -41,6 +42,7 @@ _HOMES = {
     "Report": "reporting",
     "Runs": "runs",
     "diffusion": "rates",
+    "load": "storage",
     "measure": "measurement",
     "predict": "prediction",
     "report": "reporting",

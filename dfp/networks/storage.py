@@ -13,6 +13,7 @@ from dfp.networks.report_variables import REPORT
 from dfp.networks.reporting import Report
 from dfp.networks.runs import Runs
 from dfp.results import hdf5
+from dfp.results.files import load as load
 
 _FLAGS = ("flat", "helpers")
 _LAW_INTERVALS = ("gamma_interval", "epsilon_interval", "exponent_interval")
