@@ -159,7 +159,10 @@ def test_an_epoch_is_one_random_affine_map(d):
 
 @pytest.mark.parametrize(("d", "sizes"), [(1, (7, 2)), (2, (5, 1))])
 def test_trajectories_fill_the_cells(d, sizes):
-    """Pearson's χ² over cells with 20 counts or more, false alarm 1e-6; with replacement it is far off."""
+    """Pearson's χ² over cells with 20 counts or more, false alarm 1e-6; a step later, or with replacement, it is far off.
+
+    In the plane few minibatches drawn with replacement leave details that no box resolves.
+    """
     equation, start = small(d, *sizes)
     other, _ = small(d, *sizes, replace=True)
     cells = 64 if d == 1 else 24
@@ -169,8 +172,8 @@ def test_trajectories_fill_the_cells(d, sizes):
     sampled = dfp.solve(equation, start, step, [step], dfp.MonteCarlo(100_000, seed=4), coarse)
     counts = sampled.density[0] * coarse.cell_volume * 100_000
 
-    def surprise(problem):
-        density = dfp.solve(problem, start, step, [step], dfp.Transfer(), fine).density[0]
+    def surprise(problem, at=step):
+        density = dfp.solve(problem, start, at, [at], dfp.Transfer(), fine).density[0]
         blocks = density.reshape((cells, ratio) * d).sum(axis=tuple(range(1, 2 * d, 2)))
         expected = blocks * fine.cell_volume * 100_000
         often = expected > 20
@@ -178,7 +181,8 @@ def test_trajectories_fill_the_cells(d, sizes):
         return stats.chi2.sf(statistic, int(often.sum()))
 
     assert surprise(equation) > 1e-6
-    assert surprise(other) < 1e-12
+    assert surprise(equation, step + 1) < 1e-12
+    assert d == 2 or surprise(other) < 1e-12
 
 
 def test_images_on_a_line_are_a_transition_of_one_map():

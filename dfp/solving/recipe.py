@@ -54,7 +54,7 @@ def _by_name(maker: type, names: str, **others: str) -> Made:
 
 
 # Who works changes nothing.
-_IDLE = ("executor", "retries")
+_IDLE = ("checkpoint", "executor", "retries")
 _SOLVERS: dict[str, type] = {**BY_NAME, "monte_carlo": MonteCarlo}
 _MADE = {
     "quadratic": _by_name(QuadraticLandscape, "gradient", hessian="_given", noise="law"),

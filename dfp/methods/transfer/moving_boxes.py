@@ -93,7 +93,12 @@ class Boxes:
         for i, begin in enumerate(begins):
             ends_here = [key for key in cost if key[1] == i - 1]
             for j in range(i, len(cuts)):
-                box, nodes = self._around(path, begin, int(cuts[j]) - 1)
+                try:
+                    box, nodes = self._around(path, begin, int(cuts[j]) - 1)
+                except UnresolvedError:
+                    if j == i:
+                        raise
+                    break
                 if nodes > most and j > i:
                     break
                 if nodes > most:  # what a narrower box leaves out is in the certificate
@@ -148,7 +153,13 @@ class Boxes:
         inverse = np.linalg.inv(axes)
         mean = (path.mean[first : last + 1] - path.mean[last]) @ inverse.T
         covariance = inverse @ path.covariance[first : last + 1] @ inverse.T
-        deviation = np.sqrt(covariance.diagonal(axis1=1, axis2=2))
+        variances = covariance.diagonal(axis1=1, axis2=2)
+        if not np.all(variances > 0):
+            raise UnresolvedError(
+                f"step {path.steps[last]}: the covariance has shrunk to the rounding of that at step "
+                f"{path.steps[first]}, so that no box holds both; save earlier steps."
+            )
+        deviation = np.sqrt(variances)
         finest = np.min(matrices.precisions(covariance) ** -0.5, axis=0)
         width = max(self.width(int(path.steps[first])), self.width(int(path.steps[last])))
         dense = _PER_DEVIATION[mean.shape[1]] * self.scale
