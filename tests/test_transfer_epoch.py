@@ -159,7 +159,7 @@ def test_an_epoch_is_one_random_affine_map(d):
 
 @pytest.mark.parametrize(("d", "sizes"), [(1, (7, 2)), (2, (5, 1))])
 def test_trajectories_fill_the_cells(d, sizes):
-    """Pearson's χ² over cells with 20 counts or more, false alarm 1e-6; a step later, or with replacement, it is far off.
+    """Pearson's χ² over cells of 20 counts or more, false alarm 1e-6; a step later, or with replacement, it is far off.
 
     In the plane few minibatches drawn with replacement leave details that no box resolves.
     """
