@@ -205,7 +205,7 @@ def test_whole_numbers_stay_whole(tmp_path):
         ("[sweep]", "[swept]", "sweep: is missing"),
         ('"sgd.learning_rate"', '"sdg.learning_rate"', "dotted key"),
         ("[0.1, 0.2, 0.4]", '"a"', "real numbers"),
-        ("[0.1, 0.2, 0.4]", "[]", "empty list"),
+        ("[0.1, 0.2, 0.4]", "[]", "must not be empty"),
         ("steps = 20", "", "steps: is missing"),
         ("[0.1, 0.2, 0.4]", "[-0.1, 0.2]", "must be above 0"),
     ],

@@ -100,8 +100,6 @@ def load(path: str | Path, quantity: str) -> tuple[Member, dict[str, Array]]:
         keys[last] = key
     axes = {last: checks.array(f"{source}: sweep.{key}", table[key]) for last, key in keys.items()}
     member = Member(data, source.resolve(), keys, quantity)
-    if not all(values.size for values in axes.values()):
-        raise DFPError(f"{source}: sweep: has an empty list; write e.g. [0.01, 0.1].")
     try:
         member.problem(**{name: values[0] for name, values in axes.items()})
     except DFPError as error:
