@@ -83,7 +83,7 @@ class FileFormatError(DFPError):
     --------
     >>> from pathlib import Path
     >>> import dfp
-    >>> _ = Path("notes.h5").write_text("not a result")
+    >>> Path("notes.h5").touch()  # not a result
     >>> try:
     ...     dfp.load("notes.h5")
     ... except dfp.FileFormatError as error:

@@ -70,6 +70,9 @@ def test_slow_times_are_compared():
     assert slow.momentum == 0.5
     with pytest.raises(dfp.DFPError, match="at="):
         dfp.compare({"a": a, "b": b}, at="epoch")
+    assert "slow time 4" in dfp.plot({"η": a, "η/2": b}, at="time").get_suptitle()
+    with pytest.raises(dfp.DFPError, match='at="time"'):
+        dfp.plot({"a": a.at([50]), "b": b.at([200])})
     with pytest.raises(dfp.DFPError, match="no saved time"):
         dfp.compare({"a": a.at([50]), "b": b.at([200])}, at="time")
 

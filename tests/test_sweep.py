@@ -185,12 +185,29 @@ def test_the_command_makes_a_cube(tmp_path):
     assert moments.exit_code == 0 and dfp.load_sweep(tmp_path / "other.h5")["Langevin_mean"].shape[:2] == (3, 2)
 
 
+def test_whole_numbers_stay_whole(tmp_path):
+    """A batch size that arrived as 4.0 would be refused at every member."""
+    file, cube = tmp_path / "map.toml", tmp_path / "map.h5"
+    text = CONFIGURED.replace('"landscape.noise.gradient" = [1.0, 2.0]', '"sgd.batch_size" = [1, 4]')
+    file.write_text(text.replace("[sgd]", "[sgd]\nbatch_size = 1"), encoding="utf-8")
+    assert commanded(file, "-o", cube).exit_code == 0
+    found = dfp.load_sweep(cube)
+    noise = dfp.GaussianNoise([1.0], [0.5])
+    sgd = dfp.SGD(dfp.QuadraticLandscape([1.0], 0.0, noise), 0.2, batch_size=4)
+    assert not found.failures
+    assert found.plot("exact_covariance").axes[0].get_xlabel()
+    assert found["exact_covariance"][1, 1] == dfp.stationary_moments(dfp.MasterEquation(sgd)).covariance
+
+
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
         ("[sweep]", "[swept]", "sweep: is missing"),
         ('"sgd.learning_rate"', '"sdg.learning_rate"', "dotted key"),
         ("[0.1, 0.2, 0.4]", '"a"', "real numbers"),
+        ("[0.1, 0.2, 0.4]", "[]", "must not be empty"),
+        ("steps = 20", "", "steps: is missing"),
+        ("[0.1, 0.2, 0.4]", "[-0.1, 0.2]", "must be above 0"),
     ],
 )
 def test_wrong_tables_are_refused(tmp_path, old, new, words):
@@ -198,4 +215,5 @@ def test_wrong_tables_are_refused(tmp_path, old, new, words):
     file.write_text(CONFIGURED.replace(old, new), encoding="utf-8")
     done = commanded(file, "-o", tmp_path / "map.h5")
     assert done.exit_code == 2 and words in done.stderr
+    assert not (tmp_path / "map.h5").exists()
     assert not (tmp_path / "map.h5").exists()

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from dfp import checks
 from dfp.checks import Array
-from dfp.config.config import Config, explained, parsed
+from dfp.config.config import Config, Problem, explained, parsed
 from dfp.errors import DFPError
 from dfp.exact.moments import moments
 from dfp.long_time.stationary_moments import stationary_moments
@@ -45,18 +45,23 @@ class Member:
         digest = hashlib.sha256(json.dumps([data, keys, quantity], sort_keys=True, default=str).encode())
         self.__qualname__ = f"sweep-{digest.hexdigest()[:16]}"
 
-    def __call__(self, **point: Any) -> dict[str, Array]:
-        """Return the arrays by name."""
+    def problem(self, **point: Any) -> Problem:
+        """Return the problem at one point."""
         data = copy.deepcopy(self.data)
         for name, value in point.items():
+            number = int(value) if float(value).is_integer() else float(value)  # a batch size must stay whole
             *path, last = self.keys[name].split(".")
-            functools.reduce(lambda table, key: table[key], path, data)[last] = value
+            functools.reduce(lambda table, key: table[key], path, data)[last] = number
         try:
             config = Config.model_validate(data)
         except ValidationError as error:
             raise DFPError("; ".join(explained(item) for item in error.errors())) from None
         config._source = self.source
-        problem, found = config.build(), dict[str, Array]()
+        return config.build()
+
+    def __call__(self, **point: Any) -> dict[str, Array]:
+        """Return the arrays by name."""
+        problem, found = self.problem(**point), dict[str, Array]()
         for task in problem.tasks:
             if self.quantity == "stationary":
                 law: Any = stationary_moments(task.equation)
@@ -94,7 +99,12 @@ def load(path: str | Path, quantity: str) -> tuple[Member, dict[str, Array]]:
             )
         keys[last] = key
     axes = {last: checks.array(f"{source}: sweep.{key}", table[key]) for last, key in keys.items()}
-    return Member(data, source.resolve(), keys, quantity), axes
+    member = Member(data, source.resolve(), keys, quantity)
+    try:
+        member.problem(**{name: values[0] for name, values in axes.items()})
+    except DFPError as error:
+        raise DFPError(f"{source}: its first member cannot be built: {error}") from None
+    return member, axes
 
 
 @contextmanager

@@ -156,7 +156,7 @@ def advice(*, given: bool, sampled: bool, certified: bool, truncated: bool) -> A
             "give a grid with more cells", "give a wider grid", "give a grid with more cells, or save later steps"
         )
     if certified:
-        refine = "ask for less with tolerance=..., which refines the grid"
+        refine = "ask for a smaller error by tolerance=..., which refines or picks another solver"
         return Advice(refine, refine, f"{refine}, or save later steps")
     return Advice("use another solver", "give a wider grid=dfp.Grid(lower, upper, cells)", "use another solver")
 

@@ -182,7 +182,7 @@ def compare(
     pairs = {name: matched(solution, base, at) for name, solution in others.items()}
     shared = sorted(set.intersection(*(set(found) for found in pairs.values())))
     if not shared:
-        raise DFPError(f"solutions: they share no saved {at}; solve them with the same save=[...].")
+        raise DFPError(nothing_shared(at))
     return Comparison(
         tuple(
             _distance(name, solution, pairs[name][j], reference, base, j)
@@ -215,6 +215,13 @@ def _as_solution(law: Density, clock: Solution | None) -> Solution:
         certificate=Certificate(**dict.fromkeys(schema.FIGURES, unknown), sampled=False, warnings=()),
         slow_time=time,
     )
+
+
+def nothing_shared(at: str) -> str:
+    """Return what to say of solutions without a common frame."""
+    if at == "step":
+        return 'solutions: they share no saved step; give the same save=[...], or at="time" if learning rates differ.'
+    return "solutions: they share no saved time; give save=[...] that makes the slow times learning_rate × step equal."
 
 
 def matched(solution: Solution, base: Solution, at: str) -> dict[int, int]:

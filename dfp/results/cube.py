@@ -87,10 +87,14 @@ class Sweep(Result):
         return self._plotted(lambda: self._map(name), ax, title, style)
 
     def _map(self, name: str | None) -> "Figure":
+        if not self.values:
+            raise DFPError("no member has an answer to draw; print the sweep's failures.")
         chosen = next(iter(self.values)) if name is None and len(self.values) == 1 else name
         if chosen is None:
-            raise DFPError(f"name: there are {', '.join(map(repr, self.values))}; say which to draw.")
+            raise DFPError(f"name: there are {', '.join(map(repr, self.values))}; say which to draw, .plot(name).")
         numbers, names = self[chosen], tuple(self.axes)
+        if set(numbers.shape[len(names) :]) == {1}:  # a variance that came as a matrix
+            numbers = numbers.reshape(self.finished.shape)
         if numbers.shape != self.finished.shape or len(names) > 2:
             raise DFPError(f"name={chosen!r}: has shape {numbers.shape}: a number over one or two axes can be drawn.")
         from dfp.results import page

@@ -17,7 +17,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def plot(results: Any, *, steps: Any = None, ax: Any = None, title: str | None = None, style: Any = None) -> "Figure":
+def plot(
+    results: Any,
+    *,
+    steps: Any = None,
+    at: str = "step",
+    ax: Any = None,
+    title: str | None = None,
+    style: Any = None,
+) -> "Figure":
     """Return a figure of a result, or of several solutions or laws by name over each other, with their differences.
 
     Parameters
@@ -26,6 +34,8 @@ def plot(results: Any, *, steps: Any = None, ax: Any = None, title: str | None =
         A result of dfp, or solutions and densities by name: then of one step, the first being the reference.
     steps
         Which of the saved steps to draw: all, or of several results the last they share, if left out.
+    at
+        Of several results: ``"step"``, or ``"time"`` for the same slow time, as ``dfp.compare`` has it.
     ax, title, style
         As ``plot`` of results has them.
 
@@ -48,6 +58,7 @@ def plot(results: Any, *, steps: Any = None, ax: Any = None, title: str | None =
     >>> print(figure.axes[0].get_xlabel())
     parameter θ₁ [parameter]
     """
+    checks.choice("at", at, ("step", "time"))
     if isinstance(results, Result):
         return results.plot(steps=steps, ax=ax, title=title, style=style)
     if not isinstance(results, Mapping):
@@ -55,7 +66,7 @@ def plot(results: Any, *, steps: Any = None, ax: Any = None, title: str | None =
     from dfp.results.overlay import overlay
 
     one = steps[0] if isinstance(steps, Sequence) and len(steps) == 1 else steps
-    return page.plotted(lambda: overlay(results, one), ax=ax, title=title, style=style)
+    return page.plotted(lambda: overlay(results, one, at=at), ax=ax, title=title, style=style)
 
 
 def at_steps(result: Any, steps: Any) -> Any:

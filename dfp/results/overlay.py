@@ -10,7 +10,7 @@ from dfp import checks
 from dfp.errors import DFPError
 from dfp.problem.state import Density
 from dfp.results import figures, page, schema
-from dfp.results.comparison import matched, on_one_clock
+from dfp.results.comparison import matched, nothing_shared, on_one_clock
 from dfp.results.solution import Solution
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def _frames(solutions: Mapping[str, Any], step: int | None, at: str) -> tuple[di
     pairs = {name: matched(solved, base, at) for name, solved in clocked.items()}
     shared = {int(base.steps[j]): j for j in sorted(set.intersection(*(set(found) for found in pairs.values())))}
     if not shared:
-        raise DFPError(f"solutions: they share no saved {at}; solve them with the same save=[...].")
+        raise DFPError(nothing_shared(at))
     chosen = max(shared) if step is None else step
     if chosen not in shared:
         raise DFPError(f"steps={checks.shown(step)}: is not a step that all have saved; give one of {list(shared)}.")

@@ -76,10 +76,7 @@ class Checkpoint:
             told = root.json("checkpoint", dict) if root.labelled("checkpoint") else None
             owner = solution.provenance.get("checkpoint") if told is None else told.get("fingerprint")
             if owner != self._fingerprint:
-                raise DFPError(
-                    f"checkpoint={self.path}: is of another problem, solver, seed or version; name another file, or "
-                    "delete it."
-                )
+                raise DFPError("is of another problem, solver, seed or version; name another checkpoint, or delete it.")
             if told is None:
                 return solution
             state = _decoded(told["state"], root.array("state", (None,))) if told["state"] is not None else None
