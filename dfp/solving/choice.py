@@ -39,13 +39,18 @@ def pick(problem: Problem) -> list[tuple[Solver, str]]:
     can_sample = sampler.refusal(equation, initial) is None
     attempts: list[tuple[Solver, str]] = []
     heavy = Transfer().refusal(equation, initial) is None and not Transfer().needs_moments(equation)
-    if Hermite().refusal(equation, initial) is None and problem.exact and not heavy:
-        attempts.append((Hermite(), "the density stays near its moving Gaussian"))
+    series = Hermite().refusal(equation, initial) is None and problem.exact and not heavy
+    near = "the density stays near its moving Gaussian"
+    if series:  # if it needs no warning: others may be exact
+        attempts.append((Hermite(tolerance=TRUNCATION_LIMIT), near))
     slow = _pick_transfer(problem, attempts)
     volume = FiniteVolume()
-    if d <= 2 and volume.refusal(equation, initial) is None:
+    chain = d <= 2 and volume.refusal(equation, initial) is None
+    if chain:
         attempts.append((volume, "far from Gaussian, a diffusion is solved as a Markov chain on cells"))
-    elif can_sample and d <= 3:
+    if series:
+        attempts.append((Hermite(), near))
+    if can_sample and d <= 3 and not chain:
         attempts.append((sampler, f"no deterministic solver converges or applies here{slow}"))
     if not attempts:
         why = "from a point" if initial.point and d <= 2 else f"for d = {d}"
