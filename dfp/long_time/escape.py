@@ -111,7 +111,7 @@ def _check(sgd: SGD) -> None:
     if sgd.dimension > 2:
         raise UnsupportedError(f"d = {sgd.dimension}: paths of escape are searched for d <= 2; take one or two modes.")
     if not sgd.plain:
-        raise UnsupportedError(f"SGD has {sgd.features}: the action of a path is known for plain SGD; leave it out.")
+        raise UnsupportedError(f"SGD has {sgd.features}: the action of a path is known for plain SGD; use one without.")
     if not (sgd.noise.gaussian if sgd.affine else sgd.local.gaussian):
         raise UnsupportedError(
             "noise: the action of a path is known for Gaussian noise; give dfp.GaussianNoise of the same covariance."
@@ -199,7 +199,7 @@ def _means(sgd: SGD, well: Array, lower: Array, upper: Array, notes: list[str]) 
     try:
         exact = _by_master(sgd, well, lower, upper)
     except UnresolvedError as failure:
-        notes.append(f"mean_steps is not known: {failure}")
+        notes.append(f"mean_steps is not known: {_remedied(failure)}")
         exact = None
     try:
         langevin = _by_langevin(sgd, well, lower, upper)
@@ -287,5 +287,11 @@ def _committor(sgd: SGD, well: Array, across: Array, exact: _Exact, notes: list[
     try:
         return committor_between(sgd, well, across, exact.box)
     except UnresolvedError as failure:
-        notes.append(f"committor is not known: {failure}")
+        notes.append(f"committor is not known: {_remedied(failure)}")
         return None
+
+
+def _remedied(failure: UnresolvedError) -> str:
+    """Return why a number is missing, with what can be done about a kernel that is too narrow."""
+    narrow = isinstance(failure, first_passage_line.NarrowKernel)
+    return f"{failure}; raise learning_rate or the noise, or go by the action." if narrow else str(failure)

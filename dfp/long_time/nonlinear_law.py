@@ -53,7 +53,7 @@ def stationary(equation: Equation, grid: Grid | None) -> Density:
         )
     if equation.dimension > 2:
         raise UnsupportedError(
-            f"d = {equation.dimension}: nonlinear landscapes need d <= 2; use dfp.solve to a "
+            f"d = {equation.dimension}: nonlinear landscapes need d <= 2; use dfp.solve of dfp.MasterEquation(sgd) to a "
             "late step, with dfp.MonteCarlo(...)."
         )
     if equation.discrete and equation.sgd.local.characteristic is not None:
@@ -145,7 +145,13 @@ def _step_on_line(equation: Equation, grid: Grid | None) -> Density:
     lower, upper = float(box.lower[0]), float(box.upper[0])
     lost = np.inf
     for _ in range(8):
-        step, nodes, _ = first_passage_line.restricted(equation, lower, upper, line.LENGTH)
+        try:
+            step, nodes, _ = first_passage_line.restricted(equation, lower, upper, line.LENGTH)
+        except first_passage_line.NarrowKernel as failure:
+            raise UnresolvedError(
+                f"learning_rate={equation.sgd.learning_rate:g}: the law's box {failure}; raise it, use "
+                "dfp.Langevin(sgd), or dfp.solve to a late step."
+            ) from None
         before = lost
         law, lost = step.quasi_stationary
         if lost < _KEPT or lost > 0.5 * before:

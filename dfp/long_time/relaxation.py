@@ -127,6 +127,10 @@ def spectrum(equation: Equation, count: int = 6, grid: Grid | None = None) -> Sp
     """
     check_equation(equation, grid)
     count = checks.integer("count", count, at_least=1, at_most=50)
+    if equation.dimension > 2 and not equation.sgd.affine:
+        raise UnsupportedError(
+            f"d = {equation.dimension}: nonlinear landscapes need d <= 2; use dfp.modes(sgd, at=θ) near a minimum."
+        )
     if grid is None and not equation.sgd.affine:
         grid = nonlinear_law.automatic_grid(equation)
         grid = grid.with_cells((512,) if grid.dimension == 1 else (80, 80))
@@ -136,7 +140,7 @@ def spectrum(equation: Equation, count: int = 6, grid: Grid | None = None) -> Sp
         logarithms, degrees = _products(equation, count)
         return _sorted(logarithms, degrees, count, np.nan, [])
     if equation.dimension > 3:
-        raise UnsupportedError(f"d = {equation.dimension}: modes of this noise need d <= 3; use dfp.moments.")
+        raise UnsupportedError(f"d = {equation.dimension}: modes of this noise need d <= 3; use dfp.modes(sgd).")
     return _polynomial(equation, count)
 
 
@@ -261,7 +265,9 @@ def _sorted(
 
 def _on_grid(equation: Equation, count: int, grid: Grid) -> Spectrum:
     if equation.dimension > 2:
-        raise UnsupportedError(f"grid: modes on a grid need d = 1 or 2, and d = {equation.dimension}.")
+        raise UnsupportedError(
+            f"grid: modes on a grid need d = 1 or 2, and d = {equation.dimension}; leave grid out for exact modes."
+        )
     if not equation.process:
         raise UnsupportedError(
             f"grid: the {equation.label} is not a positive operator and is unstable on fine grids; "

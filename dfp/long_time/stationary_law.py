@@ -85,8 +85,8 @@ def stationary(
         return stationary(equation, stationary(equation, None, solver).grid.resized(grid), solver)
     process = equation.iterate if isinstance(equation, AveragedEquation) else equation
     check_equation(process, grid, waves=True)
-    if process.dimension > 3:
-        raise UnsupportedError(f"d = {process.dimension}: densities need d <= 3; use dfp.moments for covariances.")
+    if process.dimension > 3 and process.sgd.affine:
+        raise UnsupportedError(f"d = {process.dimension}: densities need d <= 3; use dfp.stationary_moments(equation).")
     if isinstance(equation, AveragedEquation):
         if solver != "auto":
             refuse()

@@ -19,7 +19,7 @@ from dfp.problem.equation import Equation
 from dfp.problem.finite_sum import FiniteSumLaw
 from dfp.problem.grid import Grid, grid_moments
 from dfp.problem.state import State
-from dfp.results.certificate import certify
+from dfp.results.certificate import advice_alone, certify
 from dfp.results.frame import Frame
 from dfp.results.schema import versions
 from dfp.results.solution import Solution
@@ -92,7 +92,9 @@ def projected(
         covariance=np.array([frame.covariance for frame in frames]),
         errors={name: np.array([f.errors[name] for f in frames if f.errors]) for name in frames[0].errors or {}},
         trajectories=trajectories,
-        certificate=certify(saved, frames, chosen, exact, []),
+        certificate=certify(
+            saved, frames, chosen, exact, [], advice_alone(given=grid is not None, sampled=trajectories > 0)
+        ),
         provenance={
             **equation.record(int(saved[-1])),
             "solver": "Directions",
