@@ -53,8 +53,8 @@ def stationary(equation: Equation, grid: Grid | None) -> Density:
         )
     if equation.dimension > 2:
         raise UnsupportedError(
-            f"d = {equation.dimension}: nonlinear landscapes need d <= 2; use dfp.solve of dfp.MasterEquation(sgd) to a "
-            "late step, with dfp.MonteCarlo(...)."
+            f"d = {equation.dimension}: nonlinear landscapes need d <= 2; use dfp.solve of dfp.MasterEquation(sgd) "
+            "to a late step, with dfp.MonteCarlo(...)."
         )
     if equation.discrete and equation.sgd.local.characteristic is not None:
         return _step_of_waves(equation, grid)
