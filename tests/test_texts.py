@@ -5,6 +5,9 @@ import inspect
 import re
 from pathlib import Path
 
+import numpy as np
+import pytest
+
 import dfp
 
 ROOT = Path(__file__).parents[1]
@@ -79,3 +82,87 @@ def test_what_does_not_exist_is_found():
     ):  # fmt: skip
         assert faults(text), text
     assert not faults("use dfp.ModifiedLangevin(sgd, positive=True) or dfp.Grid(_, _, cells), e.g. dfp.Fourier().")
+
+
+def quadratic(d, curved=0.0, learning_rate=0.1):
+    noise = dfp.GaussianNoise(np.ones(d), np.full(d, curved))
+    return dfp.SGD(dfp.QuadraticLandscape(np.linspace(0.5, 1.0, d), noise=noise), learning_rate)
+
+
+def wells(d, learning_rate=0.05):
+    return dfp.SGD(dfp.Landscape(lambda t: t**3 - t, 0.1 * np.eye(d), dimension=d), learning_rate)
+
+
+def master(sgd):
+    return dfp.MasterEquation(sgd)
+
+
+def from_zero(equation, d, **settings):
+    return dfp.solve(equation, dfp.Gaussian(np.zeros(d), 1.0), 3, **settings)
+
+
+# Situation, what remedies it, and one that is impossible there.
+REMEDIES = {
+    "stationary, d > 3": (lambda: dfp.stationary(master(quadratic(4))), "dfp.stationary_moments", "MonteCarlo"),
+    "stationary, a landscape": (lambda: dfp.stationary(dfp.Langevin(wells(3))), "dfp.MasterEquation(sgd)", "moments"),
+    "stationary, narrow steps": (
+        lambda: dfp.stationary(master(wells(1, 1e-9))), "dfp.Langevin(sgd), or dfp.solve", "dfp.escape",
+    ),
+    "spectrum, d > 3": (lambda: dfp.spectrum(master(quadratic(4, 0.1))), "dfp.modes(sgd)", "dfp.moments"),
+    "spectrum, a landscape": (lambda: dfp.spectrum(master(wells(3))), "dfp.modes(sgd, at=θ)", "leave grid out"),
+    "exits of Langevin, no walls": (
+        lambda: dfp.exit_steps(dfp.Langevin(quadratic(1)), (-np.inf, 1.0), dfp.Point(0.0)),
+        "sample dfp.MasterEquation(sgd) with trajectories=100_000", "give trajectories",
+    ),
+    "exits of Langevin, d > 3": (
+        lambda: dfp.exit_steps(dfp.Langevin(quadratic(4)), (-1.0, 1.0), dfp.Point(np.zeros(4))),
+        "sample dfp.MasterEquation(sgd) with trajectories=100_000", "give trajectories",
+    ),
+    "exits, narrow steps": (
+        lambda: dfp.exit_steps(master(quadratic(1, 0.0, 1e-7)), (-10.0, 10.0), dfp.Point(0.0)),
+        "give trajectories=100_000", "learn more",
+    ),
+    "a solver of moments, a landscape": (
+        lambda: from_zero(master(wells(1)), 1, solver="moment_recursion"), "Use solver='auto'", "dfp.MomentRecursion()",
+    ),
+    "Langevin, a landscape, d > 2": (
+        lambda: from_zero(dfp.Langevin(wells(3)), 3), "dfp.MonteCarlo(...) with dfp.MasterEquation(sgd)", "auto",
+    ),
+    "high moments, d > 3": (
+        lambda: from_zero(master(quadratic(4)), 4, solver=dfp.MomentRecursion(4)), "highest=2", "MomentRecursion()",
+    ),
+    "tolerance on a grid that is given": (
+        lambda: from_zero(master(quadratic(1, 0.3)), 1, solver="transfer", grid=dfp.Grid(-4, 4, 24), tolerance=1e-9),
+        "leave grid out", "another grid",
+    ),
+    "tolerance of samples": (
+        lambda: from_zero(master(quadratic(1)), 1, solver=dfp.MonteCarlo(1024), tolerance=0.1), "leave tolerance out",
+        "grid",
+    ),
+    "directions, a landscape": (
+        lambda: from_zero(master(wells(2)), 2, directions=np.ones(2)), "solution.marginal(axes)", "moments",
+    ),
+    "directions of an average": (
+        lambda: from_zero(master(dfp.TailAverage(quadratic(2, 0.1))), 2, directions=np.ones(2)),
+        "dfp.MonteCarlo(...) without directions", "solver=dfp.MonteCarlo",
+    ),
+    "a density, d > 3": (lambda: from_zero(master(quadratic(4)), 4).gridded(), "give directions=...", "MonteCarlo"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REMEDIES)
+def test_the_remedy_is_possible(name):
+    call, remedy, impossible = REMEDIES[name]
+    with pytest.raises(dfp.DFPError) as caught:
+        call()
+    assert remedy in str(caught.value)
+    assert impossible not in str(caught.value)
+
+
+def test_who_has_one_method_is_told_of_no_other():
+    """Along directions neither a tolerance nor a number of trajectories can be given."""
+    equation, settings = master(quadratic(5, 0.1)), {"save": [1, 5], "directions": np.ones(5)}
+    told = dfp.solve(equation, dfp.Gaussian(np.ones(5), 0.1), 5, grid=dfp.Grid(1.0, 2.0, 16), **settings)
+    text = " ".join(told.certificate.warnings)
+    assert "give a wider grid" in text and "go by dfp.moments(...)" in text
+    assert not re.search("trajectories|tolerance|solver", text)

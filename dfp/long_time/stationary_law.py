@@ -161,7 +161,7 @@ def _asked_for(equation: Equation, grid: Grid | None, solver: Solver | str) -> D
     able = [kind for kind in able if kind is not Fourier or equation.additive]
     chosen = next((kind for kind in able if kind is type(solver)), None)
     if chosen is None:
-        names = ", ".join(kind.__name__ for kind in able)
+        names = ", ".join(f"dfp.{kind.__name__}()" for kind in able)
         raise UnsupportedError(
             f"solver={checks.shown(solver)}: has no stationary density of the {equation.label}; use 'auto' or {names}."
         )

@@ -179,7 +179,7 @@ def _check_room(problem: Problem, grid: Grid | None) -> None:
     cells = 1 if grid is None else prod(grid.cells)
     require_memory(
         f"save: {count} steps of {cells} cells and {d} parameters", 16.0 * count * (cells + d + d * d),
-        "save fewer steps, or give a grid with fewer cells",
+        "save fewer steps" if grid is None else "save fewer steps, or give a grid with fewer cells",
     )  # fmt: skip
 
 
