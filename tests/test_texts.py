@@ -120,7 +120,7 @@ REMEDIES = {
     ),
     "exits, narrow steps": (
         lambda: dfp.exit_steps(master(quadratic(1, 0.0, 1e-7)), (-10.0, 10.0), dfp.Point(0.0)),
-        "give trajectories=100_000", "learn more",
+        "give trajectories=100_000", "MonteCarlo",
     ),
     "a solver of moments, a landscape": (
         lambda: from_zero(master(wells(1)), 1, solver="moment_recursion"), "Use solver='auto'", "dfp.MomentRecursion()",
