@@ -310,7 +310,7 @@ def _chain_modes(equation: Equation, count: int, grid: Grid) -> tuple[Array, Arr
 def _step_modes(equation: Equation, count: int, grid: Grid) -> tuple[Array, Array]:
     """Return eigenvalues and modes of the transfer operator of the master equation."""
     middle = Gaussian((grid.lower + grid.upper) / 2, np.diag(((grid.upper - grid.lower) / 8) ** 2))
-    Transfer().require(equation, middle)
+    Transfer().require(equation, middle, "Leave grid out." if equation.sgd.affine else "Use dfp.modes(sgd, at=θ).")
     start, ncv = middle.on(grid).ravel(), min(4 * count + 20, int(np.prod(grid.cells)))
     operator = transfer_lattice.step_operator(equation, grid)
     values, vectors = eigs(operator, k=count + 1, v0=start, which="LM", tol=1e-10, ncv=ncv)

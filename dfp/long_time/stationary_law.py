@@ -310,5 +310,5 @@ def _refuse_vanishing(equation: Equation, drift: float, offset: float, diffusion
             f"{noise}, at θ = {place:.4g}, which the drift leaves: the law lives on one side of it, and no closed form "
             "is computed here; use dfp.solve for a late step, or add gradient noise."
         )
-    remedy = ", or use positive=True" if equation.indefinite else ""
+    remedy = ", or use dfp.ModifiedLangevin(sgd, positive=True)" if equation.indefinite else ""
     raise NoStationaryDensity(f"{noise}: the law may collapse onto that point; add gradient noise{remedy}.")

@@ -236,12 +236,12 @@ class Solver(ABC):
         most = self.dimensions if sgd.affine else self.nonlinear_dimensions
         return None if most is None or d <= most else f"densities need d <= {most}, and d = {d}"
 
-    def require(self, equation: Equation, initial: State) -> None:
-        """Raise ``UnsupportedError`` with the reason and the supported equations unless the problem is supported."""
+    def require(self, equation: Equation, initial: State, instead: str | None = None) -> None:
+        """Raise ``UnsupportedError`` with the reason and what to do ``instead`` unless the problem is supported."""
         reason = self.refusal(equation, initial)
         if reason:
             raise UnsupportedError(
-                f"solver={self.name} cannot solve the {equation.label} here: {reason}. {self._instead(equation)}"
+                f"solver={self.name} cannot solve the {equation.label} here: {reason}. {instead or self._instead(equation)}"
             )
 
     def _instead(self, equation: Equation) -> str:
