@@ -241,7 +241,8 @@ class Solver(ABC):
         reason = self.refusal(equation, initial)
         if reason:
             raise UnsupportedError(
-                f"solver={self.name} cannot solve the {equation.label} here: {reason}. {instead or self._instead(equation)}"
+                f"solver={self.name} cannot solve the {equation.label} here: {reason}. "
+                f"{instead or self._instead(equation)}"
             )
 
     def _instead(self, equation: Equation) -> str:
