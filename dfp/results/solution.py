@@ -160,7 +160,9 @@ class Solution(Result):
         """
         if self.grid is None or self.density is None:
             if self.dimension > 3:
-                raise DFPError(f"d = {self.dimension}: densities need d <= 3; give directions=... to dfp.solve.")
+                raise DFPError(
+                    f"d = {self.dimension}: no density, which needs d <= 3; give directions=... to dfp.solve."
+                )
             raise DFPError(f"solver={self.solver} has no density; use solver='auto' or, e.g., dfp.MonteCarlo(...).")
         return self.grid, self.density
 
