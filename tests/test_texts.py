@@ -123,6 +123,7 @@ REMEDIES = {
         lambda: dfp.exit_steps(master(quadratic(1, 0.0, 1e-7)), (-10.0, 10.0), dfp.Point(0.0)),
         "give trajectories=100_000", "MonteCarlo",
     ),
+    "escape, short steps": (lambda: dfp.escape(wells(1, 1e-11), -1.0, (-2.0, 0.0)), "GiB are there; raise it", "grid"),
     "a solver of moments, a landscape": (
         lambda: from_zero(master(wells(1)), 1, solver="moment_recursion"), "Use solver='auto'", "dfp.MomentRecursion()",
     ),

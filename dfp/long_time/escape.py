@@ -19,7 +19,8 @@ from dfp.problem.grid import Grid
 from dfp.problem.sgd import SGD
 from dfp.problem.state import Density, Point
 
-# Steps without noise after which a start has settled.
+# Relaxation times that a path of least action takes, and steps without noise after which a start has settled.
+_RELAXED = 26.0
 _FOLLOWED = 20_000
 # A learning rate times the Hessian up to which steps follow the flow, and steps after which that is looked at.
 _SHORT, _REGARDED = 0.02, 8
@@ -77,10 +78,17 @@ def escape(sgd: SGD, start: ArrayLike, domain: Any) -> Escape:
     lower, upper = _corners(domain, sgd.dimension)
     well = _well(sgd, checks.vector("start", start, sgd.dimension), lower, upper)
     scale = float(getattr(sgd.landscape, "scale", 1.0))
+    # Until the path is as near to the well as rounding tells: some numbers for each step.
+    slowest = float(np.linalg.eigvalsh(sgd.local.hessian_at(well[None])[0])[0])
+    count = _RELAXED / (sgd.learning_rate * slowest)
+    checks.require_memory(
+        f"learning_rate={sgd.learning_rate:g}: a path of some {count:.2g} steps", 128.0 * sgd.dimension * count,
+        "raise it",
+    )  # fmt: skip
     try:
         found, flow = quasipotential.least_exit(sgd.local, sgd.learning_rate, well, lower, upper, scale)
     except ValueError as failure:
-        raise DFPError(f"domain={checks.shown(domain)}: {failure}") from None
+        raise DFPError(f"domain={checks.shown(domain)}: {failure}; give walls on its open sides.") from None
     notes = [] if found.converged else ["the path of least action did not converge to rounding; its action is a bound."]
     exact, langevin = _means(sgd, well, lower, upper, notes)
     across = _beyond(sgd, found.path)
