@@ -105,10 +105,11 @@ def _check_diffusion(equation: Equation, points: Array, diffusion: Array, grid: 
     full = np.abs(scaled).sum(axis=(1, 2)) - np.abs(np.einsum("nii->ni", scaled)).sum(axis=1) > 1e-12 * values[:, -1]
     bad = np.flatnonzero(full & (values[:, 0] * _CONDITION < values[:, -1]))
     if bad.size:
+        own = "dfp.Fourier() or " if equation.additive else "dfp.Hermite() or " if equation.sgd.affine else ""
         raise UnresolvedError(
             f"solver=FiniteVolume: the diffusion of the {equation.label} is nearly singular at θ = "
             f"{points[bad[0]].round(4)} (eigenvalues {values[bad[0]]} in units of cells), and no monotone stencil "
-            "resolves it; use dfp.MasterEquation(sgd), which it approximates."
+            f"resolves it; use {own}dfp.MasterEquation(sgd), which it approximates."
         )
 
 
