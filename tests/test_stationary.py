@@ -241,7 +241,7 @@ def test_what_has_none_or_no_method_is_refused():
         dfp.stationary(dfp.DiscreteFokkerPlanck(dfp.SGD(rotated(3, 2.0), 0.1)))
     with pytest.raises(dfp.SeriesError, match="does not converge"):
         dfp.stationary(dfp.DiscreteFokkerPlanck(dfp.SGD(rotated(2, 2.0), 0.4)))
-    with pytest.raises(dfp.UnsupportedError, match=r"use 'auto' or FiniteVolume"):
+    with pytest.raises(dfp.UnsupportedError, match=r"use 'auto' or dfp\.FiniteVolume\(\)"):
         dfp.stationary(dfp.Langevin(dfp.SGD(table(2), 0.1)), None, dfp.Transfer())
     with pytest.raises(dfp.UnsupportedError, match="d = 5"):
         dfp.stationary(dfp.Langevin(dfp.SGD(rotated(5, 2.0), 0.1)))

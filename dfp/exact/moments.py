@@ -110,7 +110,9 @@ def moments(
 def path(equation: Equation, initial: State, last: int) -> tuple[Array, Array]:
     """Return mean and covariance of the whole state, θ or (θ, v), at every step up to ``last``."""
     size = 3 * (equation.dimension * (2 if equation.sgd.momentum else 1)) ** 2
-    require_memory(f"steps={last}: moments of every iterate that is averaged", 8.0 * (last + 1) * size, "take fewer")
+    require_memory(
+        f"steps={last}: moments of every iterate that is averaged", 8.0 * (last + 1) * size, "take fewer steps"
+    )
     found = moments_at(equation, initial, np.arange(last + 1))
     if found.joint_mean is None or found.joint_covariance is None:
         return found.mean, found.covariance

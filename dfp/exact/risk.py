@@ -165,7 +165,9 @@ def stationary_risk(sgd: SGD) -> float:
     """
     landscape = _streaming(sgd)
     if sgd.momentum or sgd.scheduled:
-        raise UnsupportedError(f"SGD has {sgd.features}: this needs neither; run dfp.risk_curve(...) until it settles.")
+        raise UnsupportedError(
+            f"SGD has {sgd.features}: the closed form is that of plain SGD; run dfp.risk_curve(...) until it settles."
+        )
     batch = landscape.batch_size if sgd.batch_size is None else sgd.batch_size
     kappa = streaming.amplification(landscape.curvatures, sgd.learning_rate, batch)
     return landscape.label_noise / 2 * kappa / (1 - kappa) if kappa < 1 else np.inf

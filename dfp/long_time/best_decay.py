@@ -88,7 +88,9 @@ def best_decay(sgd: SGD, initial: State, steps: int) -> BestDecay:
     horizon = checks.integer("steps", steps, at_least=1)
     size = sgd.dimension**2 * (2 if sgd.momentum else 1)
     checks.require_memory(
-        f"sgd: {_VALUES} averages of {sgd.dimension} parameters", 8.0 * 8 * _VALUES * size, "use fewer"
+        f"sgd: {_VALUES} averages of {sgd.dimension} parameters",
+        8.0 * 8 * _VALUES * size,
+        "follow a few with dfp.moments(...)",
     )
     states = path(equation, initial, horizon)
     lower, upper = -np.log(_LONGEST * horizon), 0.0

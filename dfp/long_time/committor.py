@@ -7,7 +7,6 @@ from dfp_solvers import absorbing
 from dfp_solvers.escape import committor, line
 
 from dfp.checks import Array
-from dfp.errors import UnresolvedError
 from dfp.long_time import first_passage_line, first_passage_numeric
 from dfp.methods.transfer.kernels import widths
 from dfp.problem.equations import MasterEquation
@@ -74,7 +73,7 @@ def committor_between(sgd: SGD, well: Array, across: Array, box: Grid) -> Commit
 
     Raises
     ------
-    UnresolvedError
+    NarrowKernel
         If the kernel is too narrow for the box.
     """
     margin = np.maximum(box.upper - well, well - box.lower)
@@ -131,6 +130,6 @@ def _on_plane(equation: MasterEquation, well: Array, across: Array, radius: floa
                 lambda at: (at + equation.drift(at), equation.diffusion(at)), box, discs, grid.points.reshape(-1, 2)
             )
         except ArithmeticError as failure:
-            raise UnresolvedError(f"domain: {failure}; raise learning_rate or the noise.") from None
+            raise first_passage_line.NarrowKernel(str(failure)) from None
         levels.append(found.reshape(grid.cells))
     return levels

@@ -19,7 +19,8 @@ from dfp.problem.grid import Grid
 from dfp.problem.sgd import SGD
 from dfp.problem.state import Density, Point
 
-# Steps without noise after which a start has settled.
+# Relaxation times that a path of least action takes, and steps without noise after which a start has settled.
+_RELAXED = 26.0
 _FOLLOWED = 20_000
 # A learning rate times the Hessian up to which steps follow the flow, and steps after which that is looked at.
 _SHORT, _REGARDED = 0.02, 8
@@ -77,10 +78,17 @@ def escape(sgd: SGD, start: ArrayLike, domain: Any) -> Escape:
     lower, upper = _corners(domain, sgd.dimension)
     well = _well(sgd, checks.vector("start", start, sgd.dimension), lower, upper)
     scale = float(getattr(sgd.landscape, "scale", 1.0))
+    # Until the path is as near to the well as rounding tells: some numbers for each step.
+    slowest = float(np.linalg.eigvalsh(sgd.local.hessian_at(well[None])[0])[0])
+    count = _RELAXED / (sgd.learning_rate * slowest)
+    checks.require_memory(
+        f"learning_rate={sgd.learning_rate:g}: a path of some {count:.2g} steps", 128.0 * sgd.dimension * count,
+        "raise it",
+    )  # fmt: skip
     try:
         found, flow = quasipotential.least_exit(sgd.local, sgd.learning_rate, well, lower, upper, scale)
     except ValueError as failure:
-        raise DFPError(f"domain={checks.shown(domain)}: {failure}") from None
+        raise DFPError(f"domain={checks.shown(domain)}: {failure}; give walls on its open sides.") from None
     notes = [] if found.converged else ["the path of least action did not converge to rounding; its action is a bound."]
     exact, langevin = _means(sgd, well, lower, upper, notes)
     across = _beyond(sgd, found.path)
@@ -111,7 +119,7 @@ def _check(sgd: SGD) -> None:
     if sgd.dimension > 2:
         raise UnsupportedError(f"d = {sgd.dimension}: paths of escape are searched for d <= 2; take one or two modes.")
     if not sgd.plain:
-        raise UnsupportedError(f"SGD has {sgd.features}: the action of a path is known for plain SGD; leave it out.")
+        raise UnsupportedError(f"SGD has {sgd.features}: the action of a path is known for plain SGD; use one without.")
     if not (sgd.noise.gaussian if sgd.affine else sgd.local.gaussian):
         raise UnsupportedError(
             "noise: the action of a path is known for Gaussian noise; give dfp.GaussianNoise of the same covariance."
@@ -199,7 +207,7 @@ def _means(sgd: SGD, well: Array, lower: Array, upper: Array, notes: list[str]) 
     try:
         exact = _by_master(sgd, well, lower, upper)
     except UnresolvedError as failure:
-        notes.append(f"mean_steps is not known: {failure}")
+        notes.append(f"mean_steps is not known: {_remedied(failure)}")
         exact = None
     try:
         langevin = _by_langevin(sgd, well, lower, upper)
@@ -287,5 +295,11 @@ def _committor(sgd: SGD, well: Array, across: Array, exact: _Exact, notes: list[
     try:
         return committor_between(sgd, well, across, exact.box)
     except UnresolvedError as failure:
-        notes.append(f"committor is not known: {failure}")
+        notes.append(f"committor is not known: {_remedied(failure)}")
         return None
+
+
+def _remedied(failure: UnresolvedError) -> str:
+    """Return why a number is missing, with what can be done about a kernel that is too narrow."""
+    narrow = isinstance(failure, first_passage_line.NarrowKernel)
+    return f"{failure}; raise learning_rate or the noise, or go by the action." if narrow else str(failure)

@@ -8,11 +8,11 @@ from numpy.typing import ArrayLike
 
 from dfp import checks
 from dfp.checks import Array
-from dfp.errors import DFPError, UnsupportedError
+from dfp.errors import DFPError, UnresolvedError, UnsupportedError
 from dfp.long_time import first_passage_maps, first_passage_momentum
 from dfp.long_time import first_passage_numeric as numeric
-from dfp.long_time.exit_law import ExitSteps
-from dfp.long_time.first_passage_line import by_panels
+from dfp.long_time.exit_law import ExitLaw, ExitSteps
+from dfp.long_time.first_passage_line import NarrowKernel, by_panels
 from dfp.long_time.first_passage_sampled import by_trajectories
 from dfp.methods.transfer.kernels import enumerated
 from dfp.problem.arguments import check_problem
@@ -92,8 +92,8 @@ def exit_steps(
         )
     if equation.dimension > 3:
         raise UnsupportedError(
-            f"d = {equation.dimension}: first passage needs d <= 3; project the landscape onto as many modes, or give "
-            "trajectories=100_000 to sample it."
+            f"d = {equation.dimension}: first passage needs d <= 3; project the landscape onto as many modes, or "
+            f"{_sampling(equation)}."
         )
     sgd = equation.sgd
     sums = sgd.affine and sgd.noise.shuffles
@@ -103,7 +103,7 @@ def exit_steps(
             "is not known here; give trajectories=100_000 to sample it, use dfp.Langevin(sgd), or give "
             "dfp.GaussianNoise of the same covariance."
         )
-    lower, upper, cells = _box(domain, equation.dimension)
+    lower, upper, cells = _box(domain, equation.dimension, _sampling(equation))
     last = None if steps is None else checks.integer("steps", steps)
     points, masses = _start(initial, lower, upper)
     if not masses.sum() > 0:
@@ -122,16 +122,33 @@ def exit_steps(
         laws = [
             numeric.by_masses(equation, lower, upper, n, points, masses) for n in (fine, tuple(c // 2 for c in fine))
         ]
-    elif equation.dimension == 1:
-        laws = [by_panels(equation, lower, upper, share * LENGTH, points, masses) for share in (1.0, 1.5)]
     else:
-        counts = numeric.node_counts(equation, lower, upper)
-        laws = [numeric.by_nodes(equation, lower, upper, n, points, masses) for n in counts]
+        laws = _by_kernels(equation, lower, upper, points, masses)
     skewed = numeric.skewness(equation, lower, upper) if sums else 0.0
     return numeric.compared(laws, last, float(masses.sum()), skewed)
 
 
-def _box(domain: Any, d: int) -> tuple[Array, Array, tuple[int, ...] | None]:
+def _by_kernels(equation: Equation, lower: Array, upper: Array, points: Array, masses: Array) -> list[ExitLaw]:
+    """Return laws under Gaussian kernels, the finer first."""
+    try:
+        if equation.dimension == 1:
+            return [by_panels(equation, lower, upper, share * LENGTH, points, masses) for share in (1.0, 1.5)]
+        counts = numeric.node_counts(equation, lower, upper)
+        return [numeric.by_nodes(equation, lower, upper, n, points, masses) for n in counts]
+    except NarrowKernel as failure:
+        exponent = "" if equation.dimension > 2 else ", or ask dfp.escape(sgd, start, domain) for the mean's exponent"
+        raise UnresolvedError(
+            f"domain: {failure}; take a smaller box, a larger learning_rate or dfp.Langevin(sgd), give "
+            f"trajectories=100_000 to sample it{exponent}."
+        ) from None
+
+
+def _sampling(equation: Equation) -> str:
+    sampled = "trajectories=100_000"
+    return f"give {sampled} to sample it" if equation.discrete else f"sample dfp.MasterEquation(sgd) with {sampled}"
+
+
+def _box(domain: Any, d: int, sampling: str = "") -> tuple[Array, Array, tuple[int, ...] | None]:
     if isinstance(domain, Grid):
         grid, cells = domain, domain.cells
     else:
@@ -139,8 +156,8 @@ def _box(domain: Any, d: int) -> tuple[Array, Array, tuple[int, ...] | None]:
             raise DFPError(f"domain={checks.shown(domain)}: must be (lower, upper) or a dfp.Grid.")
         if any(np.any(np.isinf(np.asarray(part, dtype=float))) for part in domain):
             raise DFPError(
-                f"domain={checks.shown(domain)}: a computed law needs finite corners; give trajectories=100_000 to "
-                "sample it, or a corner so far away that no trajectory gets there."
+                f"domain={checks.shown(domain)}: a computed law needs finite corners; {sampling}, or give a corner so "
+                "far away that no trajectory gets there."
             )
         lower, upper = (_corner(part, d) for part in domain)
         grid, cells = Grid(lower, upper, 8), ()

@@ -15,6 +15,10 @@ _MOST, _WORK = 400_000, 6e9
 _PROBES = 2001
 
 
+class NarrowKernel(UnresolvedError):
+    """A step is too narrow for a box; says why alone, for the remedy depends on who asks."""
+
+
 def kernel(equation: Equation, places: Array) -> tuple[Array, Array]:
     """Return mean and deviation of where a step from ``places`` (n,) ends, both (n,)."""
     points = places[:, None]
@@ -30,7 +34,7 @@ def width(equation: Equation, lower: float, upper: float) -> float:
 
     Raises
     ------
-    UnresolvedError
+    NarrowKernel
         If noise vanishes somewhere.
     """
     places = np.linspace(lower, upper, _PROBES)
@@ -41,15 +45,13 @@ def width(equation: Equation, lower: float, upper: float) -> float:
     far = (moved < lower - 14 * deviation) | (moved > upper + 14 * deviation)
     result = float(np.min(deviation / np.where(far, 1.0, steep)))
     if not (upper - lower) / max(result, 1e-300) * line.NODES / line.LENGTH <= _MOST:
-        raise _unresolved((upper - lower) / max(result, 1e-300))
+        raise _unresolved(lower, upper, max(result, 1e-300))
     return result
 
 
-def _unresolved(kernels: float) -> UnresolvedError:
-    return UnresolvedError(
-        f"domain: it is {kernels:.3g} kernels wide, which takes too many nodes; take a smaller box, a larger "
-        "learning_rate, dfp.Langevin(sgd), or dfp.escape(sgd, start, domain) for the exponent of its mean."
-    )
+def _unresolved(lower: float, upper: float, width: float) -> NarrowKernel:
+    kernels = (upper - lower) / width
+    return NarrowKernel(f"{lower:.6g} … {upper:.6g} is {kernels:.3g} kernels wide, which takes too many nodes")
 
 
 def restricted(equation: Equation, lower: float, upper: float, length: float) -> tuple[line.Restricted, Array, Array]:
@@ -58,7 +60,7 @@ def restricted(equation: Equation, lower: float, upper: float, length: float) ->
     nodes, weights = line.panels(np.array([[lower, upper]]), narrowest, length)
     moved, deviation = kernel(equation, nodes)
     if len(nodes) * float(np.prod(line.bandwidth(nodes, moved, deviation))) > _WORK:
-        raise _unresolved((upper - lower) / narrowest)
+        raise _unresolved(lower, upper, narrowest)
     leaving = line.between(-np.inf, lower, moved, deviation) + line.between(upper, np.inf, moved, deviation)
     return line.restricted(nodes, weights, moved, deviation, leaving), nodes, weights
 

@@ -15,6 +15,7 @@ from scipy.special import ndtri
 from dfp.checks import Array
 from dfp.errors import UnresolvedError
 from dfp.long_time.exit_law import ExitLaw, ExitSteps, deferred
+from dfp.long_time.first_passage_line import NarrowKernel
 from dfp.methods import markov_chain
 from dfp.methods.transfer import uniform as transfer_lattice
 from dfp.methods.transfer.kernels import kernels_of, widths
@@ -67,10 +68,9 @@ def node_counts(
     # How many of the nodes a step may reach, on average.
     seen = np.minimum(2 * absorbing.REACH / 8 * reach[inside] / (upper - lower), 1.0).prod(axis=1).mean()
     if not (np.prod(wanted) <= _MOST and np.prod(wanted) ** 2 * seen <= _ENTRIES):
-        raise UnresolvedError(
-            f"domain: it is {kernels} kernels wide, which takes "
-            f"{np.prod(wanted):.3g} nodes, too many for a step's matrix; take a smaller box, a larger learning_rate, "
-            "dfp.Langevin(sgd), or sample it: trajectories=100_000."
+        raise NarrowKernel(
+            f"{lower} … {upper} is {kernels} kernels wide, which takes {np.prod(wanted):.3g} nodes, too many for a "
+            "step's matrix"
         )
     return [tuple(int(n) for n in np.ceil(share * wanted)) for share in shares]
 
@@ -94,7 +94,7 @@ def by_nodes(
         try:
             mean, leaving = rare_exits.mean_steps(matrix, weights, first, out)
         except ArithmeticError as error:
-            raise UnresolvedError(f"domain: {error}; take a smaller box, or use dfp.Langevin(sgd).") from None
+            raise NarrowKernel(str(error)) from None
         return ExitLaw(survival, gone + mean, leaving)
     mean = gone + float(weights @ _resolved(matrix, first))
     return ExitLaw(survival, mean if decay < 1 else np.inf, 1 - decay)
@@ -114,7 +114,7 @@ def _resolved(matrix: Any, first: Array) -> Array:
     resolvent = LinearOperator(matrix.shape, matvec=lambda p: np.ravel(p) - matrix @ np.ravel(p), dtype=float)
     solved, failed = gmres(resolvent, first, rtol=1e-12, restart=120, maxiter=3)
     if failed:
-        raise UnresolvedError("domain: the mean of exits this rare does not converge in 2D; use dfp.Langevin(sgd).")
+        raise NarrowKernel("the mean of exits this rare does not converge")
     return solved
 
 
@@ -171,7 +171,10 @@ def compared(laws: list[ExitLaw], last: int | None, inside: float, skewed: float
     far = float(-ndtri(np.clip(laws[0].leaving, 1e-300, 0.5)))
     tail = max(_EDGEWORTH, far * (far**2 - 1) / 6)
     if not np.isfinite(mean):
-        warnings.append("exits are too rare for a mean in double precision; dfp.escape(...) has its exponent.")
+        warnings.append(
+            "exits are too rare for a mean in double precision; of plain SGD with Gaussian noise and d <= 2 "
+            "dfp.escape(...) has its exponent."
+        )
     if skewed:
         warnings.append(
             f"there are too many minibatches to list: their steps, of skewness up to {skewed:.2g} ∝ 1/√batch_size, "

@@ -184,7 +184,7 @@ def _check(equation: Equation, grid: Grid | None) -> None:
         )
     if not equation.additive and equation.dimension > 3:
         raise UnsupportedError(
-            f"d = {equation.dimension}: currents on a grid need d <= 3; freeze the noise in Langevin."
+            f"d = {equation.dimension}: currents on a grid need d <= 3; use dfp.Langevin(sgd, noise='frozen')."
         )
 
 

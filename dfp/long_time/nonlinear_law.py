@@ -51,11 +51,7 @@ def stationary(equation: Equation, grid: Grid | None) -> Density:
             f"the {equation.label}: on a nonlinear landscape it is no positive operator and no closed form is known; "
             "use dfp.MasterEquation(sgd)."
         )
-    if equation.dimension > 2:
-        raise UnsupportedError(
-            f"d = {equation.dimension}: nonlinear landscapes need d <= 2; use dfp.solve to a "
-            "late step, with dfp.MonteCarlo(...)."
-        )
+    _require_plane(equation)
     if equation.discrete and equation.sgd.local.characteristic is not None:
         return _step_of_waves(equation, grid)
     if equation.dimension == 1:
@@ -64,8 +60,17 @@ def stationary(equation: Equation, grid: Grid | None) -> Density:
     return _step_on_plane(equation, chosen) if equation.discrete else _flow_on_plane(equation, chosen)
 
 
+def _require_plane(equation: Equation) -> None:
+    if equation.dimension > 2:
+        raise UnsupportedError(
+            f"d = {equation.dimension}: nonlinear landscapes need d <= 2; use dfp.solve of dfp.MasterEquation(sgd) "
+            "to a late step, with dfp.MonteCarlo(...)."
+        )
+
+
 def automatic_grid(equation: Equation) -> Grid:
     """Return a grid that holds the stationary law: of the equation if it is a generator, of (T6) widened if a step."""
+    _require_plane(equation)
     flow = Langevin(equation.sgd) if equation.discrete else equation
     find = _box_on_line if equation.dimension == 1 else _box_on_plane
     lower, upper = find(flow)
@@ -145,7 +150,13 @@ def _step_on_line(equation: Equation, grid: Grid | None) -> Density:
     lower, upper = float(box.lower[0]), float(box.upper[0])
     lost = np.inf
     for _ in range(8):
-        step, nodes, _ = first_passage_line.restricted(equation, lower, upper, line.LENGTH)
+        try:
+            step, nodes, _ = first_passage_line.restricted(equation, lower, upper, line.LENGTH)
+        except first_passage_line.NarrowKernel as failure:
+            raise UnresolvedError(
+                f"learning_rate={equation.sgd.learning_rate:g}: the law's box {failure}; raise it, use "
+                "dfp.Langevin(sgd), or dfp.solve to a late step."
+            ) from None
         before = lost
         law, lost = step.quasi_stationary
         if lost < _KEPT or lost > 0.5 * before:

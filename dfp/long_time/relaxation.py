@@ -127,6 +127,10 @@ def spectrum(equation: Equation, count: int = 6, grid: Grid | None = None) -> Sp
     """
     check_equation(equation, grid)
     count = checks.integer("count", count, at_least=1, at_most=50)
+    if equation.dimension > 2 and not equation.sgd.affine:
+        raise UnsupportedError(
+            f"d = {equation.dimension}: nonlinear landscapes need d <= 2; use dfp.modes(sgd, at=θ) near a minimum."
+        )
     if grid is None and not equation.sgd.affine:
         grid = nonlinear_law.automatic_grid(equation)
         grid = grid.with_cells((512,) if grid.dimension == 1 else (80, 80))
@@ -136,7 +140,7 @@ def spectrum(equation: Equation, count: int = 6, grid: Grid | None = None) -> Sp
         logarithms, degrees = _products(equation, count)
         return _sorted(logarithms, degrees, count, np.nan, [])
     if equation.dimension > 3:
-        raise UnsupportedError(f"d = {equation.dimension}: modes of this noise need d <= 3; use dfp.moments.")
+        raise UnsupportedError(f"d = {equation.dimension}: modes of this noise need d <= 3; use dfp.modes(sgd).")
     return _polynomial(equation, count)
 
 
@@ -261,7 +265,9 @@ def _sorted(
 
 def _on_grid(equation: Equation, count: int, grid: Grid) -> Spectrum:
     if equation.dimension > 2:
-        raise UnsupportedError(f"grid: modes on a grid need d = 1 or 2, and d = {equation.dimension}.")
+        raise UnsupportedError(
+            f"grid: modes on a grid need d = 1 or 2, and d = {equation.dimension}; leave grid out for exact modes."
+        )
     if not equation.process:
         raise UnsupportedError(
             f"grid: the {equation.label} is not a positive operator and is unstable on fine grids; "
@@ -304,7 +310,7 @@ def _chain_modes(equation: Equation, count: int, grid: Grid) -> tuple[Array, Arr
 def _step_modes(equation: Equation, count: int, grid: Grid) -> tuple[Array, Array]:
     """Return eigenvalues and modes of the transfer operator of the master equation."""
     middle = Gaussian((grid.lower + grid.upper) / 2, np.diag(((grid.upper - grid.lower) / 8) ** 2))
-    Transfer().require(equation, middle)
+    Transfer().require(equation, middle, "Leave grid out." if equation.sgd.affine else "Use dfp.modes(sgd, at=θ).")
     start, ncv = middle.on(grid).ravel(), min(4 * count + 20, int(np.prod(grid.cells)))
     operator = transfer_lattice.step_operator(equation, grid)
     values, vectors = eigs(operator, k=count + 1, v0=start, which="LM", tol=1e-10, ncv=ncv)

@@ -129,7 +129,9 @@ class RMSProp:
         """Return θ* and the chain about it."""
         curvature, law = float(self.landscape.hessian.item()), self.landscape.law
         if not curvature > 0:
-            raise NoStationaryDensity(f"the curvature is {curvature:.4g} <= 0: RMSProp has no minimum to settle in.")
+            raise NoStationaryDensity(
+                f"the curvature is {curvature:.4g} <= 0: RMSProp has no minimum to settle in; give a positive one."
+            )
         place = -float(self.landscape.gradient.item()) / curvature
         gamma = float(law.quadratic(np.eye(1)).item())
         lean = float(law.cross(np.ones(1)).item())
@@ -172,7 +174,7 @@ class RMSProp:
         if not (error <= _USABLE and after > 0):
             raise UnresolvedError(
                 f"decay={self.decay:g}, learning_rate={self.learning_rate:g}: the variances of two grids differ by "
-                f"{error:.2g}; sample instead, or raise decay."
+                f"{error:.2g}; raise decay."
             )
         return _law(found[-1], place, unit, noise, numerics.frozen_variance(chain), error)
 
@@ -199,8 +201,7 @@ def _box(chain: numerics.Chain) -> numerics.Box:
         margin = _MARGIN * (upper - lower)
         upper, lower = upper + margin * (top > _EDGE), lower - margin * (bottom > _EDGE)
     raise UnresolvedError(
-        f"decay={chain.decay:g}: log v and θ reach farther than a grid of {_GRIDS[0][0]} nodes resolves; sample "
-        "instead."
+        f"decay={chain.decay:g}: log v and θ reach farther than a grid of {_GRIDS[0][0]} nodes resolves; raise decay."
     )
 
 

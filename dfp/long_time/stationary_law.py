@@ -85,8 +85,8 @@ def stationary(
         return stationary(equation, stationary(equation, None, solver).grid.resized(grid), solver)
     process = equation.iterate if isinstance(equation, AveragedEquation) else equation
     check_equation(process, grid, waves=True)
-    if process.dimension > 3:
-        raise UnsupportedError(f"d = {process.dimension}: densities need d <= 3; use dfp.moments for covariances.")
+    if process.dimension > 3 and process.sgd.affine:
+        raise UnsupportedError(f"d = {process.dimension}: densities need d <= 3; use dfp.stationary_moments(equation).")
     if isinstance(equation, AveragedEquation):
         if solver != "auto":
             refuse()
@@ -161,7 +161,7 @@ def _asked_for(equation: Equation, grid: Grid | None, solver: Solver | str) -> D
     able = [kind for kind in able if kind is not Fourier or equation.additive]
     chosen = next((kind for kind in able if kind is type(solver)), None)
     if chosen is None:
-        names = ", ".join(kind.__name__ for kind in able)
+        names = ", ".join(f"dfp.{kind.__name__}()" for kind in able)
         raise UnsupportedError(
             f"solver={checks.shown(solver)}: has no stationary density of the {equation.label}; use 'auto' or {names}."
         )
@@ -310,5 +310,5 @@ def _refuse_vanishing(equation: Equation, drift: float, offset: float, diffusion
             f"{noise}, at θ = {place:.4g}, which the drift leaves: the law lives on one side of it, and no closed form "
             "is computed here; use dfp.solve for a late step, or add gradient noise."
         )
-    remedy = ", or use positive=True" if equation.indefinite else ""
+    remedy = ", or use dfp.ModifiedLangevin(sgd, positive=True)" if equation.indefinite else ""
     raise NoStationaryDensity(f"{noise}: the law may collapse onto that point; add gradient noise{remedy}.")

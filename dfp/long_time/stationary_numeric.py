@@ -139,7 +139,8 @@ def by_kesten(equation: Equation, grid: Grid | None) -> Density:
     if not tails < 0.1:
         raise UnresolvedError(
             f"the tails of the mode of curvature {curvature:.4g} fall like x^(-{index:.3g}): {tails:.2g} of the mass "
-            "is beyond any place that can be reached; raise learning_rate or add weight_decay."
+            f"is beyond any place that can be reached; {'raise' if curvature < 0 else 'lower'} learning_rate or add "
+            "weight_decay."
         )
     if grid is None:
         grid = _kesten_grid(law, spread)
@@ -181,7 +182,7 @@ def by_transfer(equation: Equation, grid: Grid | None, solver: Transfer) -> Dens
             "no grid holds; use dfp.solve to a late step, with dfp.MonteCarlo(...), for its distribution function."
         )
     _refuse_singular(equation)
-    solver.require(equation, moments)
+    solver.require(equation, moments, "Use dfp.solve to a late step, with dfp.MonteCarlo(...).")
     last = settling_steps(equation)
     problem = Problem.late(equation, moments, last)
     if equation.dimension == 1:
@@ -320,7 +321,7 @@ def of_average(equation: AveragedEquation, settled: Gaussian, grid: Grid | None)
 def by_series(equation: Equation, grid: Grid | None, solver: Hermite) -> Density:
     """Return the stationary Hermite series (T4, T5, T6, T7; d = 1, 2), cut where its terms are smallest."""
     moments = _bounded(equation)
-    solver.require(equation, moments)
+    solver.require(equation, moments, "Use dfp.solve to a late step.")
     return _signed(solver.settled(equation, moments, grid, settling_steps(equation)))
 
 

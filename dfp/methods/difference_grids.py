@@ -192,7 +192,7 @@ def _check_regular(equation: Equation, seen: Window) -> None:
             return
     raise UnresolvedError(
         f"the covariance of the {equation.label} is singular or overflows, so there is no density to put on a grid; "
-        "save later steps, start from a wider dfp.Gaussian, lower learning_rate or use dfp.MomentRecursion()."
+        "save later steps, start from a wider dfp.Gaussian, lower learning_rate or use dfp.moments(...)."
     )
 
 

@@ -203,7 +203,7 @@ class DifferenceRun(Run):
             raise UnresolvedError(
                 f"step {self._step}: the {self._equation.label} has no density here: it has amplified waves of the "
                 f"initial state that are shorter than a step, to {amplified:.2g} in L1; lower learning_rate, start "
-                "from a wider state, or use the master equation, which it approximates."
+                "from a wider state, or use dfp.MasterEquation(sgd), which it approximates."
             )
         error += amplified
         if not error <= self._tolerance:

@@ -149,9 +149,10 @@ class FiniteVolume(Solver):
         steps = probed(problem.last, 24, problem.steps)
         path = moments_along(equation, problem.initial, steps)
         if not every(deviations(path)[-1] > 0):
+            moments = ", or use dfp.MomentRecursion()" if equation.sgd.affine else ""
             raise UnresolvedError(
                 f"step {problem.last}: the covariance is singular, so there is no density to put on a grid; save later "
-                "steps, start from a wider dfp.Gaussian, or use dfp.MomentRecursion()."
+                f"steps, or start from a wider dfp.Gaussian{moments}."
             )
         width, core = _widths(equation, problem.initial, steps)
         lower, upper = box(path, width)

@@ -72,7 +72,7 @@ def automatic(
         first = int(np.argmin(regular))
         raise UnresolvedError(
             f"step {path.steps[first]}: the covariance has the eigenvalue {sizes[first, 0]:.3g}, so there is no "
-            "density to put on a grid; save later steps, start from a wider dfp.Gaussian, or use dfp.MomentRecursion()."
+            "density to put on a grid; save later steps, start from a wider dfp.Gaussian, or use dfp.moments(...)."
         )
     lower, upper, cells = boxes.around(path.mean, path.covariance, matrices.precisions(details), width, band)
     total_cells = math.prod(cells.tolist())

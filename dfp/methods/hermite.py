@@ -181,7 +181,7 @@ class HermiteRun(Run):
         advice = (
             f"raise degree (now {wanted})"
             if cut >= at.degree - 2 and at.degree == wanted
-            else f"lower learning_rate or use dfp.MomentRecursion(){sampled}"
+            else f"lower learning_rate or use dfp.moments(...){sampled}"
         )
         return (
             f"step {at.step}: the Hermite series of the {at.equation.label} does not converge: its smallest terms, "
@@ -249,7 +249,7 @@ def _moved(series: _Series, steps: int, mean: Array, covariance: Array) -> _Seri
     except np.linalg.LinAlgError:
         raise UnresolvedError(
             f"step {series.step + steps}: the covariance of the {series.equation.label} is singular or overflows, so "
-            "there is no Gaussian to expand about; lower learning_rate or use dfp.MomentRecursion()."
+            "there is no Gaussian to expand about; lower learning_rate or use dfp.moments(...)."
         ) from None
     if series.equation.discrete and steps == 1:
         matrix = _map_operator(series, factor, mean, after)

@@ -22,7 +22,7 @@ from dfp.results.frame import Frame
 _TINY = 1e-12
 REMEDY = (
     "save later steps if it starts narrow, lower learning_rate, raise tolerance, or use dfp.Hermite() or "
-    "dfp.MomentRecursion()"
+    "dfp.moments(...)"
 )
 
 

@@ -93,7 +93,11 @@ def _check_diffusion(equation: Equation, points: Array, diffusion: Array, grid: 
     worst = int(np.argmin(values[:, 0] / np.maximum(np.abs(values[:, -1]), TINY)))
     smallest = float(values[worst, 0])
     if smallest < -1e-10 * float(np.abs(values).max()):
-        remedy = "use dfp.ModifiedLangevin(sgd, positive=True)" if equation.indefinite else "check it"
+        remedy = (
+            "use dfp.ModifiedLangevin(sgd, positive=True)"
+            if equation.indefinite
+            else "check the landscape's covariance"
+        )
         raise UnsupportedError(
             f"solver=FiniteVolume: the diffusion of the {equation.label} is indefinite at θ = {points[worst].round(4)} "
             f"(eigenvalue {np.linalg.eigvalsh(diffusion[worst])[0]:.3g}), so it is no process; {remedy}."
@@ -101,10 +105,11 @@ def _check_diffusion(equation: Equation, points: Array, diffusion: Array, grid: 
     full = np.abs(scaled).sum(axis=(1, 2)) - np.abs(np.einsum("nii->ni", scaled)).sum(axis=1) > 1e-12 * values[:, -1]
     bad = np.flatnonzero(full & (values[:, 0] * _CONDITION < values[:, -1]))
     if bad.size:
+        own = "dfp.Fourier() or " if equation.additive else "dfp.Hermite() or " if equation.sgd.affine else ""
         raise UnresolvedError(
             f"solver=FiniteVolume: the diffusion of the {equation.label} is nearly singular at θ = "
             f"{points[bad[0]].round(4)} (eigenvalues {values[bad[0]]} in units of cells), and no monotone stencil "
-            "resolves it; use dfp.Hermite(), dfp.Fourier() or dfp.MonteCarlo(...)."
+            f"resolves it; use {own}dfp.MasterEquation(sgd), which it approximates."
         )
 
 

@@ -61,7 +61,7 @@ class MomentRecursion(Solver):
     def obstacle(self, equation: Equation, initial: State) -> str | None:
         """Return why orders above two are out of reach, or None."""
         if (self.highest or 2) > 2 and equation.dimension > 3:
-            return f"moments of order {self.highest} need d <= 3, and d = {equation.dimension}"
+            return f"moments of order {self.highest} need d <= 3, and d = {equation.dimension}; give highest=2"
         if (self.highest or 2) > 2 and not equation.sgd.plain:
             return f"with {equation.sgd.features} moments are of order two; give highest=2"
         return None

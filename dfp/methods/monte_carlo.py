@@ -308,7 +308,7 @@ class MonteCarloRun(SamplingRun):
             notes: tuple[str, ...] = ()
             if central.get("fourth") is not None and np.all(np.isfinite(central["covariance"])):
                 kurtosis = _kurtosis(central) if kurtoses is None else kurtoses[s]
-                notes = _uncertain(int(self._scales.steps[s]), kurtosis)
+                notes = _uncertain(int(self._scales.steps[s]), kurtosis, self._problem.equation.sgd.affine)
                 # What the blocks spread by, if it is a few rare trajectories, is no error.
                 errors["fourth"] = errors["fourth"] * (np.nan if notes else _rare(kurtosis, self.trajectories))
             frames.append(Frame(density=density, outside=outside, errors=errors, warnings=notes, **central))
@@ -417,15 +417,15 @@ def _rare(kurtosis: float, trajectories: int) -> float:
     return float((1 - betainc(half - 4, 4.5, betaincinv(half, 0.5, 1 / trajectories))) ** -0.25)
 
 
-def _uncertain(step: int, kurtosis: float) -> tuple[str, ...]:
+def _uncertain(step: int, kurtosis: float, affine: bool) -> tuple[str, ...]:
     """Return a warning where fourth moments have no standard errors: rare trajectories carry their spread."""
     if not kurtosis >= _NO_EIGHTH:
         return ()
+    exact = ", or at dfp.MomentRecursion(), which is exact" if affine else ""
     return (
         f"step {step}: the kurtosis is {kurtosis:.3g}, so that few trajectories carry the fourth moments: as of a "
         "Student t law of this kurtosis, eighth moments do not exist, and fourth moments have no standard errors "
-        "(NaN: those of the sample would be too small); look at mean and covariance, or at dfp.MomentRecursion(), "
-        "which is exact.",
+        f"(NaN: those of the sample would be too small); look at mean and covariance{exact}.",
     )
 
 

@@ -32,10 +32,12 @@ class Patience:
         announce it only.
     silent
         Whether nobody is told of progress.
+    instead
+        What else could be asked for, in words.
     """
 
-    def __init__(self, what: str, limit: float = np.inf, silent: bool = True) -> None:
-        self.what, self.limit, self.silent = what, limit, silent
+    def __init__(self, what: str, limit: float = np.inf, silent: bool = True, instead: str = "") -> None:
+        self.what, self.limit, self.silent, self.instead = what, limit, silent, instead
         self._told = False
         self._share, self._part = 0.0, 1.0
         self._origin: tuple[float, float] | None = None
@@ -68,7 +70,7 @@ class Patience:
         if self._spent >= _SEEN and self._spent / share > self.limit:
             raise TooLong(
                 f"{self.what} would take some {duration(self._spent / share)}; to wait for it give progress=... or "
-                "that solver, or ask for fewer steps, or for moments with dfp.moments(...)."
+                f"that solver, or ask for fewer steps{self.instead}."
             )
         if self.silent and not self._told:
             self._tell(time.perf_counter(), share)

@@ -236,15 +236,28 @@ class Solver(ABC):
         most = self.dimensions if sgd.affine else self.nonlinear_dimensions
         return None if most is None or d <= most else f"densities need d <= {most}, and d = {d}"
 
-    def require(self, equation: Equation, initial: State) -> None:
-        """Raise ``UnsupportedError`` with the reason and the supported equations unless the problem is supported."""
+    def require(self, equation: Equation, initial: State, instead: str | None = None) -> None:
+        """Raise ``UnsupportedError`` with the reason and what to do ``instead`` unless the problem is supported."""
         reason = self.refusal(equation, initial)
         if reason:
-            samples = " and dfp.MonteCarlo(...) for samples" if equation.process else ""
             raise UnsupportedError(
-                f"solver={self.name} cannot solve the {equation.label} here: {reason}. Use solver='auto', or "
-                f"dfp.MomentRecursion() for moments{samples}."
+                f"solver={self.name} cannot solve the {equation.label} here: {reason}. "
+                f"{instead or self._instead(equation)}"
             )
+
+    def _instead(self, equation: Equation) -> str:
+        """Return which solvers take an equation that this one refuses."""
+        sgd = equation.sgd
+        if not sgd.affine and equation.dimension > 2:
+            own = equation.discrete and self.name == "MonteCarlo"
+            return "No other solver takes it." if own else "Use dfp.MonteCarlo(...) with dfp.MasterEquation(sgd)."
+        closed = sgd.affine and sgd.law.finite and (sgd.replace or sgd.additive)
+        drawn = equation.discrete or (sgd.affine and not sgd.scheduled)
+        others = ["dfp.MomentRecursion() for moments"] if closed and self.name != "MomentRecursion" else []
+        others += (
+            ["dfp.MonteCarlo(...) for samples"] if equation.process and drawn and self.name != "MonteCarlo" else []
+        )
+        return f"Use solver='auto'{', or ' if others else ''}{' and '.join(others)}."
 
     def refined(self, solution: "Solution", tolerance: float) -> "tuple[Solver, Grid | None] | None":
         """Return a solver and a grid that promise a smaller error, here a finer or wider one, or None if there is none.

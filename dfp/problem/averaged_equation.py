@@ -41,6 +41,6 @@ def refuse() -> NoReturn:
     """Raise ``UnsupportedError`` where the process of an average is asked for."""
     raise UnsupportedError(
         "equation: an average of iterates is no Markov process; dfp.moments, dfp.stationary_moments, dfp.solve (with "
-        "solver='auto' or dfp.MonteCarlo(...), without tolerance) and, for additive noise, dfp.stationary take it; for "
-        "the rest use dfp.MasterEquation(average.iterate)."
+        "solver='auto', or dfp.MonteCarlo(...) without directions; without tolerance) and, for additive noise, "
+        "dfp.stationary take it; for the rest use dfp.MasterEquation(average.iterate)."
     )

@@ -52,7 +52,9 @@ class Grid(Value):
         lower = checks.array("grid.lower", lower, dimensions=(0, 1)).reshape(-1)
         upper = checks.vector("grid.upper", upper, lower.size)
         if not 1 <= lower.size <= 3:
-            raise DFPError(f"grid.lower has {lower.size} entries: densities live in 1, 2 or 3 dimensions; use moments.")
+            raise DFPError(
+                f"grid.lower has {lower.size} entries: densities live in 1, 2 or 3 dimensions; use dfp.moments(...)."
+            )
         for i in range(lower.size):
             if not lower[i] < upper[i]:
                 remedy = "swap them" if lower[i] > upper[i] else "give the box a width above rounding"

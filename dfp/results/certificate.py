@@ -147,7 +147,8 @@ def advice(*, given: bool, sampled: bool, certified: bool, truncated: bool) -> A
     """
     if sampled:
         wider = "give a wider grid" if given else "give a wider grid=dfp.Grid(lower, upper, cells)"
-        return Advice("draw more trajectories", wider, "draw more trajectories")
+        more = "draw more trajectories, with dfp.MonteCarlo(trajectories)"
+        return Advice(more, wider, more)
     if truncated:
         other = "lower learning_rate, or use dfp.MasterEquation(sgd), which this equation approximates"
         return Advice(other, "give a wider grid" if given else other, other)
@@ -159,6 +160,19 @@ def advice(*, given: bool, sampled: bool, certified: bool, truncated: bool) -> A
         refine = "ask for a smaller error by tolerance=..., which refines or picks another solver"
         return Advice(refine, refine, f"{refine}, or save later steps")
     return Advice("use another solver", "give a wider grid=dfp.Grid(lower, upper, cells)", "use another solver")
+
+
+def advice_alone(*, given: bool, sampled: bool) -> Advice:
+    """Return what fits where there is one method, without tolerance or a number of trajectories."""
+    finer, wider = (
+        ("give a grid with more cells", "give a wider grid")
+        if given
+        else (
+            "give grid=dfp.Grid(lower, upper, cells) with more cells",
+            "give a wider grid=dfp.Grid(lower, upper, cells)",
+        )
+    )
+    return Advice("go by dfp.moments(...), which is exact" if sampled else finer, wider, finer)
 
 
 def certify(

@@ -178,7 +178,10 @@ def compare(
     others = {name: solution for name, solution in solutions.items() if name != reference}
     for name, solution in others.items():
         if solution.dimension != base.dimension:
-            raise DFPError(f"solutions[{name!r}] has {solution.dimension} parameters: {reference!r} {base.dimension}.")
+            raise DFPError(
+                f"solutions[{name!r}] has {solution.dimension} parameters: {reference!r} has {base.dimension}; compare "
+                "those that have the same."
+            )
     pairs = {name: matched(solution, base, at) for name, solution in others.items()}
     shared = sorted(set.intersection(*(set(found) for found in pairs.values())))
     if not shared:

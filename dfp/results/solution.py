@@ -159,9 +159,11 @@ class Solution(Result):
             If the solver produced none.
         """
         if self.grid is None or self.density is None:
-            raise DFPError(
-                f"solver={self.solver} has no density; use dfp.Fourier(), dfp.Hermite() or dfp.MonteCarlo()."
-            )
+            if self.dimension > 3:
+                raise DFPError(
+                    f"d = {self.dimension}: no density, which needs d <= 3; give directions=... to dfp.solve."
+                )
+            raise DFPError(f"solver={self.solver} has no density; use solver='auto' or, e.g., dfp.MonteCarlo(...).")
         return self.grid, self.density
 
     def marginal(self, axes: int | Sequence[int]) -> "Solution":

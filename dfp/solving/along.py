@@ -19,7 +19,7 @@ from dfp.problem.equation import Equation
 from dfp.problem.finite_sum import FiniteSumLaw
 from dfp.problem.grid import Grid, grid_moments
 from dfp.problem.state import State
-from dfp.results.certificate import certify
+from dfp.results.certificate import advice_alone, certify
 from dfp.results.frame import Frame
 from dfp.results.schema import versions
 from dfp.results.solution import Solution
@@ -54,11 +54,16 @@ def projected(
     directions = columns(given, equation.dimension)
     if grid is not None and grid.dimension != directions.shape[1]:
         raise DFPError(f"grid has {grid.dimension} axes: there are {directions.shape[1]} directions; make them equal.")
-    if not sgd.affine or equation.truncated or equation.moments_only:
+    if not sgd.affine:
+        remedy = "use solution.marginal(axes)" if equation.dimension <= 2 else "use dfp.MonteCarlo(...), for moments"
+        raise UnsupportedError(
+            f"directions: no density along directions is known in a nonlinear landscape; leave them out and {remedy}."
+        )
+    if equation.truncated or equation.moments_only:
         raise UnsupportedError(
             f"directions: of the {equation.label} here no density along directions is known, for its diffusion along "
             "them depends on the others too; take eigenvectors of the Hessian and Gaussian noise that does not couple "
-            "them, dfp.MasterEquation(sgd) of a quadratic landscape, or dfp.moments(...)."
+            "them, dfp.MasterEquation(sgd), or dfp.moments(...)."
         )
     trajectories = 0
     normal = equation.additive and (sgd.law.gaussian or not equation.discrete) and initial.gridded is None
@@ -92,7 +97,9 @@ def projected(
         covariance=np.array([frame.covariance for frame in frames]),
         errors={name: np.array([f.errors[name] for f in frames if f.errors]) for name in frames[0].errors or {}},
         trajectories=trajectories,
-        certificate=certify(saved, frames, chosen, exact, []),
+        certificate=certify(
+            saved, frames, chosen, exact, [], advice_alone(given=grid is not None, sampled=trajectories > 0)
+        ),
         provenance={
             **equation.record(int(saved[-1])),
             "solver": "Directions",

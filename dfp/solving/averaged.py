@@ -16,7 +16,7 @@ from dfp.problem.averages import Average
 from dfp.problem.finite_sum import FiniteSumLaw
 from dfp.problem.grid import Grid
 from dfp.problem.state import State
-from dfp.results.certificate import certify
+from dfp.results.certificate import advice_alone, certify
 from dfp.results.frame import Frame
 from dfp.results.schema import versions
 from dfp.results.solution import Solution
@@ -45,9 +45,10 @@ def averaged(
     """
     began, sgd = time.perf_counter(), equation.average.sgd
     if not closed(equation):
+        sampled = "solver=dfp.MonteCarlo(...)" if directions is None else "dfp.MonteCarlo(...) without directions"
         raise UnsupportedError(
-            "equation: the density of an average is closed for additive noise of one law; use "
-            "solver=dfp.MonteCarlo(...), or dfp.moments(...) for its exact mean and covariance."
+            f"equation: the density of an average is closed for additive noise of one law; use {sampled}, or "
+            "dfp.moments(...) for its exact mean and covariance."
         )
     if equation.dimension > 3 and directions is None:
         raise UnsupportedError(
@@ -72,7 +73,7 @@ def averaged(
         density=np.array([frame.density for frame in frames]),
         mean=exact.mean,
         covariance=exact.covariance,
-        certificate=certify(saved, frames, chosen, exact, []),
+        certificate=certify(saved, frames, chosen, exact, [], advice_alone(given=grid is not None, sampled=False)),
         provenance={
             **equation.record(int(saved[-1])),
             "solver": "Average",

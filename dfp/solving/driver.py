@@ -233,7 +233,7 @@ def _by_solvers(problem: Problem, way: Way) -> Solution:
     for candidate, reason in attempts:
         notes = [f"{unstable}."] if unstable else []
         if not asked and not candidate.gridded and equation.dimension <= 3:
-            notes.append(_no_density(equation, reason, failures))
+            notes.append(_no_density(problem, reason, failures))
 
         def attempt(variant: Solver, on: Grid | int | None, reason: str = reason, notes: list[str] = notes) -> Solution:
             return solve_with(variant, reason, problem, on, way, notes, limit)
@@ -247,14 +247,19 @@ def _by_solvers(problem: Problem, way: Way) -> Solution:
         except UnsupportedError:
             if not failures:
                 raise
-    if isinstance(failures[-1], TooLong) and way.grid is None and way.tolerance is None:
-        note = _no_density(equation, "densities take long", failures)
+    if isinstance(failures[-1], TooLong) and equation.sgd.affine and way.grid is None and way.tolerance is None:
+        note = _no_density(problem, "densities take long", failures)
         return solve_with(without_density(), note, problem, None, way, [note])
     raise named(failures[-1], growing(equation, problem.last))
 
 
-def _no_density(equation: Equation, reason: str, failures: list[UnresolvedError | SeriesError]) -> str:
+def _no_density(problem: Problem, reason: str, failures: list[UnresolvedError | SeriesError]) -> str:
+    equation = problem.equation
     because = f" ({failures[-1]})" if failures else ""
     other = ", or use dfp.MasterEquation(sgd), which it approximates" if equation.truncated else ""
-    remedy = "wait for it with progress=..." if reason == "densities take long" else f"lower learning_rate{other}"
+    remedy = f"lower learning_rate{other}"
+    if not failures:
+        remedy = "start from a dfp.Gaussian" if problem.initial.point else "use dfp.MasterEquation(sgd)"
+    elif reason == "densities take long":
+        remedy = "wait for it with progress=..."
     return f"no density of the {equation.label} is given, only moments: {reason}{because}; {remedy}."

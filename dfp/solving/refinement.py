@@ -39,7 +39,7 @@ def to_tolerance(attempt: Attempt, solver: Solver, given: Grid | int | None, tol
     """
     if not (solver.gridded and solver.certified):
         raise UnsupportedError(
-            f"tolerance={tolerance:g}: {solver.name} certifies no density; choose another solver or leave it out."
+            f"tolerance={tolerance:g}: {solver.name} certifies no density; use another solver, or leave tolerance out."
         )
     solution, improved = attempt(solver, given), solver
     for _ in range(_MOST):
@@ -48,8 +48,9 @@ def to_tolerance(attempt: Attempt, solver: Solver, given: Grid | int | None, tol
             return solution
         better = None if given is not None else improved.refined(solution, tolerance)
         if better is None:
-            kept = "the grid was given" if given is not None else "no affordable grid is finer"
-            raise _failure(solution, tolerance, kept)
+            if given is not None:
+                raise _failure(solution, tolerance, "the grid was given", "leave grid out, which lets it be refined")
+            raise _failure(solution, tolerance, "no affordable grid is finer")
         improved, grid = better
         try:
             solution, before = attempt(improved, grid), solution
@@ -65,7 +66,7 @@ def worst(solution: Solution) -> float:
     return float(np.max(solution.certificate.error))
 
 
-def _failure(solution: Solution, tolerance: float, why: str) -> UnresolvedError:
+def _failure(solution: Solution, tolerance: float, why: str, other: str = "use another solver") -> UnresolvedError:
     figures = solution.certificate
     step = int(solution.steps[int(np.argmax(figures.error))])
     parts = {"truncation": figures.truncation, "mass outside": figures.mass_outside, "mass defect": figures.mass_defect}
@@ -73,5 +74,5 @@ def _failure(solution: Solution, tolerance: float, why: str) -> UnresolvedError:
     cells = "×".join(map(str, solution.gridded()[0].cells))
     return UnresolvedError(
         f"tolerance={tolerance:g}: {solution.solver} certifies an L1 error of {worst(solution):.2g} at step {step} "
-        f"with {cells} cells ({listed}), and {why}; raise tolerance, give another grid, or use another solver."
+        f"with {cells} cells ({listed}), and {why}; raise tolerance, or {other}."
     )

@@ -80,7 +80,8 @@ def solve_with(
     run = _started(solver, problem, grid)
     grid = run.grid
     _check_room(problem, grid)
-    patience = Patience(f"{solver.name} for the {equation.label}", limit, way.progress is None)
+    instead = ", or for moments with dfp.moments(...)" if sgd.affine else ""
+    patience = Patience(f"{solver.name} for the {equation.label}", limit, way.progress is None, instead)
     sampled = isinstance(run, SamplingRun)
     known = ("mean", "covariance", "density") if problem.exact else ("density",)
     remedies = advice(
@@ -122,7 +123,7 @@ def solve_with(
         run.patience = patience
         frames = _marched(run, problem.steps, way.progress, done, way.keeper)
     for step, frame in zip(problem.steps, frames, strict=True):
-        _check_mass(frame, int(step), grid)
+        _check_mass(frame, int(step), grid, way.grid is not None)
         _check_finite(frame, int(step), equation, known)
     return signed(frames)
 
@@ -178,7 +179,7 @@ def _check_room(problem: Problem, grid: Grid | None) -> None:
     cells = 1 if grid is None else prod(grid.cells)
     require_memory(
         f"save: {count} steps of {cells} cells and {d} parameters", 16.0 * count * (cells + d + d * d),
-        "save fewer steps, or give a grid with fewer cells",
+        "save fewer steps" if grid is None else "save fewer steps, or give a grid with fewer cells",
     )  # fmt: skip
 
 
@@ -199,11 +200,12 @@ def _check_width(problem: Problem) -> None:
         )
 
 
-def _check_mass(frame: Frame, step: int, grid: Grid | None) -> None:
+def _check_mass(frame: Frame, step: int, grid: Grid | None, given: bool) -> None:
     if grid is not None and frame.density is not None and frame.density.max() == 0:
+        remedy = "move or widen it, or leave grid out" if given else "give grid=dfp.Grid(lower, upper, cells)"
         raise UnresolvedError(
-            f"step {step}: no mass is on the grid, the box {grid.lower} … {grid.upper}: the density is elsewhere; move "
-            "or widen it, or leave grid out."
+            f"step {step}: no mass is on the grid, the box {grid.lower} … {grid.upper}: the density is elsewhere; "
+            f"{remedy}."
         )
 
 

@@ -50,7 +50,7 @@ class AnyLawRun(Run):
         waves = fourier.wave_numbers(grid.spacing, cells)
         phi = _characteristic(self._equation, self._initial, self._step, waves)
         wide, edge = fourier.invert(phi, lower, grid.spacing, cells)
-        check_edge(edge, self._step, grid, "save later steps, or use")
+        check_edge(edge, self._step, grid, ", save later steps, or use dfp.MonteCarlo(...)")
         density = wide[tuple(slice(more, more + n) for n, more in zip(grid.cells, extra, strict=True))]
         outside = 1.0 - float(density.sum()) * grid.cell_volume
         # What is beyond the wider box has wrapped around into it.

@@ -85,10 +85,10 @@ def total_covariance(equation: Equation, initial: State, step: int, factor: Arra
     return total
 
 
-def check_edge(edge: float, step: int, grid: Grid, remedy: str = "a smaller box or") -> None:
+def check_edge(edge: float, step: int, grid: Grid, remedy: str = " or a smaller box") -> None:
     """Raise ``UnresolvedError`` if |φ| has not decayed at the largest wave number of the grid."""
     if edge > 1e-3:
         raise UnresolvedError(
             f"step {step}: |φ| = {edge:.2g} at the largest wave number of the grid with cells={grid.cells}: details "
-            f"are finer than the grid; use more cells, {remedy} dfp.MonteCarlo(...)."
+            f"are finer than the grid; give grid=... with more cells{remedy}."
         )

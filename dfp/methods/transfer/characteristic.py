@@ -119,7 +119,7 @@ class CharacteristicRun(TransferRun):
         if end - first > _MOST_NODES:
             raise UnresolvedError(
                 f"step {last}: the box from {lower:.4g} to {upper:.4g} is {end - first} nodes wide, more than "
-                f"{_MOST_NODES}; save fewer steps, start from a wider state, or use dfp.MonteCarlo(...)."
+                f"{_MOST_NODES}; save earlier steps, start from a wider state, or use dfp.MonteCarlo(...)."
             )
         # Images of the box beyond it must not wrap around into it.
         single = replace(self.equation, sgd=self.equation.sgd.redrawn)
@@ -186,7 +186,7 @@ def _box(equation: Equation, initial: State, first: int, last: int) -> tuple[flo
     path = moments_at(equation, initial, steps)
     least = deviations(path)
     if not np.all(np.isfinite(least)):
-        raise UnresolvedError(f"step {last}: the moments overflow; lower learning_rate or save fewer steps.")
+        raise UnresolvedError(f"step {last}: the moments overflow; lower learning_rate or save earlier steps.")
     lower, upper = (float(corner.item()) for corner in box(path, POWER_LAW))
     centre = equation.sgd.critical_point.item()
     radius = _support(equation, initial, centre)

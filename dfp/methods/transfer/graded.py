@@ -123,7 +123,7 @@ class GradedRun(TransferRun):
         steps = np.unique(np.geomspace(1, last + 1, 64).astype(np.int64) - 1)
         far = graded.reach(self._law, start, steps, _BEYOND)
         if not np.isfinite(far):
-            raise UnresolvedError(f"step {last}: the moments overflow; lower learning_rate or save fewer steps.")
+            raise UnresolvedError(f"step {last}: the moments overflow; lower learning_rate or save earlier steps.")
         nodes = graded.graded_nodes(self._law).reaching(far)
         _refuse_many(nodes.last - nodes.first, self._law)
         return nodes

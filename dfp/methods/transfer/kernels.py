@@ -52,7 +52,7 @@ def unresolved_kernel(wanted: Array) -> UnresolvedError:
     """Return the error that says how many cells would resolve the kernel in 3D."""
     return UnresolvedError(
         f"cells={np.ceil(wanted)}: resolving the transition kernel in 3D needs more than {MOST_UNIFORM[3]} cells on an "
-        "axis, and only resolved kernels are supported there; raise learning_rate, give a smaller or finer grid=..., "
+        "axis, and only resolved kernels are supported there; raise learning_rate, give grid=... with a smaller box, "
         "or use dfp.MonteCarlo(...)."
     )
 

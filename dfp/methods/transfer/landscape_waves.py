@@ -107,7 +107,7 @@ def settled(equation: Equation, box: Grid, grid: Grid) -> tuple[Frame, float]:
         values, vectors = eigs(level.matrix, k=1, v0=np.ones(len(level.matrix)))
         level.mass = vectors[:, 0].real / vectors[:, 0].real.sum()
         lost = max(lost, 1 - float(values[0].real))
-    return _compared(levels, grid, 1), lost
+    return _compared(levels, grid, 1, "use dfp.solve to a late step"), lost
 
 
 def _levels(equation: Equation, box: Grid) -> list[_Level]:
@@ -115,13 +115,15 @@ def _levels(equation: Equation, box: Grid) -> list[_Level]:
     return [_Level(equation, _placed(equation, box, n)) for n in (count, int(_COARSER * count))]
 
 
-def _compared(levels: list[_Level], grid: Grid, step: int) -> Frame:
+def _compared(
+    levels: list[_Level], grid: Grid, step: int, remedy: str = "save later steps, start from a wider state"
+) -> Frame:
     """Return the density of the finer nodes on ``grid``, with what the coarser ones differ by as its error."""
     fine, coarse = (resolved_frame(level.nodes, _masses(level), grid, step) for level in levels)
     if fine is None or coarse is None or fine.density is None or coarse.density is None:
         raise UnresolvedError(
             f"step {step}: details of the law are finer than {levels[0].nodes.spacing:.3g}, the spacing of the nodes; "
-            "save later steps, start from a wider state, or sample it with noise=... by dfp.MonteCarlo(...)."
+            f"{remedy}, or sample it with noise=... by dfp.MonteCarlo(...)."
         )
     differ = float(np.abs(fine.density - coarse.density).sum()) * grid.cell_volume
     error = (fine.truncation or 0.0) + _SAFETY * differ + _ROUNDING * step**0.5

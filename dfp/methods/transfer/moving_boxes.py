@@ -82,7 +82,7 @@ class Boxes:
         ahead = np.unique(np.geomspace(1, self.last, _LOOKS).round().astype(np.int64))
         path = moments_at(self.equation, self.initial, ahead)
         if not (np.all(np.isfinite(path.covariance)) and np.all(np.isfinite(path.mean))):
-            raise UnresolvedError(f"step {self.last}: the moments overflow; lower learning_rate or save fewer steps.")
+            raise UnresolvedError(f"step {self.last}: the moments overflow; lower learning_rate or save earlier steps.")
         first, most = regular(path), MOST_NODES[self.equation.dimension]
         cuts = np.unique(np.geomspace(1, len(ahead) - first, _TRIED).round().astype(np.int64)) + first
         begins = [first, *cuts[:-1].tolist()]

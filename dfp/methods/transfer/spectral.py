@@ -114,7 +114,7 @@ class SpectralRun(TransferRun):
         if not outside < 0.5:
             raise UnresolvedError(
                 f"step {self.step}: {outside:.2g} of the mass has left the box from {self.grid.lower} to "
-                f"{self.grid.upper}; give a wider grid."
+                f"{self.grid.upper}; give a wider grid=dfp.Grid(lower, upper, cells)."
             )
         return Frame(mean, covariance, density, truncation=error, outside=outside)
 
@@ -219,7 +219,7 @@ class SpectralRun(TransferRun):
         if not np.all(grids.conditional_deviations(initial.covariance[None])[0] > grid.spacing / 2):
             raise UnresolvedError(
                 f"step 0: the initial state is narrower than the grid's spacing {grid.spacing}, so it has no density "
-                "there; save later steps, start from a wider dfp.Gaussian, or give a finer grid."
+                "there; save later steps, start from a wider dfp.Gaussian, or give grid=... with more cells."
             )
         density = Gaussian(initial.mean, initial.covariance).on(grid)
         outside = max(1.0 - float(density.sum()) * grid.cell_volume, 0.0)

@@ -98,13 +98,14 @@ class UniformRun(TransferRun):
         if self.cloud is not None:
             raise UnresolvedError(
                 f"step {self.step}: the initial state is narrower than the grid's spacing {grid.spacing}, so it has "
-                "no density there; save later steps, start from a wider dfp.Gaussian, or give a finer grid."
+                "no density there; save later steps, start from a wider dfp.Gaussian, or give grid=... with "
+                "more cells."
             )
         density = (self.mass / grid.cell_volume).reshape(grid.cells)
         if not self.outside < 0.5:
             raise UnresolvedError(
                 f"step {self.step}: {self.outside:.2g} of the mass has left the box from {grid.lower} to "
-                f"{grid.upper}; give a wider grid."
+                f"{grid.upper}; give a wider grid=dfp.Grid(lower, upper, cells)."
             )
         _, mean, covariance = grid_moments(grid, density)
         error, notes = lattice_error(self._single(), self.initial, self.step, self.kernels, grid, density)
@@ -149,7 +150,7 @@ def automatic_grid(problem: Problem) -> Grid:
     path = moments_along(equation, problem.initial, probed(problem.last, 512, problem.steps))
     lower, upper = box(path, PERIODIC if equation.additive or not equation.sgd.affine else POWER_LAW)
     if not np.all(np.isfinite(upper - lower)):
-        raise UnresolvedError("the moments overflow before the last step; lower learning_rate or save fewer steps.")
+        raise UnresolvedError("the moments overflow before the last step; lower learning_rate or save earlier steps.")
     centre, half = (lower + upper) / 2, np.maximum((upper - lower) / 2, 1e-12 * (1 + np.abs(lower + upper)))
     lower, upper = centre - half, centre + half
     shown = (path.steps > 0) | (problem.steps[0] == 0)
@@ -171,7 +172,7 @@ def automatic_grid(problem: Problem) -> Grid:
     if not np.all(least <= most):
         raise UnresolvedError(
             f"cells={np.ceil(least)}: the box of the moments is too wide for its narrowest density, as with heavy "
-            f"tails; at most {most} cells an axis are affordable: save fewer steps, give a smaller grid, or use "
+            f"tails; at most {most} cells an axis are affordable: save earlier steps, give a smaller grid=..., or use "
             "dfp.MonteCarlo(...)."
         )
     return Grid(lower, upper, tuple(int(n) for n in np.ceil(np.clip(wanted, LEAST_CELLS, most))))
@@ -195,4 +196,4 @@ def kernels_between_cells(equation: Equation, grid: Grid) -> Kernels:
 
 def _check_stencil(grid: Grid) -> None:
     if min(grid.cells) < uniform.STENCIL:
-        raise UnresolvedError(f"grid.cells={grid.cells}: Transfer needs {uniform.STENCIL} per axis; use more.")
+        raise UnresolvedError(f"grid.cells={grid.cells}: Transfer needs at least {uniform.STENCIL} per axis; use more.")

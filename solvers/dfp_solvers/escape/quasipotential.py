@@ -150,7 +150,7 @@ def _seed(cost: StepCost, well: Array, lower: Array, upper: Array, scale: float,
         if np.any(crossed):
             wall = int(np.argmax(crossed))
             return (_finer(path) if flow else path), wall
-    raise ValueError("no path leads out of the box: it costs less to go ever further inside than to reach a wall.")
+    raise ValueError("no path leads out of the box: it costs less to go ever further inside than to reach a wall")
 
 
 def _finer(path: Array, times: int = 8) -> Array:
