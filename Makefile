@@ -34,7 +34,7 @@ demo: $(VENV)/.installed  ## how SGD is distributed on real data: a table, demo.
 	$(BIN)/dfp demo --force
 
 test: $(VENV)/.installed  ## the tests, in minutes
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4
 
 test-all:  ## the tests for every Python that dfp supports and this machine has, each in an environment of its own
 	@for version in $(PYTHONS); do \
