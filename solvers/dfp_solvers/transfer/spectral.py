@@ -115,6 +115,28 @@ def _turns(angles: Array, table: Array) -> None:
             table[j, i], table[waves + j, i] = x * c[i] - y * s[i], x * s[i] + y * c[i]
 
 
+@kernel(fast=True)
+def _product(left: Array, right: Array) -> Array:
+    """Return the means over samples, shape (2 waves, 2 waves), two rows by two columns at a time.
+
+    A library's product has threads of its own, and those of the caller would wait for each other.
+    """
+    out, count = np.empty((len(left), len(right))), left.shape[1]
+    for i in range(0, len(left), 2):
+        a, b = left[i], left[i + 1]
+        for j in range(0, len(right), 2):
+            x, y = right[j], right[j + 1]
+            ax, ay, bx, by = 0.0, 0.0, 0.0, 0.0
+            for n in range(count):
+                ax += a[n] * x[n]
+                ay += a[n] * y[n]
+                bx += b[n] * x[n]
+                by += b[n] * y[n]
+            out[i, j], out[i, j + 1] = ax / count, ay / count
+            out[i + 1, j], out[i + 1, j + 1] = bx / count, by / count
+    return out
+
+
 @kernel(parallel=True, fast=True)
 def _finite_sum(places: Array, slopes: Array, shifts: Array, batch: int, half: int, last: int) -> Complex:
     count, rows = len(shifts), 2 * half - 1
@@ -124,7 +146,7 @@ def _finite_sum(places: Array, slopes: Array, shifts: Array, batch: int, half: i
         _turns(slopes[:, 0, 0] * places[n, 0] + slopes[:, 0, 1] * places[n, 1] + shifts[:, 0], left)
         _turns(slopes[:, 1, 0] * places[n, 0] + slopes[:, 1, 1] * places[n, 1] + shifts[:, 1], right)
         # Rows and columns: cosines, then sines.
-        product = np.dot(left, right.T) / count
+        product = _product(left, right)
         real, imaginary = np.empty((rows, last)), np.empty((rows, last))
         for i in range(half):
             for j in range(last):
