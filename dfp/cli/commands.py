@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 
 from dfp.cli import long_time_commands, terminal
 from dfp.cli.explore_command import explore
-from dfp.cli.options import FIGURES, File, Force, Quiet, check_output, chosen, shown
+from dfp.cli.options import FIGURES, File, Force, Quiet, Which, check_output, chosen, shown
 from dfp.errors import DFPError
 from dfp.networks import cli as networks
 
@@ -101,9 +101,7 @@ def demo(
 def solve(
     file: File,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="RUN.h5", help="HDF5 file to write.")],
-    equation: Annotated[
-        str | None, typer.Option("--equation", metavar="NAME", help="Which [[equation]], if there are several.")
-    ] = None,
+    equation: Which = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from a RUN.h5 that an interrupted solve has left.")
     ] = False,

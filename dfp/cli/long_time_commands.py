@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dfp.cli.options import FIGURES, File, Force, check_output, chosen, shown
+from dfp.cli.options import FIGURES, File, Force, Which, check_output, chosen, shown
 from dfp.errors import DFPError
 
 if TYPE_CHECKING:
@@ -17,9 +17,7 @@ def stationary(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="LAW.h5", help="HDF5 file for the density.")
     ] = None,
-    equation: Annotated[
-        str | None, typer.Option("--equation", metavar="NAME", help="Which [[equation]], if there are several.")
-    ] = None,
+    equation: Which = None,
     force: Force = False,
 ) -> None:
     """Print mean and covariance of the stationary law of an equation, or why there is none; and keep its density.
@@ -50,9 +48,7 @@ def stationary(
 def spectrum(
     file: File,
     count: Annotated[int, typer.Option(help="Number of modes.")] = 6,
-    equation: Annotated[
-        str | None, typer.Option("--equation", metavar="NAME", help="Which [[equation]], if there are several.")
-    ] = None,
+    equation: Which = None,
 ) -> None:
     """Print the slowest modes in which an equation relaxes, and how many steps they take.
 
@@ -77,9 +73,7 @@ def exit_law(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="EXIT.h5", help="HDF5 file for the survival.")
     ] = None,
-    equation: Annotated[
-        str | None, typer.Option("--equation", metavar="NAME", help="Which [[equation]], if there are several.")
-    ] = None,
+    equation: Which = None,
     force: Force = False,
 ) -> None:
     """Print after how many steps the parameters first leave a box: mean, quantiles and final decay.

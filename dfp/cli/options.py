@@ -13,6 +13,9 @@ FIGURES = (".png", ".pdf", ".svg")
 
 File = Annotated[Path, typer.Argument(metavar="FILE.toml", help="Configuration: landscape, SGD, state, equations.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace files that exist already.")]
+Which = Annotated[
+    str | None, typer.Option("--equation", metavar="NAME", help="Which [[equation]], if there are several.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
 
 

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 import numpy as np
@@ -21,8 +20,8 @@ from dfp.problem.grid import Grid, grid_moments
 from dfp.problem.state import State
 from dfp.results.certificate import advice_alone, certify
 from dfp.results.frame import Frame
-from dfp.results.schema import versions
 from dfp.results.solution import Solution
+from dfp.solving.assembly import assembled
 
 # Steps that are multiplied with samples at a time; |φ| at the largest wave number where a grid is fine enough, and the
 # mass beyond a box, wrapped around into it, where it is wide enough.
@@ -85,32 +84,12 @@ def projected(
         trajectories = _TRAJECTORIES
         reason = "the one-step kernel, known along the directions, is averaged over samples of the step before"
         chosen, frames = _looked_ahead(equation, initial, exact, directions, grid)
-    return Solution(
-        equation=equation.label,
-        solver="Directions",
-        reason=reason,
-        steps=saved,
-        learning_rate=sgd.learning_rate if sgd.learning_rates.constant else float("nan"),
-        grid=chosen,
-        density=np.array([frame.density for frame in frames]),
-        mean=np.array([frame.mean for frame in frames]),
-        covariance=np.array([frame.covariance for frame in frames]),
-        errors={name: np.array([f.errors[name] for f in frames if f.errors]) for name in frames[0].errors or {}},
-        trajectories=trajectories,
-        certificate=certify(
-            saved, frames, chosen, exact, [], advice_alone(given=grid is not None, sampled=trajectories > 0)
-        ),
-        provenance={
-            **equation.record(int(saved[-1])),
-            "solver": "Directions",
-            "directions": directions.tolist(),
-            **({"seed": _SEED} if trajectories else {}),
-            "versions": dict(versions()),
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "wall_seconds": time.perf_counter() - began,
-        },
-        slow_time=None if sgd.learning_rates.constant else sgd.time(saved),
-    )
+    remedies = advice_alone(given=grid is not None, sampled=trajectories > 0)
+    return assembled(
+        equation, sgd, saved, frames, certify(saved, frames, chosen, exact, [], remedies), last=int(saved[-1]),
+        solver="Directions", reason=reason, grid=chosen, began=began, trajectories=trajectories,
+        details={"directions": directions.tolist()} | ({"seed": _SEED} if trajectories else {}),
+    )  # fmt: skip
 
 
 def columns(given: ArrayLike, dimension: int) -> Array:

@@ -1,7 +1,7 @@
 """Densities of averages of iterates under additive noise, of which they hold a known share of every step (T20)."""
 
 import time
-from datetime import UTC, datetime
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,9 +18,9 @@ from dfp.problem.grid import Grid
 from dfp.problem.state import State
 from dfp.results.certificate import advice_alone, certify
 from dfp.results.frame import Frame
-from dfp.results.schema import versions
 from dfp.results.solution import Solution
 from dfp.solving.along import Path, along, columns, normal_frames, spectra, transformed_frames
+from dfp.solving.assembly import assembled
 
 
 def closed(equation: AveragedEquation) -> bool:
@@ -63,27 +63,13 @@ def averaged(
     else:
         reason = "additive noise has a closed characteristic function in every average"
         chosen, frames = _transformed(equation, initial, exact, np.eye(equation.dimension) if u is None else u, grid)
-    return Solution(
-        equation=equation.label,
-        solver="Average",
-        reason=reason,
-        steps=saved,
-        learning_rate=sgd.learning_rate if sgd.learning_rates.constant else float("nan"),
-        grid=chosen,
-        density=np.array([frame.density for frame in frames]),
-        mean=exact.mean,
-        covariance=exact.covariance,
-        certificate=certify(saved, frames, chosen, exact, [], advice_alone(given=grid is not None, sampled=False)),
-        provenance={
-            **equation.record(int(saved[-1])),
-            "solver": "Average",
-            **({} if u is None else {"directions": u.tolist()}),
-            "versions": dict(versions()),
-            "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "wall_seconds": time.perf_counter() - began,
-        },
-        slow_time=None if sgd.learning_rates.constant else sgd.time(saved),
-    )
+    remedies = advice_alone(given=grid is not None, sampled=False)
+    found = assembled(
+        equation, sgd, saved, frames, certify(saved, frames, chosen, exact, [], remedies), last=int(saved[-1]),
+        solver="Average", reason=reason, grid=chosen, began=began,
+        details={} if u is None else {"directions": u.tolist()},
+    )  # fmt: skip
+    return replace(found, mean=exact.mean, covariance=exact.covariance)
 
 
 def _transformed(

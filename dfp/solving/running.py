@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from math import prod
 from typing import Any, NamedTuple
 
@@ -10,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dfp import checks
-from dfp.checks import Array, every, require_memory
+from dfp.checks import every, require_memory
 from dfp.errors import DFPError, UnresolvedError, UnsupportedError
 from dfp.exact.stability import growing
 from dfp.methods.patience import MOVE, Patience
@@ -20,8 +19,8 @@ from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
 from dfp.results.certificate import advice, certify
 from dfp.results.frame import Frame
-from dfp.results.schema import versions
 from dfp.results.solution import Solution
+from dfp.solving.assembly import assembled
 from dfp.solving.checkpoints import Checkpoint
 
 # Width of a box, relative to its place, that is rounding.
@@ -93,27 +92,13 @@ def solve_with(
 
     def signed(frames: list[Frame]) -> Solution:
         """The solution of as many of the first saved steps as there are frames."""
-        return Solution(
-            equation=equation.label,
-            solver=solver.name,
-            reason=reason,
-            steps=problem.steps[: len(frames)],
-            learning_rate=sgd.learning_rate if sgd.learning_rates.constant else float("nan"),
-            grid=grid,
-            density=_stacked([frame.density for frame in frames]),
-            mean=np.array([frame.mean for frame in frames]),
-            covariance=np.array([frame.covariance for frame in frames]),
-            third=_stacked([frame.third for frame in frames]),
-            fourth=_stacked([frame.fourth for frame in frames]),
-            errors={name: np.array([f.errors[name] for f in frames if f.errors]) for name in frames[0].errors or {}},
-            trajectories=run.drawn if isinstance(run, SamplingRun) else 0,
-            certificate=certify(
-                problem.steps[: len(frames)], frames, grid,
-                problem.moments if sgd.affine else unknown(problem.moments),
-                [*notes, *(run.warnings() if isinstance(run, SamplingRun) else ())], remedies,
-            ),
-            provenance=_provenance(solver, equation, problem.last, began),
-            slow_time=None if sgd.learning_rates.constant else sgd.time(problem.steps[: len(frames)]),
+        steps, drawn = problem.steps[: len(frames)], run if isinstance(run, SamplingRun) else None
+        told = [*notes, *(drawn.warnings() if drawn else ())]
+        exact = problem.moments if sgd.affine else unknown(problem.moments)
+        return assembled(
+            equation, sgd, steps, frames, certify(steps, frames, grid, exact, told, remedies), last=problem.last,
+            solver=solver.name, reason=reason, grid=grid, began=began, details=_settings(solver),
+            trajectories=drawn.drawn if drawn else 0,
         )  # fmt: skip
 
     done = [] if way.keeper is None else way.keeper.start(solver, run, problem.steps.tolist(), signed)
@@ -159,11 +144,6 @@ def _drawn(run: SamplingRun, progress: Progress | None, patience: Patience, keep
         if progress is not None:
             progress(run.drawn, run.trajectories)
     return run.frames()
-
-
-def _stacked(parts: list[Array | None]) -> Array | None:
-    present = [part for part in parts if part is not None]
-    return np.array(present) if len(present) == len(parts) else None
 
 
 def _started(solver: Solver, problem: Problem, grid: Grid | int | None) -> Run | SamplingRun:
@@ -222,18 +202,10 @@ def _check_finite(frame: Frame, step: int, equation: Equation, names: tuple[str,
             )
 
 
-def _provenance(solver: Solver, equation: Equation, last: int, began: float) -> dict[str, Any]:
+def _settings(solver: Solver) -> dict[str, Any]:
+    """Return the settings of a solver as entries of a file's provenance, its seed by itself."""
     settings = {key: value for key, value in vars(solver).items() if isinstance(value, (int, float, str))}
-    seed = {"seed": settings["seed"]} if "seed" in settings else {}
-    return {
-        **equation.record(last),
-        "solver": solver.name,
-        "solver_settings": settings,
-        **seed,
-        "versions": dict(versions()),
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "wall_seconds": time.perf_counter() - began,
-    }
+    return {"solver_settings": settings} | ({"seed": settings["seed"]} if "seed" in settings else {})
 
 
 def named(failure: DFPError, unstable: str) -> DFPError:
