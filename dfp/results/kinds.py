@@ -57,7 +57,6 @@ def _variable(dims: str, unit: str, long_name: str) -> Variable:
 
 
 _STEP = Kept("steps", schema.VARIABLES["step"], "<i8")
-_PAIR = "parameter parameter_2"
 KINDS = {
     "density": Kind(
         "dfp.problem.state.Density",

@@ -53,7 +53,7 @@ def _by_name(maker: type, names: str, **others: str) -> Made:
     return Made(maker, {name: name for name in names.split()} | others)
 
 
-# Who works changes nothing.
+# Who works changes no bit, nor does a checkpoint, and no file is to say which other one is written.
 _IDLE = ("checkpoint", "executor", "retries")
 _SOLVERS: dict[str, type] = {**BY_NAME, "monte_carlo": MonteCarlo}
 _MADE = {
