@@ -259,10 +259,11 @@ def step_list(name: str, value: object, last: int) -> NDArray[np.int64]:
     """
     if isinstance(value, range):  # a list of it, a copy, and differences
         require_memory(f"{name}: {len(value)} steps", 32.0 * len(value), "save fewer")
-    whole = np.asarray(value) if isinstance(value, (range, np.ndarray)) else np.empty(0)
-    listed = whole.dtype.kind == "i" and whole.ndim == 1 and whole.size > 0
-    if listed and whole[0] >= 0 and whole[-1] <= last and np.all(np.diff(whole) > 0):
-        return whole.astype(np.int64)  # at once, for there may be millions
+    if isinstance(value, (range, np.ndarray)):
+        whole = np.asarray(value)
+        listed = whole.dtype.kind == "i" and whole.ndim == 1 and whole.size > 0
+        if listed and whole[0] >= 0 and whole[-1] <= last and np.all(np.diff(whole) > 0):
+            return whole.astype(np.int64)  # at once, for there may be millions
     try:
         entries = list(value)  # type: ignore[call-overload]
     except TypeError:

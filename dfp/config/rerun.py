@@ -1,5 +1,6 @@
 """A problem solved again from the file of its solution."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,7 @@ def rerun(path: str | Path, *, progress: Progress | None = None) -> Solution:
     recipe, configuration = (before.provenance.get(name) for name in ("recipe", "configuration"))
     if recipe is None and configuration is None:
         raise DFPError(f"{path}: does not hold its problem: an older dfp made it; solve it where it was made.")
-    by_value = isinstance(recipe, dict) and "missing" not in recipe
+    by_value = isinstance(recipe, Mapping) and "missing" not in recipe
     try:
         given = _configured(configuration, Path(path)) if configuration and not by_value else built(recipe)
     except FileFormatError as error:

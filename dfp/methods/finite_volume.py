@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -25,15 +25,12 @@ from dfp.methods.grids import (
     box,
     conditional_deviations,
     deviations,
-    probed,
-    probes,
     student_core,
     student_freedom,
     student_width,
 )
 from dfp.methods.heavy_tails import HEAVY, bulk_of, heavy_box, tail_index, wall_tails
 from dfp.methods.moment_recursion import HigherMoments
-from dfp.methods.pilot import moments_along
 from dfp.methods.solver import Problem, Run, Solver
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid, grid_moments
@@ -146,15 +143,14 @@ class FiniteVolume(Solver):
         Where noise depends on θ, the kurtosis sets the width, read as that of a Student t law.
         """
         equation, initial, d = problem.equation, problem.initial.gridded, problem.equation.dimension
-        steps = probed(problem.last, 24, problem.steps)
-        path = moments_along(equation, problem.initial, steps)
+        path = problem.path
         if not every(deviations(path)[-1] > 0):
             moments = ", or use dfp.MomentRecursion()" if equation.sgd.affine else ""
             raise UnresolvedError(
                 f"step {problem.last}: the covariance is singular, so there is no density to put on a grid; save later "
                 f"steps, or start from a wider dfp.Gaussian{moments}."
             )
-        width, core = _widths(equation, problem.initial, steps)
+        width, core = _widths(equation, problem.initial, path.steps)
         lower, upper = box(path, width)
         heavy = heavy_box(problem, lower, upper) if self.cells is None else None
         if heavy is not None:
@@ -246,11 +242,15 @@ class FiniteVolumeRun(Run):
             met = met if met > 1e-9 else 0.0
         if not self._problem.exact or self._index < HEAVY:
             return met  # moments say nothing of the bulk
-        path = moments_along(self._problem.equation, initial, np.array(probes(self._step, 24)))
-        pairs = zip(path.mean, path.covariance, strict=True)
-        reached = [summary.gaussian_beyond(grid.lower, grid.upper, *pair) for pair in pairs]
         # A path in continuous time touches a wall about twice as often as it ends beyond it.
-        return max(met, 2 * max(reached))
+        return max(met, 2 * float(self._beyond[self._problem.path.steps <= self._step].max()))
+
+    @cached_property
+    def _beyond(self) -> Array:
+        """Mass of a Gaussian beyond the walls along the path."""
+        path = self._problem.path
+        pairs = zip(path.mean, path.covariance, strict=True)
+        return np.array([summary.gaussian_beyond(self.grid.lower, self.grid.upper, *pair) for pair in pairs])
 
 
 def _narrowest(covariances: Array) -> Array:

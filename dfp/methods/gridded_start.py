@@ -79,9 +79,12 @@ def detail(density: Array) -> Array:
 
     It falls to zero at the ends of its box.
     """
-    slopes = [np.diff(density, axis=axis, prepend=0.0, append=0.0) for axis in range(density.ndim)]
-    size = float(np.sum(density**2))
-    return np.sqrt([size / (2 * float(np.sum(slope**2))) for slope in slopes])
+    size, found = float(np.vdot(density, density)), []
+    for axis in range(density.ndim):
+        along = density.swapaxes(0, axis)
+        slope, first, last = along[1:] - along[:-1], along[0], along[-1]
+        found.append(size / (2 * float(np.vdot(slope, slope) + np.vdot(first, first) + np.vdot(last, last))))
+    return np.sqrt(found)
 
 
 def outside(initial: Density, grid: Grid, moved: Moved) -> float:

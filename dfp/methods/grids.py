@@ -81,7 +81,9 @@ def automatic(
             f"cells={cells.astype(float)}: resolving the narrowest saved density in the widest box needs "
             f"{total_cells:.2g} cells, more than {MAX_CELLS}; save fewer, more similar steps or give grid=..."
         )
-    return Grid(lower, upper, [fft.next_fast_len(max(int(n), LEAST_CELLS), real=True) for n in cells.tolist()])
+    counts = tuple(fft.next_fast_len(max(int(n), LEAST_CELLS), real=True) for n in cells.tolist())
+    # Corners that rounding has moved together are refused in words.
+    return (Grid.known if every(lower < upper) else Grid)(lower, upper, counts)
 
 
 def box(path: Moments, width: float | Array) -> tuple[Array, Array]:

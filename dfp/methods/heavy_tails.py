@@ -49,9 +49,9 @@ class Bulk(NamedTuple):
 def bulk_of(problem: Problem) -> Bulk | None:
     """Return the bulk where the tails of a mode are heavy; None elsewhere."""
     equation, initial, d = problem.equation, problem.initial, problem.equation.dimension
-    times = problem.steps[problem.steps > 0, None] * equation.sgd.learning_rate
-    if not (tail_index(equation) < HEAVY and times.size):
+    if not (tail_index(equation) < HEAVY and problem.last):
         return None
+    times = problem.steps[problem.steps > 0, None] * equation.sgd.learning_rate
     i = np.arange(d)
     first, linear, square = (np.asarray(part) for part in unpolynomial(diffusion_polynomial(equation)))
     constant, slope, own = first[i, i], linear[i, i, i], square[i, i, i, i]

@@ -7,6 +7,7 @@ state, and neither a loop over time, a file or a progress bar. How to add one: `
 import functools
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from dfp import checks
 from dfp.errors import DFPError, UnsupportedError
 from dfp.exact.moments import Moments, moments, moments_at
+from dfp.methods.grids import probed
 from dfp.methods.patience import Patience
 from dfp.methods.pilot import moments_along
 from dfp.problem.averaged_equation import AveragedEquation
@@ -78,6 +80,11 @@ class Problem:
     def exact(self) -> bool:
         """Whether the moments are the exact ones."""
         return self.failure is None
+
+    @cached_property
+    def path(self) -> Moments:
+        """The way there: moments at step 0, at some geometrically spaced steps, and at the saved ones."""
+        return moments_along(self.equation, self.initial, probed(self.last, 24, self.steps))
 
     @property
     def steps(self) -> NDArray[np.int64]:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from dfp_solvers import boxes, summary
@@ -74,11 +74,16 @@ class Grid(Value):
         object.__setattr__(self, "upper", upper)
         object.__setattr__(self, "cells", cells)
 
+    @classmethod
+    def known(cls, lower: Array, upper: Array, cells: tuple[int, ...]) -> Self:
+        """Return the grid of corners (d,) and counts that are known to be right, which are not checked again."""
+        result = object.__new__(cls)
+        result._set(lower, upper, cells)
+        return result
+
     def with_cells(self, cells: tuple[int, ...]) -> "Grid":
         """Return the box with other numbers of ``cells``, which are not checked again."""
-        result = object.__new__(Grid)
-        result._set(self.lower, self.upper, cells)
-        return result
+        return self.known(self.lower, self.upper, cells)
 
     def resized(self, cells: int) -> "Grid":
         """Return the box with so many cells per axis."""

@@ -102,7 +102,9 @@ class GaussianNoise(Noise):
         if axes is not None:
             constant = axes @ constant @ axes.T
         place = None if self.at is None or not table.any() else checks.vector("noise.at", self.at, d)
-        return GaussianLaw(constant, table, axes, bool(self.symmetric), place if np.any(place) else None)
+        if place is not None and not place.any():
+            place = None
+        return GaussianLaw(constant, table, axes, bool(self.symmetric), place)
 
 
 def eigenbasis(hessian: Array) -> Array:

@@ -319,12 +319,14 @@ class SGD(_Given, Value):
         """Weight decay that the samples of ``law`` lack: they have it where they are preconditioned or heated."""
         return 0.0 if self.moves else self.weight_decay
 
-    @cached_property
+    @property
     def commutes(self) -> bool:
         """Whether PH is symmetric, so that modes are orthogonal: always without a preconditioner."""
+        return self.preconditioner is None or self._symmetric
+
+    @cached_property
+    def _symmetric(self) -> bool:
         hessian = self.hessian
-        if self.preconditioner is None:
-            return True
         return bool(np.max(np.abs(hessian - hessian.T)) <= 1e-14 * np.max(np.abs(hessian), initial=0.0))
 
     @cached_property
@@ -394,9 +396,7 @@ class SGD(_Given, Value):
     @cached_property
     def hessian(self) -> Array:
         """What moves the mean: P(H + ωI), weight decay included, shape (d, d); not symmetric unless P commutes."""
-        if self.preconditioner is None:
-            return self.loss_hessian.copy()
-        return self.preconditioner @ self.loss_hessian
+        return self.loss_hessian if self.preconditioner is None else self.preconditioner @ self.loss_hessian
 
     def pulled_back(self, vectors: Array) -> Array:
         """Return (P(H + ωI))ᵀ ``vectors`` (d, k), without a matrix where the landscape's Hessian is diagonal."""

@@ -185,7 +185,7 @@ def certify(
 ) -> Certificate:
     """Return the certificate of ``frames`` against the exact moments at the same steps."""
     rows = [_figures(frame, grid, exact.mean[s], exact.covariance[s]) for s, frame in enumerate(frames)]
-    table = np.array([[row.get(name, np.nan) for name in FIGURES] for row in rows]).T.copy()
+    table = np.array([[row.get(name, np.nan) for row in rows] for name in FIGURES])
     columns = dict(zip(FIGURES, table, strict=True))
     sampled = frames[0].errors is not None
     # Frames that worry about the same say so once.

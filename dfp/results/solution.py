@@ -1,7 +1,7 @@
 """Solutions: frames of density and moments on a grid, with a certificate and provenance."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from html import escape
 from pathlib import Path
@@ -328,4 +328,6 @@ def attributes(solution: Solution) -> dict[str, Any]:
 def _plain(value: object) -> Any:
     if isinstance(value, (np.ndarray, np.generic)):
         return value.tolist()
+    if isinstance(value, Mapping):
+        return dict(value)
     raise TypeError(f"{checks.shown(value)} is no number, text, list or dict")

@@ -26,7 +26,7 @@ from dfp.solving.averaged import averaged, closed
 from dfp.solving.checkpoints import Checkpoint
 from dfp.solving.choice import BY_NAME, pick, pick_of_average, without_density
 from dfp.solving.invariant import alone
-from dfp.solving.recipe import recorded
+from dfp.solving.recipe import Recipe
 from dfp.solving.refinement import to_tolerance
 from dfp.solving.running import Progress, Way, named, solve_with
 
@@ -104,7 +104,7 @@ def solve(
     if isinstance(initial, Solution):
         initial = initial.state()
     keeper = checkpoint if checkpoint is None or isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
-    way = Way(solver, counted(grid), tolerance, progress, directions, keeper)
+    way = Way(_known_solver(solver), counted(grid), tolerance, progress, directions, keeper)
     given = {
         "equation": equation, "initial": initial, "steps": steps, "save": None if save is None else list(save),
         "solver": solver, "grid": way.grid, "tolerance": tolerance,
@@ -113,7 +113,7 @@ def solve(
 
     def solved(problem: Problem | None) -> Solution:
         found = _solution(equation, initial, steps, save, way, problem)
-        found.provenance["recipe"] = recorded(**given)
+        found.provenance["recipe"] = Recipe(**given)
         return found
 
     if keeper is None:
@@ -147,8 +147,7 @@ def _solution(
     if isinstance(equation, AveragedEquation):
         if way.tolerance is not None:
             refuse()
-        return _averaged(equation, initial, saved, way._replace(solver=_known_solver(way.solver)))
-    way = way._replace(solver=_known_solver(way.solver))
+        return _averaged(equation, initial, saved, way)
     if way.tolerance is not None and checks.real("tolerance", way.tolerance, above=0, below=1) <= ROUNDING:
         raise UnresolvedError(
             f"tolerance={way.tolerance:g}: rounding alone adds {ROUNDING:g} to a certified error; raise it, e.g. to "
@@ -229,7 +228,8 @@ def _by_solvers(problem: Problem, way: Way) -> Solution:
         attempts = [attempt for attempt in attempts if attempt[0].gridded]
     # Other ways may be quicker; whoever asks for one, or watches it, may wait.
     limit = np.inf if asked or way.progress is not None else _PATIENCE
-    unstable, failures = overshooting(equation, problem.last), list[UnresolvedError | SeriesError]()
+    unstable = overshooting(equation, problem.last)
+    failures: list[UnresolvedError | SeriesError] = []
     for candidate, reason in attempts:
         notes = [f"{unstable}."] if unstable else []
         if not asked and not candidate.gridded and equation.dimension <= 3:

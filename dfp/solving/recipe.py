@@ -5,7 +5,8 @@ keep every bit in JSON. Only the constructors listed here are ever called on wha
 """
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -93,8 +94,38 @@ _PLAIN = {type(None), bool, str, int, float}
 _KINDS = {made.maker: kind for kind, made in _MADE.items()}
 
 
+class Recipe(Mapping[str, Any]):
+    """The arguments of ``solve`` by value; or, as ``missing``, the part that has no such form.
+
+    They are written down when first looked at, for most solutions are never saved.
+    """
+
+    def __init__(self, **arguments: Any) -> None:
+        self._arguments = arguments
+
+    @cached_property
+    def entries(self) -> dict[str, Any]:
+        """All of it, as tables of JSON."""
+        return recorded(**self._arguments)
+
+    def __getitem__(self, name: str) -> Any:
+        return self.entries[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.entries)
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __repr__(self) -> str:
+        return repr(self.entries)
+
+    def __reduce__(self) -> tuple[type, tuple[dict[str, Any]]]:
+        return dict, (self.entries,)
+
+
 def recorded(**arguments: Any) -> dict[str, Any]:
-    """Return the arguments of ``solve`` by value; or, as ``missing``, the part that has no such form."""
+    """Return arguments by value; or, as ``missing``, the part that has no such form."""
     try:
         return _entries(arguments.items(), [_MOST])
     except _NotHeld as error:
@@ -167,7 +198,7 @@ def built(recipe: Any) -> dict[str, Any]:
     FileFormatError
         If the recipe is malformed.
     """
-    if not isinstance(recipe, dict):
+    if not isinstance(recipe, Mapping):
         raise FileFormatError("the recipe must be a table; make the file again.")
     if "missing" in recipe:
         raise DFPError(f"the file does not hold the whole problem: {recipe['missing']}; solve it where it was made.")

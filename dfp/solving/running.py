@@ -166,7 +166,7 @@ def _check_room(problem: Problem, grid: Grid | None) -> None:
 def _check_width(problem: Problem) -> None:
     """Refuse densities that are all narrower than the rounding of their place."""
     mean, variances = problem.moments.mean, problem.moments.covariance.diagonal(axis1=1, axis2=2)
-    if every(variances[-1] > (_NARROWEST * float(np.abs(mean).max())) ** 2):
+    if every(variances[-1] > _NARROWEST**2 * np.vdot(mean, mean)):  # more than the largest square
         return
     wide = 6 * np.sqrt(np.maximum(variances, 0.0))
     reach = np.max(mean + wide, axis=0) - np.min(mean - wide, axis=0)

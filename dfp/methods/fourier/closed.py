@@ -47,11 +47,11 @@ class ClosedRun(Run):
 
 def in_theta(equation: Equation, step: int) -> tuple[Array, Array, Array]:
     """Return the matrix (d, d), the shift (d,) and the noise covariance (d, d) of so many steps, in the axes of θ."""
-    _, vectors, inverse = equation.sgd.modes_of_map
-    hessian = equation.sgd.hessian
     factor, shift, noise = transition(equation, step)
     if len(factor) == 1:
         return factor[None], shift, noise  # the mode of one parameter is the parameter
+    _, vectors, inverse = equation.sgd.modes_of_map
+    hessian = equation.sgd.hessian
     matrix = (vectors * factor) @ inverse
     if np.count_nonzero(hessian) == np.count_nonzero(hessian.diagonal()):
         matrix *= np.eye(len(factor))  # rounding must not couple axes that are not
