@@ -14,7 +14,7 @@ import typer
 
 import dfp
 from dfp.networks import tables
-from dfp.networks.settings import Data, Ensemble, Experiment, Model, Training
+from dfp.networks.settings import DataTable, EnsembleTable, Experiment, ModelTable, TrainingTable
 
 ROOT = Path(__file__).resolve().parent.parent
 EVIDENCE, PICTURES = ROOT / "validation" / "evidence" / "networks", ROOT / "docs" / "_static" / "networks"
@@ -28,21 +28,22 @@ SHOWN = {
 }
 
 
-def _noisy(*pairs: tuple[float, int]) -> list[Ensemble]:
-    return [Ensemble(learning_rate=rate, batch_size=size, runs=256, steps=500) for rate, size in pairs]
+def _noisy(*pairs: tuple[float, int]) -> list[EnsembleTable]:
+    return [EnsembleTable(learning_rate=rate, batch_size=size, runs=256, steps=500) for rate, size in pairs]
 
 
 # Other seeds, batch sizes and a network of another kind than those the threshold was set on: does the closure say
 # beforehand from which step it fails?
 HELD_OUT = [
     Experiment(
-        name="held-mlp", training=Training(polish=500, weight_decay=3e-4, seed=5), runs=_noisy((0.2, 32), (0.2, 16))
+        name="held-mlp", training=TrainingTable(polish=500, weight_decay=3e-4, seed=5),
+        runs=_noisy((0.2, 32), (0.2, 16)),
     ),
     Experiment(
-        name="held-cnn", model=Model(kind="cnn"), data=Data(size=8, count=800),
-        training=Training(polish=300, weight_decay=1e-3, seed=7), runs=_noisy((0.2, 8), (0.1, 16)),
+        name="held-cnn", model=ModelTable(kind="cnn"), data=DataTable(size=8, count=800),
+        training=TrainingTable(polish=300, weight_decay=1e-3, seed=7), runs=_noisy((0.2, 8), (0.1, 16)),
     ),
-    Experiment(name="held-early", training=Training(epochs=20, polish=0, seed=6), runs=_noisy((0.2, 8))),
+    Experiment(name="held-early", training=TrainingTable(epochs=20, polish=0, seed=6), runs=_noisy((0.2, 8))),
 ]  # fmt: skip
 
 

@@ -54,7 +54,7 @@ def _unresolved(lower: float, upper: float, width: float) -> NarrowKernel:
     return NarrowKernel(f"{lower:.6g} … {upper:.6g} is {kernels:.3g} kernels wide, which takes too many nodes")
 
 
-def restricted(equation: Equation, lower: float, upper: float, length: float) -> tuple[line.Restricted, Array, Array]:
+def restricted(equation: Equation, lower: float, upper: float, length: float) -> tuple[line.LineStep, Array, Array]:
     """Return the step inside a box on panels ``length`` kernels long, the nodes and their weights."""
     narrowest = width(equation, lower, upper)
     nodes, weights = line.panels(np.array([[lower, upper]]), narrowest, length)

@@ -256,7 +256,7 @@ def _slow(matrix: Any, start: Array, d: int) -> tuple[float, float]:
         leaving = np.zeros(n)
         leaving[[0, -1]] = -np.asarray(matrix.sum(axis=0)).ravel()[[0, -1]]
         band = np.stack([np.append(0.0, matrix.diagonal(1)), np.zeros(n), np.append(matrix.diagonal(-1), 0.0)], axis=1)
-        step = line.Restricted(band, 1, leaving)
+        step = line.LineStep(band, 1, leaving)
         return float(step.visits(start).sum()), step.quasi_stationary[1]
     shift = 1e-10 * generator.fastest(matrix)
     value = eigs(matrix, k=1, sigma=shift, which="LM", v0=np.ones(n), return_eigenvectors=False)[0]

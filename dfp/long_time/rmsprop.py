@@ -183,7 +183,7 @@ def _variance(law: numerics.Law) -> float:
     return float(law.theta**2 @ law.mass.sum(axis=1))
 
 
-def _box(chain: numerics.Chain) -> numerics.Box:
+def _box(chain: numerics.Chain) -> numerics.Rectangle:
     """Return a box at whose edges there is no mass left."""
     step = chain.learning_rate / (1.0 + chain.epsilon)
     width = float(np.sqrt(numerics.frozen_variance(chain)))
@@ -192,7 +192,7 @@ def _box(chain: numerics.Chain) -> numerics.Box:
     upper = numerics.log_v_range(chain.decay, 1.0 + (1.0 + chain.curvature_noise) * width**2)[1]
     reach = _REACH * max(width, step / 4)
     for _ in range(_TRIES):
-        box = numerics.Box(reach, lower, upper)
+        box = numerics.Rectangle(reach, lower, upper)
         mass = numerics.stationary(chain, box, *_GRIDS[0]).mass
         edge, top, bottom = (float(np.abs(part).sum()) for part in (mass[-1], mass[:, -1], mass[:, 0]))
         if max(edge, top, bottom) <= _EDGE:

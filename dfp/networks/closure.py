@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from dfp_solvers import gaussian_closure as engine
 from dfp_solvers import krylov
-from dfp_solvers.gaussian_closure import Coefficients, State
+from dfp_solvers.gaussian_closure import Coefficients, Joint
 
 from dfp.checks import Array
 from dfp.networks.measurement import Measurement
@@ -111,7 +111,7 @@ class Engine:
             steps.append(max(steps[-1] + unit, round(steps[-1] * self.ratio / unit) * unit))
         return steps
 
-    def run(self, saved: np.ndarray) -> tuple[list[list[State]], list[_Judged]]:
+    def run(self, saved: np.ndarray) -> tuple[list[list[Joint]], list[_Judged]]:
         """Return the states of all replicates at each saved step, and how far the coefficients have moved."""
         last = int(saved[-1])
         states = [engine.point(len(self.measured.curvatures), self.rule.momentum > 0)] * self.replicates
@@ -138,7 +138,7 @@ class Engine:
             judged.append(self._judged(end, coefficients))
         return frames, judged
 
-    def _expectations(self, states: list[State], step: int) -> list[Coefficients]:
+    def _expectations(self, states: list[Joint], step: int) -> list[Coefficients]:
         measured, source = self.measured, self.source
         spread = engine.points([s.covariance[:, :, 0, 0] for s in states], self.pairs, self.rng)
         result = []

@@ -16,7 +16,7 @@ from dfp.networks.rates import Diffusion, diffusion
 from dfp.networks.reporting import Report, report
 from dfp.networks.running import trajectories
 from dfp.networks.runs import Runs, default_steps
-from dfp.networks.settings import Ensemble, Experiment
+from dfp.networks.settings import EnsembleTable, Experiment
 from dfp.results import figures
 
 Progress = Callable[[int, int], None]
@@ -116,11 +116,13 @@ def _pilot(experiment: Experiment, problem: Problem, folder: Path, progress: Pro
     )  # fmt: skip
 
 
-def _saved(ensemble: Ensemble) -> np.ndarray:
+def _saved(ensemble: EnsembleTable) -> np.ndarray:
     return np.arange(ensemble.steps + 1) if ensemble.every_step else default_steps(ensemble.steps)
 
 
-def _runs(problem: Problem, measured: Measurement, ensemble: Ensemble, path: Path, progress: Progress | None) -> Runs:
+def _runs(
+    problem: Problem, measured: Measurement, ensemble: EnsembleTable, path: Path, progress: Progress | None
+) -> Runs:
     return trajectories(
         problem, ensemble.learning_rate, ensemble.batch_size, ensemble.runs, ensemble.steps, _saved(ensemble).tolist(),
         ensemble.replace, ensemble.seed, momentum=ensemble.momentum, directions=measured.directions, path=path,
@@ -141,7 +143,7 @@ def _sweep(
         _runs(
             problem,
             measured,
-            Ensemble(
+            EnsembleTable(
                 learning_rate=rate, batch_size=sweep.batch_size, runs=sweep.runs, steps=sweep.steps, seed=sweep.seed
             ),
             folder / f"{experiment.name}-sweep-{place}.h5",

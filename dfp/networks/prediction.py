@@ -11,7 +11,7 @@ from dfp.errors import DFPError
 from dfp.networks import predictors
 from dfp.networks.closure import Closure, closure
 from dfp.networks.measurement import Measurement
-from dfp.networks.predictors import LABELS, Moments, Rule
+from dfp.networks.predictors import LABELS, Predicted, Rule
 from dfp.networks.runs import default_steps
 
 
@@ -33,7 +33,7 @@ class Predictions:
 
     rule: Rule
     steps: np.ndarray
-    moments: dict[str, Moments]
+    moments: dict[str, Predicted]
     closure: Closure | None
 
     @property
@@ -110,15 +110,15 @@ def predict(
             curved=checks.integer("curved", curved, at_most=pairs),
             ratio=checks.real("ratio", ratio, above=1), seed=checks.integer("seed", seed),
         )  # fmt: skip
-        found["closure"] = Moments(carried.mean, carried.variance)
+        found["closure"] = Predicted(carried.mean, carried.variance)
     return Predictions(rule, saved, found, carried)
 
 
-def _moments(measured: Measurement, name: str, rule: Rule, saved: np.ndarray) -> Moments:
+def _moments(measured: Measurement, name: str, rule: Rule, saved: np.ndarray) -> Predicted:
     """Return a predictor's moments; where it has none, NaN and the reason."""
     try:
         with np.errstate(over="ignore", invalid="ignore"):
             return predictors.moments(measured, name, rule, saved)
     except DFPError as error:
         nothing: Array = np.full((len(saved), len(measured.curvatures)), np.nan)
-        return Moments(nothing, nothing, str(error))
+        return Predicted(nothing, nothing, str(error))

@@ -37,7 +37,7 @@ class Rule(NamedTuple):
     replace: bool = True
 
 
-class Moments(NamedTuple):
+class Predicted(NamedTuple):
     """Mean and variance along each direction at saved steps, shapes (S, k); NaN where a predictor does not reach."""
 
     mean: Array
@@ -72,7 +72,7 @@ def landscape(measured: Measurement, predictor: str, batch_size: int) -> "dfp.Qu
     return dfp.QuadraticLandscape(measured.hessian, measured.gradient, dfp.GaussianNoise(noise, spreads[predictor]))
 
 
-def moments(measured: Measurement, predictor: str, rule: Rule, saved: np.ndarray) -> Moments:
+def moments(measured: Measurement, predictor: str, rule: Rule, saved: np.ndarray) -> Predicted:
     """Return what one of the quadratic predictors says, from the checkpoint at step 0."""
     if predictor == "authors":
         return _authors(measured, rule, saved)
@@ -89,14 +89,14 @@ def moments(measured: Measurement, predictor: str, rule: Rule, saved: np.ndarray
     return _solved(measured, dfp.MasterEquation(sgd), saved, inside)
 
 
-def _solved(measured: Measurement, equation: Any, saved: np.ndarray, inside: np.ndarray | None = None) -> Moments:
+def _solved(measured: Measurement, equation: Any, saved: np.ndarray, inside: np.ndarray | None = None) -> Predicted:
     start = dfp.Point(np.zeros(equation.dimension))
     found = dfp.moments(equation, start, int(saved[-1]), [int(n) for n in saved])
     variance = np.einsum("sii->si", found.covariance)
     if inside is None or len(inside) == len(measured.curvatures):
-        return Moments(found.mean, variance)
+        return Predicted(found.mean, variance)
     nothing: Array = np.full((len(saved), len(measured.curvatures)), np.nan)
-    result = Moments(nothing.copy(), nothing)
+    result = Predicted(nothing.copy(), nothing)
     result.mean[:, inside], result.variance[:, inside] = found.mean, variance
     return result
 
@@ -107,7 +107,7 @@ def _diagonal(measured: Measurement) -> bool:
     return bool(np.abs(off).max() <= 1e-9 * np.abs(measured.hessian).max())
 
 
-def _mode_by_mode(measured: Measurement, rule: Rule, saved: np.ndarray) -> Moments:
+def _mode_by_mode(measured: Measurement, rule: Rule, saved: np.ndarray) -> Predicted:
     """Return the moments with own curvature noise, whose variances close mode by mode: many small problems."""
     found = []
     for i, curvature in enumerate(measured.curvatures):
@@ -117,17 +117,17 @@ def _mode_by_mode(measured: Measurement, rule: Rule, saved: np.ndarray) -> Momen
             nesterov=rule.nesterov,
         )  # fmt: skip
         found.append(_solved(measured, dfp.MasterEquation(sgd), saved))
-    return Moments(np.hstack([one.mean for one in found]), np.hstack([one.variance for one in found]))
+    return Predicted(np.hstack([one.mean for one in found]), np.hstack([one.variance for one in found]))
 
 
-def _authors(measured: Measurement, rule: Rule, saved: np.ndarray) -> Moments:
+def _authors(measured: Measurement, rule: Rule, saved: np.ndarray) -> Predicted:
     """Return η Var(G)/(2|λ| + 1e-6) at every step, the stationary variance of (T6): no time enters."""
     noise, curvatures = measured.gradient_noise / rule.batch_size, np.abs(measured.curvatures)
     variance = rule.learning_rate * noise / (2 * curvatures + AUTHORS_EPSILON)
-    return Moments(np.zeros((len(saved), len(noise))), np.tile(variance, (len(saved), 1)))
+    return Predicted(np.zeros((len(saved), len(noise))), np.tile(variance, (len(saved), 1)))
 
 
-def _without_replacement(measured: Measurement, predictor: str, rule: Rule, saved: np.ndarray) -> Moments:
+def _without_replacement(measured: Measurement, predictor: str, rule: Rule, saved: np.ndarray) -> Predicted:
     """Return (T18) mode by mode, and the exact finite sum where its sets of samples are few."""
     k = len(measured.curvatures)
     nothing = np.full((len(saved), k), np.nan)
@@ -136,11 +136,11 @@ def _without_replacement(measured: Measurement, predictor: str, rule: Rule, save
         try:
             return _solved(measured, dfp.MasterEquation(sgd), saved, measured.subspace)
         except DFPError as error:
-            return Moments(nothing, nothing, str(error))
+            return Predicted(nothing, nothing, str(error))
     if predictor != "additive":
-        return Moments(nothing, nothing, "needs independent minibatches: no closed recursion within an epoch")
+        return Predicted(nothing, nothing, "needs independent minibatches: no closed recursion within an epoch")
     if not _diagonal(measured):
-        return Moments(nothing, nothing, "directions are no eigenvectors of the mean Hessian")
+        return Predicted(nothing, nothing, "directions are no eigenvectors of the mean Hessian")
     mean, variance = nothing.copy(), nothing.copy()
     for i in range(k):
         curvature = np.full((measured.samples, 1, 1), measured.curvatures[i])
@@ -148,7 +148,7 @@ def _without_replacement(measured: Measurement, predictor: str, rule: Rule, save
         sgd = dfp.SGD(bowl, rule.learning_rate, rule.momentum, replace=False, nesterov=rule.nesterov)
         found = dfp.moments(dfp.MasterEquation(sgd), dfp.Point([0.0]), int(saved[-1]), [int(n) for n in saved])
         mean[:, i], variance[:, i] = found.mean[:, 0], found.covariance[:, 0, 0]
-    return Moments(mean, variance)
+    return Predicted(mean, variance)
 
 
 def curvature_share(measured: Measurement, rule: Rule, steps: np.ndarray) -> Array:

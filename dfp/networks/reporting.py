@@ -198,7 +198,7 @@ class Report(stored.Labelled, Result):
 
         page.write(path, "SGD of a network: what was predicted, and what it did", [page.section(self)])
 
-    def kept(self) -> tuple[str, dict[str, stored.Kept], dict[str, Any]]:
+    def kept(self) -> tuple[str, dict[str, stored.Entry], dict[str, Any]]:
         """Return the kind of the file, its variables, and the record of the rest."""
         measured, closure = self.measured, self.predictions.closure
         record = {name: getattr(self.runs, name) for name in stored.RUN_NUMBERS} | {

@@ -86,7 +86,7 @@ class Runs(stored.Labelled):
             )
         return self
 
-    def kept(self) -> tuple[str, dict[str, stored.Kept], dict[str, Any]]:
+    def kept(self) -> tuple[str, dict[str, stored.Entry], dict[str, Any]]:
         """Return the kind of the file, its variables, and the record of the rest."""
         record = {name: getattr(self, name) for name in stored.RUN_NUMBERS}
         return KIND, stored.ALL if self.directions is None else stored.RUNS, record

@@ -17,7 +17,7 @@ class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
-class Model(_Table):
+class ModelTable(_Table):
     """The network: ``hidden`` of the perceptron, ``channels`` of the convolution, the rest of the transformer."""
 
     kind: Literal["mlp", "cnn", "transformer"] = "mlp"
@@ -28,7 +28,7 @@ class Model(_Table):
     layers: Count = 1
 
 
-class Data(_Table):
+class DataTable(_Table):
     """Digits pooled to ``size`` pixels a side, or windows of ``length`` characters of a text; ``count`` samples."""
 
     kind: Literal["digits", "mnist", "text"] = "digits"
@@ -40,7 +40,7 @@ class Data(_Table):
     count: Count | None = None
 
 
-class Training(_Table):
+class TrainingTable(_Table):
     """Adam with a cosine schedule, then ``polish`` steps of L-BFGS on all data."""
 
     epochs: Annotated[int, Field(ge=0)] = 60
@@ -51,7 +51,7 @@ class Training(_Table):
     seed: Annotated[int, Field(ge=0)] = 0
 
 
-class Measure(_Table):
+class MeasureTable(_Table):
     """All modes, or the ``modes`` sharpest and ``flat`` others: random, or in which ``pilot`` other runs moved most.
 
     ``depth`` products with the mean Hessian follow the flat ones.
@@ -64,7 +64,7 @@ class Measure(_Table):
     subspace: Count = 12
 
 
-class Closure(_Table):
+class ClosureTable(_Table):
     """Points of the Gaussian closure; the Hessian is that of the checkpoint, scaled by secants, with ``curved = 0``."""
 
     replicates: Annotated[int, Field(ge=2)] = 3
@@ -73,7 +73,7 @@ class Closure(_Table):
     ratio: Annotated[float, Field(gt=1, allow_inf_nan=False)] = 1.5
 
 
-class Ensemble(_Table):
+class EnsembleTable(_Table):
     """Runs of SGD; every step up to ``steps`` is kept with ``every_step``."""
 
     learning_rate: Positive
@@ -86,7 +86,7 @@ class Ensemble(_Table):
     every_step: bool = False
 
 
-class Sweep(_Table):
+class SweepTable(_Table):
     """Runs at several learning rates, for D_eff against η."""
 
     learning_rates: Annotated[list[Positive], Field(min_length=2)] = [0.0125, 0.025, 0.05, 0.1, 0.2]
@@ -100,13 +100,13 @@ class Experiment(_Table):
     """One network from data to report."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")] = "network"
-    model: Model = Model()
-    data: Data = Data()
-    training: Training = Training()
-    measure: Measure = Measure()
-    closure: Closure = Closure()
-    runs: Annotated[list[Ensemble], Field(min_length=1)]
-    sweep: Sweep | None = None
+    model: ModelTable = ModelTable()
+    data: DataTable = DataTable()
+    training: TrainingTable = TrainingTable()
+    measure: MeasureTable = MeasureTable()
+    closure: ClosureTable = ClosureTable()
+    runs: Annotated[list[EnsembleTable], Field(min_length=1)]
+    sweep: SweepTable | None = None
 
     @model_validator(mode="after")
     def _together(self) -> "Experiment":
@@ -125,36 +125,36 @@ def _vision(quick: bool) -> list[Experiment]:
         return [
             Experiment(
                 name="mlp",
-                model=Model(hidden=4),
-                data=Data(size=4, count=400),
-                training=Training(epochs=20, polish=60),
-                runs=[Ensemble(learning_rate=0.1, runs=64, steps=100)],
-                sweep=Sweep(learning_rates=[0.05, 0.1, 0.2], runs=64, steps=30),
+                model=ModelTable(hidden=4),
+                data=DataTable(size=4, count=400),
+                training=TrainingTable(epochs=20, polish=60),
+                runs=[EnsembleTable(learning_rate=0.1, runs=64, steps=100)],
+                sweep=SweepTable(learning_rates=[0.05, 0.1, 0.2], runs=64, steps=30),
             )
         ]
     mlp = Experiment(
         name="mlp",
-        training=Training(polish=500, weight_decay=3e-4),
+        training=TrainingTable(polish=500, weight_decay=3e-4),
         runs=[
             # With 256 runs even perfect predictions have a log-correlation of 0.9987 in the end.
-            Ensemble(learning_rate=0.05, runs=512),
-            Ensemble(learning_rate=0.2, runs=512),
-            Ensemble(learning_rate=0.2, batch_size=8),
-            Ensemble(learning_rate=0.05, replace=False, runs=512, steps=56, every_step=True),
+            EnsembleTable(learning_rate=0.05, runs=512),
+            EnsembleTable(learning_rate=0.2, runs=512),
+            EnsembleTable(learning_rate=0.2, batch_size=8),
+            EnsembleTable(learning_rate=0.05, replace=False, runs=512, steps=56, every_step=True),
         ],
-        sweep=Sweep(),
+        sweep=SweepTable(),
     )
     early = Experiment(
         name="mlp-early",
-        training=Training(epochs=20, polish=0),
-        runs=[Ensemble(learning_rate=0.05)],
+        training=TrainingTable(epochs=20, polish=0),
+        runs=[EnsembleTable(learning_rate=0.05)],
     )
     cnn = Experiment(
         name="cnn",
-        model=Model(kind="cnn"),
-        data=Data(size=8, count=800),
-        training=Training(polish=300, weight_decay=1e-3),
-        runs=[Ensemble(learning_rate=0.05, runs=256, steps=1000)],
+        model=ModelTable(kind="cnn"),
+        data=DataTable(size=8, count=800),
+        training=TrainingTable(polish=300, weight_decay=1e-3),
+        runs=[EnsembleTable(learning_rate=0.05, runs=256, steps=1000)],
     )
     return [mlp, early, cnn]
 
@@ -164,23 +164,23 @@ def _language(quick: bool) -> list[Experiment]:
         return [
             Experiment(
                 name="transformer",
-                model=Model(kind="transformer", width=8),
-                data=Data(kind="text", length=16, count=64),
-                training=Training(epochs=30, batch_size=16, polish=0),
-                measure=Measure(modes=8, flat=8, subspace=8),
-                closure=Closure(replicates=2, pairs=2, curved=0, ratio=2.0),
-                runs=[Ensemble(learning_rate=0.02, batch_size=8, runs=16, steps=30)],
+                model=ModelTable(kind="transformer", width=8),
+                data=DataTable(kind="text", length=16, count=64),
+                training=TrainingTable(epochs=30, batch_size=16, polish=0),
+                measure=MeasureTable(modes=8, flat=8, subspace=8),
+                closure=ClosureTable(replicates=2, pairs=2, curved=0, ratio=2.0),
+                runs=[EnsembleTable(learning_rate=0.02, batch_size=8, runs=16, steps=30)],
             )
         ]
     return [
         Experiment(
             name="transformer",
-            model=Model(kind="transformer"),
-            data=Data(kind="text", count=256),
-            training=Training(epochs=60, batch_size=16, polish=0),
-            measure=Measure(modes=32, flat=32),
-            closure=Closure(replicates=3, pairs=2, curved=0, ratio=1.7),
-            runs=[Ensemble(learning_rate=0.05, batch_size=16, runs=64, steps=400)],
+            model=ModelTable(kind="transformer"),
+            data=DataTable(kind="text", count=256),
+            training=TrainingTable(epochs=60, batch_size=16, polish=0),
+            measure=MeasureTable(modes=32, flat=32),
+            closure=ClosureTable(replicates=3, pairs=2, curved=0, ratio=1.7),
+            runs=[EnsembleTable(learning_rate=0.05, batch_size=16, runs=64, steps=400)],
         )
     ]
 

@@ -8,7 +8,7 @@ from dfp.networks.closure import Closure
 from dfp.networks.diagnostics import Diagnostics, PowerLaw
 from dfp.networks.measurement import Measurement
 from dfp.networks.prediction import Predictions
-from dfp.networks.predictors import LABELS, Moments, Rule
+from dfp.networks.predictors import LABELS, Predicted, Rule
 from dfp.networks.report_variables import REPORT
 from dfp.networks.reporting import Report
 from dfp.networks.runs import Runs
@@ -80,7 +80,7 @@ def _measurement(found: dict[str, Any], record: dict[str, Any]) -> Measurement:
 
 def _predictions(found: dict[str, Any], record: dict[str, Any], runs: Runs) -> Predictions:
     moments = {
-        name: Moments(**_below(found, f"predictions.moments.{name}."), note=note)
+        name: Predicted(**_below(found, f"predictions.moments.{name}."), note=note)
         for name, note in record["notes"].items()
     }
     closure = None

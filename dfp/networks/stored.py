@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import xarray
 
 
-class Kept(NamedTuple):
+class Entry(NamedTuple):
     """Where a variable is found in a result, and what it is."""
 
     path: str
@@ -24,12 +24,12 @@ class Kept(NamedTuple):
     type: str = "<f8"
 
 
-def variables(prefix: str, *rows: tuple[str, ...]) -> dict[str, Kept]:
+def variables(prefix: str, *rows: tuple[str, ...]) -> dict[str, Entry]:
     """Return variables from rows of name, place below ``prefix``, dimensions, unit, long name and perhaps type."""
-    return {row[0]: Kept(f"{prefix}{row[1]}", *row[2:]) for row in rows}
+    return {row[0]: Entry(f"{prefix}{row[1]}", *row[2:]) for row in rows}
 
 
-def of_runs(prefix: str, axis: str) -> dict[str, Kept]:
+def of_runs(prefix: str, axis: str) -> dict[str, Entry]:
     """Return the variables of runs below ``prefix`` whose positions are along ``axis``."""
     return variables(
         prefix,
@@ -47,13 +47,13 @@ PART = variables(
     ("velocity", "velocity", "run parameter", "loss parameter-1", "velocities"),
 )
 """Variables of part of an ensemble."""
-RUNS = of_runs("", "direction") | {"directions": Kept("directions", "parameter direction", "1", "directions")}
+RUNS = of_runs("", "direction") | {"directions": Entry("directions", "parameter direction", "1", "directions")}
 ALL = of_runs("", "parameter")
 """Variables of runs along directions, and of all parameters."""
 RUN_NUMBERS = ("learning_rate", "batch_size", "momentum", "nesterov", "replace", "samples", "seed")
 
 
-def columns(result: Any, table: Mapping[str, Kept]) -> dict[str, Column]:
+def columns(result: Any, table: Mapping[str, Entry]) -> dict[str, Column]:
     """Return the variables of a result, coordinates first; what it has not is left out."""
     found: dict[str, Column] = {}
     for name, kept in table.items():
@@ -87,7 +87,7 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{type(value).__name__} cannot be written")
 
 
-def read(root: hdf5.Stored, table: Mapping[str, Kept], needed: Iterable[str] = ()) -> dict[str, Any]:
+def read(root: hdf5.Stored, table: Mapping[str, Entry], needed: Iterable[str] = ()) -> dict[str, Any]:
     """Return the arrays of a file by their paths; those of ``table`` that it lacks are left out, unless ``needed``."""
     found: dict[str, Any] = {}
     sizes: dict[str, int] = {}
@@ -100,7 +100,7 @@ def read(root: hdf5.Stored, table: Mapping[str, Kept], needed: Iterable[str] = (
     return found
 
 
-def packed(result: Any, kind: str, table: Mapping[str, Kept], record: Mapping[str, Any]) -> hdf5.Group:
+def packed(result: Any, kind: str, table: Mapping[str, Entry], record: Mapping[str, Any]) -> hdf5.Group:
     """Return what a file of ``result`` holds: columns and attributes."""
     found = columns(result, table)
     known = schema.VARIABLES["time"]
@@ -112,7 +112,7 @@ def packed(result: Any, kind: str, table: Mapping[str, Kept], record: Mapping[st
 class Labelled:
     """Results that files keep as labelled variables."""
 
-    def kept(self) -> tuple[str, dict[str, Kept], dict[str, Any]]:
+    def kept(self) -> tuple[str, dict[str, Entry], dict[str, Any]]:
         """Return the kind of the file, its variables, and the record of the rest."""
         raise NotImplementedError
 

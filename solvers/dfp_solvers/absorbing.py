@@ -30,7 +30,7 @@ _MANY = 3e9
 REACH = 9.0
 
 
-class Rule(NamedTuple):
+class Quadrature(NamedTuple):
     """A tensor rule of quadrature on a box."""
 
     axes: list[Array]
@@ -41,14 +41,14 @@ class Rule(NamedTuple):
     """Shape (n,)."""
 
 
-def legendre(lower: Array, upper: Array, counts: tuple[int, ...]) -> Rule:
+def legendre(lower: Array, upper: Array, counts: tuple[int, ...]) -> Quadrature:
     """Return the tensor Gauss–Legendre rule of a box."""
     rules = [np.polynomial.legendre.leggauss(n) for n in counts]
     axes = [(a + b) / 2 + (b - a) / 2 * x for a, b, (x, _) in zip(lower, upper, rules, strict=True)]
     sides = [(b - a) / 2 * w for a, b, (_, w) in zip(lower, upper, rules, strict=True)]
     nodes = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(counts))
     weights = np.prod(np.stack(np.meshgrid(*sides, indexing="ij"), axis=-1).reshape(-1, len(counts)), axis=1)
-    return Rule(axes, nodes, weights)
+    return Quadrature(axes, nodes, weights)
 
 
 def _windows(

@@ -32,7 +32,7 @@ class Chain(NamedTuple):
     epsilon: float
 
 
-class Box(NamedTuple):
+class Rectangle(NamedTuple):
     """|θ| < reach; log v between lower and upper."""
 
     reach: float
@@ -78,7 +78,7 @@ def frozen_variance(chain: Chain) -> float:
     return float(brentq(excess, 0.0, high, xtol=1e-300, rtol=1e-14))
 
 
-def stationary(chain: Chain, box: Box, nodes: tuple[int, int], quadrature: int) -> Law:
+def stationary(chain: Chain, box: Rectangle, nodes: tuple[int, int], quadrature: int) -> Law:
     """Return the fixed point of the chain on a grid of ``nodes`` (T, U), g by ``quadrature`` Gauss–Hermite nodes."""
     step = box.reach / nodes[0]
     theta = (np.arange(nodes[0]) + 0.5) * step

@@ -13,7 +13,7 @@ from dfp_solvers import modal
 from dfp_solvers.arrays import Array
 
 
-class State(NamedTuple):
+class Joint(NamedTuple):
     """Mean and covariance of d parameters, each with m = 1 number (θ) or m = 2 (θ and velocity)."""
 
     mean: Array
@@ -44,10 +44,10 @@ class Rule(NamedTuple):
     """N without replacement, where the minibatches of an epoch exclude each other (T18); 0 with replacement."""
 
 
-def point(d: int, momentum: bool) -> State:
+def point(d: int, momentum: bool) -> Joint:
     """Return the state that is at the origin with certainty, and at rest."""
     m = 2 if momentum else 1
-    return State(np.zeros((d, m)), np.zeros((d, d, m, m)))
+    return Joint(np.zeros((d, m)), np.zeros((d, d, m, m)))
 
 
 def blend(first: Coefficients, second: Coefficients, weight: float) -> Coefficients:
@@ -55,7 +55,7 @@ def blend(first: Coefficients, second: Coefficients, weight: float) -> Coefficie
     return Coefficients(*((1 - weight) * a + weight * b for a, b in zip(first, second, strict=True)))
 
 
-def advance(state: State, coefficients: Coefficients, rule: Rule, counts: Sequence[int]) -> list[State]:
+def advance(state: Joint, coefficients: Coefficients, rule: Rule, counts: Sequence[int]) -> list[Joint]:
     """Return the states after ``counts`` equal steps; without replacement from the start of an epoch."""
     values, axes = np.linalg.eigh(coefficients.hessian)
     start = _turned(state, axes)
@@ -64,7 +64,7 @@ def advance(state: State, coefficients: Coefficients, rule: Rule, counts: Sequen
     for count in counts:
         taken = _taken(values, noise, rule, count)
         mean = (taken.factor @ start.mean[..., None])[..., 0] + taken.gain * push[:, None]
-        result.append(_turned(State(mean, modal.propagated(taken.factor, start.covariance) + taken.noise), axes.T))
+        result.append(_turned(Joint(mean, modal.propagated(taken.factor, start.covariance) + taken.noise), axes.T))
     return result
 
 
@@ -82,10 +82,10 @@ def _taken(values: Array, noise: Array, rule: Rule, count: int) -> modal.Transit
     return modal.compose(whole, epoch(count % length)) if count % length else whole
 
 
-def _turned(state: State, axes: Array) -> State:
+def _turned(state: Joint, axes: Array) -> Joint:
     """Return the components along orthonormal ``axes`` (d, d), columns."""
     blocks = np.moveaxis(state.covariance, (2, 3), (0, 1))
-    return State(axes.T @ state.mean, np.moveaxis(axes.T @ blocks @ axes, (0, 1), (2, 3)))
+    return Joint(axes.T @ state.mean, np.moveaxis(axes.T @ blocks @ axes, (0, 1), (2, 3)))
 
 
 def points(covariances: Sequence[Array], pairs: int, rng: np.random.Generator) -> list[Array]:

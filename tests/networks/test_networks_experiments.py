@@ -182,9 +182,9 @@ def test_models_have_per_sample_derivatives(make):
 
 def test_training_reaches_a_plateau_and_refuses_to_diverge():
     problem, loss = experiment.build(settings.Experiment(
-        model=settings.Model(hidden=3), data=settings.Data(size=3, count=100),
-        training=settings.Training(epochs=10, polish=50, weight_decay=0.01),
-        runs=[settings.Ensemble(learning_rate=0.1)],
+        model=settings.ModelTable(hidden=3), data=settings.DataTable(size=3, count=100),
+        training=settings.TrainingTable(epochs=10, polish=50, weight_decay=0.01),
+        runs=[settings.EnsembleTable(learning_rate=0.1)],
     ))  # fmt: skip
     assert np.linalg.norm(problem.mean_gradient()) < 0.05 and loss < np.log(10)
     with pytest.raises(dfp.DFPError, match="training ends with the loss"):

@@ -12,7 +12,7 @@ from scipy import sparse
 from scipy.sparse.linalg import LinearOperator, gmres
 
 from dfp_solvers import matrices
-from dfp_solvers.absorbing import REACH, Rule, gaussian_kernel
+from dfp_solvers.absorbing import REACH, Quadrature, gaussian_kernel
 from dfp_solvers.arrays import Array
 from dfp_solvers.jit import kernel
 
@@ -32,7 +32,7 @@ def disc(centre: Array, radius: float, width: float) -> tuple[Array, Array]:
     return nodes, np.repeat(radius / 2 * weight * distance * 2 * np.pi / count, count)
 
 
-def reached(step: Step, box: Rule, discs: list[tuple[Array, Array]], places: Array) -> Array:
+def reached(step: Step, box: Quadrature, discs: list[tuple[Array, Array]], places: Array) -> Array:
     """Return the probability (m,) to be in the second disc before the first, a step or more after ``places`` (m, 2).
 
     Parameters

@@ -133,7 +133,7 @@ def _pushed(band: Array, below: int, masses: Array) -> Array:
 
 
 @dataclass(frozen=True)
-class Restricted:
+class LineStep:
     """One step on a line, restricted to a domain: what goes from node to node, and what leaves.
 
     Attributes
@@ -190,7 +190,7 @@ def bandwidth(nodes: Array, moved: Array, deviation: Array) -> tuple[int, int]:
     return int(np.clip(np.max(index - first), 1, n - 1)), int(np.clip(np.max(last - index), 1, n - 1))
 
 
-def restricted(nodes: Array, weights: Array, moved: Array, deviation: Array, leaving: Array) -> Restricted:
+def restricted(nodes: Array, weights: Array, moved: Array, deviation: Array, leaving: Array) -> LineStep:
     """Return one step between ``nodes`` (n,) with ``weights`` (n,).
 
     Parameters
@@ -203,7 +203,7 @@ def restricted(nodes: Array, weights: Array, moved: Array, deviation: Array, lea
     below, above = bandwidth(nodes, moved, deviation)
     band = np.zeros((len(nodes), below + above + 1))
     _fill(nodes, weights, moved, deviation, below, band)
-    return Restricted(band, below, leaving)
+    return LineStep(band, below, leaving)
 
 
 def arrived(axis: Array, masses: Array, moved: Array, deviation: Array) -> Array:

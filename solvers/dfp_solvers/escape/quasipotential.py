@@ -37,7 +37,7 @@ class Exit(NamedTuple):
     """Slow time between its points."""
 
 
-class Box(NamedTuple):
+class Domain(NamedTuple):
     """Where exits are looked for: the walls given, and reaches in place of those at infinity."""
 
     lower: Array
@@ -46,12 +46,12 @@ class Box(NamedTuple):
     """Shape (2, d): which faces are walls."""
 
 
-def box_of(lower: Array, upper: Array, well: Array, scale: float, growth: int = 0) -> Box:
+def box_of(lower: Array, upper: Array, well: Array, scale: float, growth: int = 0) -> Domain:
     """Return the box with finite reaches where walls are at infinity, ``growth`` times half as long again."""
     walls = np.array([np.isfinite(lower), np.isfinite(upper)])
     distances = np.abs(np.where(walls, np.array([lower, upper]) - well, 0.0))
     reach = np.maximum(distances.max(axis=0), distances.max() if distances.max() > 0 else scale) * 1.5 ** (growth + 1)
-    return Box(np.where(walls[0], lower, well - reach), np.where(walls[1], upper, well + reach), walls)
+    return Domain(np.where(walls[0], lower, well - reach), np.where(walls[1], upper, well + reach), walls)
 
 
 def least_exit(
