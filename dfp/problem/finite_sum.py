@@ -258,12 +258,19 @@ class FiniteSumLaw(NoiseLaw):
             total += np.exp(1j * np.moveaxis(waves @ deviation.T, -1, 0))
         return (total / self.count) ** self.batch_size
 
-    def loaded_characteristic(self, waves: Array, load: Array) -> Any:
-        """Return it for samples that are carried on themselves: waves on a tensor grid stay on it."""
+    def projected(self, loads: Array) -> Array:
+        """Return the deviations of all samples along ``loads`` (d, k), shape (N, k)."""
+        return (self.gradients - self.gradients.mean(axis=0)) @ loads
+
+    def projected_covariance(self, part: Array) -> Array:
+        """Return the covariance of the average of B samples."""
+        return part.T @ part / (len(part) * self.batch_size)
+
+    def projected_characteristic(self, waves: Array, part: Array) -> Any:
+        """Return that of the average of B samples: waves on a tensor grid stay on it."""
         from dfp_solvers import fourier
 
-        moved = (self.gradients - self.gradients.mean(axis=0)) @ load.T / self.batch_size
-        return fourier.power(fourier.sample_average(waves, moved), self.batch_size)
+        return fourier.power(fourier.sample_average(waves, part / self.batch_size), self.batch_size)
 
     def minibatch_count(self, *, replace: bool = True) -> float:
         """Return the number of multisets of B samples, or of sets without replacement."""

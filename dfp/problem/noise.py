@@ -308,9 +308,21 @@ class NoiseLaw(Noise):
         values = np.exp(-0.5 * (covariance.reshape(-1, pairs.shape[1]) @ pairs.T))
         return values.reshape(*(() if theta is None else (len(theta),)), *waves.shape[:-1])
 
+    def projected(self, loads: Array) -> Array:
+        """Return what the next two take of the gradient noise along ``loads`` (d, k): of any law these themselves."""
+        return loads
+
+    def projected_covariance(self, part: Array) -> Array:
+        """Return the covariance along the loads of a ``projected`` part, shape (k, k)."""
+        return part.T @ self.constant @ part
+
+    def projected_characteristic(self, waves: Array, part: Array) -> Any:
+        """Return E e^{ik·Lᵀg̃} of additive noise at ``waves`` (..., k), L the loads of a ``projected`` part."""
+        return self.characteristic(waves @ part.T)
+
     def loaded_characteristic(self, waves: Array, load: Array) -> Any:
         """Return E e^{ik·Mg̃} of additive noise that ``load`` M (d, d) carries on, at ``waves`` (..., d)."""
-        return self.characteristic(waves @ load)
+        return self.projected_characteristic(waves, self.projected(load.T))
 
     def minibatch_count(self, *, replace: bool = True) -> float:
         """Return among how many minibatches it chooses, with replacement or without; infinite if not finitely many."""

@@ -15,7 +15,6 @@ from dfp.exact.moments import Moments, moments_at
 from dfp.methods.draws import drawn
 from dfp.methods.grids import automatic
 from dfp.problem.equation import Equation
-from dfp.problem.finite_sum import FiniteSumLaw
 from dfp.problem.grid import Grid, grid_moments
 from dfp.problem.state import State
 from dfp.results.certificate import advice_alone, certify
@@ -119,17 +118,13 @@ def _followed(equation: Equation, initial: State, saved: NDArray[np.int64], u: A
     """Return the path of Uᵀθ by products of H with k vectors a step; no matrix where H is diagonal."""
     sgd, law, last, k = equation.sgd, equation.sgd.noise, int(saved[-1]), u.shape[1]
     rate, wanted = sgd.learning_rate, set(saved.tolist())
-    samples = law.gradients - law.gradients.mean(axis=0) if isinstance(law, FiniteSumLaw) else None
-    size = u.shape[0] if samples is None else len(samples)
-    checks.require_memory(f"steps={last}: noise along directions", 8.0 * last * size * k, "take fewer steps")
+    size = law.projected(u).size
+    checks.require_memory(f"steps={last}: noise along directions", 8.0 * last * size, "take fewer steps")
     w, starts, loads, noises = u, [], list[Array](), list[Array]()
 
     def flush() -> None:
-        if samples is not None and loads:
-            moved = samples @ np.concatenate(loads, axis=1)
-            noises.extend(np.split(moved, len(loads), axis=1))
-        else:
-            noises.extend(loads)
+        if loads:  # many steps in one product
+            noises.extend(np.split(law.projected(np.concatenate(loads, axis=1)), len(loads), axis=1))
         loads.clear()
 
     pushes = np.zeros((last + 1, k))
@@ -146,10 +141,7 @@ def _followed(equation: Equation, initial: State, saved: NDArray[np.int64], u: A
     flush()
     gained = np.zeros((last + 1, k, k))
     for n, part in enumerate(noises):
-        if samples is None:
-            gained[n + 1] = part.T @ law.constant @ part
-        else:
-            gained[n + 1] = part.T @ part / (len(part) * law.batch_size)
+        gained[n + 1] = law.projected_covariance(part)
     shifts, noise = np.cumsum(pushes, axis=0)[saved], np.cumsum(gained, axis=0)[saved]
     begun = np.array(starts)
     means = np.einsum("d,sdk->sk", initial.mean, begun) + shifts
@@ -209,10 +201,7 @@ def spectra(equation: Equation, initial: State, path: Path, waves: Array) -> lis
     product, done = np.ones(waves.shape[:-1], dtype=np.complex128), 0
     for s, step in enumerate(path.moments.steps.tolist()):
         for part in path.noises[done:step]:
-            if isinstance(law, FiniteSumLaw):
-                product = product * fourier.power(fourier.sample_average(waves, part / law.batch_size), law.batch_size)
-            else:
-                product = product * law.characteristic(waves @ part.T)
+            product = product * law.projected_characteristic(waves, part)
         done, start = step, path.starts[s]
         if initial.gridded is None:
             kept = 0.0 if initial.point else start.T @ initial.covariance @ start

@@ -13,7 +13,6 @@ from dfp.exact.moments import Moments, moments
 from dfp.exact.optimisers import mean_map
 from dfp.problem.averaged_equation import AveragedEquation
 from dfp.problem.averages import Average
-from dfp.problem.finite_sum import FiniteSumLaw
 from dfp.problem.grid import Grid
 from dfp.problem.state import State
 from dfp.results.certificate import advice_alone, certify
@@ -90,9 +89,8 @@ def _shares(average: Average, exact: Moments, last: int, u: Array) -> Path:
     """Return what Uᵀm after ``last`` steps holds of the start and of each step's gradient noise, from the last back."""
     sgd, weights, d, k = average.sgd, average.weights(last), average.dimension, u.shape[1]
     law, rates = sgd.noise, sgd.learning_rates.values(0, last)
-    samples = law.gradients - law.gradients.mean(axis=0) if isinstance(law, FiniteSumLaw) else None
-    size = d if samples is None else len(samples)
-    checks.require_memory(f"steps={last}: noise of every step", 8.0 * last * size * k, "take fewer steps")
+    size = law.projected(u).size
+    checks.require_memory(f"steps={last}: noise of every step", 8.0 * last * size, "take fewer steps")
     row, own, loads = np.zeros((d * (2 if sgd.momentum else 1), k)), u, list[Array]()
     for n in reversed(range(last)):
         factor, push = mean_map(sgd, float(rates[n]))
@@ -101,5 +99,5 @@ def _shares(average: Average, exact: Moments, last: int, u: Array) -> Path:
         row, own = factor.T @ row, (1 - weights[n]) * own
     loads.reverse()
     shift = sum((sgd.gradient @ load for load in loads), np.zeros(k))
-    noises: list[Array] = loads if samples is None else [samples @ load for load in loads]
+    noises = np.split(law.projected(np.concatenate(loads, axis=1)), last, axis=1) if loads else []
     return Path(exact, (row[:d] + own)[None], shift[None], noises)
