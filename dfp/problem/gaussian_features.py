@@ -12,7 +12,7 @@ from dfp.checks import Array
 from dfp.errors import DFPError
 from dfp.problem.landscape import QuadraticLandscape
 from dfp.problem.noise import NoiseLaw
-from dfp.problem.value import Value
+from dfp.problem.value import takes_fields
 
 # Parameters up to which matrices of d² entries are made.
 _MOST_DENSE = 2**14
@@ -60,6 +60,7 @@ class GaussianFeatures(QuadraticLandscape):
     batch_size: int
     optimum: Array
 
+    @takes_fields(label_noise="noise", _given=None, gradient=None, law=None)
     def __init__(
         self, curvatures: ArrayLike, noise: float = 0.0, batch_size: int = 1, optimum: ArrayLike = 0.0
     ) -> None:
@@ -67,6 +68,7 @@ class GaussianFeatures(QuadraticLandscape):
         if values.min() < 0:
             raise DFPError(f"curvatures has the entry {values.min():.3g}: variances of features must be >= 0.")
         object.__setattr__(self, "curvatures", values)
+        object.__setattr__(self, "_given", values)  # the diagonal of the Hessian
         object.__setattr__(self, "label_noise", checks.real("noise", noise, at_least=0))
         object.__setattr__(self, "batch_size", checks.integer("batch_size", batch_size, at_least=1))
         object.__setattr__(self, "optimum", checks.vector("optimum", optimum, values.size))
@@ -77,17 +79,6 @@ class GaussianFeatures(QuadraticLandscape):
 
     def _state(self) -> tuple[Any, ...]:
         return tuple(self._arguments().values())
-
-    __replace__ = Value.__replace__  # not that of dataclasses, whose fields are others
-
-    @property
-    def dimension(self) -> int:
-        """Number of parameters d."""
-        return int(self.curvatures.size)
-
-    def hessian_times(self, vectors: Array) -> Array:
-        """Return H ``vectors`` (d, k)."""
-        return self.curvatures[:, None] * vectors
 
     @cached_property
     def hessian(self) -> Array:
