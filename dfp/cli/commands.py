@@ -278,6 +278,7 @@ def rerun(
     if output is not None:
         check_output("--output", output, (".h5",), force)
     from dfp.config.rerun import rerun as again
+    from dfp.config.rerun import same_bits
     from dfp.results.files import load
 
     with _progress("rerun", quiet) as progress:
@@ -286,17 +287,11 @@ def rerun(
         solution.save(output)
     print(_summary(solution))
     before = load(run)
-    print(f"same bits    {'yes' if _same(before, solution) else 'NO'}")
+    print(f"same bits    {'yes' if same_bits(before, solution) else 'NO'}")
     for note in solution.provenance["rerun"]:
         print(f"! {note}")
     if output is not None:
         print(f"written to {output}")
-
-
-def _same(before: "Solution", after: "Solution") -> bool:
-    pairs = [(getattr(before, name), getattr(after, name)) for name in ("steps", "mean", "covariance", "density")]
-    return all((a is None and b is None) or (a is not None and b is not None and a.tobytes() == b.tobytes())
-               for a, b in pairs)  # fmt: skip
 
 
 @app.command()

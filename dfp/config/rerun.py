@@ -38,7 +38,8 @@ def rerun(path: str | Path, *, progress: Progress | None = None) -> Solution:
     Raises
     ------
     DFPError
-        If the file does not hold the whole problem, such as a landscape of functions: it says which part is missing.
+        If the file does not hold the whole problem, such as a landscape of functions: it says which part is missing;
+        or if data that it names by path and digest are not there, or have changed.
     FileFormatError
         If the file, or its record of the problem, is malformed.
 
@@ -59,7 +60,11 @@ def rerun(path: str | Path, *, progress: Progress | None = None) -> Solution:
         raise DFPError(f"{path}: does not hold its problem: an older dfp made it; solve it where it was made.")
     by_value = isinstance(recipe, dict) and "missing" not in recipe
     try:
-        given = _configured(configuration, Path(path)) if configuration and not by_value else built(recipe)
+        given = (
+            _configured(configuration, Path(path))
+            if configuration and not by_value
+            else built(recipe, Path(path).parent)
+        )
     except FileFormatError as error:
         raise FileFormatError(f"{path}: {error}") from None
     except DFPError as error:
@@ -111,4 +116,15 @@ def _differences(before: Solution, again: Solution) -> list[str]:
             found.append(f"made with {name} {was}, rerun with {now}: last bits may differ")
     if before.solver != again.solver:
         found.append(f"made by {before.solver}, rerun by {again.solver}: give the solver by name to keep it")
+    if not found and not same_bits(before, again):
+        found.append(
+            "other bits than in the file, by the same versions: another platform, or data files that have changed"
+        )
     return found
+
+
+def same_bits(before: Solution, after: Solution) -> bool:
+    """Return whether mean, covariance and density have the same bits."""
+    pairs = [(getattr(before, name), getattr(after, name)) for name in ("steps", "mean", "covariance", "density")]
+    return all((a is None and b is None) or (a is not None and b is not None and a.tobytes() == b.tobytes())
+               for a, b in pairs)  # fmt: skip

@@ -19,14 +19,14 @@ _Arguments = ParamSpec("_Arguments")
 
 
 def takes_fields(
-    **names: str | None,
+    **names: str,
 ) -> Callable[[Callable[_Arguments, None]], Callable[_Arguments, None]]:
     """Let a constructor take fields in place of the arguments they come from, as ``dataclasses.replace`` gives them.
 
     Parameters
     ----------
     names
-        By field, the name of the argument, which goes before the field where both are given; None if others say it.
+        By field, the name of the argument, which goes before the field where both are given.
     """
 
     def decorated(construct: Callable[_Arguments, None]) -> Callable[_Arguments, None]:
@@ -34,9 +34,7 @@ def takes_fields(
         def made(*given: _Arguments.args, **named: _Arguments.kwargs) -> None:
             for field, name in names.items():
                 if field in named:
-                    kept = named.pop(field)
-                    if name is not None:
-                        named.setdefault(name, kept)
+                    named.setdefault(name, named.pop(field))
             construct(*given, **named)
 
         return made

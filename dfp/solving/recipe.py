@@ -1,11 +1,12 @@
 """What a problem is by value, as tables of JSON: written into the files of solutions, and built again from them.
 
 Every object is ``{"kind": name, field: value, …}``; arrays are ``{"kind": "array", "shape": …, "values": …}``. Numbers
-keep every bit in JSON. Only the constructors listed here are ever called on what a file says.
+keep every bit in JSON. Large arrays of a ``StoredLandscape`` are named by path and digest. Only the constructors listed here are ever called on what a file says.
 """
 
 import inspect
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,9 +29,11 @@ from dfp.problem.averaged_equation import AveragedEquation
 from dfp.problem.grid import Grid
 from dfp.problem.landscape import QuadraticLandscape
 from dfp.solving.choice import BY_NAME
+from dfp.solving.stored_landscape import DataError, StoredLandscape
 
 # Entries of all arrays together, 2 MiB: as text they are some 6 MB.
 _MOST = 2**18
+_LARGE = "dfp.StoredLandscape is held whatever its size"
 
 
 class Made(NamedTuple):
@@ -58,6 +61,7 @@ _IDLE = ("checkpoint", "executor", "retries")
 _SOLVERS: dict[str, type] = {**BY_NAME, "monte_carlo": MonteCarlo}
 _MADE = {
     "quadratic": _by_name(QuadraticLandscape, "gradient", hessian="_given", noise="law"),
+    "stored": _by_name(StoredLandscape, "path batch_size sha256 shapes"),
     "gaussian features": _by_name(
         gaussian_features.GaussianFeatures, "curvatures batch_size optimum", noise="label_noise"
     ),
@@ -117,9 +121,15 @@ def _written(value: Any, room: list[int]) -> Any:
     kind = _KINDS.get(type(value))
     if kind is None:
         return _written_otherwise(value, room)
-    # Large Hessians may exist as a diagonal alone, and are not to be made here.
-    if type(value) is QuadraticLandscape and value.dimension**2 > room[0]:
-        raise _NotHeld(f"its Hessian has more than {_MOST} entries")
+    if kind == "stored":
+        own = list(room)
+        try:
+            found = _written(QuadraticLandscape(value._given, value.gradient, value.law), own)
+        except _NotHeld:
+            pass
+        else:
+            room[:] = own
+            return found
     arguments = _MADE[kind].arguments
     return {"kind": kind} | _entries(((key, getattr(value, at)) for key, at in arguments.items()), room)
 
@@ -133,7 +143,7 @@ def _written_otherwise(value: Any, room: list[int]) -> Any:
     if isinstance(value, np.ndarray):
         room[0] -= value.size
         if room[0] < 0:
-            raise _NotHeld(f"its arrays have more than {_MOST} entries in all")
+            raise _NotHeld(f"its arrays have more than {_MOST} entries in all ({_LARGE})")
         return {"kind": "array", "type": value.dtype.str, "shape": list(value.shape), "values": value.ravel().tolist()}
     if isinstance(value, (list, tuple)):
         return list(_entries(((str(i), one) for i, one in enumerate(value)), room).values())
@@ -157,13 +167,13 @@ def _written_univariate(law: Any, room: list[int]) -> dict[str, Any]:
     return {"family": family, "args": _written(law.args, room), "parameters": parameters}
 
 
-def built(recipe: Any) -> dict[str, Any]:
-    """Return the arguments of ``solve`` that ``recorded`` has written.
+def built(recipe: Any, folder: Path = Path()) -> dict[str, Any]:
+    """Return the arguments of ``solve`` that ``recorded`` has written; data are sought in ``folder`` as well.
 
     Raises
     ------
     DFPError
-        If the file does not hold the whole problem.
+        If the file does not hold the whole problem, or data that it names are not there, or others.
     FileFormatError
         If the recipe is malformed.
     """
@@ -172,9 +182,24 @@ def built(recipe: Any) -> dict[str, Any]:
     if "missing" in recipe:
         raise DFPError(f"the file does not hold the whole problem: {recipe['missing']}; solve it where it was made.")
     try:
-        return {str(name): _read(value) for name, value in recipe.items()}
+        return {str(name): _read(_placed(value, folder)) for name, value in recipe.items()}
+    except DataError:
+        raise
     except (DFPError, TypeError, ValueError, KeyError, AttributeError, IndexError, OverflowError, RecursionError) as e:
         raise FileFormatError(f"the recipe is malformed ({type(e).__name__}: {e}); make the file again.") from None
+
+
+def _placed(value: Any, folder: Path) -> Any:
+    """Return the entry with data files that are not at their paths where ``folder`` has them, under the same names."""
+    if isinstance(value, list):
+        return [_placed(one, folder) for one in value]
+    if not isinstance(value, dict):
+        return value
+    if value.get("kind") != "stored" or Path(value["path"]).exists():
+        return {key: _placed(one, folder) for key, one in value.items()}
+    parts = Path(value["path"]).parts
+    near = [folder.joinpath(*parts[first:]) for first in range(len(parts))]
+    return value | {"path": str(next((place for place in near if place.exists()), value["path"]))}
 
 
 def _read(value: Any) -> Any:
@@ -194,7 +219,7 @@ def _read(value: Any) -> Any:
     made = _MADE[kind]
     if set(given) != set(made.arguments):
         raise ValueError(f"{kind} has the entries {sorted(given)}")
-    arguments = {key: _read(one) for key, one in given.items()}
+    arguments = {key: _read(one) for key, one in given.items() if (kind, key) != ("stored", "shapes")}
     if kind != "density":
         result = made.maker(**arguments)
         if isinstance(result, QuadraticLandscape) and result.dimension <= 64:
