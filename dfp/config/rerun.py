@@ -58,13 +58,9 @@ def rerun(path: str | Path, *, progress: Progress | None = None) -> Solution:
     recipe, configuration = (before.provenance.get(name) for name in ("recipe", "configuration"))
     if recipe is None and configuration is None:
         raise DFPError(f"{path}: does not hold its problem: an older dfp made it; solve it where it was made.")
-    by_value = isinstance(recipe, dict) and "missing" not in recipe
+    by_value, run = isinstance(recipe, dict) and "missing" not in recipe, Path(path)
     try:
-        given = (
-            _configured(configuration, Path(path))
-            if configuration and not by_value
-            else built(recipe, Path(path).parent)
-        )
+        given = _configured(configuration, run) if configuration and not by_value else built(recipe, run.parent)
     except FileFormatError as error:
         raise FileFormatError(f"{path}: {error}") from None
     except DFPError as error:

@@ -1,7 +1,8 @@
 """What a problem is by value, as tables of JSON: written into the files of solutions, and built again from them.
 
 Every object is ``{"kind": name, field: value, …}``; arrays are ``{"kind": "array", "shape": …, "values": …}``. Numbers
-keep every bit in JSON. Large arrays of a ``StoredLandscape`` are named by path and digest. Only the constructors listed here are ever called on what a file says.
+keep every bit in JSON. Large arrays of a ``StoredLandscape`` are named by path and digest. Only the constructors listed
+here are ever called on what a file says.
 """
 
 import inspect

@@ -94,7 +94,7 @@ def _landscape(name: str, arrays: dict[str, Any], batch_size: int) -> QuadraticL
     }
     for wanted, maker in make.items():
         if wanted <= set(arrays):
-            return maker(**{one: arrays[one] for one in wanted}, batch_size=batch_size)  # type: ignore[no-any-return]
+            return maker(**{one: arrays[one] for one in wanted}, batch_size=batch_size)
         if wanted & set(arrays):
             (other,) = wanted - set(arrays)
             known = ", ".join(map(repr, arrays))
