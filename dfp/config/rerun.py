@@ -11,6 +11,7 @@ from dfp.errors import DFPError, FileFormatError
 from dfp.results.files import load
 from dfp.results.schema import versions
 from dfp.results.solution import Solution
+from dfp.solving.checkpoints import Checkpoint
 from dfp.solving.driver import solve
 from dfp.solving.recipe import built
 from dfp.solving.running import Progress
@@ -20,7 +21,9 @@ _ARGUMENTS = {"equation", "initial", "steps", "save", "solver", "grid", "toleran
 _PLAIN = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, AssertionError, RecursionError)
 
 
-def rerun(path: str | Path, *, progress: Progress | None = None) -> Solution:
+def rerun(
+    path: str | Path, *, progress: Progress | None = None, checkpoint: str | Path | Checkpoint | None = None
+) -> Solution:
     """Solve the problem of a file of ``Solution.save`` again: the same bits on the same platform and versions.
 
     Parameters
@@ -29,6 +32,8 @@ def rerun(path: str | Path, *, progress: Progress | None = None) -> Solution:
         File of one solution, also of the command line before files held problems by value.
     progress
         Called with work done and work in all.
+    checkpoint
+        HDF5 file from which an interrupted rerun goes on, as of ``dfp.solve``.
 
     Returns
     -------
@@ -68,7 +73,7 @@ def rerun(path: str | Path, *, progress: Progress | None = None) -> Solution:
     if set(given) != _ARGUMENTS:
         raise FileFormatError(f"{path}: the recipe has other entries than dfp.solve takes; make the file again.")
     try:
-        again = solve(**given, progress=progress)
+        again = solve(**given, progress=progress, checkpoint=checkpoint)
     except DFPError:
         raise
     except _PLAIN as error:  # a record that was altered may hold what no constructor would have let pass

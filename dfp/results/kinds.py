@@ -229,6 +229,8 @@ def read(root: hdf5.Stored, name: str) -> Any:
     """
     if name in ROOMS and name != "solution":  # a file of a solution names no kind
         return _room(name).read(root)
+    if name == "checkpoint":
+        raise FileFormatError("holds a run before its first saved step; solve the problem again with this checkpoint.")
     if name not in KINDS:
         raise FileFormatError("holds what this dfp does not know; update dfp, or make the file again.")
     kind = KINDS[name]
