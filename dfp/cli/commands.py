@@ -218,13 +218,13 @@ def modes(
         check_output("--table", table, (".csv",), force)
     if figure is not None:
         check_output("--figure", figure, FIGURES, force)
-    from dfp.config.config import load_sgd
+    from dfp.config.config import load
     from dfp.regimes.mode_report import modes as report
     from dfp.results import figures as plots
     from dfp.results.tables import comma_separated
     from dfp.results.writing import write
 
-    found = report(load_sgd(file), step=step, horizon=horizon)
+    found = report(load(file, partial=True).build().sgd, step=step, horizon=horizon)
     print(str(found))
     if table is not None:
         write(table, comma_separated(found.rows()))
@@ -247,6 +247,7 @@ def plot(
         Path | None,
         typer.Option("--output", "-o", metavar="RUN.png", help="Figure; RUN.png beside RUN.h5 if left out."),
     ] = None,
+    name: Annotated[str | None, typer.Option(help="Of a sweep with several numbers: which one to draw.")] = None,
     force: Force = False,
 ) -> None:
     """Draw the result, or the solutions, in a file.
@@ -261,7 +262,7 @@ def plot(
     from dfp.results.drawn import plot as drawn
     from dfp.results.files import load_any
 
-    page.save(drawn(load_any(run)), target)
+    page.save(drawn(load_any(run), name=name), target)
     print(f"written to {target}")
 
 
