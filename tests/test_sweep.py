@@ -228,7 +228,7 @@ def test_every_number_of_a_sweep_is_drawn_by_name(tmp_path):
     found.save(tmp_path / "cube.h5")
     for words, code, said in [
         (("--name", "pair_1"), 0, "written"),
-        (("--name", "pair"), 2, "must be one of 'sum', 'pair_1', 'pair_2'"),
+        (("--force", "--name", "pair"), 2, "must be one of 'sum', 'pair_1', 'pair_2'"),
         (("--force",), 2, "there are 'sum', 'pair_1', 'pair_2'; say which to draw"),
     ]:
         result = CliRunner().invoke(app, ["plot", str(tmp_path / "cube.h5"), *words])
