@@ -81,7 +81,7 @@ def _sent(
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         cause = error
     try:
-        import cloudpickle
+        import cloudpickle  # type: ignore[import-untyped]
 
         return _unpacked, [(cloudpickle.dumps((function, task)),) for task in tasks]
     except (ImportError, pickle.PicklingError, AttributeError, TypeError):
