@@ -193,8 +193,12 @@ def _made_with() -> dict[str, str]:
 
 
 def save(result: Any, path: str | Path) -> None:
-    """Write ``result`` to ``path``, sealed, whole or not at all."""
-    hdf5.save(path, columns(result), attributes(result))
+    """Write ``result`` to ``path``, sealed, whole or not at all; refuse what could not be read back."""
+    found = attributes(result)
+    missing = json.loads(found.get("recipe", "{}")).get("missing")
+    if missing:
+        raise DFPError(f"{kind_of(result)}: their file holds SGD by value, and {missing}; keep to_dataframe() instead.")
+    hdf5.save(path, columns(result), found)
 
 
 def to_xarray(result: Any) -> "xarray.Dataset":
