@@ -91,6 +91,7 @@ from .results.files import load_many as load_many
 from .results.files import save_many as save_many
 from .results.solution import Solution as Solution
 from .solving.driver import solve as solve
+from .solving.stored_landscape import StoredLandscape as StoredLandscape
 from .solving.sweeping import sweep as sweep
 
 __all__: list[str]

@@ -15,6 +15,7 @@ from problems import one_mode, table
 from test_rerun import same
 
 import dfp
+from dfp.cli import commands
 from dfp.methods.transfer.graded import GradedRun
 from dfp.results import hdf5
 from dfp.solving import checkpoints
@@ -104,6 +105,70 @@ def test_every_run_resumes_to_the_same_bits(name, tmp_path, monkeypatch):
     assert [file.name for file in tmp_path.iterdir()] == ["run.h5"]
 
 
+SPACE = dfp.QuadraticLandscape(
+    [[1.0, 0.3, 0.1], [0.3, 2.0, 0.2], [0.1, 0.2, 0.7]], noise=dfp.GaussianNoise([0.5, 0.2, 0.3], [0.05, 0.1, 0.02])
+)
+# Equation, start, solver, steps, and what has to be shorter for places in between.
+LONG = {name: (*RUNS[name], 20, None) for name in (
+    "Hermite", "differences, landscape", "transfer, plane", "transfer, samples", "transfer, epochs",
+    "transfer, landscape",
+)} | {
+    "differences": (*RUNS["differences"], 300, None),
+    "differences, plane": (
+        dfp.DiscreteFokkerPlanck(dfp.SGD(PLANE, 0.002)), dfp.Gaussian([0.1, 0.0], 0.02), dfp.FiniteDifference(), 60,
+        ("dfp.methods.finite_difference._PORTION", 7),
+    ),
+    "walk": (
+        dfp.DiscreteFokkerPlanck(dfp.SGD(GAUSSIAN, 0.02)), dfp.Gaussian([0.3], [[0.02]]),
+        dfp.FiniteDifference(scheme="matched", tolerance=0.5), 60, ("dfp.methods.lattice_walk._PORTION", 7),
+    ),
+    "finite volumes": (
+        dfp.Langevin(dfp.SGD(SPACE, 0.1)), dfp.Gaussian([0.3, 0, 0], 0.3), dfp.FiniteVolume(cells=8), 12,
+        ("dfp.methods.finite_volume._PRODUCTS", 2e4),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LONG)
+def test_a_run_goes_on_from_between_saved_steps(name, tmp_path, monkeypatch):
+    """With one saved step, at the end: stopped at the first, and at a later, place in between."""
+    equation, initial, solver, steps, shorter = LONG[name]
+    if shorter is not None:
+        monkeypatch.setattr(*shorter)
+    path, arguments = tmp_path / "run.h5", (equation, initial, steps, [steps], solver)
+    whole = dfp.solve(*arguments)
+    for after in (1, 2):
+        with monkeypatch.context() as inner, pytest.raises(Stop):
+            stopping_write(inner, after)
+            dfp.solve(*arguments, checkpoint=Checkpoint(path, resume=False))
+        with pytest.raises(dfp.FileFormatError, match="before its first saved step"):
+            dfp.load(path)
+        found = dfp.solve(*arguments, checkpoint=path)
+        assert same(found, whole) and 0 < found.provenance["resumed"] < steps
+        assert found.certificate.error.tobytes() == whole.certificate.error.tobytes()
+
+
+def test_a_checkpoint_that_says_more_steps_are_left_than_there_are_is_refused(tmp_path, monkeypatch):
+    arguments, path, write = (
+        (master(one_mode()), START, 40, [40], dfp.Hermite()),
+        tmp_path / "run.h5",
+        Checkpoint._write,
+    )
+
+    def stop(keeper):
+        if keeper._pending is not None:
+            keeper._pending = (*keeper._pending[:2], 40)
+            write(keeper)
+            raise Stop
+
+    monkeypatch.setattr(Checkpoint, "_write", stop)
+    with pytest.raises(Stop):
+        dfp.solve(*arguments, checkpoint=path)
+    monkeypatch.setattr(Checkpoint, "_write", write)
+    with pytest.raises(dfp.FileFormatError, match="what cannot be"):
+        dfp.solve(*arguments, checkpoint=path)
+
+
 def test_all_runs_but_one_keep_their_state_instead_of_walking_again(tmp_path):
     kinds = set()
     for equation, initial, solver in RUNS.values():
@@ -124,14 +189,24 @@ def test_a_checkpoint_of_another_problem_is_refused(tmp_path):
         dfp.solve(equation, START, 8, SAVE, solver, checkpoint=path, progress=stopping(2))
     kept = path.read_bytes()
     steeper = dfp.Landscape(lambda x: 1.001 * x**3 - x, lambda x: np.full((len(x), 1, 1), 0.5))
+    langevin = dfp.Langevin(equation.sgd)
     others = [
-        (master(one_mode(), 0.11), START, 8, SAVE, solver), (equation, dfp.Point([1.0]), 8, SAVE, solver),
-        (equation, START, 9, SAVE, solver), (equation, START, 8, [0, 8], solver),
-        (equation, START, 8, SAVE, dfp.Hermite(degree=20)), (master(WELL), START, 8, SAVE, dfp.Transfer()),
-    ]  # fmt: skip
-    for other in others:
-        with pytest.raises(dfp.DFPError, match="another problem"):
+        ("equation.sgd.learning_rate is 0.1 there and 0.11 here", (master(one_mode(), 0.11), START, 8, SAVE, solver)),
+        ("equation is 'master equation .T4.' there and 'Langevin", (langevin, START, 8, SAVE, solver)),
+        ("initial.kind is 'gaussian' there and 'point' here", (equation, dfp.Point([1.0]), 8, SAVE, solver)),
+        ("initial.mean differs", (equation, dfp.Gaussian([1.1], [[0.3]]), 8, SAVE, solver)),
+        ("steps is 8 there and 9 here", (equation, START, 9, SAVE, solver)),
+        ("save.1 is 2 there and 8 here", (equation, START, 8, [0, 8], solver)),
+        ("solver.degree is ", (equation, START, 8, SAVE, dfp.Hermite(degree=20))),
+        ("equation", (master(WELL), START, 8, SAVE, dfp.Transfer())),
+    ]
+    for said, other in others:
+        with pytest.raises(
+            dfp.DFPError, match=f"belongs to another problem: {said}.*name another checkpoint"
+        ) as raised:
             dfp.solve(*other, checkpoint=path)
+        assert not isinstance(raised.value, dfp.FileFormatError)
+    others = [other for _, other in others]
     assert path.read_bytes() == kept
     with pytest.raises(Stop):  # functions are told apart by what they do to a pilot
         dfp.solve(*others[-1], checkpoint=tmp_path / "well.h5", progress=stopping(1))
@@ -231,3 +306,54 @@ def test_the_command_line_leaves_a_checkpoint_at_ctrl_c_and_resumes(tmp_path):
     toml.write_text(toml.read_text().replace("20_000_000", "20_000_001"))
     other = subprocess.run([*command, "--resume"], capture_output=True, text=True)
     assert other.returncode == 2 and "another problem" in other.stderr
+
+
+def stopping_write(monkeypatch, after, name=""):
+    """Let the process stop right after so many writings to a file with ``name`` in its own."""
+    write, written = Checkpoint._write, []
+
+    def stop(keeper):
+        write(keeper)
+        written.extend([keeper] if name in keeper.path.name else [])
+        if len(written) == after:
+            raise Stop
+
+    monkeypatch.setattr(Checkpoint, "_write", stop)
+
+
+@pytest.mark.parametrize("command", ["compare", "rerun"])
+def test_compare_and_rerun_go_on_as_well(command, tmp_path, monkeypatch, capsys):
+    toml, out, whole = tmp_path / "problem.toml", tmp_path / "out.h5", tmp_path / "whole.h5"
+    toml.write_text(
+        'steps = 60\nsave = [20, 40, 60]\n[landscape]\nkind = "quadratic"\nhessian = [1.0]\n'
+        "noise = { gradient = [0.3], hessian = [0.1] }\n"
+        '[sgd]\nlearning_rate = 0.1\n[initial]\nkind = "gaussian"\nmean = [1.0]\ncovariance = [[0.1]]\n'
+        '[[equation]]\nkind = "master"\nsolver = { kind = "hermite" }\n'
+        '[[equation]]\nkind = "langevin"\nnoise = "state"\nsolver = { kind = "hermite" }\n'
+    )
+
+    def dfp_command(*words):
+        return commands.app([command, *map(str, words), "--quiet"], standalone_mode=False)
+
+    source = toml
+    if command == "rerun":
+        source = tmp_path / "run.h5"
+        dfp.solve(master(one_mode()), START, 8, SAVE, dfp.Hermite()).save(source)
+    dfp_command(source, "-o", whole)
+    with monkeypatch.context() as inner:
+        stopping_write(inner, 3, ".2.h5" if command == "compare" else "")
+        with pytest.raises(Stop):
+            dfp_command(source, "-o", out)
+    left = ["out.1.h5", "out.2.h5"] if command == "compare" else ["out.h5"]
+    assert sorted(file.name for file in tmp_path.glob("out*")) == left
+    resumed = []
+    start = Checkpoint.start
+    monkeypatch.setattr(Checkpoint, "start", lambda *given: resumed.append(start(*given)) or resumed[-1])
+    capsys.readouterr()
+    dfp_command(source, "-o", out, "--resume")
+    assert [len(frames) > 0 for frames in resumed] == [True]  # the first of two was finished
+    if command == "rerun":
+        assert "same bits    yes" in capsys.readouterr().out and same(dfp.load(out), dfp.load(whole))
+    else:
+        assert all(same(one, dfp.load_many(whole)[name]) for name, one in dfp.load_many(out).items())
+    assert [file.name for file in tmp_path.glob("out*")] == ["out.h5"]

@@ -77,6 +77,33 @@ def named():
     return ("--equation", chosen().name)
 
 
+EQUATION = '\n[[equation]]\nkind = "langevin"\nnoise = "state"\n'
+START = '\n[initial]\nkind = "gaussian"\nmean = [0.1, 0.0]\ncovariance = 0.01\n'
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "needs"),
+    [
+        ("modes", (), ""),
+        ("modes", (), START),
+        ("phase", (), EQUATION),
+        ("stationary", (), EQUATION),
+        ("spectrum", ("--count", "2"), EQUATION),
+        ("exit", ("--lower", "-1,-3", "--upper", "1,3", "--steps", "30"), START + EQUATION),
+    ],
+)
+def test_a_command_needs_what_it_uses_alone(command, options, needs, tmp_path):
+    """And says so where it is missing."""
+    (tmp_path / "part.toml").write_text(MOVING + needs, encoding="utf-8")
+    result = invoke(command, tmp_path / "part.toml", *options)
+    assert result.exit_code == 0, result.output
+    for table, name in ((EQUATION, "equation"), (START, "initial")):
+        if table in needs and command not in ("modes", "phase"):
+            (tmp_path / "less.toml").write_text(MOVING + needs.replace(table, ""), encoding="utf-8")
+            less = invoke(command, tmp_path / "less.toml", *options)
+            assert less.exit_code == 2 and f"{name}: is missing; add the table [" in less.output
+
+
 @pytest.mark.parametrize("command", ["stationary", "spectrum", "compare", "modes"])
 def test_help_has_an_example(command):
     assert f"dfp {command} " in invoke(command, "--help").output

@@ -127,8 +127,17 @@ def test_copies_with_other_arguments():
     assert sgd.landscape.__replace__(gradient=1.0) == quadratic(gradient=1.0) != quadratic()
     features = dfp.GaussianFeatures([1.0, 0.5], 0.1)
     assert features.__replace__(noise=0.2) == dfp.GaussianFeatures([1.0, 0.5], 0.2) != features
+    assert dataclasses.replace(sgd.landscape, gradient=1.0) == quadratic(gradient=1.0)
+    assert dataclasses.replace(sgd.landscape, noise=dfp.GaussianNoise(0.4)) == quadratic(0.4)
+    assert dataclasses.replace(features, curvatures=[1.0, 0.4]) == dfp.GaussianFeatures([1.0, 0.4], 0.1)
+    with pytest.raises(ValueError, match="gradient"):  # follows from the others
+        dataclasses.replace(features, gradient=1.0)
+    cooled = dfp.SGD(quadratic(), dfp.CosineSchedule(0.1, 9), batch_size=[4] * 9)
+    changes = {"learning_rate": 0.2, "momentum": 0.5, "batch_size": None}
+    for name, value in changes.items():
+        assert dataclasses.replace(cooled, **{name: value}) == cooled.changed(**{name: value}) != cooled
     equation = dfp.Langevin(sgd)
-    for name, value in {"learning_rate": 0.2, "momentum": 0.5, "batch_size": 8}.items():
+    for name, value in changes.items():
         assert dataclasses.replace(sgd, **{name: value}) == sgd.changed(**{name: value}) != sgd
     assert dataclasses.replace(sgd, weight_decay=0.1).batch_size == sgd.batch_size
     assert dataclasses.replace(equation, noise="frozen") == dfp.Langevin(sgd, noise="frozen") != equation

@@ -2,6 +2,7 @@
 
 import multiprocessing
 import os
+import sys
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import numpy as np
@@ -56,16 +57,38 @@ def test_retries_are_bounded():
         drawn(pool, retries=0)
 
 
-def test_functions_go_to_threads_and_are_refused_by_processes():
+def bent(x):
+    return x**3 - x
+
+
+def spread(x):
+    return np.full((len(x), 1, 1), 0.5)
+
+
+@pytest.mark.parametrize("settings", [{}, {"weight_decay": 0.1}], ids=str)
+def test_functions_of_modules_go_to_processes(settings, monkeypatch):
+    """Those of a weight decay are made within a function: they go by value."""
+    equation = dfp.MasterEquation(dfp.SGD(dfp.Landscape(bent, spread), 0.1, **settings))
+    if settings:
+        pytest.importorskip("cloudpickle", reason="Dask brings it")
+    else:
+        monkeypatch.setitem(sys.modules, "cloudpickle", None)
+    with ProcessPoolExecutor(1, mp_context=SPAWN) as pool:
+        assert same(drawn(pool, equation), drawn(None, equation))
+
+
+def test_functions_without_a_name_go_to_threads_and_without_cloudpickle_to_no_process(monkeypatch):
     well = dfp.Landscape(lambda x: x**3 - x, lambda x: np.full((len(x), 1, 1), 0.5))
     equation = dfp.MasterEquation(dfp.SGD(well, 0.1))
     with ThreadPoolExecutor(2) as pool:
         assert same(drawn(pool, equation), drawn(None, equation))
-    with (
-        ProcessPoolExecutor(1, mp_context=SPAWN) as pool,
-        pytest.raises(dfp.UnsupportedError, match="cannot be sent to processes"),
-    ):
-        drawn(pool, equation)
+    monkeypatch.setitem(sys.modules, "cloudpickle", None)
+    with ProcessPoolExecutor(1, mp_context=SPAWN) as pool:
+        refused = pytest.raises(dfp.UnsupportedError, match=r"cannot be sent.*at the top of a module.*dfp\[dask\]")
+        with refused:
+            drawn(pool, equation)
+        with refused:
+            dfp.sweep(lambda x: x, {"x": np.arange(64.0)}, pool, quiet=True)
 
 
 def test_what_is_no_executor_is_refused():

@@ -2,11 +2,12 @@
 
 import shutil
 import subprocess
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import h5py
 import numpy as np
 import pytest
+from scipy import stats
 
 import dfp
 from dfp.results import hdf5
@@ -86,6 +87,30 @@ def test_xarray_opens_the_file_as_it_is(name, engine, tmp_path):
 def test_reprs_are_one_short_line_and_notebooks_show_text(name):
     assert len(repr(RESULTS[name])) < 140 and "\n" not in repr(RESULTS[name])
     assert RESULTS[name]._repr_html_().startswith("<pre>")
+
+
+def test_modes_of_any_size_load_and_those_that_would_not_are_not_saved(tmp_path, monkeypatch):
+    """Arrays that are too many for the recipe lie beside it; what is no value is refused before it is written."""
+    monkeypatch.setattr("dfp.solving.recipe._MOST", 30)
+    samples = np.random.default_rng(3).normal(size=(20, 3))
+    landscape = dfp.QuadraticLandscape.from_regression(samples, samples.sum(axis=1), 4)
+    report, path = dfp.modes(dfp.SGD(landscape, 0.1, weight_decay=0.1)), tmp_path / "modes.h5"
+    report.save(path)
+    assert "entries" in report.to_xarray() and "entries" not in RESULTS["modes"].to_xarray()
+    found = dfp.load(path)
+    assert str(found.rows()) == str(report.rows()) and found.system.sgd == report.system.sgd
+    table, attrs = columns(report), attributes(report)
+    short = table["entries"].values[:-1]
+    table |= {name: replace(table[name], values=short if name == "entries" else np.arange(len(short)))
+              for name in ("entry", "entries")}  # fmt: skip
+    hdf5.save(path, table, attrs)
+    with pytest.raises(dfp.FileFormatError, match="an array is not in the file"):
+        dfp.load(path)
+    law = stats.rv_histogram((np.ones(3), np.arange(4.0)))()
+    custom = dfp.modes(dfp.SGD(dfp.QuadraticLandscape([1.0], noise=dfp.AdditiveNoise(law)), 0.1))
+    with pytest.raises(dfp.DFPError, match=r"sgd\.landscape\.noise.*to_dataframe"):
+        custom.save(tmp_path / "custom.h5")
+    assert not (tmp_path / "custom.h5").exists() and custom.to_xarray()
 
 
 def test_tables():

@@ -203,3 +203,63 @@ def test_the_command_line_reruns_a_file(tmp_path, capsys):
     app(["rerun", str(tmp_path / "run.h5"), "-o", str(tmp_path / "again.h5")], standalone_mode=False)
     assert "same bits    yes" in capsys.readouterr().out
     assert same(first, dfp.load(tmp_path / "again.h5"))
+
+
+def _stored(folder, **arrays):
+    np.savez(folder / "data.npz", **arrays)
+    return dfp.StoredLandscape(folder / "data.npz", batch_size=3 if "targets" in arrays else 1)
+
+
+LARGE = {
+    "regression": {"features": (x := RNG.normal(size=(60_000, 3))), "targets": x @ [1.0, 0.5, 0.2]},
+    "samples": {"hessians": np.ones((70_000, 2, 2)) + np.eye(2), "gradients": RNG.normal(size=(70_000, 2))},
+    "matrix": {"hessian": np.diag(np.linspace(0.1, 1, 520)) + 1e-4, "gradient_noise": np.linspace(0, 1, 520)},
+}
+
+
+@pytest.mark.parametrize("name", LARGE)
+def test_large_data_are_kept_by_path_and_digest(name, tmp_path):
+    landscape = _stored(tmp_path, **LARGE[name])
+    equation = dfp.MasterEquation(dfp.SGD(landscape, 0.1))
+    start = dfp.Point(np.ones(landscape.dimension))
+    first = dfp.solve(equation, start, 4, solver=dfp.MomentRecursion())
+    held = first.provenance["recipe"]["equation"]["sgd"]["landscape"]
+    assert held["kind"] == "stored" and [*LARGE[name]] == [one for one, *_ in held["shapes"]]
+    found = again(first, tmp_path)
+    assert same(first, found) and found.provenance["rerun"] == []
+
+    moved = tmp_path / "moved"  # both together
+    moved.mkdir()
+    for file in ("run.h5", "data.npz"):
+        (tmp_path / file).rename(moved / file)
+    assert same(first, dfp.rerun(moved / "run.h5"))
+    content = dict(np.load(moved / "data.npz"))
+    content[next(iter(content))].flat[7] += 1e-9
+    np.savez(moved / "data.npz", **content)
+    with pytest.raises(dfp.DFPError, match=r"run\.h5.*data\.npz.*holds other data.*SHA-256.*solve anew"):
+        dfp.rerun(moved / "run.h5")
+    (moved / "data.npz").unlink()
+    with pytest.raises(dfp.DFPError, match=r"run\.h5.*data\.npz.*there is no file"):
+        dfp.rerun(moved / "run.h5")
+
+
+def test_small_data_of_a_file_are_kept_by_value(tmp_path):
+    landscape = _stored(tmp_path, features=X, targets=Y)
+    assert landscape.law == dfp.QuadraticLandscape.from_regression(X, Y, 3).law
+    first = dfp.solve(dfp.MasterEquation(dfp.SGD(landscape, 0.2)), START, 5)
+    (tmp_path / "data.npz").unlink()
+    assert same(first, again(first, tmp_path))
+
+
+def test_a_stored_landscape_says_what_its_file_lacks(tmp_path):
+    for arrays, said in [
+        ({"features": X}, "no array 'targets', only 'features'"), ({"other": X}, "no array 'features', 'hessians' or"),
+    ]:  # fmt: skip
+        with pytest.raises(dfp.DFPError, match=said):
+            _stored(tmp_path, **arrays)
+    landscape = _stored(tmp_path, hessian=np.ones(2))
+    assert dfp.StoredLandscape(landscape.path, sha256=landscape.sha256) == landscape
+    with pytest.raises(dfp.DFPError, match="holds other data"):
+        dfp.StoredLandscape(landscape.path, sha256="0" * 64)
+    with pytest.raises(dfp.DFPError, match="holds no samples"):
+        dfp.StoredLandscape(landscape.path, 2)

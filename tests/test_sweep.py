@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 import dfp
 from dfp.cli import commands
+from dfp.cli.commands import app
 from tests import sweeps
 
 AXES = {"learning_rate": np.linspace(0.05, 1.0, 20), "curvature": np.linspace(0.5, 1.4, 10)}
@@ -217,3 +218,20 @@ def test_wrong_tables_are_refused(tmp_path, old, new, words):
     assert done.exit_code == 2 and words in done.stderr
     assert not (tmp_path / "map.h5").exists()
     assert not (tmp_path / "map.h5").exists()
+
+
+def test_every_number_of_a_sweep_is_drawn_by_name(tmp_path):
+    """Also from the command line, entries of vectors as tables name them."""
+    found = dfp.sweep(lambda x, y: {"sum": x + y, "pair": [x, y]}, {"x": [1.0, 2.0], "y": [1.0, 3.0]}, quiet=True)
+    drawn = found.plot("pair_2").axes[0].collections[0].get_array().reshape(2, 2)
+    assert drawn.T.tolist() == found["pair"][..., 1].tolist() == [[1.0, 3.0], [1.0, 3.0]]
+    found.save(tmp_path / "cube.h5")
+    for words, code, said in [
+        (("--name", "pair_1"), 0, "written"),
+        (("--force", "--name", "pair"), 2, "must be one of 'sum', 'pair_1', 'pair_2'"),
+        (("--force",), 2, "there are 'sum', 'pair_1', 'pair_2'; say which to draw"),
+    ]:
+        result = CliRunner().invoke(app, ["plot", str(tmp_path / "cube.h5"), *words])
+        assert result.exit_code == code and said in result.output
+    with pytest.raises(dfp.DFPError, match="numbers of sweeps"):
+        dfp.plot(dfp.Density.normalised(dfp.Grid(0, 1, 4), [0, 1, 1, 0]), name="x")

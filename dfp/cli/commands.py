@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 
 from dfp.cli import long_time_commands, terminal
 from dfp.cli.explore_command import explore
-from dfp.cli.options import FIGURES, File, Force, Quiet, Which, check_output, chosen, shown
+from dfp.cli.options import FIGURES, File, Force, Quiet, Resume, Which, check_output, chosen, shown
 from dfp.errors import DFPError
 from dfp.networks import cli as networks
 
@@ -102,9 +102,7 @@ def solve(
     file: File,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="RUN.h5", help="HDF5 file to write.")],
     equation: Which = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from a RUN.h5 that an interrupted solve has left.")
-    ] = False,
+    resume: Resume = False,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
@@ -151,24 +149,27 @@ def compare(
     at: Annotated[
         str, typer.Option(help="step; or time: frames of equal slow time, as of other learning rates.")
     ] = "step",
+    resume: Resume = False,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
     """Solve every [[equation]] of a file and print how far each is from the first.
 
-    An equation may have an SGD of its own, in [equation.sgd], with steps and save of its own.
+    An equation may have an SGD of its own, in [equation.sgd], with steps and save of its own. With --output, what is
+    solved so far is beside it, a file for each equation, from which --resume goes on if the command is killed.
 
     \b
     Example:
       dfp compare compare.toml -o compare.h5 --figure compare.png --table compare.csv
     """
     if table is not None:
-        check_output("--table", table, (".csv",), force)
+        check_output("--table", table, (".csv",), force or resume)
     if output is not None:
-        check_output("--output", output, (".h5",), force)
+        check_output("--output", output, (".h5",), force or resume)
     if figure is not None:
-        check_output("--figure", figure, FIGURES, force)
+        check_output("--figure", figure, FIGURES, force or resume)
     from dfp.config.config import load
+    from dfp.solving.checkpoints import Checkpoint
 
     config = load(file)
     problem = config.build()
@@ -176,11 +177,15 @@ def compare(
 
     choice("--at", at, ("step", "time"))
     _check_comparison(file, problem, figure is not None)
-    solutions = {}
+    solutions, kept = {}, list[Checkpoint]()
     for place, task in enumerate(problem.tasks):
+        if output is not None:
+            kept.append(Checkpoint(output.with_suffix(f".{place + 1}.h5"), resume=resume))
         with _progress(task.name, quiet) as progress:
-            solutions[task.name] = _solved(config, problem, place, progress)
+            solutions[task.name] = _solved(config, problem, place, progress, kept[-1] if kept else None)
     _report(solutions, output, figure, table, at)
+    for checkpoint in kept:
+        checkpoint.path.unlink()
     _end(problem.tasks)
 
 
@@ -213,13 +218,13 @@ def modes(
         check_output("--table", table, (".csv",), force)
     if figure is not None:
         check_output("--figure", figure, FIGURES, force)
-    from dfp.config.config import load_sgd
+    from dfp.config.config import load
     from dfp.regimes.mode_report import modes as report
     from dfp.results import figures as plots
     from dfp.results.tables import comma_separated
     from dfp.results.writing import write
 
-    found = report(load_sgd(file), step=step, horizon=horizon)
+    found = report(load(file, partial=True).build().sgd, step=step, horizon=horizon)
     print(str(found))
     if table is not None:
         write(table, comma_separated(found.rows()))
@@ -242,6 +247,7 @@ def plot(
         Path | None,
         typer.Option("--output", "-o", metavar="RUN.png", help="Figure; RUN.png beside RUN.h5 if left out."),
     ] = None,
+    name: Annotated[str | None, typer.Option(help="Of a sweep with several numbers: which one to draw.")] = None,
     force: Force = False,
 ) -> None:
     """Draw the result, or the solutions, in a file.
@@ -256,7 +262,7 @@ def plot(
     from dfp.results.drawn import plot as drawn
     from dfp.results.files import load_any
 
-    page.save(drawn(load_any(run)), target)
+    page.save(drawn(load_any(run), name=name), target)
     print(f"written to {target}")
 
 
@@ -266,6 +272,7 @@ def rerun(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", metavar="NEW.h5", help="HDF5 file for the new solution.")
     ] = None,
+    resume: Resume = False,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
@@ -276,27 +283,24 @@ def rerun(
       dfp rerun run.h5 -o again.h5
     """
     if output is not None:
-        check_output("--output", output, (".h5",), force)
+        check_output("--output", output, (".h5",), force or resume)
     from dfp.config.rerun import rerun as again
+    from dfp.config.rerun import same_bits
     from dfp.results.files import load
+    from dfp.solving.checkpoints import Checkpoint
 
+    before = load(run)
+    keeper = None if output is None else Checkpoint(output, resume=resume)
     with _progress("rerun", quiet) as progress:
-        solution = again(run, progress=progress)
+        solution = again(run, progress=progress, checkpoint=keeper)
     if output is not None:
         solution.save(output)
     print(_summary(solution))
-    before = load(run)
-    print(f"same bits    {'yes' if _same(before, solution) else 'NO'}")
+    print(f"same bits    {'yes' if same_bits(before, solution) else 'NO'}")
     for note in solution.provenance["rerun"]:
         print(f"! {note}")
     if output is not None:
         print(f"written to {output}")
-
-
-def _same(before: "Solution", after: "Solution") -> bool:
-    pairs = [(getattr(before, name), getattr(after, name)) for name in ("steps", "mean", "covariance", "density")]
-    return all((a is None and b is None) or (a is not None and b is not None and a.tobytes() == b.tobytes())
-               for a, b in pairs)  # fmt: skip
 
 
 @app.command()

@@ -9,6 +9,7 @@ from dfp.cli.options import FIGURES, File, Force, Which, check_output, chosen, s
 from dfp.errors import DFPError
 
 if TYPE_CHECKING:
+    from dfp.config.config import Problem, Task
     from dfp.regimes.phases import PhaseDiagram
 
 
@@ -22,17 +23,17 @@ def stationary(
 ) -> None:
     """Print mean and covariance of the stationary law of an equation, or why there is none; and keep its density.
 
+    A file with [landscape], [sgd] and [[equation]] is enough.
+
     \b
     Example:
       dfp stationary one_mode.toml -o law.h5
     """
     if output is not None:
         check_output("--output", output, (".h5",), force)
-    from dfp.config.config import load
     from dfp.long_time.stationary_law import stationary as law_of
 
-    problem = load(file).build()
-    task = problem.tasks[chosen([task.name for task in problem.tasks], equation)]
+    problem, task = _asked(file, equation)
     law = law_of(task.equation, problem.grid)
     if output is not None:
         law.save(output)
@@ -52,15 +53,15 @@ def spectrum(
 ) -> None:
     """Print the slowest modes in which an equation relaxes, and how many steps they take.
 
+    A file with [landscape], [sgd] and [[equation]] is enough.
+
     \b
     Example:
       dfp spectrum one_mode.toml --count 4
     """
-    from dfp.config.config import load
     from dfp.long_time.relaxation import spectrum as modes_of
 
-    problem = load(file).build()
-    task = problem.tasks[chosen([task.name for task in problem.tasks], equation)]
+    _, task = _asked(file, equation)
     print(f"relaxation of the {task.equation.label}")
     print(str(modes_of(task.equation, count)))
 
@@ -78,17 +79,17 @@ def exit_law(
 ) -> None:
     """Print after how many steps the parameters first leave a box: mean, quantiles and final decay.
 
+    A file with [landscape], [sgd], [initial] and [[equation]] is enough.
+
     \b
     Example:
       dfp exit one_mode.toml --lower -0.3 --upper 0.7
     """
     if output is not None:
         check_output("--output", output, (".h5",), force)
-    from dfp.config.config import load
     from dfp.long_time.first_passage import exit_steps
 
-    problem = load(file).build()
-    task = problem.tasks[chosen([task.name for task in problem.tasks], equation)]
+    problem, task = _asked(file, equation)
     if lower is None and upper is None and problem.grid is not None:
         box: Any = problem.grid
     elif lower is None or upper is None:
@@ -152,12 +153,22 @@ def phase(
         print(f"written to {figure}")
 
 
+def _asked(file: Path, equation: str | None) -> "tuple[Problem, Task]":
+    """Return what a file describes, of which long times need no steps and seldom a state, and its equation."""
+    from dfp.config.config import load
+
+    problem = load(file, partial=True).build()
+    if not problem.tasks:
+        raise DFPError(f"{file}: equation: is missing; add the table [[equation]].")
+    return problem, problem.tasks[chosen([task.name for task in problem.tasks], equation)]
+
+
 def _diagram(file: Path, number: int, x: dict[str, Any], y: dict[str, Any]) -> "PhaseDiagram":
-    from dfp.config.config import load_sgd
+    from dfp.config.config import load
     from dfp.regimes.mode_report import modes
     from dfp.regimes.phases import phase_diagram
 
-    sgd = load_sgd(file)
+    sgd = load(file, partial=True).build().sgd
     if sgd.nesterov:
         raise DFPError("nesterov=true: phase diagrams know the heavy ball alone; leave it out.")
     found = modes(sgd)

@@ -16,6 +16,7 @@ Force = Annotated[bool, typer.Option("--force", help="Replace files that exist a
 Which = Annotated[
     str | None, typer.Option("--equation", metavar="NAME", help="Which [[equation]], if there are several.")
 ]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from what an interrupted run has left at --output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
 
 

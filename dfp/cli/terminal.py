@@ -110,7 +110,7 @@ def _end(thread: threading.Thread, number: int) -> NoReturn:
     thread.join(_GRACE)
     why = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
     print(
-        f"interrupted ({why}); of dfp solve the saved steps so far are in RUN.h5, and --resume goes on from there.",
+        f"interrupted ({why}); solve, compare and rerun keep what they have at --output: --resume goes on from there.",
         file=sys.stderr,
     )
     sys.stdout.flush()

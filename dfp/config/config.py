@@ -52,12 +52,19 @@ class Problem:
     """What a configuration describes, as objects of ``dfp``; the arguments of ``dfp.solve``."""
 
     sgd: SGD
-    initial: State
+    start: State | None
     steps: int
     save: list[int] | None
     grid: Grid | None
     tasks: list[Task]
     directions: Array | None = None
+
+    @property
+    def initial(self) -> State:
+        """State at step 0; raises ``DFPError`` if the file has none."""
+        if self.start is None:
+            raise DFPError("initial: is missing; add the table [initial].")
+        return self.start
 
 
 class Config(Table):
@@ -93,7 +100,7 @@ class Config(Table):
         except DFPError as error:
             raise _listed(self._source, [_join("landscape", error, type(self.landscape).model_fields)]) from None
         try:
-            sgd, initial = self.sgd.build(landscape), self.initial.build()
+            sgd, initial = self.sgd.build(landscape), None if self.initial is None else self.initial.build()
         except DFPError as error:
             raise _listed(self._source, [_join("sgd", error, tables.SGDTable.model_fields)]) from None
         grid = None if self.grid is None else self.grid.build()
@@ -124,7 +131,7 @@ class Config(Table):
                 if taken:
                     raise DFPError(f"name={name!r}: is also the name of equation[{taken[0]}]; give each its own name.")
                 tasks.append(Task(name, equation, solver, table.tolerance, steps, save))
-                if isinstance(solver, Solver):
+                if isinstance(solver, Solver) and initial is not None:
                     path += ".solver"
                     solver.require(equation, initial)
             except DFPError as error:
@@ -134,13 +141,15 @@ class Config(Table):
         return Problem(sgd, initial, self.steps, self.save, grid, tasks, directions)
 
 
-def load(path: str | Path) -> Config:
+def load(path: str | Path, *, partial: bool = False) -> Config:
     """Return the configuration in the TOML file at ``path``.
 
     Parameters
     ----------
     path
         At most 1 MiB of UTF-8 text.
+    partial
+        Whether steps, state and equations may be left out.
 
     Raises
     ------
@@ -153,47 +162,19 @@ def load(path: str | Path) -> Config:
     if problems:
         raise _listed(source, problems)
     try:
-        config = Config.model_validate(data)
+        config = (Partial if partial else Config).model_validate(data)
     except ValidationError as error:
         raise _listed(source, [explained(item) for item in error.errors()]) from None
     config._source = source
     return config
 
 
-class Moving(Table):
-    """The part of a configuration that says how parameters move: a landscape and SGD on it."""
+class Partial(Config):
+    """A configuration of which a part is used: what the others need may be left out."""
 
-    landscape: Annotated[_LANDSCAPES, Field(discriminator="kind")]
-    sgd: tables.SGDTable
-
-
-def load_sgd(path: str | Path) -> SGD:
-    """Return the SGD in the TOML file at ``path``, which may end there or go on to states and equations.
-
-    Raises
-    ------
-    DFPError
-        As for ``load``, of whatever the file has.
-    """
-    source = Path(path)
-    data = parsed(source)
-    if not set(data) <= set(Moving.model_fields):
-        return load(source).build().sgd
-    problems = [*_unfit(data)]
-    if problems:
-        raise _listed(source, problems)
-    try:
-        moving = Moving.model_validate(data)
-    except ValidationError as error:
-        raise _listed(source, [explained(item) for item in error.errors()]) from None
-    try:
-        landscape = moving.landscape.build(source.parent)
-    except DFPError as error:
-        raise _listed(source, [_join("landscape", error, type(moving.landscape).model_fields)]) from None
-    try:
-        return moving.sgd.build(landscape)
-    except DFPError as error:
-        raise _listed(source, [_join("sgd", error, tables.SGDTable.model_fields)]) from None
+    steps: int = Field(default=2**62, ge=0)
+    initial: Annotated[_INITIALS, Field(discriminator="kind")] | None = None  # type: ignore[assignment]
+    equation: list[Annotated[_EQUATIONS, Field(discriminator="kind")]] = Field(default=[])
 
 
 def parsed(path: Path) -> dict[str, Any]:

@@ -1,8 +1,7 @@
-"""Data of finite sums from files: columns of a CSV table, standardised or not; arrays of an NPZ archive."""
+"""Data of finite sums from files: columns of a CSV table, standardised or not."""
 
 import csv
 import difflib
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -84,32 +83,6 @@ def _entry(row: list[str], place: int, where: str) -> float:
     if not np.isfinite(value):
         raise DFPError(f"{where}: {value} is not finite; remove NaN and infinite entries.")
     return value
-
-
-def read_arrays(path: Path, names: tuple[str, ...], label: str) -> list[Array]:
-    """Return the arrays called ``names`` in the NPZ archive at ``path``; pickled objects are refused.
-
-    Raises
-    ------
-    DFPError
-        If the archive or an array is missing or unreadable.
-    """
-    try:
-        with path.open("rb") as file:
-            archive = np.load(file, allow_pickle=False)
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise DFPError(f"{label}: holds a single array; write it with numpy.savez(file, {', '.join(names)}).")
-            for name in names:
-                if name not in archive:
-                    known = ", ".join(map(repr, archive.files)) or "nothing"
-                    raise DFPError(f"{label}: has no array {name!r}, only {known}; add it with numpy.savez.")
-            return [np.asarray(archive[name]) for name in names]
-    except (OSError, EOFError, MemoryError, zipfile.BadZipFile) as error:
-        raise DFPError(f"{label}: {_reason(error, path)}") from None
-    except ValueError as error:
-        if isinstance(error, DFPError):
-            raise
-        raise DFPError(f"{label}: is not an archive of plain arrays; write it with numpy.savez.") from None
 
 
 def _reason(error: Exception, path: Path) -> str:

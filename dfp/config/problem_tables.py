@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 import dfp
 from dfp import checks
-from dfp.config.datafiles import read_arrays, read_columns, standardised
+from dfp.config.datafiles import read_columns, standardised
 from dfp.config.solver_tables import AutoTable, SolverTable
 from dfp.config.table import BatchSize, Checked, Label, Numbers, Rate, Table
 from dfp.errors import DFPError
@@ -25,6 +25,7 @@ from dfp.problem.landscape import QuadraticLandscape
 from dfp.problem.noise import GaussianNoise
 from dfp.problem.sgd import SGD
 from dfp.problem.state import Gaussian, Point
+from dfp.solving.stored_landscape import StoredLandscape
 
 
 class NoiseTable(Table):
@@ -121,7 +122,7 @@ class RegressionTable(Table):
 
 
 class SamplesTable(Table):
-    """``[landscape]`` with ``kind = "samples"``: arrays ``hessians`` (N, d, d), ``gradients`` (N, d) in an NPZ file."""
+    """``[landscape]`` with ``kind = "samples"``: arrays in an NPZ file, see ``dfp.StoredLandscape``."""
 
     kind: Literal["samples"]
     npz: str = Field(examples=["samples.npz"])
@@ -129,8 +130,11 @@ class SamplesTable(Table):
 
     def build(self, folder: Path = Path()) -> QuadraticLandscape:
         """Return the landscape of the samples of the file, found relative to ``folder``."""
-        hessians, gradients = read_arrays(folder / self.npz, ("hessians", "gradients"), f"npz={self.npz!r}")
-        return QuadraticLandscape.from_samples(hessians, gradients, self.batch_size)
+        place = str(folder / self.npz)
+        try:
+            return StoredLandscape(place, self.batch_size)
+        except DFPError as error:
+            raise DFPError(f"npz={self.npz!r}: {str(error).removeprefix(f'path={place!r}: ')}") from None
 
 
 class SGDTable(Table):

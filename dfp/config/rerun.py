@@ -12,6 +12,7 @@ from dfp.errors import DFPError, FileFormatError
 from dfp.results.files import load
 from dfp.results.schema import versions
 from dfp.results.solution import Solution
+from dfp.solving.checkpoints import Checkpoint
 from dfp.solving.driver import solve
 from dfp.solving.recipe import built
 from dfp.solving.running import Progress
@@ -21,7 +22,9 @@ _ARGUMENTS = {"equation", "initial", "steps", "save", "solver", "grid", "toleran
 _PLAIN = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, AssertionError, RecursionError)
 
 
-def rerun(path: str | Path, *, progress: Progress | None = None) -> Solution:
+def rerun(
+    path: str | Path, *, progress: Progress | None = None, checkpoint: str | Path | Checkpoint | None = None
+) -> Solution:
     """Solve the problem of a file of ``Solution.save`` again: the same bits on the same platform and versions.
 
     Parameters
@@ -30,6 +33,8 @@ def rerun(path: str | Path, *, progress: Progress | None = None) -> Solution:
         File of one solution, also of the command line before files held problems by value.
     progress
         Called with work done and work in all.
+    checkpoint
+        HDF5 file from which an interrupted rerun goes on, as of ``dfp.solve``.
 
     Returns
     -------
@@ -39,7 +44,8 @@ def rerun(path: str | Path, *, progress: Progress | None = None) -> Solution:
     Raises
     ------
     DFPError
-        If the file does not hold the whole problem, such as a landscape of functions: it says which part is missing.
+        If the file does not hold the whole problem, such as a landscape of functions: it says which part is missing;
+        or if data that it names by path and digest are not there, or have changed.
     FileFormatError
         If the file, or its record of the problem, is malformed.
 
@@ -58,9 +64,9 @@ def rerun(path: str | Path, *, progress: Progress | None = None) -> Solution:
     recipe, configuration = (before.provenance.get(name) for name in ("recipe", "configuration"))
     if recipe is None and configuration is None:
         raise DFPError(f"{path}: does not hold its problem: an older dfp made it; solve it where it was made.")
-    by_value = isinstance(recipe, Mapping) and "missing" not in recipe
+    by_value, run = isinstance(recipe, Mapping) and "missing" not in recipe, Path(path)
     try:
-        given = _configured(configuration, Path(path)) if configuration and not by_value else built(recipe)
+        given = _configured(configuration, run) if configuration and not by_value else built(recipe, run.parent)
     except FileFormatError as error:
         raise FileFormatError(f"{path}: {error}") from None
     except DFPError as error:
@@ -68,7 +74,7 @@ def rerun(path: str | Path, *, progress: Progress | None = None) -> Solution:
     if set(given) != _ARGUMENTS:
         raise FileFormatError(f"{path}: the recipe has other entries than dfp.solve takes; make the file again.")
     try:
-        again = solve(**given, progress=progress)
+        again = solve(**given, progress=progress, checkpoint=checkpoint)
     except DFPError:
         raise
     except _PLAIN as error:  # a record that was altered may hold what no constructor would have let pass
@@ -112,4 +118,15 @@ def _differences(before: Solution, again: Solution) -> list[str]:
             found.append(f"made with {name} {was}, rerun with {now}: last bits may differ")
     if before.solver != again.solver:
         found.append(f"made by {before.solver}, rerun by {again.solver}: give the solver by name to keep it")
+    if not found and not same_bits(before, again):
+        found.append(
+            "other bits than in the file, by the same versions: another platform, or data files that have changed"
+        )
     return found
+
+
+def same_bits(before: Solution, after: Solution) -> bool:
+    """Return whether mean, covariance and density have the same bits."""
+    pairs = [(getattr(before, name), getattr(after, name)) for name in ("steps", "mean", "covariance", "density")]
+    return all((a is None and b is None) or (a is not None and b is not None and a.tobytes() == b.tobytes())
+               for a, b in pairs)  # fmt: skip

@@ -113,6 +113,7 @@ class LandscapeRun(Run):
                 level.advance(now)
             self._step, steps = self._step + now, steps - now
             self._outside = max(self._outside, self._seen_beyond())
+            self.passing(steps)
 
     def frame(self) -> Frame:
         """Return the density on the output grid, and the moments of the internal one.

@@ -33,6 +33,8 @@ from dfp.results.solution import Solution
 
 # Differences between two grids are multiplied by these for the error of the finer one: Richardson's factors 1/(r^p − 1)
 # for r = 1.5, and a margin before they settle.
+# Steps between two places at which a checkpoint may be made.
+_PORTION = 1000
 _RICHARDSON = {"second": 1.5 * 0.8, "fourth": 3.0 * 0.246}
 
 
@@ -142,29 +144,34 @@ class DifferenceRun(Run):
         self._box: internal.Box | None = None
         self._levels: list[Level] = []
         self._lost = 0.0  # probability beyond the boxes so far
+        self._left = 0  # steps to the end of the window, where mean and covariance are those kept
 
     def advance(self, steps: int) -> None:
         """Go on with the densities on both internal grids."""
         while steps:
-            taken, means, covariances = internal.window(self._equation, self._mean, self._covariance, steps)
-            self._place(internal.Window(taken, means, covariances, internal.tails(self._moments, taken)))
+            if self._left == 0:
+                taken, means, covariances = internal.window(self._equation, self._mean, self._covariance, steps)
+                self._place(internal.Window(taken, means, covariances, internal.tails(self._moments, taken)))
+                self._left, self._mean, self._covariance = taken, means[-1], covariances[-1]
+            # Matrices of lines are squared, which has no places in between.
+            now = self._left if self._mean.size == 1 else min(self._left, _PORTION)
             for level in self._levels:
-                level.advance(taken)
-            self._step, self._mean, self._covariance = self._step + taken, means[-1], covariances[-1]
-            steps -= taken
+                level.advance(now)
+            self._step, self._left, steps = self._step + now, self._left - now, steps - now
+            self.passing(steps)
 
     def state(self) -> dict[str, Any] | None:
         """Return moments, box and densities."""
         return {
             "step": self._step, "mean": self._mean, "covariance": self._covariance, "lost": self._lost,
-            "powers": self._moments.state(), "box": None if self._box is None else vars(self._box),
+            "left": self._left, "powers": self._moments.state(), "box": None if self._box is None else vars(self._box),
             "levels": [level.values for level in self._levels],
         }  # fmt: skip
 
     def resume(self, state: dict[str, Any]) -> None:
         """Go on in the box of the state, with operators made again."""
         self._step, self._mean, self._covariance = state["step"], state["mean"], state["covariance"]
-        self._lost = state["lost"]
+        self._lost, self._left = state["lost"], state["left"]
         self._moments.resume(state["powers"])
         if state["box"] is not None:
             self._box = internal.Box(**state["box"])

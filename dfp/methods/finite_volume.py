@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from dfp_solvers import lattice, richardson, summary
 from dfp_solvers.markov_chain import evolution
-from dfp_solvers.markov_chain.generator import Generator
+from dfp_solvers.markov_chain.generator import Generator, fastest
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
@@ -45,6 +45,8 @@ _PECLET = 6.0
 # Integration in time is more accurate than cells by this factor, and than moments need to be for their certificate; it
 # does not ask for less than rounding leaves.
 _TIME, _COARSEST, _FINEST = 1e-3, 1e-9, 1e-13
+# Multiplications between two places at which a checkpoint may be made, half a minute.
+_PRODUCTS = 2e10
 # Cells per deviation of a density, of the Gaussian with its slopes, below which it is not resolved at all.
 _LEAST_DETAIL = 0.7
 
@@ -58,6 +60,13 @@ class _Level:
     probability: Array
     _known: dict[float, Any] = field(default_factory=dict)
     """Exponentials of the generators by time."""
+
+    def portion(self, rate: float) -> int:
+        """Return steps between two places at which a checkpoint may be made, all where factors take any number."""
+        if len(self.generators) > 1 or self.grid.dimension < 3:
+            return 2**62
+        (matrix,) = self.generators
+        return max(int(_PRODUCTS / (matrix.nnz * fastest(matrix) * rate)), 1)
 
     def advance(self, time: float, tolerance: float) -> None:
         """Go on by slow ``time``."""
@@ -196,7 +205,7 @@ class FiniteVolumeRun(Run):
         starts = markov_chain.start(problem.initial, grids)
         # From fine to coarse; rates of the finest cells may be of first order.
         self._levels = [_Level(g, made[0], first) for g, made, first in zip(grids, built, starts, strict=True)]
-        self._upwinded = built[0][1]
+        self._upwinded, self._portion = built[0][1], self._levels[0].portion(self._rate)
         self._started = markov_chain.start_error(problem.initial, grid)
         self._problem, self._index = problem, tail_index(problem.equation)
         bulk = bulk_of(problem)
@@ -204,9 +213,12 @@ class FiniteVolumeRun(Run):
 
     def advance(self, steps: int) -> None:
         """Go on with all chains."""
-        self._step += steps
-        for level in self._levels if steps else ():
-            level.advance(steps * self._rate, self._tolerance)
+        while steps:
+            now = min(steps, self._portion)
+            for level in self._levels:
+                level.advance(now * self._rate, self._tolerance)
+            self._step, steps = self._step + now, steps - now
+            self.passing(steps)
 
     def frame(self) -> Frame:
         """Return the density at the cell centres, its moments and its estimated L1 error."""

@@ -142,6 +142,7 @@ class HermiteRun(Run):
             if self.patience is not None:
                 self.patience.spend(_multiplications(self.series, jump), MULTIPLICATION)
                 self.patience.look(steps - left, steps)
+            self.passing(left)
 
     def frame(self) -> Frame:
         """Return moments up to order four and, on a grid, the density cut where its terms are smallest."""

@@ -20,6 +20,8 @@ from dfp.results.frame import Frame
 
 # Rounding in weights.
 _TINY = 1e-12
+# Steps between two places at which a checkpoint may be made.
+_PORTION = 1000
 REMEDY = (
     "save later steps if it starts narrow, lower learning_rate, raise tolerance, or use dfp.Hermite() or "
     "dfp.moments(...)"
@@ -48,10 +50,13 @@ class WalkRun(Run):
 
     def advance(self, steps: int) -> None:
         """Walk on."""
-        self._mass = lattice_walk.march(self._mass, self._matrix, steps)
-        with np.errstate(all="ignore"):
-            self._moments.advance(steps)
-        self._step += steps
+        while steps:
+            now = min(steps, _PORTION)
+            self._mass = lattice_walk.march(self._mass, self._matrix, now)
+            with np.errstate(all="ignore"):
+                self._moments.advance(now)
+            self._step, steps = self._step + now, steps - now
+            self.passing(steps)
 
     def frame(self) -> Frame:
         """Return the density; its error is estimated from the exact third and fourth moments, which the walk misses.

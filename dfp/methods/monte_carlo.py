@@ -1,10 +1,8 @@
 """MonteCarlo: sampled trajectories of SGD itself (T4), with every noise law, and of the Langevin forms (T6, T7)."""
 
-import pickle
 import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -207,7 +205,6 @@ class MonteCarloRun(SamplingRun):
         work = kernels.BLOCK * max(problem.last, 1) * d
         self._portion = max(int(_FIRST // work), 1)
         self._workers = None if solver.executor is None else Workers(solver.executor, solver.retries)
-        _check_sent(solver.executor, self._settings())
         if solver.checkpoint is not None and Path(solver.checkpoint).exists():
             self.sums = restored(Path(solver.checkpoint), self.sums, self._fingerprint, self.trajectories)
 
@@ -384,19 +381,6 @@ def _portions(
     draw = functions.portions if isinstance(model, functions.FunctionModel) else kernels.portions
     with _threads(threads):
         return list(draw(model, start, saved, first, end, **named))
-
-
-def _check_sent(executor: Any, settings: Any) -> None:
-    """Refuse functions that processes cannot be given."""
-    if not isinstance(executor, ProcessPoolExecutor):
-        return
-    try:
-        pickle.dumps(settings)
-    except (pickle.PicklingError, AttributeError, TypeError) as error:
-        raise UnsupportedError(
-            f"executor: the landscape's functions cannot be sent to processes ({error}); use a Dask client, which "
-            "sends any, or a ThreadPoolExecutor."
-        ) from None
 
 
 def _kurtosis(central: dict[str, Any]) -> float:

@@ -1,5 +1,6 @@
 """What MonteCarlo samples: the model of one step of an equation; its optimiser; arrays or functions."""
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from dfp.exact.cumulants import unpolynomial
 from dfp.exact.moments import Moments, conditional
 from dfp.problem.averages import Average
 from dfp.problem.equation import Equation
-from dfp.problem.nonlinear import roots
+from dfp.problem.nonlinear import Landscape, roots
 from dfp.problem.sgd import SGD
 
 
@@ -55,35 +56,33 @@ def identity_of(model: Any, exact: Moments, scale: Array) -> list[Any]:
     return [model.step(places, np.random.default_rng(0))]
 
 
+# Functions of the module, with what they work on as first argument: processes can be sent them.
+
+
 def _gradient_model(sgd: SGD) -> function_sampling.FunctionModel:
     """Return the model of a minibatch gradient of a nonlinear landscape, of which an optimiser makes steps."""
-    local = sgd.local
+    return function_sampling.FunctionModel(sgd.dimension, partial(_gradient, sgd.local))
 
-    def gradient(theta: Array, rng: np.random.Generator) -> Array:
-        return local.gradient_at(theta) + local.draw(theta, rng)
 
-    return function_sampling.FunctionModel(sgd.dimension, gradient)
+def _gradient(local: Landscape, theta: Array, rng: np.random.Generator) -> Array:
+    return local.gradient_at(theta) + local.draw(theta, rng)
 
 
 def _function_model(equation: Equation) -> function_sampling.FunctionModel:
-    local = equation.sgd.local
-    if not local.gaussian:  # the master equation, whose steps are those of SGD
+    # Of noise that is not Gaussian there is the master equation alone, whose steps are those of SGD.
+    step = _gaussian_step if equation.sgd.local.gaussian else _drawn_step
+    return function_sampling.FunctionModel(equation.dimension, partial(step, equation))
 
-        def drawn(theta: Array, rng: np.random.Generator) -> Array:
-            return theta + equation.drift(theta) - equation.learning_rate * local.draw(theta, rng)
 
-        return function_sampling.FunctionModel(equation.dimension, drawn)
+def _drawn_step(equation: Equation, theta: Array, rng: np.random.Generator) -> Array:
+    return theta + equation.drift(theta) - equation.learning_rate * equation.sgd.local.draw(theta, rng)
 
-    def factor(theta: Array) -> Array:
-        covariance = equation.diffusion(theta)
-        smallest = np.linalg.eigvalsh(covariance)[:, 0] if equation.dimension > 1 else covariance[:, 0, 0]
-        if smallest.min() < -1e-12 * float(np.abs(covariance).max()):
-            place = theta[int(np.argmin(smallest))]
-            raise DFPError(f"covariance has a negative eigenvalue at θ = {place}: it must be positive semidefinite.")
-        return roots(covariance)
 
-    def step(theta: Array, rng: np.random.Generator) -> Array:
-        noise = rng.standard_normal(theta.shape)
-        return theta + equation.drift(theta) + np.einsum("nij,nj->ni", factor(theta), noise)
-
-    return function_sampling.FunctionModel(equation.dimension, step)
+def _gaussian_step(equation: Equation, theta: Array, rng: np.random.Generator) -> Array:
+    noise = rng.standard_normal(theta.shape)
+    covariance = equation.diffusion(theta)
+    smallest = np.linalg.eigvalsh(covariance)[:, 0] if equation.dimension > 1 else covariance[:, 0, 0]
+    if smallest.min() < -1e-12 * float(np.abs(covariance).max()):
+        place = theta[int(np.argmin(smallest))]
+        raise DFPError(f"covariance has a negative eigenvalue at θ = {place}: it must be positive semidefinite.")
+    return theta + equation.drift(theta) + np.einsum("nij,nj->ni", roots(covariance), noise)

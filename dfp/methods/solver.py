@@ -6,6 +6,7 @@ state, and neither a loop over time, a file or a progress bar. How to add one: `
 
 import functools
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -116,6 +117,8 @@ class Run(ABC):
     """Where densities are returned; None where there are none."""
     patience: Patience | None = None
     """Whom to tell how far it is, where a single ``advance`` may take minutes."""
+    passed: Callable[[int], None] | None = None
+    """Whom to tell on the way through a gap, see ``passing``."""
     kept: ClassVar[tuple[str, ...] | None] = None
     """All that advancing changes: attributes, dotted within parts, ``*`` for all of a list; None if not known."""
 
@@ -126,6 +129,11 @@ class Run(ABC):
     @abstractmethod
     def frame(self) -> Frame:
         """Return what is known at the present step."""
+
+    def passing(self, left: int) -> None:
+        """Say, within ``advance``, that ``advance(left)`` would now go on from the state to the same bits."""
+        if self.passed is not None and left:
+            self.passed(left)
 
     def state(self) -> dict[str, Any] | None:
         """Return what a new run of the same problem goes on from, to the same bits; None if that is not known."""

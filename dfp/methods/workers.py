@@ -1,12 +1,13 @@
 """Tasks on any executor: results as they are finished, and again where a worker died."""
 
 import itertools
+import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor
 from typing import Any
 
 from dfp.checks import shown
-from dfp.errors import DFPError
+from dfp.errors import DFPError, UnsupportedError
 
 
 class Workers:
@@ -42,7 +43,11 @@ class Workers:
         ------
         DFPError
             If workers died more often than is tried.
+        UnsupportedError
+            If processes cannot be sent what they are to call.
         """
+        if isinstance(self._pool, ProcessPoolExecutor) and tasks:
+            function, tasks = _sent(function, tasks)
         left = set(range(len(tasks)))
         while left:
             try:
@@ -64,6 +69,31 @@ class Workers:
         """Let go of processes that have been started here."""
         if self._own:
             self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _sent(
+    function: Callable[..., Any], tasks: Sequence[tuple[Any, ...]]
+) -> tuple[Callable[..., Any], Sequence[tuple[Any, ...]]]:
+    """Return a call and its tasks in a form that processes can be sent, by value where names do not do."""
+    try:
+        pickle.dumps((function, tasks[0]))
+        return function, tasks
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        cause = error
+    try:
+        import cloudpickle  # type: ignore[import-untyped]
+
+        return _unpacked, [(cloudpickle.dumps((function, task)),) for task in tasks]
+    except (ImportError, pickle.PicklingError, AttributeError, TypeError):
+        raise UnsupportedError(
+            f"executor: a function cannot be sent to processes ({cause}); define it by def at the top of a module, "
+            "install dfp[dask], whose cloudpickle sends most others, or use a ThreadPoolExecutor."
+        ) from None
+
+
+def _unpacked(content: bytes) -> Any:
+    function, task = pickle.loads(content)
+    return function(*task)
 
 
 def _like(pool: ProcessPoolExecutor) -> ProcessPoolExecutor:

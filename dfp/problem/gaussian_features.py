@@ -1,6 +1,6 @@
 """Streaming least squares on Gaussian features (T21): a fresh minibatch of x ~ N(0, H) at every step."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -12,7 +12,7 @@ from dfp.checks import Array
 from dfp.errors import DFPError
 from dfp.problem.landscape import QuadraticLandscape
 from dfp.problem.noise import NoiseLaw
-from dfp.problem.value import Value
+from dfp.problem.value import takes_fields
 
 # Parameters up to which matrices of d² entries are made.
 _MOST_DENSE = 2**14
@@ -59,17 +59,27 @@ class GaussianFeatures(QuadraticLandscape):
     label_noise: float
     batch_size: int
     optimum: Array
+    # What follows from these:
+    _given: Array = field(init=False)
+    gradient: Array = field(init=False)
+    law: NoiseLaw = field(init=False)
 
+    @takes_fields(label_noise="noise")
     def __init__(
         self, curvatures: ArrayLike, noise: float = 0.0, batch_size: int = 1, optimum: ArrayLike = 0.0
     ) -> None:
         values = checks.array("curvatures", curvatures)
         if values.min() < 0:
             raise DFPError(f"curvatures has the entry {values.min():.3g}: variances of features must be >= 0.")
-        object.__setattr__(self, "curvatures", values)
-        object.__setattr__(self, "label_noise", checks.real("noise", noise, at_least=0))
-        object.__setattr__(self, "batch_size", checks.integer("batch_size", batch_size, at_least=1))
-        object.__setattr__(self, "optimum", checks.vector("optimum", optimum, values.size))
+        place = checks.vector("optimum", optimum, values.size)
+        label_noise = checks.real("noise", noise, at_least=0)
+        size = checks.integer("batch_size", batch_size, at_least=1)
+        kept = {
+            "curvatures": values, "label_noise": label_noise, "batch_size": size, "optimum": place, "_given": values,
+            "gradient": -values * place, "law": FeatureLaw(values, label_noise, place, size),
+        }  # fmt: skip
+        for name, value in kept.items():
+            object.__setattr__(self, name, value)
 
     def _arguments(self) -> dict[str, Any]:
         given = {"curvatures": self.curvatures, "noise": self.label_noise}
@@ -77,17 +87,6 @@ class GaussianFeatures(QuadraticLandscape):
 
     def _state(self) -> tuple[Any, ...]:
         return tuple(self._arguments().values())
-
-    __replace__ = Value.__replace__  # not that of dataclasses, whose fields are others
-
-    @property
-    def dimension(self) -> int:
-        """Number of parameters d."""
-        return int(self.curvatures.size)
-
-    def hessian_times(self, vectors: Array) -> Array:
-        """Return H ``vectors`` (d, k)."""
-        return self.curvatures[:, None] * vectors
 
     @cached_property
     def hessian(self) -> Array:
@@ -98,16 +97,6 @@ class GaussianFeatures(QuadraticLandscape):
                 f"needs; at most {_MOST_DENSE} are taken here. Use dfp.risk_curve(...), which needs none."
             )
         return np.diag(self.curvatures)
-
-    @cached_property  # type: ignore[misc]
-    def gradient(self) -> Array:
-        """Mean gradient at θ = 0, −λθ*, shape (d,)."""
-        return -self.curvatures * self.optimum
-
-    @cached_property  # type: ignore[misc]
-    def law(self) -> NoiseLaw:
-        """The law of its minibatches."""
-        return FeatureLaw(self.curvatures, self.label_noise, self.optimum, self.batch_size)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -14,7 +14,7 @@ from dfp.problem.finite_sum import FiniteSumLaw, SharedHessianLaw
 from dfp.problem.from_loss import sample_losses
 from dfp.problem.minimum import minimised
 from dfp.problem.noise import GaussianNoise, Noise, NoiseLaw
-from dfp.problem.value import Value
+from dfp.problem.value import Value, takes_fields
 
 _NO_NOISE = GaussianNoise(0.0)
 
@@ -48,11 +48,13 @@ class QuadraticLandscape(Value):
     2 [0.86 1.  ]
     """
 
+    _given: Array
     gradient: Array
     law: NoiseLaw
 
     affine = True
 
+    @takes_fields(_given="hessian", law="noise")
     def __init__(self, hessian: ArrayLike, gradient: ArrayLike = 0.0, noise: Noise = _NO_NOISE) -> None:
         given = checks.array("hessian", hessian, dimensions=(0, 1, 2))
         if given.ndim == 2 and given.shape[0] != given.shape[1]:
@@ -65,25 +67,23 @@ class QuadraticLandscape(Value):
         object.__setattr__(self, "law", noise if isinstance(noise, NoiseLaw) else noise.law(self.hessian))
 
     def _arguments(self) -> dict[str, Any]:
-        return {"hessian": self.__dict__["_given"], "gradient": self.gradient, "noise": self.law}
+        return {"hessian": self._given, "gradient": self.gradient, "noise": self.law}
 
     def _state(self) -> tuple[Any, ...]:
-        given: Array = self.__dict__["_given"]
+        given = self._given
         if given.ndim == 2 and not np.any(given - np.diag(np.diag(given))):
             given = np.diag(given)
         return given, self.gradient, self.law
 
-    __replace__ = Value.__replace__  # not that of dataclasses, whose fields are others
-
     @cached_property
     def hessian(self) -> Array:
         """Mean Hessian, shape (d, d)."""
-        given: Array = self.__dict__["_given"]
+        given = self._given
         return np.diag(given) if given.ndim == 1 else given
 
     def hessian_times(self, vectors: Array) -> Array:
         """Return H ``vectors`` (d, k), without a matrix where the Hessian is diagonal."""
-        given: Array = self.__dict__["_given"]
+        given = self._given
         return given[:, None] * vectors if given.ndim == 1 else given @ vectors
 
     @classmethod
@@ -231,4 +231,4 @@ class QuadraticLandscape(Value):
     @property
     def dimension(self) -> int:
         """Number of parameters d."""
-        return int(self.__dict__["_given"].shape[0])
+        return int(self._given.shape[0])

@@ -1,7 +1,7 @@
 """SGD on a landscape: θ' = θ − η g_ξ(θ) (T1), an affine map where it is quadratic; with momentum (T19)."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
@@ -19,19 +19,11 @@ from dfp.problem.moved_law import moved
 from dfp.problem.noise import NoiseLaw
 from dfp.problem.nonlinear import Landscape
 from dfp.problem.schedules import PerStep, Rule
-from dfp.problem.value import Value
+from dfp.problem.value import Value, takes_fields
 
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
-class _Given:
-    """Arguments that SGD keeps as schedules: by their names ``dataclasses.replace`` finds them."""
-
-    learning_rate: float
-    batch_size: int | None
-
-
-@dataclass(frozen=True, eq=False, init=False, repr=False)
-class SGD(_Given, Value):
+class SGD(Value):
     """Stochastic gradient descent, as optimisers run it.
 
     Parameters
@@ -89,15 +81,16 @@ class SGD(_Given, Value):
     """
 
     landscape: QuadraticLandscape | Landscape
-    learning_rates: PerStep = field(init=False)
+    learning_rates: PerStep
     momentum: float
     weight_decay: float
     replace: bool
-    batches: PerStep | None = field(init=False)
+    batches: PerStep | None
     nesterov: bool
     preconditioner: Array | None
     temperature: float
 
+    @takes_fields(learning_rates="learning_rate", batches="batch_size")
     def __init__(
         self,
         landscape: QuadraticLandscape | Landscape,
@@ -105,7 +98,7 @@ class SGD(_Given, Value):
         momentum: float = 0.0,
         weight_decay: float = 0.0,
         replace: bool = True,
-        batch_size: int | ArrayLike | Rule | None = None,
+        batch_size: int | ArrayLike | Rule | PerStep | None = None,
         nesterov: bool = False,
         preconditioner: ArrayLike | None = None,
         temperature: float = 0.0,
@@ -118,7 +111,7 @@ class SGD(_Given, Value):
             "momentum": checks.real("momentum", momentum, at_least=0, below=1),
             "weight_decay": checks.real("weight_decay", weight_decay, at_least=0),
             "replace": checks.boolean("replace", replace),
-            "batches": None if batch_size is None else PerStep("batch_size", batch_size, whole=True),
+            "batches": _sizes(batch_size),
             "nesterov": checks.boolean("nesterov", nesterov),
             "preconditioner": _preconditioner(preconditioner, landscape.dimension),
             "temperature": checks.real("temperature", temperature, at_least=0),
@@ -143,8 +136,6 @@ class SGD(_Given, Value):
         """Return the dynamics with other settings, such as ``sgd.changed(learning_rate=0.2)``; so ``copy.replace``."""
         return SGD(**(self._arguments() | changes))
 
-    __replace__ = changed
-
     def _arguments(self) -> dict[str, Any]:
         return {
             "landscape": self.landscape,
@@ -152,7 +143,7 @@ class SGD(_Given, Value):
             "momentum": self.momentum,
             "weight_decay": self.weight_decay,
             "replace": self.replace,
-            "batch_size": None if self.batches is None else self.batches.given,
+            "batch_size": self.batches,
             "nesterov": self.nesterov,
             "preconditioner": self.preconditioner,
             "temperature": self.temperature,
@@ -176,7 +167,7 @@ class SGD(_Given, Value):
         """Number of parameters d."""
         return self.landscape.dimension
 
-    @property  # type: ignore[misc]
+    @property
     def learning_rate(self) -> float:
         """η [parameter^2 / loss]; raises ``UnsupportedError`` if it is a schedule."""
         return float(self.learning_rates.value)
@@ -186,7 +177,7 @@ class SGD(_Given, Value):
         """``learning_rates`` under their former name."""
         return self.learning_rates
 
-    @property  # type: ignore[misc]
+    @property
     def batch_size(self) -> int | None:
         """B, or None as given; raises ``UnsupportedError`` if it is a schedule."""
         return None if self.batches is None else int(self.batches.value)
@@ -474,6 +465,10 @@ def _samples(law: NoiseLaw) -> FiniteSumLaw:
         "replace=False: only a finite sum has samples to shuffle; make the landscape with from_regression or "
         "from_samples, or use replace=True."
     )
+
+
+def _sizes(given: int | ArrayLike | Rule | PerStep | None) -> PerStep | None:
+    return given if given is None or isinstance(given, PerStep) else PerStep("batch_size", given, whole=True)
 
 
 def _rates(given: ArrayLike | Rule | PerStep, dimension: int) -> PerStep:

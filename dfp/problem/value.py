@@ -1,9 +1,10 @@
 """What is the same: objects made of the same arguments are equal, have one hash, and show themselves in one line."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from functools import wraps
 from inspect import signature
-from typing import Any, Self
+from typing import Any, ParamSpec, Self
 
 import numpy as np
 
@@ -13,6 +14,32 @@ _SHOWN = 4
 _HASHED = 64
 # Where SciPy keeps the distributions that are known by name and parameters; others hold tables or code of their own.
 _NAMED = ("scipy.stats._continuous_distns", "scipy.stats._discrete_distns", "scipy.stats._levy_stable")
+
+_Arguments = ParamSpec("_Arguments")
+
+
+def takes_fields(
+    **names: str,
+) -> Callable[[Callable[_Arguments, None]], Callable[_Arguments, None]]:
+    """Let a constructor take fields in place of the arguments they come from, as ``dataclasses.replace`` gives them.
+
+    Parameters
+    ----------
+    names
+        By field, the name of the argument, which goes before the field where both are given.
+    """
+
+    def decorated(construct: Callable[_Arguments, None]) -> Callable[_Arguments, None]:
+        @wraps(construct)
+        def made(*given: _Arguments.args, **named: _Arguments.kwargs) -> None:
+            for field, name in names.items():
+                if field in named:
+                    named.setdefault(name, named.pop(field))
+            construct(*given, **named)
+
+        return made
+
+    return decorated
 
 
 class Value:

@@ -64,12 +64,10 @@ class Sweep(Result):
     def rows(self) -> list[dict[str, Any]]:
         """Return one dictionary of axes and values for every member, as tables and CSV files have it."""
         found = []
+        numbers = self._entries()
         for index in np.ndindex(*self.finished.shape):
             row = {name: float(values[i]) for (name, values), i in zip(self.axes.items(), index, strict=True)}
-            for name, array in self.values.items():
-                for inner in np.ndindex(*array.shape[len(index) :]):
-                    row["_".join([name, *(str(i + 1) for i in inner)])] = float(array[index + inner])
-            found.append(row)
+            found.append(row | {name: float(array[index]) for name, array in numbers.items()})
         return found
 
     def plot(
@@ -81,22 +79,37 @@ class Sweep(Result):
         title: str | None = None,
         style: Any = None,
     ) -> "Figure":
-        """Return a figure of a number over one axis or two: ``name``, the only one if left out."""
+        """Return a figure of a number over one axis or two: ``name``, the only one if left out.
+
+        Entries of vectors and matrices are named as in tables, such as ``covariance_1_1``.
+        """
         if steps is not None:
             raise DFPError(f"steps={steps}: a sweep has no saved steps; leave it out.")
         return self._plotted(lambda: self._map(name), ax, title, style)
 
+    def _entries(self) -> dict[str, Array]:
+        """Return the numbers of every member by name: entries of vectors and matrices one by one."""
+        return {
+            "_".join([name, *(str(i + 1) for i in index)]): array[(..., *index)]
+            for name, array in self.values.items()
+            for index in np.ndindex(*array.shape[self.finished.ndim :])
+        }
+
     def _map(self, name: str | None) -> "Figure":
         if not self.values:
             raise DFPError("no member has an answer to draw; print the sweep's failures.")
-        chosen = next(iter(self.values)) if name is None and len(self.values) == 1 else name
+        whole = {one: array for one, array in self.values.items() if array.size == self.finished.size}
+        # A variance may have come as a matrix of one entry.
+        known = {one: array.reshape(self.finished.shape) for one, array in whole.items()} | self._entries()
+        chosen = next(iter(known)) if name is None and len(self.values) == len(whole) == 1 else name
+        listed = ", ".join(map(repr, known))
         if chosen is None:
-            raise DFPError(f"name: there are {', '.join(map(repr, self.values))}; say which to draw, .plot(name).")
-        numbers, names = self[chosen], tuple(self.axes)
-        if set(numbers.shape[len(names) :]) == {1}:  # a variance that came as a matrix
-            numbers = numbers.reshape(self.finished.shape)
-        if numbers.shape != self.finished.shape or len(names) > 2:
-            raise DFPError(f"name={chosen!r}: has shape {numbers.shape}: a number over one or two axes can be drawn.")
+            raise DFPError(f"name: there are {listed}; say which to draw, .plot(name) or --name.")
+        if chosen not in known:
+            raise DFPError(f"name={chosen!r}: must be one of {listed}; give one of these.")
+        numbers, names = known[chosen], tuple(self.axes)
+        if len(names) > 2:
+            raise DFPError(f"axes: there are {len(names)}, and numbers over one or two can be drawn; fix the others.")
         from dfp.results import page
 
         figure, ((axis,),) = page.canvas(1, 1, 5.6, 4.2)

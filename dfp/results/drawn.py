@@ -11,6 +11,7 @@ from dfp.errors import DFPError
 from dfp.result import Result
 from dfp.results import figures, page, schema
 from dfp.results.corner import corner
+from dfp.results.cube import Sweep
 from dfp.results.kinds import kind_of
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def plot(
     *,
     steps: Any = None,
     at: str = "step",
+    name: str | None = None,
     ax: Any = None,
     title: str | None = None,
     style: Any = None,
@@ -36,6 +38,8 @@ def plot(
         Which of the saved steps to draw: all, or of several results the last they share, if left out.
     at
         Of several results: ``"step"``, or ``"time"`` for the same slow time, as ``dfp.compare`` has it.
+    name
+        Of a sweep, which number to draw.
     ax, title, style
         As ``plot`` of results has them.
 
@@ -59,6 +63,10 @@ def plot(
     parameter θ₁ [parameter]
     """
     checks.choice("at", at, ("step", "time"))
+    if isinstance(results, Sweep):
+        return results.plot(name, steps=steps, ax=ax, title=title, style=style)
+    if name is not None:
+        raise DFPError(f"name={checks.shown(name)}: numbers of sweeps are drawn by name; leave it out.")
     if isinstance(results, Result):
         return results.plot(steps=steps, ax=ax, title=title, style=style)
     if not isinstance(results, Mapping):

@@ -193,8 +193,12 @@ def _made_with() -> dict[str, str]:
 
 
 def save(result: Any, path: str | Path) -> None:
-    """Write ``result`` to ``path``, sealed, whole or not at all."""
-    hdf5.save(path, columns(result), attributes(result))
+    """Write ``result`` to ``path``, sealed, whole or not at all; refuse what could not be read back."""
+    found = attributes(result)
+    missing = json.loads(found.get("recipe", "{}")).get("missing")
+    if missing:
+        raise DFPError(f"{kind_of(result)}: their file holds SGD by value, and {missing}; keep to_dataframe() instead.")
+    hdf5.save(path, columns(result), found)
 
 
 def to_xarray(result: Any) -> "xarray.Dataset":
@@ -229,6 +233,8 @@ def read(root: hdf5.Stored, name: str) -> Any:
     """
     if name in ROOMS and name != "solution":  # a file of a solution names no kind
         return _room(name).read(root)
+    if name == "checkpoint":
+        raise FileFormatError("holds a run before its first saved step; solve the problem again with this checkpoint.")
     if name not in KINDS:
         raise FileFormatError("holds what this dfp does not know; update dfp, or make the file again.")
     kind = KINDS[name]

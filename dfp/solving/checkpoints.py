@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from dfp.checks import finite
+from dfp.checks import finite, shown
 from dfp.errors import DFPError, FileFormatError
 from dfp.methods.solver import Problem, Run, SamplingRun, Solver, saved_gaps
 from dfp.results import hdf5, schema, writing
@@ -26,6 +26,10 @@ from dfp.solving.recipe import recorded
 _EVERY, _SHARE = 2.0, 20.0
 # Settings of solvers that change no bit.
 _IDLE = ("threads", "checkpoint", "executor", "retries")
+# Lists up to this length are told apart entry by entry, others by digests, which begin like this.
+_LISTED, _DIGEST = 16, "sha256 "
+# The kind of file that holds no saved step yet.
+EARLY = "checkpoint"
 _TYPES = {"<f8", "<i8", "<u8", "<c16", "|b1"}
 
 
@@ -41,11 +45,12 @@ class Checkpoint:
     """
 
     def __init__(self, path: str | Path, *, resume: bool = True) -> None:
-        self.path, self.resumed = Path(writing.checked(path, "checkpoint")), -1
-        self._resume, self._fingerprint, self._key = resume, "", ""
+        self.path, self.resumed, self.left = Path(writing.checked(path, "checkpoint")), -1, 0
+        self._resume, self._key = resume, ""
+        self._fingerprint: dict[str, Any] = {}
         self._found: dict[str, Any] | None = None
         self._make: Callable[[list[Frame]], Solution] | None = None
-        self._pending: tuple[list[Frame], dict[str, Any] | None] | None = None
+        self._pending: tuple[list[Frame], dict[str, Any] | None, int] | None = None
         self._written, self._cost, self._own = time.perf_counter(), 0.0, False
 
     @contextmanager
@@ -72,30 +77,34 @@ class Checkpoint:
 
     def _read(self) -> Solution | None:
         with hdf5.opened(self.path) as root:
-            solution = read_solution(root)
+            early = root.labelled("kind") and root.attribute("kind", "str") == EARLY  # before the first saved step
+            solution = None if early else read_solution(root)
             told = root.json("checkpoint", dict) if root.labelled("checkpoint") else None
-            owner = solution.provenance.get("checkpoint") if told is None else told.get("fingerprint")
-            if owner != self._fingerprint:
-                raise DFPError("is of another problem, solver, seed or version; name another checkpoint, or delete it.")
-            if told is None:
-                return solution
-            state = _decoded(told["state"], root.array("state", (None,))) if told["state"] is not None else None
-            frames = [_frame(solution, s, extra) for s, extra in enumerate(told["frames"])]
-            if len(frames) not in (0, len(solution.steps)):
-                raise FileFormatError("the checkpoint has other frames than steps: dfp writes no such file; delete it.")
-            self._found = {"key": told["key"], "frames": frames, "state": state}
-        return None
+            owner = solution.provenance.get("checkpoint") if told is None and solution else (told or {})["fingerprint"]
+            if told is not None and owner == self._fingerprint:
+                state = _decoded(told["state"], root.array("state", (None,))) if told["state"] is not None else None
+                extras = told["frames"]
+                frames = [] if solution is None else [_frame(solution, s, extra) for s, extra in enumerate(extras)]
+                if len(frames) != len(extras) or (extras and solution and len(extras) != len(solution.steps)):
+                    raise FileFormatError("the checkpoint has other frames than steps: delete it.")
+                self._found = {"key": told["key"], "frames": frames, "state": state, "left": int(told.get("left", 0))}
+        if owner != self._fingerprint:
+            raise DFPError(
+                f"checkpoint={self.path}: belongs to another problem: {_difference(owner, self._fingerprint)}; name "
+                "another checkpoint, delete this one, or go on with the problem that it is of."
+            )
+        return solution if told is None else None
 
     def start(
         self, solver: Solver, run: Run | SamplingRun, steps: Sequence[int], make: Callable[[list[Frame]], Solution]
     ) -> list[Frame]:
-        """Take a run to where it was; return the frames up to there.
+        """Take a run to where it was; return the frames up to there, and keep how many steps of a gap are ``left``.
 
         A run whose state is not kept walks there again, without making the frames: to the same bits.
         """
         settings = {name: repr(value) for name, value in vars(solver).items() if name not in _IDLE}
         self._key = json.dumps([type(solver).__name__, settings, repr(run.grid)])
-        self._make, self._pending, self._written = make, None, time.perf_counter()
+        self._make, self._pending, self._written, self.left = make, None, time.perf_counter(), 0
         found = self._found
         if found is None or found["key"] != self._key:
             return []
@@ -104,7 +113,10 @@ class Checkpoint:
             run.resume(found["state"])
             self.resumed = int(run.drawn)
         else:
-            self.resumed = int(steps[len(frames) - 1])
+            self.left, gaps = found["left"], [*saved_gaps(np.array(steps)), 1]
+            if not 0 <= self.left < gaps[len(frames)] or (self.left and found["state"] is None):
+                raise FileFormatError(f"checkpoint={self.path}: says of its steps what cannot be; delete it.")
+            self.resumed = steps[len(frames)] - self.left if self.left else steps[len(frames) - 1]
             if found["state"] is not None:
                 run.resume(found["state"])
             else:
@@ -118,21 +130,31 @@ class Checkpoint:
         """Take note of a further frame, or portion of trajectories, and write if it is time to."""
         if isinstance(run, Run) and not (finite(frames[-1].mean) and finite(frames[-1].covariance)):
             return  # the last good one stays
-        due = time.perf_counter() - self._written >= max(_EVERY, _SHARE * self._cost)
-        self._pending = (list(frames) if isinstance(run, Run) else run.frames() if due else [], _copied(run.state()))
+        due = self._due()
+        self._pending = (list(frames) if isinstance(run, Run) else run.frames() if due else [], _copied(run.state()), 0)
         if isinstance(run, SamplingRun) and not due:
             self._pending = None  # its frames cost a sum over all cells
         if due:
             self._write()
 
+    def passed(self, frames: list[Frame], run: Run, left: int) -> None:
+        """Write, if it is time to, that ``left`` steps are left to the next frame."""
+        state = run.state() if self._due() else None
+        if state is not None:
+            self._pending = list(frames), state, left
+            self._write()
+
+    def _due(self) -> bool:
+        return time.perf_counter() - self._written >= max(_EVERY, _SHARE * self._cost)
+
     def _write(self) -> None:
         if self._pending is None or self._make is None:
             return
-        began, (frames, state) = time.perf_counter(), self._pending
-        solution, sampled = self._make(frames), frames[0].errors is not None
+        began, (frames, state, left) = time.perf_counter(), self._pending
         layout, flat = _encoded(state)
+        sampled = bool(frames) and frames[0].errors is not None
         told = {
-            "fingerprint": self._fingerprint, "key": self._key, "state": layout,
+            "fingerprint": self._fingerprint, "key": self._key, "state": layout, "left": left,
             "frames": [] if sampled else [_extra(frame) for frame in frames],
         }  # fmt: skip
         extra = {}
@@ -142,7 +164,10 @@ class Checkpoint:
                 "state_entry": schema.Column(("state_entry",), np.arange(len(flat)), about | {"long_name": "entry"}),
                 "state": schema.Column(("state_entry",), flat, about),
             }
-        hdf5.save(self.path, columns(solution) | extra, attributes(solution) | {"checkpoint": json.dumps(told)})
+        solution = self._make(frames) if frames else None
+        known = {"kind": EARLY} if solution is None else attributes(solution)
+        kept = {} if solution is None else columns(solution)
+        hdf5.save(self.path, kept | extra, known | {"checkpoint": json.dumps(told)})
         self._pending, self._own = None, True
         self._written = time.perf_counter()
         self._cost = self._written - began
@@ -156,17 +181,42 @@ class Checkpoint:
         return solution
 
 
-def _fingerprint(problem: Problem, arguments: Mapping[str, Any]) -> str:
-    """Return what tells problems apart: the arguments by value, exact or pilot moments where they have none, versions.
+def _fingerprint(problem: Problem, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what tells problems apart, by part: arguments by value, exact or pilot moments where they have none.
 
     Functions have no value: their effect on the moments of a pilot run of the same random numbers stands for them.
     """
     told: dict[str, Any] = {name: recorded(**{name: value}) for name, value in arguments.items()}
-    told |= {"equation_label": problem.equation.label, "versions": dict(schema.versions())}
-    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
-    for values in (problem.steps, problem.moments.mean, problem.moments.covariance):
-        digest.update(np.ascontiguousarray(values).tobytes())
-    return digest.hexdigest()
+    moments = problem.steps, problem.moments.mean, problem.moments.covariance
+    told = {name: entry.get(name, entry) for name, entry in told.items()} | {"versions": dict(schema.versions())}
+    found = {"equation": problem.equation.label} | dict(_parts(told, ""))
+    effect = _digest(b"".join(np.ascontiguousarray(values).tobytes() for values in moments))
+    return found | {"what functions do to the moments": effect}
+
+
+def _parts(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Yield numbers and words of a record, and digests of its arrays and long lists, by their paths."""
+    if (isinstance(value, list) and len(value) > _LISTED) or (isinstance(value, dict) and value.get("kind") == "array"):
+        yield path, _digest(json.dumps(value).encode())
+    elif isinstance(value, (dict, list)):
+        for name, one in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _parts(one, f"{path}.{name}" if path else str(name))
+    else:
+        yield path, value if value == value else "nan"
+
+
+def _digest(content: bytes) -> str:
+    return f"{_DIGEST}{hashlib.sha256(content).hexdigest()}"
+
+
+def _difference(there: Any, here: dict[str, Any]) -> str:
+    """Return the first part in which two fingerprints differ, in words."""
+    if not isinstance(there, dict):
+        return "an older dfp made it, or a solve without checkpoint"
+    name = next(name for name in (*here, *there) if there.get(name, there) != here.get(name, there))
+    told = [shown(one[name]) if name in one else "not given" for one in (there, here)]
+    digests = any(_DIGEST in part for part in told)
+    return f"{name} differs" if digests else f"{name} is {told[0]} there and {told[1]} here"
 
 
 def _extra(frame: Frame) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -105,7 +106,7 @@ def solve(
         initial = initial.state()
     keeper = checkpoint if checkpoint is None or isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
     way = Way(_known_solver(solver), counted(grid), tolerance, progress, directions, keeper)
-    given = {
+    given: dict[str, Any] = {
         "equation": equation, "initial": initial, "steps": steps, "save": None if save is None else list(save),
         "solver": solver, "grid": way.grid, "tolerance": tolerance,
         "directions": None if directions is None else np.asarray(directions, float),

@@ -27,7 +27,13 @@ def columns(report: Modes) -> dict[str, Column]:
         else:  # yes and no as 1 and 0, what is not known as NaN
             numbers = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
             table[name] = _column(name, ("mode",), numbers)
-    return table | {"direction": _column("direction", ("mode", "parameter"), report.system.axes.T)}
+    table["direction"] = _column("direction", ("mode", "parameter"), report.system.axes.T)
+    apart = _recipe(report)[1]
+    if apart:
+        entries, about = np.concatenate(apart), {"units": "1", "long_name": "entries of the arrays of SGD"}
+        table["entry"] = Column(("entry",), np.arange(len(entries)), about | {"long_name": "entry"})
+        table["entries"] = Column(("entry",), entries, about)
+    return table
 
 
 def _column(name: str, dims: tuple[str, ...], values: Any) -> Column:
@@ -38,12 +44,19 @@ def _column(name: str, dims: tuple[str, ...], values: Any) -> Column:
 
 def attributes(report: Modes) -> dict[str, Any]:
     """Return SGD and the settings of the report, by value."""
+    return {"recipe": json.dumps(_recipe(report)[0], ensure_ascii=False)}
+
+
+def _recipe(report: Modes) -> tuple[dict[str, Any], list[Any]]:
+    """Return SGD and the settings of the report, and of large ones the arrays apart."""
     expansion = None if report.expansion is None else list(report.expansion)
-    recipe = recorded(
-        sgd=report.system.sgd, horizon=report.horizon, lyapunov_steps=report.lyapunov_steps, seed=report.seed,
-        at_step=report.at_step, expansion=expansion, root=report.root,
-    )  # fmt: skip
-    return {"recipe": json.dumps(recipe, ensure_ascii=False)}
+    given: dict[str, Any] = {
+        "sgd": report.system.sgd, "horizon": report.horizon, "lyapunov_steps": report.lyapunov_steps,
+        "seed": report.seed, "at_step": report.at_step, "expansion": expansion, "root": report.root,
+    }  # fmt: skip
+    small = recorded(**given)
+    apart: list[Any] = []
+    return (small, apart) if "missing" not in small else (recorded(apart, **given), apart)
 
 
 def read(root: hdf5.Stored) -> Modes:
@@ -54,7 +67,8 @@ def read(root: hdf5.Stored) -> Modes:
     DFPError
         If the file does not hold all of SGD, such as a Hessian beyond the size that is kept.
     """
-    given = built(root.json("recipe", dict))
+    apart = root.array("entries", (None,)) if "entries" in root else None
+    given = built(root.json("recipe", dict), apart=apart)
     sgd, expansion = given.pop("sgd", None), given.pop("expansion", None)
     counts = (given.get("lyapunov_steps"), given.get("seed"))
     settings = set(given) == {"horizon", "lyapunov_steps", "seed", "at_step", "root"}

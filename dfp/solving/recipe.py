@@ -1,12 +1,15 @@
 """What a problem is by value, as tables of JSON: written into the files of solutions, and built again from them.
 
 Every object is ``{"kind": name, field: value, …}``; arrays are ``{"kind": "array", "shape": …, "values": …}``. Numbers
-keep every bit in JSON. Only the constructors listed here are ever called on what a file says.
+keep every bit in JSON. Large arrays of a ``StoredLandscape`` are named by path and digest. Only the constructors listed
+here are ever called on what a file says.
 """
 
 import inspect
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,9 +32,11 @@ from dfp.problem.averaged_equation import AveragedEquation
 from dfp.problem.grid import Grid
 from dfp.problem.landscape import QuadraticLandscape
 from dfp.solving.choice import BY_NAME
+from dfp.solving.stored_landscape import DataError, StoredLandscape
 
 # Entries of all arrays together, 2 MiB: as text they are some 6 MB.
 _MOST = 2**18
+_LARGE = "dfp.StoredLandscape is held whatever its size"
 
 
 class Made(NamedTuple):
@@ -59,6 +64,7 @@ _IDLE = ("checkpoint", "executor", "retries")
 _SOLVERS: dict[str, type] = {**BY_NAME, "monte_carlo": MonteCarlo}
 _MADE = {
     "quadratic": _by_name(QuadraticLandscape, "gradient", hessian="_given", noise="law"),
+    "stored": _by_name(StoredLandscape, "path batch_size sha256 shapes"),
     "gaussian features": _by_name(
         gaussian_features.GaussianFeatures, "curvatures batch_size optimum", noise="label_noise"
     ),
@@ -124,15 +130,26 @@ class Recipe(Mapping[str, Any]):
         return dict, (self.entries,)
 
 
-def recorded(**arguments: Any) -> dict[str, Any]:
-    """Return arguments by value; or, as ``missing``, the part that has no such form."""
+@dataclass
+class _Room:
+    """Room for the entries of arrays, or where they are put instead."""
+
+    left: int
+    apart: list[Any] | None
+
+
+def recorded(apart: list[Any] | None = None, **arguments: Any) -> dict[str, Any]:
+    """Return the arguments of ``solve`` by value; or, as ``missing``, the part that has no such form.
+
+    Arrays of floats, of any size, go to the list ``apart`` if there is one, each flat behind those before it.
+    """
     try:
-        return _entries(arguments.items(), [_MOST])
+        return _entries(arguments.items(), _Room(_MOST, apart))
     except _NotHeld as error:
         return {"missing": f"{'.'.join(error.path)}: {error}"}
 
 
-def _entries(pairs: Iterable[tuple[str, Any]], room: list[int]) -> dict[str, Any]:
+def _entries(pairs: Iterable[tuple[str, Any]], room: _Room) -> dict[str, Any]:
     """Return what ``pairs`` of names and values are by value; what cannot be written is told by its path."""
     found, name = {}, ""
     try:
@@ -144,27 +161,37 @@ def _entries(pairs: Iterable[tuple[str, Any]], room: list[int]) -> dict[str, Any
     return found
 
 
-def _written(value: Any, room: list[int]) -> Any:
+def _written(value: Any, room: _Room) -> Any:
     kind = _KINDS.get(type(value))
     if kind is None:
         return _written_otherwise(value, room)
-    # Large Hessians may exist as a diagonal alone, and are not to be made here.
-    if type(value) is QuadraticLandscape and value.dimension**2 > room[0]:
-        raise _NotHeld(f"its Hessian has more than {_MOST} entries")
+    if kind == "stored":
+        own = replace(room)
+        try:
+            found = _written(QuadraticLandscape(value._given, value.gradient, value.law), own)
+        except _NotHeld:
+            pass
+        else:
+            room.left = own.left
+            return found
     arguments = _MADE[kind].arguments
     return {"kind": kind} | _entries(((key, getattr(value, at)) for key, at in arguments.items()), room)
 
 
-def _written_otherwise(value: Any, room: list[int]) -> Any:
+def _written_otherwise(value: Any, room: _Room) -> Any:
     """Return numbers, arrays, lists, schedules and additive laws by value, which have no table of arguments."""
     if type(value) in _PLAIN:
         return value
     if isinstance(value, (np.integer, np.floating, np.bool_)):
         return value.item()
+    if isinstance(value, np.ndarray) and room.apart is not None and value.dtype == np.dtype("<f8"):
+        at = sum(one.size for one in room.apart)
+        room.apart.append(value.ravel())
+        return {"kind": "array", "shape": list(value.shape), "at": at}
     if isinstance(value, np.ndarray):
-        room[0] -= value.size
-        if room[0] < 0:
-            raise _NotHeld(f"its arrays have more than {_MOST} entries in all")
+        room.left -= value.size
+        if room.left < 0:
+            raise _NotHeld(f"its arrays have more than {_MOST} entries in all ({_LARGE})")
         return {"kind": "array", "type": value.dtype.str, "shape": list(value.shape), "values": value.ravel().tolist()}
     if isinstance(value, (list, tuple)):
         return list(_entries(((str(i), one) for i, one in enumerate(value)), room).values())
@@ -178,7 +205,7 @@ def _written_otherwise(value: Any, room: list[int]) -> Any:
     raise _NotHeld(f"{type(value).__name__} is a function, or of a class that files do not hold")
 
 
-def _written_univariate(law: Any, room: list[int]) -> dict[str, Any]:
+def _written_univariate(law: Any, room: _Room) -> dict[str, Any]:
     from scipy import stats
 
     family = law.dist.name
@@ -188,13 +215,15 @@ def _written_univariate(law: Any, room: list[int]) -> dict[str, Any]:
     return {"family": family, "args": _written(law.args, room), "parameters": parameters}
 
 
-def built(recipe: Any) -> dict[str, Any]:
-    """Return the arguments of ``solve`` that ``recorded`` has written.
+def built(recipe: Any, folder: Path = Path(), apart: Any = None) -> dict[str, Any]:
+    """Return the arguments of ``solve`` that ``recorded`` has written; data are sought in ``folder`` as well.
+
+    ``apart`` are the entries of the arrays that were put apart, one array.
 
     Raises
     ------
     DFPError
-        If the file does not hold the whole problem.
+        If the file does not hold the whole problem, or data that it names are not there, or others.
     FileFormatError
         If the recipe is malformed.
     """
@@ -203,9 +232,31 @@ def built(recipe: Any) -> dict[str, Any]:
     if "missing" in recipe:
         raise DFPError(f"the file does not hold the whole problem: {recipe['missing']}; solve it where it was made.")
     try:
-        return {str(name): _read(value) for name, value in recipe.items()}
+        return {str(name): _read(_placed(value, folder, apart)) for name, value in recipe.items()}
+    except DataError:
+        raise
     except (DFPError, TypeError, ValueError, KeyError, AttributeError, IndexError, OverflowError, RecursionError) as e:
         raise FileFormatError(f"the recipe is malformed ({type(e).__name__}: {e}); make the file again.") from None
+
+
+def _placed(value: Any, folder: Path, apart: Any) -> Any:
+    """Return the entry with arrays that are kept apart, and with data files where they are: at their paths or, under
+    the same names, in ``folder``."""
+    if isinstance(value, list):
+        return [_placed(one, folder, apart) for one in value]
+    if not isinstance(value, dict):
+        return value
+    if value.get("kind") == "array" and "at" in value:
+        shape, at = tuple(int(n) for n in value["shape"]), int(value["at"])
+        count = int(np.prod(shape, dtype=object))
+        if apart is None or min((at, *shape)) < 0 or at + count > len(apart):
+            raise ValueError("an array is not in the file")
+        return apart[at : at + count].reshape(shape)
+    if value.get("kind") != "stored" or Path(value["path"]).exists():
+        return {key: _placed(one, folder, apart) for key, one in value.items()}
+    parts = Path(value["path"]).parts
+    near = [folder.joinpath(*parts[first:]) for first in range(len(parts))]
+    return value | {"path": str(next((place for place in near if place.exists()), value["path"]))}
 
 
 def _read(value: Any) -> Any:
@@ -225,7 +276,7 @@ def _read(value: Any) -> Any:
     made = _MADE[kind]
     if set(given) != set(made.arguments):
         raise ValueError(f"{kind} has the entries {sorted(given)}")
-    arguments = {key: _read(one) for key, one in given.items()}
+    arguments = {key: _read(one) for key, one in given.items() if (kind, key) != ("stored", "shapes")}
     if kind != "density":
         result = made.maker(**arguments)
         if isinstance(result, QuadraticLandscape) and result.dimension <= 64:

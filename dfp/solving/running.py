@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from functools import partial
 from math import prod
 from typing import Any, NamedTuple
 
@@ -118,11 +119,15 @@ def _marched(
 ) -> list[Frame]:
     """Go on from the saved steps of which there are ``frames`` already."""
     last, before = max(int(saved[-1]), 1), int(saved[len(frames) - 1]) if frames else 0
+    left = 0
+    if keeper is not None:
+        run.passed, left = partial(keeper.passed, frames, run), keeper.left
     for done, gap in list(enumerate(saved_gaps(saved), start=1))[len(frames) :]:
         if run.patience is not None:  # half of the work is said to be steps, half frames
             run.patience.part(((done - 1) / saved.size + before / last) / 2, gap / last / 2)
         before += gap
-        run.advance(gap)
+        run.advance(left or gap)
+        left = 0
         frames.append(run.frame())
         if keeper is not None:
             keeper.reached(frames, run)

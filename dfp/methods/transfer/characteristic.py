@@ -64,12 +64,17 @@ class CharacteristicRun(TransferRun):
         nodes = self.extend(self.step + steps)
         if self._matrix is None:
             self._matrix = waves.transition(nodes, nodes.places, step)
-        self.step += steps
+        goal = self.step + steps
         if self.mass is None:
             places, masses = self.cloud()
             self.mass = waves.transition(nodes, places, step) @ masses
             steps -= 1
-        self.mass = graded.powers(self._matrix, self.mass, steps)
+
+        def passed(mass: Array, left: int) -> None:
+            self.mass, self.step = mass, goal - left
+            self.passing(left)
+
+        self.mass, self.step = graded.powers(self._matrix, self.mass, steps, passed), goal
 
     def frame(self) -> Frame:
         """Return the density on the grid or, where there is none, cell averages; moments; what is outside."""

@@ -93,14 +93,14 @@ class LineEpochs(CharacteristicRun):
             self._matrices = self._between(nodes.places)
             if old is not None and self.mass is not None:
                 self.sets.masses = np.pad(self.sets.masses, ((0, 0), (old.first - nodes.first, nodes.last - old.last)))
-        for _ in range(steps):
+        for left in reversed(range(steps)):
             matrices = self._matrices
             if self.mass is None:
                 places, start = self.cloud()
                 self.sets.masses, matrices = start[None], self._between(places)
             self.sets.step([_matrix_push(matrix) for matrix in matrices], nodes.last - nodes.first)
-            self.mass = self.sets.masses.sum(axis=0)
-        self.step += steps
+            self.mass, self.step = self.sets.masses.sum(axis=0), self.step + 1
+            self.passing(left)
 
     def resume(self, state: dict[str, Any]) -> None:
         """Go on on the nodes of the state, with maps between them."""
@@ -133,7 +133,7 @@ class LatticeEpochs(UniformRun):
 
     def advance(self, steps: int) -> None:
         """Go on step by step."""
-        for _ in range(steps):
+        for left in reversed(range(steps)):
             grid, (kernel,) = self.grid, self.kernels
             assert isinstance(kernel, uniform.Maps)
             at = kernel.at if self.cloud is None else (self.cloud - grid.lower) / grid.spacing - 0.5
@@ -141,7 +141,8 @@ class LatticeEpochs(UniformRun):
             singles = [uniform.Maps(at, matrix[None], shift[None], np.ones(1)) for matrix, shift in pairs]
             lost = self.sets.step([_lattice_push(single, grid) for single in singles], int(np.prod(grid.cells)))
             self.mass, self.outside, self.cloud = self.sets.masses.sum(axis=0), self.outside + lost, None
-        self.step += steps
+            self.step += 1
+            self.passing(left)
 
     def _single(self) -> Equation:
         return replace(self.equation, sgd=self.equation.sgd.redrawn)

@@ -56,7 +56,7 @@ class SpectralRun(TransferRun):
         """Last step that the box serves."""
         self.places, self.mass = self._start()
         self._matrix: Array | None = None
-        self._error = 0.0
+        self._error, self._goal = 0.0, 0
 
     @classmethod
     def seconds(cls, problem: Problem) -> float:
@@ -73,12 +73,13 @@ class SpectralRun(TransferRun):
 
     def advance(self, steps: int) -> None:
         """Go on, to a new box whenever the present one no longer serves."""
-        goal = self.step + steps
+        self._goal = goal = self.step + steps
         while self.step < goal:
             if self.step >= self.until:
                 self._move()
             else:
                 self._stay(min(goal, self.until))
+            self.passing(goal - self.step)
 
     def settle(self) -> None:
         """Go to the fixed point of a step in the box of the last step, by one factorisation of its matrix (d = 2)."""
@@ -155,7 +156,8 @@ class SpectralRun(TransferRun):
         else:
             step = split_step(self.boxes, box, box, goal) if len(box.cells) == 3 else None
             for _ in range(steps):
-                self.mass = spectral.masses(box, self._spectrum(box, step))
+                self.passing(self._goal - self.step)
+                self.mass, self.step = spectral.masses(box, self._spectrum(box, step)), self.step + 1
         self.step = goal
         self._judge(spectral.waves_of(box, self.mass))
 

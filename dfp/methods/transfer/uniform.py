@@ -78,11 +78,11 @@ class UniformRun(TransferRun):
 
     def advance(self, steps: int) -> None:
         """Go on step by step, and count what leaves the box."""
-        for _ in range(steps):
+        for left in reversed(range(steps)):
             kernels = self.kernels if self.cloud is None else kernels_of(self.equation, self.grid, self.cloud)
             self.mass, lost = uniform.step(self.mass, kernels, self.grid.cells)
-            self.outside, self.cloud = self.outside + lost, None
-        self.step += steps
+            self.outside, self.cloud, self.step = self.outside + lost, None, self.step + 1
+            self.passing(left)
 
     def frame(self) -> Frame:
         """Return the density, its mean and covariance by the trapezoidal rule, and the mass that has left the box.

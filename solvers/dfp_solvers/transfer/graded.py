@@ -5,6 +5,7 @@ from the bulk out into power-law tails, so that nodes equally spaced in u resolv
 u is spectrally accurate. Densities elsewhere follow from the masses one step before (Nyström's interpolation).
 """
 
+from collections.abc import Callable
 from math import comb, prod
 from typing import Any, NamedTuple
 
@@ -90,8 +91,11 @@ def transition(targets: Array, sources: Array, step: Step) -> Any:
     return matrix.toarray() if ends[-1] > _DENSE * targets.size * sources.size else matrix.tocsr()
 
 
-def powers(matrix: Any, mass: Array, steps: int) -> Array:
-    """Return ``matrix``^steps @ ``mass``; matrices are squared, as full ones, where that is faster."""
+def powers(matrix: Any, mass: Array, steps: int, passed: Callable[[Array, int], None] | None = None) -> Array:
+    """Return ``matrix``^steps @ ``mass``; matrices are squared, as full ones, where that is faster.
+
+    ``passed`` is told of the mass, and of the steps left, after every step that is one of its own.
+    """
     n, thin = mass.size, sparse.issparse(matrix)
     share = matrix.nnz / mass.size**2 if thin else 1.0
     if steps > 64 and steps * 20 * share > 2 * n * np.log2(steps) and (n <= _SQUARED or not thin):
@@ -102,8 +106,10 @@ def powers(matrix: Any, mass: Array, steps: int) -> Array:
             steps >>= 1
             matrix = matrix @ matrix if steps else matrix
         return mass
-    for _ in range(steps):
+    for left in reversed(range(steps)):
         mass = matrix @ mass
+        if passed is not None:
+            passed(mass, left)
     return mass
 
 

@@ -1,0 +1,129 @@
+"""A landscape of arrays in a file, which the files of solutions name by path and digest where they are too large."""
+
+import hashlib
+import io
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dfp import checks
+from dfp.checks import Array
+from dfp.errors import DFPError
+from dfp.problem.landscape import QuadraticLandscape
+from dfp.problem.noise import GaussianNoise, NoiseLaw
+from dfp.results import writing
+
+
+class DataError(DFPError):
+    """Data that a file names are not there, or are others."""
+
+
+@dataclass(frozen=True, eq=False, init=False, repr=False)
+class StoredLandscape(QuadraticLandscape):
+    """A quadratic landscape of the arrays in an NPZ archive: files of results name it where the arrays are large.
+
+    Parameters
+    ----------
+    path
+        Archive of ``numpy.savez`` with ``features`` (N, d) and ``targets`` (N,), as ``from_regression`` takes them;
+        with ``hessians`` and ``gradients``, as ``from_samples``; or with ``hessian``, (d,) or (d, d), and, where they
+        are not 0, ``gradient``, ``gradient_noise`` and ``curvature_noise``: the gradient, and the covariance of g̃ and
+        the variances of H̃ of a ``GaussianNoise``.
+    batch_size
+        Samples per minibatch of a finite sum, >= 1.
+    sha256
+        Digest that the archive must have, in hexadecimal; whatever it has if left out.
+
+    Raises
+    ------
+    DFPError
+        If there is no such archive, it lacks arrays, or it has another digest.
+
+    Notes
+    -----
+    A file of a solution holds arrays of up to 2¹⁸ entries in all by value; of larger ones it keeps the path as given
+    here, shapes and digest. ``dfp.rerun`` then reads the archive, there or beside the file, and refuses another digest.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import dfp
+    >>> features = np.random.default_rng(0).standard_normal((200_000, 2))
+    >>> np.savez("data.npz", features=features, targets=features @ [1.0, 0.5])
+    >>> sgd = dfp.SGD(dfp.StoredLandscape("data.npz", batch_size=8), learning_rate=0.1)
+    >>> dfp.solve(dfp.MasterEquation(sgd), dfp.Point([0.0, 0.0]), 9, solver=dfp.MomentRecursion()).save("run.h5")
+    >>> print(dfp.rerun("run.h5").mean.round(2))
+    [[0.61 0.31]]
+    """
+
+    path: str
+    batch_size: int
+    sha256: str
+    shapes: tuple[tuple[Any, ...], ...] = field(init=False)
+    """Name and lengths of every array."""
+    # What follows from these:
+    _given: Array = field(init=False)
+    gradient: Array = field(init=False)
+    law: NoiseLaw = field(init=False)
+
+    def __init__(self, path: str | Path, batch_size: int = 1, sha256: str | None = None) -> None:
+        name = writing.checked(path)
+        arrays, digest = _read(name)
+        if sha256 not in (None, digest):
+            raise DataError(
+                f"path={name!r}: holds other data than it did: its SHA-256 is {digest[:16]}…, and not "
+                f"{checks.shown(sha256)}; put the former file back, or solve anew with this one."
+            )
+        made = _landscape(name, arrays, checks.integer("batch_size", batch_size, at_least=1))
+        shapes = tuple((one, *values.shape) for one, values in arrays.items())
+        kept = {"path": name, "batch_size": batch_size, "sha256": digest, "shapes": shapes}
+        for key, value in (kept | made.__dict__).items():
+            object.__setattr__(self, key, value)
+
+    def _arguments(self) -> dict[str, Any]:
+        return {"path": self.path, "batch_size": self.batch_size, "sha256": self.sha256}
+
+
+def _landscape(name: str, arrays: dict[str, Any], batch_size: int) -> QuadraticLandscape:
+    make: dict[frozenset[str], Any] = {
+        frozenset(("features", "targets")): QuadraticLandscape.from_regression,
+        frozenset(("hessians", "gradients")): QuadraticLandscape.from_samples,
+    }
+    for wanted, maker in make.items():
+        if wanted <= set(arrays):
+            return maker(**{one: arrays[one] for one in wanted}, batch_size=batch_size)
+        if wanted & set(arrays):
+            (other,) = wanted - set(arrays)
+            known = ", ".join(map(repr, arrays))
+            raise DFPError(f"path={name!r}: has no array {other!r}, only {known}; add it with numpy.savez.")
+    if "hessian" not in arrays:
+        known = ", ".join(map(repr, arrays)) or "nothing"
+        raise DFPError(
+            f"path={name!r}: has no array 'features', 'hessians' or 'hessian', only {known}; add it with numpy.savez."
+        )
+    if batch_size != 1:
+        raise DFPError(f"batch_size={batch_size}: {name!r} holds no samples; give it to dfp.SGD(...).")
+    noise = GaussianNoise(arrays.get("gradient_noise", 0.0), arrays.get("curvature_noise", 0.0))
+    return QuadraticLandscape(arrays["hessian"], arrays.get("gradient", 0.0), noise)
+
+
+def _read(name: str) -> tuple[dict[str, Any], str]:
+    """Return the arrays of the archive ``name``, and the SHA-256 of the bytes they were read from."""
+    try:
+        if not Path(name).is_file():
+            raise DataError(f"path={name!r}: there is no file of this name; correct or move it.")
+        content = Path(name).read_bytes()
+        archive = np.load(io.BytesIO(content), allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise DFPError(f"path={name!r}: holds a single array; write it with numpy.savez(file, features=...).")
+        return {one: np.asarray(archive[one]) for one in archive.files}, hashlib.sha256(content).hexdigest()
+    except (OSError, EOFError, MemoryError, zipfile.BadZipFile) as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise DataError(f"path={name!r}: cannot be read ({reason}); check the file.") from None
+    except ValueError as error:
+        if isinstance(error, DFPError):
+            raise
+        raise DFPError(f"path={name!r}: is not an archive of plain arrays; write it with numpy.savez.") from None
