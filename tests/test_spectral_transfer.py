@@ -197,7 +197,7 @@ def test_one_factorisation_gives_the_stationary_law() -> None:
     box = spectral.Box(settled.mean, root, np.full(2, -8.0), np.full(2, 16 / 31), (31, 31))
     run = ran(equation, dfp.Gaussian(settled.mean, settled.covariance), 1)
     matrix = spectral.transition(box, box.places, run._characteristic, spectral.resolved(box, box, run._slope))
-    mass = spectral.stationary(matrix)
+    mass = spectral.Settled(matrix).law
     # rounding
     assert mass @ matrix == pytest.approx(mass, abs=1e-14)
     apart = box.places - settled.mean
@@ -219,6 +219,36 @@ def test_stationary_laws_come_from_one_factorisation() -> None:
     louder = dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape(TURNED, noise=FLUCTUATING), 0.0301))
     other = dfp.stationary(louder, law.grid, dfp.Transfer())
     assert float(np.abs(other.values - law.values).sum()) * law.grid.cell_volume > 1e-4
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.06])
+def test_relaxation_from_the_same_factorisation_has_the_exact_rates(rate: float) -> None:
+    """Errors bound what is off from the moments' eigenvalues; rates of another landscape are far outside of them."""
+    equation = dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape(TURNED, noise=FLUCTUATING), rate))
+    exact, narrow = dfp.spectrum(equation, 6).eigenvalues, dfp.Grid([-0.1, -0.1], [0.1, 0.1], (16, 16))
+    found = dfp.spectrum(equation, 6, narrow)
+    off = np.abs(found.eigenvalues - exact)
+    # the sixth is a moment of order three, and of power-law tails
+    assert np.all(off <= found.error)
+    assert np.all(found.error < (1e-7 if rate < 0.05 else 1e-5))
+    louder = dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape(TURNED, noise=FLUCTUATING), 1.1 * rate))
+    assert np.all(np.abs(dfp.spectrum(louder, 6).eigenvalues - found.eigenvalues) > found.error)
+
+
+@pytest.mark.parametrize("rates", [(0.05, 0.08), (1.6, 0.7)])
+def test_relaxation_under_additive_noise_is_that_of_products_of_multipliers(rates: tuple[float, float]) -> None:
+    """The modes of (1−ηλ_1)^a (1−ηλ_2)^b, alternating ones too, are products of Hermite functions."""
+    equation = dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape(rates, noise=dfp.GaussianNoise([0.5, 0.8])), 1.0))
+    a, b = np.indices((12, 12)).reshape(2, -1)[:, 1:]
+    products = (1 - rates[0]) ** a * (1 - rates[1]) ** b
+    law = dfp.stationary(equation)
+    found = dfp.spectrum(equation, 5, law.grid)
+    slowest = products[np.argsort(-np.abs(products))][:5]
+    assert np.all(np.abs(np.abs(found.eigenvalues) - np.abs(slowest)) <= found.error)
+    assert np.all(found.error < 1e-6)  # of a mode of degree four
+    first = law.values * law.grid.points[..., int(np.argmax(np.abs(1 - np.array(rates))))]
+    # what the coarsest waves of the box leave
+    assert np.max(np.abs(np.abs(found.modes[0]) - np.abs(first) / np.max(np.abs(first)))) < 1e-9
 
 
 def test_certificates_are_within_a_factor_of_truth() -> None:

@@ -30,6 +30,9 @@ _SPLIT = 1e-9
 _BAND, _MOST_CELLS = 8.2, {1: 4096, 2: 512, 3: 96}
 # Mass outside the widest affordable box beyond which another method is preferred.
 _OUTSIDE = 1e-9
+# Width and nodes in a length of the box beside which eigenvalues are judged, what their difference is multiplied by, as
+# the tails of a law may fall with the cube of the width, and what they round to.
+_COARSER, _BESIDE, _MODE_ROUNDING = 0.88, 3.0, 1e-13
 # Seconds of a product with an entry of a matrix, and of a wave in three dimensions.
 _MULTIPLIED, _WAVE = 1e-9, 8e-7
 
@@ -83,10 +86,26 @@ class SpectralRun(TransferRun):
     def settle(self) -> None:
         """Go to the fixed point of a step in the box of the last step, by one factorisation of its matrix (d = 2)."""
         self.box = box = self.boxes.plan[-1][0]
-        seen = spectral.resolved(box, box, self._slope)
-        self.mass = spectral.stationary(spectral.transition(box, box.places, self._characteristic, seen))
+        self.mass = spectral.Settled(self._transition(box)).law
         self.places, self.step, self.until, self._matrix = box.places, self.boxes.last, self.boxes.last, None
         self._judge(spectral.waves_of(box, self.mass))
+
+    def modes(self, count: int) -> tuple[Complex, Complex, Array]:
+        """Return the slowest eigenvalues of a step, their modes on the grid, (count, *cells), and errors (d = 2).
+
+        Errors are estimated by a narrower and coarser box of the law of the last step.
+        """
+        alternating = bool(np.min(np.linalg.eigvals(self._slope).real) < 0)
+        box = self.boxes.plan[-1][0]
+        values, masses = spectral.Settled(self._transition(box)).modes(count, alternating=alternating)
+        rough_box = spectral.coarser(box, _COARSER)
+        rough = spectral.Settled(self._transition(rough_box)).modes(count, alternating=alternating)[0]
+        error = _MODE_ROUNDING + _BESIDE * np.min(np.abs(rough - values[:, None]), axis=1)
+        parts = [
+            spectral.density(box, spectral.waves_of(box, part), list(self.grid.axes))
+            for column in masses.T for part in (column.real, column.imag)
+        ]  # fmt: skip
+        return values, np.array(parts[::2]) + 1j * np.array(parts[1::2]), error
 
     def frame(self) -> Frame:
         """Return the density on the grid, the moments of the nodes and the estimated L1 error.

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 import numba
 import numpy as np
-from scipy import fft
+from scipy import fft, linalg
+from scipy.sparse.linalg import LinearOperator, eigs
 
 from dfp_solvers.arrays import Array, Complex
 from dfp_solvers.jit import kernel
@@ -309,12 +310,53 @@ def cut(box: Box, phi: Complex) -> float:
     return float(total**0.5)
 
 
-def stationary(matrix: Array) -> Array:
-    """Return the masses with mass·matrix = mass and sum one, by one factorisation of 1 − matrix."""
-    size = len(matrix)
-    # The last equation, which the others imply, gives way to the sum.
-    system = np.eye(size) - matrix
-    system[:, -1] = 1.0
-    right = np.zeros(size)
-    right[-1] = 1.0
-    return np.asarray(np.linalg.solve(system.T, right))
+class Settled:
+    """The law that a step between the nodes of a box leaves as it is, and how others approach it: one factorisation.
+
+    With M = 1 − T, whose last equation, which the others imply, gives way to the sum, the stationary masses solve
+    mM = (0, …, 0, 1). Masses of sum zero with mT = μm have mM = (1 − μ)(m_1, …, m_{N−1}, 0): the slowest are the
+    leading ones of an inverse.
+    """
+
+    def __init__(self, matrix: Array) -> None:
+        system = np.eye(len(matrix)) - matrix
+        system[:, -1] = 1.0
+        self._matrix, self._factors = matrix, linalg.lu_factor(system.T, overwrite_a=True, check_finite=False)
+
+    @property
+    def law(self) -> Array:
+        """Masses m (N,) with m = mT and sum one."""
+        right = np.zeros(len(self._matrix))
+        right[-1] = 1.0
+        return np.asarray(linalg.lu_solve(self._factors, right, check_finite=False))
+
+    def modes(self, count: int, *, alternating: bool) -> tuple[Complex, Complex]:
+        """Return the ``count`` largest eigenvalues μ of T but for 1, in order, and their masses, shape (N, count).
+
+        Parameters
+        ----------
+        alternating
+            Whether some μ may be nearer to −1 than others to 1: then products with T itself are iterated.
+        """
+        size = len(self._matrix)
+
+        def inverse(mass: Array) -> Array:
+            return np.asarray(linalg.lu_solve(self._factors, np.append(mass[:-1], 0.0), check_finite=False))
+
+        def step(mass: Array) -> Array:
+            return np.asarray(mass @ self._matrix)
+
+        operator = LinearOperator((size, size), matvec=step if alternating else inverse, dtype=float)
+        # A start without symmetries, in which no mode is missing.
+        start = np.random.default_rng(0).standard_normal(size)
+        values, vectors = eigs(operator, k=count + alternating, v0=start, ncv=min(4 * count + 20, size))
+        values = values if alternating else 1 - 1 / values
+        order = np.argsort(-np.abs(values))[int(alternating) :]
+        return values[order], vectors[:, order]
+
+
+def coarser(box: Box, factor: float) -> Box:
+    """Return a box about the same middle, narrower by ``factor`` < 1 and with as many fewer nodes in a length."""
+    half = factor * (box.upper - box.lower) / 2
+    cells = tuple(int(np.ceil(factor**2 * n)) // 2 * 2 + 1 for n in box.cells)
+    return box._replace(lower=(box.lower + box.upper) / 2 - half, spacing=2 * half / np.array(cells), cells=cells)
