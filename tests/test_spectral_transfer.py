@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from dfp_solvers.transfer import spectral, split
+from dfp_solvers import fourier
+from dfp_solvers.transfer import cross, spectral, split
 from numpy.typing import NDArray
 from scipy import stats
 
@@ -177,6 +178,66 @@ def test_the_split_step_is_the_sum_over_all_places_and_no_term_of_it_can_go() ->
     assert np.max(np.abs(split.spectrum(mass, step) - direct)) < 1e-11 * scale
     fewer = step._replace(last=(step.last[0][:-3], step.last[1][:-3]))
     assert np.max(np.abs(split.spectrum(mass, fewer) - direct)) > 1e-9 * scale
+
+
+TILTED = np.linalg.qr(np.arange(9.0).reshape(3, 3) ** 2 + np.eye(3))[0]
+SOLID = (TILTED * [1.0, 0.6, 0.3]) @ TILTED.T
+
+
+@pytest.mark.parametrize(("learning_rate", "symmetric"), [(0.02, False), (0.1, True)])
+def test_tables_in_other_axes_than_the_mean_have_exact_moments(learning_rate: float, symmetric: bool) -> None:
+    """Tails beyond 7 deviations bound fourth moments by some 1e-7; with a table of the mean's own axes they are off."""
+    gradient = [[1, 0.2, 0.1], [0.2, 0.6, 0.1], [0.1, 0.1, 0.4]]
+    table = np.array([[0.15, 0.05, 0.05], [0.05, 0.1, 0.03], [0.05, 0.03, 0.07]])
+    law = dfp.GaussianNoise(gradient, table, symmetric=symmetric)
+    equation, turned = (
+        dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape(SOLID, noise=noise), learning_rate))
+        for noise in (law, dfp.GaussianNoise(gradient, table, basis="eigen"))
+    )
+    settled = dfp.stationary_moments(equation)
+    start = dfp.Gaussian(settled.mean, 0.8 * settled.covariance)
+    run = ran(equation, start, 4)
+    assert isinstance(run._sum, cross.Cross)
+    assert worst(run, equation, start, 3) < 1e-7
+    assert worst(run, equation, start, 4) < 1e-7
+    assert worst(run, turned, start, 4) > 1e-4
+
+
+def test_finite_sums_in_three_dimensions_are_exact_and_without_the_power_they_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(7)
+    x = rng.standard_normal((24, 3)) @ np.diag([1.0, 0.8, 0.6])
+    y = x @ [0.5, -0.3, 0.2] + rng.exponential(1.0, 24) - 1
+    equation = dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape.from_regression(x, y, batch_size=8), 0.02))
+    settled = dfp.stationary_moments(equation)
+    start = dfp.Gaussian(settled.mean, settled.covariance)
+    # the tolerance of the series, a few steps long
+    assert worst(ran(equation, start, 3), equation, start, 3) < 1e-7
+    whole = fourier.power
+    monkeypatch.setattr(fourier, "power", lambda base, exponent: whole(base, exponent // 2))
+    assert worst(ran(equation, start, 3), equation, start, 3) > 1e-4
+
+
+def test_waves_and_places_come_apart_by_crosses_and_no_term_can_go() -> None:
+    rng = np.random.default_rng(3)
+    k, x = rng.random((400, 2)), rng.random((300, 2))
+    matrix = np.exp(-np.einsum("mi,ni,mj,nj->mn", k, x, k, x) + 1j * (k**2) @ (x**3).T)
+    weight = rng.random(300)
+    alpha, beta = cross.separated(lambda n: matrix[:, n], lambda m: matrix[m], weight, 1e-10, 100)
+    # those that were not drawn may be off by a little more
+    assert np.max(np.abs(alpha.T @ beta - matrix) * weight) < 3e-10
+    assert np.max(np.abs(alpha[1:].T @ beta[1:] - matrix) * weight) > 1e-3
+    with pytest.raises(cross.TooLongError):
+        cross.separated(lambda n: matrix[:, n], lambda m: matrix[m], weight, 1e-10, len(alpha) - 1)
+
+
+def test_what_couples_more_than_memory_holds_is_refused_with_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dfp.methods.transfer.solid._MOST_BYTES", 1e6)
+    noise = dfp.GaussianNoise(np.eye(3), [[0.3, 0.1, 0], [0, 0.3, 0.1], [0.1, 0, 0.3]])
+    equation = dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape(SOLID, noise=noise), 0.05))
+    with pytest.raises(dfp.UnresolvedError, match=r"more than [0-9]+ products on [0-9]+ nodes"):
+        ran(equation, dfp.Gaussian([0.0, 0.1, 0.0], 0.05), 2)
 
 
 def test_finite_sum_kernel_is_its_twin() -> None:

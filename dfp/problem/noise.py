@@ -306,6 +306,12 @@ class NoiseLaw(Noise):
         values = np.exp(-0.5 * (covariance.reshape(-1, pairs.shape[1]) @ pairs.T))
         return values.reshape(*(() if theta is None else (len(theta),)), *waves.shape[:-1])
 
+    def wave_characteristic(self, wave: Array, centre: Array, axes: Array, lattice: list[Array]) -> Any:
+        """Return it at one ``wave`` (d,) from the places centre + axes·u of the tensor ``lattice`` of u, (*cells)."""
+        nodes = np.stack(np.meshgrid(*lattice, indexing="ij"), axis=-1)
+        places = centre + nodes.reshape(-1, self.dimension) @ axes.T
+        return self.characteristic(wave[None], places).reshape(nodes.shape[:-1])
+
     def loaded_characteristic(self, waves: Array, load: Array) -> Any:
         """Return E e^{ik·Mg̃} of additive noise that ``load`` M (d, d) carries on, at ``waves`` (..., d)."""
         return self.characteristic(waves @ load)

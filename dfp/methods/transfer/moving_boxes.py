@@ -25,6 +25,8 @@ _LEAST_WIDTH, _MOST_WIDTH = {1: 7.8, 2: 7.8, 3: 7.0}, 40.0
 MOST_NODES, _LEAST_NODES = {1: 1025, 2: 6561, 3: 97**3}, 15
 # Products of entries that making an entry of a matrix costs, and at how many steps boxes may change.
 MADE, _TRIED = 40.0, 24
+# Steps in three dimensions that cost as much as finding the sum of products of one.
+FOUND = 15.0
 # Steps at which the moments ahead are looked at, and kurtosis among them.
 _LOOKS, _FEW = 256, 8
 # Degrees of freedom where the fourth moment is infinite or unknown.
@@ -42,6 +44,8 @@ class Boxes:
     """Nodes per deviation over the usual ones; widths likewise."""
     axes: Array | None = None
     """Directions of the axes (columns) of every box, if they are not free."""
+    coupled: bool = False
+    """Whether steps are sums of products that have to be found (d = 3)."""
 
     @cached_property
     def _freedom(self) -> tuple[Array, Array]:
@@ -104,10 +108,10 @@ class Boxes:
                 if nodes > most:  # what a narrower box leaves out is in the certificate
                     box, nodes = self._around(path, begin, int(cuts[j]) - 1, most)
                 steps = int(ahead[cuts[j] - 1] - (ahead[begin - 1] if i else 0))
-                moved = {key: cost[key] + self._moving(boxes[key][1], nodes) for key in ends_here}
+                moved = {key: cost[key] + self.moving(boxes[key][1], nodes) for key in ends_here}
                 last = min(moved, key=moved.__getitem__, default=None)
                 boxes[i, j], before[i, j] = (box, nodes), last
-                cost[i, j] = (0.0 if last is None else moved[last]) + self._staying(nodes, steps - 1)
+                cost[i, j] = (0.0 if last is None else moved[last]) + self.staying(nodes, steps - 1)
         key: tuple[int, int] | None = min((k for k in cost if k[1] == len(cuts) - 1), key=cost.__getitem__)
         found = []
         while key is not None:
@@ -123,14 +127,19 @@ class Boxes:
     def _made(self) -> float:
         return MADE * self.equation.sgd.noise.characteristic_cost
 
-    def _moving(self, source: float, target: float) -> float:
-        """Return what a step from one box to another costs by their nodes, in products of entries."""
-        return source if self.equation.dimension == 3 else source * target * self._made
+    @property
+    def _found(self) -> float:
+        """Steps that cost as much as to find a sum of products for one."""
+        return FOUND * self.equation.sgd.noise.characteristic_cost if self.coupled else 0.0
 
-    def _staying(self, nodes: float, steps: int) -> float:
+    def moving(self, source: float, target: float) -> float:
+        """Return what a step from one box to another costs by their nodes, in products of entries."""
+        return source * (1 + self._found) if self.equation.dimension == 3 else source * target * self._made
+
+    def staying(self, nodes: float, steps: int) -> float:
         """Return what ``steps`` steps inside a box cost."""
         if self.equation.dimension == 3:
-            return nodes * steps
+            return nodes * (steps + (self._found if steps else 0.0))
         return nodes**2 * min(steps * self._made, (2 * self._made + steps) if steps else 0.0)
 
     def outside(self, step: int) -> float:

@@ -4,16 +4,16 @@ from typing import Any
 
 import numpy as np
 from dfp_solvers import lattice
-from dfp_solvers.transfer import spectral, split
+from dfp_solvers.transfer import cross, spectral, split
 from dfp_solvers.transfer.spectral import Box
 
 from dfp.checks import Array, Complex
 from dfp.errors import UnresolvedError
 from dfp.methods import gridded_start, grids
 from dfp.methods.solver import Problem
+from dfp.methods.transfer import solid
 from dfp.methods.transfer.moving_boxes import MADE, Boxes
 from dfp.methods.transfer.run import TransferRun
-from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
 from dfp.problem.state import Density, Gaussian
 from dfp.results.frame import Frame
@@ -24,8 +24,6 @@ _WORTH = 3
 _HOPELESS = 0.05
 # Rounding of the sums over nodes at every step.
 _ROUNDING = 1e-15
-# Error of φ that sums of products may have in three dimensions.
-_SPLIT = 1e-9
 # Largest wave number of reported densities in inverse deviations, and most cells of an axis of an automatic grid.
 _BAND, _MOST_CELLS = 8.2, {1: 4096, 2: 512, 3: 96}
 # Mass outside the widest affordable box beyond which another method is preferred.
@@ -59,16 +57,22 @@ class SpectralRun(TransferRun):
         """Last step that the box serves."""
         self.places, self.mass = self._start()
         self._matrix: Array | None = None
+        self._sum: split.Split | cross.Cross | None = None
+        """One step within the box (d = 3)."""
         self._error = 0.0
 
     @classmethod
     def seconds(cls, problem: Problem) -> float:
         """Return about how long it takes, by the entries of its matrices."""
         total, before, d = 0.0, 0, problem.equation.dimension
-        for box, until in boxes_of(problem).plan:
+        boxes = boxes_of(problem)
+        terms = (
+            1 if not boxes.coupled else 2 if problem.equation.sgd.noise.gaussian else 10
+        )  # over those of aligned axes
+        for box, until in boxes.plan:
             nodes, steps, before = float(np.prod(box.cells)), until - before, until
             if d == 3:
-                total += steps * nodes * _WAVE
+                total += (boxes.moving(nodes, nodes) + boxes.staying(nodes, steps - 1)) * _WAVE * terms
             else:
                 made = MADE * problem.equation.sgd.noise.characteristic_cost
                 total += _MULTIPLIED * nodes**2 * min(steps * made, 2 * made + steps)
@@ -159,7 +163,7 @@ class SpectralRun(TransferRun):
         box, until = self.boxes.next(self.step)
         phi = self._spectrum(box)
         self.mass, self.places, self.box = spectral.masses(box, phi), box.places, box
-        self.step, self._matrix = self.step + 1, None
+        self.step, self._matrix, self._sum = self.step + 1, None, None
         self.until = max(until, self.step)
         self._judge(phi)
 
@@ -172,17 +176,21 @@ class SpectralRun(TransferRun):
         if self._matrix is not None:
             self.mass = spectral.powers(self._matrix, self.mass, steps)
         else:
-            step = split_step(self.boxes, box, box, goal) if len(box.cells) == 3 else None
+            if self._sum is None and len(box.cells) == 3:
+                self._sum = solid.step(self.boxes, box, box, self.until)
             for _ in range(steps):
-                self.mass = spectral.masses(box, self._spectrum(box, step))
+                self.mass = spectral.masses(box, self._spectrum(box, self._sum))
         self.step = goal
         self._judge(spectral.waves_of(box, self.mass))
 
-    def _spectrum(self, target: Box, step: split.Split | None = None) -> Complex:
+    def _spectrum(self, target: Box, step: split.Split | cross.Cross | None = None) -> Complex:
         """Return φ after one more step at the waves of ``target``."""
         if len(target.cells) == 3 and self.box is not None:
-            step = step or split_step(self.boxes, self.box, target, self.step + 1)
-            return split.spectrum(self.mass.reshape(self.box.cells), step)
+            step, mass = (
+                step or solid.step(self.boxes, self.box, target, self.step + 1),
+                self.mass.reshape(self.box.cells),
+            )
+            return split.spectrum(mass, step) if isinstance(step, split.Split) else cross.spectrum(mass, step)
         seen: Array | float = 1.0 if self.box is None else spectral.resolved(self.box, target, self._slope)
         return spectral.spectrum(target, self.places, self.mass, self._characteristic, seen)
 
@@ -254,7 +262,7 @@ def applies(problem: Problem) -> bool:
     law = sgd.noise
     if law.characteristic_obstacle is not None or not law.finite:
         return False
-    if d == 3 and (not law.gaussian or aligned_axes(equation) is None):
+    if d == 3 and solid.axes_of(equation) is None:
         return False
     # A gridded start is a lattice in the axes of θ.
     diagonal = not np.any(sgd.hessian - np.diag(np.diag(sgd.hessian)))
@@ -268,8 +276,9 @@ def holds_tails(problem: Problem) -> bool:
 
 def boxes_of(problem: Problem) -> Boxes:
     """Return what chooses the boxes of a problem."""
-    axes = aligned_axes(problem.equation) if problem.equation.dimension == 3 else None
-    return Boxes(problem.equation, problem.initial, problem.last, axes=axes)
+    axes = solid.axes_of(problem.equation) if problem.equation.dimension == 3 else None
+    coupled = axes is not None and not solid.aligned(problem.equation, axes)
+    return Boxes(problem.equation, problem.initial, problem.last, axes=axes, coupled=coupled)
 
 
 def automatic_grid(problem: Problem, boxes: Boxes) -> Grid:
@@ -278,37 +287,3 @@ def automatic_grid(problem: Problem, boxes: Boxes) -> Grid:
     grid = grids.automatic(problem.moments, width=min(width, 16.0), band=_BAND)
     most = _MOST_CELLS[grid.dimension]
     return grid if max(grid.cells) <= most else Grid(grid.lower, grid.upper, [min(n, most) for n in grid.cells])
-
-
-def aligned_axes(equation: Equation) -> Array | None:
-    """Return axes in which mean motion and fluctuations of the Hessian are both diagonal, or None if there are none."""
-    hessian, law = equation.sgd.hessian, equation.sgd.noise
-    diagonal = not np.any(hessian - np.diag(np.diag(hessian)))
-    axes = np.eye(len(hessian)) if diagonal else equation.sgd.modes[1]
-    tables = law.entrywise(axes)
-    return None if tables is None or np.any(tables[1]) else axes
-
-
-def split_step(boxes: Boxes, source: Box, target: Box, step: int) -> split.Split:
-    """Return one step in three dimensions from the nodes of one box to the waves of another, in aligned axes."""
-    equation, axes = boxes.equation, boxes.axes
-    law, rate = equation.sgd.noise, equation.learning_rate
-    assert axes is not None
-    tables = law.entrywise(axes)
-    assert tables is not None
-    inverse = np.linalg.inv(target.axes)
-    stretch, scale = (axes.T @ source.axes).diagonal(), (axes.T @ target.axes).diagonal()
-    places = [a + b * u for a, b, u in zip(axes.T @ source.centre, stretch, source.lattice, strict=True)]
-    slope = 1 - (axes.T @ equation.linear_drift @ axes).diagonal()
-    shift = -axes.T @ (equation.constant_drift + target.centre)
-    images = [(a * x + b) / h for a, x, b, h in zip(slope, places, shift, scale, strict=True)]
-    waves = np.stack(np.meshgrid(*target.waves, indexing="ij"), axis=-1)
-    constant = rate**2 * inverse @ law.constant @ inverse.T
-    fixed = np.exp(-0.5 * np.einsum("...i,ij,...j->...", waves, constant, waves))
-    fixed *= spectral.resolved(source, target, np.eye(3) - equation.linear_drift)
-    table = rate**2 * tables[0] / scale[:, None] ** 2
-    weights = [
-        (1 + (u / 1.1) ** 2 / (nu - 2)) ** (-(nu + 1) / 4)
-        for u, nu in zip(source.lattice, boxes.freedom(step - 1), strict=True)
-    ]
-    return split.split(fixed, target.waves, images, places, table, weights, _SPLIT)

@@ -75,14 +75,20 @@ def phases(mean: Array, waves: list[Array]) -> Complex:
     return result
 
 
-def steps_of(waves: Array) -> tuple[Array, Array] | None:
-    """Return the two vectors of which wave vectors (n, m, 2) are multiples 0, 1, … −1 and 0, 1, …, or None."""
-    if waves.ndim != 3 or waves.shape[0] % 2 == 0 or waves.shape[0] < 3 or waves.shape[1] < 2:
+def steps_of(waves: Array) -> Array | None:
+    """Return the vectors (d, d) of which wave vectors (..., d) are multiples 0, 1, … −1, the last 0, 1, …; or None."""
+    d = waves.shape[-1]
+    if waves.ndim != d + 1 or min(waves.shape[:-1]) < 2 or any(n % 2 == 0 for n in waves.shape[: d - 1]):
         return None
-    first, second = waves[1, 0], waves[0, 1]
-    counts = fft.fftfreq(waves.shape[0], 1 / waves.shape[0])
-    lattice = counts[:, None, None] * first + np.arange(waves.shape[1])[:, None] * second
-    return (first, second) if np.max(np.abs(waves - lattice)) <= 1e-12 * np.max(np.abs(waves)) else None
+    steps = np.array([waves[tuple(int(i == axis) for i in range(d))] for axis in range(d)])
+    return steps if np.max(np.abs(waves - counts_of(waves) @ steps)) <= 1e-12 * np.max(np.abs(waves)) else None
+
+
+def counts_of(waves: Array) -> Array:
+    """Return the numbers of steps (..., d) to every wave vector (..., d) of a box."""
+    *others, last = waves.shape[:-1]
+    counts = [*(fft.fftfreq(n, 1 / n) for n in others), np.arange(last, dtype=float)]
+    return np.stack(np.meshgrid(*counts, indexing="ij"), axis=-1)
 
 
 def finite_sum(places: Array, slopes: Array, shifts: Array, batch: int, shape: tuple[int, int]) -> Complex:
