@@ -21,6 +21,10 @@ _PER_DEVIATION = {1: 2.5, 2: 2.5, 3: 2.3}
 # Probability beyond the box on one side, and the half-widths in deviations between which it is chosen.
 _TAIL = {1: 1e-14, 2: 1e-14, 3: 1e-11}
 _LEAST_WIDTH, _MOST_WIDTH = {1: 7.8, 2: 7.8, 3: 7.0}, 40.0
+# Half-width, and nodes per deviation over the usual ones, after a few steps of noise that is not Gaussian.
+_FEW_REACH, _DETAILED = 10.0, 1.25
+# A step by which laws have settled, or their moments have no bound.
+_LATE = 10**7
 # Nodes of a box by dimension: a matrix between 6561 takes 344 MB and two seconds; least ones along an axis.
 MOST_NODES, _LEAST_NODES = {1: 1025, 2: 6561, 3: 97**3}, 15
 # Products of entries that making an entry of a matrix costs, and at how many steps boxes may change.
@@ -72,7 +76,24 @@ class Boxes:
         """Return the half-width in deviations that the kurtosis at ``step`` asks for, of a Student t law."""
         d = self.equation.dimension
         wanted = student_width(self.freedom(step), _TAIL[d])
+        if self._few(step):
+            wanted = np.minimum(wanted, np.maximum(student_width(self._late, _TAIL[d]), _FEW_REACH))
         return float(np.clip(np.max(wanted), _LEAST_WIDTH[d], _MOST_WIDTH)) * self.scale
+
+    @cached_property
+    def _late(self) -> Array:
+        """Degrees of freedom (d,) of the settled law, the least that there are where it has no kurtosis."""
+        moving = HigherMoments(self.equation, self.initial)
+        with np.errstate(all="ignore"):
+            moving.advance(_LATE)
+            return np.maximum(np.nan_to_num(student_freedom(moving.frame()), nan=_HEAVIEST), _HEAVIEST)
+
+    def _few(self, step: int) -> bool:
+        """Return whether tails at ``step`` are those of few minibatches, which end, and not of a power law, which grow."""
+        early = self.freedom(step)
+        if self.equation.sgd.noise.gaussian or not np.any(early > _HEAVIEST):
+            return False
+        return bool(np.any(student_width(early, 1e-14) > np.maximum(student_width(self._late, 1e-14), _FEW_REACH)))
 
     @cached_property
     def plan(self) -> list[tuple[Box, int]]:
@@ -172,6 +193,8 @@ class Boxes:
         finest = np.min(matrices.precisions(covariance) ** -0.5, axis=0)
         width = max(self.width(int(path.steps[first])), self.width(int(path.steps[last])))
         dense = _PER_DEVIATION[mean.shape[1]] * self.scale
+        if self._few(int(path.steps[first])):
+            dense *= _DETAILED
         for _ in range(60):
             lower, upper = np.min(mean - width * deviation, axis=0), np.max(mean + width * deviation, axis=0)
             wanted = np.maximum((upper - lower) * dense / finest, _LEAST_NODES)

@@ -18,6 +18,9 @@ from dfp_solvers.jit import kernel
 
 _BLOCK = 32  # sources whose characteristic functions are held at once, in cache
 _SLOWEST = 0.9  # ratio of neighbouring pairs of nodes by which tails and spectra are continued at most
+_NEGLIGIBLE = 1e-14  # mass that may be left out of a sum over places
+_FADING = 12  # power of an exponential filter
+_CONTINUED = 100  # terms of such a continuation
 
 
 class Box(NamedTuple):
@@ -209,6 +212,9 @@ def spectrum(target: Box, sources: Array, masses: Array, characteristic: Charact
     shape = tuple(wave.size for wave in target.waves)
     total = np.zeros(int(np.prod(shape)), np.complex128)
     block = _BLOCK if len(shape) < 3 else 4
+    rising = np.argsort(np.abs(masses))
+    counted = np.sort(rising[np.cumsum(np.abs(masses[rising])) > _NEGLIGIBLE])
+    sources, masses = sources[counted], masses[counted]
     for begin in range(0, len(sources), block):
         some = characteristic(sources[begin : begin + block], target)
         total += masses[begin : begin + block] @ some.reshape(len(some), -1)
@@ -224,6 +230,19 @@ def waves_of(box: Box, mass: Array) -> Complex:
     """Return φ at the waves of the box from the masses of its nodes."""
     result: Complex = np.conj(fft.rfftn(mass.reshape(box.cells))) * np.conj(_offset(box))
     return result
+
+
+def smoothed(box: Box, mass: Array) -> Array:
+    """Return masses without what is in the last waves, which fade out: what is in the others stays to rounding.
+
+    A law with details finer than the box would else ripple as far as its ends. Steps damp details, and moments do not
+    know of them: the filter is one at small waves.
+    """
+    phi = waves_of(box, mass)
+    for axis, (wave, spacing) in enumerate(zip(box.waves, box.spacing, strict=True)):
+        fading = np.exp(-36 * (np.abs(wave) * spacing / np.pi) ** _FADING)
+        phi = phi * fading.reshape([-1 if i == axis else 1 for i in range(phi.ndim)])
+    return masses(box, phi)
 
 
 def _offset(box: Box) -> Complex:
@@ -292,28 +311,42 @@ def powers(matrix: Array, mass: Array, steps: int) -> Array:
     return mass
 
 
+def continued(last: list[float], skipped: int = 0) -> float:
+    """Return what a series goes on to sum to, from three ``last`` terms, the outermost first, without the first few.
+
+    Ratios of neighbours go on to fall by as much as they have (of Gaussians that is so), and stay where they rise.
+    """
+    term, before, first = last
+    if not (before > 0 and first > 0):
+        return 0.0
+    ratio = min(term / before, _SLOWEST)
+    falling = min(term / before / (before / first), 1.0)
+    ratios = ratio * falling ** np.arange(1, _CONTINUED)
+    return term * float(np.sum(np.cumprod(ratios)[skipped:]))
+
+
 def beyond(box: Box, mass: Array) -> float:
-    """Return about how much mass is outside the box: the outermost nodes along every axis, continued geometrically."""
+    """Return about how much mass is outside the box, from pairs of nodes at the ends of every axis.
+
+    Not from the outermost ones, to which what has wrapped around adds.
+    """
     total, values = 0.0, np.abs(mass.reshape(box.cells))
     for axis in range(values.ndim):
         rows = values.sum(axis=tuple(i for i in range(values.ndim) if i != axis))
-        for outer, inner in ((rows[:2].sum(), rows[2:4].sum()), (rows[-2:].sum(), rows[-4:-2].sum())):
-            ratio = min(float(outer / inner), _SLOWEST) if inner > 0 else 0.0
-            total += float(outer) * ratio / (1 - ratio)
+        for end in (rows, rows[::-1]):
+            total += continued([float(end[2 * j : 2 * j + 2].sum()) for j in (1, 2, 3)], 1)
     return total
 
 
 def cut(box: Box, phi: Complex) -> float:
-    """Return about how much of the density, in L1, is in waves beyond the box's: the last, continued geometrically."""
-    total, values = 0.0, np.abs(phi) ** 2
-    values[..., 1:] *= 2
-    for axis in range(values.ndim):
-        rows = values.sum(axis=tuple(i for i in range(values.ndim) if i != axis))
-        rows = rows if axis == values.ndim - 1 else rows[: rows.size // 2 + 1]
-        outer, inner = rows[-2:].sum(), rows[-4:-2].sum()
-        ratio = min(float(outer / inner), _SLOWEST) if inner > 0 else 0.0
-        total += float(outer) * ratio / (1 - ratio)
-    return float(total**0.5)
+    """Return about how much of the density, in L1, is in waves beyond the box's, from the last pairs along every axis."""
+    total = 0.0
+    for axis, (cells, waves) in enumerate(zip(box.cells, box.waves, strict=True)):
+        number = np.abs(np.rint(waves * (cells * box.spacing[axis] / (2 * np.pi))))
+        shape = tuple(-1 if i == axis else 1 for i in range(phi.ndim))
+        pairs = [(number > cells // 2 - 2 * j - 2) & (number <= cells // 2 - 2 * j) for j in range(3)]
+        total += continued([float(np.abs(masses(box, phi * pair.reshape(shape))).sum()) for pair in pairs])
+    return total
 
 
 class Settled:
