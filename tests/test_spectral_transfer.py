@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from dfp_solvers.transfer import spectral, split
+from dfp_solvers import fourier
+from dfp_solvers.transfer import cross, spectral, split
 from numpy.typing import NDArray
 from scipy import stats
 
@@ -179,6 +180,66 @@ def test_the_split_step_is_the_sum_over_all_places_and_no_term_of_it_can_go() ->
     assert np.max(np.abs(split.spectrum(mass, fewer) - direct)) > 1e-9 * scale
 
 
+TILTED = np.linalg.qr(np.arange(9.0).reshape(3, 3) ** 2 + np.eye(3))[0]
+SOLID = (TILTED * [1.0, 0.6, 0.3]) @ TILTED.T
+
+
+@pytest.mark.parametrize(("learning_rate", "symmetric"), [(0.02, False), (0.1, True)])
+def test_tables_in_other_axes_than_the_mean_have_exact_moments(learning_rate: float, symmetric: bool) -> None:
+    """Tails beyond 7 deviations bound fourth moments by some 1e-7; with a table of the mean's own axes they are off."""
+    gradient = [[1, 0.2, 0.1], [0.2, 0.6, 0.1], [0.1, 0.1, 0.4]]
+    table = np.array([[0.15, 0.05, 0.05], [0.05, 0.1, 0.03], [0.05, 0.03, 0.07]])
+    law = dfp.GaussianNoise(gradient, table, symmetric=symmetric)
+    equation, turned = (
+        dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape(SOLID, noise=noise), learning_rate))
+        for noise in (law, dfp.GaussianNoise(gradient, table, basis="eigen"))
+    )
+    settled = dfp.stationary_moments(equation)
+    start = dfp.Gaussian(settled.mean, 0.8 * settled.covariance)
+    run = ran(equation, start, 4)
+    assert isinstance(run._sum, cross.Cross)
+    assert worst(run, equation, start, 3) < 1e-7
+    assert worst(run, equation, start, 4) < 1e-7
+    assert worst(run, turned, start, 4) > 1e-4
+
+
+def test_finite_sums_in_three_dimensions_are_exact_and_without_the_power_they_are_not(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(7)
+    x = rng.standard_normal((24, 3)) @ np.diag([1.0, 0.8, 0.6])
+    y = x @ [0.5, -0.3, 0.2] + rng.exponential(1.0, 24) - 1
+    equation = dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape.from_regression(x, y, batch_size=8), 0.02))
+    settled = dfp.stationary_moments(equation)
+    start = dfp.Gaussian(settled.mean, settled.covariance)
+    # the tolerance of the series, a few steps long
+    assert worst(ran(equation, start, 3), equation, start, 3) < 1e-7
+    whole = fourier.power
+    monkeypatch.setattr(fourier, "power", lambda base, exponent: whole(base, exponent // 2))
+    assert worst(ran(equation, start, 3), equation, start, 3) > 1e-4
+
+
+def test_waves_and_places_come_apart_by_crosses_and_no_term_can_go() -> None:
+    rng = np.random.default_rng(3)
+    k, x = rng.random((400, 2)), rng.random((300, 2))
+    matrix = np.exp(-np.einsum("mi,ni,mj,nj->mn", k, x, k, x) + 1j * (k**2) @ (x**3).T)
+    weight = rng.random(300)
+    alpha, beta = cross.separated(lambda n: matrix[:, n], lambda m: matrix[m], weight, 1e-10, 100)
+    # those that were not drawn may be off by a little more
+    assert np.max(np.abs(alpha.T @ beta - matrix) * weight) < 3e-10
+    assert np.max(np.abs(alpha[1:].T @ beta[1:] - matrix) * weight) > 1e-3
+    with pytest.raises(cross.TooLongError):
+        cross.separated(lambda n: matrix[:, n], lambda m: matrix[m], weight, 1e-10, len(alpha) - 1)
+
+
+def test_what_couples_more_than_memory_holds_is_refused_with_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dfp.methods.transfer.solid._MOST_BYTES", 1e6)
+    noise = dfp.GaussianNoise(np.eye(3), [[0.3, 0.1, 0], [0, 0.3, 0.1], [0.1, 0, 0.3]])
+    equation = dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape(SOLID, noise=noise), 0.05))
+    with pytest.raises(dfp.UnresolvedError, match=r"more than [0-9]+ products on [0-9]+ nodes"):
+        ran(equation, dfp.Gaussian([0.0, 0.1, 0.0], 0.05), 2)
+
+
 def test_finite_sum_kernel_is_its_twin() -> None:
     rng = np.random.default_rng(5)
     places, slopes, shifts = rng.random((3, 2)), rng.random((7, 2, 2)), rng.random((7, 2))
@@ -197,7 +258,7 @@ def test_one_factorisation_gives_the_stationary_law() -> None:
     box = spectral.Box(settled.mean, root, np.full(2, -8.0), np.full(2, 16 / 31), (31, 31))
     run = ran(equation, dfp.Gaussian(settled.mean, settled.covariance), 1)
     matrix = spectral.transition(box, box.places, run._characteristic, spectral.resolved(box, box, run._slope))
-    mass = spectral.stationary(matrix)
+    mass = spectral.Settled(matrix).law
     # rounding
     assert mass @ matrix == pytest.approx(mass, abs=1e-14)
     apart = box.places - settled.mean
@@ -219,6 +280,36 @@ def test_stationary_laws_come_from_one_factorisation() -> None:
     louder = dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape(TURNED, noise=FLUCTUATING), 0.0301))
     other = dfp.stationary(louder, law.grid, dfp.Transfer())
     assert float(np.abs(other.values - law.values).sum()) * law.grid.cell_volume > 1e-4
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.06])
+def test_relaxation_from_the_same_factorisation_has_the_exact_rates(rate: float) -> None:
+    """Errors bound what is off from the moments' eigenvalues; rates of another landscape are far outside of them."""
+    equation = dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape(TURNED, noise=FLUCTUATING), rate))
+    exact, narrow = dfp.spectrum(equation, 6).eigenvalues, dfp.Grid([-0.1, -0.1], [0.1, 0.1], (16, 16))
+    found = dfp.spectrum(equation, 6, narrow)
+    off = np.abs(found.eigenvalues - exact)
+    # the sixth is a moment of order three, and of power-law tails
+    assert np.all(off <= found.error)
+    assert np.all(found.error < (1e-7 if rate < 0.05 else 1e-5))
+    louder = dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape(TURNED, noise=FLUCTUATING), 1.1 * rate))
+    assert np.all(np.abs(dfp.spectrum(louder, 6).eigenvalues - found.eigenvalues) > found.error)
+
+
+@pytest.mark.parametrize("rates", [(0.05, 0.08), (1.6, 0.7)])
+def test_relaxation_under_additive_noise_is_that_of_products_of_multipliers(rates: tuple[float, float]) -> None:
+    """The modes of (1−ηλ_1)^a (1−ηλ_2)^b, alternating ones too, are products of Hermite functions."""
+    equation = dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape(rates, noise=dfp.GaussianNoise([0.5, 0.8])), 1.0))
+    a, b = np.indices((12, 12)).reshape(2, -1)[:, 1:]
+    products = (1 - rates[0]) ** a * (1 - rates[1]) ** b
+    law = dfp.stationary(equation)
+    found = dfp.spectrum(equation, 5, law.grid)
+    slowest = products[np.argsort(-np.abs(products))][:5]
+    assert np.all(np.abs(np.abs(found.eigenvalues) - np.abs(slowest)) <= found.error)
+    assert np.all(found.error < 1e-6)  # of a mode of degree four
+    first = law.values * law.grid.points[..., int(np.argmax(np.abs(1 - np.array(rates))))]
+    # what the coarsest waves of the box leave
+    assert np.max(np.abs(np.abs(found.modes[0]) - np.abs(first) / np.max(np.abs(first)))) < 1e-9
 
 
 def test_certificates_are_within_a_factor_of_truth() -> None:

@@ -9,14 +9,17 @@ from numpy.typing import NDArray
 from scipy.sparse.linalg import eigs
 
 from dfp import checks
-from dfp.checks import Array
+from dfp.checks import Array, Complex
 from dfp.errors import UnsupportedError
 from dfp.exact.cumulants import diffusion_polynomial
 from dfp.long_time import nonlinear_law
 from dfp.long_time.recurrence import settled_moments
 from dfp.long_time.stationary_moments import covariance_motion
+from dfp.long_time.stationary_numeric import settling_steps
 from dfp.methods import markov_chain
 from dfp.methods.hermite import degree_operator
+from dfp.methods.solver import Problem
+from dfp.methods.transfer import spectral
 from dfp.methods.transfer import uniform as transfer_lattice
 from dfp.methods.transfer.graded import step_of
 from dfp.methods.transfer.transfer import Transfer
@@ -100,8 +103,9 @@ def spectrum(equation: Equation, count: int = 6, grid: Grid | None = None) -> Sp
     count
         Number of modes, 1 … 50; fewer are returned where fewer are known.
     grid
-        Compute the modes on this grid (d <= 2, not (T5)), with eigenfunctions, rather than exactly by moments. For
-        nonlinear landscapes one that holds the stationary law is found if left out.
+        Compute the modes on this grid (d <= 2, not (T5)), with eigenfunctions, rather than exactly by moments; those of
+        (T4) in two dimensions, on affine landscapes, are found in a box of its own (T22) and shown there. For nonlinear
+        landscapes one that holds the stationary law is found if left out.
 
     Raises
     ------
@@ -273,15 +277,7 @@ def _on_grid(equation: Equation, count: int, grid: Grid) -> Spectrum:
             f"grid: the {equation.label} is not a positive operator and is unstable on fine grids; "
             + ("leave grid out for its exact modes." if equation.sgd.affine else "use dfp.MasterEquation(sgd).")
         )
-    solve = _step_modes if equation.discrete else _chain_modes
-    values, modes = solve(equation, count, grid)
-    half = Grid(grid.lower, grid.upper, tuple(n // 2 for n in grid.cells))
-    rough = solve(equation, count, half)[0]
-    matched = np.array([rough[np.argmin(np.abs(rough - value))] for value in values])
-    error = np.abs(values - matched)
-    if not equation.discrete:
-        # Eigenvalues of the chain are of second order.
-        values, error = values + (values - matched) / 3, 2 * error / 3
+    values, modes, error = _spectral_modes(equation, count, grid) or _cell_modes(equation, count, grid)
     edge = _edge(equation) if equation.sgd.affine else np.nan
     notes = []
     if np.isfinite(edge) and np.any(np.abs(values) <= edge):
@@ -290,10 +286,46 @@ def _on_grid(equation: Equation, count: int, grid: Grid) -> Spectrum:
         logarithms = np.log(values.astype(np.complex128))
     found = _sorted(logarithms, np.zeros(len(values), dtype=np.int64), count, edge, notes, error)
     order = np.lexsort((np.zeros(len(values)), -logarithms.real))[:count]
-    shaped = modes.T[order].reshape(-1, *grid.cells)
+    shaped = modes[order]
     largest = np.abs(shaped).reshape(len(shaped), -1).max(axis=1)
     shaped = shaped / largest.reshape(-1, *(1,) * grid.dimension)
     return Spectrum(**{**vars(found), "grid": grid, "modes": shaped.astype(np.complex128)})
+
+
+_Modes = tuple[Array | Complex, Array | Complex, Array]
+
+
+def _spectral_modes(equation: Equation, count: int, grid: Grid) -> _Modes | None:
+    """Return eigenvalues, modes (k, *cells) and errors by spectral transfer (T22) in boxes of its own, where it serves.
+
+    What the user's grid cuts off or does not resolve is none of their errors: it is only where modes are given.
+    """
+    if not (equation.discrete and equation.dimension == 2 and equation.sgd.affine):
+        return None
+    moments = settled_moments(equation)
+    if moments is None or Transfer().refusal(equation, moments):
+        return None
+    problem = Problem.late(equation, moments, settling_steps(equation))
+    return spectral.SpectralRun(problem, grid).modes(count) if spectral.applies(problem) else None
+
+
+def _cell_modes(equation: Equation, count: int, grid: Grid) -> _Modes:
+    """Return eigenvalues, modes (k, *cells) and errors, from cells with kernels or rates of their own."""
+    solve = _step_modes if equation.discrete else _chain_modes
+    values, modes = solve(equation, count, grid)
+    half = Grid(grid.lower, grid.upper, tuple(n // 2 for n in grid.cells))
+    middle, cells = (grid.lower + grid.upper) / 2, tuple(7 * n // 8 for n in half.cells)
+    reach = np.array(cells) * half.spacing / 2
+    inner = Grid(middle - reach, middle + reach, cells)
+    rough, narrow = solve(equation, count, half)[0], solve(equation, count, inner)[0]
+    matched = rough[np.argmin(np.abs(rough - values[:, None]), axis=1)]
+    error = np.abs(values - matched)
+    if not equation.discrete:
+        # Eigenvalues of the chain are of second order.
+        values, error = values + (values - matched) / 3, 2 * error / 3
+    # What is outside of the box may fall with its width alone: seven eighths of it show a seventh of that, or more.
+    error = error + 7 * np.min(np.abs(narrow - matched[:, None]), axis=1)
+    return values, modes.T.reshape(-1, *grid.cells), error
 
 
 def _chain_modes(equation: Equation, count: int, grid: Grid) -> tuple[Array, Array]:

@@ -246,17 +246,33 @@ class FiniteSumLaw(NoiseLaw):
             return finite_sum(theta[:, 0], waves[:, 0], 0.0, centred, gradients, -1.0, self.batch_size)
         if theta is None:
             return self.loaded_characteristic(waves, np.eye(self.dimension))
-        if self.dimension == 2:
+        if self.dimension > 1:
+            from dfp_solvers import fourier
             from dfp_solvers.transfer import spectral
 
             steps = spectral.steps_of(waves)
             if steps is not None:
-                turn, (centred, gradients) = np.array(steps) / self.batch_size, self.deviations
-                return spectral.finite_sum(theta, turn @ centred, gradients @ turn.T, self.batch_size, waves.shape[:2])
+                turn, (centred, gradients) = steps / self.batch_size, self.deviations
+                slopes, shifts = turn @ centred, gradients @ turn.T
+                if self.dimension == 2:
+                    return spectral.finite_sum(theta, slopes, shifts, self.batch_size, waves.shape[:2])
+                counts = spectral.counts_of(waves)
+                averages = [fourier.sample_average(counts, slopes @ place + shifts) for place in theta]
+                return fourier.power(np.array(averages), self.batch_size)
         total = np.zeros((len(theta), *waves.shape[:-1]), dtype=np.complex128)
         for deviation in np.swapaxes(self.sample_deviations(theta), 0, 1) / self.batch_size:
             total += np.exp(1j * np.moveaxis(waves @ deviation.T, -1, 0))
         return (total / self.count) ** self.batch_size
+
+    def wave_characteristic(self, wave: Array, centre: Array, axes: Array, lattice: list[Array]) -> Any:
+        """Return it from the places of a tensor lattice, on which the phases of samples are products over the axes."""
+        from dfp_solvers import fourier
+
+        centred, gradients = self.deviations
+        slopes = wave @ centred / self.batch_size
+        factors = np.exp(1j * (slopes @ centre + gradients @ wave / self.batch_size))
+        nodes = np.stack(np.meshgrid(*lattice, indexing="ij"), axis=-1)
+        return fourier.power(fourier.sample_average(nodes, slopes @ axes, factors), self.batch_size)
 
     def projected(self, loads: Array) -> Array:
         """Return the deviations of all samples along ``loads`` (d, k), shape (N, k)."""

@@ -199,6 +199,11 @@ class MovedLaw(NoiseLaw):
         values = self.base.characteristic(waves @ self.left, at)
         return values * np.exp(-0.5 * np.einsum("...i,ij,...j->...", waves, self.heat, waves))
 
+    def wave_characteristic(self, wave: Array, centre: Array, axes: Array, lattice: list[Array]) -> Any:
+        """Return that of the base from R(centre + axes·u), times that of the heat."""
+        values = self.base.wave_characteristic(wave @ self.left, self.right @ centre, self.right @ axes, lattice)
+        return values * np.exp(-0.5 * (wave @ self.heat @ wave))
+
     def loaded_characteristic(self, waves: Array, load: Array) -> Any:
         """Return that of the base carried on by ``load`` L, times that of the heat."""
         spread = load @ self.heat @ load.T

@@ -320,6 +320,12 @@ class NoiseLaw(Noise):
         """Return E e^{ik·Lᵀg̃} of additive noise at ``waves`` (..., k), L the loads of a ``projected`` part."""
         return self.characteristic(waves @ part.T)
 
+    def wave_characteristic(self, wave: Array, centre: Array, axes: Array, lattice: list[Array]) -> Any:
+        """Return it at one ``wave`` (d,) from the places centre + axes·u of the tensor ``lattice`` of u, (*cells)."""
+        nodes = np.stack(np.meshgrid(*lattice, indexing="ij"), axis=-1)
+        places = centre + nodes.reshape(-1, self.dimension) @ axes.T
+        return self.characteristic(wave[None], places).reshape(nodes.shape[:-1])
+
     def loaded_characteristic(self, waves: Array, load: Array) -> Any:
         """Return E e^{ik·Mg̃} of additive noise that ``load`` M (d, d) carries on, at ``waves`` (..., d)."""
         return self.projected_characteristic(waves, self.projected(load.T))

@@ -143,26 +143,29 @@ def regridded(
     return invert(phi, new_lower, new_spacing, cells)
 
 
-def sample_average(waves: Array, deviations: Array) -> Complex:
+def sample_average(waves: Array, deviations: Array, factors: Complex | None = None) -> Complex:
     """Return the characteristic function of one sample at ``waves`` (..., d), of all ``deviations`` (N, d).
 
-    On a tensor grid of waves e^{ik·g} is a product over the axes, so that the sum over samples is one of matrices.
+    The phase of each sample is multiplied by its own of ``factors`` (N,), if there are any. On a tensor grid of waves
+    e^{ik·g} is a product over the axes, so that the sum over samples is one of matrices.
     """
     axes = _tensor_axes(waves)
+    weights = (np.ones(1) if factors is None else factors) / len(deviations)
     if axes is None:
         flat = waves.reshape(-1, waves.shape[-1])
         total = np.empty(len(flat), dtype=np.complex128)
         block = max(2**22 // len(deviations), 1)
         for begin in range(0, len(flat), block):
-            total[begin : begin + block] = np.exp(1j * (flat[begin : begin + block] @ deviations.T)).mean(axis=1)
+            phases = np.exp(1j * (flat[begin : begin + block] @ deviations.T))
+            total[begin : begin + block] = (phases * weights).sum(axis=1)
         return total.reshape(waves.shape[:-1])
-    phases = [np.exp(1j * np.outer(axis, deviations[:, i])) for i, axis in enumerate(axes)]
-    last = phases[-1].T / len(deviations)
-    if len(phases) == 1:
+    along = [np.exp(1j * np.outer(axis, deviations[:, i])) for i, axis in enumerate(axes)]
+    last = along[-1].T * weights[:, None]
+    if len(along) == 1:
         return np.asarray(last.sum(axis=0))
-    if len(phases) == 2:
-        return np.asarray(phases[0] @ last)
-    return np.array([(first * phases[1]) @ last for first in phases[0]])
+    if len(along) == 2:
+        return np.asarray(along[0] @ last)
+    return np.array([(first * along[1]) @ last for first in along[0]])
 
 
 def _tensor_axes(waves: Array) -> list[Array] | None:

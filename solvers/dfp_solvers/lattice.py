@@ -79,6 +79,37 @@ def cloud(mean: Array, covariance: Array, spacing: Array) -> tuple[Array, Array]
     return mean + points * spacing, weights
 
 
+def few(root: Array, reach: Array, most: int) -> tuple[Array, Array] | None:
+    """Return points (m, d) and weights (m,) that stand for a Gaussian of mean zero, or None where they are many.
+
+    Parameters
+    ----------
+    root
+        M with the covariance MMᵀ, shape (d, d).
+    reach
+        For each normal, the largest s at which the rule has to have e^{−s²/2}, shape (d,).
+    most
+        Most points for each.
+
+    Notes
+    -----
+    Gauss–Hermite rules, the shortest that are right to rounding.
+    """
+    points, weights = np.zeros((1, len(root))), np.ones(1)
+    for column, end in zip(root.T, reach, strict=True):
+        s = np.linspace(0, end, 16)
+        for count in range(1, most + 1):
+            nodes, shares = np.polynomial.hermite_e.hermegauss(count)
+            shares = shares / shares.sum()
+            if np.max(np.abs(np.cos(np.outer(s, nodes)) @ shares - np.exp(-(s**2) / 2))) < 1e-15:
+                break
+        else:
+            return None
+        points = (points[:, None, :] + nodes[:, None] * column).reshape(-1, len(root))
+        weights = np.outer(weights, shares).ravel()
+    return points, weights
+
+
 def interpolation(old: Array, new: Array, points: int = 4) -> sparse.csr_array:
     """Return the matrix that takes values at the uniform nodes ``old`` to interpolants through ``points`` nodes, even.
 

@@ -21,10 +21,16 @@ _PER_DEVIATION = {1: 2.5, 2: 2.5, 3: 2.3}
 # Probability beyond the box on one side, and the half-widths in deviations between which it is chosen.
 _TAIL = {1: 1e-14, 2: 1e-14, 3: 1e-11}
 _LEAST_WIDTH, _MOST_WIDTH = {1: 7.8, 2: 7.8, 3: 7.0}, 40.0
+# Half-width, and nodes per deviation over the usual ones, after a few steps of noise that is not Gaussian.
+_FEW_REACH, _DETAILED = 10.0, 1.25
+# A step by which laws have settled, or their moments have no bound.
+_LATE = 10**7
 # Nodes of a box by dimension: a matrix between 6561 takes 344 MB and two seconds; least ones along an axis.
 MOST_NODES, _LEAST_NODES = {1: 1025, 2: 6561, 3: 97**3}, 15
 # Products of entries that making an entry of a matrix costs, and at how many steps boxes may change.
 MADE, _TRIED = 40.0, 24
+# Steps in three dimensions that cost as much as finding the sum of products of one.
+FOUND = 15.0
 # Steps at which the moments ahead are looked at, and kurtosis among them.
 _LOOKS, _FEW = 256, 8
 # Degrees of freedom where the fourth moment is infinite or unknown.
@@ -42,6 +48,8 @@ class Boxes:
     """Nodes per deviation over the usual ones; widths likewise."""
     axes: Array | None = None
     """Directions of the axes (columns) of every box, if they are not free."""
+    coupled: bool = False
+    """Whether steps are sums of products that have to be found (d = 3)."""
 
     @cached_property
     def _freedom(self) -> tuple[Array, Array]:
@@ -68,7 +76,24 @@ class Boxes:
         """Return the half-width in deviations that the kurtosis at ``step`` asks for, of a Student t law."""
         d = self.equation.dimension
         wanted = student_width(self.freedom(step), _TAIL[d])
+        if self._few(step):
+            wanted = np.minimum(wanted, np.maximum(student_width(self._late, _TAIL[d]), _FEW_REACH))
         return float(np.clip(np.max(wanted), _LEAST_WIDTH[d], _MOST_WIDTH)) * self.scale
+
+    @cached_property
+    def _late(self) -> Array:
+        """Degrees of freedom (d,) of the settled law, the least that there are where it has no kurtosis."""
+        moving = HigherMoments(self.equation, self.initial)
+        with np.errstate(all="ignore"):
+            moving.advance(_LATE)
+            return np.maximum(np.nan_to_num(student_freedom(moving.frame()), nan=_HEAVIEST), _HEAVIEST)
+
+    def _few(self, step: int) -> bool:
+        """Return whether tails at ``step`` are those of few minibatches, which end, not of a power law, which grow."""
+        early = self.freedom(step)
+        if self.equation.sgd.noise.gaussian or not np.any(early > _HEAVIEST):
+            return False
+        return bool(np.any(student_width(early, 1e-14) > np.maximum(student_width(self._late, 1e-14), _FEW_REACH)))
 
     @cached_property
     def plan(self) -> list[tuple[Box, int]]:
@@ -104,10 +129,10 @@ class Boxes:
                 if nodes > most:  # what a narrower box leaves out is in the certificate
                     box, nodes = self._around(path, begin, int(cuts[j]) - 1, most)
                 steps = int(ahead[cuts[j] - 1] - (ahead[begin - 1] if i else 0))
-                moved = {key: cost[key] + self._moving(boxes[key][1], nodes) for key in ends_here}
+                moved = {key: cost[key] + self.moving(boxes[key][1], nodes) for key in ends_here}
                 last = min(moved, key=moved.__getitem__, default=None)
                 boxes[i, j], before[i, j] = (box, nodes), last
-                cost[i, j] = (0.0 if last is None else moved[last]) + self._staying(nodes, steps - 1)
+                cost[i, j] = (0.0 if last is None else moved[last]) + self.staying(nodes, steps - 1)
         key: tuple[int, int] | None = min((k for k in cost if k[1] == len(cuts) - 1), key=cost.__getitem__)
         found = []
         while key is not None:
@@ -123,14 +148,19 @@ class Boxes:
     def _made(self) -> float:
         return MADE * self.equation.sgd.noise.characteristic_cost
 
-    def _moving(self, source: float, target: float) -> float:
-        """Return what a step from one box to another costs by their nodes, in products of entries."""
-        return source if self.equation.dimension == 3 else source * target * self._made
+    @property
+    def _found(self) -> float:
+        """Steps that cost as much as to find a sum of products for one."""
+        return FOUND * self.equation.sgd.noise.characteristic_cost if self.coupled else 0.0
 
-    def _staying(self, nodes: float, steps: int) -> float:
+    def moving(self, source: float, target: float) -> float:
+        """Return what a step from one box to another costs by their nodes, in products of entries."""
+        return source * (1 + self._found) if self.equation.dimension == 3 else source * target * self._made
+
+    def staying(self, nodes: float, steps: int) -> float:
         """Return what ``steps`` steps inside a box cost."""
         if self.equation.dimension == 3:
-            return nodes * steps
+            return nodes * (steps + (self._found if steps else 0.0))
         return nodes**2 * min(steps * self._made, (2 * self._made + steps) if steps else 0.0)
 
     def outside(self, step: int) -> float:
@@ -163,6 +193,8 @@ class Boxes:
         finest = np.min(matrices.precisions(covariance) ** -0.5, axis=0)
         width = max(self.width(int(path.steps[first])), self.width(int(path.steps[last])))
         dense = _PER_DEVIATION[mean.shape[1]] * self.scale
+        if self._few(int(path.steps[first])):
+            dense *= _DETAILED
         for _ in range(60):
             lower, upper = np.min(mean - width * deviation, axis=0), np.max(mean + width * deviation, axis=0)
             wanted = np.maximum((upper - lower) * dense / finest, _LEAST_NODES)

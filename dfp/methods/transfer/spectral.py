@@ -3,17 +3,17 @@
 from typing import Any
 
 import numpy as np
-from dfp_solvers import lattice
-from dfp_solvers.transfer import spectral, split
+from dfp_solvers import lattice, matrices
+from dfp_solvers.transfer import cross, spectral, split
 from dfp_solvers.transfer.spectral import Box
 
 from dfp.checks import Array, Complex
 from dfp.errors import UnresolvedError
 from dfp.methods import gridded_start, grids
 from dfp.methods.solver import Problem
+from dfp.methods.transfer import solid
 from dfp.methods.transfer.moving_boxes import MADE, Boxes
 from dfp.methods.transfer.run import TransferRun
-from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
 from dfp.problem.state import Density, Gaussian
 from dfp.results.frame import Frame
@@ -22,14 +22,24 @@ from dfp.results.frame import Frame
 _WORTH = 3
 # An estimated error beyond which there is no density to speak of.
 _HOPELESS = 0.05
-# Rounding of the sums over nodes at every step.
+# True errors over what tails and last waves add up to: less than one in half of random problems (validation case
+# spectral-certificates), while three times this bounds all.
+_JUDGED = 0.65
+# Places along an axis that may stand for a narrow start.
+_FEW = 12
+# Error by waves beyond the last above which a law is smoothed before it moves to another box.
+_DETAILED = 1e-8
+# Steps in which mass wraps around, at most: of excursions beyond eight deviations.
+_LONGEST = 64.0
+# Rounding of the sums over nodes at every step; a power multiplies that of its base.
 _ROUNDING = 1e-15
-# Error of φ that sums of products may have in three dimensions.
-_SPLIT = 1e-9
 # Largest wave number of reported densities in inverse deviations, and most cells of an axis of an automatic grid.
 _BAND, _MOST_CELLS = 8.2, {1: 4096, 2: 512, 3: 96}
 # Mass outside the widest affordable box beyond which another method is preferred.
 _OUTSIDE = 1e-9
+# Width and nodes in a length of the box beside which eigenvalues are judged, what their difference is multiplied by, as
+# the tails of a law may fall with the cube of the width, and what they round to.
+_COARSER, _BESIDE, _MODE_ROUNDING = 0.88, 3.0, 1e-13
 # Seconds of a product with an entry of a matrix, and of a wave in three dimensions.
 _MULTIPLIED, _WAVE = 1e-9, 8e-7
 
@@ -44,7 +54,7 @@ class SpectralRun(TransferRun):
         hold.
     """
 
-    kept = ("step", "until", "box", "places", "mass", "_error")
+    kept = ("step", "until", "box", "places", "mass", "_beyond")
 
     def __init__(self, problem: Problem, grid: Grid | None) -> None:
         self.boxes = boxes_of(problem)
@@ -56,16 +66,24 @@ class SpectralRun(TransferRun):
         """Last step that the box serves."""
         self.places, self.mass = self._start()
         self._matrix: Array | None = None
-        self._error, self._goal = 0.0, 0
+        self._goal = 0
+        self._sum: split.Split | cross.Cross | None = None
+        """One step within the box (d = 3)."""
+        self._beyond = 0.0
+        """The largest mass that was outside of a box so far. What was in waves beyond the last is damped by a step."""
 
     @classmethod
     def seconds(cls, problem: Problem) -> float:
         """Return about how long it takes, by the entries of its matrices."""
         total, before, d = 0.0, 0, problem.equation.dimension
-        for box, until in boxes_of(problem).plan:
+        boxes = boxes_of(problem)
+        terms = (
+            1 if not boxes.coupled else 2 if problem.equation.sgd.noise.gaussian else 10
+        )  # over those of aligned axes
+        for box, until in boxes.plan:
             nodes, steps, before = float(np.prod(box.cells)), until - before, until
             if d == 3:
-                total += steps * nodes * _WAVE
+                total += (boxes.moving(nodes, nodes) + boxes.staying(nodes, steps - 1)) * _WAVE * terms
             else:
                 made = MADE * problem.equation.sgd.noise.characteristic_cost
                 total += _MULTIPLIED * nodes**2 * min(steps * made, 2 * made + steps)
@@ -84,10 +102,26 @@ class SpectralRun(TransferRun):
     def settle(self) -> None:
         """Go to the fixed point of a step in the box of the last step, by one factorisation of its matrix (d = 2)."""
         self.box = box = self.boxes.plan[-1][0]
-        seen = spectral.resolved(box, box, self._slope)
-        self.mass = spectral.stationary(spectral.transition(box, box.places, self._characteristic, seen))
+        self.mass = spectral.Settled(self._transition(box)).law
         self.places, self.step, self.until, self._matrix = box.places, self.boxes.last, self.boxes.last, None
         self._judge(spectral.waves_of(box, self.mass))
+
+    def modes(self, count: int) -> tuple[Complex, Complex, Array]:
+        """Return the slowest eigenvalues of a step, their modes on the grid, (count, *cells), and errors (d = 2).
+
+        Errors are estimated by a narrower and coarser box of the law of the last step.
+        """
+        alternating = bool(np.min(np.linalg.eigvals(self._slope).real) < 0)
+        box = self.boxes.plan[-1][0]
+        values, masses = spectral.Settled(self._transition(box)).modes(count, alternating=alternating)
+        rough_box = spectral.coarser(box, _COARSER)
+        rough = spectral.Settled(self._transition(rough_box)).modes(count, alternating=alternating)[0]
+        error = _MODE_ROUNDING + _BESIDE * np.min(np.abs(rough - values[:, None]), axis=1)
+        parts = [
+            spectral.density(box, spectral.waves_of(box, part), list(self.grid.axes))
+            for column in masses.T for part in (column.real, column.imag)
+        ]  # fmt: skip
+        return values, np.array(parts[::2]) + 1j * np.array(parts[1::2]), error
 
     def frame(self) -> Frame:
         """Return the density on the grid, the moments of the nodes and the estimated L1 error.
@@ -100,8 +134,10 @@ class SpectralRun(TransferRun):
         if self.step == 0:
             return self._start_frame()
         assert self.box is not None
-        density = spectral.density(self.box, spectral.waves_of(self.box, self.mass), list(self.grid.axes))
-        error = self._error + _ROUNDING * self.step**0.5
+        phi, law = spectral.waves_of(self.box, self.mass), self.equation.sgd.noise
+        error = _JUDGED * (2 * self._wrapped + spectral.cut(self.box, phi))
+        error += _ROUNDING * self.step**0.5 * (1 if law.gaussian else law.batch_size)
+        density = spectral.density(self.box, phi, list(self.grid.axes))
         # Below zero by no more than the error is zero.
         density[(density < 0) & (density > -max(error, 1e-12) * float(density.max()))] = 0.0
         inside = float(density.sum()) * self.grid.cell_volume
@@ -139,9 +175,11 @@ class SpectralRun(TransferRun):
     def _move(self) -> None:
         """Take one step to a box of its own."""
         box, until = self.boxes.next(self.step)
+        if self.box is not None and spectral.cut(self.box, spectral.waves_of(self.box, self.mass)) > _DETAILED:
+            self.mass = spectral.smoothed(self.box, self.mass)
         phi = self._spectrum(box)
         self.mass, self.places, self.box = spectral.masses(box, phi), box.places, box
-        self.step, self._matrix = self.step + 1, None
+        self.step, self._matrix, self._sum = self.step + 1, None, None
         self.until = max(until, self.step)
         self._judge(phi)
 
@@ -154,20 +192,34 @@ class SpectralRun(TransferRun):
         if self._matrix is not None:
             self.mass = spectral.powers(self._matrix, self.mass, steps)
         else:
-            step = split_step(self.boxes, box, box, goal) if len(box.cells) == 3 else None
+            if self._sum is None and len(box.cells) == 3:
+                self._sum = solid.step(self.boxes, box, box, self.until)
             for _ in range(steps):
                 self.passing(self._goal - self.step)
-                self.mass, self.step = spectral.masses(box, self._spectrum(box, step)), self.step + 1
+                self.mass, self.step = spectral.masses(box, self._spectrum(box, self._sum)), self.step + 1
         self.step = goal
         self._judge(spectral.waves_of(box, self.mass))
 
-    def _spectrum(self, target: Box, step: split.Split | None = None) -> Complex:
+    def _spectrum(self, target: Box, step: split.Split | cross.Cross | None = None) -> Complex:
         """Return φ after one more step at the waves of ``target``."""
         if len(target.cells) == 3 and self.box is not None:
-            step = step or split_step(self.boxes, self.box, target, self.step + 1)
-            return split.spectrum(self.mass.reshape(self.box.cells), step)
+            step, mass = (
+                step or solid.step(self.boxes, self.box, target, self.step + 1),
+                self.mass.reshape(self.box.cells),
+            )
+            return split.spectrum(mass, step) if isinstance(step, split.Split) else cross.spectrum(mass, step)
         seen: Array | float = 1.0 if self.box is None else spectral.resolved(self.box, target, self._slope)
         return spectral.spectrum(target, self.places, self.mass, self._characteristic, seen)
+
+    @property
+    def _wrapped(self) -> float:
+        """Mass that has wrapped around and not been forgotten: at every step a part of what is outside of the box.
+
+        Excursions beyond w deviations last 1/(ηλw²) steps, and the law forgets in 1/(ηλ) steps where they began.
+        """
+        forgotten = float(np.trace(self.equation.linear_drift)) / self.equation.dimension
+        steps = min(self.step, 1 / forgotten if forgotten > 0 else np.inf, _LONGEST)
+        return self._beyond * (1 + steps / 4)
 
     @property
     def _slope(self) -> Array:
@@ -183,7 +235,10 @@ class SpectralRun(TransferRun):
     def _judge(self, phi: Complex) -> None:
         """Estimate the error by what is at the edges of the box and of its waves."""
         assert self.box is not None
-        beyond, cut = spectral.beyond(self.box, self.mass), spectral.cut(self.box, phi)
+        cut = spectral.cut(self.box, phi)
+        # The ripples of details reach the ends of the box, and are no mass outside.
+        seen = spectral.smoothed(self.box, self.mass) if cut > _DETAILED else self.mass
+        beyond = spectral.beyond(self.box, seen)
         if not cut < _HOPELESS:
             raise UnresolvedError(
                 f"step {self.step}: the law has details finer than {np.max(self.box.spacing):.2g} deviations (its "
@@ -195,7 +250,7 @@ class SpectralRun(TransferRun):
                 f"step {self.step}: about {min(beyond, 1.0):.2g} of the mass is outside the widest affordable box, as "
                 "with power-law tails; lower learning_rate, or use dfp.MonteCarlo(...)."
             )
-        self._error = max(self._error, 2 * beyond + cut)
+        self._beyond = max(self._beyond, beyond)
 
     def _start(self) -> tuple[Array, Array]:
         """Return places so close that the waves of the first box do not see between them, and their masses."""
@@ -206,6 +261,13 @@ class SpectralRun(TransferRun):
             # A jump is what its cells are: their centres are spread by the first step.
             self.box = box if d == 3 or gridded_start.resolved(initial) else None
             return box.places, initial.values.ravel() * own.cell_volume
+        root = matrices.square_root(initial.covariance)
+        first = self.boxes.plan[0][0]
+        # Phases of the first step between places may turn by twice what the mean makes of them.
+        reach = 2 * (np.pi / first.spacing) @ np.abs(np.linalg.solve(first.axes, root))
+        few = lattice.few(root, reach, _FEW)
+        if few is not None:
+            return initial.mean + few[0], few[1]
         if np.all(grids.conditional_deviations(initial.covariance[None]) > 0):
             self.box = self.boxes.start()
             places = self.box.places
@@ -237,7 +299,7 @@ def applies(problem: Problem) -> bool:
     law = sgd.noise
     if law.characteristic_obstacle is not None or not law.finite:
         return False
-    if d == 3 and (not law.gaussian or aligned_axes(equation) is None):
+    if d == 3 and solid.axes_of(equation) is None:
         return False
     # A gridded start is a lattice in the axes of θ.
     diagonal = not np.any(sgd.hessian - np.diag(np.diag(sgd.hessian)))
@@ -251,8 +313,9 @@ def holds_tails(problem: Problem) -> bool:
 
 def boxes_of(problem: Problem) -> Boxes:
     """Return what chooses the boxes of a problem."""
-    axes = aligned_axes(problem.equation) if problem.equation.dimension == 3 else None
-    return Boxes(problem.equation, problem.initial, problem.last, axes=axes)
+    axes = solid.axes_of(problem.equation) if problem.equation.dimension == 3 else None
+    coupled = axes is not None and not solid.aligned(problem.equation, axes)
+    return Boxes(problem.equation, problem.initial, problem.last, axes=axes, coupled=coupled)
 
 
 def automatic_grid(problem: Problem, boxes: Boxes) -> Grid:
@@ -261,37 +324,3 @@ def automatic_grid(problem: Problem, boxes: Boxes) -> Grid:
     grid = grids.automatic(problem.moments, width=min(width, 16.0), band=_BAND)
     most = _MOST_CELLS[grid.dimension]
     return grid if max(grid.cells) <= most else Grid(grid.lower, grid.upper, [min(n, most) for n in grid.cells])
-
-
-def aligned_axes(equation: Equation) -> Array | None:
-    """Return axes in which mean motion and fluctuations of the Hessian are both diagonal, or None if there are none."""
-    hessian, law = equation.sgd.hessian, equation.sgd.noise
-    diagonal = not np.any(hessian - np.diag(np.diag(hessian)))
-    axes = np.eye(len(hessian)) if diagonal else equation.sgd.modes[1]
-    tables = law.entrywise(axes)
-    return None if tables is None or np.any(tables[1]) else axes
-
-
-def split_step(boxes: Boxes, source: Box, target: Box, step: int) -> split.Split:
-    """Return one step in three dimensions from the nodes of one box to the waves of another, in aligned axes."""
-    equation, axes = boxes.equation, boxes.axes
-    law, rate = equation.sgd.noise, equation.learning_rate
-    assert axes is not None
-    tables = law.entrywise(axes)
-    assert tables is not None
-    inverse = np.linalg.inv(target.axes)
-    stretch, scale = (axes.T @ source.axes).diagonal(), (axes.T @ target.axes).diagonal()
-    places = [a + b * u for a, b, u in zip(axes.T @ source.centre, stretch, source.lattice, strict=True)]
-    slope = 1 - (axes.T @ equation.linear_drift @ axes).diagonal()
-    shift = -axes.T @ (equation.constant_drift + target.centre)
-    images = [(a * x + b) / h for a, x, b, h in zip(slope, places, shift, scale, strict=True)]
-    waves = np.stack(np.meshgrid(*target.waves, indexing="ij"), axis=-1)
-    constant = rate**2 * inverse @ law.constant @ inverse.T
-    fixed = np.exp(-0.5 * np.einsum("...i,ij,...j->...", waves, constant, waves))
-    fixed *= spectral.resolved(source, target, np.eye(3) - equation.linear_drift)
-    table = rate**2 * tables[0] / scale[:, None] ** 2
-    weights = [
-        (1 + (u / 1.1) ** 2 / (nu - 2)) ** (-(nu + 1) / 4)
-        for u, nu in zip(source.lattice, boxes.freedom(step - 1), strict=True)
-    ]
-    return split.split(fixed, target.waves, images, places, table, weights, _SPLIT)

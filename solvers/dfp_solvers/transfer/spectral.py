@@ -10,13 +10,17 @@ from typing import Any, NamedTuple
 
 import numba
 import numpy as np
-from scipy import fft
+from scipy import fft, linalg
+from scipy.sparse.linalg import LinearOperator, eigs
 
 from dfp_solvers.arrays import Array, Complex
 from dfp_solvers.jit import kernel
 
 _BLOCK = 32  # sources whose characteristic functions are held at once, in cache
 _SLOWEST = 0.9  # ratio of neighbouring pairs of nodes by which tails and spectra are continued at most
+_NEGLIGIBLE = 1e-14  # mass that may be left out of a sum over places
+_FADING = 12  # power of an exponential filter
+_CONTINUED = 100  # terms of such a continuation
 
 
 class Box(NamedTuple):
@@ -74,14 +78,20 @@ def phases(mean: Array, waves: list[Array]) -> Complex:
     return result
 
 
-def steps_of(waves: Array) -> tuple[Array, Array] | None:
-    """Return the two vectors of which wave vectors (n, m, 2) are multiples 0, 1, … −1 and 0, 1, …, or None."""
-    if waves.ndim != 3 or waves.shape[0] % 2 == 0 or waves.shape[0] < 3 or waves.shape[1] < 2:
+def steps_of(waves: Array) -> Array | None:
+    """Return the vectors (d, d) of which wave vectors (..., d) are multiples 0, 1, … −1, the last 0, 1, …; or None."""
+    d = waves.shape[-1]
+    if waves.ndim != d + 1 or min(waves.shape[:-1]) < 2 or any(n % 2 == 0 for n in waves.shape[: d - 1]):
         return None
-    first, second = waves[1, 0], waves[0, 1]
-    counts = fft.fftfreq(waves.shape[0], 1 / waves.shape[0])
-    lattice = counts[:, None, None] * first + np.arange(waves.shape[1])[:, None] * second
-    return (first, second) if np.max(np.abs(waves - lattice)) <= 1e-12 * np.max(np.abs(waves)) else None
+    steps = np.array([waves[tuple(int(i == axis) for i in range(d))] for axis in range(d)])
+    return steps if np.max(np.abs(waves - counts_of(waves) @ steps)) <= 1e-12 * np.max(np.abs(waves)) else None
+
+
+def counts_of(waves: Array) -> Array:
+    """Return the numbers of steps (..., d) to every wave vector (..., d) of a box."""
+    *others, last = waves.shape[:-1]
+    counts = [*(fft.fftfreq(n, 1 / n) for n in others), np.arange(last, dtype=float)]
+    return np.stack(np.meshgrid(*counts, indexing="ij"), axis=-1)
 
 
 def finite_sum(places: Array, slopes: Array, shifts: Array, batch: int, shape: tuple[int, int]) -> Complex:
@@ -202,6 +212,9 @@ def spectrum(target: Box, sources: Array, masses: Array, characteristic: Charact
     shape = tuple(wave.size for wave in target.waves)
     total = np.zeros(int(np.prod(shape)), np.complex128)
     block = _BLOCK if len(shape) < 3 else 4
+    rising = np.argsort(np.abs(masses))
+    counted = np.sort(rising[np.cumsum(np.abs(masses[rising])) > _NEGLIGIBLE])
+    sources, masses = sources[counted], masses[counted]
     for begin in range(0, len(sources), block):
         some = characteristic(sources[begin : begin + block], target)
         total += masses[begin : begin + block] @ some.reshape(len(some), -1)
@@ -217,6 +230,19 @@ def waves_of(box: Box, mass: Array) -> Complex:
     """Return φ at the waves of the box from the masses of its nodes."""
     result: Complex = np.conj(fft.rfftn(mass.reshape(box.cells))) * np.conj(_offset(box))
     return result
+
+
+def smoothed(box: Box, mass: Array) -> Array:
+    """Return masses without what is in the last waves, which fade out: what is in the others stays to rounding.
+
+    A law with details finer than the box would else ripple as far as its ends. Steps damp details, and moments do not
+    know of them: the filter is one at small waves.
+    """
+    phi = waves_of(box, mass)
+    for axis, (wave, spacing) in enumerate(zip(box.waves, box.spacing, strict=True)):
+        fading = np.exp(-36 * (np.abs(wave) * spacing / np.pi) ** _FADING)
+        phi = phi * fading.reshape([-1 if i == axis else 1 for i in range(phi.ndim)])
+    return masses(box, phi)
 
 
 def _offset(box: Box) -> Complex:
@@ -285,36 +311,91 @@ def powers(matrix: Array, mass: Array, steps: int) -> Array:
     return mass
 
 
+def continued(last: list[float], skipped: int = 0) -> float:
+    """Return what a series goes on to sum to, from three ``last`` terms, the outermost first, without the first few.
+
+    Ratios of neighbours go on to fall by as much as they have (of Gaussians that is so), and stay where they rise.
+    """
+    term, before, first = last
+    if not (before > 0 and first > 0):
+        return 0.0
+    ratio = min(term / before, _SLOWEST)
+    falling = min(term / before / (before / first), 1.0)
+    ratios = ratio * falling ** np.arange(1, _CONTINUED)
+    return term * float(np.sum(np.cumprod(ratios)[skipped:]))
+
+
 def beyond(box: Box, mass: Array) -> float:
-    """Return about how much mass is outside the box: the outermost nodes along every axis, continued geometrically."""
+    """Return about how much mass is outside the box, from pairs of nodes at the ends of every axis.
+
+    Not from the outermost ones, to which what has wrapped around adds.
+    """
     total, values = 0.0, np.abs(mass.reshape(box.cells))
     for axis in range(values.ndim):
         rows = values.sum(axis=tuple(i for i in range(values.ndim) if i != axis))
-        for outer, inner in ((rows[:2].sum(), rows[2:4].sum()), (rows[-2:].sum(), rows[-4:-2].sum())):
-            ratio = min(float(outer / inner), _SLOWEST) if inner > 0 else 0.0
-            total += float(outer) * ratio / (1 - ratio)
+        for end in (rows, rows[::-1]):
+            total += continued([float(end[2 * j : 2 * j + 2].sum()) for j in (1, 2, 3)], 1)
     return total
 
 
 def cut(box: Box, phi: Complex) -> float:
-    """Return about how much of the density, in L1, is in waves beyond the box's: the last, continued geometrically."""
-    total, values = 0.0, np.abs(phi) ** 2
-    values[..., 1:] *= 2
-    for axis in range(values.ndim):
-        rows = values.sum(axis=tuple(i for i in range(values.ndim) if i != axis))
-        rows = rows if axis == values.ndim - 1 else rows[: rows.size // 2 + 1]
-        outer, inner = rows[-2:].sum(), rows[-4:-2].sum()
-        ratio = min(float(outer / inner), _SLOWEST) if inner > 0 else 0.0
-        total += float(outer) * ratio / (1 - ratio)
-    return float(total**0.5)
+    """Return about how much of the density, in L1, is in waves beyond the box's, by the last pairs along each axis."""
+    total = 0.0
+    for axis, (cells, waves) in enumerate(zip(box.cells, box.waves, strict=True)):
+        number = np.abs(np.rint(waves * (cells * box.spacing[axis] / (2 * np.pi))))
+        shape = tuple(-1 if i == axis else 1 for i in range(phi.ndim))
+        pairs = [(number > cells // 2 - 2 * j - 2) & (number <= cells // 2 - 2 * j) for j in range(3)]
+        total += continued([float(np.abs(masses(box, phi * pair.reshape(shape))).sum()) for pair in pairs])
+    return total
 
 
-def stationary(matrix: Array) -> Array:
-    """Return the masses with mass·matrix = mass and sum one, by one factorisation of 1 − matrix."""
-    size = len(matrix)
-    # The last equation, which the others imply, gives way to the sum.
-    system = np.eye(size) - matrix
-    system[:, -1] = 1.0
-    right = np.zeros(size)
-    right[-1] = 1.0
-    return np.asarray(np.linalg.solve(system.T, right))
+class Settled:
+    """The law that a step between the nodes of a box leaves as it is, and how others approach it: one factorisation.
+
+    With M = 1 − T, whose last equation, which the others imply, gives way to the sum, the stationary masses solve
+    mM = (0, …, 0, 1). Masses of sum zero with mT = μm have mM = (1 − μ)(m_1, …, m_{N−1}, 0): the slowest are the
+    leading ones of an inverse.
+    """
+
+    def __init__(self, matrix: Array) -> None:
+        system = np.eye(len(matrix)) - matrix
+        system[:, -1] = 1.0
+        self._matrix, self._factors = matrix, linalg.lu_factor(system.T, overwrite_a=True, check_finite=False)
+
+    @property
+    def law(self) -> Array:
+        """Masses m (N,) with m = mT and sum one."""
+        right = np.zeros(len(self._matrix))
+        right[-1] = 1.0
+        return np.asarray(linalg.lu_solve(self._factors, right, check_finite=False))
+
+    def modes(self, count: int, *, alternating: bool) -> tuple[Complex, Complex]:
+        """Return the ``count`` largest eigenvalues μ of T but for 1, in order, and their masses, shape (N, count).
+
+        Parameters
+        ----------
+        alternating
+            Whether some μ may be nearer to −1 than others to 1: then products with T itself are iterated.
+        """
+        size = len(self._matrix)
+
+        def inverse(mass: Array) -> Array:
+            return np.asarray(linalg.lu_solve(self._factors, np.append(mass[:-1], 0.0), check_finite=False))
+
+        def step(mass: Array) -> Array:
+            return np.asarray(mass @ self._matrix)
+
+        operator = LinearOperator((size, size), matvec=step if alternating else inverse, dtype=float)
+        # A start without symmetries, in which no mode is missing.
+        start = np.random.default_rng(0).standard_normal(size)
+        values, vectors = eigs(operator, k=count + alternating, v0=start, ncv=min(4 * count + 20, size))
+        values = values if alternating else 1 - 1 / values
+        order = np.argsort(-np.abs(values))[int(alternating) :]
+        return values[order], vectors[:, order]
+
+
+def coarser(box: Box, factor: float) -> Box:
+    """Return a box about the same middle, narrower by ``factor`` < 1 and with as many fewer nodes in a length."""
+    half = factor * (box.upper - box.lower) / 2
+    cells = tuple(int(np.ceil(factor**2 * n)) // 2 * 2 + 1 for n in box.cells)
+    return box._replace(lower=(box.lower + box.upper) / 2 - half, spacing=2 * half / np.array(cells), cells=cells)

@@ -1,0 +1,112 @@
+"""Spectral transfer in three dimensions: axes along which the mean moves by itself, and a step as a sum of products."""
+
+import numpy as np
+from dfp_solvers.arrays import Array, Complex
+from dfp_solvers.transfer import cross, spectral, split
+from dfp_solvers.transfer.spectral import Box
+
+from dfp.errors import UnresolvedError
+from dfp.methods.transfer.moving_boxes import Boxes
+from dfp.problem.equation import Equation
+
+# Error of φ that sums of products may have.
+SPLIT = 1e-9
+# Entries of a diagonal matrix off its diagonal, over the largest, in other axes.
+_ROUNDED = 1e-13
+# Bytes that the terms of a step may take, where noise couples all waves with all places.
+_MOST_BYTES = 1.2e9
+
+
+def axes_of(equation: Equation) -> Array | None:
+    """Return directions (columns) along which the mean moves by itself, or None where they are not orthogonal."""
+    hessian = equation.sgd.hessian
+    if not equation.sgd.commutes:
+        return None
+    diagonal = not np.any(hessian - np.diag(np.diag(hessian)))
+    axes = np.eye(len(hessian)) if diagonal else equation.sgd.modes[1]
+    moved = axes.T @ equation.linear_drift @ axes
+    return axes if np.max(np.abs(moved - np.diag(np.diag(moved)))) <= _ROUNDED * np.max(np.abs(moved)) else None
+
+
+def aligned(equation: Equation, axes: Array) -> bool:
+    """Return whether noise is Gaussian and, in ``axes``, that of each is a sum of what the others bring."""
+    law = equation.sgd.noise
+    tables = law.entrywise(axes) if law.gaussian else None
+    return tables is not None and not np.any(tables[1])
+
+
+def step(boxes: Boxes, source: Box, target: Box, until: int) -> split.Split | cross.Cross:
+    """Return one step from the nodes of one box to the waves of another, for masses of steps up to ``until``.
+
+    Raises
+    ------
+    UnresolvedError
+        If the sum has more terms than memory holds.
+    """
+    equation, axes = boxes.equation, boxes.axes
+    assert axes is not None
+    stretch, scale = (axes.T @ source.axes).diagonal(), (axes.T @ target.axes).diagonal()
+    places = [a + b * u for a, b, u in zip(axes.T @ source.centre, stretch, source.lattice, strict=True)]
+    slope = 1 - (axes.T @ equation.linear_drift @ axes).diagonal()
+    shift = -axes.T @ (equation.constant_drift + target.centre)
+    images = [(a * x + b) / h for a, x, b, h in zip(slope, places, shift, scale, strict=True)]
+    seen = spectral.resolved(source, target, np.eye(3) - equation.linear_drift)
+    weights = [
+        (1 + (u / 1.1) ** 2 / (nu - 2)) ** (-(nu + 1) / 4)
+        for u, nu in zip(source.lattice, boxes.freedom(until), strict=True)
+    ]
+    if aligned(equation, axes):
+        return _aligned(equation, axes, target, (places, images, scale), weights, seen)
+    return _crossed(equation, source, target, images, weights, seen, until)
+
+
+def _aligned(
+    equation: Equation,
+    axes: Array,
+    target: Box,
+    motion: tuple[list[Array], list[Array], Array],
+    weights: list[Array],
+    seen: Array,
+) -> split.Split:
+    law, rate, (places, images, scale) = equation.sgd.noise, equation.learning_rate, motion
+    tables, inverse = law.entrywise(axes), np.linalg.inv(target.axes)
+    assert tables is not None
+    waves = np.stack(np.meshgrid(*target.waves, indexing="ij"), axis=-1)
+    constant = rate**2 * inverse @ law.constant @ inverse.T
+    fixed = np.exp(-0.5 * np.einsum("...i,ij,...j->...", waves, constant, waves)) * seen
+    table = rate**2 * tables[0] / scale[:, None] ** 2
+    return split.split(fixed, target.waves, images, places, table, weights, SPLIT)
+
+
+def _crossed(
+    equation: Equation,
+    source: Box,
+    target: Box,
+    images: list[Array],
+    weights: list[Array],
+    seen: Array,
+    until: int,
+) -> cross.Cross:
+    law, places = equation.sgd.noise, source.places
+    waves = np.stack(np.meshgrid(*target.waves, indexing="ij"), axis=-1)
+    waves = -equation.learning_rate * waves @ np.linalg.inv(target.axes)
+    flat = waves.reshape(-1, 3)
+
+    def column(place: int) -> Complex:
+        return np.asarray(law.characteristic(waves, places[place : place + 1])).ravel()
+
+    def row(wave: int) -> Complex:
+        return np.asarray(law.wave_characteristic(flat[wave], source.centre, source.axes, source.lattice)).ravel()
+
+    size = len(places) + len(flat)
+    most = int(_MOST_BYTES / (size * (8 if law.gaussian else 16)))
+    weight = weights[0][:, None, None] * weights[1][:, None] * weights[2]
+    try:
+        alpha, beta = cross.separated(column, row, weight.ravel(), SPLIT, most)
+    except cross.TooLongError:
+        raise UnresolvedError(
+            f"step {until}: the noise couples waves and places by more than {most} products on {len(places)} nodes, "
+            f"which would take more than {_MOST_BYTES:.2g} bytes; lower learning_rate, or use dfp.MonteCarlo(...)."
+        ) from None
+    mean = [np.exp(1j * np.outer(wave, image)) for wave, image in zip(target.waves, images, strict=True)]
+    return cross.Cross(mean, alpha.reshape(-1, *seen.shape) * seen, beta.reshape(-1, *source.cells))
