@@ -103,17 +103,6 @@ def operator(places: Array, increments: Array, degree: int) -> Array:
     return matrix
 
 
-def second_order(first: Array, second: Array, weight: float) -> Array:
-    """Return increments (A, Q) with zeroth moment ``weight``, first moments (Q, d) and second moments (Q, d, d)."""
-    q, d = first.shape
-    result = np.empty((1 + d + d * (d + 1) // 2, q))
-    result[0] = weight
-    for i, m in enumerate(indices(d, 2)[1:], start=1):
-        axes = [axis for axis in range(d) for _ in range(m[axis])]
-        result[i] = first[:, axes[0]] if len(axes) == 1 else second[:, axes[0], axes[1]]
-    return result
-
-
 def gaussian_moments(covariance: Array, degree: int) -> Array:
     """Return E[δ^α] of δ ~ N(0, ``covariance`` (Q, d, d)) for |α| <= ``degree``, shape (K, Q), by Stein's recursion."""
     q, d = covariance.shape[:2]

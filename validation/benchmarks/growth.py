@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 import dfp
+from dfp.methods.hermite import HermiteRun
 from dfp.methods.solver import Problem
 from dfp.methods.transfer.spectral import SpectralRun
 from validation.benchmarks.verdict import Verdict
@@ -133,6 +134,18 @@ def moments(*, quick: bool) -> list[Verdict]:
     ]
 
 
+def series(*, quick: bool) -> list[Verdict]:
+    """Time Hermite series in their degree, in two dimensions; their K ~ D² coefficients have K² ~ D⁴ weights a step."""
+    print("\nHermite, 2D, Γ > 0, η = .02, 100 steps")
+    equation, start = plane(0.02)
+    degrees, worst = (8, 12) if quick else (12, 16, 24, 32, 40), 0.0
+    for each in (equation, dfp.DiscreteFokkerPlanck(equation.sgd), dfp.ModifiedLangevin(equation.sgd)):
+        times = [seconds(lambda e=each, n=n: HermiteRun(dfp.Hermite(n), e, start).advance(100), 3) for n in degrees]  # type: ignore[misc]
+        _line(f"{each.label}, in the degree", degrees, times)
+        worst = max(worst, exponents([degrees[0], degrees[-1]], [times[0], times[-1]])[0])
+    return [Verdict.at_most("Hermite, 2D: the exponent in the degree is at most 4", worst, 4.0, "")]
+
+
 def fourier(*, quick: bool) -> list[Verdict]:
     """Time the closed characteristic function of a finite sum."""
     print("\nFourier, finite sum of samples with one Hessian, 2D, 80 steps")
@@ -234,5 +247,5 @@ def _mode(rate: float) -> tuple[dfp.MasterEquation, float]:
 
 def growth(*, quick: bool) -> list[Verdict]:
     """Print times and exponents of all of these, and return the verdicts."""
-    parts = (spectral, moments, fourier, sampling, exits, reach)
+    parts = (spectral, moments, series, fourier, sampling, exits, reach)
     return [verdict for part in parts for verdict in part(quick=quick)]
