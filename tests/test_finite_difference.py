@@ -11,6 +11,7 @@ from problems import one_mode, regression, rotated, table
 
 import dfp
 from dfp.methods import difference_grids
+from dfp.methods.solver import Problem
 
 SCHEMES = ("spectral", "fourth", "second")
 FIRST = {2: {-1: -1 / 2, 1: 1 / 2}, 4: {-2: 1 / 12, -1: -2 / 3, 1: 2 / 3, 2: -1 / 12}}
@@ -132,7 +133,7 @@ def test_spectral_step_agrees_with_dense_fourier_sums(shape):
             spectrum = spectrum - kappa[:, i] * kappa[:, j] * (forward @ (second[i, j].ravel() * weights)) / 2
     expected = (np.conj(forward.T) @ spectrum).real.reshape(shape) / values.size
     # rounding
-    assert np.abs(pseudospectral.Operator(drift, second).step(values) - expected).max() < 1e-12
+    assert np.abs(pseudospectral.Operator(drift, second).steps(values, 1) - expected).max() < 1e-12
 
 
 def test_trigonometric_interpolation_reproduces_waves_and_nothing_outside():
@@ -211,6 +212,25 @@ def test_too_fine_a_spacing_is_refused_with_the_true_boundaries(scheme):
     solved(discrete(one_mode(), rate * 0.9999), start, 20, scheme, spacing=fine, tolerance=0.9)
     with pytest.raises(dfp.UnresolvedError, match="unstable"):
         solved(discrete(one_mode(), rate * 1.001), start, 20, scheme, spacing=fine, tolerance=0.9)
+
+
+@pytest.mark.parametrize(("scheme", "most"), [("spectral", 66), ("fourth", 200), ("second", 400)])
+def test_cells_do_not_grow_as_the_learning_rate_falls(scheme, most):
+    """Once the density is resolved finer steps ask for no finer grid; before, stencils do (the control)."""
+    cells = []
+    for learning_rate in (0.1, 0.01, 1e-3, 1e-4, 1e-5):
+        equation = discrete(one_mode(1.0, 0.3), learning_rate)
+        settled = dfp.stationary_moments(equation).covariance
+        try:
+            run = dfp.FiniteDifference(scheme).start(Problem.of(equation, dfp.Gaussian(0.0, settled), np.array([1])))
+            run.advance(1)
+            cells.append(run._levels[0].grid.cells[0])
+        except dfp.UnresolvedError:
+            cells.append(0)
+    # Ten deviations to both sides.
+    assert cells[0] < cells[1] < 1.5 * most
+    assert max(cells[-2:]) <= most
+    assert cells[-1] == pytest.approx(cells[-2], rel=0.05)
 
 
 def test_what_no_grid_resolves_is_refused():

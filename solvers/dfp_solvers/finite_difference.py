@@ -190,6 +190,8 @@ def march(values: Array, stencil: Stencil, steps: int) -> Array:
             nine_point.sweep(source[:, 0], target[:, 0], block, now, stencil.weights)
         elif nineteen:
             nineteen_point.step(source, target, block, stencil.offsets, stencil.weights)
+        elif block >= len(source):  # nothing to share among threads
+            _block(source, target, 0, len(source), now, stencil.offsets, stencil.weights, reach)
         else:
             _sweep(source, target, block, now, stencil.offsets, stencil.weights, reach)
         source, target, steps = target, source, steps - now
