@@ -11,6 +11,7 @@ from problems import one_mode, regression, rotated, table
 
 import dfp
 from dfp.methods import difference_grids
+from dfp.methods.solver import Problem
 
 SCHEMES = ("spectral", "fourth", "second")
 FIRST = {2: {-1: -1 / 2, 1: 1 / 2}, 4: {-2: 1 / 12, -1: -2 / 3, 1: 2 / 3, 2: -1 / 12}}
@@ -79,7 +80,7 @@ def twin(values, drift, second, order):
 
 
 @pytest.mark.parametrize("order", [2, 4])
-@pytest.mark.parametrize("shape", [(17,), (14, 9), (70, 5), (3, 40), (7, 5, 6)])
+@pytest.mark.parametrize("shape", [(17,), (14, 9), (70, 5), (3, 40), (7, 5, 6), (2, 9, 3)])
 def test_stencils_agree_with_their_twin_and_keep_mass(shape, order):
     """Thirteen steps to 1e-13 or so, ends included; at order 2 a mode off by one half must show."""
     drift, second = random_polynomials(len(shape))
@@ -96,7 +97,7 @@ def test_stencils_agree_with_their_twin_and_keep_mass(shape, order):
     )
 
 
-@pytest.mark.parametrize(("shape", "order"), [((200, 150), 2), ((200, 150), 4), ((20, 12, 30), 4)])
+@pytest.mark.parametrize(("shape", "order"), [((200, 150), 2), ((200, 150), 4), ((20, 12, 30), 2), ((20, 12, 30), 4)])
 def test_bits_do_not_depend_on_threads_or_on_how_many_steps_are_fused(shape, order):
     stencil = finite_difference.Stencil(*random_polynomials(len(shape)), order)
     values = np.random.default_rng(2).random(shape)
@@ -132,7 +133,7 @@ def test_spectral_step_agrees_with_dense_fourier_sums(shape):
             spectrum = spectrum - kappa[:, i] * kappa[:, j] * (forward @ (second[i, j].ravel() * weights)) / 2
     expected = (np.conj(forward.T) @ spectrum).real.reshape(shape) / values.size
     # rounding
-    assert np.abs(pseudospectral.Operator(drift, second).step(values) - expected).max() < 1e-12
+    assert np.abs(pseudospectral.Operator(drift, second).steps(values, 1) - expected).max() < 1e-12
 
 
 def test_trigonometric_interpolation_reproduces_waves_and_nothing_outside():
@@ -211,6 +212,25 @@ def test_too_fine_a_spacing_is_refused_with_the_true_boundaries(scheme):
     solved(discrete(one_mode(), rate * 0.9999), start, 20, scheme, spacing=fine, tolerance=0.9)
     with pytest.raises(dfp.UnresolvedError, match="unstable"):
         solved(discrete(one_mode(), rate * 1.001), start, 20, scheme, spacing=fine, tolerance=0.9)
+
+
+@pytest.mark.parametrize(("scheme", "most"), [("spectral", 66), ("fourth", 200), ("second", 400)])
+def test_cells_do_not_grow_as_the_learning_rate_falls(scheme, most):
+    """Once the density is resolved finer steps ask for no finer grid; before, stencils do (the control)."""
+    cells = []
+    for learning_rate in (0.1, 0.01, 1e-3, 1e-4, 1e-5):
+        equation = discrete(one_mode(1.0, 0.3), learning_rate)
+        settled = dfp.stationary_moments(equation).covariance
+        try:
+            run = dfp.FiniteDifference(scheme).start(Problem.of(equation, dfp.Gaussian(0.0, settled), np.array([1])))
+            run.advance(1)
+            cells.append(run._levels[0].grid.cells[0])
+        except dfp.UnresolvedError:
+            cells.append(0)
+    # Ten deviations to both sides.
+    assert cells[0] < cells[1] < 1.5 * most
+    assert max(cells[-2:]) <= most
+    assert cells[-1] == pytest.approx(cells[-2], rel=0.05)
 
 
 def test_what_no_grid_resolves_is_refused():

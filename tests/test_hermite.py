@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from dfp_solvers import hermite
+from dfp_solvers import hermite, hermite_steps
 from problems import every_equation, one_mode, regression, samples, table
 
 import dfp
@@ -151,6 +151,35 @@ def test_combine_kernel_against_its_plain_twin():
                 expected += weight * increments[a] * values[every.index(rest)]
         # rounding
         assert result[i] == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(("d", "degree"), [(1, 40), (2, 24), (3, 7)])
+def test_recursions_over_degrees_agree_with_quadrature(d, degree):
+    """Random affine maps with Gaussian noise that depends on the place, and (T5): projections on all nodes, 1e-12."""
+    rng = np.random.default_rng(5)
+    nodes, _ = hermite.quadrature(d, degree)
+    phi = np.column_stack([np.ones(len(nodes)), nodes])
+    for _ in range(3):
+        shift, linear = 0.3 * rng.standard_normal(d), 0.5 * rng.standard_normal((d, d))
+        noise = 0.2 * rng.standard_normal((d, d, d + 1, d + 1))
+        noise = noise + np.swapaxes(noise, 0, 1)
+        noise = noise + np.swapaxes(noise, 2, 3)
+        there = np.einsum("ijab,qa,qb->qij", noise, phi, phi)
+        expected = hermite.operator(shift + nodes @ linear.T, hermite.gaussian_moments(there, degree), degree)
+        # rounding, of recursions and of sums over nodes
+        bound = 1e-12 * np.abs(expected).max()
+        assert np.abs(hermite_steps.affine(shift, linear, noise, degree) - expected).max() < bound
+        first = np.column_stack([shift, linear])
+        rows = [[a for a in range(d) for _ in range(m[a])] for m in hermite.indices(d, 2).tolist()]
+        moved = phi @ first.T
+        steps = [np.ones(len(nodes)), *(moved[:, r[0]] if len(r) == 1 else there[:, r[0], r[1]] for r in rows[1:])]
+        expected = hermite.operator(nodes, np.array(steps), degree)
+        found = hermite_steps.second_order(1.0, first, noise, degree).toarray()
+        bound = 1e-12 * np.abs(expected).max()
+        assert np.abs(found - expected).max() < bound
+        # The control: a noise that depends on the place a little less is seen.
+        noise[..., 1, 1] *= 1 - 1e-6
+        assert np.abs(hermite_steps.second_order(1.0, first, noise, degree).toarray() - expected).max() > bound
 
 
 def test_gaussian_and_batch_increments():

@@ -27,8 +27,10 @@ ORDERS = {"second": 2, "fourth": 4}
 # Spacings over the smallest stable ones; the coarser grid of the error estimate over the finer one.
 _SAFETY = {"spectral": 1.1, "fourth": 1.02, "second": 1.02}
 COARSER = {"spectral": 1.15, "fourth": 1.5, "second": 1.5}
-# Beyond 1/0.3 cells per deviation for spectral accuracy finer grids cost and do not help.
-_SPECTRAL = 0.3
+# Finest spacings in deviations: finer ones cost and do not help, or, of stencils, err by less than 1e-5 and 2e-4.
+_FINEST = {"spectral": 0.3, "fourth": 0.1, "second": 0.05}
+# Rough errors below rounding are all alike, so that a box does not grow for tails that nobody sees.
+_NONE = 1e-15
 LEAST_CELLS = 8
 # Half-widths of the box to choose from, in deviations.
 _WIDTHS = np.concatenate([np.arange(3.0, 12.0, 0.5), np.geomspace(12.0, 60.0, 8)])
@@ -132,7 +134,7 @@ def choose(equation: Equation, seen: Window, scheme: str, spacing: Array | None)
     boxes = [_box(equation, seen, scheme, float(width), rough=True) for width in _WIDTHS]
     # A narrow start needs a box of enough cells before anything else.
     enough = [box for box in boxes if min(box.cells(COARSER[scheme])) >= LEAST_CELLS]
-    best = min(enough or boxes, key=lambda box: box.error)
+    best = min(enough or boxes, key=lambda box: max(box.error, _NONE))
     return _box(equation, seen, scheme, best.width, rough=False)
 
 
@@ -207,7 +209,7 @@ def _box(equation: Equation, seen: Window, scheme: str, width: float, *, rough: 
     deviation = conditional_deviations(seen.covariances[-1:])[0]
     scale = _scale(equation, scheme, lower, upper, deviation, rough=rough)
     floor = (upper - lower) / MOST_INTERNAL[d] / deviation
-    finest = np.maximum(floor, _SPECTRAL * np.min(deviations[-1:], axis=0) / deviation if scheme == "spectral" else 0)
+    finest = np.maximum(floor, _FINEST[scheme] * deviations[-1] / deviation)
     spacing = deviation * np.maximum(scale * _SAFETY[scheme], finest)
     beyond = student_beyond(seen.freedom, width)
     return Box(

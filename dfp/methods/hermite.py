@@ -1,17 +1,18 @@
 """Hermite: series around the exact moving Gaussian, for every equation in one and two dimensions."""
 
-from collections.abc import Callable
+import itertools
 from dataclasses import dataclass, replace
 from math import comb, factorial
 from typing import Any
 
 import numpy as np
-from dfp_solvers import hermite
-from scipy.linalg import expm
+from dfp_solvers import hermite, hermite_steps
+from scipy import sparse
 
 from dfp import checks
 from dfp.checks import Array
 from dfp.errors import SeriesError, UnresolvedError
+from dfp.exact.cumulants import diffusion_polynomial, second_order_polynomial
 from dfp.exact.moments import moments_at
 from dfp.methods.grids import SERIES, SERIES_BAND, automatic
 from dfp.methods.patience import MULTIPLICATION
@@ -210,10 +211,8 @@ def degree_operator(equation: Equation, frame: Gaussian, degree: int) -> Array:
     Its diagonal block of each degree is the motion of the moments of that order among themselves.
     """
     series = _Series(equation, 0, frame.mean, frame.covariance, np.zeros(0), degree)
-    factor = np.linalg.cholesky(frame.covariance)
-    return (
-        _map_operator(series, factor, series.mean, factor) if equation.discrete else _generator_operator(series, factor)
-    )
+    matrix = _operator(series, np.linalg.cholesky(frame.covariance))
+    return matrix if isinstance(matrix, np.ndarray) else np.asarray(matrix.toarray())
 
 
 def _jump(series: _Series, steps: int) -> tuple[int, Array, Array]:
@@ -232,16 +231,20 @@ def _jump(series: _Series, steps: int) -> tuple[int, Array, Array]:
 
 
 def _multiplications(series: _Series, jump: int) -> float:
-    """Return how many a jump takes: the operator on all nodes, its powers and, for them, its eigenvalues."""
-    d = series.equation.dimension
+    """Return how many a jump takes: the operator, its powers on the coefficients and, for them, its eigenvalues."""
+    d, law = series.equation.dimension, series.equation.sgd.noise
     size, nodes = float(len(hermite.indices(d, series.degree))), float((series.degree + 1) ** d)
-    single = 1e7 + size**2 * nodes  # a millisecond goes into calls
-    law = series.equation.sgd.law if series.equation.discrete and not series.equation.truncated else None
-    if law is not None and law.shuffles:  # moments of an average: products of polynomials, pair by pair of their terms
-        single += 14.0 * comb(series.degree + 2 * d, 2 * d) * nodes * np.log2(2.0 * law.batch_size)
-    # Eigenvalues take some 25 size³ (Golub & Van Loan, table 7.6.1), spread over diagonal blocks; an exponential 15.
-    powers = 2 * int(jump).bit_length() + 25 / max(series.degree, 1) if series.equation.discrete else 20
-    return single if series.equation.discrete and jump == 1 else 2 * single + powers * size**3
+    single = 1e7 + 300 * size**2  # a millisecond goes into calls; recursions take 30 a coefficient, ten times as long
+    if series.equation.discrete and not (series.equation.truncated or law.gaussian):
+        single += size**2 * nodes
+        # Moments of an average: products of polynomials, pair by pair of their terms.
+        if series.equation.sgd.law.shuffles:
+            single += 14.0 * comb(series.degree + 2 * d, 2 * d) * nodes * np.log2(2.0 * law.batch_size)
+    if jump == 1:
+        return single
+    # Eigenvalues take some 25 size³ (Golub & Van Loan, table 7.6.1), spread over diagonal blocks.
+    powers = min(jump * size**2, 2 * np.log2(jump) * size**3)
+    return 2 * single + powers + 25 / max(series.degree, 1) * size**3
 
 
 def _moved(series: _Series, steps: int, mean: Array, covariance: Array) -> _Series:
@@ -252,68 +255,99 @@ def _moved(series: _Series, steps: int, mean: Array, covariance: Array) -> _Seri
             f"step {series.step + steps}: the covariance of the {series.equation.label} is singular or overflows, so "
             "there is no Gaussian to expand about; lower learning_rate or use dfp.moments(...)."
         ) from None
-    if series.equation.discrete and steps == 1:
-        matrix = _map_operator(series, factor, mean, after)
-        return _trimmed(replace(series, step=series.step + 1, mean=mean, covariance=covariance), matrix)
-    if series.equation.discrete:
-        matrix = _map_operator(series, factor, series.mean, factor)
-        series, matrix = _affordable(series, matrix, lambda values: steps * np.log(np.maximum(np.abs(values), 1e-300)))
-        matrix = np.linalg.matrix_power(matrix, steps)
+    equation = series.equation
+    reached = replace(series, step=series.step + steps, mean=mean, covariance=covariance)
+    if equation.discrete and steps == 1:
+        if not equation.truncated:
+            return _trimmed(reached, _map_operator(series, factor, mean, after) @ series.coefficients)
+        reframed = _reframed(series, series.coefficients, mean, factor, after)
+        return _trimmed(reached, _second_order(reached, after) @ reframed)
+    matrix = _operator(series, factor)
+    if equation.discrete:
+        kept = _affordable(series, matrix, steps)
+        coefficients = hermite_steps.powered(matrix[:kept, :kept], steps, series.coefficients[:kept])
     else:
-        rate = _generator_operator(series, factor) * (steps * series.equation.sgd.learning_rate)
-        series, rate = _affordable(series, rate, np.real)
-        matrix = expm(rate)
-    nodes, _ = hermite.quadrature(len(mean), series.degree)
-    places = np.linalg.solve(after, (series.mean + nodes @ factor.T - mean).T).T
-    reframe = hermite.operator(places, np.ones((1, len(nodes))), series.degree)
-    return _trimmed(replace(series, step=series.step + steps, mean=mean, covariance=covariance), reframe @ matrix)
+        matrix = matrix * (steps * equation.sgd.learning_rate)
+        kept = _affordable(series, matrix, 1)
+        coefficients = hermite_steps.exponential(matrix[:kept, :kept], series.coefficients[:kept])
+    degree = int(hermite.indices(equation.dimension, series.degree)[kept - 1].sum())
+    reframed = _reframed(replace(series, degree=degree), coefficients, mean, factor, after)
+    return _trimmed(replace(reached, degree=degree), reframed)
+
+
+def _reframed(series: _Series, coefficients: Array, mean: Array, factor: Array, after: Array) -> Array:
+    """Return the coefficients in the frame (``mean``, ``after``) of those in the frame (series.mean, ``factor``)."""
+    d, inverse = len(mean), np.linalg.inv(after)
+    certain = np.zeros((d, d, d + 1, d + 1))
+    return hermite_steps.affine(inverse @ (series.mean - mean), inverse @ factor, certain, series.degree) @ coefficients
+
+
+def _operator(series: _Series, factor: Array) -> Any:
+    """Return the operator of a step (maps) or rate in τ (generators) in the frame (series.mean, ``factor``)."""
+    if series.equation.discrete and not series.equation.truncated:
+        return _map_operator(series, factor, series.mean, factor)
+    return _second_order(series, factor)
 
 
 def _map_operator(series: _Series, factor: Array, mean: Array, after: Array) -> Array:
-    """Return the operator of one step from the frame (series.mean, factor) to the frame (mean, after)."""
-    equation, d = series.equation, series.equation.dimension
-    inverse = np.linalg.inv(after)
-    nodes, _ = hermite.quadrature(d, series.degree)
+    """Return the operator of one step from the frame (series.mean, ``factor``) to the frame (``mean``, ``after``)."""
+    equation, inverse = series.equation, np.linalg.inv(after)
+    kept = np.eye(len(mean)) - equation.linear_drift
+    if equation.sgd.noise.gaussian:
+        shift = inverse @ (kept @ series.mean - equation.constant_drift - mean)
+        noise = _in_frame(diffusion_polynomial(equation), series.mean, factor, inverse)
+        return hermite_steps.affine(shift, inverse @ kept @ factor, noise, series.degree)
+    nodes, _ = hermite.quadrature(len(mean), series.degree)
     theta = series.mean + nodes @ factor.T
-    motion = -(theta @ equation.linear_drift.T + equation.constant_drift)
-    if equation.truncated:
-        first = motion @ inverse.T
-        second = inverse @ equation.diffusion(theta) @ inverse.T + first[:, :, None] * first[:, None, :]
-        return hermite.operator((theta - mean) @ inverse.T, hermite.second_order(first, second, 1.0), series.degree)
     scaled = -equation.sgd.learning_rate * inverse
     increments = equation.sgd.noise.increment_moments(theta, scaled, series.degree)
-    return hermite.operator((theta + motion - mean) @ inverse.T, increments, series.degree)
+    places = (theta @ kept.T - equation.constant_drift - mean) @ inverse.T
+    return hermite.operator(places, increments, series.degree)
 
 
-def _generator_operator(series: _Series, factor: Array) -> Array:
-    equation = series.equation
-    inverse = np.linalg.inv(factor)
-    nodes, _ = hermite.quadrature(equation.dimension, series.degree)
-    theta = series.mean + nodes @ factor.T
-    first = -(theta @ equation.linear_drift.T + equation.constant_drift) @ inverse.T
-    second = inverse @ equation.diffusion(theta) @ inverse.T
-    return hermite.operator(nodes, hermite.second_order(first, second, 0.0), series.degree)
+def _second_order(series: _Series, factor: Array) -> sparse.csr_array:
+    """Return the operator of a step of (T5) or the rate of a generator in the frame (series.mean, ``factor``)."""
+    equation, inverse = series.equation, np.linalg.inv(factor)
+    first = -inverse @ np.column_stack(
+        [equation.constant_drift + equation.linear_drift @ series.mean, equation.linear_drift @ factor]
+    )
+    second = _in_frame(second_order_polynomial(equation), series.mean, factor, inverse)
+    return hermite_steps.second_order(1.0 if equation.discrete else 0.0, first, second, series.degree)
 
 
-def _affordable(series: _Series, matrix: Array, growth: Callable[[Any], Array]) -> tuple[_Series, Array]:
-    """Drop the shells that grow beyond any use, before a power or exponential of ``matrix`` overflows.
+def _in_frame(polynomial: Array, mean: Array, factor: Array, inverse: Array) -> Array:
+    """Return second moments, [i, j, a, b] with φ_a φ_b, φ = (1, θ), in the axes of ``inverse`` and in φ = (1, z)."""
+    places = np.eye(len(mean) + 1)
+    places[1:, 0], places[1:, 1:] = mean, factor
+    return np.einsum("ki,lj,ijab,ap,bq->klpq", inverse, inverse, polynomial, places, places, optimize=True)
 
-    ``growth`` returns, for eigenvalues of ``matrix``, the logarithm of the factor by which their modes grow.
+
+def _affordable(series: _Series, matrix: Any, steps: int) -> int:
+    """Return how many coefficients to keep: none that grow beyond any use, before powers or an exponential overflow.
+
+    Modes grow by the ``steps``-th power of the eigenvalues of ``matrix`` (maps) or by their exponentials.
     """
-    d = series.equation.dimension
-    total = hermite.indices(d, series.degree).sum(axis=1)
-    for degree in range(3, series.degree + 1):
-        block = matrix[np.ix_(total == degree, total == degree)]
-        if np.max(growth(np.linalg.eigvals(block))) > np.log(_LOST):
-            keep = len(hermite.indices(d, degree - 1))
-            return replace(series, coefficients=series.coefficients[:keep], degree=degree - 1), matrix[:keep, :keep]
-    return series, matrix
+    d, maps = series.equation.dimension, series.equation.discrete
+    dense = matrix if isinstance(matrix, np.ndarray) else matrix.toarray()
+    sizes = [len(hermite.indices(d, n)) for n in range(series.degree + 1)]
+    for begin, end in itertools.pairwise(sizes[2:]):
+        block = dense[begin:end, begin:end]
+        # Discs about the diagonal hold all eigenvalues (Gershgorin); seldom these themselves are needed.
+        middle = np.abs(block.diagonal()) if maps else block.diagonal()
+        radii = np.abs(block) - np.diag(np.abs(block.diagonal()))
+        edge = min(np.max(middle + radii.sum(axis=axis)) for axis in (0, 1))
+        if (steps * np.log(max(edge, 1e-300)) if maps else edge) <= np.log(_LOST):
+            continue
+        values = np.linalg.eigvals(block)
+        growth = steps * np.log(np.maximum(np.abs(values), 1e-300)) if maps else values.real
+        if np.max(growth) > np.log(_LOST):
+            return begin
+    return sizes[-1]
 
 
-def _trimmed(series: _Series, matrix: Array) -> _Series:
+def _trimmed(series: _Series, coefficients: Array) -> _Series:
     """Return the series with new coefficients, without shells too large to be of use."""
     d = series.equation.dimension
-    coefficients = matrix @ series.coefficients
     sizes = hermite.shells(coefficients, d, series.degree)
     lost = np.flatnonzero(~(sizes <= _LOST))
     if not lost.size:

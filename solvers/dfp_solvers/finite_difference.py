@@ -4,7 +4,8 @@ In units of cells a is the drift ηḡ/Δ and s the raw second moment η²S/(Δ_
 are polynomials too, evaluated where they are used: a step reads the density and writes it, nothing else. Cells
 send P(x) w_o(x) to x − o; what would leave the box stays where it is, so that mass is kept to rounding error (ends that
 discard it can amplify: theory page, section 2). Several steps are taken while a block of planes is in cache, or, by
-the stencil of order 2 in two dimensions, in a pipeline (``nine_point.py``).
+the stencil of order 2 in two dimensions, in a pipeline (``nine_point.py``); in three dimensions arithmetic binds, not
+memory, and it has kernels of its own (``nineteen_point.py``).
 
 Weights of order 2 match the mean and raw second moment of the step, those of order 4 all its moments up to the fourth.
 """
@@ -14,7 +15,7 @@ from collections import defaultdict
 import numba
 import numpy as np
 
-from dfp_solvers import nine_point
+from dfp_solvers import nine_point, nineteen_point
 from dfp_solvers.arrays import Array, Integers
 from dfp_solvers.jit import kernel
 
@@ -57,10 +58,10 @@ class Stencil:
                 for m, left in first.items():
                     for n, right in first.items():
                         table[_offset(d, {i: m, j: n})] += left * right * second[i, j]
-        order_of_lines = sorted(table)
+        ordered = nineteen_point.ORDER if (d, order) == (3, 2) else sorted(table)
         self.offsets = np.zeros((len(table), 3), dtype=np.int64)
-        self.offsets[:, _AXES[d]] = order_of_lines
-        self.weights = np.array([_flat(table[offset]) for offset in order_of_lines])
+        self.offsets[:, _AXES[d]] = ordered
+        self.weights = np.array([_flat(table[offset]) for offset in ordered])
 
 
 def _offset(d: int, entries: dict[int, int]) -> tuple[int, ...]:
@@ -181,12 +182,16 @@ def march(values: Array, stencil: Stencil, steps: int) -> Array:
     source = np.zeros((shape[0], shape[1], shape[2] + 2 * reach))
     source[:, :, reach:-reach] = values.reshape(shape)
     target = np.zeros_like(source)
-    nine = d == 2 and reach == 1
+    nine, nineteen = d == 2 and reach == 1, d == 3 and reach == 1
     block, fused = nine_point.blocks(*values.shape) if nine else _blocks(source, reach)
     while steps > 0:
-        now = min(fused, steps)
+        now = 1 if nineteen else min(fused, steps)
         if nine:
             nine_point.sweep(source[:, 0], target[:, 0], block, now, stencil.weights)
+        elif nineteen:
+            nineteen_point.step(source, target, block, stencil.offsets, stencil.weights)
+        elif block >= len(source):  # nothing to share among threads
+            _block(source, target, 0, len(source), now, stencil.offsets, stencil.weights, reach)
         else:
             _sweep(source, target, block, now, stencil.offsets, stencil.weights, reach)
         source, target, steps = target, source, steps - now

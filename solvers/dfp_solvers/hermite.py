@@ -15,6 +15,9 @@ from scipy.special import gammaln
 from dfp_solvers.arrays import Array, Integers
 from dfp_solvers.jit import kernel
 
+# Powers of samples at once, in numbers.
+_AT_ONCE = 2**20
+
 
 @cache
 def indices(dimension: int, degree: int) -> Integers:
@@ -103,17 +106,6 @@ def operator(places: Array, increments: Array, degree: int) -> Array:
     return matrix
 
 
-def second_order(first: Array, second: Array, weight: float) -> Array:
-    """Return increments (A, Q) with zeroth moment ``weight``, first moments (Q, d) and second moments (Q, d, d)."""
-    q, d = first.shape
-    result = np.empty((1 + d + d * (d + 1) // 2, q))
-    result[0] = weight
-    for i, m in enumerate(indices(d, 2)[1:], start=1):
-        axes = [axis for axis in range(d) for _ in range(m[axis])]
-        result[i] = first[:, axes[0]] if len(axes) == 1 else second[:, axes[0], axes[1]]
-    return result
-
-
 def gaussian_moments(covariance: Array, degree: int) -> Array:
     """Return E[δ^α] of δ ~ N(0, ``covariance`` (Q, d, d)) for |α| <= ``degree``, shape (K, Q), by Stein's recursion."""
     q, d = covariance.shape[:2]
@@ -135,10 +127,18 @@ def average_moments(samples: Array, count: int, degree: int) -> Array:
     """Return E[δ^α] of the sum δ of ``count`` independent draws from ``samples`` (Q, N, d), shape (K, Q)."""
     q, n, d = samples.shape
     every = indices(d, degree)
-    powers = np.ones((degree + 1, q, n, d))
-    for k in range(1, degree + 1):
-        powers[k] = powers[k - 1] * samples
-    single = np.stack([np.mean(np.prod([powers[x, :, :, a] for a, x in enumerate(m)], axis=0), axis=1) for m in every])
+    # Sums over samples are products of matrices: powers of all axes but the last by powers of the last.
+    leads, lead = np.unique(every[:, :-1], axis=0, return_inverse=True)
+    single = np.empty((len(every), q))
+    for part in np.array_split(np.arange(q), -(-q * n * len(leads) // _AT_ONCE)):
+        powers = np.ones((degree + 1, len(part), n, d))
+        for k in range(1, degree + 1):
+            powers[k] = powers[k - 1] * samples[part]
+        others = np.ones((len(leads), len(part), n))
+        for axis in range(d - 1):
+            others *= powers[leads[:, axis], :, :, axis]
+        table = np.matmul(others.transpose(1, 0, 2), powers[..., -1].transpose(1, 2, 0)) / n
+        single[:, part] = table[:, lead.ravel(), every[:, -1]].T
     result, base, left = None, single, count
     while left:
         if left % 2:

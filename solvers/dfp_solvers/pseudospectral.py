@@ -15,6 +15,8 @@ from dfp_solvers.arrays import Array
 
 # A matrix of one step is taken to a power at once where it has at most this many rows.
 _DENSE = 600
+# Two threads share transforms of at least this many cells.
+_SHARED = 2**15
 
 
 class Operator:
@@ -38,16 +40,19 @@ class Operator:
         self.coefficients = np.concatenate([drift, [second[pair] for pair in pairs]])
         self.factors = np.array(factors) * self.kept
 
-    def step(self, values: Array) -> Array:
-        """Return ``values`` (n_1, ..., n_d) one step later, without the waves that are cut."""
-        axes = tuple(range(1, values.ndim + 1))
-        spectrum = self.kept * fft.rfftn(values, workers=2)
-        spectrum = spectrum + np.sum(self.factors * fft.rfftn(self.coefficients * values, axes=axes, workers=2), axis=0)
-        return fft.irfftn(spectrum, s=self.shape, workers=2)
+    def steps(self, values: Array, count: int) -> Array:
+        """Return ``values`` (n_1, ..., n_d) ``count`` steps later, without the waves that are cut."""
+        axes, workers = tuple(range(1, values.ndim + 1)), 2 if values.size >= _SHARED else 1
+        spectrum = self.kept * fft.rfftn(values, workers=workers)
+        for _ in range(count):
+            products = fft.rfftn(self.coefficients * values, axes=axes, workers=workers)
+            spectrum = spectrum + np.sum(self.factors * products, axis=0)
+            values = fft.irfftn(spectrum, s=self.shape, workers=workers)
+        return values
 
     def matrix(self) -> Array:
         """Return one step in one dimension as a matrix (n, n)."""
-        return np.array([self.step(column) for column in np.eye(self.shape[0])]).T
+        return np.array([self.steps(column, 1) for column in np.eye(self.shape[0])]).T
 
 
 def waves(shape: tuple[int, ...]) -> Array:
@@ -62,9 +67,7 @@ def march(values: Array, operator: Operator, steps: int) -> Array:
     size = values.size
     if values.ndim == 1 and size <= _DENSE and steps > 2 * size:
         return np.linalg.matrix_power(operator.matrix(), steps) @ values
-    for _ in range(steps):
-        values = operator.step(values)
-    return values
+    return operator.steps(values, steps)
 
 
 def smallest_scale(drift: Array, noise: Array, directions: Array) -> float:

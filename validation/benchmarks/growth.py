@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 import dfp
+from dfp.methods.hermite import HermiteRun
 from dfp.methods.solver import Problem
 from dfp.methods.transfer.spectral import SpectralRun
 from validation.benchmarks.verdict import Verdict
@@ -133,6 +134,18 @@ def moments(*, quick: bool) -> list[Verdict]:
     ]
 
 
+def series(*, quick: bool) -> list[Verdict]:
+    """Time Hermite series in their degree, in two dimensions; their K ~ D² coefficients have K² ~ D⁴ weights a step."""
+    print("\nHermite, 2D, Γ > 0, η = .02, 100 steps")
+    equation, start = plane(0.02)
+    degrees, worst = (8, 12) if quick else (12, 16, 24, 32, 40), 0.0
+    for each in (equation, dfp.DiscreteFokkerPlanck(equation.sgd), dfp.ModifiedLangevin(equation.sgd)):
+        times = [seconds(lambda e=each, n=n: HermiteRun(dfp.Hermite(n), e, start).advance(100), 3) for n in degrees]  # type: ignore[misc]
+        _line(f"{each.label}, in the degree", degrees, times)
+        worst = max(worst, exponents([degrees[0], degrees[-1]], [times[0], times[-1]])[0])
+    return [Verdict.at_most("Hermite, 2D: the exponent in the degree is at most 4", worst, 4.0, "")]
+
+
 def fourier(*, quick: bool) -> list[Verdict]:
     """Time the closed characteristic function of a finite sum."""
     print("\nFourier, finite sum of samples with one Hessian, 2D, 80 steps")
@@ -225,6 +238,28 @@ def exits(*, quick: bool) -> list[Verdict]:
     return verdicts
 
 
+def grids(*, quick: bool) -> list[Verdict]:
+    """Time (T5) on grids at one slow time: as many steps as 1/η, on no more cells than the density takes."""
+    print("\n(T5) on grids, fixed slow time, in 1/η")
+    verdicts = []
+    for d, scheme, rates, most in (
+        (1, "second", (0.1, 0.03, 0.01, 0.003), 40.0),
+        (1, "spectral", (0.05, 0.03, 0.01, 0.003), 40.0),
+        (2, "spectral", (0.02, 0.01, 0.005, 0.0025), 8.0),
+    ):
+        times = []
+        for rate in rates[:2] if quick else rates:
+            equation, reached = (_mode if d == 1 else plane)(rate)
+            start = dfp.Gaussian(reached, reached**2 / 2) if isinstance(reached, float) else reached
+            truncated, steps = dfp.DiscreteFokkerPlanck(equation.sgd), round(3 / rate)
+            solver = dfp.FiniteDifference(scheme, tolerance=0.5)
+            times.append(seconds(lambda e=truncated, s=start, n=steps, w=solver: dfp.solve(e, s, n, [n], w), 3))  # type: ignore[misc]
+        _line(f"{d}D, {scheme}", [1 / rate for rate in rates[: len(times)]], times)
+        goal = f"(T5), {d}D, {scheme}: grows at most {most:.0f}× from η = {rates[0]} to {rates[-1]}"
+        verdicts.append(Verdict.at_most(goal, times[-1] / times[0], most, "×"))
+    return verdicts
+
+
 def _mode(rate: float) -> tuple[dfp.MasterEquation, float]:
     """Return one mode with multiplicative noise, and its stationary deviation."""
     sgd = dfp.SGD(dfp.QuadraticLandscape([1.0], noise=dfp.GaussianNoise([1.0], [0.8])), rate)
@@ -234,5 +269,5 @@ def _mode(rate: float) -> tuple[dfp.MasterEquation, float]:
 
 def growth(*, quick: bool) -> list[Verdict]:
     """Print times and exponents of all of these, and return the verdicts."""
-    parts = (spectral, moments, fourier, sampling, exits, reach)
+    parts = (spectral, moments, series, fourier, sampling, exits, grids, reach)
     return [verdict for part in parts for verdict in part(quick=quick)]
