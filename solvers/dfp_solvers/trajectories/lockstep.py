@@ -555,15 +555,45 @@ def _run_moving_block(
 
 
 @kernel(fast=True)
+def _rank_ones(values: Array, rows: Integers, weight: float, theta: Array, gradient: Array) -> None:
+    """Add weight Σ x (x·θ + b) to ``gradient`` (d,) over samples [x | b] that begin at ``rows`` of ``values``.
+
+    Four at a time, which read θ and write the gradient once together: samples are in the first-level cache by then.
+    """
+    d, first = len(theta), 0
+    while first + 4 <= len(rows):
+        k, m, n, r = rows[first], rows[first + 1], rows[first + 2], rows[first + 3]
+        one, two, three, four = values[k:], values[m:], values[n:], values[r:]
+        p, q, s, t = one[d], two[d], three[d], four[d]
+        for j in range(d):
+            p += one[j] * theta[j]
+            q += two[j] * theta[j]
+            s += three[j] * theta[j]
+            t += four[j] * theta[j]
+        p, q, s, t = weight * p, weight * q, weight * s, weight * t
+        for j in range(d):
+            gradient[j] += p * one[j] + q * two[j] + s * three[j] + t * four[j]
+        first += 4
+    for k in rows[first:]:
+        one = values[k:]
+        p = one[d]
+        for j in range(d):
+            p += one[j] * theta[j]
+        p *= weight
+        for j in range(d):
+            gradient[j] += p * one[j]
+
+
+@kernel(fast=True)
 def _walk(
     model: Model, optimiser: Optimiser, scaling: Array, state: Words, lane: int, first: int, last: int,
-    theta: Array, velocity: Array, mean: Array, gradient: Array, order: Any,
+    theta: Array, velocity: Array, mean: Array, gradient: Array, rows: Integers, order: Any,
 ) -> None:  # fmt: skip
     """Take the steps ``first`` to ``last`` of one trajectory of minibatches, ``theta`` (d,), with its lane's words.
 
     ``scaling`` (d,) is the diagonal of the model's linear part, if that is diagonal, else empty; ``mean`` (d,) the
-    running average, if there is one, else empty; ``order`` (N,) is the permutation of ``_minibatch``. The same draws in
-    the same order as there.
+    running average, if there is one, else empty; ``rows`` has room for a minibatch; ``order`` (N,) is the permutation
+    of ``_minibatch``. The same draws in the same order as there.
     """
     d, form, width = len(theta), 0.0, len(model.values) // model.samples
     a, b, c, e = state[lane], state[BLOCK + lane], state[2 * BLOCK + lane], state[3 * BLOCK + lane]
@@ -593,17 +623,13 @@ def _walk(
                 chosen = order[picked]
                 order[picked], order[place] = order[place], chosen
                 picked = np.int64(chosen)
-            sample = model.values[picked * width : (picked + 1) * width]
-            if model.kind == REGRESSION:
-                form = sample[d]
-                for j in range(d):
-                    form += sample[j] * theta[j]
-                form *= weight
-                for j in range(d):
-                    gradient[j] += form * sample[j]
-            else:
+            rows[draw] = picked * width
+        if model.kind == REGRESSION:
+            _rank_ones(model.values, rows[:size], weight, theta, gradient)
+        else:
+            for begin in rows[:size]:
                 for i in range(d):
-                    row = sample[i * (d + 1) : (i + 1) * (d + 1)]
+                    row = model.values[begin + i * (d + 1) : begin + (i + 1) * (d + 1)]
                     form = row[d]
                     for j in range(d):
                         form += row[j] * theta[j]
@@ -636,6 +662,7 @@ def _run_alone(
     order = np.empty((BLOCK, model.samples if optimiser.epoch else 0), np.int32)
     for i in range(order.shape[1]):
         order[:, i] = i
+    rows = np.empty(max(model.draws, optimiser.sizes.max()) if len(optimiser.sizes) else model.draws, np.int64)
     diagonal = True
     for i in range(d):
         for j in range(d):
@@ -650,7 +677,9 @@ def _run_alone(
     for s in range(len(plan.saved)):
         for lane in range(valid):
             at, speed, average, places = own[lane], velocity[lane], mean[lane], order[lane]
-            _walk(model, optimiser, scaling, state, lane, step, plan.saved[s], at, speed, average, gradient, places)
+            _walk(
+                model, optimiser, scaling, state, lane, step, plan.saved[s], at, speed, average, gradient, rows, places
+            )  # fmt: skip
         theta[:] = mean.T if averaged else own.T
         step = plan.saved[s]
         _observe(theta, valid, s, plan, sums[s], counts[s])
