@@ -129,7 +129,7 @@ def finite_sum_waves(cells: int, steps: int) -> tuple[Callable[[], Array], Calla
         values = np.fft.irfft2((np.conj(phi) * np.conj(here)).reshape(cells, -1), (cells, cells))
         return np.asarray(values * (cells / 4) ** 2)
 
-    return plain, lambda: np.asarray(dfp.solve(equation, start, steps, [steps], dfp.Fourier(), grid).density[0])
+    return plain, lambda: np.asarray(dfp.solve(equation, start, steps, [steps], dfp.Fourier(), grid).density)[0]
 
 
 # Part, its arguments, how far apart results may be, and how often faster at least. Variances of so many samples err by
