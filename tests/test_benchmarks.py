@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import dfp
-from validation.benchmarks import contest, ours
+from validation.benchmarks import contest, ours, plain
 from validation.benchmarks.ladder import measured
 from validation.benchmarks.verdict import Verdict
 from validation.benchmarks.workloads import WORKLOADS, Gridded, gaussian
@@ -95,3 +95,16 @@ def test_the_smoke_mode_runs():
     for label in (*contest.PEERS.values(), *contest.BY_HAND.values(), *contest.OURS.values()):
         assert label in done.stdout
     assert "W1 at 1e-03, dfp, auto: 10× the fastest peer" in done.stdout
+
+
+def test_plain_numpy_agrees_with_what_is_timed_against_it(monkeypatch):
+    """One step more is refused."""
+    assert len(plain.plain(quick=True)) == len(plain._CASES)
+    right = plain.table_moments
+
+    def wrong(d, steps):
+        return right(d, steps + 1)[0], right(d, steps)[1]
+
+    monkeypatch.setattr(plain, "_CASES", (("one step more", wrong, (8, 5), 1e-11, 1),))
+    with pytest.raises(RuntimeError, match="one step more: apart by"):
+        plain.plain(quick=True)

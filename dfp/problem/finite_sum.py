@@ -152,7 +152,7 @@ class FiniteSumLaw(NoiseLaw):
             return None
         from dfp_solvers import least_squares
 
-        features, targets = self.features @ axes, self.targets
+        features, targets = (axes.T @ self.features.T).T, self.targets  # in the order of BLAS
 
         def moments(rate: float, *motion: Any) -> tuple[Array, Array]:
             return least_squares.moments(features, targets, rate**2 / self.batch_size, *motion)

@@ -159,13 +159,22 @@ def sample_average(waves: Array, deviations: Array, factors: Complex | None = No
             phases = np.exp(1j * (flat[begin : begin + block] @ deviations.T))
             total[begin : begin + block] = (phases * weights).sum(axis=1)
         return total.reshape(waves.shape[:-1])
-    along = [np.exp(1j * np.outer(axis, deviations[:, i])) for i, axis in enumerate(axes)]
+    along = [_phases(axis, deviations[:, i]) for i, axis in enumerate(axes)]
     last = along[-1].T * weights[:, None]
     if len(along) == 1:
         return np.asarray(last.sum(axis=0))
     if len(along) == 2:
         return np.asarray(along[0] @ last)
     return np.array([(first * along[1]) @ last for first in along[0]])
+
+
+def _phases(waves: Array, values: Array) -> Complex:
+    """Return e^{ikg} for ``waves`` k (K,) and ``values`` g (N,), shape (K, N): sooner than by np.exp."""
+    angles = np.outer(waves, values)
+    result = np.empty(angles.shape, dtype=np.complex128)
+    np.cos(angles, out=result.real)
+    np.sin(angles, out=result.imag)
+    return result
 
 
 def _tensor_axes(waves: Array) -> list[Array] | None:

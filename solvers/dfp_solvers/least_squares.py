@@ -27,27 +27,28 @@ def moments(
     """
     from scipy.linalg.blas import dsyr, dsyrk, dtrmm
 
-    x, count = np.ascontiguousarray(features).T, len(targets)
-    values, gradient = np.einsum("in,in->i", x, x) / count, -(x @ targets) / count
+    x, count, last = np.asfortranarray(features), len(targets), int(saved[-1])
+    values, gradient = np.einsum("ni,ni->i", x, x) / count, -(targets @ x) / count
     factor = np.asfortranarray(np.outer(kept, kept) - weight * np.outer(values, values))
     lower, moved = np.array(covariance, order="F"), np.empty(x.shape, order="F")
     means: list[Array] = []
     covariances: list[Array] = []
     wanted = set(saved.tolist())
-    for n in range(int(saved[-1]) + 1):
+    for n in range(last + 1):
         if n in wanted:
             means.append(mean)
             covariances.append(np.tril(lower) + np.tril(lower, -1).T)
+        if n == last:
+            break
         diagonal = lower.diagonal().copy()
         np.fill_diagonal(lower, diagonal / 2)  # xᵀΠx is twice that of the lower triangle
         np.copyto(moved, x)
-        moved = dtrmm(2.0, lower, moved, lower=1, overwrite_b=1)
-        residual = mean @ x - targets
-        squares = np.einsum("in,in->n", moved, x) + residual**2
+        moved = dtrmm(2.0, lower, moved, side=1, lower=1, overwrite_b=1)  # from this side BLAS is a fifth faster
+        squares = np.einsum("ni,ni->n", moved, x) + (x @ mean - targets) ** 2
         np.fill_diagonal(lower, diagonal)
         lower *= factor
-        np.multiply(x, np.sqrt(np.maximum(squares, 0.0) * (weight / count)), out=moved)
-        lower = dsyrk(1.0, moved, beta=1.0, c=lower, lower=1, overwrite_c=1)
+        np.multiply(x, np.sqrt(np.maximum(squares, 0.0) * (weight / count))[:, None], out=moved)
+        lower = dsyrk(1.0, moved, beta=1.0, c=lower, trans=1, lower=1, overwrite_c=1)
         lower = dsyr(-weight, values * mean + gradient, a=lower, lower=1, overwrite_a=1)
         mean = np.asarray(kept * mean + shift)
     return np.array(means), np.array(covariances)

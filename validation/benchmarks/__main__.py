@@ -13,12 +13,13 @@ from validation.benchmarks import throughput
 from validation.benchmarks.contest import BY_HAND, PEERS, contest
 from validation.benchmarks.growth import growth
 from validation.benchmarks.machine import machine
+from validation.benchmarks.plain import plain
 from validation.benchmarks.startup import startup
 from validation.benchmarks.steps import costs
 from validation.benchmarks.verdict import Verdict, report
 from validation.benchmarks.wells import wells
 
-PARTS = ("W1", "W2", "W3", "W5", "W4", "W6", "costs", "growth", "wells", "startup")
+PARTS = ("W1", "W2", "W3", "W5", "W4", "W6", "costs", "growth", "plain", "wells", "startup")
 _QUICK = ("W1", "W6", "costs")
 
 
@@ -41,6 +42,7 @@ def main(arguments: list[str] | None = None) -> None:
         "W6": partial(machine, quick=options.quick),
         "costs": partial(costs, quick=options.quick),
         "growth": partial(growth, quick=options.quick),
+        "plain": partial(plain, quick=options.quick),
         "wells": partial(wells, quick=options.quick),
         "startup": partial(startup, quick=options.quick),
     }

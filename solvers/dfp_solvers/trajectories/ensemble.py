@@ -6,6 +6,7 @@ To use it: make a model and a ``Start`` (``models.py``) and ``empty`` accumulato
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations_with_replacement, permutations
 from math import comb
 from typing import Any, NamedTuple
@@ -86,12 +87,14 @@ def _before(dimension: int, degree: int) -> int:
     return comb(dimension + degree - 1, dimension) - 1
 
 
+@lru_cache(maxsize=4)
 def places(dimension: int, order: int) -> Integers:
-    """Return where in ``factors`` the moments of this order stand, shape (dimension,) * order."""
+    """Return where in ``factors`` the moments of this order stand, shape (dimension,) * order, read-only."""
     axes = np.array(list(combinations_with_replacement(range(dimension), order)))
     result = np.empty((dimension,) * order, dtype=np.int64)
     for turned in permutations(axes.T):
         result[turned] = _before(dimension, order) + np.arange(len(axes))
+    result.flags.writeable = False
     return result
 
 

@@ -79,35 +79,91 @@ def _words(state: Words, out: Words) -> None:
 
 
 @kernel(fast=True)
-def _normals(words: Words, out: Array) -> None:
-    """Turn pairs of rows of ``words`` (2p, BLOCK) into standard normals: sqrt(-2 log u) times (±cos, sin)(π t / 2).
+def _pair(first: Any, second: Any) -> Any:
+    """Return two standard normals of two words: sqrt(-2 log u) times (±cos, sin)(π t / 2).
 
     u in (0, 1] is 2 minus a mantissa in [1, 2) from the first word; t in [-1, 1) and the sign come from the second. The
     polynomials interpolate at Chebyshev points: -2 log(m) / s in s², s = (m - 1) / (m + 1), and sine and cosine in t².
     Normals err by less than 3e-10, which no feasible number of trajectories can see (their own error is n^(-1/2)).
     """
-    for p in range(0, words.shape[0], 2):
-        first, second, cosines, sines = words[p], words[p + 1], out[p], out[p + 1]
+    u = np.float64(2.0 - np.uint64((first >> np.uint64(12)) | _ONE).view(np.float64)).view(np.uint64)
+    above = u - _ROOT_HALF  # bits of u = m 2^exponent, √½ <= m < √2
+    exponent = np.float64(np.int64(above) >> np.int64(52))
+    m = np.uint64(u - (above & ~_MANTISSA)).view(np.float64)
+    s = (m - 1.0) / (m + 1.0)
+    z = s * s
+    log = -0.8000076934475038 + z * (-0.5707010207563262 + z * -0.4723271819829197)
+    log = -4.000000000016719 + z * (-1.3333333049497504 + z * log)
+    radius = math.sqrt(exponent * -1.3862943611198906 + s * log)
+    t = 2.0 * np.uint64((second >> np.uint64(12)) | _ONE).view(np.float64) - 3.0
+    q = t * t
+    sine = -0.004681657707277992 + q * (0.00016025459023725092 + q * -3.431788991798387e-06)
+    sine = t * (1.570796326768066 + q * (-0.645964095574125 + q * (0.07969260368557585 + q * sine)))
+    cosine = 0.0009192494115308196 + q * (-2.5181030066803395e-05 + q * 4.5229254259643014e-07)
+    cosine = 0.2536695076833091 + q * (-0.020863478221176894 + q * cosine)
+    cosine = radius * (1.0 + q * (-1.2337005501331462 + q * cosine))
+    flipped = np.float64(cosine).view(np.uint64) ^ (second << np.uint64(63))
+    return np.uint64(flipped).view(np.float64), radius * sine
+
+
+@kernel(fast=True)
+def _normals(state: Words, out: Array) -> None:
+    """Fill ``out`` (2p, BLOCK) with normals of the next 2p words of every lane, which never leave registers."""
+    s0, s1, s2, s3 = state[:BLOCK], state[BLOCK : 2 * BLOCK], state[2 * BLOCK : 3 * BLOCK], state[3 * BLOCK :]
+    for p in range(0, out.shape[0], 2):
+        cosines, sines = out[p], out[p + 1]
         for lane in range(BLOCK):
-            u = 2.0 - np.uint64((first[lane] >> np.uint64(12)) | _ONE).view(np.float64)
-            bits = np.float64(u).view(np.uint64) + (_ONE - _ROOT_HALF)
-            exponent = np.float64(np.int64(bits >> np.uint64(52)) - 1023)
-            m = np.uint64((bits & _MANTISSA) + _ROOT_HALF).view(np.float64)
-            s = (m - 1.0) / (m + 1.0)
-            z = s * s
-            log = -0.8000076934475038 + z * (-0.5707010207563262 + z * -0.4723271819829197)
-            log = -4.000000000016719 + z * (-1.3333333049497504 + z * log)
-            radius = math.sqrt(exponent * -1.3862943611198906 + s * log)
-            t = 2.0 * np.uint64((second[lane] >> np.uint64(12)) | _ONE).view(np.float64) - 3.0
-            q = t * t
-            sine = -0.004681657707277992 + q * (0.00016025459023725092 + q * -3.431788991798387e-06)
-            sine = t * (1.570796326768066 + q * (-0.645964095574125 + q * (0.07969260368557585 + q * sine)))
-            cosine = 0.0009192494115308196 + q * (-2.5181030066803395e-05 + q * 4.5229254259643014e-07)
-            cosine = 0.2536695076833091 + q * (-0.020863478221176894 + q * cosine)
-            cosine = radius * (1.0 + q * (-1.2337005501331462 + q * cosine))
-            flipped = np.float64(cosine).view(np.uint64) ^ (second[lane] << np.uint64(63))
-            cosines[lane] = np.uint64(flipped).view(np.float64)
-            sines[lane] = radius * sine
+            first, a, b, c, d = _next(s0[lane], s1[lane], s2[lane], s3[lane])
+            second, s0[lane], s1[lane], s2[lane], s3[lane] = _next(a, b, c, d)
+            cosines[lane], sines[lane] = _pair(first, second)
+
+
+@kernel(fast=True)
+def _line(state: Words, steps: int, own: Any, first: Any, second: Any, x: Array) -> None:
+    """Take ``steps`` of one parameter, ``x`` (BLOCK,), with two normals each, which do not leave registers.
+
+    Each pair (c, h) stands for c + h x: of the step itself, of the first normal, of the second. The same draws in the
+    same order as ``_normals``; elsewhere normals pass through the cache, which costs a fifth of so small a step.
+    """
+    s0, s1, s2, s3 = state[:BLOCK], state[BLOCK : 2 * BLOCK], state[2 * BLOCK : 3 * BLOCK], state[3 * BLOCK :]
+    (u, a), (f, p), (g, q) = own, first, second
+    for _ in range(steps):
+        for lane in range(BLOCK):
+            word, k, m, n, r = _next(s0[lane], s1[lane], s2[lane], s3[lane])
+            below, s0[lane], s1[lane], s2[lane], s3[lane] = _next(k, m, n, r)
+            y, z = _pair(word, below)
+            x[lane] = u + a * x[lane] + (f + p * x[lane]) * y + (g + q * x[lane]) * z
+
+
+@kernel(fast=True)
+def _plane(state: Words, steps: int, first: Any, second: Any, x: Array, y: Array) -> None:
+    """Take ``steps`` of two parameters likewise: each is five numbers times (1, x, y, and two normals)."""
+    s0, s1, s2, s3 = state[:BLOCK], state[BLOCK : 2 * BLOCK], state[2 * BLOCK : 3 * BLOCK], state[3 * BLOCK :]
+    (u, a, b, f, g), (v, c, d, p, q) = first, second
+    for _ in range(steps):
+        for lane in range(BLOCK):
+            word, k, m, n, r = _next(s0[lane], s1[lane], s2[lane], s3[lane])
+            below, s0[lane], s1[lane], s2[lane], s3[lane] = _next(k, m, n, r)
+            one, two = _pair(word, below)
+            before = x[lane]
+            x[lane] = u + a * before + b * y[lane] + f * one + g * two
+            y[lane] = v + c * before + d * y[lane] + p * one + q * two
+
+
+@kernel(fast=True)
+def _few(model: Model, state: Words, steps: int, theta: Array) -> None:
+    """Take ``steps`` of θ (d, BLOCK), d = 1, or 2 with additive noise, with two normals each."""
+    shift, m = model.constant, model.linear
+    if len(theta) == 1:
+        along = np.zeros(2)
+        for e in range(len(model.values)):
+            along[model.loadings[2, e]] += model.values[e]
+        own, first, second = (shift[0], m[0, 0]), (m[0, 1], along[0]), (m[0, 2], along[1])
+        _line(state, steps, own, first, second, theta[0])
+    else:
+        one = shift[0], m[0, 0], m[0, 1], m[0, 2], m[0, 3]
+        two = shift[1], m[1, 0], m[1, 1], m[1, 2], m[1, 3]
+        _plane(state, steps, one, two, theta[0], theta[1])
 
 
 @kernel(fast=True)
@@ -118,19 +174,22 @@ def _add_product(weight: float, left: Array, right: Array, target: Array) -> Non
 
 
 @kernel(fast=True)
-def _affine(matrix: Array, shift: Array, source: Array, own: int, beyond: int, target: Array) -> None:
-    """Set ``target`` (m, BLOCK) to shift + matrix @ rows of ``source``, skipping zeros of the (m, n) ``matrix``.
+def _affine(
+    matrix: Array, shift: Array, source: Array, at: int, own: int, beyond: int, target: Array, to: int
+) -> None:  # fmt: skip
+    """Set the rows of ``target`` (…, BLOCK) from ``to`` on to shift + matrix @ rows of ``source``.
 
-    Its columns are the first ``own`` rows, then those from ``beyond`` on. Four at a time; fewer are filled up with the
-    first of them, of weight 0. Arrays are not sliced here: to count references costs as much as a passage over lanes.
+    Columns of the (m, n) ``matrix`` are ``own`` rows from ``at`` on, then those from ``beyond`` on; zeros are skipped.
+    Four a passage; fewer are filled up with the first of them, of weight 0. Arrays are not sliced here: to count
+    references costs as much as a passage over lanes.
     """
-    n, far = matrix.shape[1], beyond - own
+    n, near, far = matrix.shape[1], at, beyond - own
     for i in range(matrix.shape[0]):
         constant, begun, j = shift[i], False, 0
         while j < n or not begun:
             count, p, q, r, s, a, b, c, d = 0, 0, 0, 0, 0, 0.0, 0.0, 0.0, 0.0
             while j < n and count < 4:
-                entry, row = matrix[i, j], j if j < own else j + far
+                entry, row = matrix[i, j], j + (near if j < own else far)
                 if entry != 0.0:
                     if count == 0:
                         a, p, q, r, s = entry, row, row, row, row
@@ -142,26 +201,32 @@ def _affine(matrix: Array, shift: Array, source: Array, own: int, beyond: int, t
                         d, s = entry, row
                     count += 1
                 j += 1
-            if not begun:
+            if begun and count:
                 for lane in range(BLOCK):
-                    target[i, lane] = constant + (a * source[p, lane] if count else 0.0)
-            elif count:
+                    more = a * source[p, lane] + b * source[q, lane] + c * source[r, lane] + d * source[s, lane]
+                    target[to + i, lane] += more
+            elif begun:
+                break
+            elif count < 2:
                 for lane in range(BLOCK):
-                    target[i, lane] += a * source[p, lane]
-            if count == 2:
+                    target[to + i, lane] = constant + (a * source[p, lane] if count else 0.0)
+            elif count == 2:
                 for lane in range(BLOCK):
-                    target[i, lane] += b * source[q, lane]
-            elif count > 2:
+                    target[to + i, lane] = constant + a * source[p, lane] + b * source[q, lane]
+            else:
                 for lane in range(BLOCK):
-                    target[i, lane] += b * source[q, lane] + c * source[r, lane] + d * source[s, lane]
+                    more = a * source[p, lane] + b * source[q, lane] + c * source[r, lane] + d * source[s, lane]
+                    target[to + i, lane] = constant + more
             begun = True
 
 
 @kernel(fast=True)
-def _gaussian(loadings: Integers, values: Array, known: Array, beyond: int, target: Array) -> None:
-    """Add the loadings of normals, from row ``beyond`` on, by components of θ to ``target`` (d, BLOCK)."""
+def _gaussian(
+    loadings: Integers, values: Array, known: Array, at: int, beyond: int, target: Array, to: int
+) -> None:  # fmt: skip
+    """Add loadings of normals, ``known`` from row ``beyond`` on, by components of θ, from ``at`` on, to ``target``."""
     for e in range(len(values)):
-        value, i, j, r = values[e], loadings[0, e], loadings[1, e], beyond + loadings[2, e]
+        value, i, j, r = values[e], to + loadings[0, e], at + loadings[1, e], beyond + loadings[2, e]
         for lane in range(BLOCK):
             target[i, lane] += value * known[r, lane] * known[j, lane]
 
@@ -230,7 +295,7 @@ def _conditional(model: Model, theta: Array, normals: Array, target: Array, vali
     monomials, v = np.empty((count, BLOCK)), np.empty((len(model.offset), BLOCK))
     if model.frame.shape[0]:
         y = np.empty((d, BLOCK))
-        _affine(model.frame, -model.place, theta, d, d, y)
+        _affine(model.frame, -model.place, theta, 0, d, d, y, 0)
     elif model.place.any():
         y = theta - model.place.reshape(d, 1)
     for c in range(count):
@@ -242,7 +307,7 @@ def _conditional(model: Model, theta: Array, normals: Array, target: Array, vali
             second = y[m]
             for lane in range(BLOCK):
                 product[lane] = first[lane] * second[lane]
-    _affine(model.covariance, model.offset, monomials, count, count, v)
+    _affine(model.covariance, model.offset, monomials, 0, count, count, v, 0)
     turned = model.axes.shape[0] > 0
     into = np.zeros((d, BLOCK)) if turned else target
     if len(v) == d:  # the components are independent, given θ
@@ -332,13 +397,13 @@ def _begin(start: Start, state: Words, theta: Array) -> None:
     """Draw the initial states ``theta`` (d, BLOCK)."""
     d, columns = start.factor.shape
     gridded = len(start.cumulative) > 0
-    words = np.empty((d + 1 if gridded else columns + columns % 2, BLOCK), np.uint64)
-    _words(state, words)
     if not gridded:
-        normals = np.empty(words.shape)
-        _normals(words, normals)
-        _affine(start.factor, start.mean, normals, columns, columns, theta)
+        normals = np.empty((columns + columns % 2, BLOCK))
+        _normals(state, normals)
+        _affine(start.factor, start.mean, normals, 0, columns, columns, theta, 0)
         return
+    words = np.empty((d + 1, BLOCK), np.uint64)
+    _words(state, words)
     for lane in range(BLOCK):
         mass = np.float64(words[d, lane] >> np.uint64(11)) * 2.0**-53 * start.cumulative[-1]
         cell, end = 0, len(start.cumulative) - 1
@@ -393,37 +458,37 @@ def _run_block(
     model: Model, start: Start, plan: Plan, keys: Words, block: int, valid: int, sums: Array, counts: Integers
 ) -> int:
     """Run one block through all steps; set its sums (S, K), add to counts (S, cells + 2), return negative pivots."""
-    d, minibatch = len(model.constant), model.kind in (REGRESSION, SAMPLES)
-    period = 1 if minibatch else 1 + model.draws % 2  # normals come in pairs: an odd number is drawn for two steps
-    rows = (model.draws + 1) // 2 if minibatch else model.draws * period
-    state, words = np.empty(4 * BLOCK, np.uint64), np.empty((rows, BLOCK), np.uint64)
-    known, target = np.empty((d if minibatch else d + rows, BLOCK)), np.empty((d, BLOCK))  # θ above its normals
-    theta = known[:d]
+    d, minibatch, draws = len(model.constant), model.kind in (REGRESSION, SAMPLES), model.draws
+    period = 1 if minibatch else 1 + draws % 2  # normals come in pairs: an odd number is drawn for two steps
+    state, words = np.empty(4 * BLOCK, np.uint64), np.empty(((draws + 1) // 2 if minibatch else 0, BLOCK), np.uint64)
+    known = np.empty((2 * d + (0 if minibatch else draws * period), BLOCK))  # θ before and after a step, and normals
+    theta, target, fresh, at = known[:d], known[d : 2 * d], known[2 * d :], 0
     order = np.empty((0, BLOCK), np.int32)
+    few = model.kind == GAUSSIAN and draws == 2 and (d == 1 or (d == 2 and len(model.values) == 0))
     _seed(keys, block, state)
     _begin(start, state, theta)
     indefinite, time, step = 0, 0, 0
     for s in range(len(plan.saved)):
-        for _ in range((plan.saved[s] - step) * model.substeps):
+        steps = (plan.saved[s] - step) * model.substeps
+        if few:
+            _few(model, state, steps, theta)
+        for _ in range(0 if few else steps):
             phase = time % period
-            if phase == 0:
-                _words(state, words)
-                if not minibatch:
-                    _normals(words, known[d:])
-            beyond = d + phase * model.draws
-            if model.kind == TRANSFORMED:
-                _transform(model.pieces, model.ends, model.guide, known[beyond : beyond + model.draws])
-            _affine(model.linear, model.constant, known, d, beyond, target)
+            beyond = 2 * d + phase * draws
             if minibatch:
-                _minibatch(model, theta, words, model.draws, model.weight, order, 0, target)
+                _words(state, words)
+            elif phase == 0:
+                _normals(state, fresh)
+            if model.kind == TRANSFORMED:
+                _transform(model.pieces, model.ends, model.guide, known[beyond : beyond + draws])
+            _affine(model.linear, model.constant, known, at, d, beyond, known, d - at)
+            if minibatch:
+                _minibatch(model, theta, words, draws, model.weight, order, 0, target)
             else:
-                _gaussian(model.loadings, model.values, known, beyond, target)
+                _gaussian(model.loadings, model.values, known, at, beyond, known, d - at)
             if model.kind == CONDITIONAL:
-                normals = known[beyond + model.draws - d :]
-                indefinite += _conditional(model, theta, normals, target, valid)
-            for i in range(d):
-                for lane in range(BLOCK):
-                    theta[i, lane] = target[i, lane]
+                indefinite += _conditional(model, theta, known[beyond + draws - d :], target, valid)
+            theta, target, at = target, theta, d - at
             time += 1
         step = plan.saved[s]
         _observe(theta, valid, s, plan, sums[s], counts[s])
@@ -447,11 +512,8 @@ def _run_moving_block(
     period = 1 if minibatch else 1 + draws % 2
     size, weight, scale, taken = draws, model.weight, 1.0, 0
     most = max(draws, optimiser.sizes.max()) if minibatch and len(optimiser.sizes) else draws
-    state, words = (
-        np.empty(4 * BLOCK, np.uint64),
-        np.empty(((most + 1) // 2 if minibatch else most * period, BLOCK), np.uint64),
-    )
-    known = np.empty((d if minibatch else d + len(words), BLOCK))  # θ above its normals
+    state, words = np.empty(4 * BLOCK, np.uint64), np.empty(((most + 1) // 2 if minibatch else 0, BLOCK), np.uint64)
+    known = np.empty((d if minibatch else d + most * period, BLOCK))  # θ above its normals
     theta = known[:d]
     gradient, velocity = np.empty((d, BLOCK)), np.zeros((d, BLOCK))
     order = np.empty((model.samples if optimiser.epoch else 0, BLOCK), np.int32)
@@ -467,22 +529,21 @@ def _run_moving_block(
                 size = optimiser.sizes[min(step, len(optimiser.sizes) - 1)]
                 weight, scale = model.weight * draws / size, 1 / math.sqrt(size)
             if minibatch:
-                _affine(model.linear, model.constant, theta, d, d, gradient)
+                _affine(model.linear, model.constant, theta, 0, d, d, gradient, 0)
                 _words(state, words[: (size + 1) // 2])
                 taken = step % optimiser.epoch * size if optimiser.epoch else 0
                 _minibatch(model, theta, words, size, weight, order, taken, gradient)
             else:
                 phase = step % period
                 if phase == 0:
-                    _words(state, words)
-                    _normals(words, known[d:])
+                    _normals(state, known[d:])
                 beyond = d + phase * draws
                 fresh = known[beyond : beyond + draws]
                 if model.kind == TRANSFORMED:
                     _transform(model.pieces, model.ends, model.guide, fresh)
                 _scale(scale, fresh)
-                _affine(model.linear, model.constant, known, d, beyond, gradient)
-                _gaussian(model.loadings, model.values, known, beyond, gradient)
+                _affine(model.linear, model.constant, known, 0, d, beyond, gradient, 0)
+                _gaussian(model.loadings, model.values, known, 0, beyond, gradient, 0)
                 if model.kind == CONDITIONAL:
                     _conditional(model, theta, fresh[draws - d :], gradient, valid)
             learning_rate = optimiser.learning_rates[min(step, len(optimiser.learning_rates) - 1)]
@@ -494,15 +555,45 @@ def _run_moving_block(
 
 
 @kernel(fast=True)
+def _rank_ones(values: Array, rows: Integers, weight: float, theta: Array, gradient: Array) -> None:
+    """Add weight Σ x (x·θ + b) to ``gradient`` (d,) over samples [x | b] that begin at ``rows`` of ``values``.
+
+    Four at a time, which read θ and write the gradient once together: samples are in the first-level cache by then.
+    """
+    d, first = len(theta), 0
+    while first + 4 <= len(rows):
+        k, m, n, r = rows[first], rows[first + 1], rows[first + 2], rows[first + 3]
+        one, two, three, four = values[k:], values[m:], values[n:], values[r:]
+        p, q, s, t = one[d], two[d], three[d], four[d]
+        for j in range(d):
+            p += one[j] * theta[j]
+            q += two[j] * theta[j]
+            s += three[j] * theta[j]
+            t += four[j] * theta[j]
+        p, q, s, t = weight * p, weight * q, weight * s, weight * t
+        for j in range(d):
+            gradient[j] += p * one[j] + q * two[j] + s * three[j] + t * four[j]
+        first += 4
+    for k in rows[first:]:
+        one = values[k:]
+        p = one[d]
+        for j in range(d):
+            p += one[j] * theta[j]
+        p *= weight
+        for j in range(d):
+            gradient[j] += p * one[j]
+
+
+@kernel(fast=True)
 def _walk(
     model: Model, optimiser: Optimiser, scaling: Array, state: Words, lane: int, first: int, last: int,
-    theta: Array, velocity: Array, mean: Array, gradient: Array, order: Any,
+    theta: Array, velocity: Array, mean: Array, gradient: Array, rows: Integers, order: Any,
 ) -> None:  # fmt: skip
     """Take the steps ``first`` to ``last`` of one trajectory of minibatches, ``theta`` (d,), with its lane's words.
 
     ``scaling`` (d,) is the diagonal of the model's linear part, if that is diagonal, else empty; ``mean`` (d,) the
-    running average, if there is one, else empty; ``order`` (N,) is the permutation of ``_minibatch``. The same draws in
-    the same order as there.
+    running average, if there is one, else empty; ``rows`` has room for a minibatch; ``order`` (N,) is the permutation
+    of ``_minibatch``. The same draws in the same order as there.
     """
     d, form, width = len(theta), 0.0, len(model.values) // model.samples
     a, b, c, e = state[lane], state[BLOCK + lane], state[2 * BLOCK + lane], state[3 * BLOCK + lane]
@@ -532,17 +623,13 @@ def _walk(
                 chosen = order[picked]
                 order[picked], order[place] = order[place], chosen
                 picked = np.int64(chosen)
-            sample = model.values[picked * width : (picked + 1) * width]
-            if model.kind == REGRESSION:
-                form = sample[d]
-                for j in range(d):
-                    form += sample[j] * theta[j]
-                form *= weight
-                for j in range(d):
-                    gradient[j] += form * sample[j]
-            else:
+            rows[draw] = picked * width
+        if model.kind == REGRESSION:
+            _rank_ones(model.values, rows[:size], weight, theta, gradient)
+        else:
+            for begin in rows[:size]:
                 for i in range(d):
-                    row = sample[i * (d + 1) : (i + 1) * (d + 1)]
+                    row = model.values[begin + i * (d + 1) : begin + (i + 1) * (d + 1)]
                     form = row[d]
                     for j in range(d):
                         form += row[j] * theta[j]
@@ -575,6 +662,7 @@ def _run_alone(
     order = np.empty((BLOCK, model.samples if optimiser.epoch else 0), np.int32)
     for i in range(order.shape[1]):
         order[:, i] = i
+    rows = np.empty(max(model.draws, optimiser.sizes.max()) if len(optimiser.sizes) else model.draws, np.int64)
     diagonal = True
     for i in range(d):
         for j in range(d):
@@ -589,7 +677,9 @@ def _run_alone(
     for s in range(len(plan.saved)):
         for lane in range(valid):
             at, speed, average, places = own[lane], velocity[lane], mean[lane], order[lane]
-            _walk(model, optimiser, scaling, state, lane, step, plan.saved[s], at, speed, average, gradient, places)
+            _walk(
+                model, optimiser, scaling, state, lane, step, plan.saved[s], at, speed, average, gradient, rows, places
+            )  # fmt: skip
         theta[:] = mean.T if averaged else own.T
         step = plan.saved[s]
         _observe(theta, valid, s, plan, sums[s], counts[s])
