@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from dfp_solvers import hermite, hermite_steps
 from problems import every_equation, one_mode, regression, samples, table
+from scipy.linalg import expm
 
 import dfp
 from dfp.methods.hermite import HermiteRun
@@ -180,6 +181,23 @@ def test_recursions_over_degrees_agree_with_quadrature(d, degree):
         # The control: a noise that depends on the place a little less is seen.
         noise[..., 1, 1] *= 1 - 1e-6
         assert np.abs(hermite_steps.second_order(1.0, first, noise, degree).toarray() - expected).max() > bound
+
+
+@pytest.mark.parametrize("steps", [4, 2**20])
+def test_powers_and_exponentials_of_few_and_many_steps(steps):
+    """Products with the vector alone and squares of matrices, each cheaper for some numbers of steps, agree."""
+    first, second = np.array([[0.01, -0.3], [0.0, -0.5]])[:, [0, 1, 1]], np.zeros((2, 2, 3, 3))
+    second[[0, 1], [0, 1], 0, 0], second[0, 0, 1, 1] = 0.2, 0.01
+    rate = hermite_steps.second_order(0.0, first / steps, second / steps, 6)
+    one = hermite_steps.second_order(1.0, first / steps, second / steps, 6)
+    vector = np.random.default_rng(6).standard_normal(rate.shape[0])
+    expected = np.linalg.matrix_power(one.toarray(), steps) @ vector
+    for matrix in (one, one.toarray()):
+        # rounding of a million steps
+        assert hermite_steps.powered(matrix, steps, vector) == pytest.approx(expected, abs=1e-8)
+    assert hermite_steps.exponential(rate * steps, vector) == pytest.approx(expm(rate.toarray() * steps) @ vector)
+    many = rate * (steps * 100.0)
+    assert hermite_steps.exponential(many, vector) == pytest.approx(expm(many.toarray()) @ vector)
 
 
 def test_gaussian_and_batch_increments():

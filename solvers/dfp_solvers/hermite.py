@@ -129,7 +129,7 @@ def average_moments(samples: Array, count: int, degree: int) -> Array:
     every = indices(d, degree)
     # Sums over samples are products of matrices: powers of all axes but the last by powers of the last.
     leads, lead = np.unique(every[:, :-1], axis=0, return_inverse=True)
-    single = np.empty((len(every), q))
+    single: Array = np.empty((len(every), q))
     for part in np.array_split(np.arange(q), -(-q * n * len(leads) // _AT_ONCE)):
         powers = np.ones((degree + 1, len(part), n, d))
         for k in range(1, degree + 1):
@@ -139,7 +139,8 @@ def average_moments(samples: Array, count: int, degree: int) -> Array:
             others *= powers[leads[:, axis], :, :, axis]
         table = np.matmul(others.transpose(1, 0, 2), powers[..., -1].transpose(1, 2, 0)) / n
         single[:, part] = table[:, lead.ravel(), every[:, -1]].T
-    result, base, left = None, single, count
+    result: Array | None = None
+    base, left = single, count
     while left:
         if left % 2:
             result = base if result is None else _convolved(result, base, d, degree)

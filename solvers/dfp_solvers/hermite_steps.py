@@ -58,7 +58,7 @@ def _rows(
         for a in range(d):
             _multiply(result[last], size, a, root, up, down, linear[i, a], out)
         # Stein: E ε_i f(ε) = Σ_j C_ij E ∂_j f, and ∂_j h_m = √m_j h_{m−e_j}; C_ij = c + Σ_a z_a (c_a + Σ_b c_ab z_b).
-        lower = sizes[max(every[last].sum(), 0)]
+        lower = sizes[every[last].sum()]
         for j in range(d):
             if down[last, j] >= 0:
                 out[:lower] += root[last, j] * noise[i, j, 0, 0] * result[down[last, j], :lower]
