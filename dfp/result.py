@@ -19,11 +19,24 @@ class Result:
     """
 
     def save(self, path: str | Path) -> None:
-        """Write an HDF5 file that xarray opens as it is and ``dfp.load`` reads back, whole or not at all."""
+        """Write an HDF5 file that xarray opens as it is and ``dfp.load`` reads back, whole or not at all.
+
+        Examples
+        --------
+        >>> solution.save("run.h5")
+        >>> print(dfp.load("run.h5").solver)
+        Fourier
+        """
         _table().save(self, path)
 
     def to_xarray(self) -> "xarray.Dataset":
-        """Return a labelled ``xarray.Dataset`` with the variables, units and names of the file (extra ``xarray``)."""
+        """Return a labelled ``xarray.Dataset`` with the variables, units and names of the file (extra ``xarray``).
+
+        Examples
+        --------
+        >>> print(dict(solution.to_xarray()["density"].sizes))
+        {'step': 3, 'theta_1': 45}
+        """
         dataset: xarray.Dataset = _table().to_xarray(self)
         return dataset
 
@@ -34,6 +47,11 @@ class Result:
         ------
         DFPError
             If pandas is not installed, or the result is on a grid and no table.
+
+        Examples
+        --------
+        >>> print(list(moments.to_dataframe().columns))
+        ['step', 'mean_1', 'covariance_1_1']
         """
         frame: pandas.DataFrame = _table().to_dataframe(self)
         return frame
@@ -56,6 +74,12 @@ class Result:
         ------
         DFPError
             If there is no figure of its kind, it has no such steps, or an argument is malformed.
+
+        Examples
+        --------
+        >>> figure = solution.plot(steps=[10], title="After ten steps")
+        >>> print(figure.axes[0].get_xlabel())
+        parameter θ₁ [parameter]
         """
         found = self if steps is None else self._at_steps(steps)
         return found._plotted(found._figure, ax, title, style)

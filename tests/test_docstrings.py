@@ -3,6 +3,7 @@
 import dataclasses
 import doctest
 import functools
+import importlib
 import inspect
 import types
 
@@ -71,6 +72,78 @@ def same(one, copy):
             assert np.array_equal(before, after, equal_nan=True), field.name
         else:
             assert before is after or before == after or before != before or not field.compare, field.name
+
+
+RESULTS = ["Solution", "Density", "Moments", "Spectrum", "ExitSteps", "Modes", "PhaseDiagram", "Comparison"]
+
+
+@functools.cache
+def shared():
+    """One result of each kind, which the examples of methods speak of by name."""
+    sgd = dfp.SGD(dfp.QuadraticLandscape([1.0], noise=dfp.GaussianNoise([1.0])), learning_rate=0.2)
+    master, langevin, start = dfp.MasterEquation(sgd), dfp.Langevin(sgd), dfp.Gaussian(1.0, 0.1)
+    solution = dfp.solve(master, start, steps=10, save=[0, 5, 10])
+    bowl = dfp.QuadraticLandscape([1.0, 0.5], noise=dfp.GaussianNoise([1.0, 0.2]))
+    return {
+        "dfp": dfp, "np": np, "sgd": sgd, "solution": solution, "law": dfp.stationary(master),
+        "moments": dfp.moments(master, start, 10), "spectrum": dfp.spectrum(master), "modes": dfp.modes(sgd),
+        "exits": dfp.exit_steps(langevin, (-0.5, 0.5), dfp.Point(0.0), 50),
+        "plane": dfp.solve(dfp.MasterEquation(dfp.SGD(bowl, 0.2)), dfp.Gaussian([1.0, 0.5], 0.1), steps=10),
+        "diagram": dfp.phase_diagram(
+            {"learning_rate": [0.1, 1.0]}, {"curvature_noise": [0.5, 4.0]}, curvature=1.0, gradient_noise=1.0
+        ),
+        "comparison": dfp.compare({"SGD": solution, "Langevin": dfp.solve(langevin, start, 10, save=[0, 5, 10])}),
+    }  # fmt: skip
+
+
+@functools.cache
+def shared_networks():
+    """A small network measured and run, by the names that the examples of ``dfp.networks`` give to it."""
+    torch = pytest.importorskip("torch", reason="the extra dfp[networks] is not installed")
+    torch.manual_seed(0)
+    x = torch.randn(32, 2, dtype=torch.float64)
+    data = x, x.sum(1, keepdim=True) + 0.1 * torch.randn(32, 1, dtype=torch.float64)
+    problem = dfp.networks.Problem(torch.nn.Linear(2, 1), lambda out, y: ((out - y) ** 2).mean(1), data)
+    measured = dfp.networks.measure(problem, batch_size=8)
+    runs = dfp.networks.trajectories(problem, 0.05, batch_size=8, runs=64, steps=40, seed=1)
+    predicted = dfp.networks.predict(measured, 0.05, steps=40)
+    report = dfp.networks.report(measured, runs)
+    slow = [dfp.networks.trajectories(problem, rate, 8, runs=64, steps=20, save=[0, 20]) for rate in (1e-4, 2e-4)]
+    return {"dfp": dfp, "np": np, "data": data, "problem": problem, "measured": measured, "runs": runs,
+            "predicted": predicted, "report": report, "spread": dfp.networks.diffusion(measured, slow)}  # fmt: skip
+
+
+def methods(name):
+    """Return the public methods of a class of results, of the homes it has them from."""
+    known = {"Moments": "dfp.exact.moments"}
+    public = getattr(dfp, name) if name in dfp.__all__ else getattr(importlib.import_module(known[name]), name)
+    found = {key: inspect.getattr_static(public, key) for key in dir(public) if not key.startswith("_")}
+    plain = {key: getattr(value, "__func__", value) for key, value in found.items()}
+    own = {key: value for key, value in plain.items() if inspect.isfunction(value)}
+    return {key: value for key, value in own.items() if value.__module__.startswith("dfp.")}
+
+
+def check(text, name, known):
+    """Run the example of a docstring, which may speak of what is ``known``."""
+    test = doctest.DocTestParser().get_doctest(text or "", dict(known), name, None, 0)
+    assert test.examples, f"the docstring of {name} has no example"
+    assert not failures(test)
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_every_method_of_a_result_has_an_example_that_runs(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    found = methods(name)
+    assert {"save", "to_xarray", "to_dataframe", "plot"} <= set(found)
+    for key, method in found.items():
+        check(method.__doc__, f"{name}.{key}", shared())
+
+
+@pytest.mark.parametrize("name", sorted(set(dfp.networks.__all__) - {"LABELS"}))
+def test_every_name_of_networks_has_an_example_that_runs(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    known = shared_networks()
+    check(getattr(dfp.networks, name).__doc__, f"dfp.networks.{name}", known)
 
 
 def test_an_example_that_is_wrong_is_noticed():

@@ -103,7 +103,13 @@ class ExitSteps(Result):
         return np.sqrt(near * (1 - near) / self.trajectories)
 
     def quantile(self, share: float) -> float:
-        """Return the first step by which a ``share`` in (0, 1) has left; extrapolated by ``decay`` beyond the last."""
+        """Return the first step by which a ``share`` in (0, 1) has left; extrapolated by ``decay`` beyond the last.
+
+        Examples
+        --------
+        >>> print(exits.quantile(0.5))
+        8.0
+        """
         left = 1 - checks.real("share", share, above=0, below=1)
         done = np.flatnonzero(self.survival <= left)
         if done.size:

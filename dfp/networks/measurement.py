@@ -68,6 +68,11 @@ class Measurement:
         are described without error.
     diagnostics
         What holds of the paper's assumptions.
+
+    Examples
+    --------
+    >>> print(measured.complete, measured.landscape.dimension)
+    True 3
     """
 
     source: Source | None
@@ -185,6 +190,11 @@ def measure(
     -----
     All N samples are used, so that what is measured is exact for runs that draw from them. One product of every
     sample's Hessian with every direction is needed; blocks of samples keep memory small.
+
+    Examples
+    --------
+    >>> print(dfp.networks.measure(problem, batch_size=4).directions.shape)
+    (3, 3)
     """
     if not isinstance(problem, Source):
         raise DFPError(f"problem={checks.shown(problem)}: must be a dfp.networks.Problem.")

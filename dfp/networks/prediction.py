@@ -29,6 +29,11 @@ class Predictions:
         By predictor: ``.mean`` and ``.variance`` of shape (S, k), NaN where it does not reach, and ``.note``, why.
     closure
         The Gaussian closure with its own error, or None where gradients are known at the checkpoint alone.
+
+    Examples
+    --------
+    >>> print(predicted.moments["additive"].variance.shape)
+    (18, 3)
     """
 
     rule: Rule
@@ -88,6 +93,12 @@ def predict(
     ------
     DFPError
         If a value is out of range.
+
+    Examples
+    --------
+    >>> found = dfp.networks.predict(measured, learning_rate=0.05, steps=20, save=[0, 20])
+    >>> print(found.trusted_until, sorted(found.moments)[:2])
+    20 ['additive', 'authors']
     """
     last = checks.integer("steps", steps, at_least=1)
     saved = default_steps(last) if save is None else checks.step_list("save", save, last)

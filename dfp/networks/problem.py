@@ -51,6 +51,13 @@ class Problem(Source):
     -----
     Dropout and batch normalisation make a step something else than a sum over samples: they are put in evaluation mode,
     with a warning.
+
+    Examples
+    --------
+    >>> import torch
+    >>> problem = dfp.networks.Problem(torch.nn.Linear(2, 1), lambda out, y: ((out - y) ** 2).mean(1), data)
+    >>> print(problem.dimension, problem.samples)
+    3 32
     """
 
     def __init__(self, model: Any, loss: Loss, data: Any, *, weight_decay: float = 0.0, dtype: str = "float64") -> None:

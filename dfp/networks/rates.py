@@ -43,6 +43,11 @@ class Diffusion:
         How many are flat at every learning rate.
     steps
         Steps at which the slopes were taken, shape (E,).
+
+    Examples
+    --------
+    >>> print(spread.learning_rates, spread.directions)
+    [0.0001 0.0002] 3
     """
 
     learning_rates: Array
@@ -120,6 +125,13 @@ def diffusion(measured: Measurement, ensembles: Sequence[Runs], *, step: int | N
     ------
     DFPError
         If there are fewer than two learning rates, the runs differ otherwise, or no direction is flat at all of them.
+
+    Examples
+    --------
+    >>> settings = dict(batch_size=8, runs=64, steps=20, save=[0, 20])
+    >>> slow = [dfp.networks.trajectories(problem, rate, **settings) for rate in (1e-4, 2e-4)]
+    >>> print(round(dfp.networks.diffusion(measured, slow).exponent))
+    2
     """
     found = sorted((runs.along(measured.directions) for runs in ensembles), key=lambda runs: runs.learning_rate)
     rates = np.array([runs.learning_rate for runs in found])

@@ -40,6 +40,11 @@ class Report(stored.Labelled, Result):
     ----------
     measured, predictions, runs
         What is compared; ``runs`` are along ``measured.directions``.
+
+    Examples
+    --------
+    >>> print(report.regimes)
+    ['confined', 'confined', 'confined']
     """
 
     measured: Measurement
@@ -241,6 +246,11 @@ def report(measured: Measurement, runs: Runs, predictions: Predictions | None = 
     ------
     DFPError
         If the predictions are for another way of running SGD, or the runs for other directions or data.
+
+    Examples
+    --------
+    >>> print(dfp.networks.report(measured, runs).scores["table"].error.shape)
+    (18,)
     """
     if not isinstance(measured, Measurement):
         raise DFPError(f"measured={checks.shown(measured)}: must be what dfp.networks.measure returned.")

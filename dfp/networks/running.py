@@ -114,6 +114,12 @@ def trajectories(
     ------
     DFPError
         If a value is out of range, a run diverges to infinity, or ``path`` holds other runs.
+
+    Examples
+    --------
+    >>> some = dfp.networks.trajectories(problem, 0.05, batch_size=8, runs=16, steps=20, save=[0, 20])
+    >>> print(some.positions.shape)
+    (2, 16, 3)
     """
     plan = _plan(problem, learning_rate, batch_size, steps, save, replace, seed, momentum, nesterov, directions)
     count, last = checks.integer("runs", runs, at_least=1), int(plan.saved[-1])

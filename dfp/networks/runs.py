@@ -33,6 +33,11 @@ class Runs(stored.Labelled):
     Notes
     -----
     The other attributes say how they were made, under the names of the arguments of ``trajectories``.
+
+    Examples
+    --------
+    >>> print(runs.count, runs.mean.shape)
+    64 (18, 3)
     """
 
     steps: np.ndarray
@@ -76,6 +81,11 @@ class Runs(stored.Labelled):
         ------
         DFPError
             If only other directions have been kept.
+
+        Examples
+        --------
+        >>> print(runs.along(measured.directions[:, :1]).positions.shape)
+        (18, 64, 1)
         """
         if self.directions is None:
             return Runs(**{**self.__dict__, "positions": self.positions @ directions, "directions": directions})

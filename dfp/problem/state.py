@@ -46,7 +46,13 @@ class State(Value, ABC):
         """Return points (m, d) and masses (m,) that integrate functions, smooth inside the box, over it."""
 
     def draw(self, count: int, rng: np.random.Generator) -> Array:
-        """Return ``count`` independent points, shape (count, d)."""
+        """Return ``count`` independent points, shape (count, d).
+
+        Examples
+        --------
+        >>> print(law.draw(3, np.random.default_rng(0)).shape)
+        (3, 1)
+        """
         return self.sampler().draw(count, rng)
 
     @property
@@ -262,7 +268,14 @@ class Density(Result, State):
 
     @classmethod
     def normalised(cls, grid: Grid, values: ArrayLike, error: float = 0.0) -> Self:
-        """Return the density proportional to ``values`` (shape ``grid.cells``), with an estimated L1 ``error``."""
+        """Return the density proportional to ``values`` (shape ``grid.cells``), with an estimated L1 ``error``.
+
+        Examples
+        --------
+        >>> grid = dfp.Grid(-4, 4, 64)
+        >>> print(round(dfp.Density.normalised(grid, np.exp(-np.abs(grid.axes[0]))).mass, 12))
+        1.0
+        """
         given = checks.array("initial.values", values, dimensions=(1, 2, 3))
         mass = float(given.sum()) * grid.cell_volume
         if not mass > 0:
@@ -275,7 +288,13 @@ class Density(Result, State):
         return self.grid.dimension
 
     def with_moments(self, mean: Array, covariance: Array) -> "Density":
-        """Return the density with moments (d,), (d, d) that are known better than by its cells."""
+        """Return the density with moments (d,), (d, d) that are known better than by its cells.
+
+        Examples
+        --------
+        >>> print(law.with_moments(law.mean, np.array([[0.1]])).covariance)
+        [[0.1]]
+        """
         result = Density(self.grid, self.values, self.outside, self.error)
         object.__setattr__(result, "_moments", (self.mass, mean.copy(), covariance.copy()))
         return result
@@ -301,38 +320,87 @@ class Density(Result, State):
         return self
 
     def marginal(self, axes: int | Sequence[int]) -> "Density":
-        """Return the law of the parameters ``axes`` alone, counted from 0."""
+        """Return the law of the parameters ``axes`` alone, counted from 0.
+
+        Examples
+        --------
+        >>> print(plane.state().marginal([0]).dimension)
+        1
+        """
         grid, values = questions.marginal(self.grid, self.values, questions.kept_axes(axes, self.dimension))
         return Density(grid, values, self.outside, self.error)
 
     def probability(self, lower: ArrayLike, upper: ArrayLike) -> float:
-        """Return the probability of the box from ``lower`` to ``upper`` (d,), which may be infinite, on the grid."""
+        """Return the probability of the box from ``lower`` to ``upper`` (d,), which may be infinite, on the grid.
+
+        Examples
+        --------
+        >>> print(round(law.probability(-np.inf, 0.5), 4))
+        0.9332
+        """
         return questions.probability(self.grid, self.values, lower, upper, steps=False)
 
     def quantile(self, q: ArrayLike, axis: int = 0) -> Array:
-        """Return where the shares ``q`` in (0, 1) of what is on the grid are below, along ``axis`` [parameter]."""
+        """Return where the shares ``q`` in (0, 1) of what is on the grid are below, along ``axis`` [parameter].
+
+        Examples
+        --------
+        >>> print(law.quantile([0.25, 0.75]).round(4))
+        [-0.2248  0.2248]
+        """
         return questions.quantile(self.grid, self.values, q, axis, steps=False)
 
     def sample(self, n: int, seed: int = 0) -> Array:
-        """Return ``n`` independent points of what is on the grid, shape (n, d) [parameter]."""
+        """Return ``n`` independent points of what is on the grid, shape (n, d) [parameter].
+
+        Examples
+        --------
+        >>> print(law.sample(1000, seed=1).shape)
+        (1000, 1)
+        """
         return questions.drawn(self.grid, self.values, n, seed, steps=False)
 
     def interpolate(self, points: ArrayLike) -> Array:
-        """Return the density at ``points`` (..., d), shape (...), by quintic splines; zero outside the grid."""
+        """Return the density at ``points`` (..., d), shape (...), by quintic splines; zero outside the grid.
+
+        Examples
+        --------
+        >>> print(law.interpolate([[0.0], [0.5]]).round(4))
+        [1.1968 0.3886]
+        """
         return questions.interpolated(self.grid, self.values, points, steps=False)
 
     def quadrature(self, lower: Array, upper: Array) -> tuple[Array, Array]:
-        """Return the centres of all cells."""
+        """Return the centres of all cells.
+
+        Examples
+        --------
+        >>> points, masses = law.quadrature(law.grid.lower, law.grid.upper)
+        >>> print(round(float(masses @ points[:, 0] ** 2), 4))
+        0.1111
+        """
         return self.grid.points.reshape(-1, self.dimension), self.values.ravel() * self.grid.cell_volume
 
     def characteristic(self, waves: Array) -> Any:
-        """Return it by interpolation of the discrete Fourier transform of the values."""
+        """Return it by interpolation of the discrete Fourier transform of the values.
+
+        Examples
+        --------
+        >>> print(abs(law.characteristic(np.array([[0.0], [1.0]]))).round(4))
+        [1.    0.946]
+        """
         from dfp_solvers import fourier
 
         return fourier.gridded(self.values, self.grid.lower, self.grid.spacing, waves, separable=False)
 
     def sampler(self) -> Any:
-        """Return the cells by their mass, uniform inside each."""
+        """Return the cells by their mass, uniform inside each.
+
+        Examples
+        --------
+        >>> print(law.sampler().draw(3, np.random.default_rng(0)).shape)
+        (3, 1)
+        """
         from dfp_solvers.trajectories.models import Start
 
         cumulative = np.cumsum(self.values.ravel())
@@ -341,7 +409,13 @@ class Density(Result, State):
         return Start(self.mean, none, cumulative / cumulative[-1], *place)
 
     def central_moments(self) -> list[Array]:
-        """Return them by the trapezoidal rule."""
+        """Return them by the trapezoidal rule.
+
+        Examples
+        --------
+        >>> print([tensor.shape for tensor in law.central_moments()])
+        [(1, 1), (1, 1, 1), (1, 1, 1, 1)]
+        """
         d, probability = self.dimension, (self.values * (self.grid.cell_volume / self.mass)).ravel()
         x = (self.grid.points - self.mean).reshape(-1, d)
         pairs = (x[:, :, None] * x[:, None, :]).reshape(-1, d * d)

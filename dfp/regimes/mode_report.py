@@ -246,14 +246,27 @@ class Modes(Result, Sequence[Mode]):
         return f"{words}: {kind} leaves it open (with the noise at the origin, Gaussian: {alone})"
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return one dictionary of names and numbers for every mode, as tables and CSV files have it."""
+        """Return one dictionary of names and numbers for every mode, as tables and CSV files have it.
+
+        Examples
+        --------
+        >>> print([(row["regime"], round(row["stationary_variance"], 4)) for row in modes.rows()])
+        [('confined', 0.1111)]
+        """
         names = [name for name, _ in _COLUMNS] + list(_MORE)
         return [{name: getattr(mode, name) for name in names} for mode in self]
 
     def plot(
         self, steps: int | None = None, *, ax: Any = None, title: str | None = None, style: Any = None
     ) -> "Figure":
-        """Return a figure: curvatures coloured by regime, and V(n) of up to eight modes up to ``steps``."""
+        """Return a figure: curvatures coloured by regime, and V(n) of up to eight modes up to ``steps``.
+
+        Examples
+        --------
+        >>> figure = modes.plot()
+        >>> print(len(figure.axes))
+        2
+        """
         from dfp.regimes import mode_plot
 
         settings = self.learning_rate, self.regime, self.system.sgd.epoch, steps

@@ -107,6 +107,11 @@ class PhaseDiagram(Result):
         which
             ``"sgd"``: ρ₂ = 1, where SGD loses its variance; ``"langevin"``: 2λ = ηΓ, where Langevin does;
             ``"stationary"``: ℓ = 0, where SGD loses its stationary law (without momentum).
+
+        Examples
+        --------
+        >>> print(diagram.boundary("sgd").round(3))
+        [[1. 1.]]
         """
         checks.choice("which", which, BOUNDARIES)
         if which == "stationary" and (self.fixed.get("momentum", 0.0) > 0 or "momentum" in self.names):
@@ -146,7 +151,13 @@ class PhaseDiagram(Result):
         return phases_plot.figure(self.names, (self.x, self.y), self.fixed, values)
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return one dictionary of names and numbers for every point, as tables and CSV files have it."""
+        """Return one dictionary of names and numbers for every point, as tables and CSV files have it.
+
+        Examples
+        --------
+        >>> print(len(diagram.rows()), diagram.rows()[0]["regime"])
+        4 confined
+        """
         numbers = {name: values.ravel().tolist() for name, values in self.values.items() if name in NUMBERS}
         names = {name: getattr(self, name).ravel().tolist() for name in CODES}
         x, y = (axis.ravel().tolist() for axis in np.meshgrid(self.x, self.y, indexing="ij"))

@@ -93,6 +93,11 @@ class Comparison(Result):
         ------
         DFPError
             If that solution or step was not compared.
+
+        Examples
+        --------
+        >>> print(round(comparison.at("Langevin", 10).total_variation.value, 3))
+        0.041
         """
         for distance in self.distances:
             if (distance.name, distance.step) == (name, step):
@@ -101,7 +106,13 @@ class Comparison(Result):
         raise DFPError(f"name={name!r}, step={step}: was not compared; choose from {known}.")
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return one dictionary of names and numbers for every distance, as tables and CSV files have it."""
+        """Return one dictionary of names and numbers for every distance, as tables and CSV files have it.
+
+        Examples
+        --------
+        >>> print([row["step"] for row in comparison.rows()])
+        [0, 5, 10]
+        """
         result = []
         for distance in self.distances:
             row: dict[str, Any] = {}

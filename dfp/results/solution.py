@@ -128,6 +128,11 @@ class Solution(Result):
         ------
         DFPError
             If a step was not saved.
+
+        Examples
+        --------
+        >>> print(solution.at([10]).mean.round(3))
+        [[0.107]]
         """
         missing = [step for step in steps if step not in self.steps]
         if missing:
@@ -157,6 +162,12 @@ class Solution(Result):
         ------
         DFPError
             If the solver produced none.
+
+        Examples
+        --------
+        >>> grid, density = solution.gridded()
+        >>> print(density.shape == (len(solution.steps), *grid.cells))
+        True
         """
         if self.grid is None or self.density is None:
             if self.dimension > 3:
@@ -167,7 +178,13 @@ class Solution(Result):
         return self.grid, self.density
 
     def marginal(self, axes: int | Sequence[int]) -> "Solution":
-        """Return the solution for the parameters ``axes`` alone, counted from 0; its certificate bounds theirs."""
+        """Return the solution for the parameters ``axes`` alone, counted from 0; its certificate bounds theirs.
+
+        Examples
+        --------
+        >>> print(plane.marginal(1).mean.round(3).ravel())
+        [0.5   0.174]
+        """
         kept = questions.kept_axes(axes, self.dimension)
         grid, density = self.grid, self.density
         if grid is not None and density is not None:
@@ -183,22 +200,50 @@ class Solution(Result):
         return replace(self, grid=grid, density=density, errors=errors, **moments)
 
     def probability(self, lower: ArrayLike, upper: ArrayLike) -> Array:
-        """Return the probability of the box from ``lower`` to ``upper`` (d,), infinite or not, at every step, (S,)."""
+        """Return the probability of the box from ``lower`` to ``upper`` (d,), infinite or not, at every step, (S,).
+
+        Examples
+        --------
+        >>> print(solution.probability(-0.5, np.inf).round(3))
+        [1.    0.994 0.966]
+        """
         grid, density = self.gridded()
         return np.array([questions.probability(grid, values, lower, upper, steps=self.sampled) for values in density])
 
     def quantile(self, q: ArrayLike, axis: int = 0) -> Array:
-        """Return the quantiles ``q`` in (0, 1) of a parameter at every saved step, shape (S, …) [parameter]."""
+        """Return the quantiles ``q`` in (0, 1) of a parameter at every saved step, shape (S, …) [parameter].
+
+        Examples
+        --------
+        >>> print(solution.quantile([0.05, 0.95]).round(3))
+        [[ 0.48   1.52 ]
+         [-0.218  0.873]
+         [-0.441  0.655]]
+        """
         grid, density = self.gridded()
         return np.array([questions.quantile(grid, values, q, axis, steps=self.sampled) for values in density])
 
     def sample(self, n: int, seed: int = 0) -> Array:
-        """Return ``n`` independent points of the law at the last step, shape (n, d) [parameter]."""
+        """Return ``n`` independent points of the law at the last step, shape (n, d) [parameter].
+
+        Examples
+        --------
+        >>> print(solution.sample(1000, seed=1).shape)
+        (1000, 1)
+        """
         grid, density = self.gridded()
         return questions.drawn(grid, density[-1], n, seed, steps=self.sampled)
 
     def interpolate(self, points: ArrayLike) -> Array:
-        """Return the density at ``points`` (..., d) at every saved step, shape (S, ...); zero outside the grid."""
+        """Return the density at ``points`` (..., d) at every saved step, shape (S, ...); zero outside the grid.
+
+        Examples
+        --------
+        >>> print(solution.interpolate([[0.0], [0.5]]).round(3))
+        [[0.009 0.361]
+         [0.738 1.051]
+         [1.137 0.598]]
+        """
         grid, density = self.gridded()
         return np.array([questions.interpolated(grid, values, points, steps=self.sampled) for values in density])
 
@@ -206,6 +251,12 @@ class Solution(Result):
         """Return the law at the last step as a state to go on from, with its exact moments where it has them.
 
         Negative values, as of (T5), are cut off; the error of the state is what the certificate says.
+
+        Examples
+        --------
+        >>> later = dfp.solve(dfp.MasterEquation(sgd), solution.state(), steps=10)
+        >>> print(later.mean.round(3).ravel())
+        [0.107 0.012]
         """
         grid, density = self.gridded()
         values, outside = np.maximum(density[-1], 0.0), float(self.certificate.mass_outside[-1])
@@ -244,7 +295,12 @@ class Solution(Result):
         return figures.planes(planes, view, f"Where are the parameters? {title}", figures.COLOURS[:1])
 
     def animate(self, path: str | Path, *, frames_per_second: int = 10) -> None:
-        """Write the densities, one frame per saved step, as a film at ``path``: .gif, or .mp4 where ffmpeg is."""
+        """Write the densities, one frame per saved step, as a film at ``path``: .gif, or .mp4 where ffmpeg is.
+
+        Examples
+        --------
+        >>> solution.animate("run.gif")
+        """
         from dfp.results import animation, figures
 
         grid, density = self.gridded()
