@@ -96,10 +96,11 @@ class MonteCarloTable(Checked):
     kind: Literal["monte_carlo"]
     trajectories: int = Field(examples=[1000000])
     seed: int = Field(default=0, ge=0)
+    look_ahead: bool = False
 
     def build(self) -> Solver:
         """Return the solver."""
-        return dfp.MonteCarlo(self.trajectories, self.seed)
+        return dfp.MonteCarlo(self.trajectories, self.seed, look_ahead=self.look_ahead)
 
 
 SolverTable = Annotated[

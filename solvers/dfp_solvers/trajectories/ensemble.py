@@ -227,14 +227,38 @@ def portions(
     plan = Plan(saved, axes, numbers("centre", centre, (size, d)), 1 / scales, low, counted / (high - low), counted)
     packed, begin = model.packed(), start.packed(d)
     steps = NO_OPTIMISER if optimiser is None else optimiser.packed(packed)
-    keys: NDArray[np.uint64] = np.random.SeedSequence(seed).generate_state(2, np.uint64).astype(np.uint64)
+    keys = _keys(seed)
     slots = max(1, min(numba.get_num_threads(), end - first))
     group = max(slots, 2**22 // max(1, size * len(axes)))
     for at in range(first, end, group):
         last = min(at + group, end)
         sums = np.empty((last - at, size, len(axes)))
         counts, indefinite = np.zeros((slots, size, ncells + 2), dtype=np.int64), np.zeros(slots, dtype=np.int64)
-        lockstep.run(packed, steps, begin, plan, keys, at, trajectories, sums, counts, indefinite)
+        nowhere = np.empty((last - at, 0, 0, 0))
+        lockstep.run(packed, steps, begin, plan, keys, at, trajectories, sums, counts, indefinite, nowhere)
         histogram, outside, nonfinite = np.split(counts.sum(axis=0), [ncells, ncells + 1], axis=1)
         beyond = outside[:, 0] if ncells else np.zeros_like(outside[:, 0])
         yield Portion(at, last, sums, None, histogram, beyond, nonfinite[:, 0], int(indefinite.sum()))
+
+
+def _keys(seed: int) -> NDArray[np.uint64]:
+    return np.random.SeedSequence(seed).generate_state(2, np.uint64).astype(np.uint64)
+
+
+def states(
+    model: Affine, start: Start, saved_steps: ArrayLike, first: int, end: int, trajectories: int, seed: int
+) -> Array:
+    """Return where the trajectories of the blocks ``first`` to ``end`` are, shape (S, n, d): those of ``portions``."""
+    d, size, blocks = model.dimension, np.size(saved_steps), end - first
+    zeros, nothing = np.zeros((size, d)), np.zeros(d, dtype=np.int64)
+    saved = integers("saved_steps", saved_steps, (size,), 0, 2**62)
+    plan = Plan(saved, np.empty((0, 1), dtype=np.int64), zeros, zeros + 1, zeros[0].copy(), zeros[0] + 1, nothing)
+    slots = max(1, min(numba.get_num_threads(), blocks))
+    counts, indefinite = np.zeros((slots, size, 2), dtype=np.int64), np.zeros(slots, dtype=np.int64)
+    sums, places = np.empty((blocks, size, 0)), np.empty((blocks, size, d, BLOCK))
+    lockstep.run(
+        model.packed(), NO_OPTIMISER, start.packed(d), plan, _keys(seed), first, trajectories, sums, counts, indefinite,
+        places,
+    )  # fmt: skip
+    flat = places.transpose(1, 0, 3, 2).reshape(size, -1, d)
+    return np.ascontiguousarray(flat[:, : min(end * BLOCK, trajectories) - first * BLOCK])

@@ -455,9 +455,13 @@ def _observe(theta: Array, valid: int, s: int, plan: Plan, sums: Array, counts: 
 
 @kernel(fast=True)
 def _run_block(
-    model: Model, start: Start, plan: Plan, keys: Words, block: int, valid: int, sums: Array, counts: Integers
-) -> int:
-    """Run one block through all steps; set its sums (S, K), add to counts (S, cells + 2), return negative pivots."""
+    model: Model, start: Start, plan: Plan, keys: Words, block: int, valid: int, sums: Array, counts: Integers,
+    places: Array,
+) -> int:  # fmt: skip
+    """Run one block through all steps; set its sums (S, K), add to counts (S, cells + 2), return negative pivots.
+
+    Also sets ``places`` (S, d, BLOCK) to θ, if it is not empty.
+    """
     d, minibatch, draws = len(model.constant), model.kind in (REGRESSION, SAMPLES), model.draws
     period = 1 if minibatch else 1 + draws % 2  # normals come in pairs: an odd number is drawn for two steps
     state, words = np.empty(4 * BLOCK, np.uint64), np.empty(((draws + 1) // 2 if minibatch else 0, BLOCK), np.uint64)
@@ -492,6 +496,8 @@ def _run_block(
             time += 1
         step = plan.saved[s]
         _observe(theta, valid, s, plan, sums[s], counts[s])
+        if places.size:
+            places[s] = theta
     return indefinite
 
 
@@ -697,8 +703,12 @@ def run(
     sums: Array,
     counts: Integers,
     indefinite: Integers,
+    places: Array,
 ) -> None:
-    """Run the blocks ``first`` ... first + len(sums) - 1; each slot counts for itself, each block sums for itself."""
+    """Run the blocks ``first`` ... first + len(sums) - 1; each slot counts for itself, each block sums for itself.
+
+    Blocks without an optimiser also leave their ``places`` (blocks, S, d, BLOCK), if that is not empty.
+    """
     for slot in numba.prange(counts.shape[0]):
         for b in range(slot, sums.shape[0], counts.shape[0]):
             valid = min(BLOCK, trajectories - (first + b) * BLOCK)
@@ -707,7 +717,9 @@ def run(
             elif len(optimiser.learning_rates) > 0:
                 _run_moving_block(model, optimiser, start, plan, keys, first + b, valid, sums[b], counts[slot])
             else:
-                indefinite[slot] += _run_block(model, start, plan, keys, first + b, valid, sums[b], counts[slot])
+                indefinite[slot] += _run_block(
+                    model, start, plan, keys, first + b, valid, sums[b], counts[slot], places[b]
+                )
 
 
 @kernel()
