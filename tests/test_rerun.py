@@ -122,6 +122,17 @@ def test_files_that_hold_their_configuration_alone(example, tmp_path):
         again(first, tmp_path)
 
 
+def test_options_that_solvers_gained_later_have_their_defaults(tmp_path):
+    solver = dfp.MonteCarlo(1000, seed=3)
+    first = dfp.solve(dfp.MasterEquation(dfp.SGD(ADDITIVE["gaussian"], 0.2)), START, 2, solver=solver)
+    told = first.provenance["recipe"]["solver"]
+    del told["look_ahead"]
+    assert same(first, again(first, tmp_path))
+    told["unknown"] = 1
+    with pytest.raises(dfp.FileFormatError, match="recipe"):
+        again(first, tmp_path)
+
+
 @pytest.mark.parametrize("forged", [
     7, {}, {"equation": {"kind": "os.system"}}, {"equation": {}}, {"equation": {"kind": "grid", "lower": 0}},
     {"grid": {"kind": "array", "type": "|O", "shape": [1], "values": [1]}},
