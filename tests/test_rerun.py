@@ -123,7 +123,7 @@ def test_files_that_hold_their_configuration_alone(example, tmp_path):
 
 
 def test_options_that_solvers_gained_later_have_their_defaults(tmp_path):
-    solver = dfp.MonteCarlo(1000, seed=3)
+    solver = dfp.MonteCarlo(2000, seed=3)
     first = dfp.solve(dfp.MasterEquation(dfp.SGD(ADDITIVE["gaussian"], 0.2)), START, 2, solver=solver)
     told = first.provenance["recipe"]["solver"]
     del told["look_ahead"]
