@@ -18,10 +18,9 @@ from dfp.cli import commands
 
 pytest.importorskip("bokeh", reason="the extra dfp[explore] is not installed")
 
-import browser
-
 from dfp.explore import live, picture, run, server
 from dfp.explore.picture import EQUATIONS, Knobs
+from validation import browser
 
 TOLERANCE = 1e-10  # closed forms of the same numbers in another order
 

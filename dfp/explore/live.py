@@ -38,6 +38,15 @@ def panel(title: str, x: str, y: str, **options: Any) -> Any:
     return drawn
 
 
+def shown(source: Any, **columns: Any) -> None:
+    """Give a source its columns if any has changed: a figure is painted for every change that is sent."""
+    before = source.data
+    if set(before) != set(columns) or not all(
+        np.array_equal(before[name], values, equal_nan=True) for name, values in columns.items()
+    ):
+        source.data = columns
+
+
 class Page:
     """The models of one browser's page, and what moves them."""
 
@@ -70,15 +79,15 @@ class Page:
         values = {name: float(slider.value) for name, slider in self.sliders.items()}
         knobs = Knobs(**(values | {"batch_size": round(values["batch_size"])}))  # type: ignore[arg-type]
         seen = pictures.picture(knobs)
-        self.density.data = {"x": seen.theta, **seen.densities}
-        self.variance.data = {"x": seen.steps, **seen.variances}
-        self.dot.data = {"x": [seen.dot[0]], "y": [seen.dot[1]]}
         x, y = pictures.boundary(knobs.momentum)
-        self.edge.data = {"x": x, "y": y}
+        shown(self.edge, x=x, y=y)
+        shown(self.dot, x=np.array([seen.dot[0]]), y=np.array([seen.dot[1]]))
+        shown(self.variance, x=seen.steps, **seen.variances)
         self.words.text = said(knobs, seen)
         # Colours and names are those of plain SGD; with momentum the line alone is exact.
         for drawn in self.plain:
             drawn.visible = knobs.momentum == 0
+        shown(self.density, x=seen.theta, **seen.densities)
 
     def lay_out(self) -> None:
         """Put sliders, words and the four figures in rows that break where the window is narrow."""

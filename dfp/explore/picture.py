@@ -22,7 +22,7 @@ from dfp.regimes.mode_report import modes
 from dfp.regimes.phases import phase_diagram
 
 EQUATIONS = ("SGD (T4)", "discrete Fokker–Planck (T5)", "Langevin (T6)")
-STEPS = np.unique(np.geomspace(1, 10_000, 50).round().astype(int))
+STEPS = np.unique(np.geomspace(1, 10_000, 25).round().astype(int))
 # Half the box in deviations of the core, and its cells: what a screen resolves.
 _REACH, _CELLS = 7.0, 400
 # Variances beyond this, of modes that grow for ever, would squeeze all others onto the axis [parameter^2].

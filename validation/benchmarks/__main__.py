@@ -11,6 +11,7 @@ from functools import partial
 
 from validation.benchmarks import throughput
 from validation.benchmarks.contest import BY_HAND, PEERS, contest
+from validation.benchmarks.explore import explore
 from validation.benchmarks.growth import growth
 from validation.benchmarks.machine import machine
 from validation.benchmarks.plain import plain
@@ -19,7 +20,7 @@ from validation.benchmarks.steps import costs
 from validation.benchmarks.verdict import Verdict, report
 from validation.benchmarks.wells import wells
 
-PARTS = ("W1", "W2", "W3", "W5", "W4", "W6", "costs", "growth", "plain", "wells", "startup")
+PARTS = ("W1", "W2", "W3", "W5", "W4", "W6", "costs", "growth", "plain", "wells", "startup", "explore")
 _QUICK = ("W1", "W6", "costs")
 
 
@@ -45,6 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
         "plain": partial(plain, quick=options.quick),
         "wells": partial(wells, quick=options.quick),
         "startup": partial(startup, quick=options.quick),
+        "explore": partial(explore, quick=options.quick),
     }
     for name in options.only or (_QUICK if options.quick else PARTS):
         verdicts += parts[name]()

@@ -1,10 +1,11 @@
-"""No compile time hidden: import, first call and warm call, in a process without and in one with a cache of kernels."""
+"""No compile time hidden: first and warm calls, and the demo, in a process without and in one with a cache."""
 
 import json
 import os
 import subprocess
 import sys
 import tempfile
+import time
 
 from validation.benchmarks.verdict import Verdict
 
@@ -26,6 +27,7 @@ _CASES = {
     "Transfer": ("MasterEquation", "Transfer()"),
     "MonteCarlo": ("MasterEquation", "MonteCarlo(100_000, seed=0)"),
 }
+_LIBRARIES = "numpy, scipy.linalg, scipy.sparse.linalg, scipy.stats, numba, h5py, matplotlib.pyplot, typer"
 # A second process may pay this much more for its first call than a warm one, for imports and reading the cache [s].
 _MOST = 3.0
 
@@ -52,4 +54,22 @@ def startup(*, quick: bool) -> list[Verdict]:
         print(f"  {name:<24}{load:>8.2f}{first:>8.2f}{warm_one:>8.3f}{'':>16}{second:>8.2f}{warm_two:>8.3f}")
         goal = f"{name}: a second process starts from the cache, within {_MOST:g} s"
         verdicts.append(Verdict.at_most(goal, second - warm_two, _MOST, "s"))
+    if not quick:
+        _demo()
     return verdicts
+
+
+def _demo() -> None:
+    """Print how long ``dfp demo`` takes without and with a cache of kernels, beside a bare import of its libraries."""
+    with tempfile.TemporaryDirectory() as folder:
+        environment = os.environ | {"NUMBA_CACHE_DIR": f"{folder}/cache", "DFP_NUMBA_CACHE": "1"}
+        demo = ["-m", "dfp", "demo", "--out", f"{folder}/demo.h5", "--quiet", "--force"]
+        commands = {"import": ["-c", f"import {_LIBRARIES}"], "cold": demo, "warm": demo}
+        seconds = {}
+        for name, command in commands.items():
+            begin = time.perf_counter()
+            subprocess.run([sys.executable, *command], env=environment, capture_output=True, check=True)
+            seconds[name] = time.perf_counter() - begin
+    bare = seconds["import"]
+    print(f"\ndfp demo, and a bare import of {_LIBRARIES}; seconds, and ratios to the latter")
+    print("  " + ", ".join(f"{name} {value:.2f} ({value / bare:.1f}×)" for name, value in seconds.items()))
