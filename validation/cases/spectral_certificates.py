@@ -83,8 +83,7 @@ def judged(seed: int) -> Row | None:
         if max(float(np.prod(box.cells)) for box, _ in run.boxes.plan) * FINER[d] ** (2 * d) > MOST[d]:
             return None
         run.advance(steps)
-        frame, truth = run.frame(), SpectralRun(asked, run.grid)
-        object.__setattr__(truth.boxes, "scale", FINER[d])
+        frame, truth = run.frame(), SpectralRun(asked, run.grid, FINER[d])
         truth.advance(steps)
         exact = truth.frame()
     except dfp.UnresolvedError:
