@@ -89,7 +89,7 @@ class Boxes:
             return np.maximum(np.nan_to_num(student_freedom(moving.frame()), nan=_HEAVIEST), _HEAVIEST)
 
     def _few(self, step: int) -> bool:
-        """Return whether tails at ``step`` are those of few minibatches, which end, and not of a power law, which grow."""
+        """Return whether tails at ``step`` are those of few minibatches, which end, not of a power law, which grow."""
         early = self.freedom(step)
         if self.equation.sgd.noise.gaussian or not np.any(early > _HEAVIEST):
             return False

@@ -340,7 +340,7 @@ def beyond(box: Box, mass: Array) -> float:
 
 
 def cut(box: Box, phi: Complex) -> float:
-    """Return about how much of the density, in L1, is in waves beyond the box's, from the last pairs along every axis."""
+    """Return about how much of the density, in L1, is in waves beyond the box's, from the last pairs of each axis."""
     total = 0.0
     for axis, (cells, waves) in enumerate(zip(box.cells, box.waves, strict=True)):
         number = np.abs(np.rint(waves * (cells * box.spacing[axis] / (2 * np.pi))))
