@@ -334,10 +334,10 @@ def test_starts_narrow_beside_the_end_keep_exact_moments_through_unresolved_step
     settled = dfp.stationary_moments(equation)
     start = dfp.Gaussian(settled.mean, 1e-4 * settled.covariance)
     third = _third_of_nodes(ran(equation, start, 6), equation, start)
-    # the tolerance of the series
-    assert third < 1e-8
+    # ripples below which nothing is smoothed
+    assert third < 1e-7
     monkeypatch.setattr(spectral, "smoothed", lambda box, mass: mass)
-    assert _third_of_nodes(ran(equation, start, 6), equation, start) > 1000 * third
+    assert _third_of_nodes(ran(equation, start, 6), equation, start) > 300 * third
 
 
 def _third_of_nodes(run: SpectralRun, equation: dfp.MasterEquation, start: dfp.Gaussian) -> float:

@@ -24,11 +24,12 @@ _WORTH = 3
 _HOPELESS = 0.05
 # True errors over what tails and last waves add up to: less than one in half of random problems (validation case
 # spectral-certificates), while three times this bounds all.
-_JUDGED = 0.5
+_JUDGED = 0.45
 # Places along an axis that may stand for a narrow start.
 _FEW = 12
-# Error by waves beyond the last above which a law is smoothed before it moves to another box.
-_DETAILED = 1e-8
+# Error by waves beyond the last above which the law of few minibatches is smoothed before it moves to another box:
+# smoothing would add to smaller ones.
+_DETAILED = 1e-7
 # Steps in which mass wraps around, at most: of excursions beyond eight deviations.
 _LONGEST = 64.0
 # Rounding of the sums over nodes at every step; a power multiplies that of its base.
@@ -176,7 +177,7 @@ class SpectralRun(TransferRun):
     def _move(self) -> None:
         """Take one step to a box of its own."""
         box, until = self.boxes.next(self.step)
-        if self.box is not None and spectral.cut(self.box, spectral.waves_of(self.box, self.mass)) > _DETAILED:
+        if self.box is not None and self._detailed(spectral.cut(self.box, spectral.waves_of(self.box, self.mass))):
             self.mass = spectral.smoothed(self.box, self.mass)
         phi = self._spectrum(box)
         self.mass, self.places, self.box = spectral.masses(box, phi), box.places, box
@@ -237,7 +238,7 @@ class SpectralRun(TransferRun):
         assert self.box is not None
         cut = spectral.cut(self.box, phi)
         # The ripples of details reach the ends of the box, and are no mass outside.
-        seen = spectral.smoothed(self.box, self.mass) if cut > _DETAILED else self.mass
+        seen = spectral.smoothed(self.box, self.mass) if self._detailed(cut) else self.mass
         beyond = spectral.beyond(self.box, seen)
         if not beyond < _HOPELESS:
             self._cut(phi)
@@ -246,6 +247,10 @@ class SpectralRun(TransferRun):
                 "with power-law tails; lower learning_rate, or use dfp.MonteCarlo(...)."
             )
         self._beyond = max(self._beyond, beyond)
+
+    def _detailed(self, cut: float) -> bool:
+        """Return whether few minibatches have left details that the box does not resolve: their ripples cross it."""
+        return cut > _DETAILED and self.boxes.few(self.step)
 
     def _cut(self, phi: Complex) -> float:
         """Return how much of the density is in waves beyond those of the box, if that leaves a density to speak of."""
