@@ -1,14 +1,14 @@
 """Spectral transfer (T22): certified errors are within a factor of three of the true ones, and never below them.
 
-Random problems on a line and in the plane: Gaussian noise with tables of any size, finite sums, additive noise; starts a
-tenth to twice as wide as the end; learning rates from .005 to .25.
+Random problems on a line and in the plane: Gaussian noise with tables of any size, finite sums, additive noise; starts
+a tenth to twice as wide as the end; learning rates from .005 to .25.
 
 Source: the same density in boxes 1.2 times (on a line 1.3 times) as wide, with as many more nodes in a length, whose
 third moments are those of the exact recursion.
 
-Tolerance: half of the certified errors within a factor of 3 of the true ones or at the rounding of 1e-12, of those above
-rounding too; all of them above the true ones, which themselves round to 1e-13 a step and power; third moments of the
-truths 1e-6 σ³, of what is left beyond the widest boxes.
+Tolerance: half of the certified errors within a factor of 3 of the true ones, of those alone that are above 5e-13 too,
+to which truths round; none below the true one by more than that; third moments of the truths 1e-6 σ³, of what is left
+beyond the widest boxes, where they are certified to 1e-8.
 
 Control: certificates a tenth as large must be caught.
 """
@@ -25,8 +25,8 @@ from dfp.methods.transfer.spectral import SpectralRun
 from dfp.results.certificate import ROUNDING, SAFETY
 from validation.case import Case, Result, Table, at_least, at_most
 
-# Nodes of the truth that are affordable, its width and nodes in a length over those of the run, and where it rounds.
-MOST, FINER, ROUNDED = {1: 1000, 2: 6600}, {1: 1.3, 2: 1.2}, 1e-12
+# Nodes of the truth that are affordable, and its width and nodes in a length over those of the run.
+MOST, FINER = {1: 1000, 2: 6600}, {1: 1.3, 2: 1.2}
 # What truths round to, and their own truncation below which they are held to exact moments.
 TRUTH, RESOLVED = 5e-13, 1e-8
 KINDS = ("table", "finite sum", "additive")
@@ -83,8 +83,7 @@ def judged(seed: int) -> Row | None:
         if max(float(np.prod(box.cells)) for box, _ in run.boxes.plan) * FINER[d] ** (2 * d) > MOST[d]:
             return None
         run.advance(steps)
-        frame, truth = run.frame(), SpectralRun(asked, run.grid)
-        object.__setattr__(truth.boxes, "scale", FINER[d])
+        frame, truth = run.frame(), SpectralRun(asked, run.grid, FINER[d])
         truth.advance(steps)
         exact = truth.frame()
     except dfp.UnresolvedError:
@@ -113,23 +112,27 @@ def examined(seeds: Iterable[int]) -> list[Row]:
 
 
 def run(quick: bool) -> Result:
-    """Examine some seeds, or as many as make more than a hundred densities."""
-    rows = examined(range(30) if quick else range(160))
+    """Examine some seeds, or as many as make a hundred densities, of which thirty err by more than rounding."""
+    rows = examined(range(30) if quick else range(120))
     true, certified = (np.array([getattr(row, name) for row in rows]) for name in ("true", "certified"))
-    ratio, above = certified / true, certified > ROUNDED
-    met = np.where(above, ratio, 1.0)
+    ratio, above = certified / true, true > TRUTH
+    met, most = np.where(above, ratio, 1.0), 6 if quick else 3  # of few
+
+    def covered(bounds: np.ndarray) -> float:
+        return float(np.mean(true <= bounds + TRUTH))
+
     what, shares = "random problems of spectral transfer", (10, 25, 50, 75, 90, 100)
     percentiles = [[f"{np.percentile(r, q):.3g}" for q in shares] for r in (met, ratio[above])]
     return Result(
         [
             at_least((what, "densities", "number"), len(rows), 15 if quick else 80),
             at_most((what, "certified over true", "median, rounding counted as one"), float(np.median(met)), 3),
-            at_most((what, "certified over true", "median above rounding"), float(np.median(ratio[above])), 3),
-            at_least((what, "certificates", "share that bound the true error"), float(np.mean(true <= certified + TRUTH)), 1),
+            at_most((what, "certified over true", "median above rounding"), float(np.median(ratio[above])), most),
+            at_least((what, "certificates", "share that bound the true error"), covered(certified), 1),
             at_most((what, "truths", "largest error of third moments"), max(row.third for row in rows), 1e-6),
             at_least(
                 (what, "control: a tenth of it", "share that bound the true error"),
-                float(np.mean(true <= certified / 10 + TRUTH)), 1, control=True,
+                covered(certified / 10), 1, control=True,
             ),
         ],
         {"true": true, "certified": certified, "dimension": np.array([row.dimension for row in rows])},

@@ -76,7 +76,7 @@ class Boxes:
         """Return the half-width in deviations that the kurtosis at ``step`` asks for, of a Student t law."""
         d = self.equation.dimension
         wanted = student_width(self.freedom(step), _TAIL[d])
-        if self._few(step):
+        if self.few(step):
             wanted = np.minimum(wanted, np.maximum(student_width(self._late, _TAIL[d]), _FEW_REACH))
         return float(np.clip(np.max(wanted), _LEAST_WIDTH[d], _MOST_WIDTH)) * self.scale
 
@@ -88,7 +88,7 @@ class Boxes:
             moving.advance(_LATE)
             return np.maximum(np.nan_to_num(student_freedom(moving.frame()), nan=_HEAVIEST), _HEAVIEST)
 
-    def _few(self, step: int) -> bool:
+    def few(self, step: int) -> bool:
         """Return whether tails at ``step`` are those of few minibatches, which end, not of a power law, which grow."""
         early = self.freedom(step)
         if self.equation.sgd.noise.gaussian or not np.any(early > _HEAVIEST):
@@ -193,7 +193,7 @@ class Boxes:
         finest = np.min(matrices.precisions(covariance) ** -0.5, axis=0)
         width = max(self.width(int(path.steps[first])), self.width(int(path.steps[last])))
         dense = _PER_DEVIATION[mean.shape[1]] * self.scale
-        if self._few(int(path.steps[first])):
+        if self.few(int(path.steps[first])):
             dense *= _DETAILED
         for _ in range(60):
             lower, upper = np.min(mean - width * deviation, axis=0), np.max(mean + width * deviation, axis=0)

@@ -24,11 +24,12 @@ _WORTH = 3
 _HOPELESS = 0.05
 # True errors over what tails and last waves add up to: less than one in half of random problems (validation case
 # spectral-certificates), while three times this bounds all.
-_JUDGED = 0.65
+_JUDGED = 0.45
 # Places along an axis that may stand for a narrow start.
 _FEW = 12
-# Error by waves beyond the last above which a law is smoothed before it moves to another box.
-_DETAILED = 1e-8
+# Error by waves beyond the last above which the law of few minibatches is smoothed before it moves to another box:
+# smoothing would add to smaller ones.
+_DETAILED = 1e-7
 # Steps in which mass wraps around, at most: of excursions beyond eight deviations.
 _LONGEST = 64.0
 # Rounding of the sums over nodes at every step; a power multiplies that of its base.
@@ -56,8 +57,9 @@ class SpectralRun(TransferRun):
 
     kept = ("step", "until", "box", "places", "mass", "_beyond")
 
-    def __init__(self, problem: Problem, grid: Grid | None) -> None:
-        self.boxes = boxes_of(problem)
+    def __init__(self, problem: Problem, grid: Grid | None, scale: float = 1.0) -> None:
+        """Begin at step 0; boxes are ``scale`` times as wide as usual, with as many more nodes in a length."""
+        self.boxes = boxes_of(problem, scale)
         self.grid = automatic_grid(problem, self.boxes) if grid is None else grid
         self.equation, self.initial, self.step = problem.equation, problem.initial, 0
         self.box: Box | None = None
@@ -104,7 +106,9 @@ class SpectralRun(TransferRun):
         self.box = box = self.boxes.plan[-1][0]
         self.mass = spectral.Settled(self._transition(box)).law
         self.places, self.step, self.until, self._matrix = box.places, self.boxes.last, self.boxes.last, None
-        self._judge(spectral.waves_of(box, self.mass))
+        phi = spectral.waves_of(box, self.mass)
+        self._judge(phi)
+        self._cut(phi)
 
     def modes(self, count: int) -> tuple[Complex, Complex, Array]:
         """Return the slowest eigenvalues of a step, their modes on the grid, (count, *cells), and errors (d = 2).
@@ -135,7 +139,7 @@ class SpectralRun(TransferRun):
             return self._start_frame()
         assert self.box is not None
         phi, law = spectral.waves_of(self.box, self.mass), self.equation.sgd.noise
-        error = _JUDGED * (2 * self._wrapped + spectral.cut(self.box, phi))
+        error = _JUDGED * (2 * self._wrapped + self._cut(phi))
         error += _ROUNDING * self.step**0.5 * (1 if law.gaussian else law.batch_size)
         density = spectral.density(self.box, phi, list(self.grid.axes))
         # Below zero by no more than the error is zero.
@@ -175,7 +179,7 @@ class SpectralRun(TransferRun):
     def _move(self) -> None:
         """Take one step to a box of its own."""
         box, until = self.boxes.next(self.step)
-        if self.box is not None and spectral.cut(self.box, spectral.waves_of(self.box, self.mass)) > _DETAILED:
+        if self.box is not None and self._detailed(spectral.cut(self.box, spectral.waves_of(self.box, self.mass))):
             self.mass = spectral.smoothed(self.box, self.mass)
         phi = self._spectrum(box)
         self.mass, self.places, self.box = spectral.masses(box, phi), box.places, box
@@ -233,24 +237,35 @@ class SpectralRun(TransferRun):
         return spectral.phases(box.inside(places + self.equation.drift(places)), box.waves) * noise
 
     def _judge(self, phi: Complex) -> None:
-        """Estimate the error by what is at the edges of the box and of its waves."""
+        """Note how much mass is outside of the box."""
         assert self.box is not None
         cut = spectral.cut(self.box, phi)
         # The ripples of details reach the ends of the box, and are no mass outside.
-        seen = spectral.smoothed(self.box, self.mass) if cut > _DETAILED else self.mass
+        seen = spectral.smoothed(self.box, self.mass) if self._detailed(cut) else self.mass
         beyond = spectral.beyond(self.box, seen)
+        if not beyond < _HOPELESS:
+            self._cut(phi)
+            raise UnresolvedError(
+                f"step {self.step}: about {min(beyond, 1.0):.2g} of the mass is outside the widest affordable box, as "
+                "with power-law tails; lower learning_rate, or use dfp.MonteCarlo(...)."
+            )
+        self._beyond = max(self._beyond, beyond)
+
+    def _detailed(self, cut: float) -> bool:
+        """Return whether few minibatches have left details that the box does not resolve: their ripples cross it."""
+        return cut > _DETAILED and self.boxes.few(self.step)
+
+    def _cut(self, phi: Complex) -> float:
+        """Return how much of the density is in waves beyond those of the box, if that leaves a density to speak of."""
+        assert self.box is not None
+        cut = spectral.cut(self.box, phi)
         if not cut < _HOPELESS:
             raise UnresolvedError(
                 f"step {self.step}: the law has details finer than {np.max(self.box.spacing):.2g} deviations (its "
                 f"characteristic function is {cut:.2g} at the last wave), as where few minibatches are possible; use "
                 "dfp.MonteCarlo(...), or save later steps."
             )
-        if not beyond < _HOPELESS:
-            raise UnresolvedError(
-                f"step {self.step}: about {min(beyond, 1.0):.2g} of the mass is outside the widest affordable box, as "
-                "with power-law tails; lower learning_rate, or use dfp.MonteCarlo(...)."
-            )
-        self._beyond = max(self._beyond, beyond)
+        return cut
 
     def _start(self) -> tuple[Array, Array]:
         """Return places so close that the waves of the first box do not see between them, and their masses."""
@@ -311,11 +326,11 @@ def holds_tails(problem: Problem) -> bool:
     return boxes_of(problem).outside(problem.last) < _OUTSIDE
 
 
-def boxes_of(problem: Problem) -> Boxes:
+def boxes_of(problem: Problem, scale: float = 1.0) -> Boxes:
     """Return what chooses the boxes of a problem."""
     axes = solid.axes_of(problem.equation) if problem.equation.dimension == 3 else None
     coupled = axes is not None and not solid.aligned(problem.equation, axes)
-    return Boxes(problem.equation, problem.initial, problem.last, axes=axes, coupled=coupled)
+    return Boxes(problem.equation, problem.initial, problem.last, scale, axes, coupled)
 
 
 def automatic_grid(problem: Problem, boxes: Boxes) -> Grid:

@@ -18,6 +18,7 @@ from dfp_solvers.jit import kernel
 
 _BLOCK = 32  # sources whose characteristic functions are held at once, in cache
 _SLOWEST = 0.9  # ratio of neighbouring pairs of nodes by which tails and spectra are continued at most
+_NOTHING = 1e-150  # sums whose squares are no numbers any more
 _NEGLIGIBLE = 1e-14  # mass that may be left out of a sum over places
 _FADING = 12  # power of an exponential filter
 _CONTINUED = 100  # terms of such a continuation
@@ -317,10 +318,10 @@ def continued(last: list[float], skipped: int = 0) -> float:
     Ratios of neighbours go on to fall by as much as they have (of Gaussians that is so), and stay where they rise.
     """
     term, before, first = last
-    if not (before > 0 and first > 0):
+    if not (before > _NOTHING and first > _NOTHING):
         return 0.0
     ratio = min(term / before, _SLOWEST)
-    falling = min(term / before / (before / first), 1.0)
+    falling = min(term * first / before**2, 1.0)
     ratios = ratio * falling ** np.arange(1, _CONTINUED)
     return term * float(np.sum(np.cumprod(ratios)[skipped:]))
 
@@ -339,7 +340,7 @@ def beyond(box: Box, mass: Array) -> float:
 
 
 def cut(box: Box, phi: Complex) -> float:
-    """Return about how much of the density, in L1, is in waves beyond the box's, by the last pairs along each axis."""
+    """Return about how much of the density, in L1, is in waves beyond the box's, from the last pairs of each axis."""
     total = 0.0
     for axis, (cells, waves) in enumerate(zip(box.cells, box.waves, strict=True)):
         number = np.abs(np.rint(waves * (cells * box.spacing[axis] / (2 * np.pi))))
