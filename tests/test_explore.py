@@ -133,6 +133,8 @@ def test_it_listens_on_the_loopback_address_alone(shown):
     assert addresses == {"127.0.0.1"}
 
 
+# What Tornado asks of asyncio for a client, of Python 3.12 and on.
+@pytest.mark.filterwarnings("ignore:There is no current event loop:DeprecationWarning")
 def test_a_slider_moves_the_densities(shown):
     """Over a WebSocket, as a browser would: the value goes there, and what is shown is solved anew."""
     from bokeh.client import pull_session

@@ -150,6 +150,45 @@ def test_a_cache_that_cannot_be_written(tmp_path):
     assert float(succeeded(run(SERIES, NUMBA_CACHE_DIR=str(tmp_path / "file" / "below")))) > 0
 
 
+OLD, NEW = "    return x + 1\n", "    return x + 2000\n"
+SLOW = """
+import sys, time
+from numba.core.caching import IndexDataCacheFile as File
+write = File._save_data
+def slow(self, name, data):
+    print("compiled", flush=True)
+    time.sleep(float(sys.argv[1]))
+    write(self, name, data)
+File._save_data = slow
+"""
+RUN = "import kernels; print(kernels.f(1.0))"
+
+
+@pytest.mark.parametrize("guarded", [True, False])
+def test_processes_that_share_a_cache_run_no_kernel_of_an_older_version(guarded, tmp_path):
+    """Another process while the first is writing, and one after the first was killed there; without turns both err."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    decorator = "kernel()" if guarded else "numba.njit(cache=True)"
+    head = f"import numba\nfrom dfp_solvers.jit import kernel\n@{decorator}\ndef f(x):\n"
+
+    def started(code, *arguments):
+        command = [sys.executable, "-c", code, *arguments]
+        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+
+    for killed in (False, True):
+        (tmp_path / "kernels.py").write_text(head + OLD)
+        assert started(RUN).communicate()[0] == "2.0\n"
+        (tmp_path / "kernels.py").write_text(head + NEW)
+        first = started(SLOW + RUN, "4")
+        assert first.stdout.readline() == "compiled\n"
+        if killed:
+            first.kill()
+            first.wait()
+        second = started(RUN).communicate()[0]
+        first.communicate()
+        assert second == ("2001.0\n" if guarded else "2.0\n")
+
+
 def test_loky_carries_problems_to_other_processes():
     joblib = pytest.importorskip("joblib")
     landscape = dfp.QuadraticLandscape([1.0], 0.0, dfp.AdditiveNoise(stats.beta(2, 1.5)))

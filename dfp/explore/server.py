@@ -98,7 +98,7 @@ class Running:
 
     def stop(self) -> None:
         """Close all sessions and sockets."""
-        self.server.stop()
+        self.server.stop(wait=False)  # from its own event loop, which waiting would block
         self.http.stop()
 
 

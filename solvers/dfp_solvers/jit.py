@@ -19,6 +19,8 @@ from typing import Any, TypeVar, cast
 
 import numba
 
+from dfp_solvers.kernel_cache import guarded
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 CACHE = os.environ.get("DFP_NUMBA_CACHE", "1") != "0"
@@ -47,10 +49,9 @@ def kernel(*, parallel: bool = False, fast: bool = False) -> Callable[[F], F]:
             "fastmath": set(SAFE_FAST_MATH) if fast else False,
         }
         if not parallel:
-            return cast(F, numba.njit(function, **options))
-        return _forkable(
-            function, numba.njit(function, parallel=True, **options), numba.njit(_renamed(function), **options)
-        )
+            return cast(F, guarded(numba.njit(function, **options)))
+        threaded, alone = numba.njit(function, parallel=True, **options), numba.njit(_renamed(function), **options)
+        return _forkable(function, guarded(threaded), guarded(alone))
 
     return decorate
 
