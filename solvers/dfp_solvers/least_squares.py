@@ -4,6 +4,9 @@ import numpy as np
 
 from dfp_solvers.arrays import Array, Integers
 
+# Scale of a row below which the row itself is taken anew: its entries may have underflowed.
+_LEAST = 1e-100
+
 
 def moments(
     features: Array, targets: Array, weight: float, kept: Array, shift: Array, mean: Array, covariance: Array,
@@ -30,7 +33,7 @@ def moments(
     x, count, last = np.asfortranarray(features), len(targets), int(saved[-1])
     values, gradient = np.einsum("ni,ni->i", x, x) / count, -(targets @ x) / count
     factor = np.asfortranarray(np.outer(kept, kept) - weight * np.outer(values, values))
-    lower, moved = np.array(covariance, order="F"), np.empty(x.shape, order="F")
+    lower, moved, scale = np.array(covariance, order="F"), np.array(x, order="F"), np.ones(count)
     means: list[Array] = []
     covariances: list[Array] = []
     wanted = set(saved.tolist())
@@ -42,13 +45,17 @@ def moments(
             break
         diagonal = lower.diagonal().copy()
         np.fill_diagonal(lower, diagonal / 2)  # xᵀΠx is twice that of the lower triangle
-        np.copyto(moved, x)
-        moved = dtrmm(2.0, lower, moved, side=1, lower=1, overwrite_b=1)  # from this side BLAS is a fifth faster
-        squares = np.einsum("ni,ni->n", moved, x) + (x @ mean - targets) ** 2
+        # Rows of x times ``scale`` are there from the step before. From this side BLAS is a fifth faster.
+        moved = dtrmm(2.0, lower, moved, side=1, lower=1, overwrite_b=1)
+        squares = np.einsum("ni,ni->n", moved, x) / scale + (x @ mean - targets) ** 2
         np.fill_diagonal(lower, diagonal)
         lower *= factor
-        np.multiply(x, np.sqrt(np.maximum(squares, 0.0) * (weight / count))[:, None], out=moved)
+        scale = np.sqrt(np.maximum(squares, 0.0) * (weight / count))
+        np.multiply(x, scale[:, None], out=moved)
         lower = dsyrk(1.0, moved, beta=1.0, c=lower, trans=1, lower=1, overwrite_c=1)
+        if not scale.min() > _LEAST:
+            np.copyto(moved, x)
+            scale = np.ones(count)
         lower = dsyr(-weight, values * mean + gradient, a=lower, lower=1, overwrite_a=1)
         mean = np.asarray(kept * mean + shift)
     return np.array(means), np.array(covariances)
