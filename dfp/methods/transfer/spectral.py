@@ -22,9 +22,9 @@ from dfp.results.frame import Frame
 _WORTH = 3
 # An estimated error beyond which there is no density to speak of.
 _HOPELESS = 0.05
-# True errors over what tails and last waves add up to: less than one in half of random problems (validation case
-# spectral-certificates), while three times this bounds all.
-_JUDGED = 0.45
+# True errors over what tails and last waves add up to, at most, and what sums over places and waves leave behind: three
+# times these bound the errors of all random problems (validation case spectral-certificates).
+_JUDGED, _LEFT = 2.5, 1e-12
 # Places along an axis that may stand for a narrow start.
 _FEW = 12
 # Error by waves beyond the last above which the law of few minibatches is smoothed before it moves to another box:
@@ -67,6 +67,8 @@ class SpectralRun(TransferRun):
         self.until = 0
         """Last step that the box serves."""
         self.places, self.mass = self._start()
+        self._begun = 0.0 if self.box is None else spectral.cut(self.box, spectral.waves_of(self.box, self.mass))
+        """Of the start what is in waves that its places do not see."""
         self._matrix: Array | None = None
         self._goal = 0
         self._sum: split.Split | cross.Cross | None = None
@@ -139,8 +141,8 @@ class SpectralRun(TransferRun):
             return self._start_frame()
         assert self.box is not None
         phi, law = spectral.waves_of(self.box, self.mass), self.equation.sgd.noise
-        error = _JUDGED * (2 * self._wrapped + self._cut(phi))
-        error += _ROUNDING * self.step**0.5 * (1 if law.gaussian else law.batch_size)
+        error = _JUDGED * (self._begun + 2 * self._wrapped + self._cut(phi))
+        error += _LEFT + _ROUNDING * self.step**0.5 * (1 if law.gaussian else law.batch_size)
         density = spectral.density(self.box, phi, list(self.grid.axes))
         # Below zero by no more than the error is zero.
         density[(density < 0) & (density > -max(error, 1e-12) * float(density.max()))] = 0.0
