@@ -164,5 +164,6 @@ def test_a_uniform_start_under_noise_that_depends_on_the_place():
         exact = dfp.moments(equation(dfp.SGD(landscape, 0.1)), start, 5, [0, 5])
         # the share that each solver promises; entries off the diagonal are small
         assert solution.covariance[1] == pytest.approx(exact.covariance[1], rel=accuracy, abs=1e-4)
-        assert solution.certificate.error[1] >= 0.5 * solution.certificate.covariance_error[1]
+        # mass ε at r deviations changes a variance by r²ε, and ripples reach two deviations and more
+        assert solution.certificate.error[1] >= 0.25 * solution.certificate.covariance_error[1]
         assert 1e-3 < solution.certificate.error[0] < 0.5
