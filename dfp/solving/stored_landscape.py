@@ -54,7 +54,8 @@ class StoredLandscape(QuadraticLandscape):
     >>> features = np.random.default_rng(0).standard_normal((200_000, 2))
     >>> np.savez("data.npz", features=features, targets=features @ [1.0, 0.5])
     >>> sgd = dfp.SGD(dfp.StoredLandscape("data.npz", batch_size=8), learning_rate=0.1)
-    >>> dfp.solve(dfp.MasterEquation(sgd), dfp.Point([0.0, 0.0]), 9, solver=dfp.MomentRecursion()).save("run.h5")
+    >>> start = dfp.Point([0.0, 0.0])
+    >>> dfp.solve(dfp.MasterEquation(sgd), start, 9, solver="moment_recursion").save("run.h5")
     >>> print(dfp.rerun("run.h5").mean.round(2))
     [[0.61 0.31]]
     """
