@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import unicodedata
 from collections.abc import Callable
 from types import FrameType
@@ -105,9 +106,26 @@ def interruptible(work: Callable[[], T]) -> T:
 
 def _end(thread: threading.Thread, number: int) -> NoReturn:
     """Interrupt the work, give it time to remove what it has not finished writing, and end the process."""
-    if thread.ident is not None:
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(KeyboardInterrupt))
-    thread.join(_GRACE)
+    lost = threading.Event()
+    lost.set()
+    before = sys.unraisablehook
+
+    def hook(ignored: Any) -> None:
+        if ignored.exc_type is KeyboardInterrupt:
+            lost.set()
+        else:
+            before(ignored)
+
+    # An interrupt in a finalizer, such as those of HDF5's handles, stops nothing but this: then there is another one.
+    sys.unraisablehook = hook
+    until = time.monotonic() + _GRACE
+    while thread.is_alive() and time.monotonic() < until:
+        if lost.is_set() and thread.ident is not None:
+            lost.clear()
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                ctypes.c_ulong(thread.ident), ctypes.py_object(KeyboardInterrupt)
+            )
+        thread.join(_LOOK)
     why = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
     print(
         f"interrupted ({why}); solve, compare and rerun keep what they have at --output: --resume goes on from there.",
