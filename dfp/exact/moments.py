@@ -297,9 +297,9 @@ def _foretell(steps: int, d: int) -> None:
 
 def _step_by_step(equation: Equation, initial: State, saved: NDArray[np.int64]) -> tuple[Array, Array]:
     """Return means and covariances of a map by (T14): two products of matrices a step, where d is large."""
-    axes = matrices.eigenbasis(equation.sgd.hessian)[1]
     _foretell(int(saved[-1]), equation.dimension)
     if not equation.moments_only:  # what a step gains is then the noise alone
+        axes = equation.sgd.modes[1]
         tables = equation.sgd.noise.entrywise(axes)
         if tables is not None:
             return _entry_by_entry(equation, initial, saved, axes, tables)

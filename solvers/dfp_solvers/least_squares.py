@@ -28,7 +28,8 @@ def moments(
     mean, covariance
         At step 0, shapes (d,) and (d, d).
     """
-    from scipy.linalg.blas import dsyr, dsyrk, dtrmm
+    # All by one library: threads of NumPy's own BLAS, which spin for a while, would take the processors of SciPy's.
+    from scipy.linalg.blas import dgemv, dsyr, dsyrk, dtrmm
 
     x, count, last = np.asfortranarray(features), len(targets), int(saved[-1])
     values, gradient = np.einsum("ni,ni->i", x, x) / count, -(targets @ x) / count
@@ -47,7 +48,7 @@ def moments(
         np.fill_diagonal(lower, diagonal / 2)  # xᵀΠx is twice that of the lower triangle
         # Rows of x times ``scale`` are there from the step before. From this side BLAS is a fifth faster.
         moved = dtrmm(2.0, lower, moved, side=1, lower=1, overwrite_b=1)
-        squares = np.einsum("ni,ni->n", moved, x) / scale + (x @ mean - targets) ** 2
+        squares = np.einsum("ni,ni->n", moved, x) / scale + (dgemv(1.0, x, mean) - targets) ** 2
         np.fill_diagonal(lower, diagonal)
         lower *= factor
         scale = np.sqrt(np.maximum(squares, 0.0) * (weight / count))
