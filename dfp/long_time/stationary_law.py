@@ -224,13 +224,20 @@ def _gridded(state: Gaussian, grid: Grid | None) -> Density:
     exact = Moments(np.zeros(1, dtype=np.int64), state.mean[None], state.covariance[None])
     chosen = automatic(exact) if grid is None else grid
     density = state.on(chosen)
-    missing, deviation = 1.0 - float(density.sum()) * chosen.cell_volume, np.sqrt(np.diag(state.covariance))
-    tails = ndtr((chosen.lower - state.mean) / deviation) + ndtr((state.mean - chosen.upper) / deviation)
+    missing = 1.0 - float(density.sum()) * chosen.cell_volume
+    if grid is not None:
+        _check_given(grid, state, density, missing)
+    return Density(chosen, density, outside=max(0.0, missing))
+
+
+def _check_given(grid: Grid, state: Gaussian, density: Array, missing: float) -> None:
+    """Refuse cells that do not resolve the density of which so much is ``missing``; cells chosen by it do."""
+    deviation = np.sqrt(np.diag(state.covariance))
+    tails = ndtr((grid.lower - state.mean) / deviation) + ndtr((state.mean - grid.upper) / deviation)
     # A box leaves out as much as one axis does at least, and as all do at most; a sum over cells errs by
     # Δ²/24 of the density's slope at walls that cut it, 0.242/σ² at most.
-    slack = min(1e-6 + 0.02 * float(np.sum((chosen.spacing / deviation) ** 2)), 1e-2)
-    numeric.check_cells(density, min(max(missing, tails.max()), tails.sum()), chosen, slack)
-    return Density(chosen, density, outside=max(0.0, 1.0 - float(density.sum()) * chosen.cell_volume))
+    slack = min(1e-6 + 0.02 * float(np.sum((grid.spacing / deviation) ** 2)), 1e-2)
+    numeric.check_cells(density, min(max(missing, tails.max()), tails.sum()), grid, slack)
 
 
 def _regime(step: float, discrete: bool) -> str:

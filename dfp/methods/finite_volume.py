@@ -6,16 +6,15 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
-from dfp_solvers import lattice, richardson, summary
+from dfp_solvers import lattice, richardson
 from dfp_solvers.markov_chain import evolution
 from dfp_solvers.markov_chain.generator import Generator, fastest
 from numpy.typing import NDArray
-from scipy.special import ndtri
+from scipy.special import ndtr, ndtri
 
 from dfp import checks
-from dfp.checks import Array, every
+from dfp.checks import TINY, Array, every
 from dfp.errors import DFPError, UnresolvedError
-from dfp.exact.moments import Moments
 from dfp.methods import gridded_start, markov_chain
 from dfp.methods.grids import (
     LEAST_CELLS,
@@ -23,6 +22,7 @@ from dfp.methods.grids import (
     OUTSIDE_STUDENT,
     WIDEST_STUDENT,
     box,
+    chosen,
     conditional_deviations,
     deviations,
     student_core,
@@ -152,15 +152,15 @@ class FiniteVolume(Solver):
         Where noise depends on θ, the kurtosis sets the width, read as that of a Student t law.
         """
         equation, initial, d = problem.equation, problem.initial.gridded, problem.equation.dimension
-        path = problem.path
-        if not every(deviations(path)[-1] > 0):
+        path, spread = problem.path, deviations(problem.path)
+        if not every(spread[-1] > 0):
             moments = ", or use dfp.MomentRecursion()" if equation.sgd.affine else ""
             raise UnresolvedError(
                 f"step {problem.last}: the covariance is singular, so there is no density to put on a grid; save later "
                 f"steps, or start from a wider dfp.Gaussian{moments}."
             )
         width, core = _widths(equation, problem.initial, path.steps)
-        lower, upper = box(path, width)
+        lower, upper = box(path, width, spread)
         heavy = heavy_box(problem, lower, upper) if self.cells is None else None
         if heavy is not None:
             return heavy
@@ -169,9 +169,10 @@ class FiniteVolume(Solver):
         narrowest = core * _narrowest(problem.moments.covariance)
         if initial is not None:
             narrowest = np.minimum(narrowest, gridded_start.detail(initial.values) * initial.grid.spacing)
-        spacing = np.minimum(narrowest, _PECLET * _peclet_length(equation, path))
+        spacing = np.minimum(narrowest, _PECLET * _peclet_length(equation, path.mean, spread))
         wanted = np.ceil((upper - lower) / (spacing * min((self.tolerance / _FOURTH) ** 0.25, 1.0)) / 4) * 4
-        return Grid(lower, upper, [int(min(max(n, LEAST_CELLS), MOST_VOLUMES[d])) for n in wanted.tolist()])
+        cells = tuple(int(min(max(n, LEAST_CELLS), MOST_VOLUMES[d])) for n in wanted.tolist())
+        return chosen(lower, upper, cells)
 
     def refined(self, solution: Solution, tolerance: float) -> tuple[Solver, Grid | None]:
         """Return the solver with a smaller tolerance, which grids aim at, or a wider grid where walls meet mass."""
@@ -261,8 +262,9 @@ class FiniteVolumeRun(Run):
     def _beyond(self) -> Array:
         """Mass of a Gaussian beyond the walls along the path."""
         path = self._problem.path
-        pairs = zip(path.mean, path.covariance, strict=True)
-        return np.array([summary.gaussian_beyond(self.grid.lower, self.grid.upper, *pair) for pair in pairs])
+        spread = np.maximum(deviations(path), TINY)
+        beyond = ndtr((self.grid.lower - path.mean) / spread) + ndtr((path.mean - self.grid.upper) / spread)
+        return np.asarray(beyond.sum(axis=1))
 
 
 def _narrowest(covariances: Array) -> Array:
@@ -271,9 +273,9 @@ def _narrowest(covariances: Array) -> Array:
     return np.where(deviations > 0, deviations, np.inf).min(axis=0)
 
 
-def _peclet_length(equation: Equation, path: Moments) -> Array:
-    """Return the least Q/|drift| of every axis, shape (d,), up to two standard deviations from the path of the mean."""
-    points = path.mean[:, None] + _shifts(equation.dimension) * deviations(path)[:, None]
+def _peclet_length(equation: Equation, mean: Array, spread: Array) -> Array:
+    """Return the least Q/|drift| of every axis, shape (d,), up to two deviations ``spread`` (S, d) from ``mean``."""
+    points = mean[:, None] + _shifts(equation.dimension) * spread[:, None]
     drift, diffusion = markov_chain.coefficients(equation, points.reshape(-1, equation.dimension))
     with np.errstate(divide="ignore", invalid="ignore"):
         scale = diffusion.diagonal(axis1=1, axis2=2) / np.abs(drift)

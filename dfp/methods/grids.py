@@ -81,14 +81,20 @@ def automatic(
             f"cells={cells.astype(float)}: resolving the narrowest saved density in the widest box needs "
             f"{total_cells:.2g} cells, more than {MAX_CELLS}; save fewer, more similar steps or give grid=..."
         )
-    counts = tuple(fft.next_fast_len(max(int(n), LEAST_CELLS), real=True) for n in cells.tolist())
-    # Corners that rounding has moved together are refused in words.
-    return (Grid.known if every(lower < upper) else Grid)(lower, upper, counts)
+    return chosen(lower, upper, tuple(fft.next_fast_len(max(int(n), LEAST_CELLS), real=True) for n in cells.tolist()))
 
 
-def box(path: Moments, width: float | Array) -> tuple[Array, Array]:
-    """Return the corners (d,) of the least box that holds the mean ± ``width`` deviations at every step of ``path``."""
-    reach = width * deviations(path)
+def chosen(lower: Array, upper: Array, cells: tuple[int, ...]) -> Grid:
+    """Return the grid of a chosen box; corners that rounding has moved together are refused in words."""
+    return (Grid.known if every(lower < upper) else Grid)(lower, upper, cells)
+
+
+def box(path: Moments, width: float | Array, spread: Array | None = None) -> tuple[Array, Array]:
+    """Return the corners (d,) of the least box that holds the mean ± ``width`` deviations at every step of ``path``.
+
+    ``spread`` (S, d) are the deviations, where they are known.
+    """
+    reach = width * (deviations(path) if spread is None else spread)
     return (path.mean - reach).min(axis=0), (path.mean + reach).max(axis=0)
 
 
@@ -113,8 +119,10 @@ def conditional_deviations(covariances: Array) -> Array:
     """Return deviations of each axis given the others, 1/(Σ⁻¹)_ii^½, shape (N, d); 0 where Σ is singular."""
     values = matrices.eigenvalues(covariances)
     regular = values[:, 0] > _SINGULAR * values[:, -1]
+    if every(regular):
+        return 1 / np.sqrt(matrices.precisions(covariances))
     result = np.zeros(covariances.shape[:2])
-    result[regular] = matrices.precisions(covariances[regular]) ** -0.5
+    result[regular] = 1 / np.sqrt(matrices.precisions(covariances[regular]))
     return result
 
 

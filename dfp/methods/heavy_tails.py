@@ -90,10 +90,9 @@ def heavy_box(problem: Problem, lower: Array, upper: Array) -> Grid | None:
 def wall_tails(grid: Grid, density: Array, mean: Array, power: float = 2.0) -> float:
     """Return the mass that power-law tails x^−κ, κ <= 2 at worst, would have beyond walls, from the density at them."""
     total = 0.0
-    for axis in range(grid.dimension):
-        area = grid.cell_volume / grid.spacing[axis]
-        for index, distance in ((0, mean[axis] - grid.lower[axis]), (-1, grid.upper[axis] - mean[axis])):
-            total += (
-                float(np.take(density, index, axis=axis).sum()) * area * max(float(distance), 0.0) / min(power, 2.0)
-            )
+    walls = zip((mean - grid.lower).tolist(), (grid.upper - mean).tolist(), grid.spacing.tolist(), strict=True)
+    for axis, (below, above, spacing) in enumerate(walls):
+        along = density.swapaxes(0, axis)
+        at_walls = float(along[0].sum()) * max(below, 0.0) + float(along[-1].sum()) * max(above, 0.0)
+        total += at_walls * grid.cell_volume / spacing / min(power, 2.0)
     return total

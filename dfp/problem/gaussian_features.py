@@ -74,12 +74,10 @@ class GaussianFeatures(QuadraticLandscape):
         place = checks.vector("optimum", optimum, values.size)
         label_noise = checks.real("noise", noise, at_least=0)
         size = checks.integer("batch_size", batch_size, at_least=1)
-        kept = {
-            "curvatures": values, "label_noise": label_noise, "batch_size": size, "optimum": place, "_given": values,
-            "gradient": -values * place, "law": FeatureLaw(values, label_noise, place, size),
-        }  # fmt: skip
-        for name, value in kept.items():
-            object.__setattr__(self, name, value)
+        vars(self).update(
+            curvatures=values, label_noise=label_noise, batch_size=size, optimum=place, _given=values,
+            dimension=values.size, gradient=-values * place, law=FeatureLaw(values, label_noise, place, size),
+        )  # fmt: skip
 
     def _arguments(self) -> dict[str, Any]:
         given = {"curvatures": self.curvatures, "noise": self.label_noise}

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Self
 
@@ -47,6 +47,10 @@ class Grid(Value):
     lower: Array
     upper: Array
     cells: tuple[int, ...]
+    spacing: Array = field(init=False, compare=False)
+    """Cell widths, shape (d,) [parameter]."""
+    cell_volume: float = field(init=False, compare=False)
+    """Volume of one cell [parameter^d]."""
 
     def __init__(self, lower: ArrayLike, upper: ArrayLike, cells: int | Sequence[int]) -> None:
         lower = checks.array("grid.lower", lower, dimensions=(0, 1)).reshape(-1)
@@ -70,9 +74,9 @@ class Grid(Value):
         self._set(lower, upper, cells)
 
     def _set(self, lower: Array, upper: Array, cells: tuple[int, ...]) -> None:
-        object.__setattr__(self, "lower", lower)
-        object.__setattr__(self, "upper", upper)
-        object.__setattr__(self, "cells", cells)
+        spacing = (upper - lower) / np.array(cells)
+        volume = float(math.prod(spacing.tolist()))
+        vars(self).update(lower=lower, upper=upper, cells=cells, spacing=spacing, cell_volume=volume)
 
     @classmethod
     def known(cls, lower: Array, upper: Array, cells: tuple[int, ...]) -> Self:
@@ -93,16 +97,6 @@ class Grid(Value):
     def dimension(self) -> int:
         """Number of axes d."""
         return len(self.cells)
-
-    @cached_property
-    def spacing(self) -> Array:
-        """Cell widths, shape (d,) [parameter]."""
-        return (self.upper - self.lower) / np.array(self.cells)
-
-    @cached_property
-    def cell_volume(self) -> float:
-        """Volume of one cell [parameter^d]."""
-        return float(math.prod(self.spacing.tolist()))
 
     @property
     def edges(self) -> tuple[Array, ...]:

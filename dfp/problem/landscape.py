@@ -1,6 +1,6 @@
 """The landscape: mean Hessian, mean gradient, and the law of their minibatch fluctuations (T2)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Self
 
@@ -51,6 +51,8 @@ class QuadraticLandscape(Value):
     _given: Array
     gradient: Array
     law: NoiseLaw
+    dimension: int = field(init=False, compare=False)
+    """Number of parameters d."""
 
     affine = True
 
@@ -61,10 +63,9 @@ class QuadraticLandscape(Value):
             raise DFPError(f"hessian has shape {given.shape}: must be square; give (d,) or (d, d).")
         mean = checks.symmetric("hessian", given) if given.ndim == 2 else np.atleast_1d(given)
         checks.instance("noise", noise, Noise, "must be a noise law; give dfp.GaussianNoise(...).")
-        object.__setattr__(self, "_given", mean)
-        object.__setattr__(self, "gradient", checks.vector("gradient", gradient, len(mean)))
+        vars(self).update(_given=mean, dimension=len(mean), gradient=checks.vector("gradient", gradient, len(mean)))
         # A law that is one already needs no matrix.
-        object.__setattr__(self, "law", noise if isinstance(noise, NoiseLaw) else noise.law(self.hessian))
+        vars(self)["law"] = noise if isinstance(noise, NoiseLaw) else noise.law(self.hessian)
 
     def _arguments(self) -> dict[str, Any]:
         return {"hessian": self._given, "gradient": self.gradient, "noise": self.law}
@@ -227,8 +228,3 @@ class QuadraticLandscape(Value):
         floor = checks.real("epsilon", epsilon, at_least=0)
         noise = GaussianNoise(scale * (np.abs(values) + floor), checks.vector("noise", curvature_noise, values.size))
         return cls(values, gradient, noise)
-
-    @property
-    def dimension(self) -> int:
-        """Number of parameters d."""
-        return int(self._given.shape[0])

@@ -1,7 +1,7 @@
 """SGD on a landscape: θ' = θ − η g_ξ(θ) (T1), an affine map where it is quadratic; with momentum (T19)."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 from typing import Any
@@ -20,6 +20,8 @@ from dfp.problem.noise import NoiseLaw
 from dfp.problem.nonlinear import Landscape
 from dfp.problem.schedules import PerStep, Rule
 from dfp.problem.value import Value, takes_fields
+
+_LANDSCAPES = QuadraticLandscape | Landscape
 
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
@@ -89,6 +91,10 @@ class SGD(Value):
     nesterov: bool
     preconditioner: Array | None
     temperature: float
+    dimension: int = field(init=False, compare=False)
+    """Number of parameters d."""
+    affine: bool = field(init=False, compare=False)
+    """Whether the landscape is quadratic, so that every step is an affine map."""
 
     @takes_fields(learning_rates="learning_rate", batches="batch_size")
     def __init__(
@@ -104,20 +110,20 @@ class SGD(Value):
         temperature: float = 0.0,
     ) -> None:
         advice = "must be a landscape; give e.g. a dfp.QuadraticLandscape."
-        checks.instance("landscape", landscape, QuadraticLandscape | Landscape, advice)
-        values = {
-            "landscape": landscape,
-            "learning_rates": _rates(learning_rate, landscape.dimension),
-            "momentum": checks.real("momentum", momentum, at_least=0, below=1),
-            "weight_decay": checks.real("weight_decay", weight_decay, at_least=0),
-            "replace": checks.boolean("replace", replace),
-            "batches": _sizes(batch_size),
-            "nesterov": checks.boolean("nesterov", nesterov),
-            "preconditioner": _preconditioner(preconditioner, landscape.dimension),
-            "temperature": checks.real("temperature", temperature, at_least=0),
-        }
-        for name, value in values.items():
-            object.__setattr__(self, name, value)
+        checks.instance("landscape", landscape, _LANDSCAPES, advice)
+        vars(self).update(
+            landscape=landscape,
+            learning_rates=_rates(learning_rate, landscape.dimension),
+            momentum=checks.real("momentum", momentum, at_least=0, below=1),
+            weight_decay=checks.real("weight_decay", weight_decay, at_least=0),
+            replace=checks.boolean("replace", replace),
+            batches=_sizes(batch_size),
+            nesterov=checks.boolean("nesterov", nesterov),
+            preconditioner=_preconditioner(preconditioner, landscape.dimension),
+            temperature=checks.real("temperature", temperature, at_least=0),
+            dimension=landscape.dimension,
+            affine=landscape.affine,
+        )
         if self.nesterov and self.momentum == 0:
             raise DFPError("nesterov=True: needs momentum > 0; give momentum=0.9, or leave nesterov out.")
         if not self.affine and not (self.replace and (self.batches is None or self.batches.constant)):
@@ -161,11 +167,6 @@ class SGD(Value):
             raise DFPError(
                 f"batch_size={size}: must be at most the {law.count} samples without replacement; give a smaller one."
             )
-
-    @property
-    def dimension(self) -> int:
-        """Number of parameters d."""
-        return self.landscape.dimension
 
     @property
     def learning_rate(self) -> float:
@@ -261,11 +262,6 @@ class SGD(Value):
             return wanted * self.learning_rate
         sums: Array = np.concatenate([[0.0], np.cumsum(self.learning_rates.values(0, int(wanted.max())))])
         return sums[wanted]
-
-    @property
-    def affine(self) -> bool:
-        """Whether the landscape is quadratic, so that every step is an affine map."""
-        return self.landscape.affine
 
     @property
     def additive(self) -> bool:

@@ -1,7 +1,7 @@
 """The certificate: what each solution says of its own accuracy, frame by frame, and in plain words."""
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -131,6 +131,7 @@ class Advice(NamedTuple):
     """About negative parts."""
 
 
+@cache
 def advice(*, given: bool, sampled: bool, certified: bool, truncated: bool) -> Advice:
     """Return what fits a solver, an equation and a grid.
 

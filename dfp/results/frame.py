@@ -1,12 +1,11 @@
 """What a solver reports at one step."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from dfp.checks import Array
 
 
-@dataclass(frozen=True)
-class Frame:
+class Frame(NamedTuple):
     """What a solver reports at one step; central moments beyond the covariance and densities are optional."""
 
     mean: Array

@@ -163,8 +163,9 @@ def _solution(
 
 def _saved_steps(initial: State, steps: int, save: Sequence[int] | None) -> NDArray[np.int64]:
     last = checks.integer("steps", steps)
-    default = [last] if initial.point else sorted({0, last})
-    return checks.step_list("save", default if save is None else save, last)
+    if save is None:
+        save = [last] if initial.point else sorted({0, last})
+    return checks.step_list("save", save, last)
 
 
 def _known_solver(solver: Solver | str) -> Solver | str:
@@ -223,17 +224,17 @@ def _averaged(equation: AveragedEquation, initial: State, saved: NDArray[np.int6
 
 def _by_solvers(problem: Problem, way: Way) -> Solution:
     """Return what the first solver finds that can: the one asked for, or those picked for the problem, in turn."""
-    equation, asked = problem.equation, isinstance(way.solver, Solver)
-    attempts = [(way.solver, "asked for")] if isinstance(way.solver, Solver) else pick(problem)
+    equation, asked = problem.equation, way.solver if isinstance(way.solver, Solver) else None
+    attempts = pick(problem) if asked is None else [(asked, "asked for")]
     if way.grid is not None and len(attempts) > 1:
         attempts = [attempt for attempt in attempts if attempt[0].gridded]
     # Other ways may be quicker; whoever asks for one, or watches it, may wait.
-    limit = np.inf if asked or way.progress is not None else _PATIENCE
+    limit = np.inf if asked is not None or way.progress is not None else _PATIENCE
     unstable = overshooting(equation, problem.last)
     failures: list[UnresolvedError | SeriesError] = []
     for candidate, reason in attempts:
         notes = [f"{unstable}."] if unstable else []
-        if not asked and not candidate.gridded and equation.dimension <= 3:
+        if asked is None and not candidate.gridded and equation.dimension <= 3:
             notes.append(_no_density(problem, reason, failures))
 
         def attempt(variant: Solver, on: Grid | int | None, reason: str = reason, notes: list[str] = notes) -> Solution:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dfp import checks
-from dfp.checks import every, require_memory
+from dfp.checks import require_memory
 from dfp.errors import DFPError, UnresolvedError, UnsupportedError
 from dfp.exact.stability import growing
 from dfp.methods.patience import MOVE, Patience
@@ -82,18 +82,18 @@ def solve_with(
     _check_room(problem, grid)
     instead = ", or for moments with dfp.moments(...)" if sgd.affine else ""
     patience = Patience(f"{solver.name} for the {equation.label}", limit, way.progress is None, instead)
-    sampled = isinstance(run, SamplingRun)
+    drawn = run if isinstance(run, SamplingRun) else None
     known = ("mean", "covariance", "density") if problem.exact else ("density",)
     remedies = advice(
         given=way.grid is not None,
-        sampled=sampled,
+        sampled=drawn is not None,
         certified=solver.certified and solver.gridded,
         truncated=equation.truncated,
     )
 
     def signed(frames: list[Frame]) -> Solution:
         """The solution of as many of the first saved steps as there are frames."""
-        steps, drawn = problem.steps[: len(frames)], run if isinstance(run, SamplingRun) else None
+        steps = problem.steps[: len(frames)]
         told = [*notes, *(drawn.warnings() if drawn else ())]
         exact = problem.moments if sgd.affine else unknown(problem.moments)
         return assembled(
@@ -170,9 +170,10 @@ def _check_room(problem: Problem, grid: Grid | None) -> None:
 
 def _check_width(problem: Problem) -> None:
     """Refuse densities that are all narrower than the rounding of their place."""
-    mean, variances = problem.moments.mean, problem.moments.covariance.diagonal(axis1=1, axis2=2)
-    if every(variances[-1] > _NARROWEST**2 * np.vdot(mean, mean)):  # more than the largest square
+    mean, covariance = problem.moments.mean, problem.moments.covariance
+    if min(covariance[-1].diagonal().tolist()) > _NARROWEST**2 * np.vdot(mean, mean):  # more than the largest square
         return
+    variances = covariance.diagonal(axis1=1, axis2=2)
     wide = 6 * np.sqrt(np.maximum(variances, 0.0))
     reach = np.max(mean + wide, axis=0) - np.min(mean - wide, axis=0)
     collapsed = reach <= _NARROWEST * np.max(np.abs(mean), axis=0)
@@ -186,7 +187,7 @@ def _check_width(problem: Problem) -> None:
 
 
 def _check_mass(frame: Frame, step: int, grid: Grid | None, given: bool) -> None:
-    if grid is not None and frame.density is not None and frame.density.max() == 0:
+    if grid is not None and frame.density is not None and not np.count_nonzero(frame.density):
         remedy = "move or widen it, or leave grid out" if given else "give grid=dfp.Grid(lower, upper, cells)"
         raise UnresolvedError(
             f"step {step}: no mass is on the grid, the box {grid.lower} … {grid.upper}: the density is elsewhere; "
