@@ -1,5 +1,6 @@
 """The certificate: what each solution says of its own accuracy, frame by frame, and in plain words."""
 
+import math
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
@@ -220,7 +221,7 @@ def _figures(frame: Frame, grid: Grid | None, mean: Array, covariance: Array) ->
     row["negative_mass"] = abs(negative) * grid.cell_volume
     if frame.errors is None:
         row["grid_error"] = resolution.unresolved(frame.density) / abs(total)
-        if np.isfinite(frame.truncation) and np.isfinite(mass) and not frame.gridded_moments:
+        if math.isfinite(frame.truncation) and math.isfinite(mass) and not frame.gridded_moments:
             row.update(_grid_moment_errors(frame, grid, mean, covariance, row))
     return row
 
