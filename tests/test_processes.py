@@ -152,12 +152,12 @@ def test_a_cache_that_cannot_be_written(tmp_path):
 
 OLD, NEW = "    return x + 1\n", "    return x + 2000\n"
 SLOW = """
-import sys, time
+import sys
 from numba.core.caching import IndexDataCacheFile as File
 write = File._save_data
 def slow(self, name, data):
     print("compiled", flush=True)
-    time.sleep(float(sys.argv[1]))
+    sys.stdin.read()
     write(self, name, data)
 File._save_data = slow
 """
@@ -171,22 +171,27 @@ def test_processes_that_share_a_cache_run_no_kernel_of_an_older_version(guarded,
     decorator = "kernel()" if guarded else "numba.njit(cache=True)"
     head = f"import numba\nfrom dfp_solvers.jit import kernel\n@{decorator}\ndef f(x):\n"
 
-    def started(code, *arguments):
-        command = [sys.executable, "-c", code, *arguments]
-        return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+    def started(code):
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        return subprocess.Popen([sys.executable, "-c", code], env=environment, **pipes, text=True)
 
     for killed in (False, True):
         (tmp_path / "kernels.py").write_text(head + OLD)
         assert started(RUN).communicate()[0] == "2.0\n"
         (tmp_path / "kernels.py").write_text(head + NEW)
-        first = started(SLOW + RUN, "4")
+        first = started(SLOW + RUN)
         assert first.stdout.readline() == "compiled\n"
         if killed:
             first.kill()
             first.wait()
-        second = started(RUN).communicate()[0]
+        second = started(RUN)
+        if guarded:  # it waits for its turn, while the first writes
+            time.sleep(2)
+            assert killed or second.poll() is None
+            first.communicate()
+        told = second.communicate()[0]
         first.communicate()
-        assert second == ("2001.0\n" if guarded else "2.0\n")
+        assert told == ("2001.0\n" if guarded else "2.0\n")
 
 
 def test_loky_carries_problems_to_other_processes():
