@@ -136,12 +136,16 @@ def moments(*, quick: bool) -> list[Verdict]:
 
 def series(*, quick: bool) -> list[Verdict]:
     """Time Hermite series in their degree, in two dimensions; their K ~ D² coefficients have K² ~ D⁴ weights a step."""
-    print("\nHermite, 2D, Γ > 0, η = .02, 100 steps")
-    equation, start = plane(0.02)
+    print("\nHermite, 2D: Γ > 0, η = .02, 100 steps, and 442 samples, B = 8, η = .1, 10 steps")
+    (equation, start), sums = plane(0.02), regression(8)
     degrees, worst = (8, 12) if quick else (12, 16, 24, 32, 40), 0.0
-    for each in (equation, dfp.DiscreteFokkerPlanck(equation.sgd), dfp.ModifiedLangevin(equation.sgd)):
-        times = [seconds(lambda e=each, n=n: HermiteRun(dfp.Hermite(n), e, start).advance(100), 3) for n in degrees]  # type: ignore[misc]
-        _line(f"{each.label}, in the degree", degrees, times)
+    others = [(each(equation.sgd), start, 100) for each in (dfp.DiscreteFokkerPlanck, dfp.ModifiedLangevin)]
+    for each, begin, steps in ((equation, start, 100), *others, (*sums, 10)):
+        times = [
+            seconds(lambda e=each, s=begin, m=steps, n=n: HermiteRun(dfp.Hermite(n), e, s).advance(m), 3)  # type: ignore[misc]
+            for n in degrees
+        ]
+        _line(f"{each.label}{', samples' * (steps == 10)}, in the degree", degrees, times)
         worst = max(worst, exponents([degrees[0], degrees[-1]], [times[0], times[-1]])[0])
     return [Verdict.at_most("Hermite, 2D: the exponent in the degree is at most 4", worst, 4.0, "")]
 
