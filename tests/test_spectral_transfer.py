@@ -224,12 +224,14 @@ def test_waves_and_places_come_apart_by_crosses_and_no_term_can_go() -> None:
     k, x = rng.random((400, 2)), rng.random((300, 2))
     matrix = np.exp(-np.einsum("mi,ni,mj,nj->mn", k, x, k, x) + 1j * (k**2) @ (x**3).T)
     weight = rng.random(300)
-    alpha, beta = cross.separated(lambda n: matrix[:, n], lambda m: matrix[m], weight, 1e-10, 100)
+    parts = cross.separated(lambda n: matrix.T[n], lambda m: matrix[m], weight, 1e-10, 100)
+    assert [alpha.dtype for alpha, _ in parts] == [np.complex128, np.complex64]
+    alpha, beta = (np.concatenate(both) for both in zip(*parts, strict=True))
     # those that were not drawn may be off by a little more
     assert np.max(np.abs(alpha.T @ beta - matrix) * weight) < 3e-10
     assert np.max(np.abs(alpha[1:].T @ beta[1:] - matrix) * weight) > 1e-3
     with pytest.raises(cross.TooLongError):
-        cross.separated(lambda n: matrix[:, n], lambda m: matrix[m], weight, 1e-10, len(alpha) - 1)
+        cross.separated(lambda n: matrix.T[n], lambda m: matrix[m], weight, 1e-10, len(alpha) - 1)
 
 
 def test_what_couples_more_than_memory_holds_is_refused_with_its_size(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,13 +81,11 @@ class SpectralRun(TransferRun):
         """Return about how long it takes, by the entries of its matrices."""
         total, before, d = 0.0, 0, problem.equation.dimension
         boxes = boxes_of(problem)
-        terms = (
-            1 if not boxes.coupled else 2 if problem.equation.sgd.noise.gaussian else 10
-        )  # over those of aligned axes
+        terms = 5 if boxes.coupled and not problem.equation.sgd.noise.gaussian else 1  # over those of Gaussian noise
         for box, until in boxes.plan:
             nodes, steps, before = float(np.prod(box.cells)), until - before, until
             if d == 3:
-                total += (boxes.moving(nodes, nodes) + boxes.staying(nodes, steps - 1)) * _WAVE * terms
+                total += (boxes.moving(nodes, nodes) + boxes.staying(nodes, max(steps - 1, 0))) * _WAVE * terms
             else:
                 made = MADE * problem.equation.sgd.noise.characteristic_cost
                 total += _MULTIPLIED * nodes**2 * min(steps * made, 2 * made + steps)
@@ -286,7 +284,7 @@ class SpectralRun(TransferRun):
         if few is not None:
             return initial.mean + few[0], few[1]
         if np.all(grids.conditional_deviations(initial.covariance[None]) > 0):
-            self.box = self.boxes.start()
+            self.box, self.until = self.boxes.start()
             places = self.box.places
             mass = Gaussian(initial.mean, initial.covariance).density(places)
             return places, mass / mass.sum()
