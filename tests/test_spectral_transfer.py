@@ -386,3 +386,16 @@ def test_auto_takes_it_for_large_finite_sums() -> None:
     limit = 1e-6  # of figures without a warning
     assert dfp.solve(equation, start, 6, solver=dfp.Transfer()).certificate.error.max() < limit
     assert dfp.solve(equation, start, 6, solver=dfp.Hermite()).certificate.error.max() > limit
+
+
+@pytest.mark.parametrize("shape", [(7, 4), (9, 5), (11, 4)])
+def test_sums_over_samples_are_those_of_their_phases(shape: tuple[int, int]) -> None:
+    """The compiled products of cosines and sines, for odd and even numbers of waves, against exponentials."""
+    rng = np.random.default_rng(4)
+    places, slopes, shifts = rng.standard_normal((3, 2)), rng.standard_normal((5, 2, 2)), rng.standard_normal((5, 2))
+    found = spectral.finite_sum(places, slopes, shifts, 3, shape)
+    counts = np.stack(np.meshgrid(np.fft.fftfreq(shape[0], 1 / shape[0]), np.arange(shape[1]), indexing="ij"), -1)
+    angles = np.einsum("nij,pj->pni", slopes, places) + shifts
+    expected = np.mean(np.exp(1j * np.einsum("xyi,pni->pxyn", counts, angles)), axis=-1) ** 3
+    # rounding
+    assert np.max(np.abs(found - expected)) < 1e-13

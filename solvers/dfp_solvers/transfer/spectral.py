@@ -16,7 +16,7 @@ from scipy.sparse.linalg import LinearOperator, eigs
 from dfp_solvers.arrays import Array, Complex
 from dfp_solvers.jit import kernel
 
-_BLOCK = 32  # sources whose characteristic functions are held at once, in cache
+_BLOCK = 256  # sources whose characteristic functions are held at once: threads wait for each other after each
 _SLOWEST = 0.9  # ratio of neighbouring pairs of nodes by which tails and spectra are continued at most
 _NOTHING = 1e-150  # sums whose squares are no numbers any more
 _NEGLIGIBLE = 1e-14  # mass that may be left out of a sum over places
@@ -128,23 +128,30 @@ def _turns(angles: Array, table: Array) -> None:
 
 @kernel(fast=True)
 def _product(left: Array, right: Array) -> Array:
-    """Return the means over samples, shape (2 waves, 2 waves), two rows by two columns at a time.
+    """Return the means over samples, shape (2 waves, 2 waves), four rows by two columns at a time.
 
     A library's product has threads of its own, and those of the caller would wait for each other.
     """
-    out, count = np.empty((len(left), len(right))), left.shape[1]
-    for i in range(0, len(left), 2):
-        a, b = left[i], left[i + 1]
+    out, count, end = np.empty((len(left), len(right))), left.shape[1], len(left) - 2
+    for i in range(0, len(left), 4):
+        k = min(i + 2, end)  # the last two rows once more where there are no four
+        a, b, c, d = left[i], left[i + 1], left[k], left[k + 1]
         for j in range(0, len(right), 2):
             x, y = right[j], right[j + 1]
-            ax, ay, bx, by = 0.0, 0.0, 0.0, 0.0
+            ax, ay, bx, by, cx, cy, dx, dy = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
             for n in range(count):
                 ax += a[n] * x[n]
                 ay += a[n] * y[n]
                 bx += b[n] * x[n]
                 by += b[n] * y[n]
+                cx += c[n] * x[n]
+                cy += c[n] * y[n]
+                dx += d[n] * x[n]
+                dy += d[n] * y[n]
             out[i, j], out[i, j + 1] = ax / count, ay / count
             out[i + 1, j], out[i + 1, j + 1] = bx / count, by / count
+            out[k, j], out[k, j + 1] = cx / count, cy / count
+            out[k + 1, j], out[k + 1, j + 1] = dx / count, dy / count
     return out
 
 
