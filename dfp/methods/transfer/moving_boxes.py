@@ -169,24 +169,26 @@ class Boxes:
             return nodes * (steps + (self._found if steps else 0.0))
         return nodes**2 * min(steps * self._made, (2 * self._made + steps) if steps else 0.0)
 
-    def outside(self, step: int) -> float:
-        """Return about how much mass is outside the largest box at ``step``."""
-        d = self.equation.dimension
-        most = MOST_NODES[d] ** (1 / d) / (2 * _PER_DEVIATION[d])
-        return float(np.max(student_beyond(self.freedom(step), min(most, self.width(step)))))
-
     @property
     def begun(self) -> bool:
         """Whether the first box holds the start as well: then no sum of products has to be found for a step into it."""
         values = matrices.eigenvalues(self.initial.covariance)
         return self.coupled and self.initial.gridded is None and bool(values[0] > _SINGULAR * values[-1])
 
-    def start(self) -> tuple[Box, int]:
+    def first(self) -> tuple[Box, int]:
         """Return a box of a Gaussian start, and the last step that it serves."""
-        if self.begun:
-            return self.plan[0]
+        return self.plan[0] if self.begun else (self.start(), 0)
+
+    def outside(self, step: int) -> float:
+        """Return about how much mass is outside the largest box at ``step``."""
+        d = self.equation.dimension
+        most = MOST_NODES[d] ** (1 / d) / (2 * _PER_DEVIATION[d])
+        return float(np.max(student_beyond(self.freedom(step), min(most, self.width(step)))))
+
+    def start(self) -> Box:
+        """Return a box of a Gaussian start."""
         mean, covariance = self.initial.mean, self.initial.covariance
-        return self._around(Moments(np.zeros(1, np.int64), mean[None], covariance[None]), 0, 0)[0], 0
+        return self._around(Moments(np.zeros(1, np.int64), mean[None], covariance[None]), 0, 0)[0]
 
     def _around(self, path: Moments, first: int, last: int, most: float = np.inf) -> tuple[Box, float]:
         """Return a box for the steps from index ``first`` to ``last`` of the path, and its nodes as a real number."""

@@ -9,6 +9,8 @@ from dfp_solvers.transfer import cross, spectral, split
 from dfp_solvers.transfer.spectral import Box
 
 from dfp.errors import UnresolvedError
+from dfp.exact.moments import moments_at
+from dfp.methods.grids import probes
 from dfp.methods.transfer.moving_boxes import Boxes
 from dfp.problem.equation import Equation
 from dfp.problem.noise import NoiseLaw
@@ -17,6 +19,10 @@ _Columns: TypeAlias = Callable[[Any], Any]
 _Row: TypeAlias = Callable[[int], Any]
 # Error of φ that sums of products may have.
 SPLIT = 1e-9
+# The mass at a node, to a power and of a density broader by this, is what its errors count.
+_POWER, _BROADER = 0.7, 1.1
+# Steps at which moments ahead are looked at.
+_LOOKS = 12
 # Entries of a diagonal matrix off its diagonal, over the largest, in other axes.
 _ROUNDED = 1e-13
 # Bytes that the terms of a step may take, where noise couples all waves with all places.
@@ -41,8 +47,8 @@ def aligned(equation: Equation, axes: Array) -> bool:
     return tables is not None and not np.any(tables[1])
 
 
-def step(boxes: Boxes, source: Box, target: Box, until: int) -> split.Split | cross.Cross:
-    """Return one step from the nodes of one box to the waves of another, for masses of steps up to ``until``.
+def step(boxes: Boxes, source: Box, target: Box, now: int, until: int) -> split.Split | cross.Cross:
+    """Return one step from the nodes of one box to the waves of another, for masses of the steps ``now`` to ``until``.
 
     Raises
     ------
@@ -57,13 +63,24 @@ def step(boxes: Boxes, source: Box, target: Box, until: int) -> split.Split | cr
     shift = -axes.T @ (equation.constant_drift + target.centre)
     images = [(a * x + b) / h for a, x, b, h in zip(slope, places, shift, scale, strict=True)]
     seen = spectral.resolved(source, target, np.eye(3) - equation.linear_drift)
-    weights = [
-        (1 + (u / 1.1) ** 2 / (nu - 2)) ** (-(nu + 1) / 4)
-        for u, nu in zip(source.lattice, boxes.freedom(until), strict=True)
-    ]
+    weights = _weights(boxes, source, now, until)
     if aligned(equation, axes):
         return _aligned(equation, axes, target, (places, images, scale), weights, seen)
     return _crossed(equation, source, target, images, weights, seen, until)
+
+
+def _weights(boxes: Boxes, source: Box, now: int, until: int) -> list[Array]:
+    """Return about how much mass may be at the nodes along each axis, at most one: a power of Student's t densities."""
+    path = moments_at(boxes.equation, boxes.initial, now + np.array(probes(until - now, _LOOKS)))
+    inverse, freedom = np.linalg.inv(source.axes), boxes.freedom(until)
+    middles = (path.mean - source.centre) @ inverse.T
+    deviations = np.sqrt((inverse @ path.covariance @ inverse.T).diagonal(axis1=1, axis2=2))
+    found = []
+    for axis, u in enumerate(source.lattice):
+        apart = (u[:, None] - middles[:, axis]) / (_BROADER * deviations[:, axis])
+        nearest = np.min(np.abs(apart), axis=1)
+        found.append((1 + nearest**2 / (freedom[axis] - 2)) ** (-_POWER * (freedom[axis] + 1) / 2))
+    return found
 
 
 def _aligned(

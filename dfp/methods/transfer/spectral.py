@@ -25,6 +25,8 @@ _HOPELESS = 0.05
 # True errors over what tails and last waves add up to, at most, and what sums over places and waves leave behind: three
 # times these bound the errors of all random problems (validation case spectral-certificates).
 _JUDGED, _LEFT = 2.5, 1e-12
+# L1 error of a step over the tolerance of a sum of products that had to be found, and ``_JUDGED`` (measured).
+_FOUND = 0.2
 # Places along an axis that may stand for a narrow start.
 _FEW = 12
 # Error by waves beyond the last above which the law of few minibatches is smoothed before it moves to another box:
@@ -197,7 +199,7 @@ class SpectralRun(TransferRun):
             self.mass = spectral.powers(self._matrix, self.mass, steps)
         else:
             if self._sum is None and len(box.cells) == 3:
-                self._sum = solid.step(self.boxes, box, box, self.until)
+                self._sum = solid.step(self.boxes, box, box, self.step, self.until)
             for _ in range(steps):
                 self.passing(self._goal - self.step)
                 self.mass, self.step = spectral.masses(box, self._spectrum(box, self._sum)), self.step + 1
@@ -208,7 +210,7 @@ class SpectralRun(TransferRun):
         """Return φ after one more step at the waves of ``target``."""
         if len(target.cells) == 3 and self.box is not None:
             step, mass = (
-                step or solid.step(self.boxes, self.box, target, self.step + 1),
+                step or solid.step(self.boxes, self.box, target, self.step, self.step + 1),
                 self.mass.reshape(self.box.cells),
             )
             return split.spectrum(mass, step) if isinstance(step, split.Split) else cross.spectrum(mass, step)
@@ -221,9 +223,13 @@ class SpectralRun(TransferRun):
 
         Excursions beyond w deviations last 1/(ηλw²) steps, and the law forgets in 1/(ηλ) steps where they began.
         """
+        return self._beyond * (1 + min(self._remembered, _LONGEST) / 4)
+
+    @property
+    def _remembered(self) -> float:
+        """Steps that have not been forgotten."""
         forgotten = float(np.trace(self.equation.linear_drift)) / self.equation.dimension
-        steps = min(self.step, 1 / forgotten if forgotten > 0 else np.inf, _LONGEST)
-        return self._beyond * (1 + steps / 4)
+        return min(self.step, 1 / forgotten if forgotten > 0 else np.inf)
 
     @property
     def _slope(self) -> Array:
@@ -256,7 +262,10 @@ class SpectralRun(TransferRun):
         return cut > _DETAILED and self.boxes.few(self.step)
 
     def _cut(self, phi: Complex) -> float:
-        """Return how much of the density is in waves beyond those of the box, if that leaves a density to speak of."""
+        """Return how much of the density is in waves beyond those of the box, if that leaves a density to speak of.
+
+        With it, what sums of products that had to be found lack.
+        """
         assert self.box is not None
         cut = spectral.cut(self.box, phi)
         if not cut < _HOPELESS:
@@ -265,7 +274,7 @@ class SpectralRun(TransferRun):
                 f"characteristic function is {cut:.2g} at the last wave), as where few minibatches are possible; use "
                 "dfp.MonteCarlo(...), or save later steps."
             )
-        return cut
+        return cut + (_FOUND * solid.SPLIT * self._remembered**0.5 if self.boxes.coupled else 0.0)
 
     def _start(self) -> tuple[Array, Array]:
         """Return places so close that the waves of the first box do not see between them, and their masses."""
@@ -284,7 +293,7 @@ class SpectralRun(TransferRun):
         if few is not None:
             return initial.mean + few[0], few[1]
         if np.all(grids.conditional_deviations(initial.covariance[None]) > 0):
-            self.box, self.until = self.boxes.start()
+            self.box, self.until = self.boxes.first()
             places = self.box.places
             mass = Gaussian(initial.mean, initial.covariance).density(places)
             return places, mass / mass.sum()
