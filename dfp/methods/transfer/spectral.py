@@ -25,8 +25,6 @@ _HOPELESS = 0.05
 # True errors over what tails and last waves add up to, at most, and what sums over places and waves leave behind: three
 # times these bound the errors of all random problems (validation case spectral-certificates).
 _JUDGED, _LEFT = 2.5, 1e-12
-# L1 error of a step over the tolerance of a sum of products that had to be found, and ``_JUDGED`` (measured).
-_FOUND = 0.2
 # Places along an axis that may stand for a narrow start.
 _FEW = 12
 # Error by waves beyond the last above which the law of few minibatches is smoothed before it moves to another box:
@@ -43,6 +41,8 @@ _OUTSIDE = 1e-9
 # Width and nodes in a length of the box beside which eigenvalues are judged, what their difference is multiplied by, as
 # the tails of a law may fall with the cube of the width, and what they round to.
 _COARSER, _BESIDE, _MODE_ROUNDING = 0.88, 3.0, 1e-13
+# L1 error of a step over the tolerance of a sum of products that had to be found, and ``_JUDGED`` (measured).
+_FOUND = 0.2
 # Seconds of a product with an entry of a matrix, and of a wave in three dimensions.
 _MULTIPLIED, _WAVE = 1e-9, 8e-7
 

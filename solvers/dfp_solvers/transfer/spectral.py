@@ -16,12 +16,13 @@ from scipy.sparse.linalg import LinearOperator, eigs
 from dfp_solvers.arrays import Array, Complex
 from dfp_solvers.jit import kernel
 
-_BLOCK = 256  # sources whose characteristic functions are held at once: threads wait for each other after each
+_BLOCK = 32  # sources whose characteristic functions are held at once, in cache
 _SLOWEST = 0.9  # ratio of neighbouring pairs of nodes by which tails and spectra are continued at most
 _NOTHING = 1e-150  # sums whose squares are no numbers any more
 _NEGLIGIBLE = 1e-14  # mass that may be left out of a sum over places
 _FADING = 12  # power of an exponential filter
 _CONTINUED = 100  # terms of such a continuation
+_SHARED = 8  # blocks after which threads wait for each other
 
 
 class Box(NamedTuple):
@@ -207,11 +208,12 @@ def transition(target: Box, sources: Array, characteristic: Characteristic, seen
     weights = np.where(last > 0, 2.0, 1.0)[:, None] / result.shape[1]
     ends = np.conj(weights * np.exp(-1j * np.outer(last, target.lattice[-1])))
     ends = np.stack([ends.real, ends.imag], axis=1).reshape(2 * last.size, -1)
-    for begin in range(0, len(sources), _BLOCK):
-        phi = characteristic(sources[begin : begin + _BLOCK], target) * seen
+    block = _SHARED * _BLOCK
+    for begin in range(0, len(sources), block):
+        phi = characteristic(sources[begin : begin + block], target) * seen
         phi = np.ascontiguousarray(phi if turn is None else turn @ phi)
         moved = phi.view(np.float64).reshape(-1, 2 * last.size) @ ends
-        result[begin : begin + _BLOCK] = moved.reshape(len(phi), -1)
+        result[begin : begin + block] = moved.reshape(len(phi), -1)
     return result
 
 
@@ -219,7 +221,7 @@ def spectrum(target: Box, sources: Array, masses: Array, characteristic: Charact
     """Return φ after one step from masses (N,) at ``sources`` (N, d), at the waves of the box."""
     shape = tuple(wave.size for wave in target.waves)
     total = np.zeros(int(np.prod(shape)), np.complex128)
-    block = _BLOCK if len(shape) < 3 else 4
+    block = _SHARED * _BLOCK if len(shape) < 3 else 4
     rising = np.argsort(np.abs(masses))
     counted = np.sort(rising[np.cumsum(np.abs(masses[rising])) > _NEGLIGIBLE])
     sources, masses = sources[counted], masses[counted]
