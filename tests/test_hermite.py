@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from dfp_solvers import hermite, hermite_steps
+from dfp_solvers import hermite, hermite_steps, hermite_sums
 from problems import every_equation, one_mode, regression, samples, table
 from scipy.linalg import expm
 
@@ -183,6 +183,29 @@ def test_recursions_over_degrees_agree_with_quadrature(d, degree):
         assert np.abs(hermite_steps.second_order(1.0, first, noise, degree).toarray() - expected).max() > bound
 
 
+@pytest.mark.parametrize(("d", "degree", "count"), [(1, 40, 5), (2, 16, 8), (2, 24, 7)])
+def test_series_along_directions_agree_with_series_in_all_variables(d, degree, count):
+    """Sums of draws of affine maps, against products pair by pair of terms: 2^{n/2} times rounding at the order n."""
+    rng = np.random.default_rng(7)
+    nodes, _ = hermite.quadrature(d, degree)
+    every, eps = hermite.indices(d, degree).sum(axis=1), float(np.finfo(float).eps)
+    slopes, shifts = 0.3 * rng.standard_normal((9, d, d)), 0.3 * rng.standard_normal((9, d))
+    samples = (shifts + np.einsum("nij,qj->qni", slopes, nodes)) / count
+    places = 0.1 + nodes @ (0.9 * np.eye(d) + 0.1 * rng.standard_normal((d, d))).T
+    single = hermite.sample_moments(samples, degree)
+    expected = hermite.operator(places, hermite.summed_moments(single, count, d, degree), degree)
+    largest = np.maximum.reduceat(np.abs(expected).max(axis=1), np.searchsorted(every, np.arange(degree + 1)))
+    # A handful of products, each a sum of as many terms as there are orders, none larger than the row's largest entry.
+    bound = 5 * (degree + 1) * eps * (2.0 ** (every / 2) if d > 1 else np.ones(len(every))) * largest[every]
+
+    def worst(number: int) -> float:
+        found = hermite_sums.operator(places, single, number, degree)
+        return float(np.max(np.abs(found - expected).max(axis=1) / bound))
+
+    assert worst(count) < 1
+    assert worst(count + 1) > 1e6  # the control: one draw more
+
+
 @pytest.mark.parametrize("steps", [4, 2**20])
 def test_powers_and_exponentials_of_few_and_many_steps(steps):
     """Products with the vector alone and squares of matrices, each cheaper for some numbers of steps, agree."""
@@ -208,7 +231,7 @@ def test_gaussian_and_batch_increments():
     assert found[every.index((2, 2))] == pytest.approx(0.5 * 0.3 + 2 * 0.2**2)
     assert found[every.index((4, 0))] == pytest.approx(3 * 0.25)
     draws = np.random.default_rng(1).standard_normal((1, 3, 2))
-    found = hermite.average_moments(draws, 3, 4)[:, 0]
+    found = hermite.summed_moments(hermite.sample_moments(draws, 4), 3, 2, 4)[:, 0]
     sums = np.array([draws[0, i] + draws[0, j] + draws[0, k] for i in range(3) for j in range(3) for k in range(3)])
     for i, m in enumerate(every):
         # rounding

@@ -13,6 +13,7 @@ from dfp.methods.solver import Problem
 from dfp.methods.transfer.spectral import SpectralRun
 from dfp.methods.transfer.uniform import UniformRun
 from dfp.solving.choice import pick
+from validation.benchmarks import growth
 
 Array = NDArray[np.float64]
 RUNS = 400_000
@@ -203,6 +204,19 @@ def test_tables_in_other_axes_than_the_mean_have_exact_moments(learning_rate: fl
     assert worst(run, turned, start, 4) > 1e-4
 
 
+def test_what_sums_of_products_lack_is_in_the_certificate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against a sum a thirtieth as wrong in double precision; the control, which does not count it, says too little."""
+    equation, start = growth.solid(0.02, turned=True)
+    run = ran(equation, start, 40)
+    bound = 3 * run.frame().truncation
+    monkeypatch.setattr("dfp.methods.transfer.spectral._FOUND", 0.0)
+    uncounted = run.frame().truncation
+    monkeypatch.setattr("dfp.methods.transfer.solid.SPLIT", 3e-11)
+    monkeypatch.setattr(cross, "_SMALL", 1e-7)
+    error = float(np.abs(run.mass - ran(equation, start, 40).mass).sum())
+    assert uncounted < error < bound
+
+
 def test_finite_sums_in_three_dimensions_are_exact_and_without_the_power_they_are_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -224,12 +238,14 @@ def test_waves_and_places_come_apart_by_crosses_and_no_term_can_go() -> None:
     k, x = rng.random((400, 2)), rng.random((300, 2))
     matrix = np.exp(-np.einsum("mi,ni,mj,nj->mn", k, x, k, x) + 1j * (k**2) @ (x**3).T)
     weight = rng.random(300)
-    alpha, beta = cross.separated(lambda n: matrix[:, n], lambda m: matrix[m], weight, 1e-10, 100)
+    parts = cross.separated(lambda n: matrix.T[n], lambda m: matrix[m], weight, 1e-10, 100)
+    assert [alpha.dtype for alpha, _ in parts] == [np.complex128, np.complex64]
+    alpha, beta = (np.concatenate(both) for both in zip(*parts, strict=True))
     # those that were not drawn may be off by a little more
     assert np.max(np.abs(alpha.T @ beta - matrix) * weight) < 3e-10
     assert np.max(np.abs(alpha[1:].T @ beta[1:] - matrix) * weight) > 1e-3
     with pytest.raises(cross.TooLongError):
-        cross.separated(lambda n: matrix[:, n], lambda m: matrix[m], weight, 1e-10, len(alpha) - 1)
+        cross.separated(lambda n: matrix.T[n], lambda m: matrix[m], weight, 1e-10, len(alpha) - 1)
 
 
 def test_what_couples_more_than_memory_holds_is_refused_with_its_size(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -384,3 +400,16 @@ def test_auto_takes_it_for_large_finite_sums() -> None:
     limit = 1e-6  # of figures without a warning
     assert dfp.solve(equation, start, 6, solver=dfp.Transfer()).certificate.error.max() < limit
     assert dfp.solve(equation, start, 6, solver=dfp.Hermite()).certificate.error.max() > limit
+
+
+@pytest.mark.parametrize("shape", [(7, 4), (9, 5), (11, 4)])
+def test_sums_over_samples_are_those_of_their_phases(shape: tuple[int, int]) -> None:
+    """The compiled products of cosines and sines, for odd and even numbers of waves, against exponentials."""
+    rng = np.random.default_rng(4)
+    places, slopes, shifts = rng.standard_normal((3, 2)), rng.standard_normal((5, 2, 2)), rng.standard_normal((5, 2))
+    found = spectral.finite_sum(places, slopes, shifts, 3, shape)
+    counts = np.stack(np.meshgrid(np.fft.fftfreq(shape[0], 1 / shape[0]), np.arange(shape[1]), indexing="ij"), -1)
+    angles = np.einsum("nij,pj->pni", slopes, places) + shifts
+    expected = np.mean(np.exp(1j * np.einsum("xyi,pni->pxyn", counts, angles)), axis=-1) ** 3
+    # rounding
+    assert np.max(np.abs(found - expected)) < 1e-13

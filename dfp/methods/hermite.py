@@ -2,11 +2,11 @@
 
 import itertools
 from dataclasses import dataclass, replace
-from math import comb, factorial
+from math import factorial
 from typing import Any
 
 import numpy as np
-from dfp_solvers import hermite, hermite_steps
+from dfp_solvers import hermite, hermite_steps, hermite_sums
 from scipy import sparse
 
 from dfp import checks
@@ -232,14 +232,14 @@ def _jump(series: _Series, steps: int) -> tuple[int, Array, Array]:
 
 def _multiplications(series: _Series, jump: int) -> float:
     """Return how many a jump takes: the operator, its powers on the coefficients and, for them, its eigenvalues."""
-    d, law = series.equation.dimension, series.equation.sgd.noise
-    size, nodes = float(len(hermite.indices(d, series.degree))), float((series.degree + 1) ** d)
+    d, law, orders = series.equation.dimension, series.equation.sgd.law, series.degree + 1.0
+    size, nodes = float(len(hermite.indices(d, series.degree))), orders**d
     single = 1e7 + 300 * size**2  # a millisecond goes into calls; recursions take 30 a coefficient, ten times as long
     if series.equation.discrete and not (series.equation.truncated or law.gaussian):
-        single += size**2 * nodes
-        # Moments of an average: products of polynomials, pair by pair of their terms.
-        if series.equation.sgd.law.shuffles:
-            single += 14.0 * comb(series.degree + 2 * d, 2 * d) * nodes * np.log2(2.0 * law.batch_size)
+        # Products of series along directions, ten times as long as those of matrices, and moments of all samples,
+        # of which a value of the characteristic function is a sum in units of 200.
+        products = np.log2(8.0 * law.batch_size) if law.shuffles else 3.0
+        single += nodes * (5.0 * orders ** (d + 1) * products + 200 * law.characteristic_cost * orders**d)
     if jump == 1:
         return single
     # Eigenvalues take some 25 size³ (Golub & Van Loan, table 7.6.1), spread over diagonal blocks.
@@ -300,9 +300,8 @@ def _map_operator(series: _Series, factor: Array, mean: Array, after: Array) -> 
     nodes, _ = hermite.quadrature(len(mean), series.degree)
     theta = series.mean + nodes @ factor.T
     scaled = -equation.sgd.learning_rate * inverse
-    increments = equation.sgd.noise.increment_moments(theta, scaled, series.degree)
     places = (theta @ kept.T - equation.constant_drift - mean) @ inverse.T
-    return hermite.operator(places, increments, series.degree)
+    return hermite_sums.operator(places, *equation.sgd.noise.draw_moments(theta, scaled, series.degree), series.degree)
 
 
 def _second_order(series: _Series, factor: Array) -> sparse.csr_array:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _TABULATE_UP_TO = 12
 # Up to this number of minibatches the entropy of their choice is summed, beyond it is bounded.
 _MOST_SUMMED = 20_000
+# Deviations of samples that are held at once, in numbers.
+_MOST_HELD = 2**22
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -230,12 +232,13 @@ class FiniteSumLaw(NoiseLaw):
         single = raw_moments.to_cumulants(raw_moments.affine_moments(slopes, constants, highest))
         return [part / self.batch_size ** (k - 1) for k, part in enumerate(single[1:], start=2)]
 
-    def increment_moments(self, theta: Array, matrix: Array, degree: int) -> Array:
-        """Return those of the sum of B draws from the samples."""
+    def draw_moments(self, theta: Array, matrix: Array, degree: int) -> tuple[Array, int]:
+        """Return those of a sample over B, and B."""
         from dfp_solvers import hermite
 
-        samples = self.sample_deviations(theta) @ matrix.T / self.batch_size
-        return hermite.average_moments(samples, self.batch_size, degree)
+        turn, parts = matrix.T / self.batch_size, -(-theta.size * self.count // _MOST_HELD)
+        found = [hermite.sample_moments(self.sample_deviations(p) @ turn, degree) for p in np.array_split(theta, parts)]
+        return np.concatenate(found, axis=1), self.batch_size
 
     def characteristic(self, waves: Array, theta: Array | None = None) -> Any:
         """Return [(1/N) Σ_i e^{ik·(g_i − ḡ)/B}]^B (theory page, section 5)."""

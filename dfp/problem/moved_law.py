@@ -187,11 +187,11 @@ class MovedLaw(NoiseLaw):
         found[0] = found[0] + np.eye(len(found[0]))[0] * self.heat[0, 0]
         return found
 
-    def increment_moments(self, theta: Array, matrix: Array, degree: int) -> Array:
+    def draw_moments(self, theta: Array, matrix: Array, degree: int) -> tuple[Array, int]:
         """Return those of ``matrix`` L (H̃Rθ + g̃)."""
         if self.gaussian:
-            return super().increment_moments(theta, matrix, degree)
-        return self.base.increment_moments(theta @ self.right.T, matrix @ self.left, degree)
+            return super().draw_moments(theta, matrix, degree)
+        return self.base.draw_moments(theta @ self.right.T, matrix @ self.left, degree)
 
     def characteristic(self, waves: Array, theta: Array | None = None) -> Any:
         """Return that of the base at Lᵀk and Rθ, times exp(−½ kᵀ heat k)."""

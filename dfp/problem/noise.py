@@ -295,7 +295,13 @@ class NoiseLaw(Noise):
         """Return E[δ^α], (K, n), of δ = ``matrix`` (d, d) @ (H̃θ + g̃) at ``theta`` (n, d), up to order ``degree``."""
         from dfp_solvers import hermite
 
-        return hermite.gaussian_moments(matrix @ self.covariance(theta) @ matrix.T, degree)
+        return hermite.summed_moments(*self.draw_moments(theta, matrix, degree), self.dimension, degree)
+
+    def draw_moments(self, theta: Array, matrix: Array, degree: int) -> tuple[Array, int]:
+        """Return those of one of the independent draws whose sum δ is, (K, n), and how many these are."""
+        from dfp_solvers import hermite
+
+        return hermite.gaussian_moments(matrix @ self.covariance(theta) @ matrix.T, degree), 1
 
     def characteristic(self, waves: Array, theta: Array | None = None) -> Any:
         """Return E e^{ik·(H̃θ + g̃)} at the wave vectors ``waves`` (..., d), from every place ``theta`` (n, d).

@@ -16,7 +16,7 @@ from dfp_solvers.arrays import Array, Integers
 from dfp_solvers.jit import kernel
 
 # Powers of samples at once, in numbers.
-_AT_ONCE = 2**20
+_AT_ONCE = 2**17
 
 
 @cache
@@ -123,30 +123,38 @@ def gaussian_moments(covariance: Array, degree: int) -> Array:
     return result
 
 
-def average_moments(samples: Array, count: int, degree: int) -> Array:
-    """Return E[δ^α] of the sum δ of ``count`` independent draws from ``samples`` (Q, N, d), shape (K, Q)."""
+def sample_moments(samples: Array, degree: int) -> Array:
+    """Return E[δ^α] of a draw δ from ``samples`` (Q, N, d), shape (K, Q)."""
     q, n, d = samples.shape
     every = indices(d, degree)
     # Sums over samples are products of matrices: powers of all axes but the last by powers of the last.
     leads, lead = np.unique(every[:, :-1], axis=0, return_inverse=True)
-    single: Array = np.empty((len(every), q))
-    for part in np.array_split(np.arange(q), -(-q * n * len(leads) // _AT_ONCE)):
-        powers = np.ones((degree + 1, len(part), n, d))
+    result: Array = np.empty((len(every), q))
+    some = max(_AT_ONCE // (n * len(leads)), 1)
+    room = np.ones((d, degree + 1, some, n))
+    for begin in range(0, q, some):
+        here = np.ascontiguousarray(np.moveaxis(samples[begin : begin + some], 2, 0))
+        powers = room[:, :, : here.shape[1]]
         for k in range(1, degree + 1):
-            powers[k] = powers[k - 1] * samples[part]
-        others = np.ones((len(leads), len(part), n))
-        for axis in range(d - 1):
-            others *= powers[leads[:, axis], :, :, axis]
-        table = np.matmul(others.transpose(1, 0, 2), powers[..., -1].transpose(1, 2, 0)) / n
-        single[:, part] = table[:, lead.ravel(), every[:, -1]].T
+            np.multiply(powers[:, k - 1], here, out=powers[:, k])
+        others = powers[0, :1] if d == 1 else powers[0]
+        if d > 2:
+            others = np.prod([powers[a][leads[:, a]] for a in range(d - 1)], axis=0)
+        table = others.transpose(1, 0, 2) @ powers[-1].transpose(1, 2, 0) / n
+        result[:, begin : begin + some] = table[:, lead.ravel(), every[:, -1]].T
+    return result
+
+
+def summed_moments(single: Array, count: int, dimension: int, degree: int) -> Array:
+    """Return E[δ^α] of the sum δ of ``count`` independent draws with the moments ``single``, each (K, Q)."""
     result: Array | None = None
     base, left = single, count
     while left:
         if left % 2:
-            result = base if result is None else _convolved(result, base, d, degree)
+            result = base if result is None else _convolved(result, base, dimension, degree)
         left //= 2
         if left:
-            base = _convolved(base, base, d, degree)
+            base = _convolved(base, base, dimension, degree)
     assert result is not None
     return result
 

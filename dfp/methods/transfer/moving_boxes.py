@@ -31,6 +31,8 @@ MOST_NODES, _LEAST_NODES = {1: 1025, 2: 6561, 3: 97**3}, 15
 MADE, _TRIED = 40.0, 24
 # Steps in three dimensions that cost as much as finding the sum of products of one.
 FOUND = 15.0
+# Least eigenvalue of a regular covariance, over the largest.
+_SINGULAR = 1e-12
 # Steps at which the moments ahead are looked at, and kurtosis among them.
 _LOOKS, _FEW = 256, 8
 # Degrees of freedom where the fourth moment is infinite or unknown.
@@ -105,6 +107,8 @@ class Boxes:
             If the moments overflow, or a density at one step needs more nodes than are affordable.
         """
         ahead = np.unique(np.geomspace(1, self.last, _LOOKS).round().astype(np.int64))
+        if self.begun:
+            ahead = np.concatenate([[0], ahead])
         path = moments_at(self.equation, self.initial, ahead)
         if not (np.all(np.isfinite(path.covariance)) and np.all(np.isfinite(path.mean))):
             raise UnresolvedError(f"step {self.last}: the moments overflow; lower learning_rate or save earlier steps.")
@@ -132,7 +136,9 @@ class Boxes:
                 moved = {key: cost[key] + self.moving(boxes[key][1], nodes) for key in ends_here}
                 last = min(moved, key=moved.__getitem__, default=None)
                 boxes[i, j], before[i, j] = (box, nodes), last
-                cost[i, j] = (0.0 if last is None else moved[last]) + self.staying(nodes, steps - 1)
+                cost[i, j] = (0.0 if last is None else moved[last]) + self.staying(
+                    nodes, steps - (i > 0 or ahead[0] > 0)
+                )
         key: tuple[int, int] | None = min((k for k in cost if k[1] == len(cuts) - 1), key=cost.__getitem__)
         found = []
         while key is not None:
@@ -162,6 +168,16 @@ class Boxes:
         if self.equation.dimension == 3:
             return nodes * (steps + (self._found if steps else 0.0))
         return nodes**2 * min(steps * self._made, (2 * self._made + steps) if steps else 0.0)
+
+    @property
+    def begun(self) -> bool:
+        """Whether the first box holds the start as well: then no sum of products has to be found for a step into it."""
+        values = matrices.eigenvalues(self.initial.covariance)
+        return self.coupled and self.initial.gridded is None and bool(values[0] > _SINGULAR * values[-1])
+
+    def first(self) -> tuple[Box, int]:
+        """Return a box of a Gaussian start, and the last step that it serves."""
+        return self.plan[0] if self.begun else (self.start(), 0)
 
     def outside(self, step: int) -> float:
         """Return about how much mass is outside the largest box at ``step``."""
@@ -209,7 +225,7 @@ class Boxes:
 def regular(path: Moments) -> int:
     """Return the first index from which the covariance is regular."""
     values = matrices.eigenvalues(path.covariance)
-    held = np.flatnonzero(values[:, 0] > 1e-12 * values[:, -1])
+    held = np.flatnonzero(values[:, 0] > _SINGULAR * values[:, -1])
     if not held.size:
         raise UnresolvedError(
             f"step {path.steps[-1]}: the covariance is singular, so there is no density to put on a grid; save later "

@@ -41,6 +41,8 @@ _OUTSIDE = 1e-9
 # Width and nodes in a length of the box beside which eigenvalues are judged, what their difference is multiplied by, as
 # the tails of a law may fall with the cube of the width, and what they round to.
 _COARSER, _BESIDE, _MODE_ROUNDING = 0.88, 3.0, 1e-13
+# L1 error of a step over the tolerance of a sum of products that had to be found, and ``_JUDGED`` (measured).
+_FOUND = 0.2
 # Seconds of a product with an entry of a matrix, and of a wave in three dimensions.
 _MULTIPLIED, _WAVE = 1e-9, 8e-7
 
@@ -81,13 +83,11 @@ class SpectralRun(TransferRun):
         """Return about how long it takes, by the entries of its matrices."""
         total, before, d = 0.0, 0, problem.equation.dimension
         boxes = boxes_of(problem)
-        terms = (
-            1 if not boxes.coupled else 2 if problem.equation.sgd.noise.gaussian else 10
-        )  # over those of aligned axes
+        terms = 5 if boxes.coupled and not problem.equation.sgd.noise.gaussian else 1  # over those of Gaussian noise
         for box, until in boxes.plan:
             nodes, steps, before = float(np.prod(box.cells)), until - before, until
             if d == 3:
-                total += (boxes.moving(nodes, nodes) + boxes.staying(nodes, steps - 1)) * _WAVE * terms
+                total += (boxes.moving(nodes, nodes) + boxes.staying(nodes, max(steps - 1, 0))) * _WAVE * terms
             else:
                 made = MADE * problem.equation.sgd.noise.characteristic_cost
                 total += _MULTIPLIED * nodes**2 * min(steps * made, 2 * made + steps)
@@ -199,7 +199,7 @@ class SpectralRun(TransferRun):
             self.mass = spectral.powers(self._matrix, self.mass, steps)
         else:
             if self._sum is None and len(box.cells) == 3:
-                self._sum = solid.step(self.boxes, box, box, self.until)
+                self._sum = solid.step(self.boxes, box, box, self.step, self.until)
             for _ in range(steps):
                 self.passing(self._goal - self.step)
                 self.mass, self.step = spectral.masses(box, self._spectrum(box, self._sum)), self.step + 1
@@ -210,7 +210,7 @@ class SpectralRun(TransferRun):
         """Return φ after one more step at the waves of ``target``."""
         if len(target.cells) == 3 and self.box is not None:
             step, mass = (
-                step or solid.step(self.boxes, self.box, target, self.step + 1),
+                step or solid.step(self.boxes, self.box, target, self.step, self.step + 1),
                 self.mass.reshape(self.box.cells),
             )
             return split.spectrum(mass, step) if isinstance(step, split.Split) else cross.spectrum(mass, step)
@@ -223,9 +223,13 @@ class SpectralRun(TransferRun):
 
         Excursions beyond w deviations last 1/(ηλw²) steps, and the law forgets in 1/(ηλ) steps where they began.
         """
+        return self._beyond * (1 + min(self._remembered, _LONGEST) / 4)
+
+    @property
+    def _remembered(self) -> float:
+        """Steps that have not been forgotten."""
         forgotten = float(np.trace(self.equation.linear_drift)) / self.equation.dimension
-        steps = min(self.step, 1 / forgotten if forgotten > 0 else np.inf, _LONGEST)
-        return self._beyond * (1 + steps / 4)
+        return min(self.step, 1 / forgotten if forgotten > 0 else np.inf)
 
     @property
     def _slope(self) -> Array:
@@ -258,7 +262,10 @@ class SpectralRun(TransferRun):
         return cut > _DETAILED and self.boxes.few(self.step)
 
     def _cut(self, phi: Complex) -> float:
-        """Return how much of the density is in waves beyond those of the box, if that leaves a density to speak of."""
+        """Return how much of the density is in waves beyond those of the box, if that leaves a density to speak of.
+
+        With it, what sums of products that had to be found lack.
+        """
         assert self.box is not None
         cut = spectral.cut(self.box, phi)
         if not cut < _HOPELESS:
@@ -267,7 +274,7 @@ class SpectralRun(TransferRun):
                 f"characteristic function is {cut:.2g} at the last wave), as where few minibatches are possible; use "
                 "dfp.MonteCarlo(...), or save later steps."
             )
-        return cut
+        return cut + (_FOUND * solid.SPLIT * self._remembered**0.5 if self.boxes.coupled else 0.0)
 
     def _start(self) -> tuple[Array, Array]:
         """Return places so close that the waves of the first box do not see between them, and their masses."""
@@ -286,7 +293,7 @@ class SpectralRun(TransferRun):
         if few is not None:
             return initial.mean + few[0], few[1]
         if np.all(grids.conditional_deviations(initial.covariance[None]) > 0):
-            self.box = self.boxes.start()
+            self.box, self.until = self.boxes.first()
             places = self.box.places
             mass = Gaussian(initial.mean, initial.covariance).density(places)
             return places, mass / mass.sum()

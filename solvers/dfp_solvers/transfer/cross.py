@@ -14,7 +14,8 @@ import numpy as np
 from dfp_solvers.arrays import Array, Complex
 
 _DRAWN = 24  # places at which a sum that seems complete is checked
-_CHUNK = 2**22  # numbers of intermediate results that are held at once
+_CHUNK = 4  # terms at once, whose intermediate results stay in cache
+_SMALL = 1e-4  # size of a term from which single precision serves: its rounding is some 1e-11
 
 
 class TooLongError(Exception):
@@ -26,46 +27,50 @@ class Cross(NamedTuple):
 
     mean: list[Complex]
     """e^{ik_i m_i(θ_i)} of each axis, shape (waves, cells)."""
-    waves: Any
-    """α_r, zero where the source does not resolve a wave, shape (R, *waves)."""
-    places: Any
-    """β_r, shape (R, *cells)."""
+    parts: list[tuple[Any, Any]]
+    """α_r (R, *waves), zero where nothing is, and β_r (R, *cells), in double and in single precision."""
 
 
 class Terms:
-    """The rows α or β of a growing sum."""
+    """The rows α or β of a growing sum: large ones in double precision, then small ones in single."""
 
-    def __init__(self) -> None:
-        self._rows: Any = np.empty((0, 0))
-        self.count = 0
+    def __init__(self, size: int, kind: Any) -> None:
+        single = np.complex64 if np.issubdtype(kind, np.complexfloating) else np.float32
+        self._rows: list[Any] = [np.empty((0, size), kind), np.empty((0, size), single)]
+        self._counts = [0, 0]
+
+    def add(self, row: Any, small: int) -> None:
+        """Append one, in memory that doubles."""
+        count, rows = self._counts[small], self._rows[small]
+        if count == len(rows):
+            self._rows[small] = np.concatenate([rows, np.empty((count + 8, rows.shape[1]), rows.dtype)])
+        self._rows[small][count] = row
+        self._counts[small] += 1
 
     @property
-    def rows(self) -> Any:
-        """Those that there are, shape (R, n)."""
-        return self._rows[: self.count]
+    def count(self) -> int:
+        """How many there are."""
+        return sum(self._counts)
 
-    def add(self, row: Any) -> None:
-        """Append one, in memory that doubles."""
-        if self.count == len(self._rows):
-            more = np.empty((self.count + 8, row.size), row.dtype)
-            self._rows = np.concatenate([self.rows.reshape(-1, row.size), more])
-        self._rows[self.count] = row
-        self.count += 1
+    @property
+    def parts(self) -> list[Any]:
+        """Those of both kinds, each (R, n)."""
+        return [rows[:count] for rows, count in zip(self._rows, self._counts, strict=True)]
 
 
 def separated(
-    column: Callable[[int], Any],
+    columns: Callable[[Any], Any],
     row: Callable[[int], Any],
     weight: Array,
     tolerance: float,
     most: int,
-) -> tuple[Any, Any]:
-    """Return α (R, M) and β (R, N) with χ(k, θ) = Σ_r α_r(k) β_r(θ).
+) -> list[tuple[Any, Any]]:
+    """Return α (R, M) and β (R, N) with χ(k, θ) = Σ_r α_r(k) β_r(θ), in parts: of double and of single precision.
 
     Parameters
     ----------
-    column
-        χ at all waves, shape (M,), from the place of an index.
+    columns
+        χ at all waves from the places of some indices (n,), shape (n, M).
     row
         χ from all places, shape (N,), at the wave of an index.
     weight
@@ -80,35 +85,38 @@ def separated(
     TooLongError
         If more would be needed.
     """
-    waves, places = Terms(), Terms()
+    place = int(np.argmax(weight))
+    found = columns([place])
+    waves, places = Terms(found.shape[1], found.dtype), Terms(len(weight), found.dtype)
     rng = np.random.default_rng(0)  # of the places that are checked
 
-    def left(place: int) -> tuple[Any, int, float]:
-        """Return what is left of a column, its largest entry and how large that is."""
-        found = column(place)
-        if waves.count:
-            found = found - places.rows[:, place] @ waves.rows
-        largest = int(np.argmax(np.abs(found)))
-        return found, largest, float(np.abs(found[largest])) * float(weight[place])
+    def left(some: list[int]) -> tuple[Any, int, float, int]:
+        """Return what is left of the columns where most is: it, its largest entry, how large that is, and the place."""
+        rest = columns(some)
+        for alpha, beta in zip(waves.parts, places.parts, strict=True):
+            rest = rest - beta[:, some].T @ alpha
+        sizes = np.abs(rest)
+        largest = sizes.argmax(axis=1)
+        worst = sizes[np.arange(len(some)), largest] * weight[some]
+        n = int(np.argmax(worst))
+        return rest[n], int(largest[n]), float(worst[n]), some[n]
 
-    place = int(np.argmax(weight))
     while True:
-        found, wave, size = left(place)
+        found, wave, size, _ = left([place])
         if size <= tolerance:
-            drawn = rng.choice(len(weight), _DRAWN).tolist()
-            place = max(drawn, key=lambda p: left(p)[2])
-            found, wave, size = left(place)
+            found, wave, size, place = left(rng.choice(len(weight), _DRAWN).tolist())
         if size <= tolerance:
-            return waves.rows, places.rows
+            return [part for part in zip(waves.parts, places.parts, strict=True) if len(part[0])]
         if waves.count == most:
             raise TooLongError
         across = row(wave)
-        if waves.count:
-            across = across - waves.rows[:, wave] @ places.rows
+        for alpha, beta in zip(waves.parts, places.parts, strict=True):
+            across = across - alpha[:, wave] @ beta
         across = across / found[wave]
-        waves.add(found)
-        places.add(across)
         rest = np.abs(across) * weight
+        small = int(np.abs(found[wave]) * rest.max() <= _SMALL)
+        waves.add(found, small)
+        places.add(across, small)
         rest[place] = 0.0
         place = int(np.argmax(rest))
 
@@ -116,17 +124,19 @@ def separated(
 def spectrum(mass: Array, step: Cross) -> Complex:
     """Return φ at the waves of the next box from the masses (*cells) of this one."""
     n0, n1, n2 = mass.shape
-    m0, m1, half = step.waves.shape[1:]
-    first, second, third = step.mean
+    m0, m1, half = (len(along) for along in step.mean)
     result = np.zeros((m0, m1, half), np.complex128)
-    # Real and imaginary parts of the last axis side by side: one real product where the terms are real.
-    sides = np.concatenate([third.real, third.imag]).T if np.isrealobj(step.places) else third.T
-    some = max(_CHUNK // (n0 * n1 * half), 1)
-    for begin in range(0, len(step.places), some):
-        lines = (mass * step.places[begin : begin + some]).reshape(-1, n2) @ sides
-        if np.isrealobj(lines):
-            lines = lines[:, :half] + 1j * lines[:, half:]
-        planes = second @ lines.reshape(-1, n1, half)
-        moved = first @ planes.reshape(-1, n0, m1 * half)
-        result += np.einsum("rabc,rabc->abc", step.waves[begin : begin + some], moved.reshape(-1, m0, m1, half))
+    for waves, places in step.parts:
+        held, real = np.result_type(waves, np.complex64), np.isrealobj(places)
+        first, second, third = (along.astype(held) for along in step.mean)
+        own, sides = mass.astype(np.real(places[:0]).dtype), np.ascontiguousarray(third.T)
+        if real:  # real and imaginary parts side by side: one real product
+            sides = sides.view(own.dtype)
+        for begin in range(0, len(places), _CHUNK):
+            some = slice(begin, begin + _CHUNK)
+            lines = (own * places[some]).reshape(-1, n2) @ sides
+            planes = second @ lines.view(held).reshape(-1, n1, half)
+            moved = first @ planes.reshape(-1, n0, m1 * half)
+            for factor, part in zip(waves[some], moved, strict=True):
+                result += factor * part.reshape(m0, m1, half)
     return result

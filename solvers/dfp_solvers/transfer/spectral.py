@@ -22,6 +22,7 @@ _NOTHING = 1e-150  # sums whose squares are no numbers any more
 _NEGLIGIBLE = 1e-14  # mass that may be left out of a sum over places
 _FADING = 12  # power of an exponential filter
 _CONTINUED = 100  # terms of such a continuation
+_SHARED = 8  # blocks after which threads wait for each other
 
 
 class Box(NamedTuple):
@@ -128,23 +129,30 @@ def _turns(angles: Array, table: Array) -> None:
 
 @kernel(fast=True)
 def _product(left: Array, right: Array) -> Array:
-    """Return the means over samples, shape (2 waves, 2 waves), two rows by two columns at a time.
+    """Return the means over samples, shape (2 waves, 2 waves), four rows by two columns at a time.
 
     A library's product has threads of its own, and those of the caller would wait for each other.
     """
-    out, count = np.empty((len(left), len(right))), left.shape[1]
-    for i in range(0, len(left), 2):
-        a, b = left[i], left[i + 1]
+    out, count, end = np.empty((len(left), len(right))), left.shape[1], len(left) - 2
+    for i in range(0, len(left), 4):
+        k = min(i + 2, end)  # the last two rows once more where there are no four
+        a, b, c, d = left[i], left[i + 1], left[k], left[k + 1]
         for j in range(0, len(right), 2):
             x, y = right[j], right[j + 1]
-            ax, ay, bx, by = 0.0, 0.0, 0.0, 0.0
+            ax, ay, bx, by, cx, cy, dx, dy = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
             for n in range(count):
                 ax += a[n] * x[n]
                 ay += a[n] * y[n]
                 bx += b[n] * x[n]
                 by += b[n] * y[n]
+                cx += c[n] * x[n]
+                cy += c[n] * y[n]
+                dx += d[n] * x[n]
+                dy += d[n] * y[n]
             out[i, j], out[i, j + 1] = ax / count, ay / count
             out[i + 1, j], out[i + 1, j + 1] = bx / count, by / count
+            out[k, j], out[k, j + 1] = cx / count, cy / count
+            out[k + 1, j], out[k + 1, j + 1] = dx / count, dy / count
     return out
 
 
@@ -200,11 +208,12 @@ def transition(target: Box, sources: Array, characteristic: Characteristic, seen
     weights = np.where(last > 0, 2.0, 1.0)[:, None] / result.shape[1]
     ends = np.conj(weights * np.exp(-1j * np.outer(last, target.lattice[-1])))
     ends = np.stack([ends.real, ends.imag], axis=1).reshape(2 * last.size, -1)
-    for begin in range(0, len(sources), _BLOCK):
-        phi = characteristic(sources[begin : begin + _BLOCK], target) * seen
+    block = _SHARED * _BLOCK
+    for begin in range(0, len(sources), block):
+        phi = characteristic(sources[begin : begin + block], target) * seen
         phi = np.ascontiguousarray(phi if turn is None else turn @ phi)
         moved = phi.view(np.float64).reshape(-1, 2 * last.size) @ ends
-        result[begin : begin + _BLOCK] = moved.reshape(len(phi), -1)
+        result[begin : begin + block] = moved.reshape(len(phi), -1)
     return result
 
 
@@ -212,7 +221,7 @@ def spectrum(target: Box, sources: Array, masses: Array, characteristic: Charact
     """Return φ after one step from masses (N,) at ``sources`` (N, d), at the waves of the box."""
     shape = tuple(wave.size for wave in target.waves)
     total = np.zeros(int(np.prod(shape)), np.complex128)
-    block = _BLOCK if len(shape) < 3 else 4
+    block = _SHARED * _BLOCK if len(shape) < 3 else 4
     rising = np.argsort(np.abs(masses))
     counted = np.sort(rising[np.cumsum(np.abs(masses[rising])) > _NEGLIGIBLE])
     sources, masses = sources[counted], masses[counted]
