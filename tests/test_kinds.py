@@ -91,7 +91,7 @@ def test_reprs_are_one_short_line_and_notebooks_show_text(name):
 
 def test_modes_of_any_size_load_and_those_that_would_not_are_not_saved(tmp_path, monkeypatch):
     """Arrays that are too many for the recipe lie beside it; what is no value is refused before it is written."""
-    monkeypatch.setattr("dfp.solving.recipe._MOST", 30)
+    monkeypatch.setattr("dfp.solving.recipe._TEXT", 30)
     samples = np.random.default_rng(3).normal(size=(20, 3))
     landscape = dfp.QuadraticLandscape.from_regression(samples, samples.sum(axis=1), 4)
     report, path = dfp.modes(dfp.SGD(landscape, 0.1, weight_decay=0.1)), tmp_path / "modes.h5"
@@ -104,7 +104,7 @@ def test_modes_of_any_size_load_and_those_that_would_not_are_not_saved(tmp_path,
     table |= {name: replace(table[name], values=short if name == "entries" else np.arange(len(short)))
               for name in ("entry", "entries")}  # fmt: skip
     hdf5.save(path, table, attrs)
-    with pytest.raises(dfp.FileFormatError, match="an array is not in the file"):
+    with pytest.raises(dfp.FileFormatError, match="an array of the problem is not in the file"):
         dfp.load(path)
     law = stats.rv_histogram((np.ones(3), np.arange(4.0)))()
     custom = dfp.modes(dfp.SGD(dfp.QuadraticLandscape([1.0], noise=dfp.AdditiveNoise(law)), 0.1))

@@ -274,3 +274,56 @@ def test_a_stored_landscape_says_what_its_file_lacks(tmp_path):
         dfp.StoredLandscape(landscape.path, sha256="0" * 64)
     with pytest.raises(dfp.DFPError, match="holds no samples"):
         dfp.StoredLandscape(landscape.path, 2)
+
+
+def _starts():
+    """States at step 0 of more entries than fit as text, once that is 20."""
+    equation = dfp.MasterEquation(dfp.SGD(ADDITIVE["gaussian"], 0.2))
+    grid = dfp.Grid(-4.0, 4.0, 90)
+    return {
+        "density": dfp.Density.normalised(grid, np.exp(-((grid.axes[0] - 1) ** 2) - 0.1 * grid.axes[0] ** 4)),
+        "solution": dfp.solve(equation, START, 3),
+        "stationary": dfp.stationary(equation),
+    }
+
+
+@pytest.mark.parametrize(("start", "solver"), [
+    *(("density", solver) for solver in SOLVERS), ("solution", "auto"), ("stationary", "auto")], ids=str)  # fmt: skip
+def test_starts_of_any_size_are_held(start, solver, tmp_path, monkeypatch):
+    monkeypatch.setattr("dfp.solving.recipe._TEXT", 20)
+    equation = dfp.MasterEquation(dfp.SGD(ADDITIVE["gaussian"], 0.2))
+    first = dfp.solve(equation, _starts()[start], 3, solver=solver)
+    assert "entries" in first.to_xarray()
+    found = again(first, tmp_path)
+    assert same(first, found) and found.provenance["rerun"] == []
+    dfp.load(tmp_path / "run.h5").save(tmp_path / "copy.h5")
+    found.save(tmp_path / "second.h5")
+    for name in ("copy.h5", "second.h5"):
+        assert same(first, dfp.rerun(tmp_path / name))
+    dfp.save_many({"one": first, "other": dfp.solve(equation, START, 3, solver=solver)}, tmp_path / "two.h5")
+    dfp.load_many(tmp_path / "two.h5")["one"].save(tmp_path / "one.h5")
+    assert same(first, dfp.rerun(tmp_path / "one.h5"))
+
+
+def test_a_start_on_a_large_grid(tmp_path):
+    """270 400 cells, beyond what is text as it is; and one entry that is altered is another start."""
+    grid = dfp.Grid([-2, -2], [2, 2], 520)
+    start = dfp.Density.normalised(grid, np.exp(-((grid.points**4).sum(axis=-1))))
+    equation = dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape([1.0, 0.5], noise=dfp.GaussianNoise(0.3)), 0.2))
+    first = dfp.solve(equation, start, 2, solver=dfp.MonteCarlo(2000))
+    assert same(first, again(first, tmp_path))
+    loaded = dfp.load(tmp_path / "run.h5")
+    loaded.provenance["recipe"]["initial"]["values"]["values"][260, 250:270] *= 0.9999
+    assert not same(first, again(loaded, tmp_path))
+
+
+def test_large_matrices_are_held(tmp_path, monkeypatch):
+    """Of the landscape up to a size, of the start in any case."""
+    d = 520
+    landscape = dfp.QuadraticLandscape(np.linspace(0.1, 1.0, d), noise=dfp.GaussianNoise(np.ones(d)))
+    start = dfp.Gaussian(np.ones(d), np.diag(np.linspace(0.1, 0.2, d)))
+    first = dfp.solve(dfp.MasterEquation(dfp.SGD(landscape, 0.1)), start, 2, solver=dfp.MomentRecursion())
+    assert same(first, again(first, tmp_path))
+    monkeypatch.setattr("dfp.solving.recipe._MOST", 1000)
+    with pytest.raises(dfp.DFPError, match=r"landscape.*more than 1000 entries.*StoredLandscape"):
+        again(dfp.solve(dfp.MasterEquation(dfp.SGD(landscape, 0.1)), start, 2, solver=dfp.MomentRecursion()), tmp_path)

@@ -114,7 +114,7 @@ def solve(
 
     def solved(problem: Problem | None) -> Solution:
         found = _solution(equation, initial, steps, save, way, problem)
-        found.provenance["recipe"] = Recipe(**given)
+        found.provenance["recipe"] = Recipe(given)
         return found
 
     if keeper is None:
