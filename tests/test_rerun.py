@@ -1,9 +1,11 @@
 """A file holds its problem by value: solved again from it, every bit is the same."""
 
 import copy
+import hashlib
 import math
 import operator
 import random
+import re
 import shutil
 import tomllib
 from dataclasses import replace
@@ -254,6 +256,61 @@ def test_large_data_are_kept_by_path_and_digest(name, tmp_path):
         dfp.rerun(moved / "run.h5")
 
 
+TABLE = """steps = 3
+landscape = {kind = "regression", csv = "points.csv", features = ["a", "b"], target = "y", standardise = true}
+sgd = {learning_rate = 0.1}
+initial = {kind = "point", theta = [1.0, 1.0]}
+equation = [{kind = "master", solver = {kind = "moment_recursion"}}]
+"""
+
+
+def _table(folder, shift=0.0):
+    rows = "\n".join(f"{a!r},{b!r},{a + b + c + shift!r}" for a, b, c in RNG.normal(size=(9, 3)).tolist())
+    (folder / "points.csv").write_text(f"a,b,y\n{rows}\n", encoding="utf-8")
+
+
+def test_a_large_table_of_a_configuration_is_kept_by_path_and_digest(tmp_path, monkeypatch, capsys):
+    from dfp.cli.commands import app
+
+    def run(*words):
+        app([str(word) for word in words], standalone_mode=False)
+
+    (tmp_path / "data").mkdir()
+    _table(tmp_path / "data")
+    (tmp_path / "data" / "problem.toml").write_text(TABLE, encoding="utf-8")
+    monkeypatch.setattr("dfp.solving.recipe._TEXT", 20)
+    run("solve", tmp_path / "data" / "problem.toml", "-o", tmp_path / "run.h5")
+    first = dfp.load(tmp_path / "run.h5")
+    held = first.provenance["recipe"]["equation"]["sgd"]["landscape"]
+    assert (held["kind"], held["features"], held["standardise"]) == ("stored", ["a", "b"], True)
+    run("rerun", tmp_path / "run.h5")
+    assert "same bits    yes" in capsys.readouterr().out
+    _table(tmp_path / "data", shift=1.0)
+    now = hashlib.sha256((tmp_path / "data" / "points.csv").read_bytes()).hexdigest()[:16]
+    told = (
+        f"points.csv': holds other data than it did: its SHA-256 begins with {now}, and not with {held['sha256'][:16]};"
+    )
+    with pytest.raises(dfp.DFPError, match=rf"run\.h5.*{re.escape(told)}"):
+        dfp.rerun(tmp_path / "run.h5")
+
+
+def test_a_sweep_of_a_configuration_does_not_go_on_with_other_data(tmp_path):
+    from dfp.config.sweeps import load
+
+    _table(tmp_path)
+    sweep = '[sweep]\n"sgd.learning_rate" = [0.1, 0.2]\n'
+    (tmp_path / "problem.toml").write_text(TABLE + sweep, encoding="utf-8")
+    function, axes = load(tmp_path / "problem.toml", "stationary")
+    whole = dfp.sweep(function, axes, save=tmp_path / "cube.h5", quiet=True)
+    again, _ = load(tmp_path / "problem.toml", "stationary")
+    assert not whole.failures and again.__qualname__ == function.__qualname__
+    _table(tmp_path, shift=1.0)
+    with pytest.raises(dfp.DFPError, match="holds other data"):
+        function(learning_rate=0.2)
+    with pytest.raises(dfp.DFPError, match="holds a sweep of"):
+        dfp.sweep(load(tmp_path / "problem.toml", "stationary")[0], axes, save=tmp_path / "cube.h5", quiet=True)
+
+
 def test_small_data_of_a_file_are_kept_by_value(tmp_path):
     landscape = _stored(tmp_path, features=X, targets=Y)
     assert landscape.law == dfp.QuadraticLandscape.from_regression(X, Y, 3).law
@@ -274,6 +331,9 @@ def test_a_stored_landscape_says_what_its_file_lacks(tmp_path):
         dfp.StoredLandscape(landscape.path, sha256="0" * 64)
     with pytest.raises(dfp.DFPError, match="holds no samples"):
         dfp.StoredLandscape(landscape.path, 2)
+    for columns in ({"features": ["a"]}, {"features": [], "target": "y"}, {"standardise": True}):
+        with pytest.raises(dfp.DFPError, match="must name the columns of a table"):
+            dfp.StoredLandscape(landscape.path, **columns)
 
 
 def _starts():

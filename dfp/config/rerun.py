@@ -105,7 +105,7 @@ def _configured(configuration: object, path: Path) -> dict[str, Any]:
     (task,) = problem.tasks
     return {
         "equation": task.equation, "initial": problem.initial, "steps": task.steps, "save": task.save,
-        "solver": task.solver, "grid": problem.grid, "tolerance": task.tolerance, "directions": None,
+        "solver": task.solver, "grid": problem.grid, "tolerance": task.tolerance, "directions": problem.directions,
     }  # fmt: skip
 
 

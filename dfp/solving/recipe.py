@@ -66,7 +66,7 @@ _IDLE = ("checkpoint", "executor", "retries")
 _SOLVERS: dict[str, type] = {**BY_NAME, "monte_carlo": MonteCarlo}
 _MADE = {
     "quadratic": _by_name(QuadraticLandscape, "gradient", hessian="_given", noise="law"),
-    "stored": _by_name(StoredLandscape, "path batch_size sha256 shapes"),
+    "stored": _by_name(StoredLandscape, "path batch_size sha256 shapes features target standardise"),
     "gaussian features": _by_name(
         gaussian_features.GaussianFeatures, "curvatures batch_size optimum", noise="label_noise"
     ),
@@ -276,8 +276,8 @@ def _read(value: Any) -> Any:
             raise ValueError("axes and laws disagree")
         return additive.AdditiveLaw(tuple(laws), axes, int(given["batch_size"]))
     made = _MADE[kind]
-    # Solvers may have gained options since, which then have their defaults.
-    if set(given) - set(made.arguments) or not (kind.startswith("solver ") or set(given) == set(made.arguments)):
+    # Options that a class has gained since have their defaults.
+    if set(given) - set(made.arguments):
         raise ValueError(f"{kind} has the entries {sorted(given)}")
     arguments = {key: _read(one) for key, one in given.items() if (kind, key) != ("stored", "shapes")}
     if kind != "density":
