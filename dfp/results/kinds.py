@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -44,6 +44,8 @@ class Kind:
     warnings: bool = False
     later: tuple[str, ...] = ()
     """Numbers that files of earlier versions lack."""
+    made: str = ""
+    """The method of the class that makes it of what a file holds, if not the class itself."""
 
     @property
     def maker(self) -> Any:
@@ -60,9 +62,16 @@ _STEP = Kept("steps", schema.VARIABLES["step"], "<i8")
 KINDS = {
     "density": Kind(
         "dfp.problem.state.Density",
-        {"density": Kept("values", _variable("axes", "parameter-{d}", "probability density"))},
+        {
+            "density": Kept("values", _variable("axes", "parameter-{d}", "probability density")),
+            "mean": Kept("mean", _variable("parameter", "parameter", "mean"), fallback=True),
+            "covariance": Kept(
+                "covariance", _variable("parameter parameter_2", "parameter2", "covariance"), fallback=True
+            ),
+        },
         ("outside", "error"),
         gridded=True,
+        made="_restored",
     ),
     "moments": Kind(
         "dfp.exact.moments.Moments",
@@ -242,6 +251,7 @@ def read(root: hdf5.Stored, name: str) -> Any:
     grid = _grid(root) if gridded else None
     sizes = {} if grid is None else {f"theta_{i}": n for i, n in enumerate(grid.cells, start=1)}
     axes = tuple(sizes)
+    sizes |= {} if grid is None else {"parameter": grid.dimension, "parameter_2": grid.dimension}
     given: dict[str, Any] = {"grid": grid} if kind.gridded or kind.optional_grid else {}
     for column, kept in kind.columns.items():
         stored = f"{column}_real" if kept.type == "complex" else column
@@ -262,8 +272,8 @@ def read(root: hdf5.Stored, name: str) -> Any:
         given["warnings"] = tuple(root.json("warnings", list))
         if not all(isinstance(warning, str) for warning in given["warnings"]):
             raise FileFormatError("the attribute 'warnings' must hold a list of text; make the file again.")
-    assert set(given) <= {field.name for field in fields(kind.maker)}
-    return kind.maker(**given)
+    make = getattr(kind.maker, kind.made) if kind.made else kind.maker
+    return make(**given)
 
 
 def _grid(root: hdf5.Stored) -> Grid:
