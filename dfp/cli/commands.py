@@ -247,7 +247,7 @@ def plot(
         Path | None,
         typer.Option("--output", "-o", metavar="RUN.png", help="Figure; RUN.png beside RUN.h5 if left out."),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Of a sweep with several numbers: which one to draw.")] = None,
+    name: Annotated[str | None, typer.Option(help="Of a sweep or a phase diagram: which number to draw.")] = None,
     force: Force = False,
 ) -> None:
     """Draw the result, or the solutions, in a file.

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,6 @@ from dfp.errors import DFPError
 from dfp.result import Result
 from dfp.results import figures, page, schema
 from dfp.results.corner import corner
-from dfp.results.cube import Sweep
 from dfp.results.kinds import kind_of
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def plot(
     at
         Of several results: ``"step"``, or ``"time"`` for the same slow time, as ``dfp.compare`` has it.
     name
-        Of a sweep, which number to draw.
+        Of a sweep or a phase diagram, which number to draw.
     ax, title, style
         As ``plot`` of results has them.
 
@@ -63,10 +63,12 @@ def plot(
     parameter θ₁ [parameter]
     """
     checks.choice("at", at, ("step", "time"))
-    if isinstance(results, Sweep):
-        return results.plot(name, steps=steps, ax=ax, title=title, style=style)
+    if isinstance(results, Result) and "name" in signature(results.plot).parameters:
+        return results.plot(name=name, steps=steps, ax=ax, title=title, style=style)  # type: ignore[call-arg]
     if name is not None:
-        raise DFPError(f"name={checks.shown(name)}: numbers of sweeps are drawn by name; leave it out.")
+        raise DFPError(
+            f"name={checks.shown(name)}: numbers of sweeps and phase diagrams are drawn by name; leave it out."
+        )
     if isinstance(results, Result):
         return results.plot(steps=steps, ax=ax, title=title, style=style)
     if not isinstance(results, Mapping):
