@@ -11,7 +11,7 @@ from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError, UnsupportedError
 from dfp.problem.gaussian_features import GaussianFeatures
-from dfp.problem.state import State
+from dfp.problem.state import Ending, State, started
 
 # Steps of a search, the decrease of log R that ends it, and decades over which the best constant rate is looked for.
 _MOST, _DECREASE, _DECADES = 200, 1e-12, 4
@@ -55,7 +55,7 @@ class OptimalSchedule:
 def optimal_schedule(
     landscape: GaussianFeatures,
     steps: int,
-    initial: State | ArrayLike,
+    initial: State | Ending | ArrayLike,
     vary: Sequence[str] = ("learning_rate",),
     *,
     samples: int | None = None,
@@ -69,7 +69,7 @@ def optimal_schedule(
     steps
         Number of steps, >= 1.
     initial
-        State at step 0, or E (θ_i − θ*_i)² of shape (d,) or a number [parameter^2].
+        State at step 0, a ``Solution`` to go on from, or E (θ_i − θ*_i)² of shape (d,) or a number [parameter^2].
     vary
         ``"learning_rate"``, and with it ``"batch_size"``, ``"momentum"`` or both.
     samples
@@ -123,11 +123,12 @@ def _names(vary: Sequence[str]) -> tuple[str, ...]:
     return names
 
 
-def _second_moments(landscape: GaussianFeatures, initial: State | ArrayLike) -> Array:
+def _second_moments(landscape: GaussianFeatures, initial: State | Ending | ArrayLike) -> Array:
     d = landscape.dimension
-    if isinstance(initial, State):
-        mean = checks.matching("initial.mean", initial.mean, (d,))
-        variances = np.zeros(d) if initial.point else initial.covariance.diagonal()
+    start: Any = started(initial)
+    if isinstance(start, State):
+        mean = checks.matching("initial.mean", start.mean, (d,))
+        variances = np.zeros(d) if start.point else start.covariance.diagonal()
         return (mean - landscape.optimum) ** 2 + variances
     given = checks.vector("initial", initial, d)
     if given.min() < 0:

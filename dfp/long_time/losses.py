@@ -14,7 +14,7 @@ from dfp.exact.moments import moments_at
 from dfp.methods.draws import drawn
 from dfp.problem.arguments import check_problem
 from dfp.problem.equation import Equation
-from dfp.problem.state import State
+from dfp.problem.state import Ending, State, started
 
 # Weights below this share of the largest are rounding of the eigenvalues they come from.
 _ROUNDED = 1e-14
@@ -130,7 +130,9 @@ class LossLaw:
         return np.ascontiguousarray(given.ravel()), given.shape
 
 
-def loss_law(equation: Equation, initial: State, step: int, *, samples: int = 100_000, seed: int = 0) -> LossLaw:
+def loss_law(
+    equation: Equation, initial: State | Ending, step: int, *, samples: int = 100_000, seed: int = 0
+) -> LossLaw:
     """Return the law of the loss at ``step``.
 
     Parameters
@@ -139,7 +141,7 @@ def loss_law(equation: Equation, initial: State, step: int, *, samples: int = 10
         In a quadratic landscape, any d. A Gaussian state that stays one gives a closed law: additive Gaussian noise (or
         a Langevin form of additive noise) and an initial ``Gaussian`` or ``Point``. Others are sampled, of (T4) alone.
     initial
-        State at step 0.
+        State at step 0, or a ``Solution`` to go on from.
     step
         >= 0.
     samples, seed
@@ -164,6 +166,7 @@ def loss_law(equation: Equation, initial: State, step: int, *, samples: int = 10
     >>> print(round(law.mean, 4), round(float(law.cdf(0.1)), 3))
     0.038 0.929
     """
+    initial = started(initial)
     check_problem(equation, initial)
     last = checks.integer("step", step)
     checks.integer("samples", samples, at_least=1000)

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from dfp_solvers import gaussian, matrices
@@ -16,6 +16,19 @@ from dfp.problem import questions
 from dfp.problem.grid import Grid, grid_moments
 from dfp.problem.value import Value
 from dfp.result import Result
+
+
+class Ending(Protocol):
+    """What ends in a state to go on from, as solutions do."""
+
+    def state(self) -> "Density":
+        """Return the law at the last step."""
+
+
+def started(initial: Any) -> "State":
+    """Return a state as it is, and of what ends in one, such as a ``Solution``, the law at its last step."""
+    found: State = initial.state() if callable(getattr(initial, "state", None)) else initial
+    return found
 
 
 class State(Value, ABC):
