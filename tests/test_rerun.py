@@ -377,6 +377,15 @@ def test_a_start_on_a_large_grid(tmp_path):
     assert not same(first, again(loaded, tmp_path))
 
 
+def test_how_far_a_rerun_is_from_its_file_is_said(tmp_path):
+    """A file whose numbers are others than its problem gives; by hand, to the two digits that are said."""
+    solution = dfp.solve(dfp.MasterEquation(dfp.SGD(ADDITIVE["gaussian"], 0.2)), START, 2)
+    moved = replace(solution, mean=solution.mean + 1e-3 * np.sqrt(solution.covariance[:, 0]),
+                    covariance=solution.covariance * (1 + 2e-4), density=solution.density * (1 + 3e-5))  # fmt: skip
+    *_, said = again(moved, tmp_path).provenance["rerun"]
+    assert "1.0e-03 standard deviations" in said and "2.0e-04 of the variances" in said and "3.0e-05 in L1" in said
+
+
 def test_large_matrices_are_held(tmp_path, monkeypatch):
     """Of the landscape up to a size, of the start in any case."""
     d = 520

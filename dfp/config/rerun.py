@@ -5,8 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import ValidationError
 
+from dfp import checks
 from dfp.config.config import Config, explained
 from dfp.errors import DFPError, FileFormatError
 from dfp.results.files import load
@@ -39,7 +41,8 @@ def rerun(
     Returns
     -------
     Solution
-        Where versions or the picked solver differ from the file's, ``provenance["rerun"]`` says so.
+        Where versions or the picked solver differ from the file's, ``provenance["rerun"]`` says so, and where bits do,
+        how far it is from the file.
 
     Raises
     ------
@@ -118,11 +121,29 @@ def _differences(before: Solution, again: Solution) -> list[str]:
             found.append(f"made with {name} {was}, rerun with {now}: last bits may differ")
     if before.solver != again.solver:
         found.append(f"made by {before.solver}, rerun by {again.solver}: give the solver by name to keep it")
-    if not found and not same_bits(before, again):
-        found.append(
-            "other bits than in the file, by the same versions: another platform, or data files that have changed"
-        )
-    return found
+    if same_bits(before, again):
+        return found
+    if not found:
+        found.append("other bits than in the file, by the same versions: another platform or processor")
+    return [*found, _distance(before, again)]
+
+
+def _distance(before: Solution, again: Solution) -> str:
+    """Return in words how far two solutions are from each other, at the step where they are farthest."""
+    if before.steps.tolist() != again.steps.tolist() or before.mean.shape != again.mean.shape:
+        return "other steps or parameters than in the file"
+    with np.errstate(invalid="ignore"):  # moments of heavy tails are infinite, or not known
+        scale = np.sqrt(np.maximum(np.einsum("sii->si", before.covariance), checks.TINY))
+        mean = (again.mean - before.mean) / scale
+        covariance = (again.covariance - before.covariance) / (scale[:, :, None] * scale[:, None, :])
+    most, more = (float(np.nan_to_num(np.abs(part), posinf=np.inf).max()) for part in (mean, covariance))
+    found = f"from the file, means are at most {most:.1e} standard deviations, covariances {more:.1e}"
+    if before.grid is None or again.grid is None or before.density is None or again.density is None:
+        return f"{found} of the variances away"
+    if not before.grid.matches(again.grid):
+        return f"{found} of the variances away; densities are on another grid"
+    l1 = np.abs(again.density - before.density).sum(axis=tuple(range(1, again.density.ndim))) * again.grid.cell_volume
+    return f"{found} of the variances, densities {l1.max():.1e} in L1 away"
 
 
 def same_bits(before: Solution, after: Solution) -> bool:
