@@ -1,6 +1,7 @@
 """What every result can do: be saved, become a labelled dataset or a table, be drawn, and show itself in a notebook."""
 
 from collections.abc import Callable
+from dataclasses import fields
 from html import escape
 from importlib import import_module
 from pathlib import Path
@@ -12,7 +13,25 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-class Result:
+# Letters of a repr that a field may have, and all of them.
+_FIELD, _LINE = 40, 110
+# What says nothing.
+_BARE = ("None", "()", "[]", "{}")
+
+
+class Short:
+    """What shows itself in one line: numbers, shapes of arrays, and nothing that takes more room."""
+
+    def __repr__(self) -> str:
+        """Return name and fields, in a few words each."""
+        shown: Any = import_module("dfp.problem.value").shown
+        values = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+        told = {name: f"{one:.5g}" if isinstance(one, float) else shown(one) for name, one in values.items()}
+        line = ", ".join(f"{name}={text}" for name, text in told.items() if text not in _BARE and len(text) <= _FIELD)
+        return f"<{type(self).__name__}: {line if len(line) <= _LINE else line[:_LINE].rpartition(', ')[0] + ', …'}>"
+
+
+class Result(Short):
     """Common face of results whose variables are listed in ``dfp/results/kinds.py``.
 
     That table names classes of every room, those below it included. It is therefore looked up by name, when first used.

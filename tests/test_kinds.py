@@ -19,6 +19,8 @@ def _results():
     master, start = dfp.MasterEquation(sgd), dfp.Gaussian(1.0, 0.1)
     well = dfp.Landscape(lambda x: x**3 - x, lambda x: np.full((len(x), 1, 1), 0.5))
     heavy = dfp.SGD(dfp.QuadraticLandscape(1.0, 0.0, dfp.GaussianNoise(0.5)), 0.1, momentum=0.5)
+    bowl = dfp.QuadraticLandscape([2.0, 0.5], noise=dfp.GaussianNoise(0.3))
+    features = dfp.GaussianFeatures([1.0, 0.3, 0.1], noise=0.3, batch_size=4)
     plane = dfp.Grid([-1.0, -1.0], [1.0, 1.0], (8, 12))
     return {
         "density": dfp.stationary(master),
@@ -38,6 +40,11 @@ def _results():
         ),
         "sweep": dfp.sweep(_squares, {"x": [1.0, 2.0], "y": [0.5, 1.5, 2.5]}, quiet=True),
         "escape": dfp.escape(dfp.SGD(well, 0.3), [-1.0], (-2.0, 0.0)),
+        "stationary moments": dfp.stationary_moments(dfp.MasterEquation(heavy)),
+        "optimal schedule": dfp.optimal_schedule(features, 4, 1.0, ("learning_rate", "momentum")),
+        "risk curve": dfp.risk_curve(dfp.SGD(features, 0.3), 1.0, 9),
+        "loss law": dfp.loss_law(dfp.MasterEquation(dfp.SGD(bowl, 0.2)), dfp.Point([1.0, 1.0]), 5),
+        "loss law, sampled": dfp.loss_law(master, start, 5, samples=1000),
         "committor": dfp.Committor(plane, np.ones(plane.cells) / 3, np.zeros(2), np.ones(2), 0.1),
     }
 

@@ -13,6 +13,7 @@ from dfp.checks import Array
 from dfp.errors import DFPError, UnsupportedError
 from dfp.problem.gaussian_features import GaussianFeatures
 from dfp.problem.state import Ending, State, started
+from dfp.result import Result
 
 # Steps of a search, the decrease of log R that ends it, and decades over which the best constant rate is looked for.
 _MOST, _DECREASE, _DECADES = 200, 1e-12, 4
@@ -20,8 +21,8 @@ _MOST, _DECREASE, _DECADES = 200, 1e-12, 4
 _MOMENTA, _HEAVIEST, _INSIDE = (0.05, 0.5, 0.8, 0.9, 0.95, 0.98), 0.999, 1e-9
 
 
-@dataclass(frozen=True)
-class OptimalSchedule:
+@dataclass(frozen=True, eq=False, repr=False)
+class OptimalSchedule(Result):
     """Learning rates, batch sizes and momenta of least risk after the last step.
 
     Attributes

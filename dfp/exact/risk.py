@@ -12,10 +12,11 @@ from dfp.checks import Array
 from dfp.errors import DFPError, UnsupportedError
 from dfp.problem.gaussian_features import GaussianFeatures
 from dfp.problem.sgd import SGD
+from dfp.result import Result
 
 
-@dataclass(frozen=True)
-class RiskCurve:
+@dataclass(frozen=True, eq=False, repr=False)
+class RiskCurve(Result):
     """Excess risk of streaming least squares at saved steps.
 
     Attributes

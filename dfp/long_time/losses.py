@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from dfp_solvers import matrices, quadratic_form
@@ -15,6 +16,7 @@ from dfp.methods.draws import drawn
 from dfp.problem.arguments import check_problem
 from dfp.problem.equation import Equation
 from dfp.problem.state import Ending, State, started
+from dfp.result import Result
 
 # Weights below this share of the largest are rounding of the eigenvalues they come from.
 _ROUNDED = 1e-14
@@ -22,8 +24,8 @@ _ROUNDED = 1e-14
 _BAND = 2.7
 
 
-@dataclass(frozen=True, eq=False)
-class LossLaw:
+@dataclass(frozen=True, eq=False, repr=False)
+class LossLaw(Result):
     """Law of the loss above its value at the critical point, L = ½ (θ − θ*)ᵀH(θ − θ*).
 
     Attributes
@@ -57,6 +59,12 @@ class LossLaw:
     shifts: Array
     offset: float
     losses: Array
+
+    @classmethod
+    def _restored(cls, *, step: float, **given: Any) -> "LossLaw":
+        """Return what a file holds, in which what is empty is left out."""
+        held: dict[str, Any] = {name: np.empty(0) if one is None else one for name, one in given.items()}
+        return cls(step=int(step), **held)
 
     @property
     def sampled(self) -> bool:

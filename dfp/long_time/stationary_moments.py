@@ -12,12 +12,13 @@ from dfp.problem.arguments import check_equation
 from dfp.problem.averaged_equation import AveragedEquation
 from dfp.problem.equation import Equation, MomentVector
 from dfp.regimes.mode_report import modes
+from dfp.result import Result
 
 _ROUNDING = 1e-13
 
 
-@dataclass(frozen=True)
-class StationaryMoments:
+@dataclass(frozen=True, eq=False, repr=False)
+class StationaryMoments(Result):
     """Moments of a stationary state.
 
     Attributes

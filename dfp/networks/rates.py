@@ -11,6 +11,7 @@ from dfp.errors import DFPError
 from dfp.networks.claims import Claim
 from dfp.networks.measurement import Measurement
 from dfp.networks.runs import Runs
+from dfp.result import Short
 from dfp.results import page, schema
 
 if TYPE_CHECKING:
@@ -23,8 +24,8 @@ _BENT = 0.05
 AUTHORS_EXPONENT = 3.07
 
 
-@dataclass(frozen=True, eq=False)
-class Diffusion:
+@dataclass(frozen=True, eq=False, repr=False)
+class Diffusion(Short):
     """How fast flat directions spread, at several learning rates.
 
     Attributes

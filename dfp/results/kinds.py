@@ -105,6 +105,40 @@ KINDS = {
         optional_grid=True,
         warnings=True,
     ),
+    "stationary moments": Kind(
+        "dfp.long_time.stationary_moments.StationaryMoments",
+        {
+            "mean": Kept("mean", _variable("parameter", "parameter", "mean")),
+            "covariance": Kept("covariance", _variable("parameter parameter_2", "parameter2", "covariance")),
+        },
+    ),
+    "optimal schedule": Kind(
+        "dfp.exact.best_schedule.OptimalSchedule",
+        {
+            "learning_rate": Kept("learning_rates", _variable("update", "parameter2 loss-1", "learning rate η")),
+            "batch_size": Kept("batch_sizes", _variable("update", "1", "batch size B")),
+            "momentum": Kept("momenta", _variable("update", "1", "momentum β")),
+        },
+        ("risk", "gradient_norm"),
+    ),
+    "risk curve": Kind(
+        "dfp.exact.risk.RiskCurve",
+        {
+            "step": _STEP,
+            "excess_risk": Kept("excess_risk", _variable("step", "loss", "excess risk")),
+            "second_moment": Kept("second_moments", _variable("parameter", "parameter2", "mean square of θ − θ*")),
+        },
+    ),
+    "loss law": Kind(
+        "dfp.long_time.losses.LossLaw",
+        {
+            "weight": Kept("weights", _variable("place", "loss", "weight σ of a square"), fallback=True),
+            "shift": Kept("shifts", _variable("place", "1", "shift m of a square"), fallback=True),
+            "loss": Kept("losses", _variable("sample", "loss", "sampled loss"), fallback=True),
+        },
+        ("step", "mean", "variance", "offset"),
+        made="_restored",
+    ),
     "committor": Kind(
         "dfp.long_time.committor.Committor",
         {
@@ -128,7 +162,7 @@ ROOMS = {
     "network runs": ("dfp.networks.runs.Runs", "dfp.networks.storage"),
     "network report": ("dfp.networks.reporting.Report", "dfp.networks.storage"),
 }
-_INDICES = ("place", "joint", "joint_2", "parameter", "parameter_2")
+_INDICES = ("place", "joint", "joint_2", "parameter", "parameter_2", "update", "sample")
 
 
 def kind_of(result: object) -> str:
@@ -163,7 +197,7 @@ def columns(result: Any) -> dict[str, Column]:
     found: dict[str, Column] = {}
     for name, kept in kind.columns.items():
         values = getattr(result, kept.field)
-        if values is None and kept.fallback:
+        if kept.fallback and (values is None or not np.size(values)):
             continue
         dims = tuple(dim for given in kept.variable.dims for dim in (axes if given == "axes" else (given,)))
         unit = kept.variable.unit.format(d=len(axes))
@@ -222,9 +256,9 @@ def to_dataframe(result: Any) -> "pandas.DataFrame":
     name = kind_of(result)
     if name == "escape" or (name in KINDS and KINDS[name].gridded):
         raise DFPError("result is a function on a grid and no table; use to_xarray().")
-    first = "step" if name in ROOMS else next(iter(KINDS[name].columns.values())).variable.dims[0]
-    rows: dict[str, Any] = {}
-    for name, column in columns(result).items():
+    table, rows = columns(result), dict[str, Any]()
+    first = "step" if name in ROOMS else next(table[one].dims[0] for one in KINDS[name].columns if one in table)
+    for name, column in table.items():
         if column.dims[0] != first or any(dim.startswith("theta_") for dim in column.dims):
             continue
         for index in np.ndindex(column.values.shape[1:]):
