@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import fields
+from functools import wraps
 from html import escape
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 if TYPE_CHECKING:
     import pandas
@@ -36,6 +38,20 @@ class Result(Short):
 
     That table names classes of every room, those below it included. It is therefore looked up by name, when first used.
     """
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return all but the call that made it: not every argument can be sent elsewhere."""
+        return {name: value for name, value in vars(self).items() if name != "_made_by"}
+
+    def _call(self) -> dict[str, Any] | None:
+        """Return function and arguments that made it, by value, as its file holds them; None where it is not known."""
+        made_by = getattr(self, "_made_by", None)
+        if isinstance(made_by, tuple):
+            recipe: Any = import_module("dfp.solving.recipe")
+            name, arguments = made_by
+            made_by = {"function": name, "arguments": recipe.recorded(arguments, whole=arguments)}
+            object.__setattr__(self, "_made_by", made_by)
+        return made_by
 
     def save(self, path: str | Path) -> None:
         """Write an HDF5 file that xarray opens as it is and ``dfp.load`` reads back, whole or not at all.
@@ -120,6 +136,23 @@ class Result(Short):
     def _repr_html_(self) -> str:
         """Return what notebooks show: the text."""
         return f"<pre>{escape(str(self))}</pre>"
+
+
+_Arguments = ParamSpec("_Arguments")
+_Made = TypeVar("_Made", bound=Result)
+
+
+def remembered(function: Callable[_Arguments, _Made]) -> Callable[_Arguments, _Made]:
+    """Let what a public function returns know the call that made it, which its file holds for ``dfp.rerun``."""
+
+    @wraps(function)
+    def made(*given: _Arguments.args, **named: _Arguments.kwargs) -> _Made:
+        found = function(*given, **named)
+        call = function.__name__, signature(function).bind(*given, **named).arguments
+        object.__setattr__(found, "_made_by", call)
+        return found
+
+    return made
 
 
 def _table() -> Any:

@@ -1,5 +1,6 @@
 """Every kind of result is saved, read back bit for bit by one loader, and labelled."""
 
+import pickle
 import shutil
 import subprocess
 from dataclasses import fields, replace
@@ -10,6 +11,8 @@ import pytest
 from scipy import stats
 
 import dfp
+from dfp.cli.commands import app
+from dfp.config.rerun import same_bits
 from dfp.results import hdf5
 from dfp.results.kinds import KINDS, ROOMS, attributes, columns, kind_of
 
@@ -121,6 +124,47 @@ def test_modes_of_any_size_load_and_those_that_would_not_are_not_saved(tmp_path,
     with pytest.raises(dfp.DFPError, match=r"sgd\.landscape\.noise.*to_dataframe"):
         custom.save(tmp_path / "custom.h5")
     assert not (tmp_path / "custom.h5").exists() and custom.to_xarray()
+
+
+CALLED = {
+    "density", "moments", "moments, momentum", "exit steps", "spectrum", "solution", "modes", "modes, momentum",
+    "phase diagram", "stationary moments", "optimal schedule", "risk curve", "loss law", "loss law, sampled",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_results_are_made_again_from_their_files(name, tmp_path, capsys):
+    """To the bits, from a copy of the file as well; of what cannot be, it is said what is missing."""
+    RESULTS[name].save(tmp_path / "first.h5")
+    dfp.load(tmp_path / "first.h5").save(tmp_path / "result.h5")
+    if name not in CALLED:
+        with pytest.raises(dfp.DFPError, match=r"not how it was made|does not hold the whole problem.*landscape"):
+            dfp.rerun(tmp_path / "result.h5")
+        return
+    found = dfp.rerun(tmp_path / "result.h5")
+    assert type(found) is type(RESULTS[name]) and same_bits(RESULTS[name], found)
+    app(["rerun", str(tmp_path / "result.h5"), "-o", str(tmp_path / "again.h5")], standalone_mode=False)
+    assert "same bits    yes" in capsys.readouterr().out and same_bits(dfp.load(tmp_path / "again.h5"), found)
+
+
+def test_calls_are_kept_by_value(tmp_path, monkeypatch):
+    """Starts that are solutions, all options, large arrays; a forged name is not called, other bits are told."""
+    monkeypatch.setattr("dfp.solving.recipe._TEXT", 20)
+    sgd = dfp.SGD(dfp.QuadraticLandscape(1.0, noise=dfp.GaussianNoise(0.5)), 0.1)
+    first = dfp.moments(dfp.DiscreteFokkerPlanck(sgd, order=4), RESULTS["solution"], 5, save=[1, 5])
+    first.save(tmp_path / "moments.h5")
+    assert "entries" in first.to_xarray() and same_bits(first, dfp.rerun(tmp_path / "moments.h5"))
+    moved = pickle.loads(pickle.dumps(first))
+    moved.save(tmp_path / "moved.h5")
+    with pytest.raises(dfp.DFPError, match="not how it was made"):
+        dfp.rerun(tmp_path / "moved.h5")
+    assert not same_bits(first, replace(first, mean=first.mean + 1e-16))
+    call = first._call()
+    for forged in ({"function": "save_many"}, {"arguments": {"equation": 1}}, {"arguments": {"steps": 3}}):
+        object.__setattr__(first, "_made_by", call | forged)
+        first.save(tmp_path / "forged.h5")
+        with pytest.raises(dfp.DFPError, match=r"forged\.h5|equation="):
+            dfp.rerun(tmp_path / "forged.h5")
 
 
 def test_tables():

@@ -268,15 +268,15 @@ def plot(
 
 @app.command()
 def rerun(
-    run: Annotated[Path, typer.Argument(metavar="RUN.h5", help="File of one solution.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN.h5", help="File of one result, as solve and stationary write.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="NEW.h5", help="HDF5 file for the new solution.")
+        Path | None, typer.Option("--output", "-o", metavar="NEW.h5", help="HDF5 file for the new result.")
     ] = None,
     resume: Resume = False,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
-    """Solve the problem of a file again, and say whether mean, covariance and density have the same bits.
+    """Make the result of a file again, and say whether its numbers have the same bits.
 
     \b
     Example:
@@ -287,6 +287,7 @@ def rerun(
     from dfp.config.rerun import rerun as again
     from dfp.config.rerun import same_bits
     from dfp.results.files import load
+    from dfp.results.solution import Solution
     from dfp.solving.checkpoints import Checkpoint
 
     before = load(run)
@@ -295,9 +296,10 @@ def rerun(
         solution = again(run, progress=progress, checkpoint=keeper)
     if output is not None:
         solution.save(output)
-    print(_summary(solution))
+    solved = isinstance(solution, Solution)
+    print(_summary(solution) if solved else str(solution))
     print(f"same bits    {'yes' if same_bits(before, solution) else 'NO'}")
-    for note in solution.provenance["rerun"]:
+    for note in solution.provenance["rerun"] if solved else ():
         print(f"! {note}")
     if output is not None:
         print(f"written to {output}")

@@ -1,6 +1,7 @@
 """A problem solved again from the file of its solution."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -8,9 +9,13 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
+import dfp
 from dfp import checks
 from dfp.config.config import Config, explained
 from dfp.errors import DFPError, FileFormatError
+from dfp.regimes.mode_report import Modes
+from dfp.result import Result
+from dfp.results import kinds
 from dfp.results.files import load
 from dfp.results.schema import versions
 from dfp.results.solution import Solution
@@ -19,6 +24,11 @@ from dfp.solving.driver import solve
 from dfp.solving.recipe import built
 from dfp.solving.running import Progress
 
+# Functions whose results know the call that made them.
+_CALLS = (
+    "stationary", "moments", "stationary_moments", "exit_steps", "spectrum", "loss_law", "risk_curve",
+    "optimal_schedule", "phase_diagram", "escape",
+)  # fmt: skip
 _ARGUMENTS = {"equation", "initial", "steps", "save", "solver", "grid", "tolerance", "directions"}
 # What arrays and numbers of odd kinds end in.
 _PLAIN = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, AssertionError, RecursionError)
@@ -26,13 +36,14 @@ _PLAIN = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, A
 
 def rerun(
     path: str | Path, *, progress: Progress | None = None, checkpoint: str | Path | Checkpoint | None = None
-) -> Solution:
-    """Solve the problem of a file of ``Solution.save`` again: the same bits on the same platform and versions.
+) -> Any:
+    """Make the result of a file again, such as by ``Solution.save``: the same bits on the same platform and versions.
 
     Parameters
     ----------
     path
-        File of one solution, also of the command line before files held problems by value.
+        File of one solution, also of the command line before files held problems by value; or of a result of
+        ``stationary``, ``moments``, ``exit_steps``, ``spectrum``, ``modes``, ``phase_diagram`` and other functions.
     progress
         Called with work done and work in all.
     checkpoint
@@ -40,9 +51,9 @@ def rerun(
 
     Returns
     -------
-    Solution
-        Where versions or the picked solver differ from the file's, ``provenance["rerun"]`` says so, and where bits do,
-        how far it is from the file.
+    Solution, or a result of the other kind
+        Of a solution: where versions or the picked solver differ from the file's, ``provenance["rerun"]`` says so, and
+        where bits do, how far it is from the file.
 
     Raises
     ------
@@ -63,29 +74,59 @@ def rerun(
     """
     before = load(path)
     if not isinstance(before, Solution):
-        raise DFPError(f"{path}: holds a {type(before).__name__} and no solution; rerun takes files of dfp.solve.")
+        return before if isinstance(before, Modes) else _called(before, Path(path))  # modes are read by computing them
     recipe, configuration = (before.provenance.get(name) for name in ("recipe", "configuration"))
     if recipe is None and configuration is None:
         raise DFPError(f"{path}: does not hold its problem: an older dfp made it; solve it where it was made.")
     by_value, run = isinstance(recipe, Mapping) and "missing" not in recipe, Path(path)
-    try:
+    with _blamed(path):
         given = _configured(configuration, run) if configuration and not by_value else built(recipe, run.parent)
+    if set(given) != _ARGUMENTS:
+        raise FileFormatError(f"{path}: the recipe has other entries than dfp.solve takes; make the file again.")
+    with _altered(path):
+        again = solve(**given, progress=progress, checkpoint=checkpoint)
+    kept = {key: before.provenance[key] for key in ("configuration",) if key in before.provenance}
+    return replace(again, provenance=again.provenance | kept | {"rerun": _differences(before, again)})
+
+
+def _called(before: Any, path: Path) -> Any:
+    """Return what the call gives that made the result in the file ``path``."""
+    call = before._call() if isinstance(before, Result) else None
+    if call is None:
+        raise DFPError(
+            f"{path}: holds a {type(before).__name__}, and not how it was made; rerun takes files of dfp.solve and of "
+            f"what {', '.join(_CALLS)} return."
+        )
+    with _blamed(path):
+        if call.get("function") not in _CALLS:
+            raise FileFormatError("the recipe names a function that makes no result; make the file again.")
+        given = built(call.get("arguments"), path.parent)
+    with _altered(path):
+        return getattr(dfp, call["function"])(**given)
+
+
+@contextmanager
+def _blamed(path: str | Path) -> Iterator[None]:
+    """Name the file in errors."""
+    try:
+        yield
     except FileFormatError as error:
         raise FileFormatError(f"{path}: {error}") from None
     except DFPError as error:
         raise DFPError(f"{path}: {error}") from None
-    if set(given) != _ARGUMENTS:
-        raise FileFormatError(f"{path}: the recipe has other entries than dfp.solve takes; make the file again.")
+
+
+@contextmanager
+def _altered(path: str | Path) -> Iterator[None]:
+    """Say that a record was altered, which may hold what no constructor would have let pass."""
     try:
-        again = solve(**given, progress=progress, checkpoint=checkpoint)
+        yield
     except DFPError:
         raise
-    except _PLAIN as error:  # a record that was altered may hold what no constructor would have let pass
+    except _PLAIN as error:
         raise FileFormatError(
             f"{path}: the recipe is malformed ({type(error).__name__}: {error}); make the file again."
         ) from error
-    kept = {key: before.provenance[key] for key in ("configuration",) if key in before.provenance}
-    return replace(again, provenance=again.provenance | kept | {"rerun": _differences(before, again)})
 
 
 def _configured(configuration: object, path: Path) -> dict[str, Any]:
@@ -146,8 +187,12 @@ def _distance(before: Solution, again: Solution) -> str:
     return f"{found} of the variances, densities {l1.max():.1e} in L1 away"
 
 
-def same_bits(before: Solution, after: Solution) -> bool:
-    """Return whether mean, covariance and density have the same bits."""
+def same_bits(before: Any, after: Any) -> bool:
+    """Return whether mean, covariance and density of solutions, or all variables of others, have the same bits."""
+    if not isinstance(before, Solution):
+        tables = [kinds.columns(one) for one in (before, after)]
+        first, second = ({name: one.values.tobytes() for name, one in table.items()} for table in tables)
+        return first == second
     pairs = [(getattr(before, name), getattr(after, name)) for name in ("steps", "mean", "covariance", "density")]
     return all((a is None and b is None) or (a is not None and b is not None and a.tobytes() == b.tobytes())
                for a, b in pairs)  # fmt: skip

@@ -13,7 +13,7 @@ from dfp.checks import Array
 from dfp.errors import DFPError, UnsupportedError
 from dfp.problem.gaussian_features import GaussianFeatures
 from dfp.problem.state import Ending, State, started
-from dfp.result import Result
+from dfp.result import Result, remembered
 
 # Steps of a search, the decrease of log R that ends it, and decades over which the best constant rate is looked for.
 _MOST, _DECREASE, _DECADES = 200, 1e-12, 4
@@ -54,6 +54,7 @@ class OptimalSchedule(Result):
     gradient_norm: float
 
 
+@remembered
 def optimal_schedule(
     landscape: GaussianFeatures,
     steps: int,

@@ -15,7 +15,7 @@ from dfp.problem.arguments import check_problem
 from dfp.problem.averaged_equation import AveragedEquation
 from dfp.problem.equation import Equation, MomentVector, packed, unpacked
 from dfp.problem.state import Ending, Gaussian, State, started
-from dfp.result import Result
+from dfp.result import Result, remembered
 
 
 @dataclass(frozen=True, repr=False)
@@ -50,6 +50,7 @@ class Moments(Result):
         return f"<Moments at {len(self.steps)} steps up to {self.steps[-1]}, {self.mean.shape[1]} parameter(s)>"
 
 
+@remembered
 def moments(
     equation: Equation | AveragedEquation, initial: State | Ending, steps: int, save: Sequence[int] | None = None
 ) -> Moments:

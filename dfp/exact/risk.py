@@ -12,7 +12,7 @@ from dfp.checks import Array
 from dfp.errors import DFPError, UnsupportedError
 from dfp.problem.gaussian_features import GaussianFeatures
 from dfp.problem.sgd import SGD
-from dfp.result import Result
+from dfp.result import Result, remembered
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -42,6 +42,7 @@ class RiskCurve(Result):
     second_moments: Array
 
 
+@remembered
 def risk_curve(sgd: SGD, second_moments: ArrayLike, steps: int, save: Sequence[int] | None = None) -> RiskCurve:
     """Return the exact excess risk of SGD on ``GaussianFeatures``.
 

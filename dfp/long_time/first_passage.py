@@ -19,8 +19,10 @@ from dfp.problem.arguments import check_problem
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
 from dfp.problem.state import Ending, State, started
+from dfp.result import remembered
 
 
+@remembered
 def exit_steps(
     equation: Equation,
     domain: Any,

@@ -16,7 +16,7 @@ from dfp.methods.draws import drawn
 from dfp.problem.arguments import check_problem
 from dfp.problem.equation import Equation
 from dfp.problem.state import Ending, State, started
-from dfp.result import Result
+from dfp.result import Result, remembered
 
 # Weights below this share of the largest are rounding of the eigenvalues they come from.
 _ROUNDED = 1e-14
@@ -138,6 +138,7 @@ class LossLaw(Result):
         return np.ascontiguousarray(given.ravel()), given.shape
 
 
+@remembered
 def loss_law(
     equation: Equation, initial: State | Ending, step: int, *, samples: int = 100_000, seed: int = 0
 ) -> LossLaw:

@@ -17,7 +17,7 @@ from dfp.checks import Array
 from dfp.errors import DFPError, FileFormatError
 from dfp.regimes.mode import REGIMES, Mode
 from dfp.regimes.multiplier import GaussianMultiplier, MomentumMultiplier, Multiplier, Sampling
-from dfp.result import Result
+from dfp.result import Result, remembered
 from dfp.results import hdf5, maps, schema
 from dfp.results.files import load_kind
 from dfp.results.schema import Column
@@ -202,6 +202,7 @@ class PhaseDiagram(Result):
         return f"<PhaseDiagram of {self.names[0]} ({len(self.x)}) and {self.names[1]} ({len(self.y)}): {shares}>"
 
 
+@remembered
 def phase_diagram(
     axis_x: Mapping[str, ArrayLike],
     axis_y: Mapping[str, ArrayLike],

@@ -11,7 +11,8 @@ import numpy as np
 
 from dfp.errors import DFPError, FileFormatError
 from dfp.problem.grid import Grid
-from dfp.results import hdf5, schema, tables
+from dfp.result import Result
+from dfp.results import apart, hdf5, schema, tables
 from dfp.results.gridded import axes_of, grid_in
 from dfp.results.schema import Column, Variable
 
@@ -190,7 +191,7 @@ def columns(result: Any) -> dict[str, Column]:
     name = kind_of(result)
     if name in ROOMS:
         told: dict[str, Column] = _room(name).columns(result)
-        return told
+        return told if name == "solution" else told | _call(result)[1]
     kind, grid = KINDS[name], getattr(result, "grid", None)
     table = {} if grid is None else axes_of(grid)
     axes = () if grid is None else tuple(f"theta_{i}" for i in range(1, grid.dimension + 1))
@@ -215,7 +216,7 @@ def columns(result: Any) -> dict[str, Column]:
         if dim in sizes:
             about = {"units": "1", "long_name": f"index, {dim.replace('_', ' ')}"}
             table[dim] = Column((dim,), np.arange(1, sizes[dim] + 1, dtype="<i8"), about)
-    return table | found
+    return table | found | _call(result)[1]
 
 
 def attributes(result: Any) -> dict[str, Any]:
@@ -223,12 +224,20 @@ def attributes(result: Any) -> dict[str, Any]:
     name = kind_of(result)
     if name in ROOMS:
         told: dict[str, Any] = _room(name).attributes(result)
-        return told if name == "solution" else {"kind": name} | told | _made_with()
+        return told if name == "solution" else {"kind": name} | told | _call(result)[0] | _made_with()
     kind = KINDS[name]
     found: dict[str, Any] = {"kind": name} | {number: np.float64(getattr(result, number)) for number in kind.numbers}
     if kind.warnings:
         found["warnings"] = json.dumps(result.warnings, ensure_ascii=False)
-    return found | _made_with()
+    return found | _call(result)[0] | _made_with()
+
+
+def _call(result: Any) -> tuple[dict[str, str], dict[str, Column]]:
+    """Return as attribute and columns the call that made a result."""
+    call = result._call() if isinstance(result, Result) else None
+    if call is None:
+        return {}, {}
+    return {"call": json.dumps(apart.taken(call)[0], ensure_ascii=False)}, apart.columns(call)
 
 
 def _made_with() -> dict[str, str]:
@@ -267,7 +276,21 @@ def to_dataframe(result: Any) -> "pandas.DataFrame":
 
 
 def read(root: hdf5.Stored, name: str) -> Any:
-    """Return the result of the kind ``name`` in the root of a file, bit for bit.
+    """Return the result of the kind ``name`` in the root of a file, bit for bit, with the call that made it.
+
+    Raises
+    ------
+    FileFormatError
+        As of ``_read``.
+    """
+    found = _read(root, name)
+    if root.labelled("call"):
+        object.__setattr__(found, "_made_by", apart.put_back(root.json("call", dict), root))
+    return found
+
+
+def _read(root: hdf5.Stored, name: str) -> Any:
+    """Return the result of the kind ``name`` in the root of a file.
 
     Raises
     ------

@@ -88,7 +88,7 @@ _MADE = {
     "averaged": _by_name(AveragedEquation, "average iterate"),
     "exponential average": _by_name(averages.ExponentialAverage, "sgd decay"),
     "tail average": _by_name(averages.TailAverage, "sgd start"),
-    "discrete": _by_name(equations.DiscreteFokkerPlanck, "sgd"),
+    "discrete": _by_name(equations.DiscreteFokkerPlanck, "sgd order"),
     "langevin": _by_name(equations.Langevin, "sgd noise reference per_step"),
     "modified langevin": _by_name(equations.ModifiedLangevin, "sgd matched positive"),
     "gaussian": _by_name(state.Gaussian, "mean covariance"),
@@ -195,6 +195,10 @@ def _written_otherwise(value: Any, room: _Room) -> Any:
         return _written_array(value, room)
     if isinstance(value, (list, tuple)):
         return list(_entries(((str(i), one) for i, one in enumerate(value)), room).values())
+    if isinstance(value, Mapping):
+        return {"kind": "table", "entries": _entries(((str(name), one) for name, one in value.items()), room)}
+    if callable(getattr(value, "state", None)):  # of a solution that is a start
+        return _written(value.state(), room)
     if isinstance(value, schedules.PerStep):
         given = value.given
         return given if type(given) in _PLAIN else _written(given, room)
@@ -269,6 +273,8 @@ def _read(value: Any) -> Any:
     kind, given = value["kind"], {key: one for key, one in value.items() if key != "kind"}
     if kind == "array":
         return _array(**given)
+    if kind == "table":
+        return {name: _read(one) for name, one in given["entries"].items()}
     if kind == "additive":
         laws = [additive._univariate(f"laws[{i}]", _univariate(**one)) for i, one in enumerate(given["laws"])]
         axes = _read(given["axes"])
