@@ -218,6 +218,21 @@ def test_the_command_line_reruns_a_file(tmp_path, capsys):
     assert same(first, dfp.load(tmp_path / "again.h5"))
 
 
+def test_a_file_of_several_solutions_is_made_again(tmp_path, capsys):
+    from dfp.cli.commands import app
+
+    sgd = dfp.SGD(ADDITIVE["gaussian"], 0.2)
+    first = {kind.__name__: dfp.solve(kind(sgd), START, 2) for kind in (dfp.MasterEquation, dfp.Langevin)}
+    dfp.save_many(first, tmp_path / "both.h5")
+    found = dfp.rerun(tmp_path / "both.h5")
+    assert [*found] == [*first] and all(same(one, found[name]) for name, one in first.items())
+    app(["rerun", str(tmp_path / "both.h5"), "-o", str(tmp_path / "again.h5")], standalone_mode=False)
+    assert capsys.readouterr().out.count("same bits    yes") == 2
+    assert all(same(one, first[name]) for name, one in dfp.load_many(tmp_path / "again.h5").items())
+    with pytest.raises(dfp.DFPError, match="holds 2 solutions, and one can go on"):
+        dfp.rerun(tmp_path / "both.h5", checkpoint=tmp_path / "kept.h5")
+
+
 def _stored(folder, **arrays):
     np.savez(folder / "data.npz", **arrays)
     return dfp.StoredLandscape(folder / "data.npz", batch_size=3 if "targets" in arrays else 1)

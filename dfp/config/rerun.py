@@ -16,7 +16,7 @@ from dfp.errors import DFPError, FileFormatError
 from dfp.regimes.mode_report import Modes
 from dfp.result import Result
 from dfp.results import kinds
-from dfp.results.files import load
+from dfp.results.files import load_any as load
 from dfp.results.schema import versions
 from dfp.results.solution import Solution
 from dfp.solving.checkpoints import Checkpoint
@@ -42,16 +42,16 @@ def rerun(
     Parameters
     ----------
     path
-        File of one solution, also of the command line before files held problems by value; or of a result of
+        File of one solution or several, also of the command line before files held problems by value; or of a result of
         ``stationary``, ``moments``, ``exit_steps``, ``spectrum``, ``modes``, ``phase_diagram`` and other functions.
     progress
         Called with work done and work in all.
     checkpoint
-        HDF5 file from which an interrupted rerun goes on, as of ``dfp.solve``.
+        HDF5 file from which an interrupted rerun of one solution goes on, as of ``dfp.solve``.
 
     Returns
     -------
-    Solution, or a result of the other kind
+    Solution, or several by name, or a result of the other kind
         Of a solution: where versions or the picked solver differ from the file's, ``provenance["rerun"]`` says so, and
         where bits do, how far it is from the file.
 
@@ -73,8 +73,19 @@ def rerun(
     True
     """
     before = load(path)
-    if not isinstance(before, Solution):
-        return before if isinstance(before, Modes) else _called(before, Path(path))  # modes are read by computing them
+    if isinstance(before, dict):
+        if checkpoint is not None:
+            raise DFPError(f"checkpoint: {path} holds {len(before)} solutions, and one can go on; leave it out.")
+        return {name: _solved(one, path, progress, None) for name, one in before.items()}
+    if isinstance(before, Solution):
+        return _solved(before, path, progress, checkpoint)
+    return before if isinstance(before, Modes) else _called(before, Path(path))  # modes are read by computing them
+
+
+def _solved(
+    before: Solution, path: str | Path, progress: Progress | None, checkpoint: str | Path | Checkpoint | None
+) -> Solution:
+    """Return the solution of the problem of one that is in the file ``path``."""
     recipe, configuration = (before.provenance.get(name) for name in ("recipe", "configuration"))
     if recipe is None and configuration is None:
         raise DFPError(f"{path}: does not hold its problem: an older dfp made it; solve it where it was made.")
@@ -189,6 +200,8 @@ def _distance(before: Solution, again: Solution) -> str:
 
 def same_bits(before: Any, after: Any) -> bool:
     """Return whether mean, covariance and density of solutions, or all variables of others, have the same bits."""
+    if isinstance(before, dict):
+        return before.keys() == after.keys() and all(same_bits(one, after[name]) for name, one in before.items())
     if not isinstance(before, Solution):
         tables = [kinds.columns(one) for one in (before, after)]
         first, second = ({name: one.values.tobytes() for name, one in table.items()} for table in tables)
