@@ -1,6 +1,6 @@
 """What every result can do: be saved, become a labelled dataset or a table, be drawn, and show itself in a notebook."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from functools import wraps
 from html import escape
@@ -8,6 +8,8 @@ from importlib import import_module
 from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import numpy as np
 
 if TYPE_CHECKING:
     import pandas
@@ -32,6 +34,10 @@ class Short:
         line = ", ".join(f"{name}={text}" for name, text in told.items() if text not in _BARE and len(text) <= _FIELD)
         return f"<{type(self).__name__}: {line if len(line) <= _LINE else line[:_LINE].rpartition(', ')[0] + ', …'}>"
 
+    def _repr_html_(self) -> str:
+        """Return what notebooks show: the text."""
+        return f"<pre>{escape(str(self))}</pre>"
+
 
 class Result(Short):
     """Common face of results whose variables are listed in ``dfp/results/kinds.py``.
@@ -48,8 +54,9 @@ class Result(Short):
         made_by = getattr(self, "_made_by", None)
         if isinstance(made_by, tuple):
             recipe: Any = import_module("dfp.solving.recipe")
-            name, arguments = made_by
-            made_by = {"function": name, "arguments": recipe.recorded(arguments, whole=arguments)}
+            function, given, named = made_by
+            arguments = signature(function).bind(*given, **named).arguments
+            made_by = {"function": function.__name__, "arguments": recipe.recorded(arguments, whole=arguments)}
             object.__setattr__(self, "_made_by", made_by)
         return made_by
 
@@ -133,10 +140,6 @@ class Result(Short):
         figure: Figure = import_module("dfp.results.page").plotted(draw, ax=ax, title=title, style=style)
         return figure
 
-    def _repr_html_(self) -> str:
-        """Return what notebooks show: the text."""
-        return f"<pre>{escape(str(self))}</pre>"
-
 
 _Arguments = ParamSpec("_Arguments")
 _Made = TypeVar("_Made", bound=Result)
@@ -148,11 +151,20 @@ def remembered(function: Callable[_Arguments, _Made]) -> Callable[_Arguments, _M
     @wraps(function)
     def made(*given: _Arguments.args, **named: _Arguments.kwargs) -> _Made:
         found = function(*given, **named)
-        call = function.__name__, signature(function).bind(*given, **named).arguments
+        call = function, *_held((given, named))  # written down when it is asked for
         object.__setattr__(found, "_made_by", call)
         return found
 
     return made
+
+
+def _held(value: Any) -> Any:
+    """Return a value that nobody changes later: a copy of arrays, lists and tables of them."""
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    if isinstance(value, Mapping):
+        return {name: _held(one) for name, one in value.items()}
+    return type(value)(map(_held, value)) if type(value) in (list, tuple) else value
 
 
 def _table() -> Any:

@@ -154,6 +154,11 @@ def test_calls_are_kept_by_value(tmp_path, monkeypatch):
     first = dfp.moments(dfp.DiscreteFokkerPlanck(sgd, order=4), RESULTS["solution"], 5, save=[1, 5])
     first.save(tmp_path / "moments.h5")
     assert "entries" in first.to_xarray() and same_bits(first, dfp.rerun(tmp_path / "moments.h5"))
+    rates = np.array([0.1, 1.0])
+    diagram = dfp.phase_diagram({"learning_rate": rates}, {"curvature": [0.5, 1.0]}, gradient_noise=1.0)
+    rates += 1  # later, which the file does not see
+    diagram.save(tmp_path / "phases.h5")
+    assert same_bits(diagram, dfp.rerun(tmp_path / "phases.h5"))
     moved = pickle.loads(pickle.dumps(first))
     moved.save(tmp_path / "moved.h5")
     with pytest.raises(dfp.DFPError, match="not how it was made"):

@@ -108,7 +108,7 @@ def solve(
     given: dict[str, Any] = {
         "equation": equation, "initial": initial, "steps": steps, "save": None if save is None else list(save),
         "solver": solver, "grid": way.grid, "tolerance": tolerance,
-        "directions": None if directions is None else np.asarray(directions, float),
+        "directions": None if directions is None else np.array(directions, float),
     }  # fmt: skip
 
     def solved(problem: Problem | None) -> Solution:
