@@ -6,7 +6,6 @@ triglycerides, with minibatches of 8.
 
 import time
 from collections.abc import Callable
-from importlib.resources import as_file
 from importlib.resources import files as resources
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from dfp.checks import Array
-from dfp.config.datafiles import read_columns, standardised
 from dfp.exact.moments import moments
 from dfp.methods.hermite import Hermite
 from dfp.methods.moment_recursion import MomentRecursion
@@ -27,6 +25,7 @@ from dfp.problem.state import Gaussian
 from dfp.results import figures, files, schema, tables
 from dfp.results.comparison import compare
 from dfp.results.solution import Solution
+from dfp.solving.datafiles import read_columns, standardised
 from dfp.solving.driver import solve
 from dfp.solving.running import Progress
 
@@ -45,8 +44,8 @@ EQUATIONS: dict[str, Callable[[SGD], Equation]] = {
 def diabetes(features: tuple[str, ...] = FEATURES) -> tuple[Array, Array]:
     """Return standardised features (442, d) and target (442,): each has mean 0 and variance 1."""
     columns = [*features, "y"]
-    with as_file(resources("dfp").joinpath("data/diabetes.csv")) as path:
-        table = standardised(read_columns(path, columns, path.name), columns, path.name)
+    table = read_columns(resources("dfp").joinpath("data/diabetes.csv").read_bytes(), columns, "diabetes.csv")
+    table = standardised(table, columns, "diabetes.csv")
     return table[:, :-1], table[:, -1]
 
 

@@ -1,10 +1,15 @@
 """What every result can do: be saved, become a labelled dataset or a table, be drawn, and show itself in a notebook."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import fields
+from functools import wraps
 from html import escape
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import numpy as np
 
 if TYPE_CHECKING:
     import pandas
@@ -12,11 +17,48 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-class Result:
+# Letters of a repr that a field may have, and all of them.
+_FIELD, _LINE = 40, 110
+# What says nothing.
+_BARE = ("None", "()", "[]", "{}")
+
+
+class Short:
+    """What shows itself in one line: numbers, shapes of arrays, and nothing that takes more room."""
+
+    def __repr__(self) -> str:
+        """Return name and fields, in a few words each."""
+        shown: Any = import_module("dfp.problem.value").shown
+        values = {field.name: getattr(self, field.name) for field in fields(self)}  # type: ignore[arg-type]
+        told = {name: f"{one:.5g}" if isinstance(one, float) else shown(one) for name, one in values.items()}
+        line = ", ".join(f"{name}={text}" for name, text in told.items() if text not in _BARE and len(text) <= _FIELD)
+        return f"<{type(self).__name__}: {line if len(line) <= _LINE else line[:_LINE].rpartition(', ')[0] + ', …'}>"
+
+    def _repr_html_(self) -> str:
+        """Return what notebooks show: the text."""
+        return f"<pre>{escape(str(self))}</pre>"
+
+
+class Result(Short):
     """Common face of results whose variables are listed in ``dfp/results/kinds.py``.
 
     That table names classes of every room, those below it included. It is therefore looked up by name, when first used.
     """
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return all but the call that made it: not every argument can be sent elsewhere."""
+        return {name: value for name, value in vars(self).items() if name != "_made_by"}
+
+    def _call(self) -> dict[str, Any] | None:
+        """Return function and arguments that made it, by value, as its file holds them; None where it is not known."""
+        made_by = getattr(self, "_made_by", None)
+        if isinstance(made_by, tuple):
+            recipe: Any = import_module("dfp.solving.recipe")
+            function, given, named = made_by
+            arguments = signature(function).bind(*given, **named).arguments
+            made_by = {"function": function.__name__, "arguments": recipe.recorded(arguments, whole=arguments)}
+            object.__setattr__(self, "_made_by", made_by)
+        return made_by
 
     def save(self, path: str | Path) -> None:
         """Write an HDF5 file that xarray opens as it is and ``dfp.load`` reads back, whole or not at all.
@@ -98,9 +140,31 @@ class Result:
         figure: Figure = import_module("dfp.results.page").plotted(draw, ax=ax, title=title, style=style)
         return figure
 
-    def _repr_html_(self) -> str:
-        """Return what notebooks show: the text."""
-        return f"<pre>{escape(str(self))}</pre>"
+
+_Arguments = ParamSpec("_Arguments")
+_Made = TypeVar("_Made", bound=Result)
+
+
+def remembered(function: Callable[_Arguments, _Made]) -> Callable[_Arguments, _Made]:
+    """Let what a public function returns know the call that made it, which its file holds for ``dfp.rerun``."""
+
+    @wraps(function)
+    def made(*given: _Arguments.args, **named: _Arguments.kwargs) -> _Made:
+        found = function(*given, **named)
+        call = function, *_held((given, named))  # written down when it is asked for
+        object.__setattr__(found, "_made_by", call)
+        return found
+
+    return made
+
+
+def _held(value: Any) -> Any:
+    """Return a value that nobody changes later: a copy of arrays, lists and tables of them."""
+    if isinstance(value, np.ndarray):
+        return value.copy()
+    if isinstance(value, Mapping):
+        return {name: _held(one) for name, one in value.items()}
+    return type(value)(map(_held, value)) if type(value) in (list, tuple) else value
 
 
 def _table() -> Any:

@@ -358,3 +358,20 @@ def test_compare_and_rerun_go_on_as_well(command, tmp_path, monkeypatch, capsys)
     else:
         assert all(same(one, dfp.load_many(whole)[name]) for name, one in dfp.load_many(out).items())
     assert [file.name for file in tmp_path.glob("out*")] == ["out.h5"]
+
+
+def test_an_interrupted_file_holds_its_problem_and_another_large_start_is_another_problem(tmp_path, monkeypatch):
+    """Of a start beyond what is text; the other has the same moments, so that only its values tell."""
+    monkeypatch.setattr("dfp.solving.recipe._TEXT", 20)
+    grid, path = dfp.Grid(-4.0, 4.0, 90), tmp_path / "run.h5"
+    start = dfp.Density.normalised(grid, np.exp(-((grid.axes[0] - 1) ** 2)))
+    other = dfp.Density.normalised(grid, start.values * (1 + 0.1 * np.cos(grid.axes[0])))
+    other = other.with_moments(start.mean, start.covariance)
+    arguments = master(one_mode()), start, 8, SAVE, dfp.Transfer()
+    with pytest.raises(Stop):
+        dfp.solve(*arguments, checkpoint=path, progress=stopping(3))
+    whole = dfp.solve(*arguments)
+    assert same(dfp.rerun(path), whole)
+    with pytest.raises(dfp.DFPError, match=r"another problem: initial\.values differs"):
+        dfp.solve(arguments[0], other, *arguments[2:], checkpoint=path)
+    assert same(dfp.solve(*arguments, checkpoint=path), whole) and same(dfp.rerun(path), whole)

@@ -69,6 +69,21 @@ def test_spectrum_prints_the_table():
     assert str(dfp.spectrum(chosen().equation, 3)) in result.output
 
 
+@pytest.mark.parametrize(("command", "options"), [
+    ("stationary", []), ("spectrum", []), ("exit", ["--lower", "-0.3", "--upper", "0.7", "--steps", "20"]),
+    ("phase", ["--x", "learning_rate:0.1:1:3", "--y", "curvature_noise:0.1:1:2"]), ("modes", []),
+], ids=str)  # fmt: skip
+def test_what_a_command_finds_is_kept_drawn_and_made_again(command, options, tmp_path):
+    which = () if command in ("phase", "modes") else named()
+    asked = (command, EXAMPLES / "one_mode.toml", *options, *which, "-o", tmp_path / "found.h5")
+    assert "found.h5" in invoke(*asked).output.splitlines()[-1]
+    assert invoke("plot", tmp_path / "found.h5").exit_code == 0
+    again = invoke("rerun", tmp_path / "found.h5")
+    assert again.exit_code == 0 and "same bits    yes" in again.output
+    refused = invoke(*asked)
+    assert refused.exit_code == 2 and "exists already" in refused.output
+
+
 def chosen():
     return load(EXAMPLES / "one_mode.toml").build().tasks[0]
 

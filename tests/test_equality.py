@@ -145,6 +145,17 @@ def test_copies_with_other_arguments():
         assert copy.replace(sgd, learning_rate=0.2) == sgd.changed(learning_rate=0.2)
 
 
+def test_copies_of_a_density_keep_moments_that_are_known_and_no_others():
+    law = dfp.Density(dfp.Grid([0, 0], [1, 1], 4), np.ones((4, 4))).with_moments(np.array([0.4, 0.6]), np.eye(2))
+    assert dataclasses.replace(law, error=0.1).mean.tolist() == law.marginal([0, 1]).mean.tolist() == [0.4, 0.6]
+    assert law.marginal(1).mean.tolist() == [0.6] and law.marginal(1).covariance.tolist() == [[1.0]]
+    for other in ({"values": np.ones((4, 4))}, {"grid": dfp.Grid([1, 1], [2, 2], 4)}):
+        cells = dataclasses.replace(law, **other)
+        assert np.allclose(cells.mean, cells.grid.lower + 0.5, atol=1e-15)  # rounding
+    with pytest.raises(dfp.DFPError, match="covariance has shape"):
+        law.with_moments(law.mean, np.eye(3))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_reprs_are_short(kind):
     for make in KINDS[kind]:

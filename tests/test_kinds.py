@@ -1,5 +1,6 @@
 """Every kind of result is saved, read back bit for bit by one loader, and labelled."""
 
+import pickle
 import shutil
 import subprocess
 from dataclasses import fields, replace
@@ -10,6 +11,8 @@ import pytest
 from scipy import stats
 
 import dfp
+from dfp.cli.commands import app
+from dfp.config.rerun import same_bits
 from dfp.results import hdf5
 from dfp.results.kinds import KINDS, ROOMS, attributes, columns, kind_of
 
@@ -19,9 +22,12 @@ def _results():
     master, start = dfp.MasterEquation(sgd), dfp.Gaussian(1.0, 0.1)
     well = dfp.Landscape(lambda x: x**3 - x, lambda x: np.full((len(x), 1, 1), 0.5))
     heavy = dfp.SGD(dfp.QuadraticLandscape(1.0, 0.0, dfp.GaussianNoise(0.5)), 0.1, momentum=0.5)
+    bowl = dfp.QuadraticLandscape([2.0, 0.5], noise=dfp.GaussianNoise(0.3))
+    features = dfp.GaussianFeatures([1.0, 0.3, 0.1], noise=0.3, batch_size=4)
     plane = dfp.Grid([-1.0, -1.0], [1.0, 1.0], (8, 12))
     return {
         "density": dfp.stationary(master),
+        "density, moments": dfp.Density(plane, np.full(plane.cells, 0.25)).with_moments(np.ones(2), np.eye(2)),
         "density, plane": dfp.Density.normalised(plane, np.exp(-np.sum(plane.points**2, axis=-1))),
         "moments": dfp.moments(master, start, 5),
         "moments, momentum": dfp.moments(dfp.MasterEquation(heavy), start, 5),
@@ -37,6 +43,11 @@ def _results():
         ),
         "sweep": dfp.sweep(_squares, {"x": [1.0, 2.0], "y": [0.5, 1.5, 2.5]}, quiet=True),
         "escape": dfp.escape(dfp.SGD(well, 0.3), [-1.0], (-2.0, 0.0)),
+        "stationary moments": dfp.stationary_moments(dfp.MasterEquation(heavy)),
+        "optimal schedule": dfp.optimal_schedule(features, 4, 1.0, ("learning_rate", "momentum")),
+        "risk curve": dfp.risk_curve(dfp.SGD(features, 0.3), 1.0, 9),
+        "loss law": dfp.loss_law(dfp.MasterEquation(dfp.SGD(bowl, 0.2)), dfp.Point([1.0, 1.0]), 5),
+        "loss law, sampled": dfp.loss_law(master, start, 5, samples=1000),
         "committor": dfp.Committor(plane, np.ones(plane.cells) / 3, np.zeros(2), np.ones(2), 0.1),
     }
 
@@ -60,6 +71,8 @@ def test_round_trip_is_bit_exact(name, tmp_path):
     if isinstance(result, dfp.Comparison):
         assert str(found.distances) == str(result.distances)
         return
+    if isinstance(result, dfp.Density):
+        assert found == result
     for field in fields(result):
         before, after = getattr(result, field.name), getattr(found, field.name)
         if isinstance(before, dfp.Grid):
@@ -91,7 +104,7 @@ def test_reprs_are_one_short_line_and_notebooks_show_text(name):
 
 def test_modes_of_any_size_load_and_those_that_would_not_are_not_saved(tmp_path, monkeypatch):
     """Arrays that are too many for the recipe lie beside it; what is no value is refused before it is written."""
-    monkeypatch.setattr("dfp.solving.recipe._MOST", 30)
+    monkeypatch.setattr("dfp.solving.recipe._TEXT", 30)
     samples = np.random.default_rng(3).normal(size=(20, 3))
     landscape = dfp.QuadraticLandscape.from_regression(samples, samples.sum(axis=1), 4)
     report, path = dfp.modes(dfp.SGD(landscape, 0.1, weight_decay=0.1)), tmp_path / "modes.h5"
@@ -104,13 +117,59 @@ def test_modes_of_any_size_load_and_those_that_would_not_are_not_saved(tmp_path,
     table |= {name: replace(table[name], values=short if name == "entries" else np.arange(len(short)))
               for name in ("entry", "entries")}  # fmt: skip
     hdf5.save(path, table, attrs)
-    with pytest.raises(dfp.FileFormatError, match="an array is not in the file"):
+    with pytest.raises(dfp.FileFormatError, match="an array of the problem is not in the file"):
         dfp.load(path)
     law = stats.rv_histogram((np.ones(3), np.arange(4.0)))()
     custom = dfp.modes(dfp.SGD(dfp.QuadraticLandscape([1.0], noise=dfp.AdditiveNoise(law)), 0.1))
     with pytest.raises(dfp.DFPError, match=r"sgd\.landscape\.noise.*to_dataframe"):
         custom.save(tmp_path / "custom.h5")
     assert not (tmp_path / "custom.h5").exists() and custom.to_xarray()
+
+
+CALLED = {
+    "density", "moments", "moments, momentum", "exit steps", "spectrum", "solution", "modes", "modes, momentum",
+    "phase diagram", "stationary moments", "optimal schedule", "risk curve", "loss law", "loss law, sampled",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_results_are_made_again_from_their_files(name, tmp_path, capsys):
+    """To the bits, from a copy of the file as well; of what cannot be, it is said what is missing."""
+    RESULTS[name].save(tmp_path / "first.h5")
+    dfp.load(tmp_path / "first.h5").save(tmp_path / "result.h5")
+    if name not in CALLED:
+        with pytest.raises(dfp.DFPError, match=r"not how it was made|does not hold the whole problem.*landscape"):
+            dfp.rerun(tmp_path / "result.h5")
+        return
+    found = dfp.rerun(tmp_path / "result.h5")
+    assert type(found) is type(RESULTS[name]) and same_bits(RESULTS[name], found)
+    app(["rerun", str(tmp_path / "result.h5"), "-o", str(tmp_path / "again.h5")], standalone_mode=False)
+    assert "same bits    yes" in capsys.readouterr().out and same_bits(dfp.load(tmp_path / "again.h5"), found)
+
+
+def test_calls_are_kept_by_value(tmp_path, monkeypatch):
+    """Starts that are solutions, all options, large arrays; a forged name is not called, other bits are told."""
+    monkeypatch.setattr("dfp.solving.recipe._TEXT", 20)
+    sgd = dfp.SGD(dfp.QuadraticLandscape(1.0, noise=dfp.GaussianNoise(0.5)), 0.1)
+    first = dfp.moments(dfp.DiscreteFokkerPlanck(sgd, order=4), RESULTS["solution"], 5, save=[1, 5])
+    first.save(tmp_path / "moments.h5")
+    assert "entries" in first.to_xarray() and same_bits(first, dfp.rerun(tmp_path / "moments.h5"))
+    rates = np.array([0.1, 1.0])
+    diagram = dfp.phase_diagram({"learning_rate": rates}, {"curvature": [0.5, 1.0]}, gradient_noise=1.0)
+    rates += 1  # later, which the file does not see
+    diagram.save(tmp_path / "phases.h5")
+    assert same_bits(diagram, dfp.rerun(tmp_path / "phases.h5"))
+    moved = pickle.loads(pickle.dumps(first))
+    moved.save(tmp_path / "moved.h5")
+    with pytest.raises(dfp.DFPError, match="not how it was made"):
+        dfp.rerun(tmp_path / "moved.h5")
+    assert not same_bits(first, replace(first, mean=first.mean + 1e-16))
+    call = first._call()
+    for forged in ({"function": "save_many"}, {"arguments": {"equation": 1}}, {"arguments": {"steps": 3}}):
+        object.__setattr__(first, "_made_by", call | forged)
+        first.save(tmp_path / "forged.h5")
+        with pytest.raises(dfp.DFPError, match=r"forged\.h5|equation="):
+            dfp.rerun(tmp_path / "forged.h5")
 
 
 def test_tables():

@@ -7,7 +7,9 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 import dfp
+from dfp.cli.commands import app
 from dfp.regimes.mode import REGIMES
+from dfp.regimes.phases import CODES, NUMBERS
 from dfp.results import checksum as sealed
 
 FIXED = {"curvature": 1.0, "gradient_noise": 0.2}
@@ -178,3 +180,30 @@ def test_figure_shows_boundaries_and_gap(diagram):
         {"learning_rate": np.geomspace(0.01, 1, 5)}, {"curvature_noise": np.linspace(0, 1, 5)}, **FIXED
     ).plot()
     assert (logarithmic.axes[0].get_xscale(), logarithmic.axes[0].get_yscale()) == ("log", "linear")
+
+
+def test_every_number_is_drawn_by_name(diagram, tmp_path):
+    """What is drawn are the values, without those that are not finite; also from the command line."""
+    for name in (*NUMBERS, "variance_difference"):
+        wanted = diagram.variance_difference if name == "variance_difference" else diagram.values[name]
+        drawn = diagram.plot(name).axes[0].collections[0].get_array().reshape(wanted.T.shape)
+        assert np.array_equal(drawn.filled(np.nan), np.where(np.isfinite(wanted), wanted, np.nan).T, equal_nan=True)
+    for name in CODES:
+        drawn = diagram.plot(name).axes[0].collections[0].get_array().reshape(diagram.values[name].T.shape)
+        assert np.array_equal(drawn, diagram.values[name].T)
+    assert dfp.plot(diagram, name="growth", title="ρ₂").get_suptitle() == "ρ₂"
+    with pytest.raises(dfp.DFPError, match="name='color'"):
+        diagram.plot("color")
+    with pytest.raises(dfp.DFPError, match="no saved steps"):
+        diagram.plot(steps=[1])
+    diagram.save(tmp_path / "phases.h5")
+    app(["plot", str(tmp_path / "phases.h5"), "--name", "tail_index"], standalone_mode=False)
+    assert (tmp_path / "phases.png").stat().st_size > 0
+
+
+def test_a_diagram_over_one_parameter_is_drawn():
+    line = dfp.phase_diagram({"learning_rate": [0.6]}, {"curvature_noise": [0.5, 5.0, 20.0]}, **FIXED)
+    assert len(line.plot().axes) == 3
+    (curve,) = line.plot("growth").axes[0].lines
+    assert curve.get_ydata().tolist() == line.values["growth"][0].tolist()
+    assert "at learning rate η = 0.6" in line.plot("growth").get_suptitle().replace("\n", " ")

@@ -115,6 +115,25 @@ def test_a_solution_is_an_initial_state(solution):
     assert dfp.compare({"whole": whole, "resumed": again}).at("resumed", 50).total_variation.value < 1e-5
 
 
+def test_whatever_takes_a_state_takes_a_solution():
+    """As its law at the last step, to the bits."""
+    features = dfp.GaussianFeatures([1.0], noise=0.3, batch_size=4)
+    sgd = dfp.SGD(dfp.QuadraticLandscape([1.0], noise=dfp.GaussianNoise([1.0])), 0.2)
+    equation = dfp.MasterEquation(sgd)
+    solution = dfp.solve(equation, dfp.Gaussian(0.3, 0.1), 4)
+    for ask in (
+        lambda initial: dfp.solve(equation, initial, 3).covariance,
+        lambda initial: dfp.moments(equation, initial, 3).covariance,
+        lambda initial: dfp.raw_moments(equation, initial, 3),
+        lambda initial: dfp.exit_steps(equation, (-2.0, 2.0), initial, 5).survival,
+        lambda initial: dfp.loss_law(equation, initial, 3, samples=1000).mean,
+        lambda initial: dfp.mean_squared_displacement(equation, initial, 3),
+        lambda initial: dfp.best_decay(sgd, initial, 5).decay,
+        lambda initial: dfp.optimal_schedule(features, 3, initial).learning_rates,
+    ):
+        assert np.array_equal(ask(solution), ask(solution.state()))
+
+
 @pytest.mark.parametrize(
     ("question", "message"),
     [

@@ -1,9 +1,11 @@
 """A file holds its problem by value: solved again from it, every bit is the same."""
 
 import copy
+import hashlib
 import math
 import operator
 import random
+import re
 import shutil
 import tomllib
 from dataclasses import replace
@@ -216,6 +218,21 @@ def test_the_command_line_reruns_a_file(tmp_path, capsys):
     assert same(first, dfp.load(tmp_path / "again.h5"))
 
 
+def test_a_file_of_several_solutions_is_made_again(tmp_path, capsys):
+    from dfp.cli.commands import app
+
+    sgd = dfp.SGD(ADDITIVE["gaussian"], 0.2)
+    first = {kind.__name__: dfp.solve(kind(sgd), START, 2) for kind in (dfp.MasterEquation, dfp.Langevin)}
+    dfp.save_many(first, tmp_path / "both.h5")
+    found = dfp.rerun(tmp_path / "both.h5")
+    assert [*found] == [*first] and all(same(one, found[name]) for name, one in first.items())
+    app(["rerun", str(tmp_path / "both.h5"), "-o", str(tmp_path / "again.h5")], standalone_mode=False)
+    assert capsys.readouterr().out.count("same bits    yes") == 2
+    assert all(same(one, first[name]) for name, one in dfp.load_many(tmp_path / "again.h5").items())
+    with pytest.raises(dfp.DFPError, match="holds 2 solutions, and one can go on"):
+        dfp.rerun(tmp_path / "both.h5", checkpoint=tmp_path / "kept.h5")
+
+
 def _stored(folder, **arrays):
     np.savez(folder / "data.npz", **arrays)
     return dfp.StoredLandscape(folder / "data.npz", batch_size=3 if "targets" in arrays else 1)
@@ -254,6 +271,61 @@ def test_large_data_are_kept_by_path_and_digest(name, tmp_path):
         dfp.rerun(moved / "run.h5")
 
 
+TABLE = """steps = 3
+landscape = {kind = "regression", csv = "points.csv", features = ["a", "b"], target = "y", standardise = true}
+sgd = {learning_rate = 0.1}
+initial = {kind = "point", theta = [1.0, 1.0]}
+equation = [{kind = "master", solver = {kind = "moment_recursion"}}]
+"""
+
+
+def _table(folder, shift=0.0):
+    rows = "\n".join(f"{a!r},{b!r},{a + b + c + shift!r}" for a, b, c in RNG.normal(size=(9, 3)).tolist())
+    (folder / "points.csv").write_text(f"a,b,y\n{rows}\n", encoding="utf-8")
+
+
+def test_a_large_table_of_a_configuration_is_kept_by_path_and_digest(tmp_path, monkeypatch, capsys):
+    from dfp.cli.commands import app
+
+    def run(*words):
+        app([str(word) for word in words], standalone_mode=False)
+
+    (tmp_path / "data").mkdir()
+    _table(tmp_path / "data")
+    (tmp_path / "data" / "problem.toml").write_text(TABLE, encoding="utf-8")
+    monkeypatch.setattr("dfp.solving.recipe._TEXT", 20)
+    run("solve", tmp_path / "data" / "problem.toml", "-o", tmp_path / "run.h5")
+    first = dfp.load(tmp_path / "run.h5")
+    held = first.provenance["recipe"]["equation"]["sgd"]["landscape"]
+    assert (held["kind"], held["features"], held["standardise"]) == ("stored", ["a", "b"], True)
+    run("rerun", tmp_path / "run.h5")
+    assert "same bits    yes" in capsys.readouterr().out
+    _table(tmp_path / "data", shift=1.0)
+    now = hashlib.sha256((tmp_path / "data" / "points.csv").read_bytes()).hexdigest()[:16]
+    told = (
+        f"points.csv': holds other data than it did: its SHA-256 begins with {now}, and not with {held['sha256'][:16]};"
+    )
+    with pytest.raises(dfp.DFPError, match=rf"run\.h5.*{re.escape(told)}"):
+        dfp.rerun(tmp_path / "run.h5")
+
+
+def test_a_sweep_of_a_configuration_does_not_go_on_with_other_data(tmp_path):
+    from dfp.config.sweeps import load
+
+    _table(tmp_path)
+    sweep = '[sweep]\n"sgd.learning_rate" = [0.1, 0.2]\n'
+    (tmp_path / "problem.toml").write_text(TABLE + sweep, encoding="utf-8")
+    function, axes = load(tmp_path / "problem.toml", "stationary")
+    whole = dfp.sweep(function, axes, save=tmp_path / "cube.h5", quiet=True)
+    again, _ = load(tmp_path / "problem.toml", "stationary")
+    assert not whole.failures and again.__qualname__ == function.__qualname__
+    _table(tmp_path, shift=1.0)
+    with pytest.raises(dfp.DFPError, match="holds other data"):
+        function(learning_rate=0.2)
+    with pytest.raises(dfp.DFPError, match="holds a sweep of"):
+        dfp.sweep(load(tmp_path / "problem.toml", "stationary")[0], axes, save=tmp_path / "cube.h5", quiet=True)
+
+
 def test_small_data_of_a_file_are_kept_by_value(tmp_path):
     landscape = _stored(tmp_path, features=X, targets=Y)
     assert landscape.law == dfp.QuadraticLandscape.from_regression(X, Y, 3).law
@@ -274,3 +346,68 @@ def test_a_stored_landscape_says_what_its_file_lacks(tmp_path):
         dfp.StoredLandscape(landscape.path, sha256="0" * 64)
     with pytest.raises(dfp.DFPError, match="holds no samples"):
         dfp.StoredLandscape(landscape.path, 2)
+    for columns in ({"features": ["a"]}, {"features": [], "target": "y"}, {"standardise": True}):
+        with pytest.raises(dfp.DFPError, match="must name the columns of a table"):
+            dfp.StoredLandscape(landscape.path, **columns)
+
+
+def _starts():
+    """States at step 0 of more entries than fit as text, once that is 20."""
+    equation = dfp.MasterEquation(dfp.SGD(ADDITIVE["gaussian"], 0.2))
+    grid = dfp.Grid(-4.0, 4.0, 90)
+    return {
+        "density": dfp.Density.normalised(grid, np.exp(-((grid.axes[0] - 1) ** 2) - 0.1 * grid.axes[0] ** 4)),
+        "solution": dfp.solve(equation, START, 3),
+        "stationary": dfp.stationary(equation),
+    }
+
+
+@pytest.mark.parametrize(("start", "solver"), [
+    *(("density", solver) for solver in SOLVERS), ("solution", "auto"), ("stationary", "auto")], ids=str)  # fmt: skip
+def test_starts_of_any_size_are_held(start, solver, tmp_path, monkeypatch):
+    monkeypatch.setattr("dfp.solving.recipe._TEXT", 20)
+    equation = dfp.MasterEquation(dfp.SGD(ADDITIVE["gaussian"], 0.2))
+    first = dfp.solve(equation, _starts()[start], 3, solver=solver)
+    assert "entries" in first.to_xarray()
+    found = again(first, tmp_path)
+    assert same(first, found) and found.provenance["rerun"] == []
+    dfp.load(tmp_path / "run.h5").save(tmp_path / "copy.h5")
+    found.save(tmp_path / "second.h5")
+    for name in ("copy.h5", "second.h5"):
+        assert same(first, dfp.rerun(tmp_path / name))
+    dfp.save_many({"one": first, "other": dfp.solve(equation, START, 3, solver=solver)}, tmp_path / "two.h5")
+    dfp.load_many(tmp_path / "two.h5")["one"].save(tmp_path / "one.h5")
+    assert same(first, dfp.rerun(tmp_path / "one.h5"))
+
+
+def test_a_start_on_a_large_grid(tmp_path):
+    """270 400 cells, beyond what is text as it is; and one entry that is altered is another start."""
+    grid = dfp.Grid([-2, -2], [2, 2], 520)
+    start = dfp.Density.normalised(grid, np.exp(-((grid.points**4).sum(axis=-1))))
+    equation = dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape([1.0, 0.5], noise=dfp.GaussianNoise(0.3)), 0.2))
+    first = dfp.solve(equation, start, 2, solver=dfp.MonteCarlo(2000))
+    assert same(first, again(first, tmp_path))
+    loaded = dfp.load(tmp_path / "run.h5")
+    loaded.provenance["recipe"]["initial"]["values"]["values"][260, 250:270] *= 0.9999
+    assert not same(first, again(loaded, tmp_path))
+
+
+def test_how_far_a_rerun_is_from_its_file_is_said(tmp_path):
+    """A file whose numbers are others than its problem gives; by hand, to the two digits that are said."""
+    solution = dfp.solve(dfp.MasterEquation(dfp.SGD(ADDITIVE["gaussian"], 0.2)), START, 2)
+    moved = replace(solution, mean=solution.mean + 1e-3 * np.sqrt(solution.covariance[:, 0]),
+                    covariance=solution.covariance * (1 + 2e-4), density=solution.density * (1 + 3e-5))  # fmt: skip
+    *_, said = again(moved, tmp_path).provenance["rerun"]
+    assert "1.0e-03 standard deviations" in said and "2.0e-04 of the variances" in said and "3.0e-05 in L1" in said
+
+
+def test_large_matrices_are_held(tmp_path, monkeypatch):
+    """Of the landscape up to a size, of the start in any case."""
+    d = 520
+    landscape = dfp.QuadraticLandscape(np.linspace(0.1, 1.0, d), noise=dfp.GaussianNoise(np.ones(d)))
+    start = dfp.Gaussian(np.ones(d), np.diag(np.linspace(0.1, 0.2, d)))
+    first = dfp.solve(dfp.MasterEquation(dfp.SGD(landscape, 0.1)), start, 2, solver=dfp.MomentRecursion())
+    assert same(first, again(first, tmp_path))
+    monkeypatch.setattr("dfp.solving.recipe._MOST", 1000)
+    with pytest.raises(dfp.DFPError, match=r"landscape.*more than 1000 entries.*StoredLandscape"):
+        again(dfp.solve(dfp.MasterEquation(dfp.SGD(landscape, 0.1)), start, 2, solver=dfp.MomentRecursion()), tmp_path)

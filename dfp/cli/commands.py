@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 
 from dfp.cli import long_time_commands, terminal
 from dfp.cli.explore_command import explore
-from dfp.cli.options import FIGURES, File, Force, Quiet, Resume, Which, check_output, chosen, shown
+from dfp.cli.options import FIGURES, File, Force, Output, Quiet, Resume, Which, check_output, chosen, keep, shown
 from dfp.errors import DFPError
 from dfp.networks import cli as networks
 
@@ -192,6 +192,7 @@ def compare(
 @app.command()
 def modes(
     file: File,
+    output: Output = None,
     table: Annotated[
         Path | None, typer.Option("--table", metavar="FILE.csv", help="CSV file with all numbers of every mode.")
     ] = None,
@@ -214,6 +215,8 @@ def modes(
     Example:
       dfp modes regression.toml --figure modes.png
     """
+    if output is not None:
+        check_output("--output", output, (".h5",), force)
     if table is not None:
         check_output("--table", table, (".csv",), force)
     if figure is not None:
@@ -226,6 +229,7 @@ def modes(
 
     found = report(load(file, partial=True).build().sgd, step=step, horizon=horizon)
     print(str(found))
+    keep(found, output)
     if table is not None:
         write(table, comma_separated(found.rows()))
         print(f"written to {table}")
@@ -247,7 +251,7 @@ def plot(
         Path | None,
         typer.Option("--output", "-o", metavar="RUN.png", help="Figure; RUN.png beside RUN.h5 if left out."),
     ] = None,
-    name: Annotated[str | None, typer.Option(help="Of a sweep with several numbers: which one to draw.")] = None,
+    name: Annotated[str | None, typer.Option(help="Of a sweep or a phase diagram: which number to draw.")] = None,
     force: Force = False,
 ) -> None:
     """Draw the result, or the solutions, in a file.
@@ -268,15 +272,15 @@ def plot(
 
 @app.command()
 def rerun(
-    run: Annotated[Path, typer.Argument(metavar="RUN.h5", help="File of one solution.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN.h5", help="File of a result, as solve and compare write.")],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="NEW.h5", help="HDF5 file for the new solution.")
+        Path | None, typer.Option("--output", "-o", metavar="NEW.h5", help="HDF5 file for the new result.")
     ] = None,
     resume: Resume = False,
     force: Force = False,
     quiet: Quiet = False,
 ) -> None:
-    """Solve the problem of a file again, and say whether mean, covariance and density have the same bits.
+    """Make the result of a file again, and say whether its numbers have the same bits.
 
     \b
     Example:
@@ -286,19 +290,23 @@ def rerun(
         check_output("--output", output, (".h5",), force or resume)
     from dfp.config.rerun import rerun as again
     from dfp.config.rerun import same_bits
-    from dfp.results.files import load
+    from dfp.results.files import load_any, save_many
+    from dfp.results.solution import Solution
     from dfp.solving.checkpoints import Checkpoint
 
-    before = load(run)
-    keeper = None if output is None else Checkpoint(output, resume=resume)
+    before = load_any(run)
+    several = isinstance(before, dict)
+    keeper = None if output is None or (several and not resume) else Checkpoint(output, resume=resume)
     with _progress("rerun", quiet) as progress:
-        solution = again(run, progress=progress, checkpoint=keeper)
+        found = again(run, progress=progress, checkpoint=keeper)
     if output is not None:
-        solution.save(output)
-    print(_summary(solution))
-    print(f"same bits    {'yes' if same_bits(before, solution) else 'NO'}")
-    for note in solution.provenance["rerun"]:
-        print(f"! {note}")
+        save_many(found, output) if several else found.save(output)
+    for name, one in found.items() if several else [("", found)]:
+        solved = isinstance(one, Solution)
+        print("\n".join([*filter(None, [name]), _summary(one) if solved else str(one)]))
+        print(f"same bits    {'yes' if same_bits(before[name] if several else before, one) else 'NO'}")
+        for note in one.provenance["rerun"] if solved else ():
+            print(f"! {note}")
     if output is not None:
         print(f"written to {output}")
 

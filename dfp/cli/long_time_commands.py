@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dfp.cli.options import FIGURES, File, Force, Which, check_output, chosen, shown
+from dfp.cli.options import FIGURES, File, Force, Output, Which, check_output, chosen, keep, shown
 from dfp.errors import DFPError
 
 if TYPE_CHECKING:
@@ -15,9 +15,7 @@ if TYPE_CHECKING:
 
 def stationary(
     file: File,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="LAW.h5", help="HDF5 file for the density.")
-    ] = None,
+    output: Output = None,
     equation: Which = None,
     force: Force = False,
 ) -> None:
@@ -35,21 +33,20 @@ def stationary(
 
     problem, task = _asked(file, equation)
     law = law_of(task.equation, problem.grid)
-    if output is not None:
-        law.save(output)
     print(f"stationary law of the {task.equation.label}")
     print(f"mean         {shown(law.mean)}")
     print(f"covariance   {shown(law.covariance)}")
     print(f"outside      {law.outside:.2e} of the mass is outside the grid")
     print(f"error        {law.error:.2e} in L1 (estimate)")
-    if output is not None:
-        print(f"written to {output}")
+    keep(law, output)
 
 
 def spectrum(
     file: File,
     count: Annotated[int, typer.Option(help="Number of modes.")] = 6,
+    output: Output = None,
     equation: Which = None,
+    force: Force = False,
 ) -> None:
     """Print the slowest modes in which an equation relaxes, and how many steps they take.
 
@@ -59,11 +56,15 @@ def spectrum(
     Example:
       dfp spectrum one_mode.toml --count 4
     """
+    if output is not None:
+        check_output("--output", output, (".h5",), force)
     from dfp.long_time.relaxation import spectrum as modes_of
 
     _, task = _asked(file, equation)
+    found = modes_of(task.equation, count)
     print(f"relaxation of the {task.equation.label}")
-    print(str(modes_of(task.equation, count)))
+    print(str(found))
+    keep(found, output)
 
 
 def exit_law(
@@ -71,9 +72,7 @@ def exit_law(
     lower: Annotated[str | None, typer.Option(metavar="NUMBERS", help="Corner of the box, e.g. -1,-1.")] = None,
     upper: Annotated[str | None, typer.Option(metavar="NUMBERS", help="Opposite corner; [grid] if left out.")] = None,
     steps: Annotated[int | None, typer.Option(help="Last step of the survival; long enough if left out.")] = None,
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="EXIT.h5", help="HDF5 file for the survival.")
-    ] = None,
+    output: Output = None,
     equation: Which = None,
     force: Force = False,
 ) -> None:
@@ -99,9 +98,7 @@ def exit_law(
     law = exit_steps(task.equation, box, problem.initial, steps)
     print(f"exit of the {task.equation.label}")
     print(str(law))
-    if output is not None:
-        law.save(output)
-        print(f"written to {output}")
+    keep(law, output)
 
 
 def phase(
@@ -112,6 +109,7 @@ def phase(
     y: Annotated[
         str, typer.Option(metavar="NAME:FIRST:LAST:COUNT", help="Second axis.")
     ] = "curvature_noise:0.01:10:40",
+    output: Output = None,
     mode: Annotated[int, typer.Option(help="Which mode, from 0, in ascending order of curvature.")] = 0,
     table: Annotated[
         Path | None, typer.Option("--table", metavar="FILE.csv", help="CSV file with every place of the diagram.")
@@ -129,6 +127,8 @@ def phase(
     Example:
       dfp phase one_mode.toml --x learning_rate:0.01:4:60 --figure phase.png
     """
+    if output is not None:
+        check_output("--output", output, (".h5",), force)
     if table is not None:
         check_output("--table", table, (".csv",), force)
     if figure is not None:
@@ -145,6 +145,7 @@ def phase(
     print(f"{'SGD':14}{'Langevin':14}places")
     for (exact, believed), count in sorted(counts.items(), key=lambda item: -item[1]):
         print(f"{exact:14}{believed:14}{count}")
+    keep(found, output)
     if table is not None:
         write(table, comma_separated(_rows(found)))
         print(f"written to {table}")

@@ -16,6 +16,10 @@ Force = Annotated[bool, typer.Option("--force", help="Replace files that exist a
 Which = Annotated[
     str | None, typer.Option("--equation", metavar="NAME", help="Which [[equation]], if there are several.")
 ]
+Output = Annotated[
+    Path | None,
+    typer.Option("--output", "-o", metavar="RESULT.h5", help="HDF5 file for the result."),
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from what an interrupted run has left at --output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
 
@@ -33,6 +37,13 @@ def check_output(option: str, path: Path, suffixes: tuple[str, ...], force: bool
         raise DFPError(f"{option}={path}: exists already; give --force to replace it, or another name.")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise DFPError(f"{option}={path}: the directory {folder} is not writable; choose another.")
+
+
+def keep(result: Any, output: Path | None) -> None:
+    """Write a result where that was asked for, and say so."""
+    if output is not None:
+        result.save(output)
+        print(f"written to {output}")
 
 
 def chosen(names: list[str], wanted: str | None) -> int:

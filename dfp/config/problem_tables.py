@@ -13,7 +13,6 @@ from pydantic import AfterValidator, Field, model_validator
 
 import dfp
 from dfp import checks
-from dfp.config.datafiles import read_columns, standardised
 from dfp.config.solver_tables import AutoTable, SolverTable
 from dfp.config.table import BatchSize, Checked, Label, Numbers, Rate, Table
 from dfp.errors import DFPError
@@ -98,43 +97,45 @@ class QuadraticTable(Checked):
         return QuadraticLandscape(np.asarray(self.hessian), np.asarray(self.gradient), noise)
 
 
-class RegressionTable(Table):
-    """``[landscape]`` with ``kind = "regression"``: least squares without intercept on columns of a CSV file.
+class DataTable(Table):
+    """``[landscape]`` of data in a file beside the configuration; ``sha256``: the digest that it must have."""
 
-    ``standardise`` gives every feature and the target mean 0 and variance 1 over the rows (divisor N).
-    """
+    batch_size: int = Field(default=1, ge=1)
+    sha256: str | None = None
+
+    def _stored(self, key: str, folder: Path, **columns: Any) -> StoredLandscape:
+        name = getattr(self, key)
+        place = str(folder / name)
+        try:
+            return StoredLandscape(place, self.batch_size, self.sha256, **columns)
+        except DFPError as error:
+            raise DFPError(str(error).replace(f"path={place!r}", f"{key}={name!r}", 1)) from None
+
+
+class RegressionTable(DataTable):
+    """``[landscape]`` with ``kind = "regression"``: columns of a CSV file, see ``dfp.StoredLandscape``."""
 
     kind: Literal["regression"]
     csv: str = Field(examples=["points.csv"])
     features: list[str] = Field(min_length=1, examples=[["x1", "x2"]])
     target: str = Field(examples=["y"])
-    batch_size: int = Field(default=1, ge=1)
     standardise: bool = False
 
     def build(self, folder: Path = Path()) -> QuadraticLandscape:
         """Return the landscape of the rows of the file, found relative to ``folder``."""
-        label = f"csv={self.csv!r}"
-        columns = [*self.features, self.target]
-        table = read_columns(folder / self.csv, columns, label)
-        if self.standardise:
-            table = standardised(table, columns, label)
-        return QuadraticLandscape.from_regression(table[:, :-1], table[:, -1], self.batch_size)
+        given = {"features": self.features, "target": self.target, "standardise": self.standardise}
+        return self._stored("csv", folder, **given)
 
 
-class SamplesTable(Table):
+class SamplesTable(DataTable):
     """``[landscape]`` with ``kind = "samples"``: arrays in an NPZ file, see ``dfp.StoredLandscape``."""
 
     kind: Literal["samples"]
     npz: str = Field(examples=["samples.npz"])
-    batch_size: int = Field(default=1, ge=1)
 
     def build(self, folder: Path = Path()) -> QuadraticLandscape:
         """Return the landscape of the samples of the file, found relative to ``folder``."""
-        place = str(folder / self.npz)
-        try:
-            return StoredLandscape(place, self.batch_size)
-        except DFPError as error:
-            raise DFPError(f"npz={self.npz!r}: {str(error).removeprefix(f'path={place!r}: ')}") from None
+        return self._stored("npz", folder)
 
 
 class SGDTable(Table):

@@ -1,15 +1,22 @@
 """A problem solved again from the file of its solution."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import ValidationError
 
+import dfp
+from dfp import checks
 from dfp.config.config import Config, explained
 from dfp.errors import DFPError, FileFormatError
-from dfp.results.files import load
+from dfp.regimes.mode_report import Modes
+from dfp.result import Result
+from dfp.results import kinds
+from dfp.results.files import load_any as load
 from dfp.results.schema import versions
 from dfp.results.solution import Solution
 from dfp.solving.checkpoints import Checkpoint
@@ -17,6 +24,11 @@ from dfp.solving.driver import solve
 from dfp.solving.recipe import built
 from dfp.solving.running import Progress
 
+# Functions whose results know the call that made them.
+_CALLS = (
+    "stationary", "moments", "stationary_moments", "exit_steps", "spectrum", "loss_law", "risk_curve",
+    "optimal_schedule", "phase_diagram", "escape",
+)  # fmt: skip
 _ARGUMENTS = {"equation", "initial", "steps", "save", "solver", "grid", "tolerance", "directions"}
 # What arrays and numbers of odd kinds end in.
 _PLAIN = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, AssertionError, RecursionError)
@@ -24,22 +36,24 @@ _PLAIN = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, A
 
 def rerun(
     path: str | Path, *, progress: Progress | None = None, checkpoint: str | Path | Checkpoint | None = None
-) -> Solution:
-    """Solve the problem of a file of ``Solution.save`` again: the same bits on the same platform and versions.
+) -> Any:
+    """Make the result of a file again, such as by ``Solution.save``: the same bits on the same platform and versions.
 
     Parameters
     ----------
     path
-        File of one solution, also of the command line before files held problems by value.
+        File of one solution or several, also of the command line before files held problems by value; or of a result of
+        ``stationary``, ``moments``, ``exit_steps``, ``spectrum``, ``modes``, ``phase_diagram`` and other functions.
     progress
         Called with work done and work in all.
     checkpoint
-        HDF5 file from which an interrupted rerun goes on, as of ``dfp.solve``.
+        HDF5 file from which an interrupted rerun of one solution goes on, as of ``dfp.solve``.
 
     Returns
     -------
-    Solution
-        Where versions or the picked solver differ from the file's, ``provenance["rerun"]`` says so.
+    Solution, or several by name, or a result of the other kind
+        Of a solution: where versions or the picked solver differ from the file's, ``provenance["rerun"]`` says so, and
+        where bits do, how far it is from the file.
 
     Raises
     ------
@@ -59,30 +73,71 @@ def rerun(
     True
     """
     before = load(path)
-    if not isinstance(before, Solution):
-        raise DFPError(f"{path}: holds a {type(before).__name__} and no solution; rerun takes files of dfp.solve.")
+    if isinstance(before, dict):
+        if checkpoint is not None:
+            raise DFPError(f"checkpoint: {path} holds {len(before)} solutions, and one can go on; leave it out.")
+        return {name: _solved(one, path, progress, None) for name, one in before.items()}
+    if isinstance(before, Solution):
+        return _solved(before, path, progress, checkpoint)
+    return before if isinstance(before, Modes) else _called(before, Path(path))  # modes are read by computing them
+
+
+def _solved(
+    before: Solution, path: str | Path, progress: Progress | None, checkpoint: str | Path | Checkpoint | None
+) -> Solution:
+    """Return the solution of the problem of one that is in the file ``path``."""
     recipe, configuration = (before.provenance.get(name) for name in ("recipe", "configuration"))
     if recipe is None and configuration is None:
         raise DFPError(f"{path}: does not hold its problem: an older dfp made it; solve it where it was made.")
     by_value, run = isinstance(recipe, Mapping) and "missing" not in recipe, Path(path)
-    try:
+    with _blamed(path):
         given = _configured(configuration, run) if configuration and not by_value else built(recipe, run.parent)
+    if set(given) != _ARGUMENTS:
+        raise FileFormatError(f"{path}: the recipe has other entries than dfp.solve takes; make the file again.")
+    with _altered(path):
+        again = solve(**given, progress=progress, checkpoint=checkpoint)
+    kept = {key: before.provenance[key] for key in ("configuration",) if key in before.provenance}
+    return replace(again, provenance=again.provenance | kept | {"rerun": _differences(before, again)})
+
+
+def _called(before: Any, path: Path) -> Any:
+    """Return what the call gives that made the result in the file ``path``."""
+    call = before._call() if isinstance(before, Result) else None
+    if call is None:
+        raise DFPError(
+            f"{path}: holds a {type(before).__name__}, and not how it was made; rerun takes files of dfp.solve and of "
+            f"what {', '.join(_CALLS)} return."
+        )
+    with _blamed(path):
+        if call.get("function") not in _CALLS:
+            raise FileFormatError("the recipe names a function that makes no result; make the file again.")
+        given = built(call.get("arguments"), path.parent)
+    with _altered(path):
+        return getattr(dfp, call["function"])(**given)
+
+
+@contextmanager
+def _blamed(path: str | Path) -> Iterator[None]:
+    """Name the file in errors."""
+    try:
+        yield
     except FileFormatError as error:
         raise FileFormatError(f"{path}: {error}") from None
     except DFPError as error:
         raise DFPError(f"{path}: {error}") from None
-    if set(given) != _ARGUMENTS:
-        raise FileFormatError(f"{path}: the recipe has other entries than dfp.solve takes; make the file again.")
+
+
+@contextmanager
+def _altered(path: str | Path) -> Iterator[None]:
+    """Say that a record was altered, which may hold what no constructor would have let pass."""
     try:
-        again = solve(**given, progress=progress, checkpoint=checkpoint)
+        yield
     except DFPError:
         raise
-    except _PLAIN as error:  # a record that was altered may hold what no constructor would have let pass
+    except _PLAIN as error:
         raise FileFormatError(
             f"{path}: the recipe is malformed ({type(error).__name__}: {error}); make the file again."
         ) from error
-    kept = {key: before.provenance[key] for key in ("configuration",) if key in before.provenance}
-    return replace(again, provenance=again.provenance | kept | {"rerun": _differences(before, again)})
 
 
 def _configured(configuration: object, path: Path) -> dict[str, Any]:
@@ -105,7 +160,7 @@ def _configured(configuration: object, path: Path) -> dict[str, Any]:
     (task,) = problem.tasks
     return {
         "equation": task.equation, "initial": problem.initial, "steps": task.steps, "save": task.save,
-        "solver": task.solver, "grid": problem.grid, "tolerance": task.tolerance, "directions": None,
+        "solver": task.solver, "grid": problem.grid, "tolerance": task.tolerance, "directions": problem.directions,
     }  # fmt: skip
 
 
@@ -118,15 +173,39 @@ def _differences(before: Solution, again: Solution) -> list[str]:
             found.append(f"made with {name} {was}, rerun with {now}: last bits may differ")
     if before.solver != again.solver:
         found.append(f"made by {before.solver}, rerun by {again.solver}: give the solver by name to keep it")
-    if not found and not same_bits(before, again):
-        found.append(
-            "other bits than in the file, by the same versions: another platform, or data files that have changed"
-        )
-    return found
+    if same_bits(before, again):
+        return found
+    if not found:
+        found.append("other bits than in the file, by the same versions: another platform or processor")
+    return [*found, _distance(before, again)]
 
 
-def same_bits(before: Solution, after: Solution) -> bool:
-    """Return whether mean, covariance and density have the same bits."""
+def _distance(before: Solution, again: Solution) -> str:
+    """Return in words how far two solutions are from each other, at the step where they are farthest."""
+    if before.steps.tolist() != again.steps.tolist() or before.mean.shape != again.mean.shape:
+        return "other steps or parameters than in the file"
+    with np.errstate(invalid="ignore"):  # moments of heavy tails are infinite, or not known
+        scale = np.sqrt(np.maximum(np.einsum("sii->si", before.covariance), checks.TINY))
+        mean = (again.mean - before.mean) / scale
+        covariance = (again.covariance - before.covariance) / (scale[:, :, None] * scale[:, None, :])
+    most, more = (float(np.nan_to_num(np.abs(part), posinf=np.inf).max()) for part in (mean, covariance))
+    found = f"from the file, means are at most {most:.1e} standard deviations, covariances {more:.1e}"
+    if before.grid is None or again.grid is None or before.density is None or again.density is None:
+        return f"{found} of the variances away"
+    if not before.grid.matches(again.grid):
+        return f"{found} of the variances away; densities are on another grid"
+    l1 = np.abs(again.density - before.density).sum(axis=tuple(range(1, again.density.ndim))) * again.grid.cell_volume
+    return f"{found} of the variances, densities {l1.max():.1e} in L1 away"
+
+
+def same_bits(before: Any, after: Any) -> bool:
+    """Return whether mean, covariance and density of solutions, or all variables of others, have the same bits."""
+    if isinstance(before, dict):
+        return before.keys() == after.keys() and all(same_bits(one, after[name]) for name, one in before.items())
+    if not isinstance(before, Solution):
+        tables = [kinds.columns(one) for one in (before, after)]
+        first, second = ({name: one.values.tobytes() for name, one in table.items()} for table in tables)
+        return first == second
     pairs = [(getattr(before, name), getattr(after, name)) for name in ("steps", "mean", "covariance", "density")]
     return all((a is None and b is None) or (a is not None and b is not None and a.tobytes() == b.tobytes())
                for a, b in pairs)  # fmt: skip

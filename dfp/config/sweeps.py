@@ -20,6 +20,7 @@ from dfp.config.config import Config, Problem, explained, parsed
 from dfp.errors import DFPError
 from dfp.exact.moments import moments
 from dfp.long_time.stationary_moments import stationary_moments
+from dfp.solving.stored_landscape import StoredLandscape
 
 QUANTITIES = ("stationary", "moments")
 
@@ -101,9 +102,12 @@ def load(path: str | Path, quantity: str) -> tuple[Member, dict[str, Array]]:
     axes = {last: checks.array(f"{source}: sweep.{key}", table[key]) for last, key in keys.items()}
     member = Member(data, source.resolve(), keys, quantity)
     try:
-        member.problem(**{name: values[0] for name, values in axes.items()})
+        first = member.problem(**{name: values[0] for name, values in axes.items()})
     except DFPError as error:
         raise DFPError(f"{source}: its first member cannot be built: {error}") from None
+    if isinstance(first.sgd.landscape, StoredLandscape):  # every member, here and on workers, is to see these data
+        data["landscape"]["sha256"] = first.sgd.landscape.sha256
+        member = Member(data, source.resolve(), keys, quantity)
     return member, axes
 
 

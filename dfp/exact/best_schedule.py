@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from dfp_solvers import descent, schedule_adjoint
@@ -11,7 +12,8 @@ from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError, UnsupportedError
 from dfp.problem.gaussian_features import GaussianFeatures
-from dfp.problem.state import State
+from dfp.problem.state import Ending, State, started
+from dfp.result import Result, remembered
 
 # Steps of a search, the decrease of log R that ends it, and decades over which the best constant rate is looked for.
 _MOST, _DECREASE, _DECADES = 200, 1e-12, 4
@@ -19,8 +21,8 @@ _MOST, _DECREASE, _DECADES = 200, 1e-12, 4
 _MOMENTA, _HEAVIEST, _INSIDE = (0.05, 0.5, 0.8, 0.9, 0.95, 0.98), 0.999, 1e-9
 
 
-@dataclass(frozen=True)
-class OptimalSchedule:
+@dataclass(frozen=True, eq=False, repr=False)
+class OptimalSchedule(Result):
     """Learning rates, batch sizes and momenta of least risk after the last step.
 
     Attributes
@@ -52,10 +54,11 @@ class OptimalSchedule:
     gradient_norm: float
 
 
+@remembered
 def optimal_schedule(
     landscape: GaussianFeatures,
     steps: int,
-    initial: State | ArrayLike,
+    initial: State | Ending | ArrayLike,
     vary: Sequence[str] = ("learning_rate",),
     *,
     samples: int | None = None,
@@ -69,7 +72,7 @@ def optimal_schedule(
     steps
         Number of steps, >= 1.
     initial
-        State at step 0, or E (θ_i − θ*_i)² of shape (d,) or a number [parameter^2].
+        State at step 0, a ``Solution`` to go on from, or E (θ_i − θ*_i)² of shape (d,) or a number [parameter^2].
     vary
         ``"learning_rate"``, and with it ``"batch_size"``, ``"momentum"`` or both.
     samples
@@ -123,11 +126,12 @@ def _names(vary: Sequence[str]) -> tuple[str, ...]:
     return names
 
 
-def _second_moments(landscape: GaussianFeatures, initial: State | ArrayLike) -> Array:
+def _second_moments(landscape: GaussianFeatures, initial: State | Ending | ArrayLike) -> Array:
     d = landscape.dimension
-    if isinstance(initial, State):
-        mean = checks.matching("initial.mean", initial.mean, (d,))
-        variances = np.zeros(d) if initial.point else initial.covariance.diagonal()
+    start: Any = started(initial)
+    if isinstance(start, State):
+        mean = checks.matching("initial.mean", start.mean, (d,))
+        variances = np.zeros(d) if start.point else start.covariance.diagonal()
         return (mean - landscape.optimum) ** 2 + variances
     given = checks.vector("initial", initial, d)
     if given.min() < 0:

@@ -14,6 +14,7 @@ from dfp.errors import DFPError, UnsupportedError
 from dfp.problem.landscape import QuadraticLandscape
 from dfp.problem.noise import GaussianNoise
 from dfp.problem.sgd import SGD
+from dfp.result import Short
 
 # Standard deviations of a 95 % interval.
 _WIDTH = 1.959964
@@ -27,8 +28,8 @@ _CONSTANT = 1e-12
 _ALARM = 1e-6
 
 
-@dataclass(frozen=True, eq=False)
-class Intervals:
+@dataclass(frozen=True, eq=False, repr=False)
+class Intervals(Short):
     """95 % intervals, each for itself: lower and upper ends along the first axis.
 
     Attributes
@@ -47,8 +48,8 @@ class Intervals:
     curvature_noise: Array | None
 
 
-@dataclass(frozen=True, eq=False)
-class LangevinFit:
+@dataclass(frozen=True, eq=False, repr=False)
+class LangevinFit(Short):
     """What the same data say of H and C to whoever takes SGD for a Langevin equation (T6) with additive noise.
 
     Attributes

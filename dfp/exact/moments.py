@@ -14,8 +14,8 @@ from dfp.exact import averages, optimisers
 from dfp.problem.arguments import check_problem
 from dfp.problem.averaged_equation import AveragedEquation
 from dfp.problem.equation import Equation, MomentVector, packed, unpacked
-from dfp.problem.state import Gaussian, State
-from dfp.result import Result
+from dfp.problem.state import Ending, Gaussian, State, started
+from dfp.result import Result, remembered
 
 
 @dataclass(frozen=True, repr=False)
@@ -50,8 +50,9 @@ class Moments(Result):
         return f"<Moments at {len(self.steps)} steps up to {self.steps[-1]}, {self.mean.shape[1]} parameter(s)>"
 
 
+@remembered
 def moments(
-    equation: Equation | AveragedEquation, initial: State, steps: int, save: Sequence[int] | None = None
+    equation: Equation | AveragedEquation, initial: State | Ending, steps: int, save: Sequence[int] | None = None
 ) -> Moments:
     """Return the exact mean and covariance of ``equation`` from ``initial``.
 
@@ -61,7 +62,7 @@ def moments(
         Any equation; its cost grows with the number of steps only where noise is multiplicative and d > 11, and for
         averages of iterates.
     initial
-        State at step 0; only its mean and covariance matter.
+        State at step 0, or a ``Solution`` to go on from; only its mean and covariance matter.
     steps
         Last step, >= 0.
     save
@@ -93,6 +94,7 @@ def moments(
     [1.000e+00 1.074e-01 1.000e-04] [0.     0.1098 0.1111]
     """
     process = equation.iterate if isinstance(equation, AveragedEquation) else equation
+    initial = started(initial)
     check_problem(process, initial, moments=True)
     last = checks.integer("steps", steps)
     if save is None:

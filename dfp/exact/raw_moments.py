@@ -12,11 +12,11 @@ from dfp.errors import UnsupportedError
 from dfp.problem.arguments import check_problem
 from dfp.problem.equation import Equation
 from dfp.problem.equations import DiscreteFokkerPlanck, MasterEquation
-from dfp.problem.state import Density, State
+from dfp.problem.state import Density, Ending, State, started
 
 
 def raw_moments(
-    equation: Equation, initial: State, steps: int, order: int = 4, save: Sequence[int] | None = None
+    equation: Equation, initial: State | Ending, steps: int, order: int = 4, save: Sequence[int] | None = None
 ) -> Array:
     """Return E θ^j, j = 0 … ``order``, at the saved steps; for d <= 3 the moments E Π_i θ_i^{j_i} up to that order.
 
@@ -25,7 +25,7 @@ def raw_moments(
     equation
         A ``MasterEquation``, or a ``DiscreteFokkerPlanck`` of any order m: its moments up to order m are those of SGD.
     initial
-        State at step 0.
+        State at step 0, or a ``Solution`` to go on from.
     steps
         Last step, >= 0.
     order
@@ -61,6 +61,7 @@ def raw_moments(
     [[1.     1.     1.     1.     1.    ]
      [1.     0.1074 0.1214 0.0366 0.0439]]
     """
+    initial = started(initial)
     check_problem(equation, initial, moments=True)
     last, highest = checks.integer("steps", steps), checks.integer("order", order, at_least=1, at_most=64)
     _check_supported(equation)

@@ -12,10 +12,11 @@ from dfp.checks import Array
 from dfp.errors import DFPError, UnsupportedError
 from dfp.problem.gaussian_features import GaussianFeatures
 from dfp.problem.sgd import SGD
+from dfp.result import Result, remembered
 
 
-@dataclass(frozen=True)
-class RiskCurve:
+@dataclass(frozen=True, eq=False, repr=False)
+class RiskCurve(Result):
     """Excess risk of streaming least squares at saved steps.
 
     Attributes
@@ -41,6 +42,7 @@ class RiskCurve:
     second_moments: Array
 
 
+@remembered
 def risk_curve(sgd: SGD, second_moments: ArrayLike, steps: int, save: Sequence[int] | None = None) -> RiskCurve:
     """Return the exact excess risk of SGD on ``GaussianFeatures``.
 

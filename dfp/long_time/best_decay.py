@@ -16,7 +16,7 @@ from dfp.problem.arguments import check_problem
 from dfp.problem.averages import ExponentialAverage
 from dfp.problem.equations import MasterEquation
 from dfp.problem.sgd import SGD
-from dfp.problem.state import State
+from dfp.problem.state import Ending, State, started
 
 # Values of 1 − γ compared at a time, evenly on a logarithmic axis, and how often the best neighbourhood is divided.
 _VALUES, _DIVISIONS = 48, 4
@@ -51,7 +51,7 @@ class BestDecay:
     last_risk: float
 
 
-def best_decay(sgd: SGD, initial: State, steps: int) -> BestDecay:
+def best_decay(sgd: SGD, initial: State | Ending, steps: int) -> BestDecay:
     """Return the decay γ with the least excess risk ½E[(m−θ*)ᵀH(m−θ*)] of the average at step ``steps`` (T20).
 
     Parameters
@@ -59,7 +59,7 @@ def best_decay(sgd: SGD, initial: State, steps: int) -> BestDecay:
     sgd
         The dynamics, with replacement, on a quadratic landscape; any noise with a variance.
     initial
-        State at step 0, where the average starts too.
+        State at step 0, or a ``Solution`` to go on from, where the average starts too.
     steps
         Horizon, >= 1.
 
@@ -82,6 +82,7 @@ def best_decay(sgd: SGD, initial: State, steps: int) -> BestDecay:
     >>> print(round(dfp.best_decay(sgd, dfp.Point([1.0]), steps=100).decay, 2))
     0.97
     """
+    initial = started(initial)
     sgd = ExponentialAverage(sgd, 0.0).sgd  # checked there
     equation = MasterEquation(sgd)
     check_problem(equation, initial)

@@ -18,6 +18,7 @@ from dfp.problem.equations import Langevin, MasterEquation
 from dfp.problem.grid import Grid
 from dfp.problem.sgd import SGD
 from dfp.problem.state import Density, Point
+from dfp.result import remembered
 
 # Relaxation times that a path of least action takes, and steps without noise after which a start has settled.
 _RELAXED = 26.0
@@ -33,6 +34,7 @@ _FAR_BOX = 4
 _CELLS = 512
 
 
+@remembered
 def escape(sgd: SGD, start: ArrayLike, domain: Any) -> Escape:
     """Return how SGD leaves the well that ``start`` settles into: the path of least action, mean steps, committor.
 

@@ -18,13 +18,15 @@ from dfp.methods.transfer.kernels import enumerated
 from dfp.problem.arguments import check_problem
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
-from dfp.problem.state import State
+from dfp.problem.state import Ending, State, started
+from dfp.result import remembered
 
 
+@remembered
 def exit_steps(
     equation: Equation,
     domain: Any,
-    initial: State,
+    initial: State | Ending,
     steps: int | None = None,
     *,
     trajectories: int | None = None,
@@ -42,7 +44,7 @@ def exit_steps(
         ``(lower, upper)``, corners of shape (d,) or numbers, or a ``dfp.Grid`` whose box is taken (and, for generators
         and finite sums, whose cells).
     initial
-        State at step 0; what is outside has left at step 0.
+        State at step 0, or a ``Solution`` to go on from; what is outside has left at step 0.
     steps
         Last step of ``survival``; if left out, long enough for all but 1e-3 to leave, at most 10 000.
     trajectories
@@ -73,6 +75,7 @@ def exit_steps(
     >>> print(round(law.mean, 1), law.quantile(0.5))
     29.5 21.0
     """
+    initial = started(initial)
     check_problem(equation, initial)
     if not equation.process:
         raise UnsupportedError(

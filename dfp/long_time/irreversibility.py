@@ -21,12 +21,13 @@ from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
 from dfp.problem.state import Density, Gaussian
 from dfp.regimes.multiplier import Estimate
+from dfp.result import Short
 
 _CELLS = {2: 192, 3: 32}
 
 
-@dataclass(frozen=True)
-class Current:
+@dataclass(frozen=True, eq=False, repr=False)
+class Current(Short):
     """The stationary current J = v P of a linear equation with additive Gaussian noise: P is Gaussian, v is linear.
 
     Attributes
@@ -59,8 +60,8 @@ class Current:
         return self.velocity(theta) * self.law.density(theta)[..., None]
 
 
-@dataclass(frozen=True)
-class GriddedCurrent:
+@dataclass(frozen=True, eq=False, repr=False)
+class GriddedCurrent(Short):
     """The stationary current of a generator on a grid.
 
     Attributes

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from dfp_solvers import matrices, quadratic_form
@@ -14,7 +15,8 @@ from dfp.exact.moments import moments_at
 from dfp.methods.draws import drawn
 from dfp.problem.arguments import check_problem
 from dfp.problem.equation import Equation
-from dfp.problem.state import State
+from dfp.problem.state import Ending, State, started
+from dfp.result import Result, remembered
 
 # Weights below this share of the largest are rounding of the eigenvalues they come from.
 _ROUNDED = 1e-14
@@ -22,8 +24,8 @@ _ROUNDED = 1e-14
 _BAND = 2.7
 
 
-@dataclass(frozen=True, eq=False)
-class LossLaw:
+@dataclass(frozen=True, eq=False, repr=False)
+class LossLaw(Result):
     """Law of the loss above its value at the critical point, L = ½ (θ − θ*)ᵀH(θ − θ*).
 
     Attributes
@@ -57,6 +59,12 @@ class LossLaw:
     shifts: Array
     offset: float
     losses: Array
+
+    @classmethod
+    def _restored(cls, *, step: float, **given: Any) -> "LossLaw":
+        """Return what a file holds, in which what is empty is left out."""
+        held: dict[str, Any] = {name: np.empty(0) if one is None else one for name, one in given.items()}
+        return cls(step=int(step), **held)
 
     @property
     def sampled(self) -> bool:
@@ -130,7 +138,10 @@ class LossLaw:
         return np.ascontiguousarray(given.ravel()), given.shape
 
 
-def loss_law(equation: Equation, initial: State, step: int, *, samples: int = 100_000, seed: int = 0) -> LossLaw:
+@remembered
+def loss_law(
+    equation: Equation, initial: State | Ending, step: int, *, samples: int = 100_000, seed: int = 0
+) -> LossLaw:
     """Return the law of the loss at ``step``.
 
     Parameters
@@ -139,7 +150,7 @@ def loss_law(equation: Equation, initial: State, step: int, *, samples: int = 10
         In a quadratic landscape, any d. A Gaussian state that stays one gives a closed law: additive Gaussian noise (or
         a Langevin form of additive noise) and an initial ``Gaussian`` or ``Point``. Others are sampled, of (T4) alone.
     initial
-        State at step 0.
+        State at step 0, or a ``Solution`` to go on from.
     step
         >= 0.
     samples, seed
@@ -164,6 +175,7 @@ def loss_law(equation: Equation, initial: State, step: int, *, samples: int = 10
     >>> print(round(law.mean, 4), round(float(law.cdf(0.1)), 3))
     0.038 0.929
     """
+    initial = started(initial)
     check_problem(equation, initial)
     last = checks.integer("step", step)
     checks.integer("samples", samples, at_least=1000)

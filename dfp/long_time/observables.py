@@ -14,7 +14,7 @@ from dfp.long_time.stationary_moments import stationary_moments
 from dfp.problem.arguments import check_problem
 from dfp.problem.equation import Equation
 from dfp.problem.sgd import SGD
-from dfp.problem.state import Density, State
+from dfp.problem.state import Density, Ending, State, started
 from dfp.results.solution import Solution
 
 
@@ -190,7 +190,7 @@ def _memory(equation: Equation, steps: Array) -> Array:
 
 
 def mean_squared_displacement(
-    equation: Equation, initial: State, steps: int, save: Sequence[int] | None = None
+    equation: Equation, initial: State | Ending, steps: int, save: Sequence[int] | None = None
 ) -> Array:
     """Return E‖θ_n − θ_0‖² at the saved steps, exactly, for every equation.
 
@@ -211,6 +211,7 @@ def mean_squared_displacement(
     >>> print(dfp.mean_squared_displacement(dfp.MasterEquation(flat), dfp.Point(0.0), 100, [1, 10, 100]).round(4))
     [0.01 0.1  1.  ]
     """
+    initial = started(initial)
     check_problem(equation, initial)
     path = moments(equation, initial, steps, save)
     memory = _memory(equation, path.steps.astype(float))

@@ -27,7 +27,7 @@ from dfp.problem.arguments import check_equation
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
 from dfp.problem.state import Gaussian
-from dfp.result import Result
+from dfp.result import Result, remembered
 from dfp.results.tables import aligned
 
 # Highest degree of polynomials whose decay is looked at, by dimension, where noise depends on θ.
@@ -93,6 +93,7 @@ class Spectrum(Result):
         return "\n".join(lines + [f"  ! {warning}" for warning in self.warnings])
 
 
+@remembered
 def spectrum(equation: Equation, count: int = 6, grid: Grid | None = None) -> Spectrum:
     """Return the slowest relaxation modes of an equation.
 

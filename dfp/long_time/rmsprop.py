@@ -11,6 +11,7 @@ from dfp.errors import NoStationaryDensity, UnresolvedError, UnsupportedError
 from dfp.problem.grid import Grid
 from dfp.problem.landscape import QuadraticLandscape
 from dfp.problem.state import Density
+from dfp.result import Short
 
 # Standard deviations of the box to begin with; how much wider each next one is, and how often.
 _REACH, _WIDER, _TRIES = 9.0, 1.35, 12
@@ -24,8 +25,8 @@ _GRIDS = (((24, 40), 32), ((30, 50), 40), ((38, 64), 48), ((48, 80), 64))
 _AGREED, _USABLE = 1e-8, 1e-4
 
 
-@dataclass(frozen=True, eq=False)
-class RMSPropLaw:
+@dataclass(frozen=True, eq=False, repr=False)
+class RMSPropLaw(Short):
     """The stationary law of (θ, log v) under RMSProp.
 
     Attributes

@@ -25,6 +25,7 @@ from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
 from dfp.problem.state import Density, Gaussian
 from dfp.regimes.mode_report import modes
+from dfp.result import remembered
 
 # Heavy tails are followed until this much mass is outside, or as far as the largest grid reaches.
 _OUTSIDE = 1e-8
@@ -32,6 +33,7 @@ _CELLS = 2**16
 _CELLS_PER_WIDTH = 12
 
 
+@remembered
 def stationary(
     equation: Equation | AveragedEquation, grid: Grid | int | None = None, solver: Solver | str = "auto"
 ) -> Density:

@@ -12,12 +12,13 @@ from dfp.problem.arguments import check_equation
 from dfp.problem.averaged_equation import AveragedEquation
 from dfp.problem.equation import Equation, MomentVector
 from dfp.regimes.mode_report import modes
+from dfp.result import Result, remembered
 
 _ROUNDING = 1e-13
 
 
-@dataclass(frozen=True)
-class StationaryMoments:
+@dataclass(frozen=True, eq=False, repr=False)
+class StationaryMoments(Result):
     """Moments of a stationary state.
 
     Attributes
@@ -40,6 +41,7 @@ class StationaryMoments:
     covariance: Array
 
 
+@remembered
 def stationary_moments(equation: Equation | AveragedEquation) -> StationaryMoments:
     """Return the mean and covariance in which an equation settles, exactly: the fixed point of (T14) or (T15).
 

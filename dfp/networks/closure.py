@@ -18,6 +18,7 @@ from dfp.checks import Array
 from dfp.networks.measurement import Measurement
 from dfp.networks.predictors import SMALL_SHARE, Rule, curvature_share
 from dfp.networks.source import Source
+from dfp.result import Short
 
 # Trust ends where the closure's own relative error of the variance (median over directions) exceeds this: about what
 # 256 runs can tell. The error stays near 0.01 where closures describe the runs, and passes 0.08 before they fail.
@@ -31,8 +32,8 @@ LEAK = 0.1
 _OUTSIDE = 10
 
 
-@dataclass(frozen=True, eq=False)
-class Closure:
+@dataclass(frozen=True, eq=False, repr=False)
+class Closure(Short):
     """Moments by the closure, with its own judgement of them.
 
     Attributes

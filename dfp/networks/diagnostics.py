@@ -8,6 +8,7 @@ from dfp.checks import TINY, Array
 from dfp.networks.directions import Directions
 from dfp.networks.scores import variance_z
 from dfp.networks.source import Source
+from dfp.result import Short
 
 # Of the largest: sharp modes have at least this share of its curvature, flat ones at most that.
 SHARP, FLAT = 0.05, 1e-3
@@ -15,8 +16,8 @@ SHARP, FLAT = 0.05, 1e-3
 _RESAMPLES, _MINIBATCHES = 100, 512
 
 
-@dataclass(frozen=True, eq=False)
-class PowerLaw:
+@dataclass(frozen=True, eq=False, repr=False)
+class PowerLaw(Short):
     """Var(G) = γ(|λ| + ε)^p fitted in logarithms to the directions with noise, with 95 % intervals over directions."""
 
     gamma: float
@@ -29,8 +30,8 @@ class PowerLaw:
     """Ratio of the 95 % to the 5 % quantile of γ_i = Var(G_i)/|λ_i|."""
 
 
-@dataclass(frozen=True, eq=False)
-class Diagnostics:
+@dataclass(frozen=True, eq=False, repr=False)
+class Diagnostics(Short):
     """Numbers about the assumptions, one entry per direction unless said otherwise.
 
     Attributes

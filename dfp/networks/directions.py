@@ -10,6 +10,7 @@ from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError
 from dfp.networks.source import Source
+from dfp.result import Short
 
 if TYPE_CHECKING:
     from dfp.networks.runs import Runs
@@ -18,8 +19,8 @@ FULL_UP_TO = 2000
 """Number of parameters up to which the whole mean Hessian is computed."""
 
 
-@dataclass(frozen=True, eq=False)
-class Directions:
+@dataclass(frozen=True, eq=False, repr=False)
+class Directions(Short):
     """Orthonormal directions, sharp ones first.
 
     Attributes

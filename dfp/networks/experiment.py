@@ -175,5 +175,8 @@ def write(outcomes: list[Outcome], folder: Path) -> Path:
 
 
 def _draw(figure: Any, stem: Path) -> None:
+    from matplotlib import pyplot
+
     for suffix in (".png", ".pdf"):
         figures.save(figure, stem.with_suffix(suffix))
+    pyplot.close(figure)

@@ -10,6 +10,7 @@ from dfp.checks import Array
 from dfp.errors import DFPError
 from dfp.networks.predictors import LABELS
 from dfp.networks.tables import chosen_steps
+from dfp.results.page import canvas
 from dfp.results.schema import label
 
 if TYPE_CHECKING:
@@ -25,17 +26,9 @@ _COLOURS = {
 _LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 
 
-def canvas(columns: int, width: float, height: float, rows: int = 1) -> tuple["Figure", Any]:
-    """Return a figure without a window, and its axes, shape (rows, columns)."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    return figure, figure.subplots(rows, columns, squeeze=False)
-
-
 def errors(report: "Compared") -> "Figure":
     """Return the median error of every predictor against steps, over the band of perfect predictions."""
-    figure, axes = canvas(1, 7.0, 4.4)
+    figure, axes = canvas(1, 1, 7.0, 4.4)
     axis, moving = axes[0, 0], report.steps > 0
     steps = report.steps[moving]
     high = np.maximum(report.floor.high[moving], 1.3 * report.floor.expected[moving])
@@ -50,13 +43,13 @@ def errors(report: "Compared") -> "Figure":
     axis.set(xscale="log", yscale="log", xlabel=label("step"), ylabel=label("prediction_error"))
     axis.set_ylim(bottom=max(1e-3, 0.3 * float(report.floor.expected[moving].min())))
     axis.legend(fontsize="small", ncols=2)
-    axis.set_title("How far is each prediction from the runs?")
+    figure.suptitle("How far is each prediction from the runs?")
     return figure
 
 
 def spectrum(report: "Compared", count: int = 8) -> "Figure":
     """Return variance against steps for directions from sharp to flat, confined and diffusive on one figure."""
-    figure, axes = canvas(1, 8.0, 4.6)
+    figure, axes = canvas(1, 1, 8.0, 4.6)
     axis, moving = axes[0, 0], report.steps > 0
     steps, live = report.steps[moving], np.flatnonzero(report.live & (report.runs.variance[-1] > 0))
     order = live[np.argsort(report.measured.curvatures[live])[::-1]]
@@ -75,14 +68,14 @@ def spectrum(report: "Compared", count: int = 8) -> "Figure":
     axis.legend(
         fontsize="small", title="points: runs\nlines: closure\ndotted: authors", loc="upper left", bbox_to_anchor=(1, 1)
     )
-    axis.set_title("Which directions are confined, and which diffuse?")
+    figure.suptitle("Which directions are confined, and which diffuse?")
     return figure
 
 
 def scatter(report: "Compared", predictors: Sequence[str] = ("authors", "langevin", "table", "closure")) -> "Figure":
     """Return predicted against measured variances of all directions at several steps."""
     shown = [name for name in predictors if name in report.predictions.moments]
-    figure, axes = canvas(len(shown), 3.4 * len(shown), 3.9)
+    figure, axes = canvas(1, len(shown), 3.4 * len(shown), 3.9)
     places = chosen_steps(report, 4)
     measured = report.runs.variance[:, report.live]
     low, high = np.quantile(measured[places][measured[places] > 0], [0.0, 1.0])
@@ -104,7 +97,7 @@ def epoch(report: "Compared") -> "Figure":
     rule = report.predictions.rule
     if rule.replace:
         raise DFPError("runs were made with replacement: there are no epochs to draw; run with replace=False.")
-    figure, axes = canvas(1, 7.0, 4.2)
+    figure, axes = canvas(1, 1, 7.0, 4.2)
     axis, length = axes[0, 0], report.measured.samples // rule.batch_size
     moving = report.steps > 0
     steps, live = report.steps[moving], report.live
@@ -126,7 +119,7 @@ def epoch(report: "Compared") -> "Figure":
     axis.axhline(1.0, color="0.6", lw=0.8)
     axis.set(xlabel=label("epoch"), ylabel=label("epoch_variance"))
     axis.legend(fontsize="small")
-    axis.set_title(f"Does the noise cancel within an epoch of {length} steps without replacement?")
+    figure.suptitle(f"Does the noise cancel within an epoch of {length} steps without replacement?")
     return figure
 
 
@@ -139,11 +132,11 @@ def density(report: "Compared", modes: Sequence[int] = (0,), step: int | None = 
     if at not in report.steps:
         raise DFPError(f"step={at}: was not saved; choose from {report.steps.tolist()}.")
     frame = int(np.flatnonzero(report.steps == at)[0])
-    figure, axes = canvas(1, 5.6, 4.4)
+    figure, axes = canvas(1, 1, 5.6, 4.4)
     axis, places = axes[0, 0], report.runs.positions[frame][:, wanted]
     (_one if len(wanted) == 1 else _two)(axis, report, frame, wanted, places)
     curvatures = ", ".join(f"{report.measured.curvatures[m]:.2g}" for m in wanted)
-    axis.set_title(f"How are the runs distributed at step {at}? λ = {curvatures}", fontsize="medium")
+    figure.suptitle(f"How are the runs distributed at step {at}? λ = {curvatures}", fontsize="medium")
     return figure
 
 

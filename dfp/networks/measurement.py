@@ -11,14 +11,15 @@ from dfp.errors import DFPError
 from dfp.networks import diagnostics, directions
 from dfp.networks.diagnostics import Diagnostics
 from dfp.networks.source import Source
+from dfp.result import Short
 
 if TYPE_CHECKING:
     from dfp import QuadraticLandscape
     from dfp.networks.runs import Runs
 
 
-@dataclass(frozen=True, eq=False)
-class Measurement:
+@dataclass(frozen=True, eq=False, repr=False)
+class Measurement(Short):
     """What of a network decides how SGD moves, along k orthonormal directions.
 
     Attributes

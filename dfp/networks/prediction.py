@@ -13,10 +13,11 @@ from dfp.networks.closure import Closure, closure
 from dfp.networks.measurement import Measurement
 from dfp.networks.predictors import LABELS, Predicted, Rule
 from dfp.networks.runs import default_steps
+from dfp.result import Short
 
 
-@dataclass(frozen=True, eq=False)
-class Predictions:
+@dataclass(frozen=True, eq=False, repr=False)
+class Predictions(Short):
     """What every predictor says about mean and variance along the measured directions.
 
     Attributes

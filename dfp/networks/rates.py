@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,7 +11,8 @@ from dfp.errors import DFPError
 from dfp.networks.claims import Claim
 from dfp.networks.measurement import Measurement
 from dfp.networks.runs import Runs
-from dfp.results import schema
+from dfp.result import Short
+from dfp.results import page, schema
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,8 +24,8 @@ _BENT = 0.05
 AUTHORS_EXPONENT = 3.07
 
 
-@dataclass(frozen=True, eq=False)
-class Diffusion:
+@dataclass(frozen=True, eq=False, repr=False)
+class Diffusion(Short):
     """How fast flat directions spread, at several learning rates.
 
     Attributes
@@ -82,11 +83,12 @@ class Diffusion:
             )
         ]
 
-    def plot(self) -> "Figure":
+    def plot(self, *, ax: Any = None, title: str | None = None, style: Any = None) -> "Figure":
         """Return D_eff against η with its interval, and what the noise at the checkpoint predicts."""
-        from dfp.networks import figures
+        return page.plotted(self._figure, ax=ax, title=title, style=style)
 
-        figure, axes = figures.canvas(1, 6.0, 4.2)
+    def _figure(self) -> "Figure":
+        figure, axes = page.canvas(1, 1, 6.0, 4.2)
         axis, rates = axes[0, 0], self.learning_rates
         middle = self.coefficients
         bars = np.abs(self.intervals / (2 * rates[:, None]) - middle[:, None]).T
@@ -103,7 +105,7 @@ class Diffusion:
         axis.minorticks_off()
         axis.set_ylabel(schema.label("diffusion_coefficient"))
         axis.legend(fontsize="small")
-        axis.set_title(f"Is diffusion proportional to the learning rate? {self.directions} flat directions")
+        figure.suptitle(f"Is diffusion proportional to the learning rate? {self.directions} flat directions")
         return figure
 
 

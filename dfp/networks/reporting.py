@@ -184,11 +184,27 @@ class Report(stored.Labelled, Result):
         columns |= {name: found.variance[-1] for name, found in self.predictions.moments.items()}
         return data_frame(columns)
 
-    def plot(self, name: str = "errors", **options: object) -> "Figure":
-        """Return a figure: ``"errors"``, ``"spectrum"``, ``"scatter"``, ``"epoch"`` or ``"density"``.
+    def plot(
+        self,
+        name: str | None = None,
+        *,
+        steps: Any = None,
+        ax: Any = None,
+        title: str | None = None,
+        style: Any = None,
+        **options: object,
+    ) -> "Figure":
+        """Return a figure: ``"errors"`` if left out, ``"spectrum"``, ``"scatter"``, ``"epoch"`` or ``"density"``.
 
-        ``"density"`` takes ``modes``, one or two indices of directions, and ``step``.
+        ``"density"`` takes ``modes``, one or two indices of directions, and ``step``; others as for any result.
         """
+        if steps is not None:
+            raise DFPError(
+                f"steps={steps}: figures of reports are over all steps; leave it out, or give a density step."
+            )
+        return self._plotted(lambda: self._drawn(name or "errors", options), ax, title, style)
+
+    def _drawn(self, name: str, options: dict[str, Any]) -> "Figure":
         from dfp.networks import figures
 
         drawn: dict[str, Any] = {

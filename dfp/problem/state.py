@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 from dfp_solvers import gaussian, matrices
@@ -16,6 +16,19 @@ from dfp.problem import questions
 from dfp.problem.grid import Grid, grid_moments
 from dfp.problem.value import Value
 from dfp.result import Result
+
+
+class Ending(Protocol):
+    """What ends in a state to go on from, as solutions do."""
+
+    def state(self) -> "Density":
+        """Return the law at the last step."""
+
+
+def started(initial: Any) -> "State":
+    """Return a state as it is, and of what ends in one, such as a ``Solution``, the law at its last step."""
+    found: State = initial.state() if callable(getattr(initial, "state", None)) else initial
+    return found
 
 
 class State(Value, ABC):
@@ -242,9 +255,13 @@ class Density(Result, State):
     values: Array
     outside: float
     error: float
-    _moments: tuple[float, Array, Array] = field(init=False, repr=False)
+    # Moments known better than by the cells, with the grid and the values that they are of.
+    _known: tuple[Grid, Array, Array, Array] | None = field(compare=False)
+    _moments: tuple[float, Array, Array] = field(init=False)
 
-    def __init__(self, grid: Grid, values: ArrayLike, outside: float = 0.0, error: float = 0.0) -> None:
+    def __init__(
+        self, grid: Grid, values: ArrayLike, outside: float = 0.0, error: float = 0.0, _known: Any = None
+    ) -> None:
         checks.instance("initial.grid", grid, Grid, "must be a dfp.Grid; give dfp.Grid(lower, upper, cells).")
         given = checks.array("initial.values", values, dimensions=(1, 2, 3))
         checks.matching("initial.values", given, grid.cells)
@@ -254,7 +271,11 @@ class Density(Result, State):
         object.__setattr__(self, "values", given)
         object.__setattr__(self, "outside", checks.real("initial.outside", outside, at_least=0, below=1))
         object.__setattr__(self, "error", checks.real("initial.error", error, at_least=0))
-        object.__setattr__(self, "_moments", grid_moments(grid, given))
+        moments, known = grid_moments(grid, given), None
+        if _known is not None and _known[0] is grid and _known[1] is values:  # not of others that take their place
+            moments, known = (moments[0], *_known[2:]), (grid, given, *_known[2:])
+        object.__setattr__(self, "_moments", moments)
+        object.__setattr__(self, "_known", known)
         if not abs(self.mass + self.outside - 1) <= 1e-6:
             raise DFPError(f"initial.values integrates to {self.mass:.8g}: must be 1; use Density.normalised(...).")
 
@@ -265,6 +286,15 @@ class Density(Result, State):
         """Return cells, mean and what is outside in one line."""
         cells = "×".join(map(str, self.grid.cells))
         return f"<Density on {cells} cells: mean {np.array2string(self.mean, precision=5)}, outside {self.outside:.1e}>"
+
+    @classmethod
+    def _restored(cls, *, mean: Array | None, covariance: Array | None, **given: Any) -> "Density":
+        """Return what a file holds; those of earlier versions hold no moments."""
+        found = cls(**given)
+        if mean is None or covariance is None:
+            return found
+        better = found.with_moments(mean, covariance)
+        return found if better == found else better
 
     @classmethod
     def normalised(cls, grid: Grid, values: ArrayLike, error: float = 0.0) -> Self:
@@ -295,9 +325,12 @@ class Density(Result, State):
         >>> print(law.with_moments(law.mean, np.array([[0.1]])).covariance)
         [[0.1]]
         """
-        result = Density(self.grid, self.values, self.outside, self.error)
-        object.__setattr__(result, "_moments", (self.mass, mean.copy(), covariance.copy()))
-        return result
+        d = self.dimension
+        first, second = checks.array("mean", mean), checks.array("covariance", covariance, dimensions=(2,))
+        checks.matching("mean", first, (d,))
+        checks.matching("covariance", second, (d, d))
+        known = self.grid, self.values, first, second
+        return Density(self.grid, self.values, self.outside, self.error, known)
 
     @property
     def mass(self) -> float:
@@ -327,8 +360,12 @@ class Density(Result, State):
         >>> print(plane.state().marginal([0]).dimension)
         1
         """
-        grid, values = questions.marginal(self.grid, self.values, questions.kept_axes(axes, self.dimension))
-        return Density(grid, values, self.outside, self.error)
+        kept = questions.kept_axes(axes, self.dimension)
+        grid, values = questions.marginal(self.grid, self.values, kept)
+        found = Density(grid, values, self.outside, self.error)
+        return (
+            found if self._known is None else found.with_moments(self.mean[kept], self.covariance[np.ix_(kept, kept)])
+        )
 
     def probability(self, lower: ArrayLike, upper: ArrayLike) -> float:
         """Return the probability of the box from ``lower`` to ``upper`` (d,), which may be infinite, on the grid.

@@ -10,6 +10,7 @@ from dfp_solvers.trajectories.products import OptimiserStep
 from dfp import checks
 from dfp.checks import Array
 from dfp.regimes.multiplier import Estimate, Multiplier, mean_increment, mean_matrix
+from dfp.result import Short
 
 REGIMES = ("confined", "heavy-tailed", "diffusive", "unstable", "borderline", "frozen", "interpolating")
 # Numbers that should vanish, relative to what they are differences of.
@@ -18,8 +19,8 @@ _ROUNDING = 1e-14
 _NEARLY = 1e-6
 
 
-@dataclass(frozen=True, eq=False)
-class Mode:
+@dataclass(frozen=True, eq=False, repr=False)
+class Mode(Short):
     """An eigendirection of the mean Hessian, as if uncoupled from the others; ``Modes.coupled`` tells if it is.
 
     Attributes

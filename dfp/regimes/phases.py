@@ -17,8 +17,8 @@ from dfp.checks import Array
 from dfp.errors import DFPError, FileFormatError
 from dfp.regimes.mode import REGIMES, Mode
 from dfp.regimes.multiplier import GaussianMultiplier, MomentumMultiplier, Multiplier, Sampling
-from dfp.result import Result
-from dfp.results import hdf5, schema
+from dfp.result import Result, remembered
+from dfp.results import hdf5, maps, schema
 from dfp.results.files import load_kind
 from dfp.results.schema import Column
 
@@ -143,12 +143,43 @@ class PhaseDiagram(Result):
             return mode.effective_rate * mode.curvature_noise - 2 * mode.curvature
         return mode.lyapunov_exponent
 
-    def _figure(self) -> "Figure":
-        """The regimes with both stability boundaries, and how far the stationary variances differ."""
+    def plot(
+        self,
+        name: str | None = None,
+        *,
+        steps: Any = None,
+        ax: Any = None,
+        title: str | None = None,
+        style: Any = None,
+    ) -> "Figure":
+        """Return a figure of the regimes and of what Langevin misses, or of one of the ``values``, by ``name``.
+
+        Besides these, ``variance_difference`` can be drawn; other parameters as for any result.
+
+        Examples
+        --------
+        >>> print(diagram.plot("growth").axes[1].get_ylabel())
+        growth of the second moment per step, ρ₂
+        """
+        if steps is not None:
+            raise DFPError(f"steps={steps}: a phase diagram has no saved steps; leave it out.")
+        return self._plotted(lambda: self._drawn(name), ax, title, style)
+
+    def _drawn(self, name: str | None) -> "Figure":
         from dfp.regimes import phases_plot
 
         values = self.values | {"variance_difference": self.variance_difference, "gap": self.gap}
-        return phases_plot.figure(self.names, (self.x, self.y), self.fixed, values)
+        arguments = self.names, (self.x, self.y), self.fixed
+        if name is None:
+            return phases_plot.figure(*arguments, values)
+        checks.choice("name", name, (*NUMBERS, "variance_difference", *CODES))
+        if name not in CODES:
+            return maps.over_parameters(dict(zip(self.names, arguments[1], strict=True)), values[name], name)
+        figure = phases_plot.regimes(*arguments, values | {"regime": values[name]})
+        whose = "SGD" if name == "regime" else "Langevin believe that SGD"
+        figure.axes[0].set_title("")
+        figure.suptitle(f"Where does {whose} settle{'s' if name != 'regime' else ''}?")
+        return figure
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one dictionary of names and numbers for every point, as tables and CSV files have it.
@@ -171,6 +202,7 @@ class PhaseDiagram(Result):
         return f"<PhaseDiagram of {self.names[0]} ({len(self.x)}) and {self.names[1]} ({len(self.y)}): {shares}>"
 
 
+@remembered
 def phase_diagram(
     axis_x: Mapping[str, ArrayLike],
     axis_y: Mapping[str, ArrayLike],

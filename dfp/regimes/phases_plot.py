@@ -31,21 +31,52 @@ def figure(
         Those of a ``PhaseDiagram``, its ``variance_difference`` and its ``gap``, shapes (X, Y).
     """
     drawn, ((left, right),) = page.canvas(1, 2, 11.0, 4.4)
-    _regimes(left, axes, values, _langevin(names, axes, fixed))
-    _difference(right, axes, values)
-    for axis in (left, right):
+    wide, arrays = _widened(axes, {**values, "langevin": _langevin(names, axes, fixed)})
+    _regimes(left, wide, arrays)
+    _difference(right, wide, arrays)
+    _labelled([left, right], names, axes)
+    symbols = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in fixed.items())
+    drawn.suptitle(f"Where does SGD settle, and where does Langevin believe it does? {symbols}", fontsize="medium")
+    return drawn
+
+
+def regimes(
+    names: tuple[str, str], axes: tuple[Array, Array], fixed: Mapping[str, float], values: Mapping[str, NDArray[Any]]
+) -> "Figure":
+    """Return the panel of regimes alone, of the same arguments: of whatever stands for ``regime``."""
+    drawn, ((axis,),) = page.canvas(1, 1, 5.6, 4.2)
+    _regimes(axis, *_widened(axes, {**values, "langevin": _langevin(names, axes, fixed)}))
+    _labelled([axis], names, axes)
+    return drawn
+
+
+def _labelled(drawn: "list[Axes]", names: tuple[str, str], axes: tuple[Array, Array]) -> None:
+    for axis in drawn:
         axis.set_xlabel(schema.label(names[0]))
         axis.set_ylabel(schema.label(names[1]))
         if page.geometric(axes[0]):
             axis.set_xscale("log")
         if page.geometric(axes[1]):
             axis.set_yscale("log")
-    symbols = ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in fixed.items())
-    drawn.suptitle(f"Where does SGD settle, and where does Langevin believe it does? {symbols}", fontsize="medium")
-    return drawn
+        for values, ticks in zip(axes, (axis.set_xticks, axis.set_yticks), strict=True):
+            if len(values) == 1:
+                ticks(values)
 
 
-def _regimes(axis: "Axes", axes: tuple[Array, Array], values: Mapping[str, NDArray[Any]], langevin: Array) -> None:
+def _widened(
+    axes: tuple[Array, Array], values: Mapping[str, NDArray[Any]]
+) -> tuple[tuple[Array, Array], dict[str, NDArray[Any]]]:
+    """Return the axes and what is on them, where one of a single value has a width."""
+    wide, found = list(axes), dict(values)
+    for k, given in enumerate(axes):
+        if len(given) == 1:
+            half = 0.05 * abs(given[0]) or 0.5
+            wide[k] = np.array([given[0] - half, given[0] + half])
+            found = {name: np.repeat(array, 2, axis=k) for name, array in found.items()}
+    return (wide[0], wide[1]), found
+
+
+def _regimes(axis: "Axes", axes: tuple[Array, Array], values: Mapping[str, NDArray[Any]]) -> None:
     from matplotlib.colors import ListedColormap
     from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
@@ -60,7 +91,7 @@ def _regimes(axis: "Axes", axes: tuple[Array, Array], values: Mapping[str, NDArr
         for code, name in enumerate(REGIMES)
         if code in values["regime"]
     ]
-    wanted = {"SGD: ρ₂ = 1": (values["growth"] - 1, "-"), "Langevin: ηΓ = 2λ": (langevin, "--")}
+    wanted = {"SGD: ρ₂ = 1": (values["growth"] - 1, "-"), "Langevin: ηΓ = 2λ": (values["langevin"], "--")}
     if np.all(np.isfinite(values["lyapunov_exponent"])):
         wanted["SGD: ℓ = 0"] = (values["lyapunov_exponent"], ":")
     for label, (level, style) in wanted.items():
@@ -68,7 +99,7 @@ def _regimes(axis: "Axes", axes: tuple[Array, Array], values: Mapping[str, NDArr
             axis.contour(*axes, level.T, levels=[0.0], colors="black", linestyles=style, linewidths=1.2)
             handles.append(Line2D([], [], color="black", linestyle=style, linewidth=1.2, label=label))
     gap = values["gap"]
-    if np.any(gap) and min(gap.shape) > 1:
+    if np.any(gap):
         hatched = axis.contourf(*axes, gap.T.astype(float), levels=[0.5, 1.5], colors="none", hatches=["///"])
         hatched.set_edgecolor("#333333")
         hatched.set_linewidth(0.0)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dfp.checks import Array
 from dfp.errors import DFPError, FileFormatError
 from dfp.result import Result
-from dfp.results import hdf5, schema
+from dfp.results import hdf5, maps, schema
 from dfp.results.files import load_kind
 from dfp.results.schema import Column
 
@@ -110,22 +110,7 @@ class Sweep(Result):
         numbers, names = known[chosen], tuple(self.axes)
         if len(names) > 2:
             raise DFPError(f"axes: there are {len(names)}, and numbers over one or two can be drawn; fix the others.")
-        from dfp.results import page
-
-        figure, ((axis,),) = page.canvas(1, 1, 5.6, 4.2)
-        axis.set_xlabel(_label(names[0]))
-        if len(names) == 1:
-            axis.plot(self.axes[names[0]], numbers, marker=".")
-            axis.set_ylabel(_label(chosen))
-        else:
-            drawn = axis.pcolormesh(*self.axes.values(), numbers.T, shading="nearest")
-            axis.set_ylabel(_label(names[1]))
-            page.bar(drawn, [axis], _label(chosen))
-        for scale, values in zip((axis.set_xscale, axis.set_yscale), self.axes.values(), strict=False):
-            if page.geometric(values):
-                scale("log")
-        figure.suptitle(f"How does {_label(chosen).partition(' [')[0]} depend on {' and '.join(names)}?")
-        return figure
+        return maps.over_parameters(self.axes, numbers, chosen)
 
     def __repr__(self) -> str:
         """Return axes, names and how many members are there."""
@@ -162,10 +147,6 @@ def attributes(sweep: Sweep) -> dict[str, Any]:
 def _about(name: str) -> dict[str, str]:
     found = schema.PHASE_VARIABLES.get(name)
     return {"long_name": name} if found is None else {"units": found.unit, "long_name": found.long_name}
-
-
-def _label(name: str) -> str:
-    return schema.label(name) if name in schema.PHASE_VARIABLES else name
 
 
 def load_sweep(path: str | Path) -> Sweep:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,7 +12,6 @@ from dfp.errors import DFPError
 from dfp.result import Result
 from dfp.results import figures, page, schema
 from dfp.results.corner import corner
-from dfp.results.cube import Sweep
 from dfp.results.kinds import kind_of
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def plot(
     at
         Of several results: ``"step"``, or ``"time"`` for the same slow time, as ``dfp.compare`` has it.
     name
-        Of a sweep, which number to draw.
+        Of a sweep or a phase diagram, which number to draw.
     ax, title, style
         As ``plot`` of results has them.
 
@@ -63,10 +63,12 @@ def plot(
     parameter θ₁ [parameter]
     """
     checks.choice("at", at, ("step", "time"))
-    if isinstance(results, Sweep):
-        return results.plot(name, steps=steps, ax=ax, title=title, style=style)
+    if isinstance(results, Result) and "name" in signature(results.plot).parameters:
+        return results.plot(name=name, steps=steps, ax=ax, title=title, style=style)  # type: ignore[call-arg]
     if name is not None:
-        raise DFPError(f"name={checks.shown(name)}: numbers of sweeps are drawn by name; leave it out.")
+        raise DFPError(
+            f"name={checks.shown(name)}: numbers of sweeps and phase diagrams are drawn by name; leave it out."
+        )
     if isinstance(results, Result):
         return results.plot(steps=steps, ax=ax, title=title, style=style)
     if not isinstance(results, Mapping):
@@ -181,8 +183,58 @@ def _committor(result: Any) -> "Figure":
     return figure
 
 
+def _stationary_moments(result: Any) -> "Figure":
+    figure, ((axis,),) = page.canvas(1, 1, 5.4, 3.8)
+    order, variances = np.arange(1, len(result.mean) + 1), result.covariance.diagonal()
+    axis.errorbar(order, result.mean, yerr=np.sqrt(variances), fmt="o", capsize=3, color=figures.COLOURS[0])
+    axis.set_xlabel(schema.label("parameter"))
+    axis.set_ylabel(schema.label("mean_and_deviation"))
+    axis.set_xlim(0.5, len(order) + 0.5)
+    axis.xaxis.get_major_locator().set_params(integer=True)
+    figure.suptitle("Where does each parameter settle, and how widely?")
+    return figure
+
+
+def _schedule(result: Any) -> "Figure":
+    series = {"learning_rate": result.learning_rates, "batch_size": result.batch_sizes, "momentum": result.momenta}
+    told = {name: values for name, values in series.items() if name == "learning_rate" or np.ptp(values) > 0}
+    figure, axes = page.canvas(1, len(told), 4.6 * len(told), 3.6)
+    for axis, (name, values) in zip(axes[0], told.items(), strict=True):
+        axis.stairs(values, np.arange(len(values) + 1), baseline=None, color=figures.COLOURS[0])
+        axis.set_xlabel(schema.label("step"))
+        axis.set_ylabel(schema.label(name))
+    figure.suptitle(f"Which schedule leaves the least risk, {result.risk:.3g}?")
+    return figure
+
+
+def _risk(result: Any) -> "Figure":
+    figure, ((axis,),) = page.canvas(1, 1, 5.4, 3.8)
+    axis.plot(result.steps, result.excess_risk, ".-", color=figures.COLOURS[0])
+    if np.all(result.excess_risk > 0):
+        axis.set_yscale("log")
+    page.scale_steps(axis, result.steps)
+    axis.set_xlabel(schema.label("step"))
+    axis.set_ylabel(schema.label("excess_risk"))
+    figure.suptitle("How fast does the risk fall?")
+    return figure
+
+
+def _loss_law(result: Any) -> "Figure":
+    figure, ((left, right),) = page.canvas(1, 2, 9.0, 3.6)
+    low, high = (result.quantile(share) for share in (1e-3, 1 - 1e-3))
+    x = np.linspace(low, high, 400)
+    left.plot(x, result.density(x), color=figures.COLOURS[0])
+    right.plot(x, result.cdf(x), color=figures.COLOURS[0])
+    for axis, name in ((left, "loss_density"), (right, "loss_probability")):
+        axis.set_xlabel(schema.label("loss"))
+        axis.set_ylabel(schema.label(name))
+    figure.suptitle(f"How is the loss distributed at step {result.step}?")
+    return figure
+
+
 _ENDS = ("value", "lower", "upper")
 _DRAWN = {
     "density": _density, "moments": _moments, "spectrum": _spectrum, "comparison": _comparison,
-    "committor": _committor,
+    "committor": _committor, "stationary moments": _stationary_moments, "optimal schedule": _schedule,
+    "risk curve": _risk, "loss law": _loss_law,
 }  # fmt: skip

@@ -9,7 +9,7 @@ import numpy as np
 
 from dfp.checks import Array
 from dfp.errors import DFPError, FileFormatError
-from dfp.results import hdf5, kinds, schema
+from dfp.results import apart, hdf5, kinds, schema
 from dfp.results.certificate import Certificate
 from dfp.results.gridded import grid_in
 from dfp.results.solution import Solution, attributes, columns
@@ -41,7 +41,7 @@ def save_many(solutions: Mapping[str, Solution], path: str | Path) -> None:
     # A group may not give a dimension of the root another length, so the root holds all grids or none.
     if one_dimension and all(grid.matches(grids[0]) for grid in grids):
         for table, _ in groups.values():
-            shared |= {name: column for name, column in table.items() if column.dims[0] != "step"}
+            shared |= {name: column for name, column in table.items() if column.dims[0] not in ("step", "entry")}
     hdf5.save_groups(path, groups, shared)
 
 
@@ -183,9 +183,14 @@ def _read(group: hdf5.Stored, root: hdf5.Stored) -> Solution:
             sampled=bool(group.attribute("certificate_sampled", "|i1")),
             warnings=_warnings(group),
         ),
-        provenance=group.json("config_json", dict),
+        provenance=_provenance(group),
         slow_time=read("time") if math.isnan(rate) else None,
     )
+
+
+def _provenance(group: hdf5.Stored) -> dict[str, Any]:
+    found: dict[str, Any] = group.json("config_json", dict)
+    return found | {"recipe": apart.put_back(found["recipe"], group)} if "recipe" in found else found
 
 
 def _warnings(group: hdf5.Stored) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -11,7 +11,8 @@ import numpy as np
 
 from dfp.errors import DFPError, FileFormatError
 from dfp.problem.grid import Grid
-from dfp.results import hdf5, schema, tables
+from dfp.result import Result
+from dfp.results import apart, hdf5, schema, tables
 from dfp.results.gridded import axes_of, grid_in
 from dfp.results.schema import Column, Variable
 
@@ -44,6 +45,8 @@ class Kind:
     warnings: bool = False
     later: tuple[str, ...] = ()
     """Numbers that files of earlier versions lack."""
+    made: str = ""
+    """The method of the class that makes it of what a file holds, if not the class itself."""
 
     @property
     def maker(self) -> Any:
@@ -60,9 +63,16 @@ _STEP = Kept("steps", schema.VARIABLES["step"], "<i8")
 KINDS = {
     "density": Kind(
         "dfp.problem.state.Density",
-        {"density": Kept("values", _variable("axes", "parameter-{d}", "probability density"))},
+        {
+            "density": Kept("values", _variable("axes", "parameter-{d}", "probability density")),
+            "mean": Kept("mean", _variable("parameter", "parameter", "mean"), fallback=True),
+            "covariance": Kept(
+                "covariance", _variable("parameter parameter_2", "parameter2", "covariance"), fallback=True
+            ),
+        },
         ("outside", "error"),
         gridded=True,
+        made="_restored",
     ),
     "moments": Kind(
         "dfp.exact.moments.Moments",
@@ -96,6 +106,40 @@ KINDS = {
         optional_grid=True,
         warnings=True,
     ),
+    "stationary moments": Kind(
+        "dfp.long_time.stationary_moments.StationaryMoments",
+        {
+            "mean": Kept("mean", _variable("parameter", "parameter", "mean")),
+            "covariance": Kept("covariance", _variable("parameter parameter_2", "parameter2", "covariance")),
+        },
+    ),
+    "optimal schedule": Kind(
+        "dfp.exact.best_schedule.OptimalSchedule",
+        {
+            "learning_rate": Kept("learning_rates", _variable("update", "parameter2 loss-1", "learning rate η")),
+            "batch_size": Kept("batch_sizes", _variable("update", "1", "batch size B")),
+            "momentum": Kept("momenta", _variable("update", "1", "momentum β")),
+        },
+        ("risk", "gradient_norm"),
+    ),
+    "risk curve": Kind(
+        "dfp.exact.risk.RiskCurve",
+        {
+            "step": _STEP,
+            "excess_risk": Kept("excess_risk", _variable("step", "loss", "excess risk")),
+            "second_moment": Kept("second_moments", _variable("parameter", "parameter2", "mean square of θ − θ*")),
+        },
+    ),
+    "loss law": Kind(
+        "dfp.long_time.losses.LossLaw",
+        {
+            "weight": Kept("weights", _variable("place", "loss", "weight σ of a square"), fallback=True),
+            "shift": Kept("shifts", _variable("place", "1", "shift m of a square"), fallback=True),
+            "loss": Kept("losses", _variable("sample", "loss", "sampled loss"), fallback=True),
+        },
+        ("step", "mean", "variance", "offset"),
+        made="_restored",
+    ),
     "committor": Kind(
         "dfp.long_time.committor.Committor",
         {
@@ -119,7 +163,7 @@ ROOMS = {
     "network runs": ("dfp.networks.runs.Runs", "dfp.networks.storage"),
     "network report": ("dfp.networks.reporting.Report", "dfp.networks.storage"),
 }
-_INDICES = ("place", "joint", "joint_2", "parameter", "parameter_2")
+_INDICES = ("place", "joint", "joint_2", "parameter", "parameter_2", "update", "sample")
 
 
 def kind_of(result: object) -> str:
@@ -147,14 +191,14 @@ def columns(result: Any) -> dict[str, Column]:
     name = kind_of(result)
     if name in ROOMS:
         told: dict[str, Column] = _room(name).columns(result)
-        return told
+        return told if name == "solution" else told | _call(result)[1]
     kind, grid = KINDS[name], getattr(result, "grid", None)
     table = {} if grid is None else axes_of(grid)
     axes = () if grid is None else tuple(f"theta_{i}" for i in range(1, grid.dimension + 1))
     found: dict[str, Column] = {}
     for name, kept in kind.columns.items():
         values = getattr(result, kept.field)
-        if values is None and kept.fallback:
+        if kept.fallback and (values is None or not np.size(values)):
             continue
         dims = tuple(dim for given in kept.variable.dims for dim in (axes if given == "axes" else (given,)))
         unit = kept.variable.unit.format(d=len(axes))
@@ -172,7 +216,7 @@ def columns(result: Any) -> dict[str, Column]:
         if dim in sizes:
             about = {"units": "1", "long_name": f"index, {dim.replace('_', ' ')}"}
             table[dim] = Column((dim,), np.arange(1, sizes[dim] + 1, dtype="<i8"), about)
-    return table | found
+    return table | found | _call(result)[1]
 
 
 def attributes(result: Any) -> dict[str, Any]:
@@ -180,12 +224,20 @@ def attributes(result: Any) -> dict[str, Any]:
     name = kind_of(result)
     if name in ROOMS:
         told: dict[str, Any] = _room(name).attributes(result)
-        return told if name == "solution" else {"kind": name} | told | _made_with()
+        return told if name == "solution" else {"kind": name} | told | _call(result)[0] | _made_with()
     kind = KINDS[name]
     found: dict[str, Any] = {"kind": name} | {number: np.float64(getattr(result, number)) for number in kind.numbers}
     if kind.warnings:
         found["warnings"] = json.dumps(result.warnings, ensure_ascii=False)
-    return found | _made_with()
+    return found | _call(result)[0] | _made_with()
+
+
+def _call(result: Any) -> tuple[dict[str, str], dict[str, Column]]:
+    """Return as attribute and columns the call that made a result."""
+    call = result._call() if isinstance(result, Result) else None
+    if call is None:
+        return {}, {}
+    return {"call": json.dumps(apart.taken(call)[0], ensure_ascii=False)}, apart.columns(call)
 
 
 def _made_with() -> dict[str, str]:
@@ -213,9 +265,9 @@ def to_dataframe(result: Any) -> "pandas.DataFrame":
     name = kind_of(result)
     if name == "escape" or (name in KINDS and KINDS[name].gridded):
         raise DFPError("result is a function on a grid and no table; use to_xarray().")
-    first = "step" if name in ROOMS else next(iter(KINDS[name].columns.values())).variable.dims[0]
-    rows: dict[str, Any] = {}
-    for name, column in columns(result).items():
+    table, rows = columns(result), dict[str, Any]()
+    first = "step" if name in ROOMS else next(table[one].dims[0] for one in KINDS[name].columns if one in table)
+    for name, column in table.items():
         if column.dims[0] != first or any(dim.startswith("theta_") for dim in column.dims):
             continue
         for index in np.ndindex(column.values.shape[1:]):
@@ -224,7 +276,21 @@ def to_dataframe(result: Any) -> "pandas.DataFrame":
 
 
 def read(root: hdf5.Stored, name: str) -> Any:
-    """Return the result of the kind ``name`` in the root of a file, bit for bit.
+    """Return the result of the kind ``name`` in the root of a file, bit for bit, with the call that made it.
+
+    Raises
+    ------
+    FileFormatError
+        As of ``_read``.
+    """
+    found = _read(root, name)
+    if root.labelled("call"):
+        object.__setattr__(found, "_made_by", apart.put_back(root.json("call", dict), root))
+    return found
+
+
+def _read(root: hdf5.Stored, name: str) -> Any:
+    """Return the result of the kind ``name`` in the root of a file.
 
     Raises
     ------
@@ -242,6 +308,7 @@ def read(root: hdf5.Stored, name: str) -> Any:
     grid = _grid(root) if gridded else None
     sizes = {} if grid is None else {f"theta_{i}": n for i, n in enumerate(grid.cells, start=1)}
     axes = tuple(sizes)
+    sizes |= {} if grid is None else {"parameter": grid.dimension, "parameter_2": grid.dimension}
     given: dict[str, Any] = {"grid": grid} if kind.gridded or kind.optional_grid else {}
     for column, kept in kind.columns.items():
         stored = f"{column}_real" if kept.type == "complex" else column
@@ -262,8 +329,8 @@ def read(root: hdf5.Stored, name: str) -> Any:
         given["warnings"] = tuple(root.json("warnings", list))
         if not all(isinstance(warning, str) for warning in given["warnings"]):
             raise FileFormatError("the attribute 'warnings' must hold a list of text; make the file again.")
-    assert set(given) <= {field.name for field in fields(kind.maker)}
-    return kind.maker(**given)
+    make = getattr(kind.maker, kind.made) if kind.made else kind.maker
+    return make(**given)
 
 
 def _grid(root: hdf5.Stored) -> Grid:

@@ -17,7 +17,7 @@ from dfp.problem import questions
 from dfp.problem.grid import Grid
 from dfp.problem.state import Density
 from dfp.result import Result
-from dfp.results import schema
+from dfp.results import apart, schema
 from dfp.results.certificate import Certificate
 
 if TYPE_CHECKING:
@@ -345,7 +345,8 @@ def columns(solution: Solution) -> dict[str, schema.Column]:
         coordinates["bound"] = np.arange(2)
     elif solution.density is not None:
         raise DFPError("density is given without a grid: it says where the values are; set solution.grid.")
-    return schema.columns(coordinates, data, solution.dimension, solution.sampled)
+    told = schema.columns(coordinates, data, solution.dimension, solution.sampled)
+    return told | apart.columns(solution.provenance.get("recipe"))
 
 
 def attributes(solution: Solution) -> dict[str, Any]:
@@ -358,8 +359,11 @@ def attributes(solution: Solution) -> dict[str, Any]:
     DFPError
         If the provenance does not fit in JSON.
     """
+    known = solution.provenance
     try:
-        config = json.dumps(solution.provenance, ensure_ascii=False, default=_plain)
+        if "recipe" in known:
+            known = known | {"recipe": apart.taken(known["recipe"])[0]}
+        config = json.dumps(known, ensure_ascii=False, default=_plain)
     except (TypeError, ValueError, RecursionError) as error:
         raise DFPError(f"provenance cannot be written as JSON ({error}); use numbers, text, lists and dicts.") from None
     made_with = solution.provenance.get("versions")

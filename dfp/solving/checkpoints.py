@@ -20,7 +20,7 @@ from dfp.results import hdf5, schema, writing
 from dfp.results.files import read_solution
 from dfp.results.frame import Frame
 from dfp.results.solution import Solution, attributes, columns
-from dfp.solving.recipe import recorded
+from dfp.solving.recipe import Recipe, recorded
 
 # Seconds between two writings, and how many times as long as a writing takes.
 _EVERY, _SHARE = 2.0, 20.0
@@ -48,6 +48,7 @@ class Checkpoint:
         self.path, self.resumed, self.left = Path(writing.checked(path, "checkpoint")), -1, 0
         self._resume, self._key = resume, ""
         self._fingerprint: dict[str, Any] = {}
+        self._recipe: Recipe | None = None
         self._found: dict[str, Any] | None = None
         self._make: Callable[[list[Frame]], Solution] | None = None
         self._pending: tuple[list[Frame], dict[str, Any] | None, int] | None = None
@@ -62,7 +63,7 @@ class Checkpoint:
         DFPError
             If it belongs to another problem, or another process holds it.
         """
-        self._fingerprint = _fingerprint(problem, arguments)
+        self._fingerprint, self._recipe = _fingerprint(problem, arguments), Recipe(arguments)
         with _locked(self.path):
             finished = self._read() if self._resume and self.path.exists() else None
             try:
@@ -165,6 +166,8 @@ class Checkpoint:
                 "state": schema.Column(("state_entry",), flat, about),
             }
         solution = self._make(frames) if frames else None
+        if solution is not None:
+            solution.provenance["recipe"] = self._recipe
         known = {"kind": EARLY} if solution is None else attributes(solution)
         kept = {} if solution is None else columns(solution)
         hdf5.save(self.path, kept | extra, known | {"checkpoint": json.dumps(told)})
@@ -186,7 +189,7 @@ def _fingerprint(problem: Problem, arguments: Mapping[str, Any]) -> dict[str, An
 
     Functions have no value: their effect on the moments of a pilot run of the same random numbers stands for them.
     """
-    told: dict[str, Any] = {name: recorded(**{name: value}) for name, value in arguments.items()}
+    told: dict[str, Any] = {name: recorded({name: value}, whole=(name,)) for name, value in arguments.items()}
     moments = problem.steps, problem.moments.mean, problem.moments.covariance
     told = {name: entry.get(name, entry) for name, entry in told.items()} | {"versions": dict(schema.versions())}
     found = {"equation": problem.equation.label} | dict(_parts(told, ""))
@@ -197,12 +200,16 @@ def _fingerprint(problem: Problem, arguments: Mapping[str, Any]) -> dict[str, An
 def _parts(value: Any, path: str) -> Iterator[tuple[str, Any]]:
     """Yield numbers and words of a record, and digests of its arrays and long lists, by their paths."""
     if (isinstance(value, list) and len(value) > _LISTED) or (isinstance(value, dict) and value.get("kind") == "array"):
-        yield path, _digest(json.dumps(value).encode())
+        yield path, _digest(json.dumps(value, default=_hashed).encode())
     elif isinstance(value, (dict, list)):
         for name, one in value.items() if isinstance(value, dict) else enumerate(value):
             yield from _parts(one, f"{path}.{name}" if path else str(name))
     else:
         yield path, value if value == value else "nan"
+
+
+def _hashed(array: Any) -> str:
+    return _digest(np.ascontiguousarray(array).tobytes())
 
 
 def _digest(content: bytes) -> str:

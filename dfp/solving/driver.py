@@ -19,7 +19,7 @@ from dfp.problem.arguments import check_problem, counted, refuse_ladder
 from dfp.problem.averaged_equation import AveragedEquation, refuse
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
-from dfp.problem.state import State
+from dfp.problem.state import State, started
 from dfp.results.certificate import ROUNDING
 from dfp.results.solution import Solution
 from dfp.solving.along import columns, projected
@@ -102,19 +102,18 @@ def solve(
     >>> print(solution.solver, solution.mean.ravel().round(3), solution.certificate.ok)
     Fourier [1.    0.328 0.107] True
     """
-    if isinstance(initial, Solution):
-        initial = initial.state()
+    initial = started(initial)
     keeper = checkpoint if checkpoint is None or isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
     way = Way(_known_solver(solver), counted(grid), tolerance, progress, directions, keeper)
     given: dict[str, Any] = {
         "equation": equation, "initial": initial, "steps": steps, "save": None if save is None else list(save),
         "solver": solver, "grid": way.grid, "tolerance": tolerance,
-        "directions": None if directions is None else np.asarray(directions, float),
+        "directions": None if directions is None else np.array(directions, float),
     }  # fmt: skip
 
     def solved(problem: Problem | None) -> Solution:
         found = _solution(equation, initial, steps, save, way, problem)
-        found.provenance["recipe"] = Recipe(**given)
+        found.provenance["recipe"] = Recipe(given)
         return found
 
     if keeper is None:

@@ -9,7 +9,7 @@ from dfp.errors import FileFormatError
 from dfp.problem.sgd import SGD
 from dfp.regimes.mode import REGIMES
 from dfp.regimes.mode_report import Modes, system_of
-from dfp.results import hdf5, schema
+from dfp.results import apart, hdf5, schema
 from dfp.results.schema import Column
 from dfp.solving.recipe import built, recorded
 
@@ -28,12 +28,7 @@ def columns(report: Modes) -> dict[str, Column]:
             numbers = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
             table[name] = _column(name, ("mode",), numbers)
     table["direction"] = _column("direction", ("mode", "parameter"), report.system.axes.T)
-    apart = _recipe(report)[1]
-    if apart:
-        entries, about = np.concatenate(apart), {"units": "1", "long_name": "entries of the arrays of SGD"}
-        table["entry"] = Column(("entry",), np.arange(len(entries)), about | {"long_name": "entry"})
-        table["entries"] = Column(("entry",), entries, about)
-    return table
+    return table | apart.columns(_recipe(report))
 
 
 def _column(name: str, dims: tuple[str, ...], values: Any) -> Column:
@@ -44,19 +39,17 @@ def _column(name: str, dims: tuple[str, ...], values: Any) -> Column:
 
 def attributes(report: Modes) -> dict[str, Any]:
     """Return SGD and the settings of the report, by value."""
-    return {"recipe": json.dumps(_recipe(report)[0], ensure_ascii=False)}
+    return {"recipe": json.dumps(apart.taken(_recipe(report))[0], ensure_ascii=False)}
 
 
-def _recipe(report: Modes) -> tuple[dict[str, Any], list[Any]]:
-    """Return SGD and the settings of the report, and of large ones the arrays apart."""
-    expansion = None if report.expansion is None else list(report.expansion)
+def _recipe(report: Modes) -> dict[str, Any]:
+    """Return SGD and the settings of the report."""
     given: dict[str, Any] = {
         "sgd": report.system.sgd, "horizon": report.horizon, "lyapunov_steps": report.lyapunov_steps,
-        "seed": report.seed, "at_step": report.at_step, "expansion": expansion, "root": report.root,
+        "seed": report.seed, "at_step": report.at_step, "root": report.root,
+        "expansion": None if report.expansion is None else list(report.expansion),
     }  # fmt: skip
-    small = recorded(**given)
-    apart: list[Any] = []
-    return (small, apart) if "missing" not in small else (recorded(apart, **given), apart)
+    return recorded(given, whole=given)
 
 
 def read(root: hdf5.Stored) -> Modes:
@@ -67,8 +60,7 @@ def read(root: hdf5.Stored) -> Modes:
     DFPError
         If the file does not hold all of SGD, such as a Hessian beyond the size that is kept.
     """
-    apart = root.array("entries", (None,)) if "entries" in root else None
-    given = built(root.json("recipe", dict), apart=apart)
+    given = built(apart.put_back(root.json("recipe", dict), root))
     sgd, expansion = given.pop("sgd", None), given.pop("expansion", None)
     counts = (given.get("lyapunov_steps"), given.get("seed"))
     settings = set(given) == {"horizon", "lyapunov_steps", "seed", "at_step", "root"}

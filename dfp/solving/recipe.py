@@ -1,12 +1,12 @@
 """What a problem is by value, as tables of JSON: written into the files of solutions, and built again from them.
 
 Every object is ``{"kind": name, field: value, …}``; arrays are ``{"kind": "array", "shape": …, "values": …}``. Numbers
-keep every bit in JSON. Large arrays of a ``StoredLandscape`` are named by path and digest. Only the constructors listed
-here are ever called on what a file says.
+keep every bit in JSON. Large arrays stay arrays, which files keep beside the JSON (``results/apart.py``), but those of
+a ``StoredLandscape``, named by path and digest. Only the constructors listed here are ever called on what a file says.
 """
 
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -34,8 +34,10 @@ from dfp.problem.landscape import QuadraticLandscape
 from dfp.solving.choice import BY_NAME
 from dfp.solving.stored_landscape import DataError, StoredLandscape
 
-# Entries of all arrays together, 2 MiB: as text they are some 6 MB.
-_MOST = 2**18
+# Entries of all arrays together that are text, 2 MiB: some 6 MB as such; and that are held as arrays, 32 MiB.
+_TEXT, _MOST = 2**18, 2**22
+# Arguments whose arrays are held whatever their size.
+_WHOLE = ("initial", "directions")
 _LARGE = "dfp.StoredLandscape is held whatever its size"
 
 
@@ -64,7 +66,7 @@ _IDLE = ("checkpoint", "executor", "retries")
 _SOLVERS: dict[str, type] = {**BY_NAME, "monte_carlo": MonteCarlo}
 _MADE = {
     "quadratic": _by_name(QuadraticLandscape, "gradient", hessian="_given", noise="law"),
-    "stored": _by_name(StoredLandscape, "path batch_size sha256 shapes"),
+    "stored": _by_name(StoredLandscape, "path batch_size sha256 shapes features target standardise"),
     "gaussian features": _by_name(
         gaussian_features.GaussianFeatures, "curvatures batch_size optimum", noise="label_noise"
     ),
@@ -86,7 +88,7 @@ _MADE = {
     "averaged": _by_name(AveragedEquation, "average iterate"),
     "exponential average": _by_name(averages.ExponentialAverage, "sgd decay"),
     "tail average": _by_name(averages.TailAverage, "sgd start"),
-    "discrete": _by_name(equations.DiscreteFokkerPlanck, "sgd"),
+    "discrete": _by_name(equations.DiscreteFokkerPlanck, "sgd order"),
     "langevin": _by_name(equations.Langevin, "sgd noise reference per_step"),
     "modified langevin": _by_name(equations.ModifiedLangevin, "sgd matched positive"),
     "gaussian": _by_name(state.Gaussian, "mean covariance"),
@@ -106,13 +108,13 @@ class Recipe(Mapping[str, Any]):
     They are written down when first looked at, for most solutions are never saved.
     """
 
-    def __init__(self, **arguments: Any) -> None:
+    def __init__(self, arguments: Mapping[str, Any]) -> None:
         self._arguments = arguments
 
     @cached_property
     def entries(self) -> dict[str, Any]:
         """All of it, as tables of JSON."""
-        return recorded(**self._arguments)
+        return recorded(self._arguments)
 
     def __getitem__(self, name: str) -> Any:
         return self.entries[name]
@@ -132,19 +134,24 @@ class Recipe(Mapping[str, Any]):
 
 @dataclass
 class _Room:
-    """Room for the entries of arrays, or where they are put instead."""
+    """Room for entries of arrays: as text, as arrays, and whether arrays are held in any case."""
 
-    left: int
-    apart: list[Any] | None
+    text: int
+    arrays: int
+    whole: bool = False
 
 
-def recorded(apart: list[Any] | None = None, **arguments: Any) -> dict[str, Any]:
+def recorded(arguments: Mapping[str, Any], whole: Collection[str] = _WHOLE) -> dict[str, Any]:
     """Return the arguments of ``solve`` by value; or, as ``missing``, the part that has no such form.
 
-    Arrays of floats, of any size, go to the list ``apart`` if there is one, each flat behind those before it.
+    Of the arguments named by ``whole``, arrays of any size are held.
     """
+    room, found = _Room(_TEXT, _MOST), dict[str, Any]()
     try:
-        return _entries(arguments.items(), _Room(_MOST, apart))
+        for name, value in arguments.items():
+            room.whole = name in whole
+            found |= _entries([(name, value)], room)
+        return found
     except _NotHeld as error:
         return {"missing": f"{'.'.join(error.path)}: {error}"}
 
@@ -166,13 +173,13 @@ def _written(value: Any, room: _Room) -> Any:
     if kind is None:
         return _written_otherwise(value, room)
     if kind == "stored":
-        own = replace(room)
+        own = replace(room, arrays=0, whole=False)
         try:
             found = _written(QuadraticLandscape(value._given, value.gradient, value.law), own)
         except _NotHeld:
             pass
         else:
-            room.left = own.left
+            room.text = own.text
             return found
     arguments = _MADE[kind].arguments
     return {"kind": kind} | _entries(((key, getattr(value, at)) for key, at in arguments.items()), room)
@@ -184,17 +191,14 @@ def _written_otherwise(value: Any, room: _Room) -> Any:
         return value
     if isinstance(value, (np.integer, np.floating, np.bool_)):
         return value.item()
-    if isinstance(value, np.ndarray) and room.apart is not None and value.dtype == np.dtype("<f8"):
-        at = sum(one.size for one in room.apart)
-        room.apart.append(value.ravel())
-        return {"kind": "array", "shape": list(value.shape), "at": at}
     if isinstance(value, np.ndarray):
-        room.left -= value.size
-        if room.left < 0:
-            raise _NotHeld(f"its arrays have more than {_MOST} entries in all ({_LARGE})")
-        return {"kind": "array", "type": value.dtype.str, "shape": list(value.shape), "values": value.ravel().tolist()}
+        return _written_array(value, room)
     if isinstance(value, (list, tuple)):
         return list(_entries(((str(i), one) for i, one in enumerate(value)), room).values())
+    if isinstance(value, Mapping):
+        return {"kind": "table", "entries": _entries(((str(name), one) for name, one in value.items()), room)}
+    if callable(getattr(value, "state", None)):  # of a solution that is a start
+        return _written(value.state(), room)
     if isinstance(value, schedules.PerStep):
         given = value.given
         return given if type(given) in _PLAIN else _written(given, room)
@@ -203,6 +207,17 @@ def _written_otherwise(value: Any, room: _Room) -> Any:
         rest = _entries(((key, getattr(value, key)) for key in ("axes", "batch_size")), room)
         return {"kind": "additive", "laws": laws, **rest}
     raise _NotHeld(f"{type(value).__name__} is a function, or of a class that files do not hold")
+
+
+def _written_array(value: Any, room: _Room) -> dict[str, Any]:
+    found = {"kind": "array", "type": value.dtype.str, "shape": list(value.shape)}
+    if value.size <= room.text:
+        room.text -= value.size
+        return found | {"values": value.ravel().tolist()}
+    room.arrays -= 0 if room.whole else value.size
+    if room.arrays < 0 or value.dtype != np.dtype("<f8"):
+        raise _NotHeld(f"its arrays have more than {_MOST} entries in all ({_LARGE})")
+    return found | {"values": value}
 
 
 def _written_univariate(law: Any, room: _Room) -> dict[str, Any]:
@@ -215,10 +230,8 @@ def _written_univariate(law: Any, room: _Room) -> dict[str, Any]:
     return {"family": family, "args": _written(law.args, room), "parameters": parameters}
 
 
-def built(recipe: Any, folder: Path = Path(), apart: Any = None) -> dict[str, Any]:
+def built(recipe: Any, folder: Path = Path()) -> dict[str, Any]:
     """Return the arguments of ``solve`` that ``recorded`` has written; data are sought in ``folder`` as well.
-
-    ``apart`` are the entries of the arrays that were put apart, one array.
 
     Raises
     ------
@@ -232,31 +245,24 @@ def built(recipe: Any, folder: Path = Path(), apart: Any = None) -> dict[str, An
     if "missing" in recipe:
         raise DFPError(f"the file does not hold the whole problem: {recipe['missing']}; solve it where it was made.")
     try:
-        return {str(name): _read(_placed(value, folder, apart)) for name, value in recipe.items()}
+        return {str(name): _read(_placed(value, folder)) for name, value in recipe.items()}
     except DataError:
         raise
     except (DFPError, TypeError, ValueError, KeyError, AttributeError, IndexError, OverflowError, RecursionError) as e:
         raise FileFormatError(f"the recipe is malformed ({type(e).__name__}: {e}); make the file again.") from None
 
 
-def _placed(value: Any, folder: Path, apart: Any) -> Any:
-    """Return the entry with arrays that are kept apart, and with data files where they are: at their paths or, under
-    the same names, in ``folder``."""
+def _placed(value: Any, folder: Path) -> Any:
+    """Return the entry with data files where they are: at their paths or, under the same names, in ``folder``."""
     if isinstance(value, list):
-        return [_placed(one, folder, apart) for one in value]
-    if not isinstance(value, dict):
+        return [_placed(one, folder) for one in value]
+    if not isinstance(value, Mapping):
         return value
-    if value.get("kind") == "array" and "at" in value:
-        shape, at = tuple(int(n) for n in value["shape"]), int(value["at"])
-        count = int(np.prod(shape, dtype=object))
-        if apart is None or min((at, *shape)) < 0 or at + count > len(apart):
-            raise ValueError("an array is not in the file")
-        return apart[at : at + count].reshape(shape)
     if value.get("kind") != "stored" or Path(value["path"]).exists():
-        return {key: _placed(one, folder, apart) for key, one in value.items()}
+        return {key: _placed(one, folder) for key, one in value.items()}
     parts = Path(value["path"]).parts
     near = [folder.joinpath(*parts[first:]) for first in range(len(parts))]
-    return value | {"path": str(next((place for place in near if place.exists()), value["path"]))}
+    return {**value, "path": str(next((place for place in near if place.exists()), value["path"]))}
 
 
 def _read(value: Any) -> Any:
@@ -267,6 +273,8 @@ def _read(value: Any) -> Any:
     kind, given = value["kind"], {key: one for key, one in value.items() if key != "kind"}
     if kind == "array":
         return _array(**given)
+    if kind == "table":
+        return {name: _read(one) for name, one in given["entries"].items()}
     if kind == "additive":
         laws = [additive._univariate(f"laws[{i}]", _univariate(**one)) for i, one in enumerate(given["laws"])]
         axes = _read(given["axes"])
@@ -274,8 +282,8 @@ def _read(value: Any) -> Any:
             raise ValueError("axes and laws disagree")
         return additive.AdditiveLaw(tuple(laws), axes, int(given["batch_size"]))
     made = _MADE[kind]
-    # Solvers may have gained options since, which then have their defaults.
-    if set(given) - set(made.arguments) or not (kind.startswith("solver ") or set(given) == set(made.arguments)):
+    # Options that a class has gained since have their defaults.
+    if set(given) - set(made.arguments):
         raise ValueError(f"{kind} has the entries {sorted(given)}")
     arguments = {key: _read(one) for key, one in given.items() if (kind, key) != ("stored", "shapes")}
     if kind != "density":
@@ -295,8 +303,10 @@ def _check_law(law: noise.NoiseLaw, d: int) -> None:
         raise ValueError(f"the noise law is not one of {d} parameters")
 
 
-def _array(type: str, shape: list[int], values: list[Any]) -> Any:
-    if type not in ("<f8", "<i8", "|b1") or not isinstance(values, list) or len(values) > _MOST:
+def _array(shape: list[int], values: Any, type: str = "<f8") -> Any:
+    if isinstance(values, np.ndarray):
+        return values.reshape(shape)
+    if type not in ("<f8", "<i8", "|b1") or not isinstance(values, list) or len(values) > _TEXT:
         raise ValueError("an array has another type or too many entries")
     if not all(isinstance(one, (int, float)) for one in values):
         raise ValueError("an array has entries that are no numbers")

@@ -1,9 +1,10 @@
-"""A landscape of arrays in a file, which the files of solutions name by path and digest where they are too large."""
+"""A landscape of data in a file, which the files of solutions name by path and digest where they are too large."""
 
 import hashlib
 import io
 import zipfile
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from dfp.errors import DFPError
 from dfp.problem.landscape import QuadraticLandscape
 from dfp.problem.noise import GaussianNoise, NoiseLaw
 from dfp.results import writing
+from dfp.solving.datafiles import read_columns, standardised
 
 
 class DataError(DFPError):
@@ -23,7 +25,7 @@ class DataError(DFPError):
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
 class StoredLandscape(QuadraticLandscape):
-    """A quadratic landscape of the arrays in an NPZ archive: files of results name it where the arrays are large.
+    """A quadratic landscape of arrays in a file, which files of results name by path and digest where it is large.
 
     Parameters
     ----------
@@ -31,21 +33,25 @@ class StoredLandscape(QuadraticLandscape):
         Archive of ``numpy.savez`` with ``features`` (N, d) and ``targets`` (N,), as ``from_regression`` takes them;
         with ``hessians`` and ``gradients``, as ``from_samples``; or with ``hessian``, (d,) or (d, d), and, where they
         are not 0, ``gradient``, ``gradient_noise`` and ``curvature_noise``: the gradient, and the covariance of g̃ and
-        the variances of H̃ of a ``GaussianNoise``.
+        the variances of H̃ of a ``GaussianNoise``. With columns named, a CSV table in UTF-8 with a header.
     batch_size
         Samples per minibatch of a finite sum, >= 1.
     sha256
-        Digest that the archive must have, in hexadecimal; whatever it has if left out.
+        Digest that the file must have, in hexadecimal; whatever it has if left out.
+    features, target
+        Of a table, the names of the columns for ``from_regression``.
+    standardise
+        Whether each of these columns is shifted and scaled to mean 0 and variance 1 over the rows (divisor N).
 
     Raises
     ------
     DFPError
-        If there is no such archive, it lacks arrays, or it has another digest.
+        If there is no such file, it lacks arrays or columns, or it has another digest.
 
     Notes
     -----
     A file of a solution holds arrays of up to 2¹⁸ entries in all by value; of larger ones it keeps the path as given
-    here, shapes and digest. ``dfp.rerun`` then reads the archive, there or beside the file, and refuses another digest.
+    here, shapes and digest. ``dfp.rerun`` then reads the data, there or beside the file, and refuses another digest.
 
     Examples
     --------
@@ -63,6 +69,9 @@ class StoredLandscape(QuadraticLandscape):
     path: str
     batch_size: int
     sha256: str
+    features: tuple[str, ...] | None
+    target: str | None
+    standardise: bool
     shapes: tuple[tuple[Any, ...], ...] = field(init=False)
     """Name and lengths of every array."""
     # What follows from these:
@@ -70,22 +79,42 @@ class StoredLandscape(QuadraticLandscape):
     gradient: Array = field(init=False)
     law: NoiseLaw = field(init=False)
 
-    def __init__(self, path: str | Path, batch_size: int = 1, sha256: str | None = None) -> None:
+    def __init__(
+        self,
+        path: str | Path,
+        batch_size: int = 1,
+        sha256: str | None = None,
+        *,
+        features: Sequence[str] | None = None,
+        target: str | None = None,
+        standardise: bool = False,
+    ) -> None:
         name = writing.checked(path)
-        arrays, digest = _read(name)
+        content = _content(name)
+        digest = hashlib.sha256(content).hexdigest()
         if sha256 not in (None, digest):
             raise DataError(
-                f"path={name!r}: holds other data than it did: its SHA-256 is {digest[:16]}…, and not "
-                f"{checks.shown(sha256)}; put the former file back, or solve anew with this one."
+                f"path={name!r}: holds other data than it did: its SHA-256 begins with {digest[:16]}, and not "
+                f"with {str(sha256)[:16]}; put the former file back, or solve anew with this one."
+            )
+        columns = {"features": None if features is None else tuple(features), "target": target}
+        if features is None and target is None and not standardise:
+            arrays = _archive(name, content)
+        elif features and isinstance(target, str) and all(isinstance(column, str) for column in features):
+            arrays = _table(name, content, [*features, target], standardise)
+        else:
+            raise DFPError(
+                f"features={checks.shown(features)}, target={checks.shown(target)}: must name the columns of a table, "
+                "such as features=['x1', 'x2'], target='y'; leave both out for an archive."
             )
         made = _landscape(name, arrays, checks.integer("batch_size", batch_size, at_least=1))
         shapes = tuple((one, *values.shape) for one, values in arrays.items())
-        kept = {"path": name, "batch_size": batch_size, "sha256": digest, "shapes": shapes}
-        for key, value in (kept | made.__dict__).items():
+        kept = {"path": name, "batch_size": batch_size, "sha256": digest, "standardise": standardise, "shapes": shapes}
+        for key, value in (kept | columns | made.__dict__).items():
             object.__setattr__(self, key, value)
 
     def _arguments(self) -> dict[str, Any]:
-        return {"path": self.path, "batch_size": self.batch_size, "sha256": self.sha256}
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.init}
 
 
 def _landscape(name: str, arrays: dict[str, Any], batch_size: int) -> QuadraticLandscape:
@@ -111,19 +140,37 @@ def _landscape(name: str, arrays: dict[str, Any], batch_size: int) -> QuadraticL
     return QuadraticLandscape(arrays["hessian"], arrays.get("gradient", 0.0), noise)
 
 
-def _read(name: str) -> tuple[dict[str, Any], str]:
-    """Return the arrays of the archive ``name``, and the SHA-256 of the bytes they were read from."""
+def _content(name: str) -> bytes:
     try:
         if not Path(name).is_file():
             raise DataError(f"path={name!r}: there is no file of this name; correct or move it.")
-        content = Path(name).read_bytes()
+        return Path(name).read_bytes()
+    except (OSError, MemoryError) as error:
+        raise DataError(f"path={name!r}: cannot be read ({_reason(error)}); check the file.") from None
+
+
+def _reason(error: BaseException) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def _table(name: str, content: bytes, columns: list[str], standardise: bool) -> dict[str, Any]:
+    """Return features and targets of a CSV table."""
+    label = f"path={name!r}"
+    table = read_columns(content, columns, label)
+    if standardise:
+        table = standardised(table, columns, label)
+    return {"features": table[:, :-1], "targets": table[:, -1]}
+
+
+def _archive(name: str, content: bytes) -> dict[str, Any]:
+    """Return the arrays of an NPZ archive."""
+    try:
         archive = np.load(io.BytesIO(content), allow_pickle=False)
         if not isinstance(archive, np.lib.npyio.NpzFile):
             raise DFPError(f"path={name!r}: holds a single array; write it with numpy.savez(file, features=...).")
-        return {one: np.asarray(archive[one]) for one in archive.files}, hashlib.sha256(content).hexdigest()
+        return {one: np.asarray(archive[one]) for one in archive.files}
     except (OSError, EOFError, MemoryError, zipfile.BadZipFile) as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise DataError(f"path={name!r}: cannot be read ({reason}); check the file.") from None
+        raise DataError(f"path={name!r}: cannot be read ({_reason(error)}); check the file.") from None
     except ValueError as error:
         if isinstance(error, DFPError):
             raise

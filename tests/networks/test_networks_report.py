@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+from matplotlib import pyplot
 
 import dfp
 from dfp.networks import claims, scores
@@ -128,6 +129,16 @@ def test_figures_have_axes_and_a_question(report, name):
     titles = [figure.get_suptitle(), *(axis.get_title() for axis in figure.axes)]
     assert any("?" in title for title in titles)
     assert all(axis.get_xlabel() for axis in figure.axes)
+    _, ax = pyplot.subplots()
+    assert report.plot(name, ax=ax, title="Own").axes == [ax] and ax.get_title() == "Own" and ax.has_data()
+    pyplot.close("all")
+
+
+def test_any_figure_of_a_report_is_drawn_by_name(report):
+    assert dfp.plot(report, name="spectrum", style="paper").axes
+    with pytest.raises(dfp.DFPError, match="all steps"):
+        dfp.plot(report, steps=[1])
+    pyplot.close("all")
 
 
 def test_wrong_figures_are_named(report):

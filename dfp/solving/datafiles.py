@@ -2,7 +2,8 @@
 
 import csv
 import difflib
-from pathlib import Path
+import io
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -11,13 +12,13 @@ from dfp.checks import Array
 from dfp.errors import DFPError
 
 
-def read_columns(path: Path, columns: list[str], label: str) -> Array:
-    """Return ``columns`` of the comma-separated table at ``path``, shape (rows, columns).
+def read_columns(content: bytes, columns: Sequence[str], label: str) -> Array:
+    """Return ``columns`` of a comma-separated table, shape (rows, columns).
 
     Parameters
     ----------
-    path
-        A UTF-8 file with a header row; blank rows are skipped, and so are lines before it that begin with ``#``.
+    content
+        UTF-8 text with a header row; blank rows are skipped, and so are lines before it that begin with ``#``.
     columns
         Names in the header.
     label
@@ -26,28 +27,29 @@ def read_columns(path: Path, columns: list[str], label: str) -> Array:
     Raises
     ------
     DFPError
-        If the file or a column is missing, or an entry is not a finite number; names file, column and row. Rows count
-        from 1, the header.
+        If a column is missing, or an entry is not a finite number; names file, column and row. Rows count from 1, the
+        header.
     """
     try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
-            first = next((row for row in reader if not (row and row[0].startswith("#"))), [])
-            header = [name.strip() for name in first]
-            places = [_place(header, name, label) for name in columns]
-            rows = [
-                [_entry(row, place, f"{label}, column {header[place]!r}, row {reader.line_num}") for place in places]
-                for row in reader
-                if any(row)
-            ]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DFPError(f"{label}: {_reason(error, path)}") from None
+        reader = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""))
+        first = next((row for row in reader if not (row and row[0].startswith("#"))), [])
+        header = [name.strip() for name in first]
+        places = [_place(header, name, label) for name in columns]
+        rows = [
+            [_entry(row, place, f"{label}, column {header[place]!r}, row {reader.line_num}") for place in places]
+            for row in reader
+            if any(row)
+        ]
+    except UnicodeDecodeError:
+        raise DFPError(f"{label}: is not UTF-8 text; save it as CSV in UTF-8.") from None
+    except csv.Error as error:
+        raise DFPError(f"{label}: cannot be read ({error}); check the file.") from None
     if not rows:
         raise DFPError(f"{label}: has no rows below the header; give at least one.")
     return np.array(rows)
 
 
-def standardised(table: Array, columns: list[str], label: str) -> Array:
+def standardised(table: Array, columns: Sequence[str], label: str) -> Array:
     """Return ``table`` with every column shifted and scaled to mean 0 and variance 1 over the rows (divisor N).
 
     Raises
@@ -83,12 +85,3 @@ def _entry(row: list[str], place: int, where: str) -> float:
     if not np.isfinite(value):
         raise DFPError(f"{where}: {value} is not finite; remove NaN and infinite entries.")
     return value
-
-
-def _reason(error: Exception, path: Path) -> str:
-    if isinstance(error, FileNotFoundError):
-        return f"there is no file {str(path)!r}; paths are relative to the configuration file, so correct or move it."
-    if isinstance(error, UnicodeDecodeError):
-        return "is not UTF-8 text; save it as CSV in UTF-8."
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error) or type(error).__name__
-    return f"{str(path)!r} cannot be read ({reason}); check the file."
