@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from dfp_solvers import matrices
+from dfp_solvers import linear_flow, matrices
+from scipy.linalg import expm
 
 import dfp
 
@@ -111,3 +112,39 @@ def test_user_given_diagonals_keep_curvatures_that_look_like_rounding():
     sgd = dfp.SGD(dfp.QuadraticLandscape([1.0, 1e-17], [0.0, 1e-17], dfp.GaussianNoise([1.0, 1.0])), 0.1)
     np.testing.assert_array_equal(sgd.modes[0], [1e-17, 1.0])
     np.testing.assert_allclose(sgd.critical_point, [0.0, -1.0])
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("d", [2, 18])
+@pytest.mark.parametrize("scheduled", [False, True])
+def test_moments_on_the_way_have_no_unit(scheduled, d, unit):
+    """By exponentials of matrices (d = 2) and by series, of one rate and of one for every step."""
+
+    def moved(u, wrong=1.0):
+        noise = dfp.GaussianNoise(np.linspace(0.5, 1, d) / u**2, np.full((d, d), 0.2) / u**4)
+        rates = 0.1 * u**2 * wrong * np.linspace(1, 0.5, 12)
+        sgd = dfp.SGD(dfp.QuadraticLandscape(np.linspace(0.3, 1, d) / u**2, 0.3 / u, noise), rates[0])
+        sgd = sgd.changed(learning_rate=rates) if scheduled else sgd
+        return dfp.moments(dfp.Langevin(sgd), dfp.Gaussian(np.full(d, 0.3 * u), (0.2 * u) ** 2), 12, [5, 12])
+
+    here, there, spoilt = moved(1.0), moved(unit), moved(unit, 1.001)
+    # the same operations on numbers that differ by powers of two
+    np.testing.assert_allclose(there.mean / unit, here.mean, rtol=1e-14)
+    np.testing.assert_allclose(there.covariance / unit**2, here.covariance, rtol=1e-13, atol=1e-17)
+    assert np.abs(spoilt.covariance / unit**2 - here.covariance).max() > 1e-6
+
+
+def test_exponentials_are_accurate_in_any_units_of_the_state():
+    """Beside a twin in units of one; as they are, SciPy's err by the norm of the matrix."""
+    rng = np.random.default_rng(1)
+    degrees = np.array([0, 1, 1, 2, 2, 2, 3, 4])
+    matrix = np.where(degrees[:, None] >= degrees, rng.normal(size=(8, 8)), 0.0)
+    plain, worst = expm(matrix), 0.0
+    for power in (-100, 60, 100):
+        units = 2.0 ** (power * degrees)
+        scaled = matrix * units[:, None] / units
+        np.testing.assert_allclose(
+            linear_flow.exponential(scaled) / units[:, None] * units, plain, rtol=1e-12, atol=1e-13
+        )
+        worst = max(worst, np.abs(expm(scaled) / units[:, None] * units - plain).max())
+    assert not worst < 1e-6

@@ -13,7 +13,7 @@ from dfp.errors import UnsupportedError
 from dfp.exact import averages, optimisers
 from dfp.problem.arguments import check_problem
 from dfp.problem.averaged_equation import AveragedEquation
-from dfp.problem.equation import Equation, MomentVector, packed, unpacked
+from dfp.problem.equation import Equation, MomentVector, packed, units, unpacked
 from dfp.problem.state import Ending, Gaussian, State, started
 from dfp.result import Result, remembered
 
@@ -275,7 +275,9 @@ def _advance(equation: Equation, start: Array, times: Array) -> MomentVector:
         return packed(equation.derivative(unpacked(flat, equation.dimension)))
 
     dense = start.size <= linear_flow.DENSE_SIZE
-    states = linear_flow.advance(derivative, start, times, discrete=equation.discrete, dense=dense)
+    states = linear_flow.advance(
+        derivative, start, times, discrete=equation.discrete, dense=dense, units=units(equation, start)
+    )
     return unpacked(states, equation.dimension)
 
 

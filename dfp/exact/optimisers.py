@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dfp.checks import Array
 from dfp.errors import UnsupportedError
-from dfp.problem.equation import Equation, MomentVector, packed, transposed, unpacked
+from dfp.problem.equation import Equation, MomentVector, packed, transposed, units, unpacked
 from dfp.problem.sgd import SGD
 
 Steps = NDArray[np.int64]
@@ -183,14 +183,16 @@ class _Advance:
     def _run(self, state: Array, step: int, count: int) -> Array:
         """Take ``count`` equal steps."""
         sgd, discrete = self.equation.sgd, self.equation.discrete
-        time, dense = float(count), self.small and count > state.size
+        time, dense, scales = float(count), self.small and count > state.size, None
         if discrete:
             derivative = self._increment(sgd.learning_rates.at(step), 1.0 / sgd.samples_at(step))
         else:
-            derivative, time = self._flow(self.equation.at(step)), count * sgd.learning_rates.at(step)
+            equation = self.equation.at(step)
+            derivative, time = self._flow(equation), count * sgd.learning_rates.at(step)
+            scales = units(equation, state)
         if self.small and not discrete:
             derivative = _matrix(derivative, state.size).__matmul__
-        states = linear_flow.advance(derivative, state, np.array([time]), discrete=discrete, dense=dense)
+        states = linear_flow.advance(derivative, state, np.array([time]), discrete=discrete, dense=dense, units=scales)
         return states[0]
 
     def _flow(self, equation: Equation) -> linear_flow.Operator:

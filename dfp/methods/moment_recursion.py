@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from dfp_solvers import moment_operator
-from scipy.linalg import expm
+from dfp_solvers import linear_flow, moment_operator
 
 from dfp import checks
 from dfp.errors import UnsupportedError
@@ -120,7 +119,7 @@ class HigherMoments(Run):
         if self._equation.discrete:
             moved = np.linalg.matrix_power(self._matrix, steps)
         else:
-            moved = expm(steps * self._equation.sgd.learning_rate * self._matrix)
+            moved = linear_flow.exponential(steps * self._equation.sgd.learning_rate * self._matrix)
         self._values = moved @ self._values
 
     def frame(self) -> Frame:

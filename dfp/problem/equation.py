@@ -58,6 +58,22 @@ def packed(at: MomentVector) -> Array:
     )
 
 
+def units(equation: "Equation", start: Array) -> Array:
+    """Return units of packed moments, shape (1 + d + 2d²,): powers of a length about that of start and noise."""
+    at, rate = unpacked(start, equation.dimension), float(np.abs(equation.linear_drift).max())
+    squares = [np.abs(at.outer).max(), np.abs(at.covariance).max()]
+    if rate > 0:
+        still = MomentVector(np.ones(()), np.zeros_like(at.mean), np.zeros_like(at.outer), np.zeros_like(at.outer))
+        squares += [
+            np.abs(equation.mean_diffusion(still)).max() / rate,
+            np.abs(equation.constant_drift / rate).max() ** 2,
+        ]
+    square = float(max(squares))
+    length = 2.0 ** round(np.log2(square) / 2) if 0 < square < np.inf else 1.0  # scales without rounding
+    parts = np.full_like(at.mean, length), np.full_like(at.outer, length**2), np.full_like(at.outer, length**2)
+    return packed(MomentVector(np.ones(()), *parts))
+
+
 def transposed(matrix: Array) -> Array:
     """Return ``matrix`` with its last two axes exchanged."""
     return np.swapaxes(matrix, -1, -2)

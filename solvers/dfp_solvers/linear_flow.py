@@ -11,9 +11,13 @@ Operator = Callable[[Array], Array]
 
 # Up to this size a dense matrix pays: its powers cost log(n) products, whatever the number of steps.
 DENSE_SIZE = 300
+# What is added to the diagonal of least squares whose solutions are right up to a constant, and the largest exponent.
+_LOOSE, _FARTHEST = 1e-9, 400
 
 
-def advance(derivative: Operator, start: Array, times: Array, *, discrete: bool, dense: bool) -> Array:
+def advance(
+    derivative: Operator, start: Array, times: Array, *, discrete: bool, dense: bool, units: Array | None = None
+) -> Array:
     """Return the states at ``times`` of v' = v + L v per step (discrete) or dv/dt = L v.
 
     Parameters
@@ -26,6 +30,8 @@ def advance(derivative: Operator, start: Array, times: Array, *, discrete: bool,
         Increasing, shape (S,); integers if ``discrete``.
     dense
         Build the m × m matrix once and use its powers or exponentials.
+    units
+        Of the entries of a state, shape (m,), in which they are of one size: for series, while matrices tell theirs.
 
     Returns
     -------
@@ -34,8 +40,12 @@ def advance(derivative: Operator, start: Array, times: Array, *, discrete: bool,
     """
     states = np.empty((times.size, start.size))
     matrix = derivative(np.eye(start.size)).T if dense else None
+    scale: Array = np.ones(start.size) if discrete or units is None else units
+    if matrix is not None and not discrete:
+        scale = _units(matrix)
+        matrix = matrix * (scale / scale[:, None])
     cache: dict[float, Array] = {}
-    state, now = start, 0.0
+    state, now = start / scale, 0.0
     for s, time in enumerate(times):
         gap = float(time) - now
         if gap > 0 and matrix is not None:
@@ -46,9 +56,36 @@ def advance(derivative: Operator, start: Array, times: Array, *, discrete: bool,
             for _ in range(round(gap)):
                 state = state + derivative(state)
         elif gap > 0:
-            state = _taylor(derivative, state, gap)
+            state = _taylor(lambda scaled: derivative(scaled * scale) / scale, state, gap)
         states[s], now = state, float(time)
-    return states
+    return states * scale
+
+
+def exponential(matrix: Array) -> Array:
+    """Return e^A (m, m) of a matrix whose rows may be in very different units."""
+    units = _units(matrix)
+    ratios = units / units[:, None]
+    return np.asarray(expm(matrix * ratios) / ratios)
+
+
+def _units(matrix: Array) -> Array:
+    """Return units of the state (m,), powers of two, in which couplings are as near as they come to the largest rate.
+
+    The error of an exponential goes with the norm of its matrix, beside which moments in units of 1e8 are nothing. The
+    units solve least squares of logarithms.
+    """
+    size = len(matrix)
+    rate = float(np.abs(matrix.diagonal()).max())
+    coupled = matrix != 0
+    np.fill_diagonal(coupled, False)
+    if not rate > 0 or not np.count_nonzero(coupled):
+        return np.ones(size)
+    logs = np.zeros_like(matrix)
+    logs[coupled] = np.log2(np.abs(matrix[coupled])) - np.log2(rate)
+    links = coupled.astype(float) + coupled.T
+    laplacian = np.diag(links.sum(axis=1) + _LOOSE) - links
+    wanted = np.linalg.solve(laplacian, logs.sum(axis=1) - logs.sum(axis=0))
+    return np.asarray(np.exp2(np.clip(np.rint(wanted), -_FARTHEST, _FARTHEST)))
 
 
 def _transition(matrix: Array, gap: float, discrete: bool) -> Array:
