@@ -14,6 +14,7 @@ from dfp.methods.solver import Problem
 from dfp.methods.transfer import solid
 from dfp.methods.transfer.moving_boxes import MADE, Boxes
 from dfp.methods.transfer.run import TransferRun
+from dfp.methods.transfer.twins import FACTORS, Twins
 from dfp.problem.grid import Grid
 from dfp.problem.state import Density, Gaussian
 from dfp.results.frame import Frame
@@ -22,9 +23,11 @@ from dfp.results.frame import Frame
 _WORTH = 3
 # An estimated error beyond which there is no density to speak of.
 _HOPELESS = 0.05
-# True errors over what tails and last waves add up to, at most, and what sums over places and waves leave behind: three
-# times these bound the errors of all random problems (validation case spectral-certificates).
-_JUDGED, _LEFT = 2.5, 1e-12
+# True errors over what tails and last waves add up to, at most, over what twins say, and what sums over places and waves
+# leave behind: three times these bound the errors of all random problems (validation case spectral-certificates).
+_JUDGED, _SAFE, _LEFT = 2.5, 0.45, 2e-13
+# Estimated errors above which twins are asked: below it rounding is all there is.
+_MEASURED = 1e-12
 # Places along an axis that may stand for a narrow start.
 _FEW = 12
 # Error by waves beyond the last above which the law of few minibatches is smoothed before it moves to another box:
@@ -57,9 +60,13 @@ class SpectralRun(TransferRun):
 
     kept = ("step", "until", "box", "places", "mass", "_beyond")
 
-    def __init__(self, problem: Problem, grid: Grid | None, scale: float = 1.0) -> None:
-        """Begin at step 0; boxes are ``scale`` times as wide as usual, with as many more nodes in a length."""
-        self.boxes = boxes_of(problem, scale)
+    def __init__(
+        self, problem: Problem, grid: Grid | None, scale: float = 1.0, boxes: Boxes | None = None
+    ) -> None:
+        """Begin at step 0; boxes are ``scale`` times as wide as usual, with as many more nodes in a length, or given."""
+        self.boxes = boxes or boxes_of(problem, scale)
+        self._twins = Twins(lambda s: SpectralRun(problem, self.grid, boxes=self.boxes.coarser(s)), problem.steps)
+        self._settled = False
         self.grid = automatic_grid(problem, self.boxes) if grid is None else grid
         self.equation, self.initial, self.step = problem.equation, problem.initial, 0
         self.box: Box | None = None
@@ -91,7 +98,9 @@ class SpectralRun(TransferRun):
             else:
                 made = MADE * problem.equation.sgd.noise.characteristic_cost
                 total += _MULTIPLIED * nodes**2 * min(steps * made, 2 * made + steps)
-        return total
+        # Twins are asked for where a law is not Gaussian.
+        law = problem.equation.sgd.noise
+        return total if d == 3 or (law.gaussian and law.additive) else total * (1 + sum(f**8 for f in FACTORS))
 
     def advance(self, steps: int) -> None:
         """Go on, to a new box whenever the present one no longer serves."""
@@ -108,6 +117,7 @@ class SpectralRun(TransferRun):
         self.box = box = self.boxes.plan[-1][0]
         self.mass = spectral.Settled(self._transition(box)).law
         self.places, self.step, self.until, self._matrix = box.places, self.boxes.last, self.boxes.last, None
+        self._settled = True
         phi = spectral.waves_of(box, self.mass)
         self._judge(phi)
         self._cut(phi)
@@ -139,11 +149,7 @@ class SpectralRun(TransferRun):
         """
         if self.step == 0:
             return self._start_frame()
-        assert self.box is not None
-        phi, law = spectral.waves_of(self.box, self.mass), self.equation.sgd.noise
-        error = _JUDGED * (self._begun + 2 * self._wrapped + self._cut(phi))
-        error += _LEFT + _ROUNDING * self.step**0.5 * (1 if law.gaussian else law.batch_size)
-        density = spectral.density(self.box, phi, list(self.grid.axes))
+        error, density = self._error(), self.values(list(self.grid.axes))
         # Below zero by no more than the error is zero.
         density[(density < 0) & (density > -max(error, 1e-12) * float(density.max()))] = 0.0
         inside = float(density.sum()) * self.grid.cell_volume
@@ -160,6 +166,24 @@ class SpectralRun(TransferRun):
                 f"{self.grid.upper}; give a wider grid=dfp.Grid(lower, upper, cells)."
             )
         return Frame(mean, covariance, density, truncation=error, outside=outside)
+
+    def values(self, axes: list[Array]) -> Array:
+        """Return the density on the lattice of ``axes``."""
+        assert self.box is not None
+        return spectral.density(self.box, spectral.waves_of(self.box, self.mass), axes)
+
+    def estimated(self) -> float:
+        """Return the L1 error by how start, tails and last waves go on."""
+        assert self.box is not None
+        return self._begun + 2 * self._wrapped + self._cut(spectral.waves_of(self.box, self.mass))
+
+    def _error(self) -> float:
+        """Return the L1 error: what is estimated, of which twins measure the part that is true, and rounding."""
+        estimate, law = self.estimated(), self.equation.sgd.noise
+        error = _JUDGED * estimate
+        if error > _MEASURED and len(self.boxes.plan[0][0].cells) == 2:
+            error = min(error, _SAFE * self._twins.error(self, self.grid, settled=self._settled))
+        return error + _LEFT + _ROUNDING * self.step**0.5 * (1 if law.gaussian else law.batch_size)
 
     def state(self) -> dict[str, Any] | None:
         """Return it; a matrix in use is made again."""
