@@ -17,17 +17,18 @@ from dfp.methods.transfer.run import TransferRun
 from dfp.methods.transfer.twins import FACTORS, Twins
 from dfp.problem.grid import Grid
 from dfp.problem.state import Density, Gaussian
+from dfp.results.certificate import SAFETY
 from dfp.results.frame import Frame
 
 # A matrix is built for at least this many steps in one box: it costs as much as so many single steps.
 _WORTH = 3
 # An estimated error beyond which there is no density to speak of.
 _HOPELESS = 0.05
-# True errors over what tails and last waves add up to, at most, over what twins say, and what sums over places and waves
-# leave behind: three times these bound the errors of all random problems (validation case spectral-certificates).
-_JUDGED, _SAFE, _LEFT = 2.5, 0.45, 2e-13
-# Estimated errors above which twins are asked: below it rounding is all there is.
-_MEASURED = 1e-12
+# True errors over what tails and last waves add up to, at most, and what sums over places and waves leave behind: three
+# times these bound the errors of all random problems (validation case spectral-certificates).
+_JUDGED, _LEFT = 2.5, 1e-13
+# Estimated error above which twins are asked: below is rounding.
+_MEASURED = 5e-13
 # Places along an axis that may stand for a narrow start.
 _FEW = 12
 # Error by waves beyond the last above which the law of few minibatches is smoothed before it moves to another box:
@@ -60,14 +61,12 @@ class SpectralRun(TransferRun):
 
     kept = ("step", "until", "box", "places", "mass", "_beyond")
 
-    def __init__(
-        self, problem: Problem, grid: Grid | None, scale: float = 1.0, boxes: Boxes | None = None
-    ) -> None:
-        """Begin at step 0; boxes are ``scale`` times as wide as usual, with as many more nodes in a length, or given."""
-        self.boxes = boxes or boxes_of(problem, scale)
-        self._twins = Twins(lambda s: SpectralRun(problem, self.grid, boxes=self.boxes.coarser(s)), problem.steps)
+    def __init__(self, problem: Problem, grid: Grid | None, scale: float = 1.0, boxes: Boxes | None = None) -> None:
+        """Begin at step 0; boxes, if not given, are ``scale`` times as wide as usual, with as many more nodes a length."""
+        self.boxes = own = boxes or boxes_of(problem, scale)
+        self.grid = shown = automatic_grid(problem, self.boxes) if grid is None else grid
+        self._twins = Twins(lambda factor: SpectralRun(problem, shown, boxes=own.coarser(factor)), problem.steps)
         self._settled = False
-        self.grid = automatic_grid(problem, self.boxes) if grid is None else grid
         self.equation, self.initial, self.step = problem.equation, problem.initial, 0
         self.box: Box | None = None
         """The lattice of the masses, if they are on one."""
@@ -172,17 +171,17 @@ class SpectralRun(TransferRun):
         assert self.box is not None
         return spectral.density(self.box, spectral.waves_of(self.box, self.mass), axes)
 
-    def estimated(self) -> float:
-        """Return the L1 error by how start, tails and last waves go on."""
+    def estimated(self) -> tuple[float, float]:
+        """Return the L1 error by how tails go on, and by how start and last waves do."""
         assert self.box is not None
-        return self._begun + 2 * self._wrapped + self._cut(spectral.waves_of(self.box, self.mass))
+        return 2 * self._wrapped, self._begun + self._cut(spectral.waves_of(self.box, self.mass))
 
     def _error(self) -> float:
-        """Return the L1 error: what is estimated, of which twins measure the part that is true, and rounding."""
-        estimate, law = self.estimated(), self.equation.sgd.noise
+        """Return a third of the bound of the L1 error: what is estimated, or twins measured of it, and rounding."""
+        estimate, law = sum(self.estimated()), self.equation.sgd.noise
         error = _JUDGED * estimate
-        if error > _MEASURED and len(self.boxes.plan[0][0].cells) == 2:
-            error = min(error, _SAFE * self._twins.error(self, self.grid, settled=self._settled))
+        if estimate > _MEASURED and self.equation.dimension == 2:
+            error = min(error, self._twins.error(self, self.grid, settled=self._settled) / SAFETY)
         return error + _LEFT + _ROUNDING * self.step**0.5 * (1 if law.gaussian else law.batch_size)
 
     def state(self) -> dict[str, Any] | None:

@@ -9,10 +9,16 @@ from numpy.typing import NDArray
 
 from dfp.checks import Array
 from dfp.errors import UnresolvedError
+from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
 
-# Width, and nodes in a length, over those of the run.
-FACTORS = (0.9, 0.8)
+# Width, and nodes in a length, over those of the run: of the finer twin, and of the coarser one.
+FACTORS = (0.9, 0.7)
+# True errors over what twins say, at most: by falls and estimates, and by falls alone, where few minibatches leave
+# details whose waves fall unevenly (validation case spectral-certificates).
+_BOTH, _FALLS = 1.25, 2.1
+# What errors fall by from twin to run, at least.
+_LEAST_FALL = 0.95
 # Cells of an axis at which twins are compared, about: their differences are sums of few waves.
 _COMPARED = 64
 
@@ -20,6 +26,7 @@ _COMPARED = 64
 class Twin(Protocol):
     """A run in boxes of its own."""
 
+    equation: Equation
     step: int
     box: Box | None
 
@@ -29,8 +36,8 @@ class Twin(Protocol):
     def settle(self) -> None:
         """Go to the fixed point of a step."""
 
-    def estimated(self) -> float:
-        """Return its L1 error by what its tails and last waves add up to."""
+    def estimated(self) -> tuple[float, float]:
+        """Return its L1 error by what is in tails, and in waves beyond the last."""
 
     def values(self, axes: list[Array]) -> Array:
         """Return its density on the lattice of ``axes``."""
@@ -53,7 +60,7 @@ class Twins:
         self._lost = False
 
     def error(self, run: Twin, grid: Grid, *, settled: bool) -> float:
-        """Return the L1 error of ``run`` on the grid by those of its twins, infinite where a twin is refused."""
+        """Return a bound of the L1 error of ``run`` on the grid by its twins, infinite where one of them is refused."""
         if self._lost:
             return np.inf
         strides = [max(n // _COMPARED, 1) for n in grid.cells]
@@ -65,7 +72,7 @@ class Twins:
             for twin in self._found:
                 self._follow(twin, run.step, settled)
                 apart.append(float(np.abs(twin.values(axes) - values).sum()) * volume)
-            return _judged(apart, [_scale(twin, run) for twin in self._found], run.estimated(), self._found[0].estimated())
+            return _bound(apart, [run, *self._found])
         except UnresolvedError:
             self._lost, self._found = True, None
             return np.inf
@@ -78,25 +85,33 @@ class Twins:
                 twin.advance(stop - twin.step)
 
 
+def _bound(apart: list[float], runs: list[Twin]) -> float:
+    """Return a bound of the error of a run from the differences of its twins to it; ``runs`` are it and they.
+
+    Notes
+    -----
+    What errors fell by from twin to twin they fall by again, as powers of the scale (of Gaussians faster); and what the
+    estimate of the finer twin is off by, that of the run is off by too. Each is right to a factor of about two, and
+    their geometric mean to less.
+    """
+    near, far = apart
+    first, second = (_scale(twin, runs[0]) for twin in runs[1:])
+    fallen = min(near / far, 1.0) ** (np.log(first) / np.log(second / first)) if far > 0 else 1.0
+    by_falls = near * _rest(fallen)
+    tails, waves = runs[1].estimated()
+    if not runs[0].equation.sgd.noise.gaussian and waves > tails:
+        return _FALLS * by_falls
+    estimate = sum(runs[0].estimated())
+    return _BOTH * float(np.sqrt(by_falls * near * _rest(estimate / max(tails + waves, estimate))))
+
+
+def _rest(fall: float) -> float:
+    """Return the error of a run over the difference of its twin to it, from what errors fall by between them."""
+    fall = min(fall, _LEAST_FALL)
+    return fall / (1 - fall)
+
+
 def _scale(twin: Twin, run: Twin) -> float:
     """Return width and nodes in a length over those of the run, with odd numbers of nodes."""
     assert twin.box is not None and run.box is not None
     return float(np.prod(twin.box.cells) / np.prod(run.box.cells)) ** (0.5 / len(run.box.cells))
-
-
-def _judged(apart: list[float], scales: list[float], estimate: float, coarse: float) -> float:
-    """Return the error of a run from the differences of two twins to it, their scales, and estimates for it and one.
-
-    Parameters
-    ----------
-    apart, scales
-        Of the finer twin, and of the coarser one.
-    estimate, coarse
-        For the run, and for its finer twin.
-    """
-    near, far = apart
-    # What errors fall by from twin to twin they fall by again, as power laws of the scale do; Gaussians fall faster.
-    power = np.log(scales[0]) / np.log(scales[1] / scales[0])
-    fallen = near * min(near / far, 1.0) ** power if far > 0 else near
-    # What the estimate of the twin is off by, that of the run is off by too.
-    return float(np.sqrt(fallen * estimate * near / coarse))
