@@ -28,7 +28,7 @@ _HOPELESS = 0.05
 # times these bound the errors of all random problems (validation case spectral-certificates).
 _JUDGED, _LEFT = 2.5, 1e-13
 # Estimated error above which twins are asked: below is rounding.
-_MEASURED = 5e-13
+_MEASURED = 1e-12
 # Places along an axis that may stand for a narrow start.
 _FEW = 12
 # Error by waves beyond the last above which the law of few minibatches is smoothed before it moves to another box:
@@ -37,7 +37,7 @@ _DETAILED = 1e-7
 # Steps in which mass wraps around, at most: of excursions beyond eight deviations.
 _LONGEST = 64.0
 # Rounding of the sums over nodes at every step; a power multiplies that of its base.
-_ROUNDING = 1e-15
+_ROUNDING = 5e-16
 # Largest wave number of reported densities in inverse deviations, and most cells of an axis of an automatic grid.
 _BAND, _MOST_CELLS = 8.2, {1: 4096, 2: 512, 3: 96}
 # Mass outside the widest affordable box beyond which another method is preferred.
@@ -62,7 +62,7 @@ class SpectralRun(TransferRun):
     kept = ("step", "until", "box", "places", "mass", "_beyond")
 
     def __init__(self, problem: Problem, grid: Grid | None, scale: float = 1.0, boxes: Boxes | None = None) -> None:
-        """Begin at step 0; boxes, if not given, are ``scale`` times as wide as usual, with as many more nodes a length."""
+        """Begin at step 0; boxes, if not given, are ``scale`` times as wide as usual, with as many more nodes."""
         self.boxes = own = boxes or boxes_of(problem, scale)
         self.grid = shown = automatic_grid(problem, self.boxes) if grid is None else grid
         self._twins = Twins(lambda factor: SpectralRun(problem, shown, boxes=own.coarser(factor)), problem.steps)
@@ -99,7 +99,7 @@ class SpectralRun(TransferRun):
                 total += _MULTIPLIED * nodes**2 * min(steps * made, 2 * made + steps)
         # Twins are asked for where a law is not Gaussian.
         law = problem.equation.sgd.noise
-        return total if d == 3 or (law.gaussian and law.additive) else total * (1 + sum(f**8 for f in FACTORS))
+        return total if d == 3 or (law.gaussian and law.additive) else total * (1 + sum(f**7 for f in FACTORS))
 
     def advance(self, steps: int) -> None:
         """Go on, to a new box whenever the present one no longer serves."""
