@@ -146,8 +146,8 @@ class Boxes:
     def coarser(self, factor: float) -> "Boxes":
         """Return the same boxes, narrower by ``factor`` < 1 and with as many fewer nodes in a length."""
         boxes = replace(self, shrunk=factor)
-        known = {name: self.__dict__[name] for name in ("_freedom", "_late") if name in self.__dict__}
-        boxes.__dict__.update(known, plan=[(spectral.coarser(box, factor), until) for box, until in self.plan])
+        boxes.__dict__.update({name: value for name, value in self.__dict__.items() if name in ("_freedom", "_late")})
+        boxes.__dict__["plan"] = [(spectral.coarser(box, factor), until) for box, until in self.plan]
         return boxes
 
     def next(self, step: int) -> tuple[Box, int]:

@@ -57,32 +57,33 @@ class Twins:
     def __init__(self, make: Callable[[float], Twin], saved: NDArray[np.int64]) -> None:
         self._make, self._saved = make, saved
         self._found: list[Twin] | None = None
-        self._lost = False
 
     def error(self, run: Twin, grid: Grid, *, settled: bool) -> float:
         """Return a bound of the L1 error of ``run`` on the grid by its twins, infinite where one of them is refused."""
-        if self._lost:
-            return np.inf
         strides = [max(n // _COMPARED, 1) for n in grid.cells]
         axes = [axis[::stride] for axis, stride in zip(grid.axes, strides, strict=True)]
-        values, volume, apart = run.values(axes), grid.cell_volume * float(np.prod(strides)), []
+        values, volume = run.values(axes), grid.cell_volume * float(np.prod(strides))
+        try:
+            found = self._at(run.step, settled)
+            apart = [float(np.abs(twin.values(axes) - values).sum()) * volume for twin in found]
+            return _bound(apart, [run, *found]) if found else np.inf
+        except UnresolvedError:
+            return np.inf
+
+    def _at(self, step: int, settled: bool) -> list[Twin]:
+        """Return the twins at a step, none once one of them was refused on the way."""
         try:
             if self._found is None:
                 self._found = [self._make(factor) for factor in FACTORS]
             for twin in self._found:
-                self._follow(twin, run.step, settled)
-                apart.append(float(np.abs(twin.values(axes) - values).sum()) * volume)
-            return _bound(apart, [run, *self._found])
+                if settled:
+                    twin.settle()
+                    continue
+                for stop in [*self._saved[(self._saved > twin.step) & (self._saved < step)].tolist(), step]:
+                    twin.advance(stop - twin.step)
         except UnresolvedError:
-            self._lost, self._found = True, None
-            return np.inf
-
-    def _follow(self, twin: Twin, step: int, settled: bool) -> None:
-        if settled:
-            twin.settle()
-        else:
-            for stop in [*self._saved[(self._saved > twin.step) & (self._saved < step)].tolist(), step]:
-                twin.advance(stop - twin.step)
+            self._found = []
+        return self._found
 
 
 def _bound(apart: list[float], runs: list[Twin]) -> float:
