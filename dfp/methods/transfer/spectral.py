@@ -28,7 +28,7 @@ _HOPELESS = 0.05
 # times these bound the errors of all random problems (validation case spectral-certificates).
 _JUDGED, _LEFT = 2.5, 1e-13
 # Estimated error above which twins are asked: below is rounding.
-_MEASURED = 1e-12
+_MEASURED = 6e-13
 # Places along an axis that may stand for a narrow start.
 _FEW = 12
 # Error by waves beyond the last above which the law of few minibatches is smoothed before it moves to another box:

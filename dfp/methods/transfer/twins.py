@@ -18,7 +18,7 @@ FACTORS = (0.9, 0.7)
 # details whose waves fall unevenly (validation case spectral-certificates).
 _BOTH, _FALLS = 1.25, 2.1
 # What errors fall by from twin to run, at least.
-_LEAST_FALL = 0.95
+_LEAST_FALL = 0.8
 # Cells of an axis at which twins are compared, about: their differences are sums of few waves.
 _COMPARED = 64
 
