@@ -17,8 +17,8 @@ FACTORS = (0.9, 0.7)
 # True errors over what twins say, at most: by falls and estimates, and by falls alone, where few minibatches leave
 # details whose waves fall unevenly (validation case spectral-certificates).
 _BOTH, _FALLS = 1.25, 2.1
-# What errors fall by from twin to run, at least.
-_LEAST_FALL = 0.8
+# Error of a run over that of its finer twin, at most: where it falls more slowly, little is known of either.
+_SLOWEST = 0.8
 # Cells of an axis at which twins are compared, about: their differences are sums of few waves.
 _COMPARED = 64
 
@@ -107,8 +107,8 @@ def _bound(apart: list[float], runs: list[Twin]) -> float:
 
 
 def _rest(fall: float) -> float:
-    """Return the error of a run over the difference of its twin to it, from what errors fall by between them."""
-    fall = min(fall, _LEAST_FALL)
+    """Return the error of a run over the difference of its twin to it, from the error over that of the twin."""
+    fall = min(fall, _SLOWEST)
     return fall / (1 - fall)
 
 
