@@ -345,6 +345,7 @@ def test_twins_tell_the_same_after_an_interruption_and_none_is_made_for_rounding
     assert resumed.frame().truncation == told
     additive = dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape(TURNED, noise=dfp.GaussianNoise(np.eye(2))), 0.1))
     run = ran(additive, dfp.Gaussian([0.1, 0.0], 0.05), 3)
+    # rounding
     assert run.frame().truncation < 1e-12
     assert run._twins._found is None
 
