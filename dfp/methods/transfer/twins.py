@@ -14,9 +14,9 @@ from dfp.problem.grid import Grid
 
 # Width, and nodes in a length, over those of the run: of the finer twin, and of the coarser one.
 FACTORS = (0.9, 0.7)
-# True errors over what twins say, at most: by falls and estimates, and by falls alone, where few minibatches leave
-# details whose waves fall unevenly (validation case spectral-certificates).
-_BOTH, _FALLS = 1.25, 2.1
+# True errors over what twins say, at most: by falls and estimates; by the larger of them, and over the estimate, for
+# finite sums, where few minibatches leave details whose waves fall unevenly (validation case spectral-certificates).
+_BOTH, _FALLS, _LEAST = 1.25, 2.1, 5.0
 # Error of a run over that of its finer twin, at most: where it falls more slowly, little is known of either.
 _SLOWEST = 0.8
 # Cells of an axis at which twins are compared, about: their differences are sums of few waves.
@@ -100,10 +100,11 @@ def _bound(apart: list[float], runs: list[Twin]) -> float:
     fallen = min(near / far, 1.0) ** (np.log(first) / np.log(second / first)) if far > 0 else 1.0
     by_falls = near * _rest(fallen)
     tails, waves = runs[1].estimated()
-    if not runs[0].equation.sgd.noise.gaussian and waves > tails:
-        return _FALLS * by_falls
     estimate = sum(runs[0].estimated())
-    return _BOTH * float(np.sqrt(by_falls * near * _rest(estimate / max(tails + waves, estimate))))
+    by_estimates = near * _rest(estimate / max(tails + waves, estimate))
+    if not runs[0].equation.sgd.noise.gaussian:
+        return max(_FALLS * by_falls, _FALLS * by_estimates, _LEAST * estimate)
+    return _BOTH * float(np.sqrt(by_falls * by_estimates))
 
 
 def _rest(fall: float) -> float:
