@@ -1,4 +1,4 @@
-"""Spectral transfer (T22): certified errors are never below the true ones, and within a factor of 60 of half of them.
+"""Spectral transfer (T22): certified errors are never below the true ones, and within a factor of 5 of half of them.
 
 Random problems in the plane: Gaussian noise with tables of any size, finite sums, additive noise; starts a tenth to
 twice as wide as the end; learning rates from .005 to .25.
@@ -6,12 +6,12 @@ twice as wide as the end; learning rates from .005 to .25.
 Source: the same density in boxes 1.2 times as wide, with as many more nodes in a length, whose third moments are those
 of the exact recursion.
 
-Tolerance: no certified error below the true one by more than 5e-13, to which truths round; half of them within a factor
-of 60 of true ones above 1e-11 (few minibatches, whose waves hardly fall off, and tails that no box holds), and within 3
-where what is below counts as met; third moments of the truths 1e-6 σ³, of what is left beyond the widest boxes, where
-they are certified to 1e-8.
+Tolerance: no certified error below the true one by more than 5e-13, to which truths round; of true ones above 1e-11,
+half within a factor of 5 and nine in ten within 15, of few minibatches, whose waves fall unevenly (the others within
+about 3), and half within 3 where what is below counts as met; third moments of the truths 1e-6 σ³, of what is left
+beyond the widest boxes, where they are certified to 1e-8.
 
-Control: certificates a tenth as large must be caught.
+Control: certificates a third as large must be caught.
 """
 
 from collections.abc import Iterable
@@ -116,7 +116,8 @@ def run(quick: bool) -> Result:
     rows = examined(range(30) if quick else range(120))
     true, certified = (np.array([getattr(row, name) for row in rows]) for name in ("true", "certified"))
     ratio, above = certified / true, true > SMALL
-    met, most = np.where(above, ratio, 1.0), 200 if quick else 60  # of few
+    met, most = np.where(above, ratio, 1.0), (8, 20) if quick else (5, 15)  # of few
+    above_rounding = [float(np.percentile(ratio[above], q)) for q in (50, 90)]
 
     def covered(bounds: np.ndarray) -> float:
         return float(np.mean(true <= bounds + TRUTH))
@@ -127,12 +128,13 @@ def run(quick: bool) -> Result:
         [
             at_least((what, "densities", "number"), len(rows), 15 if quick else 80),
             at_most((what, "certified over true", "median, rounding counted as one"), float(np.median(met)), 3),
-            at_most((what, "certified over true", "median above rounding"), float(np.median(ratio[above])), most),
+            at_most((what, "certified over true", "median above rounding"), above_rounding[0], most[0]),
+            at_most((what, "certified over true", "90 % above rounding"), above_rounding[1], most[1]),
             at_least((what, "certificates", "share that bound the true error"), covered(certified), 1),
             at_most((what, "truths", "largest error of third moments"), max(row.third for row in rows), 1e-6),
             at_least(
-                (what, "control: a tenth of it", "share that bound the true error"),
-                covered(certified / 10), 1, control=True,
+                (what, "control: a third of it", "share that bound the true error"),
+                covered(certified / 3), 1, control=True,
             ),
         ],
         {"true": true, "certified": certified},

@@ -1,10 +1,11 @@
 """Boxes of spectral transfer: each holds and resolves the density over as many steps as one grid affords."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 from dfp_solvers import matrices
+from dfp_solvers.transfer import spectral
 from dfp_solvers.transfer.spectral import Box
 
 from dfp.checks import Array
@@ -52,6 +53,8 @@ class Boxes:
     """Directions of the axes (columns) of every box, if they are not free."""
     coupled: bool = False
     """Whether steps are sums of products that have to be found (d = 3)."""
+    shrunk: float = 1.0
+    """Width and nodes in a length over those of the boxes of which they are coarser ones."""
 
     @cached_property
     def _freedom(self) -> tuple[Array, Array]:
@@ -146,6 +149,13 @@ class Boxes:
             key = before[key]
         return found[::-1]
 
+    def coarser(self, factor: float) -> "Boxes":
+        """Return the same boxes, narrower by ``factor`` < 1 and with as many fewer nodes in a length."""
+        boxes = replace(self, shrunk=factor)
+        boxes.__dict__.update({name: value for name, value in self.__dict__.items() if name in ("_freedom", "_late")})
+        boxes.__dict__["plan"] = [(spectral.coarser(box, factor), until) for box, until in self.plan]
+        return boxes
+
     def next(self, step: int) -> tuple[Box, int]:
         """Return the box of the steps after ``step`` and the step until which it serves."""
         return next(part for part in self.plan if part[1] > step)
@@ -188,7 +198,8 @@ class Boxes:
     def start(self) -> Box:
         """Return a box of a Gaussian start."""
         mean, covariance = self.initial.mean, self.initial.covariance
-        return self._around(Moments(np.zeros(1, np.int64), mean[None], covariance[None]), 0, 0)[0]
+        box = self._around(Moments(np.zeros(1, np.int64), mean[None], covariance[None]), 0, 0)[0]
+        return spectral.coarser(box, self.shrunk)
 
     def _around(self, path: Moments, first: int, last: int, most: float = np.inf) -> tuple[Box, float]:
         """Return a box for the steps from index ``first`` to ``last`` of the path, and its nodes as a real number."""

@@ -14,8 +14,10 @@ from dfp.methods.solver import Problem
 from dfp.methods.transfer import solid
 from dfp.methods.transfer.moving_boxes import MADE, Boxes
 from dfp.methods.transfer.run import TransferRun
+from dfp.methods.transfer.twins import FACTORS, Twins
 from dfp.problem.grid import Grid
 from dfp.problem.state import Density, Gaussian
+from dfp.results.certificate import SAFETY
 from dfp.results.frame import Frame
 
 # A matrix is built for at least this many steps in one box: it costs as much as so many single steps.
@@ -24,7 +26,9 @@ _WORTH = 3
 _HOPELESS = 0.05
 # True errors over what tails and last waves add up to, at most, and what sums over places and waves leave behind: three
 # times these bound the errors of all random problems (validation case spectral-certificates).
-_JUDGED, _LEFT = 2.5, 1e-12
+_JUDGED, _LEFT = 2.5, 1e-13
+# Estimated error above which twins are asked: below is rounding.
+_MEASURED = 6e-13
 # Places along an axis that may stand for a narrow start.
 _FEW = 12
 # Error by waves beyond the last above which the law of few minibatches is smoothed before it moves to another box:
@@ -33,7 +37,7 @@ _DETAILED = 1e-7
 # Steps in which mass wraps around, at most: of excursions beyond eight deviations.
 _LONGEST = 64.0
 # Rounding of the sums over nodes at every step; a power multiplies that of its base.
-_ROUNDING = 1e-15
+_ROUNDING = 5e-16
 # Largest wave number of reported densities in inverse deviations, and most cells of an axis of an automatic grid.
 _BAND, _MOST_CELLS = 8.2, {1: 4096, 2: 512, 3: 96}
 # Mass outside the widest affordable box beyond which another method is preferred.
@@ -59,10 +63,12 @@ class SpectralRun(TransferRun):
 
     kept = ("step", "until", "box", "places", "mass", "_beyond")
 
-    def __init__(self, problem: Problem, grid: Grid | None, scale: float = 1.0) -> None:
-        """Begin at step 0; boxes are ``scale`` times as wide as usual, with as many more nodes in a length."""
-        self.boxes = boxes_of(problem, scale)
-        self.grid = automatic_grid(problem, self.boxes) if grid is None else grid
+    def __init__(self, problem: Problem, grid: Grid | None, scale: float = 1.0, boxes: Boxes | None = None) -> None:
+        """Begin at step 0; boxes, if not given, are ``scale`` times as wide as usual, with as many more nodes."""
+        self.boxes = own = boxes or boxes_of(problem, scale)
+        self.grid = shown = automatic_grid(problem, self.boxes) if grid is None else grid
+        self._twins = Twins(lambda factor: SpectralRun(problem, shown, boxes=own.coarser(factor)), problem.steps)
+        self._settled = False
         self.equation, self.initial, self.step = problem.equation, problem.initial, 0
         self.box: Box | None = None
         """The lattice of the masses, if they are on one."""
@@ -91,7 +97,9 @@ class SpectralRun(TransferRun):
             else:
                 made = MADE * problem.equation.sgd.noise.characteristic_cost
                 total += _MULTIPLIED * nodes**2 * min(steps * made, 2 * made + steps)
-        return total
+        # Twins are asked for where a law is not Gaussian.
+        law = problem.equation.sgd.noise
+        return total if d == 3 or (law.gaussian and law.additive) else total * (1 + sum(f**7 for f in FACTORS))
 
     def advance(self, steps: int) -> None:
         """Go on, to a new box whenever the present one no longer serves."""
@@ -108,6 +116,7 @@ class SpectralRun(TransferRun):
         self.box = box = self.boxes.plan[-1][0]
         self.mass = spectral.Settled(self._transition(box)).law
         self.places, self.step, self.until, self._matrix = box.places, self.boxes.last, self.boxes.last, None
+        self._settled = True
         phi = spectral.waves_of(box, self.mass)
         self._judge(phi)
         self._cut(phi)
@@ -139,11 +148,7 @@ class SpectralRun(TransferRun):
         """
         if self.step == 0:
             return self._start_frame()
-        assert self.box is not None
-        phi, law = spectral.waves_of(self.box, self.mass), self.equation.sgd.noise
-        error = _JUDGED * (self._begun + 2 * self._wrapped + self._cut(phi))
-        error += _LEFT + _ROUNDING * self.step**0.5 * (1 if law.gaussian else law.batch_size)
-        density = spectral.density(self.box, phi, list(self.grid.axes))
+        error, density = self._error(), self.values(list(self.grid.axes))
         # Below zero by no more than the error is zero.
         density[(density < 0) & (density > -max(error, 1e-12) * float(density.max()))] = 0.0
         inside = float(density.sum()) * self.grid.cell_volume
@@ -160,6 +165,24 @@ class SpectralRun(TransferRun):
                 f"{self.grid.upper}; give a wider grid=dfp.Grid(lower, upper, cells)."
             )
         return Frame(mean, covariance, density, truncation=error, outside=outside)
+
+    def values(self, axes: list[Array]) -> Array:
+        """Return the density on the lattice of ``axes``."""
+        assert self.box is not None
+        return spectral.density(self.box, spectral.waves_of(self.box, self.mass), axes)
+
+    def estimated(self) -> tuple[float, float]:
+        """Return the L1 error by how tails go on, and by how start and last waves do."""
+        assert self.box is not None
+        return 2 * self._wrapped, self._begun + self._cut(spectral.waves_of(self.box, self.mass))
+
+    def _error(self) -> float:
+        """Return a third of the bound of the L1 error: what is estimated, or twins measured of it, and rounding."""
+        estimate, law = sum(self.estimated()), self.equation.sgd.noise
+        error = _JUDGED * estimate
+        if estimate > _MEASURED and self.equation.dimension == 2:
+            error = min(error, self._twins.error(self, self.grid, settled=self._settled) / SAFETY)
+        return error + _LEFT + _ROUNDING * self.step**0.5 * (1 if law.gaussian else law.batch_size)
 
     def state(self) -> dict[str, Any] | None:
         """Return it; a matrix in use is made again."""

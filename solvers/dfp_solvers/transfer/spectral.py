@@ -17,7 +17,8 @@ from dfp_solvers.arrays import Array, Complex
 from dfp_solvers.jit import kernel
 
 _BLOCK = 32  # sources whose characteristic functions are held at once, in cache
-_SLOWEST = 0.9  # ratio of neighbouring pairs of nodes by which tails and spectra are continued at most
+_SLOWEST = 0.9  # ratio of neighbouring pairs of waves by which spectra are continued at most
+_FLATTEST = 0.75  # the same of nodes and tails: flatter is what has wrapped around from a tail at the other end
 _NOTHING = 1e-150  # sums whose squares are no numbers any more
 _NEGLIGIBLE = 1e-14  # mass that may be left out of a sum over places
 _FADING = 12  # power of an exponential filter
@@ -321,15 +322,16 @@ def powers(matrix: Array, mass: Array, steps: int) -> Array:
     return mass
 
 
-def continued(last: list[float], skipped: int = 0) -> float:
+def continued(last: list[float], slowest: float, skipped: int = 0) -> float:
     """Return what a series goes on to sum to, from three ``last`` terms, the outermost first, without the first few.
 
-    Ratios of neighbours go on to fall by as much as they have (of Gaussians that is so), and stay where they rise.
+    Ratios of neighbours, at most ``slowest``, go on to fall by as much as they have (of Gaussians that is so), and stay
+    where they rise.
     """
     term, before, first = last
     if not (before > _NOTHING and first > _NOTHING):
         return 0.0
-    ratio = min(term / before, _SLOWEST)
+    ratio = min(term / before, slowest)
     falling = min(term * first / before**2, 1.0)
     ratios = ratio * falling ** np.arange(1, _CONTINUED)
     return term * float(np.sum(np.cumprod(ratios)[skipped:]))
@@ -344,7 +346,7 @@ def beyond(box: Box, mass: Array) -> float:
     for axis in range(values.ndim):
         rows = values.sum(axis=tuple(i for i in range(values.ndim) if i != axis))
         for end in (rows, rows[::-1]):
-            total += continued([float(end[2 * j : 2 * j + 2].sum()) for j in (1, 2, 3)], 1)
+            total += continued([float(end[2 * j : 2 * j + 2].sum()) for j in (1, 2, 3)], _FLATTEST, 1)
     return total
 
 
@@ -355,7 +357,8 @@ def cut(box: Box, phi: Complex) -> float:
         number = np.abs(np.rint(waves * (cells * box.spacing[axis] / (2 * np.pi))))
         shape = tuple(-1 if i == axis else 1 for i in range(phi.ndim))
         pairs = [(number > cells // 2 - 2 * j - 2) & (number <= cells // 2 - 2 * j) for j in range(3)]
-        total += continued([float(np.abs(masses(box, phi * pair.reshape(shape))).sum()) for pair in pairs])
+        last = [float(np.abs(masses(box, phi * pair.reshape(shape))).sum()) for pair in pairs]
+        total += continued(last, _SLOWEST)
     return total
 
 
@@ -405,7 +408,10 @@ class Settled:
 
 
 def coarser(box: Box, factor: float) -> Box:
-    """Return a box about the same middle, narrower by ``factor`` < 1 and with as many fewer nodes in a length."""
-    half = factor * (box.upper - box.lower) / 2
-    cells = tuple(int(np.ceil(factor**2 * n)) // 2 * 2 + 1 for n in box.cells)
+    """Return a box about the same middle, narrower by ``factor`` <= 1 and with as many fewer nodes in a length.
+
+    Numbers of nodes are odd: what is nearest along an axis is shared by width and spacing.
+    """
+    cells = tuple(2 * round((factor**2 * n - 1) / 2) + 1 for n in box.cells)
+    half = np.sqrt(np.array(cells) / box.cells) * (box.upper - box.lower) / 2
     return box._replace(lower=(box.lower + box.upper) / 2 - half, spacing=2 * half / np.array(cells), cells=cells)
