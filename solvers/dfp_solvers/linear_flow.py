@@ -40,12 +40,13 @@ def advance(
     """
     states = np.empty((times.size, start.size))
     matrix = derivative(np.eye(start.size)).T if dense else None
-    scale: Array = np.ones(start.size) if discrete or units is None else units
+    scale = np.ones(start.size) if discrete or units is None else units
     if matrix is not None and not discrete:
         scale = _units(matrix)
         matrix = matrix * (scale / scale[:, None])
     cache: dict[float, Array] = {}
-    state, now = start / scale, 0.0
+    state: Array = start / scale
+    now = 0.0
     for s, time in enumerate(times):
         gap = float(time) - now
         if gap > 0 and matrix is not None:

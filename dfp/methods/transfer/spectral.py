@@ -97,9 +97,9 @@ class SpectralRun(TransferRun):
             else:
                 made = MADE * problem.equation.sgd.noise.characteristic_cost
                 total += _MULTIPLIED * nodes**2 * min(steps * made, 2 * made + steps)
-        # Twins are asked for where a law is not Gaussian.
         law = problem.equation.sgd.noise
-        return total if d == 3 or (law.gaussian and law.additive) else total * (1 + sum(f**7 for f in FACTORS))
+        twins = d == 2 and law.gaussian and not law.additive
+        return total * (1 + sum(factor**7 for factor in FACTORS)) if twins else total
 
     def advance(self, steps: int) -> None:
         """Go on, to a new box whenever the present one no longer serves."""
@@ -180,7 +180,7 @@ class SpectralRun(TransferRun):
         """Return a third of the bound of the L1 error: what is estimated, or twins measured of it, and rounding."""
         estimate, law = sum(self.estimated()), self.equation.sgd.noise
         error = _JUDGED * estimate
-        if estimate > _MEASURED and self.equation.dimension == 2:
+        if estimate > _MEASURED and self.equation.dimension == 2 and law.gaussian:
             error = min(error, self._twins.error(self, self.grid, settled=self._settled) / SAFETY)
         return error + _LEFT + _ROUNDING * self.step**0.5 * (1 if law.gaussian else law.batch_size)
 

@@ -1,4 +1,8 @@
-"""Twins of spectral transfer: the same problem in coarser boxes, whose errors are known, tells how errors fall."""
+"""Twins of spectral transfer: the same problem in coarser boxes, whose errors are known, tells how errors fall.
+
+That is so for Gaussian noise. Few minibatches leave details whose waves fall unevenly, and twins may share an error: of
+finite sums they would bound nothing.
+"""
 
 from collections.abc import Callable
 from typing import Protocol
@@ -9,14 +13,12 @@ from numpy.typing import NDArray
 
 from dfp.checks import Array
 from dfp.errors import UnresolvedError
-from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
 
 # Width, and nodes in a length, over those of the run: of the finer twin, and of the coarser one.
 FACTORS = (0.9, 0.7)
-# True errors over what twins say, at most: by falls and estimates; by the larger of them, and over the estimate, for
-# finite sums, where few minibatches leave details whose waves fall unevenly (validation case spectral-certificates).
-_BOTH, _FALLS, _LEAST = 1.25, 2.1, 5.0
+# True errors over what twins say, at most (validation case spectral-certificates).
+_JUDGED = 1.25
 # Error of a run over that of its finer twin, at most: where it falls more slowly, little is known of either.
 _SLOWEST = 0.8
 # Cells of an axis at which twins are compared, about: their differences are sums of few waves.
@@ -26,7 +28,6 @@ _COMPARED = 64
 class Twin(Protocol):
     """A run in boxes of its own."""
 
-    equation: Equation
     step: int
     box: Box | None
 
@@ -102,9 +103,7 @@ def _bound(apart: list[float], runs: list[Twin]) -> float:
     tails, waves = runs[1].estimated()
     estimate = sum(runs[0].estimated())
     by_estimates = near * _rest(estimate / max(tails + waves, estimate))
-    if not runs[0].equation.sgd.noise.gaussian:
-        return max(_FALLS * by_falls, _FALLS * by_estimates, _LEAST * estimate)
-    return _BOTH * float(np.sqrt(by_falls * by_estimates))
+    return _JUDGED * float(np.sqrt(by_falls * by_estimates))
 
 
 def _rest(fall: float) -> float:
