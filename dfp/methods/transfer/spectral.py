@@ -27,6 +27,9 @@ _HOPELESS = 0.05
 # True errors over what tails and last waves add up to, at most, and what sums over places and waves leave behind: three
 # times these bound the errors of all random problems (validation case spectral-certificates).
 _JUDGED, _LEFT = 2.5, 1e-13
+# Steps of a finite sum after which a rare minibatch may still be wider or narrower than tails and last waves tell, and
+# what they then tell is multiplied by.
+_EARLY, _RARE = 2, 8.0
 # Estimated error above which twins are asked: below is rounding.
 _MEASURED = 6e-13
 # Places along an axis that may stand for a narrow start.
@@ -179,7 +182,7 @@ class SpectralRun(TransferRun):
     def _error(self) -> float:
         """Return a third of the bound of the L1 error: what is estimated, or twins measured of it, and rounding."""
         estimate, law = sum(self.estimated()), self.equation.sgd.noise
-        error = _JUDGED * estimate
+        error = _JUDGED * estimate * (_RARE if self.step <= _EARLY and not law.gaussian else 1)
         if estimate > _MEASURED and self.equation.dimension == 2 and law.gaussian:
             error = min(error, self._twins.error(self, self.grid, settled=self._settled) / SAFETY)
         return error + _LEFT + _ROUNDING * self.step**0.5 * (1 if law.gaussian else law.batch_size)
