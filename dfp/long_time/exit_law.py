@@ -87,7 +87,7 @@ class ExitSteps(Result):
     def __getstate__(self) -> dict[str, Any]:
         """Return what pickles and copies keep: the table, not the way to it."""
         self.survival  # noqa: B018 (makes the table)
-        return self.__dict__.copy()
+        return super().__getstate__()
 
     @property
     def probability(self) -> Array:

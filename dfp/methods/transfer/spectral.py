@@ -182,6 +182,12 @@ class SpectralRun(TransferRun):
     def _error(self) -> float:
         """Return a third of the bound of the L1 error: what is estimated, or twins measured of it, and rounding."""
         estimate, law = sum(self.estimated()), self.equation.sgd.noise
+        if not (law.gaussian or estimate < 2 * _HOPELESS):
+            raise UnresolvedError(
+                f"step {self.step}: about {min(estimate, 1.0):.2g} of the density is outside the box, or in details "
+                "finer than its nodes, as where few minibatches are possible; use dfp.MonteCarlo(...), or save later "
+                "steps."
+            )
         error = _JUDGED * estimate * (_RARE if self.step <= _EARLY and not law.gaussian else 1)
         if estimate > _MEASURED and self.equation.dimension == 2 and law.gaussian:
             error = min(error, self._twins.error(self, self.grid, settled=self._settled) / SAFETY)
