@@ -19,6 +19,8 @@ from dfp.errors import DFPError
 
 TINY = float(np.finfo(np.float64).tiny)
 """Smallest positive normal number: what quotients are kept from dividing by."""
+LITTLE = 2.0**27
+"""Bytes that are not worth a look at how many are there."""
 # Memory in bytes, where the system does not tell.
 _UNKNOWN = 8 * 2**30
 # Share of it that one result may take.
@@ -312,7 +314,7 @@ def require_memory(what: str, needed: float, remedy: str) -> None:
     remedy
         What to do instead.
     """
-    if needed < 2**27:  # not worth a look
+    if needed < LITTLE:
         return
     room = available_memory()
     if not needed <= _SHARE * room:

@@ -1,5 +1,6 @@
 """FiniteVolume: positive, conservative densities of the generators in one to three dimensions."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
@@ -228,8 +229,8 @@ class FiniteVolumeRun(Run):
         levels = self._levels if self._step else self._levels[:2]
         densities = [level.probability / level.grid.cell_volume for level in levels]
         density, error = richardson.best(densities, float((self._upwinded * fine).sum()))
-        error = error * float(np.prod(grid.upper - grid.lower)) + self._started
-        if self._step and (self._coarse or np.min(gridded_start.detail(density)) < _LEAST_DETAIL):
+        error = error * grid.cell_volume * math.prod(grid.cells) + self._started
+        if self._step and (self._coarse or gridded_start.detail(density).min() < _LEAST_DETAIL):
             error = 2.0  # three grids none of which shows the density, or its bulk, agree on nothing
         if self._absorbing:
             _, mean, covariance = grid_moments(grid, density)

@@ -190,8 +190,8 @@ def certify(
     table = np.array([[row.get(name, np.nan) for row in rows] for name in FIGURES])
     columns = dict(zip(FIGURES, table, strict=True))
     sampled = frames[0].errors is not None
-    # Frames that worry about the same say so once.
-    notes = [*notes, *dict.fromkeys(warning for frame in frames for warning in frame.warnings)]
+    if any(frame.warnings for frame in frames):  # those that worry about the same say so once
+        notes = [*notes, *dict.fromkeys(warning for frame in frames for warning in frame.warnings)]
     known = remedies or advice(given=True, sampled=sampled, certified=False, truncated=False)
     return Certificate(**columns, sampled=sampled, warnings=(*notes, *_warnings(steps, table, sampled, known)))
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from dfp import checks
-from dfp.checks import require_memory
+from dfp.checks import LITTLE, require_memory
 from dfp.errors import DFPError, UnresolvedError, UnsupportedError
 from dfp.exact.stability import growing
 from dfp.methods.patience import MOVE, Patience
@@ -162,10 +162,12 @@ def _check_room(problem: Problem, grid: Grid | None) -> None:
     """Refuse results that memory does not hold: densities as they are found, and stacked."""
     count, d = problem.steps.size, problem.equation.dimension
     cells = 1 if grid is None else prod(grid.cells)
-    require_memory(
-        f"save: {count} steps of {cells} cells and {d} parameters", 16.0 * count * (cells + d + d * d),
-        "save fewer steps" if grid is None else "save fewer steps, or give a grid with fewer cells",
-    )  # fmt: skip
+    needed = 16.0 * count * (cells + d + d * d)
+    if needed >= LITTLE:
+        require_memory(
+            f"save: {count} steps of {cells} cells and {d} parameters", needed,
+            "save fewer steps" if grid is None else "save fewer steps, or give a grid with fewer cells",
+        )  # fmt: skip
 
 
 def _check_width(problem: Problem) -> None:
