@@ -23,7 +23,7 @@ from dfp.methods.grids import (
     OUTSIDE_STUDENT,
     WIDEST_STUDENT,
     box,
-    chosen,
+    boxed,
     conditional_deviations,
     deviations,
     student_core,
@@ -173,7 +173,7 @@ class FiniteVolume(Solver):
         spacing = np.minimum(narrowest, _PECLET * _peclet_length(equation, path.mean, spread))
         wanted = np.ceil((upper - lower) / (spacing * min((self.tolerance / _FOURTH) ** 0.25, 1.0)) / 4) * 4
         cells = tuple(int(min(max(n, LEAST_CELLS), MOST_VOLUMES[d])) for n in wanted.tolist())
-        return chosen(lower, upper, cells)
+        return boxed(lower, upper, cells)
 
     def refined(self, solution: Solution, tolerance: float) -> tuple[Solver, Grid | None]:
         """Return the solver with a smaller tolerance, which grids aim at, or a wider grid where walls meet mass."""

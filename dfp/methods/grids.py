@@ -81,10 +81,10 @@ def automatic(
             f"cells={cells.astype(float)}: resolving the narrowest saved density in the widest box needs "
             f"{total_cells:.2g} cells, more than {MAX_CELLS}; save fewer, more similar steps or give grid=..."
         )
-    return chosen(lower, upper, tuple(fft.next_fast_len(max(int(n), LEAST_CELLS), real=True) for n in cells.tolist()))
+    return boxed(lower, upper, tuple(fft.next_fast_len(max(int(n), LEAST_CELLS), real=True) for n in cells.tolist()))
 
 
-def chosen(lower: Array, upper: Array, cells: tuple[int, ...]) -> Grid:
+def boxed(lower: Array, upper: Array, cells: tuple[int, ...]) -> Grid:
     """Return the grid of a chosen box; corners that rounding has moved together are refused in words."""
     return (Grid.known if every(lower < upper) else Grid)(lower, upper, cells)
 
