@@ -328,24 +328,38 @@ def test_relaxation_under_additive_noise_is_that_of_products_of_multipliers(rate
     assert np.max(np.abs(np.abs(found.modes[0]) - np.abs(first) / np.max(np.abs(first)))) < 1e-9
 
 
-def test_certificates_are_within_a_factor_of_truth(monkeypatch: pytest.MonkeyPatch) -> None:
+NOISES = {
+    "a table": dfp.QuadraticLandscape(TURNED, noise=FLUCTUATING),
+    "few minibatches": dfp.QuadraticLandscape.from_regression(*data(), batch_size=2),
+    "a table in space": dfp.QuadraticLandscape(
+        np.diag([0.8, 0.6, 0.4]), noise=dfp.GaussianNoise(np.eye(3), np.full((3, 3), 0.3))
+    ),
+}
+
+
+@pytest.mark.parametrize("landscape", NOISES.values(), ids=NOISES)
+def test_certificates_are_within_a_factor_of_truth(
+    landscape: dfp.QuadraticLandscape, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Against a box of twice as many nodes an axis; what tails and last waves hold alone says too much."""
-    equation = dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape(TURNED, noise=FLUCTUATING), 0.1))
-    start = dfp.Gaussian([0.1, 0.0], 0.05)
-    problem = Problem.of(equation, start, np.array([10]))
-    run = ran(equation, start, 10)
+    equation, steps = dfp.MasterEquation(dfp.SGD(landscape, 0.1)), 4
+    moments = dfp.stationary_moments(equation)
+    start = dfp.Gaussian(moments.mean + 0.1, moments.covariance)
+    problem = Problem.of(equation, start, np.array([steps]))
+    run = ran(equation, start, steps)
     truth = SpectralRun(problem, run.grid, 1.2)
-    truth.advance(10)
-    frame, exact = run.frame(), truth.frame()
-    error = float(np.abs(frame.density - exact.density).sum()) * run.grid.cell_volume
+    truth.advance(steps)
+    frame, exact = run.frame(), truth.values(list(run.grid.axes))
+    error = float(np.abs(frame.density - exact).sum()) * run.grid.cell_volume
     assert error > 1e-11  # not rounding
     assert error < 3 * frame.truncation < 3 * error
     monkeypatch.setattr("dfp.methods.transfer.spectral._MEASURED", np.inf)
     assert run.frame().truncation > 1.5 * frame.truncation
 
 
-def test_twins_tell_the_same_after_an_interruption_and_none_is_made_for_rounding() -> None:
-    equation = dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape(TURNED, noise=FLUCTUATING), 0.1))
+@pytest.mark.parametrize("noise", ["a table", "few minibatches"])
+def test_twins_tell_the_same_after_an_interruption_and_none_is_made_for_rounding(noise: str) -> None:
+    equation = dfp.MasterEquation(dfp.SGD(NOISES[noise], 0.1))
     problem = Problem.of(equation, dfp.Gaussian([0.1, 0.0], 0.05), np.array([2, 5, 9]))
     whole, first = SpectralRun(problem, None), SpectralRun(problem, None)
     for gap in (2, 3, 4):

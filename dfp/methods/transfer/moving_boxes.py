@@ -53,8 +53,8 @@ class Boxes:
     """Directions of the axes (columns) of every box, if they are not free."""
     coupled: bool = False
     """Whether steps are sums of products that have to be found (d = 3)."""
-    shrunk: float = 1.0
-    """Width and nodes in a length over those of the boxes of which they are coarser ones."""
+    factor: float = 1.0
+    """Width and nodes in a length over those of the boxes of which they are scaled ones."""
 
     @cached_property
     def _freedom(self) -> tuple[Array, Array]:
@@ -149,11 +149,11 @@ class Boxes:
             key = before[key]
         return found[::-1]
 
-    def coarser(self, factor: float) -> "Boxes":
-        """Return the same boxes, narrower by ``factor`` < 1 and with as many fewer nodes in a length."""
-        boxes = replace(self, shrunk=factor)
+    def scaled(self, factor: float) -> "Boxes":
+        """Return the same boxes, ``factor`` times as wide, with as many more nodes in a length."""
+        boxes = replace(self, factor=factor)
         boxes.__dict__.update({name: value for name, value in self.__dict__.items() if name in ("_freedom", "_late")})
-        boxes.__dict__["plan"] = [(spectral.coarser(box, factor), until) for box, until in self.plan]
+        boxes.__dict__["plan"] = [(spectral.scaled(box, factor), until) for box, until in self.plan]
         return boxes
 
     def next(self, step: int) -> tuple[Box, int]:
@@ -199,7 +199,7 @@ class Boxes:
         """Return a box of a Gaussian start."""
         mean, covariance = self.initial.mean, self.initial.covariance
         box = self._around(Moments(np.zeros(1, np.int64), mean[None], covariance[None]), 0, 0)[0]
-        return spectral.coarser(box, self.shrunk)
+        return spectral.scaled(box, self.factor)
 
     def _around(self, path: Moments, first: int, last: int, most: float = np.inf) -> tuple[Box, float]:
         """Return a box for the steps from index ``first`` to ``last`` of the path, and its nodes as a real number."""

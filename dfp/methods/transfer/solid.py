@@ -17,8 +17,9 @@ from dfp.problem.noise import NoiseLaw
 
 _Columns: TypeAlias = Callable[[Any], Any]
 _Row: TypeAlias = Callable[[int], Any]
-# Error of φ that sums of products may have.
-SPLIT = 1e-9
+# Error of φ that sums of products may have: those that have to be found, and those of Gaussian noise of axes, whose
+# terms are few: there it is below what certificates tell.
+SPLIT, _ALIGNED = 1e-9, 1e-11
 # The mass at a node, to a power and of a density broader by this, is what its errors count.
 _POWER, _BROADER = 0.7, 1.1
 # Steps at which moments ahead are looked at.
@@ -98,7 +99,7 @@ def _aligned(
     constant = rate**2 * inverse @ law.constant @ inverse.T
     fixed = np.exp(-0.5 * np.einsum("...i,ij,...j->...", waves, constant, waves)) * seen
     table = rate**2 * tables[0] / scale[:, None] ** 2
-    return split.split(fixed, target.waves, images, places, table, weights, SPLIT)
+    return split.split(fixed, target.waves, images, places, table, weights, _ALIGNED)
 
 
 def _crossed(

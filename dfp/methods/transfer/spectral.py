@@ -14,7 +14,7 @@ from dfp.methods.solver import Problem
 from dfp.methods.transfer import solid
 from dfp.methods.transfer.moving_boxes import MADE, Boxes
 from dfp.methods.transfer.run import TransferRun
-from dfp.methods.transfer.twins import FACTORS, Twins
+from dfp.methods.transfer.twins import Twins, factors
 from dfp.problem.grid import Grid
 from dfp.problem.state import Density, Gaussian
 from dfp.results.certificate import SAFETY
@@ -70,7 +70,11 @@ class SpectralRun(TransferRun):
         """Begin at step 0; boxes, if not given, are ``scale`` times as wide as usual, with as many more nodes."""
         self.boxes = own = boxes or boxes_of(problem, scale)
         self.grid = shown = automatic_grid(problem, self.boxes) if grid is None else grid
-        self._twins = Twins(lambda factor: SpectralRun(problem, shown, boxes=own.coarser(factor)), problem.steps)
+        self._twins = Twins(
+            lambda factor: SpectralRun(problem, shown, boxes=own.scaled(factor)),
+            problem.steps,
+            gaussian=problem.equation.sgd.noise.gaussian,
+        )
         self._settled = False
         self.equation, self.initial, self.step = problem.equation, problem.initial, 0
         self.box: Box | None = None
@@ -101,8 +105,8 @@ class SpectralRun(TransferRun):
                 made = MADE * problem.equation.sgd.noise.characteristic_cost
                 total += _MULTIPLIED * nodes**2 * min(steps * made, 2 * made + steps)
         law = problem.equation.sgd.noise
-        twins = d == 2 and law.gaussian and not law.additive
-        return total * (1 + sum(factor**7 for factor in FACTORS)) if twins else total
+        twins = not boxes.coupled and not (law.gaussian and law.additive)
+        return total * (1 + sum(factor**7 for factor in factors(law.gaussian))) if twins else total
 
     def advance(self, steps: int) -> None:
         """Go on, to a new box whenever the present one no longer serves."""
@@ -132,7 +136,7 @@ class SpectralRun(TransferRun):
         alternating = bool(np.min(np.linalg.eigvals(self._slope).real) < 0)
         box = self.boxes.plan[-1][0]
         values, masses = spectral.Settled(self._transition(box)).modes(count, alternating=alternating)
-        rough_box = spectral.coarser(box, _COARSER)
+        rough_box = spectral.scaled(box, _COARSER)
         rough = spectral.Settled(self._transition(rough_box)).modes(count, alternating=alternating)[0]
         error = _MODE_ROUNDING + _BESIDE * np.min(np.abs(rough - values[:, None]), axis=1)
         parts = [
@@ -189,7 +193,7 @@ class SpectralRun(TransferRun):
                 "steps."
             )
         error = _JUDGED * estimate * (_RARE if self.step <= _EARLY and not law.gaussian else 1)
-        if estimate > _MEASURED and self.equation.dimension == 2 and law.gaussian:
+        if estimate > _MEASURED and not self.boxes.coupled:
             error = min(error, self._twins.error(self, self.grid, settled=self._settled) / SAFETY)
         return error + _LEFT + _ROUNDING * self.step**0.5 * (1 if law.gaussian else law.batch_size)
 

@@ -1,7 +1,8 @@
-"""Twins of spectral transfer: the same problem in coarser boxes, whose errors are known, tells how errors fall.
+"""Twins of spectral transfer: the same problem in other boxes tells how far a run is from the truth.
 
-That is so for Gaussian noise. Few minibatches leave details whose waves fall unevenly, and twins may share an error: of
-finite sums they would bound nothing.
+Coarser boxes, whose errors are known, tell how errors fall with the box: cheap, and right for Gaussian noise. Few
+minibatches leave details whose waves fall unevenly, and coarser twins may share an error with the run: a finer one,
+nearer the truth than the run, tells it, at twice the cost of the run.
 """
 
 from collections.abc import Callable
@@ -15,14 +16,14 @@ from dfp.checks import Array
 from dfp.errors import UnresolvedError
 from dfp.problem.grid import Grid
 
-# Width, and nodes in a length, over those of the run: of the finer twin, and of the coarser one.
-FACTORS = (0.9, 0.7)
+# Width, and nodes in a length, over those of the run: of the coarser twins of Gaussian noise, and of the finer one.
+_COARSER, _FINER = (0.9, 0.7), (1.1,)
 # True errors over what twins say, at most (validation case spectral-certificates).
 _JUDGED = 1.25
 # Error of a run over that of its finer twin, at most: where it falls more slowly, little is known of either.
 _SLOWEST = 0.8
-# Cells of an axis at which twins are compared, about: their differences are sums of few waves.
-_COMPARED = 64
+# Cells of an axis at which twins are compared, about, by dimension: their differences are sums of few waves.
+_COMPARED = {2: 64, 3: 24}
 
 
 class Twin(Protocol):
@@ -53,21 +54,25 @@ class Twins:
         Returns a twin at step 0, by a factor < 1.
     saved
         Steps of all frames: twins stop at each, so that theirs are the same bits whichever frame is the first.
+    gaussian
+        Whether noise is Gaussian.
     """
 
-    def __init__(self, make: Callable[[float], Twin], saved: NDArray[np.int64]) -> None:
-        self._make, self._saved = make, saved
+    def __init__(self, make: Callable[[float], Twin], saved: NDArray[np.int64], *, gaussian: bool) -> None:
+        self._make, self._saved, self._gaussian = make, saved, gaussian
         self._found: list[Twin] | None = None
 
     def error(self, run: Twin, grid: Grid, *, settled: bool) -> float:
         """Return a bound of the L1 error of ``run`` on the grid by its twins, infinite where one of them is refused."""
-        strides = [max(n // _COMPARED, 1) for n in grid.cells]
+        strides = [max(n // _COMPARED[grid.dimension], 1) for n in grid.cells]
         axes = [axis[::stride] for axis, stride in zip(grid.axes, strides, strict=True)]
         values, volume = run.values(axes), grid.cell_volume * float(np.prod(strides))
         try:
             found = self._at(run.step, settled)
             apart = [float(np.abs(twin.values(axes) - values).sum()) * volume for twin in found]
-            return _bound(apart, [run, *found]) if found else np.inf
+            if not found:
+                return np.inf
+            return _JUDGED * (_by_falls(apart, [run, *found]) if self._gaussian else apart[0] + sum(found[0].estimated()))
         except UnresolvedError:
             return np.inf
 
@@ -75,7 +80,7 @@ class Twins:
         """Return the twins at a step, none once one of them was refused on the way."""
         try:
             if self._found is None:
-                self._found = [self._make(factor) for factor in FACTORS]
+                self._found = [self._make(factor) for factor in factors(self._gaussian)]
             for twin in self._found:
                 if settled:
                     twin.settle()
@@ -87,8 +92,13 @@ class Twins:
         return self._found
 
 
-def _bound(apart: list[float], runs: list[Twin]) -> float:
-    """Return a bound of the error of a run from the differences of its twins to it; ``runs`` are it and they.
+def factors(gaussian: bool) -> tuple[float, ...]:
+    """Return width, and nodes in a length, of twins over those of their run."""
+    return _COARSER if gaussian else _FINER
+
+
+def _by_falls(apart: list[float], runs: list[Twin]) -> float:
+    """Return the error of a run from the differences of its coarser twins to it; ``runs`` are it and they.
 
     Notes
     -----
@@ -103,7 +113,7 @@ def _bound(apart: list[float], runs: list[Twin]) -> float:
     tails, waves = runs[1].estimated()
     estimate = sum(runs[0].estimated())
     by_estimates = near * _rest(estimate / max(tails + waves, estimate))
-    return _JUDGED * float(np.sqrt(by_falls * by_estimates))
+    return float(np.sqrt(by_falls * by_estimates))
 
 
 def _rest(fall: float) -> float:

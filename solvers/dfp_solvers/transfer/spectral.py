@@ -407,8 +407,8 @@ class Settled:
         return values[order], vectors[:, order]
 
 
-def coarser(box: Box, factor: float) -> Box:
-    """Return a box about the same middle, narrower by ``factor`` <= 1 and with as many fewer nodes in a length.
+def scaled(box: Box, factor: float) -> Box:
+    """Return a box about the same middle, ``factor`` times as wide, with as many more nodes in a length.
 
     Numbers of nodes are odd: what is nearest along an axis is shared by width and spacing.
     """
