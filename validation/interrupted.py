@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 import dfp
-from dfp.solving import checkpoints
+from dfp.results import keeper
 
 KINDS = ("transfer", "samples", "differences")
 ROOT = Path(__file__).parents[1]
@@ -21,7 +21,7 @@ _ARRAYS = ("steps", "mean", "covariance", "density", "third", "fourth")
 
 def solve(kind: str, checkpoint: Path | None = None) -> dfp.Solution:
     """Solve a problem of some seconds, with a checkpoint at every saved step or portion of trajectories."""
-    checkpoints._EVERY = checkpoints._SHARE = 0.0
+    keeper._EVERY = keeper._SHARE = 0.0
     landscape, start = dfp.QuadraticLandscape(1.0, noise=dfp.GaussianNoise(0.5, 0.4)), dfp.Gaussian(1.0, 0.1)
     solver: dfp.FiniteDifference | dfp.MonteCarlo | dfp.Transfer
     if kind == "differences":
