@@ -38,20 +38,26 @@ class Keeper:
         Where.
     resume
         Whether to go on from what is there; else it is replaced.
+
+    Attributes
+    ----------
+    place
+        Where a run was that went on, in words.
+    finished
+        Whether the file holds the finished result.
     """
 
     def __init__(self, path: str | Path, *, resume: bool = True) -> None:
-        self.path, self.place = Path(writing.checked(path, "checkpoint")), ""
+        self.path = Path(writing.checked(path, "checkpoint"))
+        self.place, self.finished = "", False
         self._resume = resume
         self._state: Any = None
         self._fingerprint: Mapping[str, Any] = {}
-        self._call: Mapping[str, Any] | None = None
+        self._call: Any = None
         self._pending: Any = None
         self._written, self._cost, self._own = time.perf_counter(), 0.0, False
 
-    def carried(
-        self, fingerprint: Mapping[str, Any], call: Mapping[str, Any] | None, run: Callable[["Keeper"], Made]
-    ) -> Made:
+    def carried(self, fingerprint: Mapping[str, Any], call: Any, run: Callable[["Keeper"], Made]) -> Made:
         """Return what ``run`` gives, or the file, if that is finished.
 
         Parameters
@@ -59,7 +65,7 @@ class Keeper:
         fingerprint
             What tells the problem from others, by part: numbers and words.
         call
-            The call that makes the result, as files hold it.
+            The call that makes the result, by value or as ``remembered`` notes it.
         run
             Goes on from where ``resume`` says, and tells ``keep``.
 
@@ -73,6 +79,7 @@ class Keeper:
             finished: Made = run(self) if found is None else found
             if found is None:
                 self._save(finished, None, {"finished": True})
+        self.finished = True
         return finished
 
     def resume(self, take: Callable[[Any], str]) -> bool:
@@ -88,8 +95,8 @@ class Keeper:
         logging.getLogger("dfp").info("resumed from %s", self.place)
         return True
 
-    def keep(self, state: Any, so_far: Callable[[], Result | None]) -> None:
-        """Take note of a state, whose arrays nobody writes to any more, and write if it is time to."""
+    def keep(self, state: Any, so_far: Callable[[Any], Result | None]) -> None:
+        """Take note of a state, of which nobody alters what counts, and write it if it is time to, with its result."""
         self._pending = state, so_far
         if self._due():
             self._write()
@@ -137,7 +144,7 @@ class Keeper:
     def _write(self) -> None:
         if self._pending is not None:
             state, so_far = self._pending
-            self._save(so_far(), state, {})
+            self._save(so_far(state), state, {})
 
     def _save(self, found: Any, state: Any, told: Mapping[str, Any]) -> None:
         """Write the result so far, a state to go on from, and what else is ``told``."""

@@ -12,7 +12,7 @@ from dfp import checks
 from dfp.checks import Array, Complex
 from dfp.errors import DFPError, UnresolvedError, UnsupportedError
 from dfp.exact.moments import Moments, moments_at
-from dfp.methods.draws import drawn
+from dfp.methods.draws import Walk
 from dfp.methods.grids import automatic
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid, grid_moments
@@ -228,8 +228,11 @@ def _looked_ahead(
     chosen = automatic(exact) if grid is None else grid
     waves = fourier.wave_numbers(chosen.spacing, chosen.cells)
     portion, frames = max(_WORK // waves[..., 0].size, 1), []
+    walk = Walk(equation, initial, _TRAJECTORIES, np.random.default_rng(_SEED))
     for step in exact.steps.tolist():
-        theta, speed = drawn(equation, initial, step - 1, _TRAJECTORIES, _SEED)
+        while walk.step < step - 1:
+            walk.advance()
+        theta, speed = walk.theta, walk.speed
         rate = sgd.learning_rates.at(step - 1)
         law = sgd.law.with_batch_size(sgd.samples_at(step - 1)) if sgd.scheduled and sgd.batches else sgd.noise
         if not checks.finite(theta):
