@@ -22,6 +22,8 @@ from dfp.problem.state import Ending, State, started
 from dfp.result import Result, remembered
 from dfp.results.keeper import Keeper
 
+# Numbers of trajectories that walk together.
+_TOGETHER = 2**22
 # Weights below this share of the largest are rounding of the eigenvalues they come from.
 _ROUNDED = 1e-14
 # A sampled distribution function is off by more than this many n^(-½) in one of 1e6 cases (Dvoretzky–Kiefer–Wolfowitz).
@@ -236,7 +238,9 @@ def _of_gaussian(equation: Equation, step: int, apart: Array, covariance: Array)
     return LossLaw(step, mean, variance, np.ascontiguousarray(sigma), np.ascontiguousarray(shifts), offset, np.empty(0))
 
 
-def _sampled(equation: Equation, initial: State, step: int, samples: int, seed: int, keeper: Keeper | None) -> LossLaw:
+def _sampled(
+    equation: Equation, initial: State, step: int, samples: int, seed: int, keeper: Keeper | None = None
+) -> LossLaw:
     draws = _Draws(equation, initial, step, samples, seed)
     draws.draw(keeper)
     return _of_samples(draws.losses, step)
@@ -255,7 +259,7 @@ class _Draws:
 
     def __init__(self, equation: Equation, initial: State, step: int, samples: int, seed: int) -> None:
         self._equation, self._initial, self._step, self._samples, self._seed = equation, initial, step, samples, seed
-        self._portion = max(min(samples, 2**22 // equation.dimension), 1)
+        self._portion = max(min(samples, _TOGETHER // equation.dimension), 1)
         self.losses = np.empty(0)
         self._begin()
 
@@ -272,7 +276,8 @@ class _Draws:
         sgd = self._equation.sgd
         while True:
             while self._walk.step < self._step:
-                self._walk.advance()
+                with np.errstate(over="ignore", invalid="ignore"):  # what diverges is told in the end
+                    self._walk.advance()
                 if keeper is not None:
                     keeper.keep({"losses": self.losses, "walk": self._walk.state()}, self._so_far)
             apart = self._walk.theta - sgd.critical_point

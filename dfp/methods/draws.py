@@ -38,7 +38,7 @@ class Walk:
     """
 
     def __init__(self, equation: Equation, initial: State, count: int, rng: np.random.Generator) -> None:
-        self._move, self._rng, self.step = stepper(equation), rng, 0
+        self._move, self._count, self._rng, self.step = stepper(equation), count, rng, 0
         self.theta = initial.draw(count, rng)
         self.speed = np.zeros_like(self.theta)
 
@@ -58,7 +58,7 @@ class Walk:
     def resume(self, state: Mapping[str, Any]) -> None:
         """Go on from the ``state`` of another walk of the same problem."""
         theta, speed, step = state["theta"], state["speed"], int(state["step"])
-        if theta.shape != speed.shape or theta[:0].shape != self.theta[:0].shape or len(theta) > len(self.theta):
+        if theta.shape != speed.shape or theta[:0].shape != self.theta[:0].shape or len(theta) > self._count:
             raise ValueError("other trajectories")
         self.theta, self.speed, self.step = theta, speed, step
         self._rng.bit_generator.state = state["rng"]
