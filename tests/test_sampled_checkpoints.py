@@ -15,6 +15,7 @@ from dfp.errors import FileFormatError
 from dfp.methods.draws import Walk
 from dfp.results import hdf5, keeper
 from dfp.results.keeper import Keeper
+from dfp.solving.checkpoints import Checkpoint
 
 START, HEAVY = dfp.Gaussian([0.1], [[0.04]]), dfp.MasterEquation(dfp.SGD(one_mode(1.0, 1.0), 0.2, momentum=0.5))
 RNG = np.random.default_rng(3)
@@ -123,6 +124,26 @@ def test_changed_bits_are_seen():
     assert same(law, exits()) and not same(law, exits(seed=4))
     near = dfp.ExitSteps(law.steps, np.nextafter(law.survival, 2), *(getattr(law, f.name) for f in fields(law)[2:]))
     assert not same(law, near)
+
+
+@pytest.mark.parametrize("grid", [None, 60], ids=["own grid", "cells"])
+def test_directions_go_on(grid, tmp_path, monkeypatch):
+    """Between saved steps and after them; with a number of cells the way is walked for the box as well."""
+    monkeypatch.setattr("dfp.solving.along._TRAJECTORIES", 500)
+    path, asked = tmp_path / "run.h5", (SUMS, dfp.Point([1.0, 0.5]), 9, [2, 5, 9], "auto", grid)
+    whole = dfp.solve(*asked, directions=[1.0, 1.0])
+    for after in (1, 3, 4, 8, 11) if grid is None else (2, 14):
+        with monkeypatch.context() as inner, pytest.raises(Stop):
+            stopping(inner, after)
+            dfp.solve(*asked, directions=[1.0, 1.0], checkpoint=Checkpoint(path, resume=False))
+        found = dfp.solve(*asked, directions=[1.0, 1.0], checkpoint=path)
+        assert found.provenance["resumed"] >= 0 and rerun.same_bits(found, whole)
+        assert rerun.same_bits(dfp.load(path), whole) and rerun.same_bits(dfp.rerun(path), whole)
+    with monkeypatch.context() as inner, pytest.raises(Stop):
+        stopping(inner, 11 if grid is None else 22)
+        dfp.solve(*asked, directions=[1.0, 1.0], checkpoint=Checkpoint(path, resume=False))
+    assert rerun.same_bits(dfp.load(path), whole) and dfp.load(path).steps[-1] == 9
+    assert rerun.same_bits(dfp.rerun(path), whole)
 
 
 @pytest.mark.parametrize("call", [exits, losses], ids=["exits", "losses"])

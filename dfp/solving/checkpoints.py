@@ -53,6 +53,9 @@ class Checkpoint(Keeper):
             yield finished
 
     def _take(self, told: Mapping[str, Any], state: Any, found: Solution | None) -> None:
+        if "frames" not in told:  # of directions
+            super()._take(told, state, found)
+            return
         extras = told["frames"]
         frames = [] if found is None else [_frame(found, s, extra) for s, extra in enumerate(extras)]
         if len(frames) != len(extras) or (extras and found and len(extras) != len(found.steps)):
@@ -109,15 +112,19 @@ class Checkpoint(Keeper):
             self._write()
 
     def _write(self) -> None:
-        if self._pending is None or self._make is None:
-            return
-        frames, state, left = self._pending
-        sampled = bool(frames) and frames[0].errors is not None
-        solution = self._make(frames) if frames else None
-        if solution is not None:
-            solution.provenance["recipe"] = self._recipe
-        extras = [] if sampled else [_extra(frame) for frame in frames]
-        self._save(solution, state, {"key": self._key, "left": left, "frames": extras})
+        if self._make is None:
+            super()._write()
+        elif self._pending is not None:
+            frames, state, left = self._pending
+            sampled = bool(frames) and frames[0].errors is not None
+            extras = [] if sampled else [_extra(frame) for frame in frames]
+            solution = self._make(frames) if frames else None
+            self._save(solution, state, {"key": self._key, "left": left, "frames": extras})
+
+    def _save(self, found: Solution | None, state: Any, told: Mapping[str, Any]) -> None:
+        if found is not None:
+            found.provenance["recipe"] = self._recipe
+        super()._save(found, state, told)
 
     def finish(self, solution: Solution) -> Solution:
         """Put the finished solution in the place of the checkpoint and return it."""
