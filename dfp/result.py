@@ -151,7 +151,8 @@ def remembered(function: Callable[_Arguments, _Made]) -> Callable[_Arguments, _M
     @wraps(function)
     def made(*given: _Arguments.args, **named: _Arguments.kwargs) -> _Made:
         found = function(*given, **named)
-        call = function, *_held((given, named))  # written down when it is asked for
+        told = {name: one for name, one in named.items() if name != "checkpoint"}  # no file says where one is
+        call = function, *_held((given, told))  # written down when it is asked for
         object.__setattr__(found, "_made_by", call)
         return found
 

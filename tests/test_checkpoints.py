@@ -17,8 +17,7 @@ from test_rerun import same
 import dfp
 from dfp.cli import commands
 from dfp.methods.transfer.graded import GradedRun
-from dfp.results import hdf5
-from dfp.solving import checkpoints
+from dfp.results import hdf5, keeper
 from dfp.solving.checkpoints import Checkpoint
 from validation import interrupted
 
@@ -60,8 +59,8 @@ RUNS = {
 @pytest.fixture(autouse=True)
 def eager(monkeypatch):
     """Every frame is written at once."""
-    monkeypatch.setattr(checkpoints, "_EVERY", 0.0)
-    monkeypatch.setattr(checkpoints, "_SHARE", 0.0)
+    monkeypatch.setattr(keeper, "_EVERY", 0.0)
+    monkeypatch.setattr(keeper, "_SHARE", 0.0)
 
 
 class Stop(BaseException):
@@ -226,7 +225,7 @@ def test_damage_and_forgery_are_refused(tmp_path):
     with pytest.raises(dfp.FileFormatError, match="checksum"):
         dfp.solve(equation, START, 8, SAVE, dfp.Hermite(), checkpoint=path)
     with pytest.raises(dfp.FileFormatError, match="does not hold"):
-        checkpoints._decoded({"type": "<f8", "shape": [2**40]}, np.zeros(3))
+        keeper._decoded({"type": "<f8", "shape": [2**40]}, np.zeros(3))
     assert hdf5  # read by the same checks as all files
 
 
@@ -235,8 +234,8 @@ def test_layouts_keep_every_bit():
         "a": np.array([np.nan, -0.0, 5e-324]), "b": np.array([[2**62, -1]]), "c": np.array([1 + 2j]), "n": None,
         "d": (np.array([True, False]), 3, 0.1), "e": {"f": np.zeros((0, 2))},
     }  # fmt: skip
-    layout, flat = checkpoints._encoded(state)
-    found = checkpoints._decoded(json.loads(json.dumps(layout)), flat)
+    layout, flat = keeper._encoded(state)
+    found = keeper._decoded(json.loads(json.dumps(layout)), flat)
     assert found["n"] is None and found["d"][1:] == (3, 0.1) and found["e"]["f"].shape == (0, 2)
     for key in ("a", "b", "c"):
         assert found[key].dtype == state[key].dtype and found[key].tobytes() == state[key].tobytes()
@@ -246,7 +245,7 @@ def test_layouts_keep_every_bit():
 def test_two_processes_do_not_share_a_checkpoint(tmp_path):
     pytest.importorskip("fcntl")
     path = tmp_path / "run.h5"
-    with checkpoints._locked(path), pytest.raises(dfp.DFPError, match=f"in use by process {os.getpid()}"):
+    with keeper._locked(path), pytest.raises(dfp.DFPError, match=f"in use by process {os.getpid()}"):
         dfp.solve(master(one_mode()), START, 8, checkpoint=path)
     dfp.solve(master(one_mode()), START, 8, checkpoint=path)
 
@@ -290,8 +289,8 @@ def test_the_command_line_leaves_a_checkpoint_at_ctrl_c_and_resumes(tmp_path):
         '[[equation]]\nkind = "master"\nsolver = { kind = "monte_carlo", trajectories = 20_000_000 }\n'
     )
     program = (
-        "import sys\nfrom dfp.solving import checkpoints\nfrom dfp.cli import app\n"
-        "checkpoints._EVERY = checkpoints._SHARE = 0.0\nsys.argv[0] = 'dfp'\napp()\n"
+        "import sys\nfrom dfp.results import keeper\nfrom dfp.cli import app\n"
+        "keeper._EVERY = keeper._SHARE = 0.0\nsys.argv[0] = 'dfp'\napp()\n"
     )
     command = [sys.executable, "-c", program, "solve", str(toml), "-o", str(run)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:

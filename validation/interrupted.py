@@ -12,17 +12,20 @@ from pathlib import Path
 import numpy as np
 
 import dfp
-from dfp.solving import checkpoints
+from dfp.results import keeper
 
-KINDS = ("transfer", "samples", "differences")
+KINDS = ("transfer", "samples", "differences", "exits")
 ROOT = Path(__file__).parents[1]
-_ARRAYS = ("steps", "mean", "covariance", "density", "third", "fourth")
+_ARRAYS = ("steps", "mean", "covariance", "density", "third", "fourth", "survival", "mean_error")
 
 
-def solve(kind: str, checkpoint: Path | None = None) -> dfp.Solution:
-    """Solve a problem of some seconds, with a checkpoint at every saved step or portion of trajectories."""
-    checkpoints._EVERY = checkpoints._SHARE = 0.0
+def solve(kind: str, checkpoint: Path | None = None) -> dfp.Solution | dfp.ExitSteps:
+    """Solve a problem of some seconds, with a checkpoint at every saved step, step or portion of trajectories."""
+    keeper._EVERY = keeper._SHARE = 0.0
     landscape, start = dfp.QuadraticLandscape(1.0, noise=dfp.GaussianNoise(0.5, 0.4)), dfp.Gaussian(1.0, 0.1)
+    if kind == "exits":
+        heavy = dfp.MasterEquation(dfp.SGD(landscape, 0.1, momentum=0.5))
+        return dfp.exit_steps(heavy, (-1.2, 2.0), start, 60, trajectories=40_000, seed=1, checkpoint=checkpoint)
     solver: dfp.FiniteDifference | dfp.MonteCarlo | dfp.Transfer
     if kind == "differences":
         thermal = dfp.QuadraticLandscape(1.0, noise=dfp.GaussianNoise(0.5))
@@ -34,10 +37,10 @@ def solve(kind: str, checkpoint: Path | None = None) -> dfp.Solution:
     return dfp.solve(equation, start, 60, range(0, 61, 2), solver, checkpoint=checkpoint)
 
 
-def same(first: dfp.Solution, second: dfp.Solution) -> bool:
+def same(first: dfp.Solution | dfp.ExitSteps, second: dfp.Solution | dfp.ExitSteps) -> bool:
     """Whether all arrays have the same bits."""
-    pairs = [(getattr(first, name), getattr(second, name)) for name in _ARRAYS]
-    return all((a is None) == (b is None) and (a is None or np.array_equal(a.view("u8"), b.view("u8")))
+    pairs = [(getattr(first, name, None), getattr(second, name, None)) for name in _ARRAYS]
+    return all((a is None) == (b is None) and (a is None or np.asarray(a).tobytes() == np.asarray(b).tobytes())
                for a, b in pairs)  # fmt: skip
 
 

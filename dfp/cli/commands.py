@@ -291,15 +291,17 @@ def rerun(
     from dfp.config.rerun import rerun as again
     from dfp.config.rerun import same_bits
     from dfp.results.files import load_any, save_many
+    from dfp.results.keeper import Keeper
     from dfp.results.solution import Solution
     from dfp.solving.checkpoints import Checkpoint
 
     before = load_any(run)
     several = isinstance(before, dict)
-    keeper = None if output is None or (several and not resume) else Checkpoint(output, resume=resume)
+    kind = Checkpoint if several or isinstance(before, Solution) else Keeper
+    keeper = None if output is None or (several and not resume) else kind(output, resume=resume)
     with _progress("rerun", quiet) as progress:
         found = again(run, progress=progress, checkpoint=keeper)
-    if output is not None:
+    if output is not None and (keeper is None or not keeper.finished):
         save_many(found, output) if several else found.save(output)
     for name, one in found.items() if several else [("", found)]:
         solved = isinstance(one, Solution)

@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dfp.cli.options import FIGURES, File, Force, Output, Which, check_output, chosen, keep, shown
+from dfp.cli.options import FIGURES, File, Force, Output, Resume, Which, check_output, chosen, keep, shown
 from dfp.errors import DFPError
 
 if TYPE_CHECKING:
     from dfp.config.config import Problem, Task
     from dfp.regimes.phases import PhaseDiagram
+    from dfp.results.keeper import Keeper
 
 
 def stationary(
@@ -72,20 +73,25 @@ def exit_law(
     lower: Annotated[str | None, typer.Option(metavar="NUMBERS", help="Corner of the box, e.g. -1,-1.")] = None,
     upper: Annotated[str | None, typer.Option(metavar="NUMBERS", help="Opposite corner; [grid] if left out.")] = None,
     steps: Annotated[int | None, typer.Option(help="Last step of the survival; long enough if left out.")] = None,
+    trajectories: Annotated[
+        int | None, typer.Option(help="Draw so many instead of computing the law: any momentum, schedule, noise.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of what is drawn.")] = 0,
     output: Output = None,
     equation: Which = None,
+    resume: Resume = False,
     force: Force = False,
 ) -> None:
     """Print after how many steps the parameters first leave a box: mean, quantiles and final decay.
 
-    A file with [landscape], [sgd], [initial] and [[equation]] is enough.
+    A file with [landscape], [sgd], [initial] and [[equation]] is enough. With --trajectories, the law of those drawn so
+    far is in RESULT.h5 every few seconds; if the command is killed, --resume goes on from there, to the same bits.
 
     \b
     Example:
       dfp exit one_mode.toml --lower -0.3 --upper 0.7
     """
-    if output is not None:
-        check_output("--output", output, (".h5",), force)
+    keeper = _keeper(output, resume, force)
     from dfp.long_time.first_passage import exit_steps
 
     problem, task = _asked(file, equation)
@@ -95,10 +101,12 @@ def exit_law(
         raise DFPError("--lower, --upper: the box has two corners; give both, or a [grid] in the file.")
     else:
         box = _numbers("--lower", lower), _numbers("--upper", upper)
-    law = exit_steps(task.equation, box, problem.initial, steps)
+    law = exit_steps(
+        task.equation, box, problem.initial, steps, trajectories=trajectories, seed=seed, checkpoint=keeper
+    )
     print(f"exit of the {task.equation.label}")
     print(str(law))
-    keep(law, output)
+    _told(keeper)
 
 
 def phase(
@@ -117,27 +125,28 @@ def phase(
     figure: Annotated[
         Path | None, typer.Option("--figure", metavar="FILE.png", help="The diagram: .png, .pdf or .svg.")
     ] = None,
+    resume: Resume = False,
     force: Force = False,
 ) -> None:
     """Print where one mode is confined, heavy-tailed or unstable over two parameters; the others are the file's.
 
-    Noise is taken to be Gaussian. A file with [landscape] and [sgd] is enough.
+    Noise is taken to be Gaussian. A file with [landscape] and [sgd] is enough. If the command is killed, --resume goes
+    on from the rows at --output.
 
     \b
     Example:
       dfp phase one_mode.toml --x learning_rate:0.01:4:60 --figure phase.png
     """
-    if output is not None:
-        check_output("--output", output, (".h5",), force)
+    keeper = _keeper(output, resume, force)
     if table is not None:
-        check_output("--table", table, (".csv",), force)
+        check_output("--table", table, (".csv",), force or resume)
     if figure is not None:
-        check_output("--figure", figure, FIGURES, force)
+        check_output("--figure", figure, FIGURES, force or resume)
     from dfp.results import figures as plots
     from dfp.results.tables import comma_separated
     from dfp.results.writing import write
 
-    found = _diagram(file, mode, dict([_axis("--x", x)]), dict([_axis("--y", y)]))
+    found = _diagram(file, mode, dict([_axis("--x", x)]), dict([_axis("--y", y)]), keeper)
     counts: dict[tuple[str, str], int] = {}
     for pair in zip(found.regime.ravel().tolist(), found.langevin_regime.ravel().tolist(), strict=True):
         counts[pair] = counts.get(pair, 0) + 1
@@ -145,7 +154,7 @@ def phase(
     print(f"{'SGD':14}{'Langevin':14}places")
     for (exact, believed), count in sorted(counts.items(), key=lambda item: -item[1]):
         print(f"{exact:14}{believed:14}{count}")
-    keep(found, output)
+    _told(keeper)
     if table is not None:
         write(table, comma_separated(_rows(found)))
         print(f"written to {table}")
@@ -164,7 +173,25 @@ def _asked(file: Path, equation: str | None) -> "tuple[Problem, Task]":
     return problem, problem.tasks[chosen([task.name for task in problem.tasks], equation)]
 
 
-def _diagram(file: Path, number: int, x: dict[str, Any], y: dict[str, Any]) -> "PhaseDiagram":
+def _keeper(output: Path | None, resume: bool, force: bool) -> "Keeper | None":
+    """Return who keeps what is found so far at --output."""
+    if output is None:
+        if resume:
+            raise DFPError("--resume: goes on from what is at --output; give that, or leave this out.")
+        return None
+    check_output("--output", output, (".h5",), force or resume)
+    from dfp.results.keeper import Keeper
+
+    return Keeper(output, resume=resume)
+
+
+def _told(keeper: "Keeper | None") -> None:
+    """Say where a run went on, and what is written."""
+    if keeper is not None:
+        print(f"resumed from {keeper.place}\n" * bool(keeper.place) + f"written to {keeper.path}")
+
+
+def _diagram(file: Path, number: int, x: dict[str, Any], y: dict[str, Any], keeper: "Keeper | None") -> "PhaseDiagram":
     from dfp.config.config import load
     from dfp.regimes.mode_report import modes
     from dfp.regimes.phases import phase_diagram
@@ -180,7 +207,8 @@ def _diagram(file: Path, number: int, x: dict[str, Any], y: dict[str, Any]) -> "
         "learning_rate": own.learning_rate, "curvature": own.curvature, "curvature_noise": own.curvature_noise,
         "gradient_noise": own.critical_noise, "momentum": sgd.momentum,
     }  # fmt: skip
-    return phase_diagram(x, y, **{name: value for name, value in fixed.items() if name not in {*x, *y}})
+    given = {name: value for name, value in fixed.items() if name not in {*x, *y}}
+    return phase_diagram(x, y, **given, checkpoint=keeper)
 
 
 def _rows(found: "PhaseDiagram") -> list[dict[str, Any]]:

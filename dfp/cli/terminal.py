@@ -128,7 +128,8 @@ def _end(thread: threading.Thread, number: int) -> NoReturn:
         thread.join(_LOOK)
     why = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
     print(
-        f"interrupted ({why}); solve, compare and rerun keep what they have at --output: --resume goes on from there.",
+        f"interrupted ({why}); what solve, compare, exit, phase and rerun have so far is at --output: --resume goes on "
+        "from there.",
         file=sys.stderr,
     )
     sys.stdout.flush()

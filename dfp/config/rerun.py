@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ from dfp.regimes.mode_report import Modes
 from dfp.result import Result
 from dfp.results import kinds
 from dfp.results.files import load_any as load
+from dfp.results.keeper import Keeper
 from dfp.results.schema import versions
 from dfp.results.solution import Solution
-from dfp.solving.checkpoints import Checkpoint
 from dfp.solving.driver import solve
 from dfp.solving.recipe import built
 from dfp.solving.running import Progress
@@ -34,9 +35,7 @@ _ARGUMENTS = {"equation", "initial", "steps", "save", "solver", "grid", "toleran
 _PLAIN = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, AssertionError, RecursionError)
 
 
-def rerun(
-    path: str | Path, *, progress: Progress | None = None, checkpoint: str | Path | Checkpoint | None = None
-) -> Any:
+def rerun(path: str | Path, *, progress: Progress | None = None, checkpoint: str | Path | Keeper | None = None) -> Any:
     """Make the result of a file again, such as by ``Solution.save``: the same bits on the same platform and versions.
 
     Parameters
@@ -47,7 +46,8 @@ def rerun(
     progress
         Called with work done and work in all.
     checkpoint
-        HDF5 file from which an interrupted rerun of one solution goes on, as of ``dfp.solve``.
+        HDF5 file from which an interrupted rerun goes on, as of ``dfp.solve`` or the function that made the result; of
+        functions without one it is left alone.
 
     Returns
     -------
@@ -79,11 +79,11 @@ def rerun(
         return {name: _solved(one, path, progress, None) for name, one in before.items()}
     if isinstance(before, Solution):
         return _solved(before, path, progress, checkpoint)
-    return before if isinstance(before, Modes) else _called(before, Path(path))  # modes are read by computing them
+    return before if isinstance(before, Modes) else _called(before, Path(path), checkpoint)  # modes compute anew
 
 
 def _solved(
-    before: Solution, path: str | Path, progress: Progress | None, checkpoint: str | Path | Checkpoint | None
+    before: Solution, path: str | Path, progress: Progress | None, checkpoint: str | Path | Keeper | None
 ) -> Solution:
     """Return the solution of the problem of one that is in the file ``path``."""
     recipe, configuration = (before.provenance.get(name) for name in ("recipe", "configuration"))
@@ -95,12 +95,12 @@ def _solved(
     if set(given) != _ARGUMENTS:
         raise FileFormatError(f"{path}: the recipe has other entries than dfp.solve takes; make the file again.")
     with _altered(path):
-        again = solve(**given, progress=progress, checkpoint=checkpoint)
+        again = solve(**given | {"progress": progress, "checkpoint": checkpoint})
     kept = {key: before.provenance[key] for key in ("configuration",) if key in before.provenance}
     return replace(again, provenance=again.provenance | kept | {"rerun": _differences(before, again)})
 
 
-def _called(before: Any, path: Path) -> Any:
+def _called(before: Any, path: Path, checkpoint: str | Path | Keeper | None) -> Any:
     """Return what the call gives that made the result in the file ``path``."""
     call = before._call() if isinstance(before, Result) else None
     if call is None:
@@ -112,8 +112,13 @@ def _called(before: Any, path: Path) -> Any:
         if call.get("function") not in _CALLS:
             raise FileFormatError("the recipe names a function that makes no result; make the file again.")
         given = built(call.get("arguments"), path.parent)
+        if "checkpoint" in given:
+            raise FileFormatError("the recipe names a checkpoint, which no file does; make the file again.")
+    function = getattr(dfp, call["function"])
+    if checkpoint is not None and "checkpoint" in signature(function).parameters:
+        given["checkpoint"] = checkpoint
     with _altered(path):
-        return getattr(dfp, call["function"])(**given)
+        return function(**given)
 
 
 @contextmanager

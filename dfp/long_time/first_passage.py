@@ -1,5 +1,6 @@
 """First passage: after how many steps the parameters leave a box, and with which probability at each step."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,13 +14,15 @@ from dfp.long_time import first_passage_maps, first_passage_momentum
 from dfp.long_time import first_passage_numeric as numeric
 from dfp.long_time.exit_law import ExitLaw, ExitSteps
 from dfp.long_time.first_passage_line import NarrowKernel, by_panels
-from dfp.long_time.first_passage_sampled import by_trajectories
+from dfp.long_time.first_passage_sampled import LONGEST, by_trajectories
+from dfp.long_time.kept import carried
 from dfp.methods.transfer.kernels import enumerated
 from dfp.problem.arguments import check_problem
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
 from dfp.problem.state import Ending, State, started
 from dfp.result import remembered
+from dfp.results.keeper import Keeper
 
 
 @remembered
@@ -31,6 +34,7 @@ def exit_steps(
     *,
     trajectories: int | None = None,
     seed: int = 0,
+    checkpoint: str | Path | Keeper | None = None,
 ) -> ExitSteps:
     """Return the law of the number of steps after which the parameters first leave a box.
 
@@ -52,6 +56,10 @@ def exit_steps(
         schedules or any noise, in any dimension; corners may be infinite. Errors are then standard errors.
     seed
         Of what is drawn.
+    checkpoint
+        HDF5 file that holds the law of the trajectories so far, written every few seconds. A call that finds it goes on
+        from there, to the bits of an uninterrupted one; the finished law takes its place, and is returned if it is
+        there. Ctrl-C leaves it. A law that is computed has nothing to go on from: it is kept once it is known.
 
     Returns
     -------
@@ -82,11 +90,23 @@ def exit_steps(
             f"the {equation.label} is not a positive operator: restricted to a box it has no probability of being "
             "still inside; use dfp.MasterEquation(sgd) or dfp.Langevin(sgd)."
         )
+    last = None if steps is None else checks.integer("steps", steps)
     if trajectories is not None:
         checks.integer("trajectories", trajectories, at_least=100)
-        last = None if steps is None else checks.integer("steps", steps)
-        box = _open_box(domain, equation.dimension)
-        return by_trajectories(equation, *box, initial, last, trajectories, checks.integer("seed", seed, at_least=0))
+        checks.integer("seed", seed, at_least=0)
+        lower, upper = _open_box(domain, equation.dimension)
+
+    def find(keeper: Keeper | None) -> ExitSteps:
+        if trajectories is None:
+            return _computed(equation, domain, initial, last)
+        return by_trajectories(equation, lower, upper, initial, last, trajectories, seed, keeper)
+
+    asked = {"domain": domain, "steps": last, "trajectories": trajectories, "seed": seed}
+    return carried(checkpoint, "exit_steps", equation, initial, asked, LONGEST if last is None else last, find)
+
+
+def _computed(equation: Equation, domain: Any, initial: State, last: int | None) -> ExitSteps:
+    """Return the law that is computed, as far as one is."""
     pairs = equation.discrete and first_passage_momentum.supported(equation)
     if equation.discrete and not (equation.sgd.plain or pairs):
         raise UnsupportedError(
@@ -107,7 +127,6 @@ def exit_steps(
             "dfp.GaussianNoise of the same covariance."
         )
     lower, upper, cells = _box(domain, equation.dimension, _sampling(equation))
-    last = None if steps is None else checks.integer("steps", steps)
     points, masses = _start(initial, lower, upper)
     if not masses.sum() > 0:
         raise DFPError(f"domain: {lower} … {upper} holds nothing of the initial state; widen it.")

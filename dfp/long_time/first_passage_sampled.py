@@ -1,35 +1,132 @@
 """First passage of sampled trajectories: with momentum, schedules, any noise law, in any dimension."""
 
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 
 from dfp.checks import Array
 from dfp.errors import DFPError
 from dfp.long_time.exit_law import ExitSteps
-from dfp.methods.draws import stepper
+from dfp.methods.draws import Walk
 from dfp.problem.equation import Equation
 from dfp.problem.state import State
+from dfp.results.keeper import Keeper
 
 # Trajectories that walk together: what they hold fits into a cache.
 _TOGETHER = 16_384
 # The longest walk if its length is left open.
-_LONGEST = 10_000
+LONGEST = 10_000
 
 
 def by_trajectories(
-    equation: Equation, lower: Array, upper: Array, initial: State, last: int | None, trajectories: int, seed: int
+    equation: Equation,
+    lower: Array,
+    upper: Array,
+    initial: State,
+    last: int | None,
+    trajectories: int,
+    seed: int,
+    keeper: Keeper | None,
 ) -> ExitSteps:
     """Return the law of exit from the box, corners may be infinite, that independent trajectories show.
 
     Beyond the last step survival goes on by the share that left in the second half of the steps, which is said.
     """
-    rng, steps = np.random.default_rng(seed), _LONGEST if last is None else last
-    left = np.zeros(steps + 2)  # how many were outside for the first time at step n; at the end: never
-    for begun in range(0, trajectories, _TOGETHER):
-        left += _walked(equation, lower, upper, initial, min(_TOGETHER, trajectories - begun), steps, rng)
+    exits = _Exits(equation, lower, upper, initial, last, trajectories, seed)
+    exits.count(keeper)
+    law = _law(exits.left, trajectories, last is None)
+    if law is None:
+        raise DFPError(f"domain: {lower} … {upper} holds none of {trajectories} draws of the initial state; widen it.")
+    return law
+
+
+class _Exits:
+    """How many have left at each step: of all portions of trajectories so far, and of the one that walks."""
+
+    def __init__(
+        self,
+        equation: Equation,
+        lower: Array,
+        upper: Array,
+        initial: State,
+        last: int | None,
+        trajectories: int,
+        seed: int,
+    ) -> None:
+        self._problem, self._lower, self._upper = (equation, initial), lower, upper
+        self._cut, self._steps, self._trajectories = last is None, LONGEST if last is None else last, trajectories
+        self._rng = np.random.default_rng(seed)
+        self.done, self.left = 0, np.zeros(self._steps + 2)  # outside for the first time at step n; at the end: never
+        self._begin()
+
+    def _begin(self) -> None:
+        """Let the next portion start."""
+        self._count = min(_TOGETHER, self._trajectories - self.done)
+        self._walk = Walk(*self._problem, self._count, self._rng)
+        self._here = np.zeros_like(self.left)
+        self._leave()
+
+    def _leave(self) -> None:
+        """Count those who are outside, and let them go."""
+        theta = self._walk.theta
+        within = np.all((theta >= self._lower) & (theta <= self._upper), axis=1)
+        self._here[self._walk.step] = len(within) - np.count_nonzero(within)
+        self._walk.only(within)
+
+    def count(self, keeper: Keeper | None) -> None:
+        """Let all portions walk, from where a checkpoint has left them."""
+        if keeper is not None:
+            keeper.resume(self._resume)
+        while True:
+            while len(self._walk.theta) and self._walk.step < self._steps:
+                self._walk.advance()
+                self._leave()
+                if keeper is not None:
+                    keeper.keep(self._state(), self._so_far)
+            self._here[-1] = len(self._walk.theta)
+            self.done, self.left = self.done + self._count, self.left + self._here
+            if self.done >= self._trajectories:
+                return
+            self._begin()
+
+    def _state(self) -> dict[str, Any]:
+        """Return what another run goes on from; entries of ``here`` beyond the step of the walk do not count."""
+        return {"done": self.done, "left": self.left, "here": self._here, "walk": self._walk.state()}
+
+    def _resume(self, state: Mapping[str, Any]) -> str:
+        if state["left"].shape != self.left.shape or state["here"].shape != self.left.shape:
+            raise ValueError("other steps")
+        self.done, self.left = int(state["done"]), state["left"]
+        self._begin()
+        self._walk.resume(state["walk"])
+        self._here = state["here"]
+        return f"trajectory {self.done}, step {self._walk.step}"
+
+    def _so_far(self, state: Mapping[str, Any]) -> ExitSteps | None:
+        """Return what finished portions show, or the first on its way; None where that is nothing."""
+        if state["done"]:
+            law = _law(state["left"], state["done"], self._cut)
+        else:
+            gone, walking = state["here"][: state["walk"]["step"] + 1], len(state["walk"]["theta"])
+            law = _law(np.append(gone, walking), int(gone.sum()) + walking, self._cut)
+        if law is None:
+            return None
+        note = f"a run on its way: {law.trajectories} of {self._trajectories} trajectories so far."
+        return replace(law, warnings=(note, *law.warnings))
+
+
+def _law(left: Array, trajectories: int, cut: bool) -> ExitSteps | None:
+    """Return the law that ``left`` at each step, shape (n + 2,), at the end never, show; None if all were outside.
+
+    If it may be ``cut``, the steps end where all have left.
+    """
+    steps = len(left) - 2
     inside = trajectories - np.cumsum(left)[:-1]
     if inside[0] == 0:
-        raise DFPError(f"domain: {lower} … {upper} holds none of {trajectories} draws of the initial state; widen it.")
-    if last is None and inside[-1] == 0:
+        return None
+    if cut and inside[-1] == 0:
         steps = int(np.argmax(inside == 0))
         inside = inside[: steps + 1]
     times, survivors = np.arange(steps + 1.0), float(inside[-1])
@@ -56,23 +153,6 @@ def by_trajectories(
     survival = inside / trajectories
     error = float(np.max(np.sqrt(survival * (1 - survival) / trajectories), initial=1 / trajectories))
     return ExitSteps(
-        np.arange(steps + 1), survival, float(mean), 1 - rate, error, float(mean_error), rate, warnings, trajectories
-    )
-
-
-def _walked(
-    equation: Equation, lower: Array, upper: Array, initial: State, count: int, steps: int, rng: np.random.Generator
-) -> Array:
-    """Return how many of ``count`` left at each step 0 … ``steps`` and, at the end, how many never did."""
-    step, theta, left = stepper(equation), initial.draw(count, rng), np.zeros(steps + 2)
-    speed = np.zeros_like(theta)
-    for n in range(steps + 1):
-        if n:
-            theta, speed = step(theta, speed, n - 1, rng)
-        within = np.all((theta >= lower) & (theta <= upper), axis=1)
-        left[n] = len(within) - np.count_nonzero(within)
-        theta, speed = theta[within], speed[within]
-        if not len(theta):
-            break
-    left[-1] = len(theta)
-    return left
+        np.arange(steps + 1), survival, float(mean), 1 - rate, error, float(mean_error), rate, warnings,
+        trajectories,
+    )  # fmt: skip

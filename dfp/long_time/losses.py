@@ -1,7 +1,9 @@
 """The law of the loss ½ (θ − θ*)ᵀH(θ − θ*) at a step: a generalised χ² of Gaussian states, sampled otherwise."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,12 +14,16 @@ from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError
 from dfp.exact.moments import moments_at
-from dfp.methods.draws import drawn
+from dfp.long_time.kept import carried
+from dfp.methods.draws import Walk
 from dfp.problem.arguments import check_problem
 from dfp.problem.equation import Equation
 from dfp.problem.state import Ending, State, started
 from dfp.result import Result, remembered
+from dfp.results.keeper import Keeper
 
+# Numbers of trajectories that walk together.
+_TOGETHER = 2**22
 # Weights below this share of the largest are rounding of the eigenvalues they come from.
 _ROUNDED = 1e-14
 # A sampled distribution function is off by more than this many n^(-½) in one of 1e6 cases (Dvoretzky–Kiefer–Wolfowitz).
@@ -140,7 +146,13 @@ class LossLaw(Result):
 
 @remembered
 def loss_law(
-    equation: Equation, initial: State | Ending, step: int, *, samples: int = 100_000, seed: int = 0
+    equation: Equation,
+    initial: State | Ending,
+    step: int,
+    *,
+    samples: int = 100_000,
+    seed: int = 0,
+    checkpoint: str | Path | Keeper | None = None,
 ) -> LossLaw:
     """Return the law of the loss at ``step``.
 
@@ -155,6 +167,9 @@ def loss_law(
         >= 0.
     samples, seed
         Number of trajectories where it is sampled, >= 1000, and what they depend on.
+    checkpoint
+        HDF5 file, written every few seconds while it is sampled, from which an interrupted call goes on to the bits of
+        an uninterrupted one; the finished law takes its place, and is returned if it is there.
 
     Raises
     ------
@@ -181,17 +196,25 @@ def loss_law(
     checks.integer("samples", samples, at_least=1000)
     checks.integer("seed", seed)
     gaussian = equation.additive and (equation.sgd.law.gaussian or not equation.discrete) and not equation.truncated
-    if not gaussian or initial.gridded is not None:
-        return _sampled(equation, initial, last, samples, seed)
+    closed = gaussian and initial.gridded is None
+
+    def find(keeper: Keeper | None) -> LossLaw:
+        return _closed(equation, initial, last) if closed else _sampled(equation, initial, last, samples, seed, keeper)
+
+    asked = {"step": last, "samples": samples, "seed": seed}
+    return carried(checkpoint, "loss_law", equation, initial, asked, last, find)
+
+
+def _closed(equation: Equation, initial: State, last: int) -> LossLaw:
     at = moments_at(equation, initial, np.array([last]))
     if not (checks.finite(at.mean) and checks.finite(at.covariance)):
         raise DFPError(
             f"step {last}: the moments of the {equation.label} overflow; lower learning_rate or take an earlier step."
         )
-    return _closed(equation, last, at.mean[0] - equation.sgd.critical_point, at.covariance[0])
+    return _of_gaussian(equation, last, at.mean[0] - equation.sgd.critical_point, at.covariance[0])
 
 
-def _closed(equation: Equation, step: int, apart: Array, covariance: Array) -> LossLaw:
+def _of_gaussian(equation: Equation, step: int, apart: Array, covariance: Array) -> LossLaw:
     hessian = equation.sgd.loss_hessian
     root = matrices.square_root(covariance)
     weights, vectors = np.linalg.eigh(root.T @ hessian @ root)
@@ -215,15 +238,59 @@ def _closed(equation: Equation, step: int, apart: Array, covariance: Array) -> L
     return LossLaw(step, mean, variance, np.ascontiguousarray(sigma), np.ascontiguousarray(shifts), offset, np.empty(0))
 
 
-def _sampled(equation: Equation, initial: State, step: int, samples: int, seed: int) -> LossLaw:
-    portion = max(min(samples, 2**22 // equation.dimension), 1)
-    found = []
-    for i, begin in enumerate(range(0, samples, portion)):
-        apart, _ = drawn(equation, initial, step, min(portion, samples - begin), seed + 2**32 * i)
-        apart = apart - equation.sgd.critical_point
-        found.append(np.einsum("ni,ni->n", apart @ equation.sgd.loss_hessian, apart) / 2)
-    losses = np.sort(np.concatenate(found))
-    if not checks.finite(losses):
+def _sampled(
+    equation: Equation, initial: State, step: int, samples: int, seed: int, keeper: Keeper | None = None
+) -> LossLaw:
+    draws = _Draws(equation, initial, step, samples, seed)
+    draws.draw(keeper)
+    return _of_samples(draws.losses, step)
+
+
+def _of_samples(losses: Array, step: int) -> LossLaw:
+    ascending = np.sort(losses)
+    if not checks.finite(ascending):
         raise DFPError(f"step {step}: sampled losses overflow; lower learning_rate or take an earlier step.")
     none = np.empty(0)
-    return LossLaw(step, float(losses.mean()), float(losses.var(ddof=1)), none, none, 0.0, losses)
+    return LossLaw(step, float(ascending.mean()), float(ascending.var(ddof=1)), none, none, 0.0, ascending)
+
+
+class _Draws:
+    """Losses of portions of trajectories, of which each has a seed of its own, and the portion that walks."""
+
+    def __init__(self, equation: Equation, initial: State, step: int, samples: int, seed: int) -> None:
+        self._equation, self._initial, self._step, self._samples, self._seed = equation, initial, step, samples, seed
+        self._portion = max(min(samples, _TOGETHER // equation.dimension), 1)
+        self.losses = np.empty(0)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Let the next portion start."""
+        done = self.losses.size
+        rng = np.random.default_rng(self._seed + 2**32 * (done // self._portion))
+        self._walk = Walk(self._equation, self._initial, min(self._portion, self._samples - done), rng)
+
+    def draw(self, keeper: Keeper | None) -> None:
+        """Let all portions walk, from where a checkpoint has left them."""
+        if keeper is not None:
+            keeper.resume(self._resume)
+        sgd = self._equation.sgd
+        while True:
+            while self._walk.step < self._step:
+                with np.errstate(over="ignore", invalid="ignore"):  # what diverges is told in the end
+                    self._walk.advance()
+                if keeper is not None:
+                    keeper.keep({"losses": self.losses, "walk": self._walk.state()}, self._so_far)
+            apart = self._walk.theta - sgd.critical_point
+            self.losses = np.append(self.losses, np.einsum("ni,ni->n", apart @ sgd.loss_hessian, apart) / 2)
+            if self.losses.size >= self._samples:
+                return
+            self._begin()
+
+    def _resume(self, state: Mapping[str, Any]) -> str:
+        self.losses = state["losses"]
+        self._begin()
+        self._walk.resume(state["walk"])
+        return f"trajectory {self.losses.size}, step {self._walk.step}"
+
+    def _so_far(self, state: Mapping[str, Any]) -> LossLaw | None:
+        return _of_samples(state["losses"], self._step) if state["losses"].size else None

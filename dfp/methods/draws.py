@@ -1,8 +1,10 @@
 """Places of independent trajectories of SGD after some steps, in any dimension, where single places are needed."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dfp.checks import Array
 from dfp.errors import UnsupportedError
@@ -10,21 +12,56 @@ from dfp.problem.equation import Equation
 from dfp.problem.state import State
 
 
-def drawn(equation: Equation, initial: State, step: int, count: int, seed: int) -> tuple[Array, Array]:
-    """Return ``count`` places θ and speeds v after ``step`` steps, (count, d) each; they depend on the seed alone.
+class Walk:
+    """Independent trajectories of SGD that walk together, from draws of the initial state, at rest.
+
+    Parameters
+    ----------
+    equation, initial
+        What they follow, and from where.
+    count
+        How many.
+    rng
+        All that they depend on.
+
+    Attributes
+    ----------
+    step
+        At which they are.
+    theta, speed
+        Places θ and speeds v, shape (m, d) each; never written to, but replaced.
 
     Raises
     ------
     UnsupportedError
         If the equation is not that of SGD's own steps with replacement.
     """
-    step_once = stepper(equation)
-    rng = np.random.default_rng(seed)
-    theta = initial.draw(count, rng)
-    speed = np.zeros_like(theta)
-    for n in range(step):
-        theta, speed = step_once(theta, speed, n, rng)
-    return theta, speed
+
+    def __init__(self, equation: Equation, initial: State, count: int, rng: np.random.Generator) -> None:
+        self._move, self._count, self._rng, self.step = stepper(equation), count, rng, 0
+        self.theta = initial.draw(count, rng)
+        self.speed = np.zeros_like(self.theta)
+
+    def advance(self) -> None:
+        """Go on by a step."""
+        self.theta, self.speed = self._move(self.theta, self.speed, self.step, self._rng)
+        self.step += 1
+
+    def only(self, kept: NDArray[np.bool_]) -> None:
+        """Let those go that are not ``kept``, shape (m,)."""
+        self.theta, self.speed = self.theta[kept], self.speed[kept]
+
+    def state(self) -> dict[str, Any]:
+        """Return what another walk goes on from, to the same bits."""
+        return {"step": self.step, "theta": self.theta, "speed": self.speed, "rng": self._rng.bit_generator.state}
+
+    def resume(self, state: Mapping[str, Any]) -> None:
+        """Go on from the ``state`` of another walk of the same problem."""
+        theta, speed, step = state["theta"], state["speed"], int(state["step"])
+        if theta.shape != speed.shape or theta[:0].shape != self.theta[:0].shape or len(theta) > self._count:
+            raise ValueError("other trajectories")
+        self.theta, self.speed, self.step = theta, speed, step
+        self._rng.bit_generator.state = state["rng"]
 
 
 def stepper(equation: Equation) -> Callable[[Array, Array, int, np.random.Generator], tuple[Array, Array]]:
@@ -33,7 +70,7 @@ def stepper(equation: Equation) -> Callable[[Array, Array, int, np.random.Genera
     Raises
     ------
     UnsupportedError
-        As ``drawn``.
+        If the equation is not that of SGD's own steps with replacement.
     """
     sgd = equation.sgd
     if equation.number != "T4" or not sgd.replace:

@@ -20,6 +20,7 @@ from dfp.regimes.multiplier import GaussianMultiplier, MomentumMultiplier, Multi
 from dfp.result import Result, remembered
 from dfp.results import hdf5, maps, schema
 from dfp.results.files import load_kind
+from dfp.results.keeper import Keeper
 from dfp.results.schema import Column
 
 if TYPE_CHECKING:
@@ -213,6 +214,7 @@ def phase_diagram(
     gradient_noise: float | None = None,
     batch_size: int | None = None,
     momentum: float | None = None,
+    checkpoint: str | Path | Keeper | None = None,
 ) -> PhaseDiagram:
     """Return the regimes of one mode with Gaussian noise over any two of its parameters.
 
@@ -232,6 +234,9 @@ def phase_diagram(
         B >= 1; 1 if left out.
     momentum
         β of the heavy ball, 0 <= β < 1; 0 if left out.
+    checkpoint
+        HDF5 file, written every few seconds, from which an interrupted call goes on to the same bits: a place with
+        momentum takes milliseconds. The finished diagram takes its place, and is returned if it is there.
 
     Raises
     ------
@@ -263,10 +268,44 @@ def phase_diagram(
         if value is None:
             raise DFPError(f"{name}: is missing; give a number, or put it on an axis.")
         fixed[name] = _parameter(name, value)
-    modes = [[_mode(fixed | {x_name: float(a), y_name: float(b)}) for b in y] for a in x]
-    values = {name: np.array([[_number(mode, name) for mode in row] for row in modes]) for name in NUMBERS}
-    values |= {name: np.array([[REGIMES.index(getattr(m, name)) for m in row] for row in modes]) for name in CODES}
-    return PhaseDiagram((x_name, y_name), x, y, fixed, values)
+
+    def find(keeper: Keeper | None) -> PhaseDiagram:
+        values = _Rows(fixed, (x_name, y_name), x, y).found(keeper)
+        return PhaseDiagram((x_name, y_name), x, y, fixed, values)
+
+    if checkpoint is None:
+        return find(None)
+    owner: dict[str, Any] = {"function": "phase_diagram", "axes": [x_name, y_name], "x": x.tolist(), "y": y.tolist()}
+    owner |= fixed | {f"versions.{name}": version for name, version in schema.versions().items()}
+    keeper = checkpoint if isinstance(checkpoint, Keeper) else Keeper(checkpoint)
+    return keeper.carried(owner, (phase_diagram, (axis_x, axis_y), arguments), find)
+
+
+class _Rows:
+    """Numbers and codes of the modes, row by row."""
+
+    def __init__(self, fixed: dict[str, float], names: tuple[str, str], x: Array, y: Array) -> None:
+        self._fixed, self._names, self._x, self._y, self._done = fixed, names, x, y, 0
+        self._table = np.empty((len(x), len(NUMBERS) + len(CODES), len(y)))
+
+    def found(self, keeper: Keeper | None) -> dict[str, Any]:
+        """Return them by name, of all rows, those that a checkpoint holds as they are there."""
+        if keeper is not None:
+            keeper.resume(self._resume)
+        for i in range(self._done, len(self._table)):
+            at = [dict(zip(self._names, (float(self._x[i]), float(b)), strict=True)) for b in self._y]
+            modes = [_mode(self._fixed | place) for place in at]
+            numbers: list[list[float]] = [[_number(mode, name) for mode in modes] for name in NUMBERS]
+            self._table[i] = numbers + [[REGIMES.index(getattr(mode, name)) for mode in modes] for name in CODES]
+            if keeper is not None:
+                keeper.keep({"rows": self._table[: i + 1]}, lambda _: None)
+        layers = dict(zip((*NUMBERS, *CODES), self._table.transpose(1, 0, 2).copy(), strict=True))
+        return layers | {name: layers[name].astype(np.int64) for name in CODES}
+
+    def _resume(self, state: Mapping[str, Any]) -> str:
+        self._done = len(state["rows"])
+        self._table[: self._done] = state["rows"]
+        return f"row {self._done} of {len(self._table)}"
 
 
 def _number(mode: Mode, name: str) -> float:

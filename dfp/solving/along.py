@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from dfp_solvers import fourier, gaussian, matrices
@@ -12,7 +12,7 @@ from dfp import checks
 from dfp.checks import Array, Complex
 from dfp.errors import DFPError, UnresolvedError, UnsupportedError
 from dfp.exact.moments import Moments, moments_at
-from dfp.methods.draws import drawn
+from dfp.methods.draws import Walk
 from dfp.methods.grids import automatic
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid, grid_moments
@@ -21,6 +21,7 @@ from dfp.results.certificate import advice_alone, certify
 from dfp.results.frame import Frame
 from dfp.results.solution import Solution
 from dfp.solving.assembly import assembled
+from dfp.solving.checkpoints import Checkpoint
 
 # Steps that are multiplied with samples at a time; |φ| at the largest wave number where a grid is fine enough, and the
 # mass beyond a box, wrapped around into it, where it is wide enough.
@@ -45,7 +46,12 @@ class Path(NamedTuple):
 
 
 def projected(
-    equation: Equation, initial: State, saved: NDArray[np.int64], given: ArrayLike, grid: Grid | None
+    equation: Equation,
+    initial: State,
+    saved: NDArray[np.int64],
+    given: ArrayLike,
+    keeper: Checkpoint | None,
+    grid: Grid | None,
 ) -> Solution:
     """Return the solution for Uᵀθ, U = ``given`` (d, k), at the steps ``saved`` (S,)."""
     began, sgd = time.perf_counter(), equation.sgd
@@ -64,6 +70,15 @@ def projected(
             "them, dfp.MasterEquation(sgd), or dfp.moments(...)."
         )
     trajectories = 0
+
+    def signed(chosen: Grid, frames: list[Frame]) -> Solution:
+        steps, remedies = saved[: len(frames)], advice_alone(given=grid is not None, sampled=trajectories > 0)
+        return assembled(
+            equation, sgd, steps, frames, certify(steps, frames, chosen, exact, [], remedies), last=int(saved[-1]),
+            solver="Directions", reason=reason, grid=chosen, began=began, trajectories=trajectories,
+            details={"directions": directions.tolist()} | ({"seed": _SEED} if trajectories else {}),
+        )  # fmt: skip
+
     normal = equation.additive and (sgd.law.gaussian or not equation.discrete) and initial.gridded is None
     if equation.additive and equation.discrete and sgd.plain and sgd.noise.finite:
         path = _followed(equation, initial, saved, directions)
@@ -82,13 +97,8 @@ def projected(
         exact = along(moments_at(equation, initial, saved), directions)
         trajectories = _TRAJECTORIES
         reason = "the one-step kernel, known along the directions, is averaged over samples of the step before"
-        chosen, frames = _looked_ahead(equation, initial, exact, directions, grid)
-    remedies = advice_alone(given=grid is not None, sampled=trajectories > 0)
-    return assembled(
-        equation, sgd, saved, frames, certify(saved, frames, chosen, exact, [], remedies), last=int(saved[-1]),
-        solver="Directions", reason=reason, grid=chosen, began=began, trajectories=trajectories,
-        details={"directions": directions.tolist()} | ({"seed": _SEED} if trajectories else {}),
-    )  # fmt: skip
+        chosen, frames = _looked_ahead(equation, initial, exact, directions, grid, keeper, signed)
+    return signed(chosen, frames)
 
 
 def columns(given: ArrayLike, dimension: int) -> Array:
@@ -213,7 +223,13 @@ def spectra(equation: Equation, initial: State, path: Path, waves: Array) -> lis
 
 
 def _looked_ahead(
-    equation: Equation, initial: State, exact: Moments, u: Array, grid: Grid | None
+    equation: Equation,
+    initial: State,
+    exact: Moments,
+    u: Array,
+    grid: Grid | None,
+    keeper: Checkpoint | None,
+    signed: Callable[[Grid, list[Frame]], Solution],
 ) -> tuple[Grid, list[Frame]]:
     """Return averages over sampled (θ, v) of step n−1 of the law of Uᵀθ_n given them: unbiased, as smooth as a step."""
     sgd = equation.sgd
@@ -227,9 +243,32 @@ def _looked_ahead(
     push, kept = (1 + beta, beta**2) if sgd.nesterov else (1.0, beta)  # θ' = θ − η (push g + kept v) (T19)
     chosen = automatic(exact) if grid is None else grid
     waves = fourier.wave_numbers(chosen.spacing, chosen.cells)
-    portion, frames = max(_WORK // waves[..., 0].size, 1), []
-    for step in exact.steps.tolist():
-        theta, speed = drawn(equation, initial, step - 1, _TRAJECTORIES, _SEED)
+    portion, frames = max(_WORK // waves[..., 0].size, 1), list[Frame]()
+    walk, steps = Walk(equation, initial, _TRAJECTORIES, np.random.default_rng(_SEED)), exact.steps.tolist()
+
+    def keep() -> None:
+        if keeper is not None:
+            found = tuple(frame._asdict() for frame in frames)
+            state = {"grid": repr(chosen), "walk": walk.state(), "frames": found}
+            keeper.keep(state, lambda _: signed(chosen, frames) if frames else None)
+
+    def resume(state: Any) -> str:
+        if state["grid"] == repr(chosen):
+            walk.resume(state["walk"])
+            frames.extend(Frame(**frame) for frame in state["frames"])
+            if not walk.step < [*steps, walk.step + 1][len(frames)]:
+                raise ValueError("other steps")
+        if keeper is not None:
+            keeper.resumed = walk.step
+        return f"step {walk.step}"
+
+    if keeper is not None:
+        keeper.resume(resume)
+    for step in steps[len(frames) :]:
+        while walk.step < step - 1:
+            walk.advance()
+            keep()
+        theta, speed = walk.theta, walk.speed
         rate = sgd.learning_rates.at(step - 1)
         law = sgd.law.with_batch_size(sgd.samples_at(step - 1)) if sgd.scheduled and sgd.batches else sgd.noise
         if not checks.finite(theta):
@@ -246,4 +285,5 @@ def _looked_ahead(
         scale = np.sqrt(np.outer(variances, variances))
         errors = {"mean": np.sqrt(variances / _TRAJECTORIES), "covariance": 2 * scale / _TRAJECTORIES**0.5}
         frames.append(Frame(mean, covariance, density, errors=errors))
+        keep()
     return chosen, frames

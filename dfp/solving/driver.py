@@ -207,7 +207,7 @@ def _along(equation: Equation, initial: State, saved: NDArray[np.int64], way: Wa
             "directions: they have a method of their own unless they move by themselves (modes with Gaussian noise "
             "that no other shakes); leave solver and tolerance out."
         )
-    return _with_cells(partial(projected, equation, initial, saved, way.directions), way.grid)
+    return _with_cells(partial(projected, equation, initial, saved, way.directions, way.keeper), way.grid)
 
 
 def _averaged(equation: AveragedEquation, initial: State, saved: NDArray[np.int64], way: Way) -> Solution:

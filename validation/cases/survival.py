@@ -1,7 +1,7 @@
 """Runs that are killed go on to the same bits, and workers that are killed cost no result.
 
 Every run is killed by SIGKILL at a random moment, two in three after their first checkpoint, and started again. What is
-on disk then must be a readable solution, or nothing yet; what the second run returns must have the bits of a run that
+on disk then must be a readable result, or nothing yet; what the second run returns must have the bits of a run that
 nobody killed. Sweeps and trajectories on four Dask workers, one of which kills itself, must have the bits of a serial
 run.
 
@@ -55,8 +55,9 @@ def _kills() -> tuple[list[Verdict], list[tuple[object, ...]]]:
                 counts[kind][i] += true
             total[0], total[1] = total[0] + readable, total[1] + again
     what = f"{KILLS} runs, killed at random moments"
-    other = replace(whole["transfer"], mean=np.nextafter(whole["transfer"].mean, np.inf))
-    control = float(interrupted.same(other, whole["transfer"]))
+    first = whole["transfer"]
+    assert isinstance(first, dfp.Solution)
+    control = float(interrupted.same(replace(first, mean=np.nextafter(first.mean, np.inf)), first))
     verdicts = [
         at_least((what, "kills", "of runs that had not ended"), sum(n[0] for n in counts.values()), KILLS // 2),
         at_least((what, "kills", "of runs that had written a checkpoint"), sum(n[1] for n in counts.values()), 10),
