@@ -72,7 +72,9 @@ class Twins:
             apart = [float(np.abs(twin.values(axes) - values).sum()) * volume for twin in found]
             if not found:
                 return np.inf
-            return _JUDGED * (_by_falls(apart, [run, *found]) if self._gaussian else apart[0] + sum(found[0].estimated()))
+            # Of a finer twin: what it differs by, and what is estimated of the twin itself.
+            error = _by_falls(apart, [run, *found]) if self._gaussian else apart[0] + sum(found[0].estimated())
+            return _JUDGED * error
         except UnresolvedError:
             return np.inf
 
