@@ -255,6 +255,21 @@ def symmetric(name: str, matrix: Array) -> Array:
     return matrix / 2 + matrix.T / 2
 
 
+def last_step(value: object, *, at_least: int = 0) -> int:
+    """Return ``value``, the argument ``steps``, as an int.
+
+    Raises
+    ------
+    DFPError
+        If it is not an integer, or too small; of several steps it says where they go.
+    """
+    if isinstance(value, list | tuple | range | np.ndarray) and np.ndim(value) == 1 and len(value):
+        raise DFPError(
+            f"steps={shown(value)}: must be the last step alone; give steps={value[-1]} and the others as save=."
+        )
+    return integer("steps", value, at_least=at_least)
+
+
 def step_list(name: str, value: object, last: int) -> NDArray[np.int64]:
     """Return sorted, distinct step numbers between 0 and ``last``.
 

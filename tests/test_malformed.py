@@ -236,6 +236,11 @@ ARGUMENTS = {
     "trajectories": (lambda: dfp.MonteCarlo(1e6), "trajectories=1000000.0: must be an integer", "give a whole number"),
     "seed": (lambda: dfp.MonteCarlo(10**6, seed=-1), "seed=-1: must be at least 0", "give a larger integer"),
     "steps": (lambda: solve(steps=-1), "steps=-1: must be at least 0", "give a larger integer"),
+    "several steps": (
+        lambda: solve(steps=[1, 5]),
+        "steps=[1, 5]: must be the last step alone",
+        "steps=5 and the others",
+    ),
     "steps bool": (lambda: solve(steps=True), "steps=True: must be an integer", "give a whole number"),
     "save": (lambda: solve(save=[0, 11]), "save[1]=11: must be at most 10", "give a smaller integer"),
     "save order": (lambda: solve(save=[5, 3]), "save=[5, 3]: must increase", "sort it"),

@@ -96,7 +96,7 @@ def moments(
     process = equation.iterate if isinstance(equation, AveragedEquation) else equation
     initial = started(initial)
     check_problem(process, initial, moments=True)
-    last = checks.integer("steps", steps)
+    last = checks.last_step(steps)
     if save is None:
         every = 8.0 * (last + 1) * (7 + 3 * equation.dimension)
         require_memory(f"steps={last}: moments of every step", every, "save some steps, as with save=[0, 1000, steps]")

@@ -63,7 +63,7 @@ def raw_moments(
     """
     initial = started(initial)
     check_problem(equation, initial, moments=True)
-    last, highest = checks.integer("steps", steps), checks.integer("order", order, at_least=1, at_most=64)
+    last, highest = checks.last_step(steps), checks.integer("order", order, at_least=1, at_most=64)
     _check_supported(equation)
     if save is None:
         checks.require_memory(f"steps={last}: moments of every step", 8.0 * (last + 1) * (highest + 1), "give save=[…]")

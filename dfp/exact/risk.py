@@ -137,7 +137,7 @@ def volterra_curve(sgd: SGD, second_moments: ArrayLike, steps: int, save: Sequen
 
 
 def _steps(steps: int, save: Sequence[int] | None) -> tuple[int, NDArray[np.int64]]:
-    last = checks.integer("steps", steps)
+    last = checks.last_step(steps)
     return last, np.arange(last + 1) if save is None else checks.step_list("save", save, last)
 
 

@@ -101,7 +101,7 @@ def predict(
     >>> print(found.trusted_until, sorted(found.moments)[:2])
     20 ['additive', 'authors']
     """
-    last = checks.integer("steps", steps, at_least=1)
+    last = checks.last_step(steps, at_least=1)
     saved = default_steps(last) if save is None else checks.step_list("save", save, last)
     size = checks.integer("batch_size", measured.batch_size if batch_size is None else batch_size, at_least=1)
     if size > measured.samples:

@@ -152,7 +152,7 @@ def _plan(
 ) -> _Plan:  # fmt: skip
     if not isinstance(problem, Problem):
         raise DFPError(f"problem={checks.shown(problem)}: only a dfp.networks.Problem can be run; arrays do not move.")
-    last = checks.integer("steps", steps, at_least=1)
+    last = checks.last_step(steps, at_least=1)
     saved = default_steps(last) if save is None else checks.step_list("save", save, last)
     size = checks.integer("batch_size", batch, at_least=1)
     if size > problem.samples:

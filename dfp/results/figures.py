@@ -24,6 +24,8 @@ HELD_IN_WORDS = "Contours hold 39, 86 and 99 %"
 _SEEN, _SHOWN_NEGATIVE = 1e-8, 1e-3
 # Letters in the title of a panel, sides of a plane at which it gives up equal units, cells of a smooth contour.
 _PANEL_LETTERS, _NARROW, _SMOOTH_CELLS = 30, 3.0, 96
+# Steps that are marked one by one, at most.
+_MARKED = 30
 
 Box = tuple[Array, Array]
 """Lower and upper corner of what is in view."""
@@ -190,9 +192,10 @@ def window(mean: Array, covariance: Array) -> Box:
 def moments(steps: Any, mean: Array, variance: Array, title: str) -> "Figure":
     """Return means and variances, shape (S, d), over steps; of the first eight parameters."""
     figure, ((left, right),) = canvas(1, 2, 9.0, 3.8)
+    line = "o-" if len(steps) <= _MARKED else "-"
     for i, colour in enumerate(colours(min(mean.shape[1], 8))):
-        left.plot(steps, mean[:, i], "o-", label=rf"$\theta_{{{i + 1}}}$", color=colour)
-        right.plot(steps, variance[:, i], "o-", color=colour)
+        left.plot(steps, mean[:, i], line, label=rf"$\theta_{{{i + 1}}}$", color=colour)
+        right.plot(steps, variance[:, i], line, color=colour)
     left.set_ylabel(schema.label("mean"))
     right.set_ylabel(schema.label("variance"))
     positive = variance[variance > 0]

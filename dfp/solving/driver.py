@@ -161,7 +161,7 @@ def _solution(
 
 
 def _saved_steps(initial: State, steps: int, save: Sequence[int] | None) -> NDArray[np.int64]:
-    last = checks.integer("steps", steps)
+    last = checks.last_step(steps)
     if save is None:
         save = [last] if initial.point else sorted({0, last})
     return checks.step_list("save", save, last)
