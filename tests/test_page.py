@@ -120,6 +120,16 @@ def test_no_title_is_cut(results, style):
     assert figure._suptitle.get_window_extent().x0 < 0
 
 
+def test_labels_of_small_axes_are_broken_and_not_cut(results):
+    figure, axis = pyplot.subplots(figsize=(3.3, 2.2), layout="constrained")
+    results["solution"].plot(ax=axis)
+    figure.canvas.draw()
+    assert axis.yaxis.label.get_window_extent().y0 >= 0
+    axis.set_ylabel(axis.get_ylabel().replace("\n", " "))  # control
+    figure.canvas.draw()
+    assert axis.yaxis.label.get_window_extent().y0 < 0
+
+
 def test_all_steps_of_a_plane_have_panels_with_the_levels_stated(results):
     figure = results["plane"].plot()
     titles = [axis.get_title() for axis in figure.axes if axis.get_title()]

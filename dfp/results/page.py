@@ -110,10 +110,12 @@ def plotted(draw: Callable[[], "Figure"], *, ax: Any = None, title: str | None =
         if any(axis.get_aspect() != "auto" for axis in figure.axes):
             figure.draw_without_rendering()  # panels of equal units find their place at the second time alone
         return figure
-    if title is not None or not given[0].get_title():
-        width = given[0].get_window_extent().width * 72 / given[0].figure.dpi
-        broken(given[0].set_title(text), width)
     found: Figure = given[0].figure
+    for axis in given:
+        broken(axis.yaxis.label, axis.get_window_extent().height * 72 / found.dpi)
+    if title is not None or not given[0].get_title():
+        width = given[0].get_window_extent().width * 72 / found.dpi
+        broken(given[0].set_title(text), width)
     return found
 
 
