@@ -1,4 +1,4 @@
-"""Spectral transfer (T22): certified errors are never below the true ones, and for Gaussian noise within a factor of 3.
+"""Spectral transfer (T22): certified errors are never below the true ones, and half of them within a factor of 3.
 
 Random problems in the plane: Gaussian noise with tables of any size, finite sums, additive noise; starts a tenth to
 twice as wide as the end; learning rates from .005 to .25.
