@@ -40,7 +40,7 @@ class Short:
 
 
 class Result(Short):
-    """Common face of results whose variables are listed in ``dfp/results/kinds.py``.
+    """Common face of results whose variables are listed in ``dfp/results/kind_table.py``.
 
     That table names classes of every room, those below it included. It is therefore looked up by name, when first used.
     """

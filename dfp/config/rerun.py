@@ -13,6 +13,7 @@ import dfp
 from dfp import checks
 from dfp.config.config import Config, explained
 from dfp.errors import DFPError, FileFormatError
+from dfp.regimes.mode import Mode
 from dfp.regimes.mode_report import Modes
 from dfp.result import Result
 from dfp.results import kinds
@@ -27,7 +28,7 @@ from dfp.solving.running import Progress
 # Functions whose results know the call that made them.
 _CALLS = (
     "stationary", "moments", "stationary_moments", "exit_steps", "spectrum", "loss_law", "risk_curve",
-    "optimal_schedule", "phase_diagram", "escape",
+    "optimal_schedule", "phase_diagram", "escape", "best_decay", "probability_current",
 )  # fmt: skip
 _ARGUMENTS = {"equation", "initial", "steps", "save", "solver", "grid", "tolerance", "directions"}
 # What arrays and numbers of odd kinds end in.
@@ -79,7 +80,8 @@ def rerun(
         return {name: _solved(one, path, progress, None) for name, one in before.items()}
     if isinstance(before, Solution):
         return _solved(before, path, progress, checkpoint)
-    return before if isinstance(before, Modes) else _called(before, Path(path))  # modes are read by computing them
+    # Modes are read by computing them.
+    return before if isinstance(before, Modes | Mode) else _called(before, Path(path))
 
 
 def _solved(
