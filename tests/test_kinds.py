@@ -9,7 +9,9 @@ from dataclasses import fields, is_dataclass, replace
 import h5py
 import numpy as np
 import pytest
+from matplotlib import pyplot
 from scipy import stats
+from test_labels import labels
 
 import dfp
 from dfp.cli.commands import app
@@ -134,6 +136,16 @@ def test_reprs_are_one_short_line_and_notebooks_show_text(name):
     assert RESULTS[name]._repr_html_().startswith("<pre>")
 
 
+@pytest.mark.parametrize("name", RESULTS)
+def test_every_figure_takes_axes_a_title_and_a_style(name):
+    _, ax = pyplot.subplots()
+    options = {"name": "sum"} if name == "sweep" else {}
+    figure = RESULTS[name].plot(ax=ax, title="Own", style="paper", **options)
+    assert figure is ax.figure and ax.get_title() == "Own" and ax.has_data()
+    assert {ax.get_xlabel(), ax.get_ylabel()} <= labels() | {"x", "y"}
+    pyplot.close("all")
+
+
 def test_modes_of_any_size_load_and_those_that_would_not_are_not_saved(tmp_path, monkeypatch):
     """Arrays that are too many for the recipe lie beside it; what is no value is refused before it is written."""
     monkeypatch.setattr("dfp.solving.recipe._TEXT", 30)
@@ -240,7 +252,7 @@ def test_damage_is_refused(tmp_path):
 
 
 def test_every_kind_is_tested_and_names_its_class():
-    networks = {"network runs", "network report"}  # of an extra, which has tests of its own
+    networks = {name for name in ROOMS if name.startswith("network ")}  # of an extra, which has tests of its own
     assert {kind_of(result) for result in RESULTS.values()} == {*KINDS, *ROOMS} - networks
     with pytest.raises(dfp.DFPError, match="no kind"):
         kind_of(object())

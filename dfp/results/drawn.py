@@ -92,15 +92,19 @@ def at_steps(result: Any, steps: Any) -> Any:
         return result.at(chosen)
     kind = kind_of(result)
     known = [d.step for d in result.distances] if kind == "comparison" else getattr(result, "steps", None)
-    if known is None or kind == "exit steps":
+    if known is None or (kind != "comparison" and kind not in _BY_STEP):
         raise DFPError(f"steps={checks.shown(steps)}: a {type(result).__name__} has no saved steps; leave it out.")
     if not set(chosen) <= set(map(int, known)) or not chosen:
         raise DFPError(f"steps={chosen}: were not saved; choose from {sorted(set(map(int, known)))}.")
     if kind == "comparison":
         return replace(result, distances=tuple(d for d in result.distances if d.step in chosen))
     kept = [int(np.flatnonzero(result.steps == step)[0]) for step in chosen]
-    return replace(result, steps=result.steps[kept], mean=result.mean[kept], covariance=result.covariance[kept],
-                   joint_mean=None, joint_covariance=None)  # fmt: skip
+    return replace(result, **{name: getattr(result, name)[kept] for name in _BY_STEP[kind]}, **_LEFT_OUT.get(kind, {}))
+
+
+# What kinds without ``at`` have for every step, and what their figures do not show.
+_BY_STEP = {"moments": ("steps", "mean", "covariance"), "risk curve": ("steps", "excess_risk")}
+_LEFT_OUT = {"moments": {"joint_mean": None, "joint_covariance": None}}
 
 
 def draw(result: Any) -> "Figure":

@@ -232,4 +232,7 @@ ROOMS = {
     "escape": ("dfp.long_time.escape_law.Escape", "dfp.long_time.escape_files"),
     "network runs": ("dfp.networks.runs.Runs", "dfp.networks.storage"),
     "network report": ("dfp.networks.reporting.Report", "dfp.networks.storage"),
+    "network measurement": ("dfp.networks.measurement.Measurement", "dfp.networks.storage"),
+    "network predictions": ("dfp.networks.prediction.Predictions", "dfp.networks.storage"),
+    "network diffusion": ("dfp.networks.rates.Diffusion", "dfp.networks.storage"),
 }

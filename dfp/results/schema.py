@@ -182,6 +182,9 @@ DRAWN_VARIABLES = {
     "current": Variable((), "loss parameter-{d}", "probability current J"),
     "velocity_matrix": Variable((), "1", "velocity matrix Ω"),
     "prediction_error": Variable((), "1", "median |predicted/measured − 1| of the variance"),
+    "absolute_curvature": Variable((), "loss parameter-2", "|λ|"),
+    "sample_gradient_noise": Variable((), "loss2 parameter-2", "gradient noise of a sample"),
+    "median_variance": Variable((), "parameter2", "median variance"),
     "runs_variance": Variable((), "parameter2", "variance over runs"),
     "predicted_variance": Variable((), "parameter2", "predicted variance"),
     "measured_variance": Variable((), "parameter2", "measured variance"),
@@ -232,7 +235,8 @@ def label(name: str, dimension: int = 1) -> str:
 
     It is the long name and, unless the variable is a pure number, its unit.
     """
-    found = (PHASE_VARIABLES | DISTANCE_VARIABLES | DRAWN_VARIABLES).get(name) or describe(name, dimension)
+    known = PHASE_VARIABLES | DISTANCE_VARIABLES | ESCAPE_VARIABLES | DRAWN_VARIABLES
+    found = known.get(name) or describe(name, dimension)
     unit = re.sub(
         r"-?\d+", lambda m: m[0].translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")), found.unit.format(d=dimension)
     )
