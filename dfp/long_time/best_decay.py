@@ -92,7 +92,7 @@ def best_decay(sgd: SGD, initial: State | Ending, steps: int) -> BestDecay:
     initial = started(initial)
     sgd = ExponentialAverage(sgd, 0.0).sgd  # checked there
     equation = MasterEquation(sgd)
-    check_problem(equation, initial)
+    check_problem(equation, initial, moving=True, average=True)
     horizon = checks.integer("steps", steps, at_least=1)
     size = sgd.dimension**2 * (2 if sgd.momentum else 1)
     checks.require_memory(

@@ -58,6 +58,10 @@ def _density(part: str = "") -> dict[str, Kept]:
         "density": Kept(f"{part}values", _variable("axes", "parameter-{d}", "probability density")),
         "mean": Kept(f"{part}mean", _variable("parameter", "parameter", "mean"), fallback=True),
         "covariance": Kept(f"{part}covariance", covariance, fallback=True),
+        "joint_mean": Kept(f"{part}joint.mean", _variable("joint", "1", "mean of (θ, v)"), fallback=True),
+        "joint_covariance": Kept(
+            f"{part}joint.covariance", _variable("joint joint_2", "1", "covariance of (θ, v)"), fallback=True
+        ),
     }
 
 
@@ -77,10 +81,7 @@ KINDS = {
             "step": _STEP,
             "mean": Kept("mean", schema.VARIABLES["mean"]),
             "covariance": Kept("covariance", schema.VARIABLES["covariance"]),
-            "joint_mean": Kept("joint_mean", _variable("step joint", "1", "mean of (θ, v)"), fallback=True),
-            "joint_covariance": Kept(
-                "joint_covariance", _variable("step joint joint_2", "1", "covariance of (θ, v)"), fallback=True
-            ),
+            **{name: Kept(name, known, fallback=True) for name, known in schema.JOINT_VARIABLES.items()},
         },
         warnings=True,
     ),

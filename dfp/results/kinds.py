@@ -54,8 +54,8 @@ def _in_parts(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return a table by dotted names as tables of tables."""
     found: dict[str, Any] = {}
     for path, value in given.items():
-        part, _, name = path.rpartition(".")
-        (found.setdefault(part, {}) if part else found)[name] = value
+        *parts, name = path.split(".")
+        reduce(lambda table, part: table.setdefault(part, {}), parts, found)[name] = value
     return found
 
 

@@ -85,6 +85,11 @@ VARIABLES = {
     **_FIGURES,
 }
 """Variables of solutions."""
+JOINT_VARIABLES = {
+    "joint_mean": Variable(("step", "joint"), "1", "mean of (θ, v)"),
+    "joint_covariance": Variable(("step", "joint", "joint_2"), "1", "covariance of (θ, v)"),
+}
+"""Moments with velocities; θ and v have units of their own."""
 PHASE_VARIABLES = {
     "learning_rate": Variable((), "parameter2 loss-1", "learning rate η"),
     "curvature": Variable((), "loss parameter-2", "curvature λ"),

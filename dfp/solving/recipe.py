@@ -93,7 +93,8 @@ _MADE = {
     "modified langevin": _by_name(equations.ModifiedLangevin, "sgd matched positive"),
     "gaussian": _by_name(state.Gaussian, "mean covariance"),
     "point": _by_name(state.Point, "theta"),
-    "density": _by_name(state.Density, "grid values outside error", moments="_moments"),
+    "density": _by_name(state.Density, "grid values outside error", moments="_moments", joint="joint"),
+    "state moments": _by_name(state.StateMoments, "mean covariance joint"),
     "grid": _by_name(Grid, "lower upper cells"),
     **{f"solver {name}": _by_name(kind, " ".join(p for p in inspect.signature(kind).parameters if p not in _IDLE))
        for name, kind in _SOLVERS.items()},
@@ -286,14 +287,26 @@ def _read(value: Any) -> Any:
     if set(given) - set(made.arguments):
         raise ValueError(f"{kind} has the entries {sorted(given)}")
     arguments = {key: _read(one) for key, one in given.items() if (kind, key) != ("stored", "shapes")}
+    if kind == "state moments":
+        return state.StateMoments(arguments["mean"], arguments["covariance"], _joint(arguments["joint"]))
     if kind != "density":
         result = made.maker(**arguments)
         if isinstance(result, QuadraticLandscape) and result.dimension <= 64:
             _check_law(result.law, result.dimension)
         return result
-    mass, mean, covariance = arguments.pop("moments")
+    (mass, mean, covariance), joint = arguments.pop("moments"), _joint(arguments.pop("joint", None))
     density = state.Density(**arguments)
-    return density if mass != density.mass else density.with_moments(mean, covariance)
+    return density if mass != density.mass else density.with_moments(mean, covariance, joint)
+
+
+def _joint(given: list[Any] | None) -> state.Joint | None:
+    """Return the moments of (θ, v)."""
+    if given is None:
+        return None
+    mean, covariance = given
+    if covariance.shape != (mean.size, mean.size):
+        raise ValueError("moments of (θ, v) disagree")
+    return state.Joint(mean, covariance)
 
 
 def _check_law(law: noise.NoiseLaw, d: int) -> None:
