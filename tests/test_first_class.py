@@ -21,6 +21,7 @@ _PARTS = {
     "Intervals": "part of a Fit",
     "Certificate": "part of a Solution",
     "Distance": "a row of a Comparison",
+    "Joint": "moments of (θ, v), part of Moments",
     "Claim": "a row of a Report or a Diffusion", "Score": "a row of a Report", "Floor": "a row of a Report",
     "Entry": "how a file of networks names a variable", "ArraySource": "what is measured",
     "MomentVector": "moments on their way, for equations", "PerStep": "a schedule",

@@ -87,6 +87,8 @@ class GriddedCurrent(Result):
     (24, 24, 2) True
     """
 
+    _parts = ("density",)
+
     density: Density
     values: Array
 

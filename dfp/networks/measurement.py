@@ -147,6 +147,9 @@ class Measurement(stored.Labelled):
     def _figure(self) -> "Figure":
         return drawings.measurement(self)
 
+    def _maker(self) -> str:
+        return f"measure(problem, batch_size={self.batch_size})"
+
     def kept(self) -> tuple[str, dict[str, stored.Entry], dict[str, Any]]:
         """Return the kind of the file, its variables, and the record of the rest: all but the source."""
         judged = self.diagnostics

@@ -66,6 +66,10 @@ class Predictions(stored.Labelled):
     def _figure(self) -> "Figure":
         return drawings.predictions(self, LABELS)
 
+    def _maker(self) -> str:
+        told = ", ".join(f"{name}={value!r}" for name, value in self.rule._asdict().items())
+        return f"predict(measured, steps={int(self.steps[-1])}, save={self.steps.tolist()}, {told})"
+
     def kept(self) -> tuple[str, dict[str, stored.Entry], dict[str, Any]]:
         """Return the kind of the file, its variables, and the record of the rest."""
         closure, notes = self.closure, {name: found.note for name, found in self.moments.items()}

@@ -103,6 +103,9 @@ class Diffusion(stored.Labelled):
         }  # fmt: skip
         return data_frame(columns)
 
+    def _maker(self) -> str:
+        return f"diffusion(measured, ensembles), of runs at {self.learning_rates.tolist()}"
+
     def kept(self) -> tuple[str, dict[str, stored.Entry], dict[str, Any]]:
         """Return the kind of the file, its variables, and the record of the rest."""
         record = {"exponent": self.exponent, "interval": self.interval, "directions": self.directions}

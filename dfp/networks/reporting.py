@@ -218,6 +218,9 @@ class Report(stored.Labelled):
 
         page.write(path, "SGD of a network: what was predicted, and what it did", [page.section(self)])
 
+    def _maker(self) -> str:
+        return f"report(measured, runs), of {self.measured._maker()} and {self.runs._maker()}"
+
     def kept(self) -> tuple[str, dict[str, stored.Entry], dict[str, Any]]:
         """Return the kind of the file, its variables, and the record of the rest."""
         record = self.measured.kept()[2] | self.predictions.kept()[2]

@@ -131,6 +131,16 @@ class Runs(stored.Labelled):
             )
         return self
 
+    def _maker(self) -> str:
+        named = {name: getattr(self, name) for name in ("replace", "seed", "momentum", "nesterov")}
+        told = ", ".join(f"{name}={value!r}" for name, value in named.items())
+        last, save = int(self.steps[-1]), self.steps.tolist()
+        along = "" if self.directions is None else ", directions=runs.directions"
+        return (
+            f"trajectories(problem, {self.learning_rate!r}, {self.batch_size}, runs={self.count}, steps={last}, "
+            f"save={save}, {told}{along})"
+        )
+
     def kept(self) -> tuple[str, dict[str, stored.Entry], dict[str, Any]]:
         """Return the kind of the file, its variables, and the record of the rest."""
         record = {name: getattr(self, name) for name in stored.RUN_NUMBERS}

@@ -117,6 +117,18 @@ def packed(result: Any, kind: str, table: Mapping[str, Entry], record: Mapping[s
 class Labelled(Result):
     """Results whose files hold labelled variables, and a record of the rest."""
 
+    @property
+    def made_by_hand(self) -> str:
+        """Return how it is made again, since no file holds a network and its data."""
+        return (
+            "and neither the network nor its data; make them again, and call dfp.networks."
+            f"{self._maker()}, or dfp networks run FILE.toml for the experiment of a file."
+        )
+
+    def _maker(self) -> str:
+        """Return the call that makes it, as far as is known."""
+        raise NotImplementedError
+
     def kept(self) -> tuple[str, dict[str, Entry], dict[str, Any]]:
         """Return the kind of the file, its variables, and the record of the rest."""
         raise NotImplementedError

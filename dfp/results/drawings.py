@@ -46,9 +46,10 @@ def _spectrum(result: Any) -> "Figure":
 
 
 def _comparison(result: Any) -> "Figure":
-    figure, axes = page.canvas(1, 4, 14.0, 3.6)
+    known = [name for name in _DISTANCES if any(np.isfinite(getattr(d, name).value) for d in result.distances)]
+    figure, axes = page.canvas(1, max(len(known), 1), 3.5 * max(len(known), 1), 3.6)
     names = list(dict.fromkeys(d.name for d in result.distances))
-    for axis, quantity in zip(axes[0], ("total_variation", "wasserstein", "mean", "covariance"), strict=True):
+    for axis, quantity in zip(axes[0], known or _DISTANCES[:1], strict=True):
         for name, colour in zip(names, figures.colours(len(names)), strict=True):
             own = [d for d in result.distances if d.name == name]
             value, lower, upper = (np.array([getattr(getattr(d, quantity), end) for d in own]) for end in _ENDS)
@@ -250,6 +251,7 @@ def _flow(panels: Mapping[tuple[int, int], Any], views: Mapping[tuple[int, int],
 
 # Arrows of a current along an axis; shorter ones than this share of the longest are left out.
 _ARROWS, _SHORTEST = 16, 0.03
+_DISTANCES = ("total_variation", "wasserstein", "mean", "covariance")
 _ENDS = ("value", "lower", "upper")
 DRAWN: dict[str, Callable[[Any], "Figure"]] = {
     "density": _density, "moments": _moments, "spectrum": _spectrum, "comparison": _comparison,

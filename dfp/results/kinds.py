@@ -160,7 +160,8 @@ def read(root: hdf5.Stored, name: str) -> Any:
     """
     found = _read(root, name)
     if root.labelled("call"):
-        object.__setattr__(found, "_made_by", apart.put_back(root.json("call", dict), root))
+        call = apart.put_back(root.json("call", dict), root)
+        found._remember(lambda: call)
     return found
 
 

@@ -100,6 +100,11 @@ class Solution(Result):
     joint_covariance: Array | None = None
 
     @property
+    def _made_by(self) -> Any:
+        recipe = self.provenance.get("recipe")
+        return None if recipe is None else lambda: {"function": "solve", "arguments": dict(recipe)}
+
+    @property
     def dimension(self) -> int:
         """Number of parameters d."""
         return int(self.mean.shape[1])
