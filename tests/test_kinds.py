@@ -18,6 +18,7 @@ from dfp.cli.commands import app
 from dfp.config.rerun import same_bits
 from dfp.results import hdf5
 from dfp.results.kinds import KINDS, ROOMS, attributes, columns, kind_of
+from dfp.results.schema import Column
 
 
 def _results():
@@ -169,6 +170,29 @@ def test_modes_of_any_size_load_and_those_that_would_not_are_not_saved(tmp_path,
     with pytest.raises(dfp.DFPError, match=r"sgd\.landscape\.noise.*to_dataframe"):
         custom.save(tmp_path / "custom.h5")
     assert not (tmp_path / "custom.h5").exists() and custom.to_xarray()
+
+
+def test_large_arrays_lie_in_the_file_once(tmp_path, monkeypatch):
+    """Every reader sees their dimension, which has no values; files of earlier versions, with an index, load."""
+    xarray, netcdf = pytest.importorskip("xarray"), pytest.importorskip("netCDF4")
+    monkeypatch.setattr("dfp.solving.recipe._TEXT", 30)
+    grid, sgd = dfp.Grid(-6.0, 6.0, 4000), dfp.SGD(dfp.QuadraticLandscape(1.0, noise=dfp.GaussianNoise(0.5)), 0.1)
+    start = dfp.Density.normalised(grid, np.exp(-np.abs(grid.axes[0])))
+    found, path = dfp.moments(dfp.MasterEquation(sgd), start, 1), tmp_path / "large.h5"
+    found.save(path)
+    assert 8 * 4000 < path.stat().st_size < 8 * 4000 * 1.5  # with an index it would be twice as much
+    for engine in ("h5netcdf", "netcdf4"):
+        with xarray.open_dataset(path, engine=engine) as opened:
+            xarray.testing.assert_identical(opened.load(), found.to_xarray())
+            assert opened.sizes["entry"] == 4000 and "entry" not in opened.variables
+    assert same_bits(found, dfp.rerun(path))
+    older = columns(found) | {"entry": Column(("entry",), np.arange(4000), {"units": "1", "long_name": "entry"})}
+    hdf5.save(tmp_path / "older.h5", older, attributes(found))
+    assert same_bits(found, dfp.rerun(tmp_path / "older.h5")) and "entry" in older
+    with netcdf.Dataset(path, "a") as file:  # other programs can add to it
+        file.createVariable("doubled", "f8", ("entry",))[:] = 2 * file["entries"][:]
+    with h5py.File(path) as file:
+        assert np.array_equal(file["doubled"][:], 2 * file["entries"][:])
 
 
 CALLED = {

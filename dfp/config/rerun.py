@@ -112,7 +112,7 @@ def _called(before: Any, path: Path) -> Any:
     if call is not None:
         with _blamed(path), _altered(path):
             return _made(call, path)
-    made_there = getattr(before, "made_by_hand", None)
+    made_there = getattr(before, "_by_hand", None)
     if made_there is not None:
         raise DFPError(f"{path}: holds a {type(before).__name__}, {made_there}")
     raise DFPError(

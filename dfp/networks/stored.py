@@ -118,7 +118,7 @@ class Labelled(Result):
     """Results whose files hold labelled variables, and a record of the rest."""
 
     @property
-    def made_by_hand(self) -> str:
+    def _by_hand(self) -> str:
         """Return how it is made again, since no file holds a network and its data."""
         return (
             "and neither the network nor its data; make them again, and call dfp.networks."
