@@ -139,6 +139,24 @@ def test_what_is_not_known_is_refused():
     assert np.abs(dfp.moments(shuffled, half.at([3]), 5, [5]).covariance - whole.covariance).max() < ROUNDING
 
 
+# 400 steps forget the start to less than 0.9^400; what is left is rounding in sums of as many terms.
+SETTLED = 1e-9
+
+
+@pytest.mark.parametrize("name", ["additive", "nesterov"])
+def test_stationary_laws_with_momentum_stay_where_they_are(name):
+    """Velocities and all, as another recursion finds them; at rest they do not."""
+    sgd, start = CASES[name]
+    equation = dfp.MasterEquation(sgd)
+    law, settled = dfp.stationary(equation), dfp.moments(equation, start, 400, [400])
+    assert apart(dfp.moments(equation, law, 3, [3]), settled) < SETTLED
+    at_rest = dfp.Density(law.grid, law.values)  # negative control
+    assert apart(dfp.moments(equation, at_rest, 3, [3]), settled) > 1e-2
+    average = dfp.MasterEquation(dfp.ExponentialAverage(dfp.SGD(sgd.landscape, 0.2), 0.9))
+    with pytest.raises(dfp.UnsupportedError, match="not what else moves"):
+        dfp.moments(average, dfp.stationary(average), 3)
+
+
 def test_moments_of_any_dimension_go_on():
     """From a solution without a density, whose higher moments nobody knows."""
     landscape = dfp.QuadraticLandscape(np.linspace(0.2, 1.0, 5), noise=dfp.GaussianNoise(0.3, 0.05))

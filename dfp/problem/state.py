@@ -39,6 +39,11 @@ class Joint(NamedTuple):
     covariance: Array
     """Shape (2d, 2d)."""
 
+    @classmethod
+    def unknown(cls, d: int) -> "Joint":
+        """Return what says that they are not known, NaN."""
+        return cls(np.full(2 * d, np.nan), np.full((2 * d, 2 * d), np.nan))
+
     def of(self, kept: list[int]) -> "Joint":
         """Return those of the parameters ``kept`` alone."""
         both = [*kept, *(i + len(self.mean) // 2 for i in kept)]

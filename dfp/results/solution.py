@@ -299,8 +299,7 @@ class Solution(Result):
             return Joint(self.joint_mean[-1], self.joint_covariance[-1])
         if not (told.get("momentum") or "average" in told or within_epoch):
             return None
-        unknown = np.full(2 * self.dimension, np.nan)
-        return Joint(unknown, unknown[:, None] * unknown)
+        return Joint.unknown(self.dimension)
 
     def _figure(self) -> "Figure":
         """Densities (d <= 2: curves or contours; d = 3: marginals) or, without densities, moments."""
