@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields
-from functools import wraps
+from functools import cache, wraps
 from html import escape
 from importlib import import_module
 from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -40,10 +40,13 @@ class Short:
 
 
 class Result(Short):
-    """Common face of results whose variables are listed in ``dfp/results/kinds.py``.
+    """Common face of results whose variables are listed in ``dfp/results/kind_table.py``.
 
     That table names classes of every room, those below it included. It is therefore looked up by name, when first used.
     """
+
+    _parts: ClassVar[tuple[str, ...]] = ()
+    """Fields that are results themselves, made by the same call."""
 
     def __getstate__(self) -> dict[str, Any]:
         """Return all but the call that made it: not every argument can be sent elsewhere."""
@@ -52,13 +55,15 @@ class Result(Short):
     def _call(self) -> dict[str, Any] | None:
         """Return function and arguments that made it, by value, as its file holds them; None where it is not known."""
         made_by = getattr(self, "_made_by", None)
-        if isinstance(made_by, tuple):
-            recipe: Any = import_module("dfp.solving.recipe")
-            function, given, named = made_by
-            arguments = signature(function).bind(*given, **named).arguments
-            made_by = {"function": function.__name__, "arguments": recipe.recorded(arguments, whole=arguments)}
-            object.__setattr__(self, "_made_by", made_by)
-        return made_by
+        return None if made_by is None else made_by()
+
+    def _remember(self, call: Callable[[], dict[str, Any]]) -> None:
+        """Keep the call that made it, and so its parts."""
+        object.__setattr__(self, "_made_by", call)
+        for name in self._parts:
+            part = getattr(self, name)
+            if part is not None:
+                part._remember(lambda name=name: call() | {"part": name})
 
     def save(self, path: str | Path) -> None:
         """Write an HDF5 file that xarray opens as it is and ``dfp.load`` reads back, whole or not at all.
@@ -152,11 +157,29 @@ def remembered(function: Callable[_Arguments, _Made]) -> Callable[_Arguments, _M
     def made(*given: _Arguments.args, **named: _Arguments.kwargs) -> _Made:
         found = function(*given, **named)
         told = {name: one for name, one in named.items() if name != "checkpoint"}  # no file says where one is
-        call = function, *_held((given, told))  # written down when it is asked for
-        object.__setattr__(found, "_made_by", call)
+        found._remember(call_of(function, *_held((given, told))))
         return found
 
     return made
+
+
+def call_of(function: Callable[..., Any], given: tuple[Any, ...], named: Mapping[str, Any]) -> Callable[[], Any]:
+    """Return what writes a call down by value, when it is first asked to."""
+
+    @cache
+    def call() -> dict[str, Any]:
+        recipe: Any = import_module("dfp.solving.recipe")
+        arguments = signature(function).bind(*given, **named).arguments
+        return {"function": function.__name__, "arguments": recipe.recorded(arguments, whole=arguments)}
+
+    return call
+
+
+class Origin:
+    """An argument that is a result: not its numbers, but the call that made it."""
+
+    def __init__(self, result: Result) -> None:
+        self.name, self.call = type(result).__name__, getattr(result, "_made_by", None)
 
 
 def _held(value: Any) -> Any:

@@ -105,3 +105,34 @@ def test_reference_and_shared_steps():
     assert [(d.name, d.step) for d in comparison.distances] == [("a", 4), ("a", 9)]
     with pytest.raises(dfp.DFPError, match=r"step=5.*choose from"):
         comparison.at("a", 5)
+
+
+def test_moments_are_compared_with_solutions_and_laws():
+    """Means in deviations and covariances by their norm, by hand; densities are none of theirs."""
+    landscape = dfp.QuadraticLandscape([1.0, 0.4], noise=dfp.GaussianNoise([1.0, 0.3], 0.1))
+    sgd = dfp.SGD(landscape, 0.2)
+    start, master = dfp.Gaussian([1.0, 0.5], 0.1), dfp.MasterEquation(sgd)
+    sides = {
+        "exact": dfp.moments(master, start, 20, save=[0, 5, 20]),
+        "T6": dfp.moments(dfp.Langevin(sgd), start, 20),
+        "solved": dfp.solve(master, start, 20, [5, 20], solver=dfp.MomentRecursion()),
+        "settled": dfp.stationary_moments(master),
+    }
+    found = dfp.compare(sides)
+    assert {d.step for d in found.distances} == {5, 20}
+    other, base = (sides[name] for name in ("T6", "exact"))
+    told = found.at("T6", 5)
+    mean, covariance = other.mean[5] - base.mean[1], other.covariance[5] - base.covariance[1]
+    deviations = np.sqrt(base.covariance[1].diagonal())
+    assert told.mean.value == pytest.approx(np.max(np.abs(mean) / deviations), rel=1e-12)  # a few roundings
+    size = np.linalg.norm(covariance) / np.linalg.norm(base.covariance[1])
+    assert told.covariance.value == pytest.approx(size, rel=1e-12) and size > 0.01
+    assert np.isnan(told.total_variation.value) and np.isnan(told.kl)
+    assert found.at("solved", 20).covariance.value < 1e-12 < found.at("settled", 20).covariance.value
+    assert "-" in str(found) and len(found.plot().axes) == 2
+    alone = dfp.compare({"SGD": sides["settled"], "Langevin": dfp.stationary_moments(dfp.Langevin(sgd))})
+    assert alone.distances[0].step == 0 and alone.distances[0].covariance.value > 0.01
+    with pytest.raises(dfp.DFPError, match="no slow time"):
+        dfp.compare(sides, at="time")
+    with pytest.raises(dfp.DFPError, match="must be a Solution, Moments or a law"):
+        dfp.compare({"a": sides["exact"], "b": found})

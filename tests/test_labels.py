@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 def labels():
     """Everything that the schema can label an axis with, in up to three dimensions."""
     names = [name for name in schema.VARIABLES if "{" not in name] + ["theta_1", "theta_2", "theta_3"]
-    names += [*schema.PHASE_VARIABLES, *schema.DRAWN_VARIABLES]
+    names += [*schema.PHASE_VARIABLES, *schema.DISTANCE_VARIABLES, *schema.ESCAPE_VARIABLES, *schema.DRAWN_VARIABLES]
     return {schema.label(name, d) for name in names for d in (1, 2, 3)}
 
 

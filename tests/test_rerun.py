@@ -9,7 +9,7 @@ import re
 import shutil
 import tomllib
 from dataclasses import replace
-from functools import reduce
+from functools import partial, reduce
 
 import numpy as np
 import pytest
@@ -411,3 +411,84 @@ def test_large_matrices_are_held(tmp_path, monkeypatch):
     monkeypatch.setattr("dfp.solving.recipe._MOST", 1000)
     with pytest.raises(dfp.DFPError, match=r"landscape.*more than 1000 entries.*StoredLandscape"):
         again(dfp.solve(dfp.MasterEquation(dfp.SGD(landscape, 0.1)), start, 2, solver=dfp.MomentRecursion()), tmp_path)
+
+
+def _two():
+    """Exact SGD and Langevin, solved, and laws of both: as such, and by value."""
+    sgd = dfp.SGD(ADDITIVE["gaussian"], 0.2)
+    solved = {"SGD": dfp.MasterEquation(sgd), "Langevin": dfp.Langevin(sgd)}
+    found = {name: dfp.solve(equation, START, 4, [2, 4]) for name, equation in solved.items()}
+    law = dfp.stationary(solved["SGD"])
+    return found | {"law": law, "moments": dfp.moments(solved["SGD"], START, 4), "given": replace(law, error=0.1)}
+
+
+def test_comparisons_are_made_again_from_their_sides(tmp_path, monkeypatch):
+    """Also where large arrays lie beside the record; a side that cannot be made again is named."""
+    monkeypatch.setattr("dfp.solving.recipe._TEXT", 20)
+    sides, path = _two(), tmp_path / "distances.h5"
+    first = dfp.compare(sides, "law")
+    first.save(path)
+    assert "entries" in first.to_xarray() and not hasattr(first, "solutions")
+    assert str(dfp.rerun(path).distances) == str(first.distances)
+    dfp.rerun(path).save(tmp_path / "again.h5")
+    assert str(dfp.rerun(tmp_path / "again.h5").distances) == str(first.distances)
+    dfp.compare({"a": replace(sides["moments"], mean=sides["moments"].mean + 1), "b": sides["SGD"]}).save(path)
+    with pytest.raises(dfp.DFPError, match=r"solutions\.a: this Moments does not say how it was made"):
+        dfp.rerun(path)
+
+
+def test_forged_calls_within_calls_are_refused(tmp_path):
+    first = dfp.compare(_two())
+    call, written = first._call(), tmp_path / "written.h5"
+    solved = call["arguments"]["solutions"]["entries"]["SGD"]
+    more = solved["arguments"] | {"checkpoint": str(written)}
+    for forged in (
+        solved | {"function": "save_many"}, solved | {"arguments": more}, solved | {"part": "grid"}, {"kind": "call"},
+        {"kind": "function", "name": "load"}, {"kind": "configured function", "text": "[1, 2]"},
+    ):  # fmt: skip
+        entries = {"entries": {"SGD": forged, "law": forged}}
+        first._remember(lambda told=entries: call | {"arguments": {"solutions": {"kind": "table"} | told}})
+        first.save(tmp_path / "forged.h5")
+        with pytest.raises(dfp.DFPError, match=r"forged\.h5"):
+            dfp.rerun(tmp_path / "forged.h5")
+    assert not written.exists()
+
+
+def test_sweeps_of_files_and_of_functions_of_dfp_are_made_again(tmp_path):
+    """Not of a function of the user's own, which is named."""
+    from dfp.config.rerun import same_bits
+    from dfp.config.sweeps import load
+
+    data = {
+        "steps": 4, "landscape": {"kind": "quadratic", "hessian": [1.0], "noise": {"gradient": [0.5]}},
+        "sgd": {"learning_rate": 0.1}, "initial": {"kind": "gaussian", "mean": [1.0], "covariance": [0.1]},
+        "equation": [{"kind": "master"}, {"kind": "langevin"}], "sweep": {"sgd.learning_rate": [0.1, 0.2, 0.4]},
+    }  # fmt: skip
+    (tmp_path / "problem.toml").write_text(tomli_w.dumps(data), encoding="utf-8")
+    equation = dfp.MasterEquation(dfp.SGD(ADDITIVE["gaussian"], 0.2))
+    spread = partial(dfp.mean_squared_displacement, equation, START, save=[2])
+    tasks = {quantity: load(tmp_path / "problem.toml", quantity) for quantity in ("stationary", "moments")}
+    for name, (function, axes) in (tasks | {"spread": (spread, {"steps": [2, 3]})}).items():
+        path = tmp_path / f"{name}.h5"
+        first = dfp.sweep(function, axes, quiet=True, save=path)
+        before = path.read_bytes()
+        assert same_bits(first, dfp.rerun(path)) and np.isfinite(next(iter(first.values.values()))).all()
+        assert path.read_bytes() == before
+    dfp.sweep(lambda x: 2 * x, {"x": [1.0, 2.0]}, quiet=True).save(path)
+    with pytest.raises(dfp.DFPError, match="is a function of your own, which no file holds"):
+        dfp.rerun(path)
+
+
+def test_parts_of_escapes_know_the_call_that_made_the_whole(tmp_path):
+    """Of a landscape of functions, which no file holds: the file says so; the call is that of the escape."""
+    well = dfp.Landscape(lambda t: t**3 - t, 0.1, hessian=lambda t: 3 * t**2 - 1)
+    found = dfp.escape(dfp.SGD(well, 0.3), start=-1.0, domain=(-2.0, 0.0))
+    assert found.committor._call()["part"] == "committor" and found.quasi_stationary._call()["function"] == "escape"
+    found.committor.save(tmp_path / "committor.h5")
+    with pytest.raises(dfp.DFPError, match=r"whole problem: sgd\.landscape"):
+        dfp.rerun(tmp_path / "committor.h5")
+    found.save(tmp_path / "escape.h5")
+    assert dfp.load(tmp_path / "escape.h5").committor._call()["part"] == "committor"
+    current = dfp.probability_current(dfp.Langevin(dfp.SGD(OTHERS["multiplicative"], 0.1)), dfp.Grid(-4.0, 4.0, 64))
+    current.density.save(tmp_path / "density.h5")
+    assert dfp.rerun(tmp_path / "density.h5") == current.density

@@ -1,5 +1,6 @@
 """A problem solved again from the file of its solution."""
 
+import functools
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,7 +14,9 @@ from pydantic import ValidationError
 import dfp
 from dfp import checks
 from dfp.config.config import Config, explained
+from dfp.config.sweeps import Member
 from dfp.errors import DFPError, FileFormatError
+from dfp.regimes.mode import Mode
 from dfp.regimes.mode_report import Modes
 from dfp.result import Result
 from dfp.results import kinds
@@ -22,13 +25,13 @@ from dfp.results.keeper import Keeper
 from dfp.results.schema import versions
 from dfp.results.solution import Solution
 from dfp.solving.driver import solve
-from dfp.solving.recipe import built
+from dfp.solving.recipe import SWEPT, built
 from dfp.solving.running import Progress
 
 # Functions whose results know the call that made them.
 _CALLS = (
     "stationary", "moments", "stationary_moments", "exit_steps", "spectrum", "loss_law", "risk_curve",
-    "optimal_schedule", "phase_diagram", "escape",
+    "optimal_schedule", "phase_diagram", "escape", "best_decay", "probability_current", "compare", "sweep",
 )  # fmt: skip
 _ARGUMENTS = {"equation", "initial", "steps", "save", "solver", "grid", "tolerance", "directions"}
 # What arrays and numbers of odd kinds end in.
@@ -42,7 +45,8 @@ def rerun(path: str | Path, *, progress: Progress | None = None, checkpoint: str
     ----------
     path
         File of one solution or several, also of the command line before files held problems by value; or of a result of
-        ``stationary``, ``moments``, ``exit_steps``, ``spectrum``, ``modes``, ``phase_diagram`` and other functions.
+        ``stationary``, ``moments``, ``exit_steps``, ``spectrum``, ``modes``, ``phase_diagram`` and other functions; of
+        ``compare``, whose sides are made again; of ``sweep`` of a file, or of a function of dfp, but no other.
     progress
         Called with work done and work in all.
     checkpoint
@@ -58,7 +62,8 @@ def rerun(path: str | Path, *, progress: Progress | None = None, checkpoint: str
     Raises
     ------
     DFPError
-        If the file does not hold the whole problem, such as a landscape of functions: it says which part is missing;
+        If the file does not hold the whole problem, such as a landscape of functions: it says which part is missing,
+        and of networks what to call instead;
         or if data that it names by path and digest are not there, or have changed.
     FileFormatError
         If the file, or its record of the problem, is malformed.
@@ -79,7 +84,8 @@ def rerun(path: str | Path, *, progress: Progress | None = None, checkpoint: str
         return {name: _solved(one, path, progress, None) for name, one in before.items()}
     if isinstance(before, Solution):
         return _solved(before, path, progress, checkpoint)
-    return before if isinstance(before, Modes) else _called(before, Path(path), checkpoint)  # modes compute anew
+    # Modes are read by computing them.
+    return before if isinstance(before, Modes | Mode) else _called(before, Path(path), checkpoint)
 
 
 def _solved(
@@ -103,22 +109,58 @@ def _solved(
 def _called(before: Any, path: Path, checkpoint: str | Path | Keeper | None) -> Any:
     """Return what the call gives that made the result in the file ``path``."""
     call = before._call() if isinstance(before, Result) else None
-    if call is None:
-        raise DFPError(
-            f"{path}: holds a {type(before).__name__}, and not how it was made; rerun takes files of dfp.solve and of "
-            f"what {', '.join(_CALLS)} return."
-        )
-    with _blamed(path):
-        if call.get("function") not in _CALLS:
-            raise FileFormatError("the recipe names a function that makes no result; make the file again.")
-        given = built(call.get("arguments"), path.parent)
-        if "checkpoint" in given:
-            raise FileFormatError("the recipe names a checkpoint, which no file does; make the file again.")
-    function = getattr(dfp, call["function"])
-    if checkpoint is not None and "checkpoint" in signature(function).parameters:
+    if call is not None:
+        with _blamed(path), _altered(path):
+            return _made(call, path, checkpoint)
+    made_there = getattr(before, "_by_hand", None)
+    if made_there is not None:
+        raise DFPError(f"{path}: holds a {type(before).__name__}, {made_there}")
+    raise DFPError(
+        f"{path}: holds a {type(before).__name__}, and not how it was made; rerun takes files of dfp.solve and of "
+        f"what {', '.join(_CALLS)} return."
+    )
+
+
+def _made(call: Mapping[str, Any], path: Path, checkpoint: str | Path | Keeper | None = None) -> Any:
+    """Return what a call by value gives, or the part of it that is asked for."""
+    name, part = call.get("function"), call.get("part")
+    if name not in (*_CALLS, "solve"):
+        raise FileFormatError("the recipe names a function that makes no result; make the file again.")
+    given = built(_with_results(call.get("arguments"), path), path.parent)
+    if set(given) != {"solve": _ARGUMENTS, "sweep": {"function", "axes"}}.get(name, set(given)):
+        raise FileFormatError(f"the recipe has other entries than dfp.{name} takes; make the file again.")
+    if "checkpoint" in given:
+        raise FileFormatError("the recipe names a checkpoint, which no file does; make the file again.")
+    function = getattr(dfp, name)
+    if checkpoint is not None and part is None and "checkpoint" in signature(function).parameters:
         given["checkpoint"] = checkpoint
-    with _altered(path):
-        return function(**given)
+    found = function(**given, **({"quiet": True} if name == "sweep" else {}))
+    if part is None:
+        return found
+    if part not in found._parts or getattr(found, part) is None:
+        raise FileFormatError(
+            f"the recipe asks for a part {checks.shown(part)} that is not there; make the file again."
+        )
+    return getattr(found, part)
+
+
+def _with_results(value: Any, path: Path) -> Any:
+    """Return arguments by value with the results and functions of dfp among them in place of how these are made."""
+    if isinstance(value, list):
+        return [_with_results(one, path) for one in value]
+    if not isinstance(value, Mapping):
+        return value
+    kind = value.get("kind")
+    if kind == "call":
+        return _made(value, path)
+    if kind == "configured function":
+        return Member.of(value["text"], path)
+    if kind == "function":
+        if value["name"] not in SWEPT:
+            raise FileFormatError("the recipe names what is no function of dfp; make the file again.")
+        named = built(value.get("named", {}), path.parent)
+        return functools.partial(getattr(dfp, value["name"]), *built({"": value.get("given", [])})[""], **named)
+    return {key: _with_results(one, path) for key, one in value.items()}
 
 
 @contextmanager

@@ -46,6 +46,16 @@ class Member:
         digest = hashlib.sha256(json.dumps([data, keys, quantity], sort_keys=True, default=str).encode())
         self.__qualname__ = f"sweep-{digest.hexdigest()[:16]}"
 
+    def by_value(self) -> str:
+        """Return what it computes, as text that files hold."""
+        return json.dumps([self.data, self.keys, self.quantity], default=str)
+
+    @classmethod
+    def of(cls, text: str, source: Path) -> "Member":
+        """Return what ``by_value`` has written, with data files beside ``source``."""
+        data, keys, quantity = json.loads(text)
+        return cls(data, source, keys, checks.choice("quantity", quantity, QUANTITIES))
+
     def problem(self, **point: Any) -> Problem:
         """Return the problem at one point."""
         data = copy.deepcopy(self.data)

@@ -129,6 +129,8 @@ def _names(vary: Sequence[str]) -> tuple[str, ...]:
 def _second_moments(landscape: GaussianFeatures, initial: State | Ending | ArrayLike) -> Array:
     d = landscape.dimension
     start: Any = started(initial)
+    if getattr(start, "joint", None) is not None:
+        raise UnsupportedError("initial: it has velocities, and schedules begin at rest; give a dfp.Gaussian.")
     if isinstance(start, State):
         mean = checks.matching("initial.mean", start.mean, (d,))
         variances = np.zeros(d) if start.point else start.covariance.diagonal()

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from dfp_solvers import autoregression as numerics
@@ -14,7 +15,7 @@ from dfp.errors import DFPError, UnsupportedError
 from dfp.problem.landscape import QuadraticLandscape
 from dfp.problem.noise import GaussianNoise
 from dfp.problem.sgd import SGD
-from dfp.result import Short
+from dfp.result import Result, Short
 
 # Standard deviations of a 95 % interval.
 _WIDTH = 1.959964
@@ -64,8 +65,8 @@ class LangevinFit(Short):
     covariance: Array
 
 
-@dataclass(frozen=True, eq=False)
-class Fit:
+@dataclass(frozen=True, eq=False, repr=False)
+class Fit(Result):
     """Mean Hessian and minibatch noise that recorded parameters speak for.
 
     Attributes
@@ -119,6 +120,11 @@ class Fit:
     every: int
     transitions: int
     warnings: tuple[str, ...]
+
+    @classmethod
+    def _restored(cls, *, intervals: dict[str, Any], every: float, transitions: float, **given: Any) -> "Fit":
+        """Return what a file holds."""
+        return cls(intervals=Intervals(**intervals), every=int(every), transitions=int(transitions), **given)
 
     @property
     def curvatures(self) -> Array:

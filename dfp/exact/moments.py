@@ -14,7 +14,7 @@ from dfp.exact import averages, optimisers
 from dfp.problem.arguments import check_problem
 from dfp.problem.averaged_equation import AveragedEquation
 from dfp.problem.equation import Equation, MomentVector, packed, units, unpacked
-from dfp.problem.state import Ending, Gaussian, State, started
+from dfp.problem.state import Ending, Gaussian, Joint, State, StateMoments, started
 from dfp.result import Result, remembered
 
 
@@ -62,7 +62,8 @@ def moments(
         Any equation; its cost grows with the number of steps only where noise is multiplicative and d > 11, and for
         averages of iterates.
     initial
-        State at step 0, or a ``Solution`` to go on from; only its mean and covariance matter.
+        State at step 0, or a ``Solution`` to go on from, with the velocities of its momentum; only moments matter. A
+        schedule begins anew.
     steps
         Last step, >= 0.
     save
@@ -95,7 +96,7 @@ def moments(
     """
     process = equation.iterate if isinstance(equation, AveragedEquation) else equation
     initial = started(initial)
-    check_problem(process, initial, moments=True)
+    check_problem(process, initial, moments=True, moving=True, average=process is not equation)
     last = checks.last_step(steps)
     if save is None:
         every = 8.0 * (last + 1) * (7 + 3 * equation.dimension)
@@ -153,10 +154,14 @@ def moments_at(equation: Equation, initial: State, saved: NDArray[np.int64]) -> 
     return Moments(saved, means, covariances, warnings=warnings)
 
 
-def turned(initial: State, equation: Equation) -> Gaussian:
+def turned(initial: State, equation: Equation) -> State:
     """Return a state of u = P^{-1/2}θ with the moments of ``initial``."""
     inverse = np.linalg.inv(equation.sgd.root)
-    return Gaussian(inverse @ initial.mean, inverse @ initial.covariance @ inverse.T)
+    found = Gaussian(inverse @ initial.mean, inverse @ initial.covariance @ inverse.T)
+    if initial.joint is None:
+        return found
+    (mean, covariance), both = initial.joint, np.kron(np.eye(2), inverse)
+    return StateMoments(found.mean, found.covariance, Joint(both @ mean, both @ covariance @ both.T))
 
 
 def _back(equation: Equation, found: Moments) -> Moments:
@@ -202,10 +207,11 @@ def _kept_apart(means: Array, equation: Equation, initial: State, saved: NDArray
 
 def _not_plain(equation: Equation, initial: State, saved: NDArray[np.int64]) -> Moments:
     run = optimisers.closed_form if equation.additive else optimisers.with_multiplicative_noise
-    means, covariances = run(equation, initial.mean, initial.covariance, saved)
-    d = equation.dimension
+    d, moving = equation.dimension, initial.joint if equation.sgd.momentum else None
+    means, covariances = run(equation, *(moving or (initial.mean, initial.covariance)), saved)
     joint = (means, covariances) if equation.sgd.momentum else (None, None)
-    return Moments(saved, _kept_apart(means[:, :d], equation, initial, saved), covariances[:, :d, :d], *joint)
+    own = _kept_apart(means[:, :d], equation, initial, saved) if moving is None else means[:, :d]
+    return Moments(saved, own, covariances[:, :d, :d], *joint)
 
 
 # Numbers that covariances may hold unless more are asked for: 256 MB.

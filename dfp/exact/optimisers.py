@@ -121,14 +121,19 @@ def _epochs(sgd: SGD, saved: Steps) -> Iterator[modal.Transition]:
 
 
 def closed_form(equation: Equation, mean: Array, covariance: Array, saved: Steps) -> tuple[Array, Array]:
-    """Return means (S, D) and covariances (S, D, D) of the states, D = md, for additive noise; v = 0 at step 0."""
+    """Return means (S, D) and covariances (S, D, D) of the states, D = md, for additive noise.
+
+    They start from moments of θ, (d,) and (d, d), with v = 0, or of (θ, v), (2d,) and (2d, 2d).
+    """
     vectors, g = equation.sgd.modes[1], equation.sgd.modes[1].T @ equation.sgd.gradient
-    m, rotated = vectors.T @ mean, vectors.T @ covariance @ vectors
+    d, k = len(vectors), mean.size // len(vectors)
+    m = mean.reshape(k, d) @ vectors  # (state, mode)
+    rotated = np.einsum("ia,xiyj,jb->abxy", vectors, covariance.reshape(k, d, k, d), vectors, optimize=True)
     means, covariances = [], []
     for after in transitions(equation, saved):
-        start = after.factor[:, :, 0]
-        moved = start * m[:, None] + after.gain * g[:, None]
-        propagated = start[:, None, :, None] * rotated[:, :, None, None] * start[None, :, None, :] + after.noise
+        start = after.factor[:, :, :k]
+        moved = np.einsum("dmx,xd->dm", start, m) + after.gain * g[:, None]
+        propagated = np.einsum("amx,abxy,bny->abmn", start, rotated, start, optimize=True) + after.noise
         # From (mode, state) to blocks of θ, then v.
         means.append((vectors @ moved).T.ravel())
         blocks = vectors @ np.moveaxis(propagated, (2, 3), (0, 1)) @ vectors.T
@@ -148,8 +153,8 @@ def mean_map(sgd: SGD, rate: float) -> tuple[Array, Array]:
 
 
 def with_multiplicative_noise(equation: Equation, mean: Array, covariance: Array, saved: Steps) -> tuple[Array, Array]:
-    """Return means (S, D) and covariances (S, D, D) of the states for noise that depends on θ."""
-    sgd, size = equation.sgd, 2 * mean.size if equation.sgd.momentum else mean.size
+    """Return means (S, D) and covariances (S, D, D) of the states for noise that depends on θ; starts as above."""
+    sgd, size = equation.sgd, equation.dimension * (2 if equation.sgd.momentum else 1)
     start, joint = np.zeros(size), np.zeros((size, size))
     start[: mean.size], joint[: mean.size, : mean.size] = mean, covariance
     if sgd.epoch:

@@ -1,6 +1,6 @@
 """The decay of an exponential average with the least excess risk at a step."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from dfp_solvers import averages
@@ -17,6 +17,7 @@ from dfp.problem.averages import ExponentialAverage
 from dfp.problem.equations import MasterEquation
 from dfp.problem.sgd import SGD
 from dfp.problem.state import Ending, State, started
+from dfp.result import Result, remembered
 
 # Values of 1 − γ compared at a time, evenly on a logarithmic axis, and how often the best neighbourhood is divided.
 _VALUES, _DIVISIONS = 48, 4
@@ -24,8 +25,8 @@ _VALUES, _DIVISIONS = 48, 4
 _LONGEST = 100.0
 
 
-@dataclass(frozen=True)
-class BestDecay:
+@dataclass(frozen=True, repr=False)
+class BestDecay(Result):
     """What ``dfp.best_decay`` returns.
 
     Attributes
@@ -36,6 +37,8 @@ class BestDecay:
         Excess risk of that average at the horizon [loss].
     last_risk
         That of the last iterate [loss].
+    decays, risks
+        What was compared: decays, ascending, and the excess risks of their averages, shapes (G,).
 
     Examples
     --------
@@ -49,8 +52,11 @@ class BestDecay:
     decay: float
     risk: float
     last_risk: float
+    decays: Array | None = field(default=None, compare=False)
+    risks: Array | None = field(default=None, compare=False)
 
 
+@remembered
 def best_decay(sgd: SGD, initial: State | Ending, steps: int) -> BestDecay:
     """Return the decay γ with the least excess risk ½E[(m−θ*)ᵀH(m−θ*)] of the average at step ``steps`` (T20).
 
@@ -66,7 +72,8 @@ def best_decay(sgd: SGD, initial: State | Ending, steps: int) -> BestDecay:
     Returns
     -------
     BestDecay
-        ``decay``, ``risk`` and ``last_risk``. Decays from 0 to 1 − 1/(100 ``steps``) are compared, 48 at a time.
+        ``decay``, ``risk`` and ``last_risk``, and the curve they are of. Decays from 0 to
+        1 − 1/(100 ``steps``) are compared, 48 at a time.
 
     Raises
     ------
@@ -85,7 +92,7 @@ def best_decay(sgd: SGD, initial: State | Ending, steps: int) -> BestDecay:
     initial = started(initial)
     sgd = ExponentialAverage(sgd, 0.0).sgd  # checked there
     equation = MasterEquation(sgd)
-    check_problem(equation, initial)
+    check_problem(equation, initial, moving=True, average=True)
     horizon = checks.integer("steps", steps, at_least=1)
     size = sgd.dimension**2 * (2 if sgd.momentum else 1)
     checks.require_memory(
@@ -94,17 +101,22 @@ def best_decay(sgd: SGD, initial: State | Ending, steps: int) -> BestDecay:
         "follow a few with dfp.moments(...)",
     )
     states = path(equation, initial, horizon)
-    lower, upper = -np.log(_LONGEST * horizon), 0.0
+    lower, upper, compared = -np.log(_LONGEST * horizon), 0.0, []
     for division in range(_DIVISIONS):
         logarithms = np.linspace(lower, upper, _VALUES)
         risks = _risks(sgd, states, np.exp(logarithms))
+        compared.append(np.stack([logarithms, risks]))
         if division == 0:
             last = float(risks[-1])  # 1 − γ = 1
         best = int(np.argmin(risks))
         lower, upper = logarithms[max(best - 1, 0)], logarithms[min(best + 1, _VALUES - 1)]
     if not checks.finite(risks):
         raise DFPError(f"step {horizon}: the excess risk overflows; lower learning_rate or steps.")
-    return BestDecay(float(0.0 - np.expm1(logarithms[best])), float(risks[best]), last)
+    curve = np.concatenate(compared, axis=1)
+    curve = curve[:, np.unique(curve[0], return_index=True)[1][::-1]]
+    return BestDecay(
+        float(0.0 - np.expm1(logarithms[best])), float(risks[best]), last, 0.0 - np.expm1(curve[0]), curve[1]
+    )
 
 
 def _risks(sgd: SGD, states: tuple[Array, Array], weights: Array) -> Array:

@@ -63,6 +63,8 @@ class Escape(Result):
     climbs 24.91 25.0
     """
 
+    _parts = ("quasi_stationary", "committor")
+
     learning_rate: float
     well: Array
     across: Array | None

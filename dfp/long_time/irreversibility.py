@@ -5,6 +5,7 @@ although its density stands still; it vanishes iff there is detailed balance.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from dfp_solvers import currents as circulation
@@ -21,13 +22,13 @@ from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
 from dfp.problem.state import Density, Gaussian
 from dfp.regimes.multiplier import Estimate
-from dfp.result import Short
+from dfp.result import Result, remembered
 
 _CELLS = {2: 192, 3: 32}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Current(Short):
+class Current(Result):
     """The stationary current J = v P of a linear equation with additive Gaussian noise: P is Gaussian, v is linear.
 
     Attributes
@@ -51,6 +52,11 @@ class Current(Short):
     matrix: Array
     law: Gaussian
 
+    @classmethod
+    def _restored(cls, *, matrix: Array, law: dict[str, Any]) -> "Current":
+        """Return what a file holds."""
+        return cls(matrix, Gaussian(**law))
+
     def velocity(self, theta: Array) -> Array:
         """Return v at ``theta`` (..., d), shape (..., d)."""
         return (theta - self.law.mean) @ self.matrix.T
@@ -61,7 +67,7 @@ class Current(Short):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class GriddedCurrent(Short):
+class GriddedCurrent(Result):
     """The stationary current of a generator on a grid.
 
     Attributes
@@ -81,10 +87,18 @@ class GriddedCurrent(Short):
     (24, 24, 2) True
     """
 
+    _parts = ("density",)
+
     density: Density
     values: Array
 
+    @classmethod
+    def _restored(cls, *, density: dict[str, Any], values: Array) -> "GriddedCurrent":
+        """Return what a file holds."""
+        return cls(Density._restored(**density), values)
 
+
+@remembered
 def probability_current(equation: Equation, grid: Grid | None = None) -> Current | GriddedCurrent:
     """Return the probability current of the stationary state; zero everywhere iff there is detailed balance.
 

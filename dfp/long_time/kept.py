@@ -56,7 +56,7 @@ def carried(
     written = recorded(arguments, whole=arguments)
     effect = _effect(equation.sgd, initial, last) if "missing" in written else []
     owner = {"function": function} | fingerprint(equation, arguments, effect)
-    return keeper.carried(owner, {"function": function, "arguments": written}, run)
+    return keeper.carried(owner, lambda: {"function": function, "arguments": written}, run)
 
 
 def _effect(sgd: SGD, initial: State, last: int) -> list[Array]:

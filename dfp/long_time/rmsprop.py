@@ -1,6 +1,7 @@
 """RMSProp in one parameter, exactly: where θ settles while the second moment v moves with it (no frozen v)."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from dfp_solvers import adaptive as numerics
@@ -11,7 +12,7 @@ from dfp.errors import NoStationaryDensity, UnresolvedError, UnsupportedError
 from dfp.problem.grid import Grid
 from dfp.problem.landscape import QuadraticLandscape
 from dfp.problem.state import Density
-from dfp.result import Short
+from dfp.result import Result
 
 # Standard deviations of the box to begin with; how much wider each next one is, and how often.
 _REACH, _WIDER, _TRIES = 9.0, 1.35, 12
@@ -26,7 +27,7 @@ _AGREED, _USABLE = 1e-8, 1e-4
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class RMSPropLaw(Short):
+class RMSPropLaw(Result):
     """The stationary law of (θ, log v) under RMSProp.
 
     Attributes
@@ -63,6 +64,11 @@ class RMSPropLaw(Short):
     log_v: Array
     log_v_density: Array
     error: float
+
+    @classmethod
+    def _restored(cls, *, density: dict[str, Any], **given: Any) -> "RMSPropLaw":
+        """Return what a file holds."""
+        return cls(density=Density._restored(**density), **given)
 
     @property
     def frozen_error(self) -> float:

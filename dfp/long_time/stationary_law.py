@@ -9,8 +9,10 @@ from dfp.checks import Array
 from dfp.errors import NoStationaryDensity, UnsupportedError
 from dfp.exact.cumulants import second_order_polynomial
 from dfp.exact.moments import Moments
+from dfp.exact.optimisers import mean_map
 from dfp.long_time import nonlinear_law
 from dfp.long_time import stationary_numeric as numeric
+from dfp.long_time.stationary_average import with_velocity
 from dfp.long_time.stationary_moments import stationary_moments
 from dfp.methods.finite_difference import FiniteDifference
 from dfp.methods.finite_volume import FiniteVolume
@@ -23,7 +25,7 @@ from dfp.problem.arguments import check_equation, counted
 from dfp.problem.averaged_equation import AveragedEquation, refuse
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
-from dfp.problem.state import Density, Gaussian
+from dfp.problem.state import Density, Gaussian, Joint
 from dfp.regimes.mode_report import modes
 from dfp.result import remembered
 
@@ -85,6 +87,29 @@ def stationary(
     grid = counted(grid)
     if isinstance(grid, int):
         return stationary(equation, stationary(equation, None, solver).grid.resized(grid), solver)
+    found = _law(equation, grid, solver)
+    joint = _joint(equation)
+    return found if joint is None else found.with_moments(found.mean, found.covariance, joint)
+
+
+def _joint(equation: Equation | AveragedEquation) -> Joint | None:
+    """Return the stationary moments of (θ, v), for what starts from the law; NaN where they are not known."""
+    process = equation.iterate if isinstance(equation, AveragedEquation) else equation
+    sgd, average = process.sgd, process is not equation
+    if not sgd.momentum and not average:
+        return None
+    if average or not (sgd.affine and sgd.noise.finite and sgd.replace and sgd.preconditioner is None):
+        return Joint.unknown(process.dimension)
+    try:
+        settled = stationary_moments(equation)
+    except NoStationaryDensity:  # of moments: the law may be heavy-tailed
+        return Joint.unknown(process.dimension)
+    factor = mean_map(sgd, sgd.learning_rate)[0]
+    mean = np.concatenate([settled.mean, np.zeros(len(settled.mean))])
+    return Joint(mean, with_velocity(sgd, settled.covariance, factor))
+
+
+def _law(equation: Equation | AveragedEquation, grid: Grid | None, solver: Solver | str) -> Density:
     process = equation.iterate if isinstance(equation, AveragedEquation) else equation
     check_equation(process, grid, waves=True)
     if process.dimension > 3 and process.sgd.affine:

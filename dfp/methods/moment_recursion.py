@@ -61,6 +61,8 @@ class MomentRecursion(Solver):
         """Return why orders above two are out of reach, or None."""
         if (self.highest or 2) > 2 and equation.dimension > 3:
             return f"moments of order {self.highest} need d <= 3, and d = {equation.dimension}; give highest=2"
+        if (self.highest or 2) > 2 and initial.moments_only:
+            return "of the start moments of order two are known; give highest=2"
         if (self.highest or 2) > 2 and not equation.sgd.plain:
             return f"with {equation.sgd.features} moments are of order two; give highest=2"
         return None
@@ -69,7 +71,7 @@ class MomentRecursion(Solver):
         """Return the recursion at step 0: of higher moments or, where they do not close, of mean and covariance."""
         if grid is not None:
             raise UnsupportedError("grid: MomentRecursion has no density; leave grid out or choose another solver.")
-        if problem.equation.dimension <= 3 and problem.equation.sgd.plain:
+        if problem.equation.dimension <= 3 and problem.equation.sgd.plain and not problem.initial.moments_only:
             return HigherMoments(problem.equation, problem.initial, self.highest or 4)
         return SecondMoments(problem)
 

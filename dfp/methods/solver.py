@@ -21,6 +21,7 @@ from dfp.exact.moments import Moments, moments, moments_at
 from dfp.methods.grids import probed
 from dfp.methods.patience import Patience
 from dfp.methods.pilot import moments_along
+from dfp.problem.arguments import summary
 from dfp.problem.averaged_equation import AveragedEquation
 from dfp.problem.averages import Average
 from dfp.problem.equation import Equation
@@ -245,6 +246,8 @@ class Solver(ABC):
             return "it takes no schedule, only one learning_rate and batch_size"
         if not sgd.replace and not self.without_replacement:
             return "it takes minibatches drawn with replacement only (replace=False)"
+        if self.gridded and summary(equation, initial):
+            return "of the start, velocities included, moments alone are known"
         obstacle = self.obstacle(equation, initial)
         if obstacle is not None:
             return obstacle

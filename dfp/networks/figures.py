@@ -8,6 +8,7 @@ import numpy as np
 from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError
+from dfp.networks.drawings import COLOURS
 from dfp.networks.predictors import LABELS
 from dfp.networks.tables import chosen_steps
 from dfp.results.page import canvas
@@ -18,11 +19,6 @@ if TYPE_CHECKING:
 
     from dfp.networks.compared import Compared
 
-# Okabe and Ito (2008): colours that stay apart for colour-blind readers.
-_COLOURS = {
-    "closure": "#0072B2", "authors": "#D55E00", "langevin": "#E69F00", "additive": "#56B4E9", "own": "#CC79A7",
-    "table": "#009E73", "sum": "#000000",
-}  # fmt: skip
 _LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 
 
@@ -36,10 +32,10 @@ def errors(report: "Compared") -> "Figure":
     axis.plot(steps, report.floor.expected[moving], "--", color="0.5", label="sampling floor")
     for name, own in report.scores.items():
         if np.isfinite(own.error[moving]).any():
-            axis.plot(steps, own.error[moving], "o-", ms=3, color=_COLOURS[name], label=LABELS[name])
+            axis.plot(steps, own.error[moving], "o-", ms=3, color=COLOURS[name], label=LABELS[name])
     until = report.predictions.trusted_until
     if 0 <= until < report.steps[-1]:
-        axis.axvline(max(until, 1), color=_COLOURS["closure"], ls=":", label="the closure trusts itself so far")
+        axis.axvline(max(until, 1), color=COLOURS["closure"], ls=":", label="the closure trusts itself so far")
     axis.set(xscale="log", yscale="log", xlabel=label("step"), ylabel=label("prediction_error"))
     axis.set_ylim(bottom=max(1e-3, 0.3 * float(report.floor.expected[moving].min())))
     axis.legend(fontsize="small", ncols=2)
@@ -150,7 +146,7 @@ def _one(axis: Any, report: "Compared", frame: int, wanted: list[int], places: A
             continue
         mean, variance = found.mean[frame, wanted[0]], found.variance[frame, wanted[0]]
         values = np.exp(-((line - mean) ** 2) / (2 * variance)) / np.sqrt(2 * np.pi * variance)
-        axis.plot(line, values, color=_COLOURS[name], label=LABELS[name])
+        axis.plot(line, values, color=COLOURS[name], label=LABELS[name])
     axis.set(xlabel=label("displacement"), ylabel=label("density"))
     axis.legend(fontsize="small")
 
@@ -165,6 +161,6 @@ def _two(axis: Any, report: "Compared", frame: int, wanted: list[int], places: A
         circle = vectors @ (np.sqrt(np.maximum(values, 0))[:, None] * np.array([np.cos(angle), np.sin(angle)]))
         for radius, held in ((1.0, "39 %"), (2.0, "86 %"), (3.0, "99 %")):
             x, y = closure.mean[frame, wanted][:, None] + radius * circle
-            axis.plot(x, y, color=_COLOURS["closure"], lw=1, label=f"closure, {held}" if radius == 1 else None)
+            axis.plot(x, y, color=COLOURS["closure"], lw=1, label=f"closure, {held}" if radius == 1 else None)
     axis.set(xlabel=label("displacement"), ylabel=label("second_displacement"))
     axis.legend(fontsize="small")

@@ -8,18 +8,22 @@ import numpy as np
 from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError
-from dfp.networks import diagnostics, directions
+from dfp.networks import diagnostics, directions, drawings, stored
 from dfp.networks.diagnostics import Diagnostics
+from dfp.networks.measured_variables import MEASURED
 from dfp.networks.source import Source
-from dfp.result import Short
+from dfp.results.tables import data_frame
 
 if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
+
     from dfp import QuadraticLandscape
     from dfp.networks.runs import Runs
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Measurement(Short):
+class Measurement(stored.Labelled):
     """What of a network decides how SGD moves, along k orthonormal directions.
 
     Attributes
@@ -130,6 +134,30 @@ class Measurement(Short):
 
         noise = dfp.GaussianNoise(self.covariance / self.batch_size, self.table / self.batch_size)
         return dfp.QuadraticLandscape(self.hessian, self.gradient, noise)
+
+    def to_dataframe(self) -> "pandas.DataFrame":
+        """Return one row per direction: curvature, gradient and noise with standard errors, and what it is."""
+        columns = {
+            "curvature": self.curvatures, "gradient": self.gradient, "gradient_noise": self.gradient_noise,
+            "curvature_noise": np.diag(self.table), "residual": self.residuals, "leak": self.leak, "flat": self.flat,
+            "helper": self.helpers, "silent": self.diagnostics.silent,
+        }  # fmt: skip
+        return data_frame(columns | {f"{name}_error": values for name, values in self.errors.items()})
+
+    def _figure(self) -> "Figure":
+        return drawings.measurement(self)
+
+    def _maker(self) -> str:
+        return f"measure(problem, batch_size={self.batch_size})"
+
+    def kept(self) -> tuple[str, dict[str, stored.Entry], dict[str, Any]]:
+        """Return the kind of the file, its variables, and the record of the rest: all but the source."""
+        judged = self.diagnostics
+        record = {
+            "measured_batch_size": self.batch_size, "samples": self.samples, "method": self.method,
+            "law": judged.law.__dict__, "effective_rank": judged.effective_rank, "commutator": judged.commutator,
+        }  # fmt: skip
+        return "network measurement", MEASURED, record
 
     def __str__(self) -> str:
         """Return the diagnostics in lines."""

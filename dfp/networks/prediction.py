@@ -2,22 +2,28 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError
-from dfp.networks import predictors
+from dfp.networks import drawings, predictors, stored
 from dfp.networks.closure import Closure, closure
 from dfp.networks.measurement import Measurement
 from dfp.networks.predictors import LABELS, Predicted, Rule
+from dfp.networks.report_variables import PREDICTIONS
 from dfp.networks.runs import default_steps
-from dfp.result import Short
+from dfp.results.tables import data_frame
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Predictions(Short):
+class Predictions(stored.Labelled):
     """What every predictor says about mean and variance along the measured directions.
 
     Attributes
@@ -46,6 +52,29 @@ class Predictions(Short):
     def trusted_until(self) -> int:
         """Last saved step up to which the closure trusts itself; −1 if none, or if there is no closure."""
         return -1 if self.closure is None else self.closure.trusted_until
+
+    def to_dataframe(self) -> "pandas.DataFrame":
+        """Return a row for every predictor, step and direction: mean and variance."""
+        shape, parts = next(iter(self.moments.values())).mean.shape, self.moments.items()
+        rows = stored.long_form(self.steps, shape[1])
+        columns = {name: np.tile(values, len(parts)) for name, values in rows.items()}
+        columns |= {"predictor": np.repeat(list(self.moments), shape[0] * shape[1])}
+        for name in ("mean", "variance"):
+            columns[name] = np.concatenate([getattr(found, name).ravel() for _, found in parts])
+        return data_frame(columns)
+
+    def _figure(self) -> "Figure":
+        return drawings.predictions(self, LABELS)
+
+    def _maker(self) -> str:
+        told = ", ".join(f"{name}={value!r}" for name, value in self.rule._asdict().items())
+        return f"predict(measured, steps={int(self.steps[-1])}, save={self.steps.tolist()}, {told})"
+
+    def kept(self) -> tuple[str, dict[str, stored.Entry], dict[str, Any]]:
+        """Return the kind of the file, its variables, and the record of the rest."""
+        closure, notes = self.closure, {name: found.note for name, found in self.moments.items()}
+        told = closure and {"trusted_until": closure.trusted_until, "reason": closure.reason}
+        return "network predictions", PREDICTIONS, self.rule._asdict() | {"notes": notes, "closure": told}
 
     def __str__(self) -> str:
         """Return how far the prediction is to be trusted."""

@@ -8,13 +8,15 @@ import numpy as np
 
 from dfp.checks import Array
 from dfp.errors import DFPError
+from dfp.networks import stored
 from dfp.networks.claims import Claim
 from dfp.networks.measurement import Measurement
 from dfp.networks.runs import Runs
-from dfp.result import Short
 from dfp.results import page, schema
+from dfp.results.tables import data_frame
 
 if TYPE_CHECKING:
+    import pandas
     from matplotlib.figure import Figure
 
 _RESAMPLES = 400
@@ -22,10 +24,19 @@ _RESAMPLES = 400
 _BENT = 0.05
 # The exponent of the variance's slope in η that the authors report for flat directions; theory says 2.
 AUTHORS_EXPONENT = 3.07
+DIFFUSION = stored.variables(
+    "",
+    ("learning_rate", "learning_rates", "learning_rate", "parameter2 loss-1", "learning rate η"),
+    ("slope", "slopes", "learning_rate", "parameter2", "growth of the variance per step"),
+    ("slope_interval", "intervals", "learning_rate end", "parameter2", "95 % interval of the slope"),
+    ("predicted_slope", "predicted", "learning_rate", "parameter2", "growth predicted by the noise at the checkpoint"),
+    ("taken_at", "steps", "learning_rate", "1", "step n", "<i8"),
+)
+"""What is kept of a diffusion."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Diffusion(Short):
+class Diffusion(stored.Labelled):
     """How fast flat directions spread, at several learning rates.
 
     Attributes
@@ -83,11 +94,25 @@ class Diffusion(Short):
             )
         ]
 
-    def plot(self, *, ax: Any = None, title: str | None = None, style: Any = None) -> "Figure":
-        """Return D_eff against η with its interval, and what the noise at the checkpoint predicts."""
-        return page.plotted(self._figure, ax=ax, title=title, style=style)
+    def to_dataframe(self) -> "pandas.DataFrame":
+        """Return one row per learning rate: the slope with its interval, what was predicted, and D_eff."""
+        columns = {
+            "learning_rate": self.learning_rates, "slope": self.slopes, "slope_lower": self.intervals[:, 0],
+            "slope_upper": self.intervals[:, 1], "predicted": self.predicted, "coefficient": self.coefficients,
+            "step": self.steps,
+        }  # fmt: skip
+        return data_frame(columns)
+
+    def _maker(self) -> str:
+        return f"diffusion(measured, ensembles), of runs at {self.learning_rates.tolist()}"
+
+    def kept(self) -> tuple[str, dict[str, stored.Entry], dict[str, Any]]:
+        """Return the kind of the file, its variables, and the record of the rest."""
+        record = {"exponent": self.exponent, "interval": self.interval, "directions": self.directions}
+        return "network diffusion", DIFFUSION, record
 
     def _figure(self) -> "Figure":
+        """D_eff against η with its interval, and what the noise at the checkpoint predicts."""
         figure, axes = page.canvas(1, 1, 6.0, 4.2)
         axis, rates = axes[0, 0], self.learning_rates
         middle = self.coefficients

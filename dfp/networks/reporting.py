@@ -19,7 +19,6 @@ from dfp.networks.predictors import LABELS
 from dfp.networks.report_variables import REPORT
 from dfp.networks.runs import Runs
 from dfp.networks.scores import Floor, Score
-from dfp.result import Result
 
 if TYPE_CHECKING:
     import pandas
@@ -32,8 +31,8 @@ _FLAT, _CONFINED = 0.05, 3.0
 _QUADRATIC = 0.1
 
 
-@dataclass(frozen=True, eq=False)
-class Report(stored.Labelled, Result):
+@dataclass(frozen=True, eq=False, repr=False)
+class Report(stored.Labelled):
     """Predictions and runs side by side, along the measured directions.
 
     Attributes
@@ -219,17 +218,14 @@ class Report(stored.Labelled, Result):
 
         page.write(path, "SGD of a network: what was predicted, and what it did", [page.section(self)])
 
+    def _maker(self) -> str:
+        return f"report(measured, runs), of {self.measured._maker()} and {self.runs._maker()}"
+
     def kept(self) -> tuple[str, dict[str, stored.Entry], dict[str, Any]]:
         """Return the kind of the file, its variables, and the record of the rest."""
-        measured, closure = self.measured, self.predictions.closure
-        record = {name: getattr(self.runs, name) for name in stored.RUN_NUMBERS} | {
-            "measured_batch_size": measured.batch_size, "method": measured.method,
-            "law": measured.diagnostics.law.__dict__, "effective_rank": measured.diagnostics.effective_rank,
-            "commutator": measured.diagnostics.commutator,
-            "notes": {name: moments.note for name, moments in self.predictions.moments.items()},
-            "closure": closure and {"trusted_until": closure.trusted_until, "reason": closure.reason},
-            "claims": [list(claim.__dict__.values()) for claim in self.claims],
-        }  # fmt: skip
+        record = self.measured.kept()[2] | self.predictions.kept()[2]
+        record |= {name: getattr(self.runs, name) for name in stored.RUN_NUMBERS}
+        record["claims"] = [list(claim.__dict__.values()) for claim in self.claims]
         return KIND, REPORT, record
 
     def __str__(self) -> str:

@@ -1,7 +1,8 @@
 """An ensemble of SGD runs of a network from its checkpoint, seen along directions."""
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -9,11 +10,17 @@ from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError
 from dfp.networks import stored
+from dfp.results import figures
+from dfp.results.tables import data_frame
+
+if TYPE_CHECKING:
+    import pandas
+    from matplotlib.figure import Figure
 
 KIND = "network runs"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Runs(stored.Labelled):
     """Displacements of R runs from the checkpoint at saved steps.
 
@@ -74,6 +81,34 @@ class Runs(stored.Labelled):
         """Standard error of ``variance`` from the fourth moments of the runs, shape (S, k)."""
         return variance_error(self.positions)
 
+    def at(self, steps: Sequence[int]) -> "Runs":
+        """Return the runs at some of their saved steps.
+
+        Raises
+        ------
+        DFPError
+            If a step was not saved.
+        """
+        missing = [step for step in steps if step not in self.steps]
+        if missing:
+            raise DFPError(f"steps={missing}: were not saved; choose from {self.steps.tolist()}.")
+        kept = [int(np.flatnonzero(self.steps == step)[0]) for step in steps]
+        return replace(self, steps=self.steps[kept], positions=self.positions[kept])
+
+    def to_dataframe(self) -> "pandas.DataFrame":
+        """Return a row for every step and direction: mean and variance over the runs, and its standard error."""
+        spread = {"variance": self.variance} if self.count > 1 else {}
+        spread |= {"variance_error": self.variance_error} if self.count > 3 else {}
+        columns = stored.long_form(self.steps, self.positions.shape[2])
+        return data_frame(columns | {name: part.ravel() for name, part in ({"mean": self.mean} | spread).items()})
+
+    def _figure(self) -> "Figure":
+        """Mean and variance over the runs."""
+        axis = "parameter" if self.directions is None else "direction"
+        names = [f"{axis} {i + 1}" for i in range(self.positions.shape[2])]
+        spread = self.variance if self.count > 1 else np.zeros_like(self.mean)
+        return figures.moments(self.steps, self.mean, spread, f"How do {self.count} runs move and spread?", names)
+
     def along(self, directions: Array) -> "Runs":
         """Return the runs along ``directions`` (d, k).
 
@@ -95,6 +130,16 @@ class Runs(stored.Labelled):
                 "dfp.networks.trajectories."
             )
         return self
+
+    def _maker(self) -> str:
+        named = {name: getattr(self, name) for name in ("replace", "seed", "momentum", "nesterov")}
+        told = ", ".join(f"{name}={value!r}" for name, value in named.items())
+        last, save = int(self.steps[-1]), self.steps.tolist()
+        along = "" if self.directions is None else ", directions=runs.directions"
+        return (
+            f"trajectories(problem, {self.learning_rate!r}, {self.batch_size}, runs={self.count}, steps={last}, "
+            f"save={save}, {told}{along})"
+        )
 
     def kept(self) -> tuple[str, dict[str, stored.Entry], dict[str, Any]]:
         """Return the kind of the file, its variables, and the record of the rest."""

@@ -2,16 +2,13 @@
 
 import json
 from collections.abc import Iterable, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from dfp.result import Result
 from dfp.results import hdf5, schema
 from dfp.results.schema import Column
-
-if TYPE_CHECKING:
-    import xarray
 
 
 class Entry(NamedTuple):
@@ -76,6 +73,12 @@ def _value(result: Any, path: str) -> Any:
     return result
 
 
+def long_form(steps: np.ndarray, directions: int) -> dict[str, np.ndarray]:
+    """Return step and direction of the rows of a table of arrays (S, k)."""
+    counted = np.arange(1, directions + 1)
+    return {"step": np.repeat(steps, directions), "direction": np.tile(counted, len(steps))}
+
+
 def attributes(kind: str, record: Mapping[str, Any]) -> dict[str, str]:
     """Return the attributes of a file: its kind, and as JSON what is no array."""
     return {"kind": kind, "record_json": json.dumps(record, ensure_ascii=False, default=_plain)}
@@ -103,23 +106,29 @@ def read(root: hdf5.Stored, table: Mapping[str, Entry], needed: Iterable[str] = 
 def packed(result: Any, kind: str, table: Mapping[str, Entry], record: Mapping[str, Any]) -> hdf5.Group:
     """Return what a file of ``result`` holds: columns and attributes."""
     found = columns(result, table)
-    known = schema.VARIABLES["time"]
-    slow = record["learning_rate"] * found["step"].values
-    time = Column(known.dims, slow, {"units": known.unit, "long_name": known.long_name})
-    return {"step": found["step"], "time": time} | found, attributes(kind, record)
+    if "step" in found and "learning_rate" in record:
+        known = schema.VARIABLES["time"]
+        slow = record["learning_rate"] * found["step"].values
+        time = Column(known.dims, slow, {"units": known.unit, "long_name": known.long_name})
+        found = {"step": found["step"], "time": time} | found
+    return found, attributes(kind, record)
 
 
-class Labelled:
-    """Results that files keep as labelled variables."""
+class Labelled(Result):
+    """Results whose files hold labelled variables, and a record of the rest."""
+
+    @property
+    def _by_hand(self) -> str:
+        """Return how it is made again, since no file holds a network and its data."""
+        return (
+            "and neither the network nor its data; make them again, and call dfp.networks."
+            f"{self._maker()}, or dfp networks run FILE.toml for the experiment of a file."
+        )
+
+    def _maker(self) -> str:
+        """Return the call that makes it, as far as is known."""
+        raise NotImplementedError
 
     def kept(self) -> tuple[str, dict[str, Entry], dict[str, Any]]:
         """Return the kind of the file, its variables, and the record of the rest."""
         raise NotImplementedError
-
-    def save(self, path: str | Path) -> None:
-        """Write an HDF5 file that xarray opens as it is and ``dfp.load`` reads back, whole or not at all."""
-        hdf5.save(path, *packed(self, *self.kept()))
-
-    def to_xarray(self) -> "xarray.Dataset":
-        """Return a labelled ``xarray.Dataset`` with the variables, units and names of the file (extra ``xarray``)."""
-        return hdf5.to_xarray(*packed(self, *self.kept()))

@@ -10,6 +10,8 @@ from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
 from dfp.problem.state import State
 
+_AT_REST = "A start at rest is dfp.Density(state.grid, state.values), or a dfp.Gaussian."
+
 
 def check_equation(equation: Equation, grid: Grid | None = None, *, moments: bool = False, waves: bool = False) -> None:
     """Raise ``DFPError`` unless ``equation`` is one and ``grid``, if given, has as many axes as it has parameters.
@@ -62,11 +64,43 @@ def check_kernel(equation: Equation) -> None:
         )
 
 
-def check_problem(equation: Equation, initial: State, grid: Grid | None = None, *, moments: bool = False) -> None:
-    """Raise ``DFPError`` unless all arguments have the right type and the same dimension; ``moments`` as above."""
+def summary(equation: Equation, initial: State) -> bool:
+    """Tell whether of the state of an equation at step 0, velocities included, moments alone are known."""
+    return initial.moments_only or (initial.joint is not None and equation.sgd.momentum > 0)
+
+
+def check_problem(
+    equation: Equation,
+    initial: State,
+    grid: Grid | None = None,
+    *,
+    moments: bool = False,
+    moving: bool = False,
+    average: bool = False,
+) -> None:
+    """Raise ``DFPError`` unless all arguments have the right type and the same dimension; ``moments`` as above.
+
+    States with velocities, and those of which moments alone are known, are refused unless these are taken, ``moving``;
+    states that are not whole where the equation moves more than θ, as that of an ``average`` does.
+    """
     check_equation(equation, grid, moments=moments)
     checks.instance("initial", initial, State, "must be a dfp.Gaussian, dfp.Point or dfp.Density.")
     if initial.dimension != equation.dimension:
         raise DFPError(
             f"initial has {initial.dimension} parameters: the landscape has {equation.dimension}; make them equal."
+        )
+    if not initial.whole and (equation.sgd.momentum or average or equation.sgd.epoch):
+        raise UnsupportedError(
+            "initial: it ends a run with momentum, of an average, or within an epoch, of which the law of θ alone is "
+            f"known, not what else moves; solve in one go with save=[...]. {_AT_REST}"
+        )
+    if not moving and initial.joint is not None and equation.sgd.momentum:
+        raise UnsupportedError(
+            "initial: it has velocities, whose moments are known, and this starts at rest; use dfp.moments(...), or "
+            f"dfp.solve(...) for moments. {_AT_REST}"
+        )
+    if not moving and initial.moments_only:
+        raise UnsupportedError(
+            "initial: its mean and covariance alone are known, and this needs a law; use dfp.moments(...), or give "
+            "dfp.Gaussian(mean, covariance) if it is one."
         )

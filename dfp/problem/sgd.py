@@ -230,6 +230,7 @@ class SGD(Value):
             "batch_size": None if self.batches is None else self.batches.record(last),
             **({} if self.preconditioner is None else {"preconditioner": self.preconditioner.tolist()}),
             **({"temperature": self.temperature} if self.temperature else {}),
+            **({"epoch": self.epoch} if self.epoch else {}),
         }
 
     def at(self, step: int) -> "SGD":

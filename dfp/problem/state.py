@@ -2,8 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol, Self
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple, Protocol, Self
 
 import numpy as np
 from dfp_solvers import gaussian, matrices
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from dfp import checks
 from dfp.checks import Array
-from dfp.errors import DFPError
+from dfp.errors import DFPError, UnsupportedError
 from dfp.problem import questions
 from dfp.problem.grid import Grid, grid_moments
 from dfp.problem.value import Value
@@ -21,7 +21,7 @@ from dfp.result import Result
 class Ending(Protocol):
     """What ends in a state to go on from, as solutions do."""
 
-    def state(self) -> "Density":
+    def state(self) -> "Density | StateMoments":
         """Return the law at the last step."""
 
 
@@ -31,8 +31,27 @@ def started(initial: Any) -> "State":
     return found
 
 
+class Joint(NamedTuple):
+    """Moments of (θ, v), v the velocity of momentum."""
+
+    mean: Array
+    """Shape (2d,)."""
+    covariance: Array
+    """Shape (2d, 2d)."""
+
+    @classmethod
+    def unknown(cls, d: int) -> "Joint":
+        """Return what says that they are not known, NaN."""
+        return cls(np.full(2 * d, np.nan), np.full((2 * d, 2 * d), np.nan))
+
+    def of(self, kept: list[int]) -> "Joint":
+        """Return those of the parameters ``kept`` alone."""
+        both = [*kept, *(i + len(self.mean) // 2 for i in kept)]
+        return Joint(self.mean[both], self.covariance[np.ix_(both, both)])
+
+
 class State(Value, ABC):
-    """Where the parameters are at step 0: what every kind of state answers."""
+    """Where the parameters are at step 0, at rest unless ``joint`` says more: what every kind of state answers."""
 
     mean: Array
     """Shape (d,) [parameter]."""
@@ -42,6 +61,15 @@ class State(Value, ABC):
     """Whether all mass is at one place."""
     gridded: "Density | None" = None
     """The state itself where it is given by values on a grid, else None."""
+    joint: Joint | None = None
+    """Moments of (θ, v); NaN where θ is not all that moves and the rest is not known; None at rest, v = 0."""
+    moments_only: bool = False
+    """Whether nothing but moments is known."""
+
+    @property
+    def whole(self) -> bool:
+        """Whether nothing that moves beside θ is unknown."""
+        return self.joint is None or checks.finite(self.joint[0])
 
     @property
     @abstractmethod
@@ -215,6 +243,26 @@ class Point(State):
         return self.theta[None], np.ones(1)
 
 
+@dataclass(frozen=True, eq=False, repr=False)
+class StateMoments(State):
+    """A state of which mean (d,), covariance (d, d) and perhaps the moments of (θ, v) are all that is known."""
+
+    mean: Array
+    covariance: Array
+    joint: Joint | None = None
+
+    moments_only = True
+
+    @property
+    def dimension(self) -> int:
+        """Number of parameters d."""
+        return int(self.mean.size)
+
+    def quadrature(self, lower: Array, upper: Array) -> tuple[Array, Array]:
+        """Refused: it is no law."""
+        raise UnsupportedError("initial: its mean and covariance alone are known; start from a law, as dfp.Gaussian.")
+
+
 @dataclass(frozen=True, eq=False, init=False, repr=False)
 class Density(Result, State):
     """A density given by its values at the cell centres of a grid.
@@ -255,8 +303,8 @@ class Density(Result, State):
     values: Array
     outside: float
     error: float
-    # Moments known better than by the cells, with the grid and the values that they are of.
-    _known: tuple[Grid, Array, Array, Array] | None = field(compare=False)
+    # Moments known better than by the cells, of θ and of (θ, v), with the grid and the values that they are of.
+    _known: tuple[Grid, Array, Array, Array, Joint | None] | None = field(compare=False)
     _moments: tuple[float, Array, Array] = field(init=False)
 
     def __init__(
@@ -273,14 +321,18 @@ class Density(Result, State):
         object.__setattr__(self, "error", checks.real("initial.error", error, at_least=0))
         moments, known = grid_moments(grid, given), None
         if _known is not None and _known[0] is grid and _known[1] is values:  # not of others that take their place
-            moments, known = (moments[0], *_known[2:]), (grid, given, *_known[2:])
+            moments, known = (moments[0], *_known[2:4]), (grid, given, *_known[2:])
         object.__setattr__(self, "_moments", moments)
         object.__setattr__(self, "_known", known)
         if not abs(self.mass + self.outside - 1) <= 1e-6:
             raise DFPError(f"initial.values integrates to {self.mass:.8g}: must be 1; use Density.normalised(...).")
 
     def _state(self) -> tuple[Any, ...]:
-        return *super()._state(), self._moments
+        return *super()._state(), self._moments, self.joint
+
+    def __replace__(self, /, **changes: Any) -> "Density":
+        """Return the same with other arguments, with the moments that are known if these are still its own."""
+        return replace(self, **changes)
 
     def __repr__(self) -> str:
         """Return cells, mean and what is outside in one line."""
@@ -288,12 +340,15 @@ class Density(Result, State):
         return f"<Density on {cells} cells: mean {np.array2string(self.mean, precision=5)}, outside {self.outside:.1e}>"
 
     @classmethod
-    def _restored(cls, *, mean: Array | None, covariance: Array | None, **given: Any) -> "Density":
+    def _restored(
+        cls, *, mean: Array | None, covariance: Array | None, joint: dict[str, Any] | None = None, **given: Any
+    ) -> "Density":
         """Return what a file holds; those of earlier versions hold no moments."""
         found = cls(**given)
         if mean is None or covariance is None:
             return found
-        better = found.with_moments(mean, covariance)
+        known = joint is not None and joint["mean"] is not None
+        better = found.with_moments(mean, covariance, Joint(**joint) if joint and known else None)
         return found if better == found else better
 
     @classmethod
@@ -317,8 +372,13 @@ class Density(Result, State):
         """Number of parameters d."""
         return self.grid.dimension
 
-    def with_moments(self, mean: Array, covariance: Array) -> "Density":
-        """Return the density with moments (d,), (d, d) that are known better than by its cells.
+    @property
+    def joint(self) -> Joint | None:  # type: ignore[override]
+        """Moments (2d,), (2d, 2d) of (θ, v) where it has momentum, NaN if they are not known; None at rest."""
+        return None if self._known is None else self._known[4]
+
+    def with_moments(self, mean: Array, covariance: Array, joint: Joint | None = None) -> "Density":
+        """Return the density with moments (d,), (d, d) that are known better than by its cells, and those of (θ, v).
 
         Examples
         --------
@@ -329,7 +389,7 @@ class Density(Result, State):
         first, second = checks.array("mean", mean), checks.array("covariance", covariance, dimensions=(2,))
         checks.matching("mean", first, (d,))
         checks.matching("covariance", second, (d, d))
-        known = self.grid, self.values, first, second
+        known = self.grid, self.values, first, second, joint
         return Density(self.grid, self.values, self.outside, self.error, known)
 
     @property
@@ -363,9 +423,10 @@ class Density(Result, State):
         kept = questions.kept_axes(axes, self.dimension)
         grid, values = questions.marginal(self.grid, self.values, kept)
         found = Density(grid, values, self.outside, self.error)
-        return (
-            found if self._known is None else found.with_moments(self.mean[kept], self.covariance[np.ix_(kept, kept)])
-        )
+        if self._known is None:
+            return found
+        joint = None if self.joint is None else self.joint.of(kept)
+        return found.with_moments(self.mean[kept], self.covariance[np.ix_(kept, kept)], joint)
 
     def probability(self, lower: ArrayLike, upper: ArrayLike) -> float:
         """Return the probability of the box from ``lower`` to ``upper`` (d,), which may be infinite, on the grid.

@@ -164,6 +164,10 @@ class EpochMode(Mode):
         return cls(**{one.name: getattr(mode, one.name) for one in fields(mode)}, system=system, index=index)
 
     @property
+    def _epoch(self) -> int:
+        return self._epochs.sgd.epoch
+
+    @property
     def _epochs(self) -> EpochSystem:
         assert self.system is not None
         return self.system

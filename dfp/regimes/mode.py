@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from dfp_solvers import embedding, mode_moments
@@ -10,17 +12,39 @@ from dfp_solvers.trajectories.products import OptimiserStep
 from dfp import checks
 from dfp.checks import Array
 from dfp.regimes.multiplier import Estimate, Multiplier, mean_increment, mean_matrix
-from dfp.result import Short
+from dfp.result import Result
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 REGIMES = ("confined", "heavy-tailed", "diffusive", "unstable", "borderline", "frozen", "interpolating")
 # Numbers that should vanish, relative to what they are differences of.
 _ROUNDING = 1e-14
 # Share of its gradient noise at the origin that a mode nearly interpolates with: a tenth of a per cent of the size.
 _NEARLY = 1e-6
+COLUMNS = (
+    ("curvature", "λ"),
+    ("curvature_noise", "Γ"),
+    ("gradient_noise", "D"),
+    ("gradient", "ḡ"),
+    ("growth", "ρ₂"),
+    ("lyapunov_exponent", "ℓ"),
+    ("tail_index", "κ"),
+    ("langevin_tail_index", "κ_L"),
+    ("stationary_variance", "V_∞"),
+    ("langevin_stationary_variance", "V_∞ (T6)"),
+    ("saturation_step", "steps"),
+    ("diffusion_coefficient", "D_eff"),
+)
+"""Numbers of a mode that printed tables show, with their symbols."""
+_MORE = (
+    "correlation", "critical_noise", "lyapunov_error", "tail_index_error", "time_scale", "largest_stable_learning_rate",
+    "langevin_largest_stable_learning_rate", "overshoots", "oscillates", "embeddable", "regime", "langevin_regime",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Mode(Short):
+class Mode(Result):
     """An eigendirection of the mean Hessian, as if uncoupled from the others; ``Modes.coupled`` tells if it is.
 
     Attributes
@@ -75,6 +99,23 @@ class Mode(Short):
     gaussian: bool = True
     collapsing: bool = False
     noise_tail_index: float = np.inf
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one dictionary of names and numbers, as tables and CSV files have it."""
+        return [{name: getattr(self, name) for name in (*dict(COLUMNS), *_MORE)}]
+
+    def plot(
+        self, steps: int | None = None, *, ax: Any = None, title: str | None = None, style: Any = None
+    ) -> "Figure":
+        """Return a figure: curvature with its spread, coloured by regime, and V(n) up to ``steps``."""
+        drawn: Any = import_module("dfp.regimes.mode_plot")  # which knows modes
+        settings = self.learning_rate, self.regime, self._epoch, steps
+        return self._plotted(lambda: drawn.figure((self,), *settings), ax, title, style)
+
+    @property
+    def _epoch(self) -> int:
+        """Steps of an epoch without replacement, or 0."""
+        return 0
 
     @property
     def learning_rate(self) -> float:

@@ -42,7 +42,8 @@ def figure(modes: Sequence[Mode], learning_rate: float, regime: str, epoch: int,
     _spectrum(left, modes, learning_rate)
     last = _reach(modes) if steps is None else checks.integer("steps", steps, at_least=1)
     _variances(right, modes, last, max(epoch, 1))
-    drawn.suptitle(f"Which modes settle? η = {learning_rate:.4g}, the whole is {regime}")
+    asked, told = ("Does the mode settle?", "it") if len(modes) == 1 else ("Which modes settle?", "the whole")
+    drawn.suptitle(f"{asked} η = {learning_rate:.4g}, {told} is {regime}")
     return drawn
 
 
@@ -71,7 +72,8 @@ def _spectrum(axis: "Axes", modes: Sequence[Mode], learning_rate: float) -> None
         axis.axhline(limit, color="#666666", linewidth=0.8, linestyle=":")
         axis.annotate("2/η", (0.01, limit), (2, 2), xycoords=("axes fraction", "data"), textcoords="offset points")
     axis.axhline(0, color="#666666", linewidth=0.6)
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.set_xlim(min(0.5, 1 - 0.05 * len(modes)), max(len(modes) + 0.5, 1.05 * len(modes)))
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axis.set_xlabel(schema.label("mode"))
     axis.set_ylabel(schema.label("spread_curvature"))
     axis.legend(fontsize="small")

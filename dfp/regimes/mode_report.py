@@ -17,7 +17,7 @@ from dfp.errors import DFPError, UnsupportedError
 from dfp.problem.sgd import SGD
 from dfp.regimes import epochs
 from dfp.regimes.coupling import EigenSystem
-from dfp.regimes.mode import Mode
+from dfp.regimes.mode import COLUMNS, Mode
 from dfp.regimes.multiplier import Estimate, Sampling
 from dfp.result import Result
 from dfp.results.tables import aligned
@@ -25,24 +25,6 @@ from dfp.results.tables import aligned
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_COLUMNS = (
-    ("curvature", "λ"),
-    ("curvature_noise", "Γ"),
-    ("gradient_noise", "D"),
-    ("gradient", "ḡ"),
-    ("growth", "ρ₂"),
-    ("lyapunov_exponent", "ℓ"),
-    ("tail_index", "κ"),
-    ("langevin_tail_index", "κ_L"),
-    ("stationary_variance", "V_∞"),
-    ("langevin_stationary_variance", "V_∞ (T6)"),
-    ("saturation_step", "steps"),
-    ("diffusion_coefficient", "D_eff"),
-)
-_MORE = (
-    "correlation", "critical_noise", "lyapunov_error", "tail_index_error", "time_scale", "largest_stable_learning_rate",
-    "langevin_largest_stable_learning_rate", "overshoots", "oscillates", "embeddable", "regime", "langevin_regime",
-)  # fmt: skip
 # Rows of the printed table; the rest is counted by regime.
 _SHOWN = 30
 
@@ -100,7 +82,10 @@ class Modes(Result, Sequence[Mode]):
             )
             for i in range(len(system.curvatures))
         )  # fmt: skip
-        return tuple(system.mode(mode, i) for i, mode in enumerate(found))
+        modes = tuple(system.mode(mode, i) for i, mode in enumerate(found))
+        for i, mode in enumerate(modes):
+            object.__setattr__(mode, "_origin", (self, i))
+        return modes
 
     @overload
     def __getitem__(self, index: int) -> Mode: ...
@@ -253,8 +238,7 @@ class Modes(Result, Sequence[Mode]):
         >>> print([(row["regime"], round(row["stationary_variance"], 4)) for row in modes.rows()])
         [('confined', 0.1111)]
         """
-        names = [name for name, _ in _COLUMNS] + list(_MORE)
-        return [{name: getattr(mode, name) for name in names} for mode in self]
+        return [row for mode in self for row in mode.rows()]
 
     def plot(
         self, steps: int | None = None, *, ax: Any = None, title: str | None = None, style: Any = None
@@ -427,13 +411,13 @@ def _below(limit: float) -> str:
 def _text(report: Modes) -> str:
     """Return one line per mode, at most ``_SHOWN``, and a summary of the system."""
     errors = {"lyapunov_exponent": "lyapunov_error", "tail_index": "tail_index_error"}
-    rows = [[head for _, head in _COLUMNS] + ["regime", ""]]
+    rows = [[head for _, head in COLUMNS] + ["regime", ""]]
     for mode in report[:_SHOWN]:
         cells = [_shown(getattr(mode, name), getattr(mode, errors[name]) if name in errors else 0.0)
-                 for name, _ in _COLUMNS]  # fmt: skip
+                 for name, _ in COLUMNS]  # fmt: skip
         notes = [note for note, true in _notes(mode) if true]
         rows.append([*cells, mode.regime, ", ".join(notes)])
-    lines = aligned(rows, right=range(len(_COLUMNS)))
+    lines = aligned(rows, right=range(len(COLUMNS)))
     if len(report) > _SHOWN:
         counts = Counter(mode.regime for mode in report)
         lines.append(

@@ -17,7 +17,7 @@ from dfp.checks import Array
 from dfp.errors import DFPError, FileFormatError
 from dfp.regimes.mode import REGIMES, Mode
 from dfp.regimes.multiplier import GaussianMultiplier, MomentumMultiplier, Multiplier, Sampling
-from dfp.result import Result, remembered
+from dfp.result import Result, call_of, remembered
 from dfp.results import hdf5, maps, schema
 from dfp.results.files import load_kind
 from dfp.results.keeper import Keeper
@@ -278,7 +278,7 @@ def phase_diagram(
     owner: dict[str, Any] = {"function": "phase_diagram", "axes": [x_name, y_name], "x": x.tolist(), "y": y.tolist()}
     owner |= fixed | {f"versions.{name}": version for name, version in schema.versions().items()}
     keeper = checkpoint if isinstance(checkpoint, Keeper) else Keeper(checkpoint)
-    return keeper.carried(owner, (phase_diagram, (axis_x, axis_y), arguments), find)
+    return keeper.carried(owner, call_of(phase_diagram, (axis_x, axis_y), arguments), find)
 
 
 class _Rows:

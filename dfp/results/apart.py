@@ -1,4 +1,7 @@
-"""Large arrays in a record of JSON, such as a start on a grid: one variable of the file, put back when it is read."""
+"""Large arrays in a record of JSON, such as a start on a grid: one variable of the file, put back when it is read.
+
+Its dimension has no values: an index would be as large as the entries themselves.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +13,6 @@ from dfp.errors import FileFormatError
 from dfp.results import hdf5
 from dfp.results.schema import Column
 
-_INDEX = {"units": "1", "long_name": "entry"}
 _ENTRIES = {"units": "1", "long_name": "entries of large arrays of the problem, one behind the other"}
 
 
@@ -39,9 +41,7 @@ def columns(record: Any) -> dict[str, Column]:
     arrays = taken(record)[1]
     if not arrays:
         return {}
-    entries = np.concatenate(arrays)
-    index = Column(("entry",), np.arange(len(entries), dtype="<i8"), _INDEX)
-    return {"entry": index, "entries": Column(("entry",), entries, _ENTRIES)}
+    return {"entries": Column(("entry",), np.concatenate(arrays), _ENTRIES)}
 
 
 def put_back(record: Any, group: hdf5.Stored) -> Any:

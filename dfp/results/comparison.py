@@ -10,13 +10,17 @@ from dfp_solvers import distances, rebinning
 from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError
+from dfp.exact.moments import Moments
 from dfp.problem.grid import Grid
 from dfp.problem.state import Density
-from dfp.result import Result
+from dfp.result import Origin, Result, call_of
 from dfp.results import schema, tables
 from dfp.results.certificate import Certificate
+from dfp.results.kinds import kind_of
 from dfp.results.solution import Solution
 
+# Kinds of results that stand at every step.
+_LAWS = ("density", "stationary moments")
 # Cells per axis on which sampled densities are compared: their noise adds about 0.4 √(cells/trajectories) to the
 # total variation, 0.01 for a million trajectories on these.
 _SAMPLED_CELLS = {1: 100, 2: 24, 3: 10}
@@ -140,15 +144,15 @@ class Comparison(Result):
 
 
 def compare(
-    solutions: Mapping[str, Solution | Density], reference: str | None = None, *, at: str = "step"
+    solutions: Mapping[str, Solution | Moments | Result], reference: str | None = None, *, at: str = "step"
 ) -> Comparison:
     """Return the distances of solutions from one of them at all steps, or slow times, they share.
 
     Parameters
     ----------
     solutions
-        Two or more, by name. A ``Density``, such as a stationary law, is compared at every step of the others; of
-        densities alone the step is 0.
+        Two or more, by name: solutions, or ``Moments``, which have no slow time. A ``Density``, such as a stationary
+        law, and ``StationaryMoments`` are compared at every step of the others; of these alone the step is 0.
     reference
         Name of the one the others are measured against; the first if left out.
     at
@@ -158,7 +162,7 @@ def compare(
     Returns
     -------
     Comparison
-        Distances between densities are NaN where a solution has only moments. Where a side is sampled, its total
+        Distances between densities are NaN where a side has only moments. Where a side is sampled, its total
         variation interval is rigorous (triangle inequality and McDiarmid's bound) and holds for the cells compared.
 
     Raises
@@ -178,13 +182,18 @@ def compare(
     """
     if not isinstance(solutions, Mapping) or len(solutions) < 2:
         raise DFPError(f"solutions={checks.shown(list(solutions))}: compare needs at least two; give a dict of them.")
-    for name, given in solutions.items():
-        if not isinstance(given, Solution | Density):
-            raise DFPError(f"solutions[{name!r}]={checks.shown(given)}: must be a Solution; give dfp.solve(...).")
     checks.choice("at", at, ("step", "time"))
-    solutions = on_one_clock(solutions)
+    for name, given in solutions.items():
+        if not (isinstance(given, Solution | Moments) or _is_law(given)):
+            raise DFPError(
+                f"solutions[{name!r}]={checks.shown(given)}: must be a Solution, Moments or a law; give dfp.solve(...)."
+            )
+        if isinstance(given, Moments) and at == "time":
+            raise DFPError(f'solutions[{name!r}]: Moments have steps and no slow time; leave at="time" out.')
     reference = next(iter(solutions)) if reference is None else reference
     checks.choice("reference", reference, tuple(solutions))
+    origins = {name: _origin(given) for name, given in solutions.items()}
+    solutions = on_one_clock(solutions)
     base = solutions[reference]
     others = {name: solution for name, solution in solutions.items() if name != reference}
     for name, solution in others.items():
@@ -197,35 +206,62 @@ def compare(
     shared = sorted(set.intersection(*(set(found) for found in pairs.values())))
     if not shared:
         raise DFPError(nothing_shared(at))
-    return Comparison(
+    found = Comparison(
         tuple(
             _distance(name, solution, pairs[name][j], reference, base, j)
             for j in shared
             for name, solution in others.items()
         )
     )
+    found._remember(call_of(compare, (origins, reference), {"at": at}))
+    return found
 
 
-def on_one_clock(given: Mapping[str, Solution | Density]) -> dict[str, Solution]:
-    """Return solutions, with laws as solutions at all the steps of the first that has any."""
-    clock = next((s for s in given.values() if isinstance(s, Solution)), None)
-    return {name: s if isinstance(s, Solution) else _as_solution(s, clock) for name, s in given.items()}
+def _is_law(given: object) -> bool:
+    return isinstance(given, Result) and kind_of(given) in _LAWS
 
 
-def _as_solution(law: Density, clock: Solution | None) -> Solution:
+def _origin(given: Result) -> Result | Origin:
+    """Return how a side is made again: by its call, or as a density by value."""
+    by_value = isinstance(given, Density) and given._call() is None
+    return given if by_value else Origin(given)
+
+
+def on_one_clock(given: Mapping[str, Any]) -> dict[str, Solution]:
+    """Return solutions and moments, with laws as solutions at all the steps of the first that has any."""
+    timed = {name: _timed(s) if isinstance(s, Moments) else s for name, s in given.items()}
+    clock = next((s for s in timed.values() if isinstance(s, Solution)), None)
+    return {name: s if isinstance(s, Solution) else _as_solution(s, clock) for name, s in timed.items()}
+
+
+def _timed(moments: Moments) -> Solution:
+    unknown = np.full(len(moments.steps), np.nan)
+    return _without_a_solver(moments.steps, unknown, None, None, moments.mean, moments.covariance)
+
+
+def _as_solution(law: Any, clock: Solution | None) -> Solution:
     steps = np.zeros(1, dtype=np.int64) if clock is None else clock.steps
-    time = np.zeros(1) if clock is None else clock.time
-    unknown, count = np.full(len(steps), np.nan), len(steps)
+    time, count, d = np.zeros(1) if clock is None else clock.time, len(steps), len(law.mean)
+    grid = law.grid if isinstance(law, Density) else None
+    density = np.broadcast_to(law.values, (count, *law.values.shape)) if isinstance(law, Density) else None
+    moments = np.broadcast_to(law.mean, (count, d)), np.broadcast_to(law.covariance, (count, d, d))
+    return _without_a_solver(steps, time, grid, density, *moments)
+
+
+def _without_a_solver(
+    steps: Any, time: Array, grid: Grid | None, density: Array | None, mean: Array, covariance: Array
+) -> Solution:
+    unknown = np.full(len(steps), np.nan)
     return Solution(
         equation="law",
         solver="given",
         reason="given",
         steps=steps,
         learning_rate=np.nan,
-        grid=law.grid,
-        density=np.broadcast_to(law.values, (count, *law.values.shape)),
-        mean=np.broadcast_to(law.mean, (count, law.dimension)),
-        covariance=np.broadcast_to(law.covariance, (count, law.dimension, law.dimension)),
+        grid=grid,
+        density=density,
+        mean=mean,
+        covariance=covariance,
         certificate=Certificate(**dict.fromkeys(schema.FIGURES, unknown), sampled=False, warnings=()),
         slow_time=time,
     )

@@ -189,12 +189,12 @@ def window(mean: Array, covariance: Array) -> Box:
     return np.min(mean - reach, axis=0), np.max(mean + reach, axis=0)
 
 
-def moments(steps: Any, mean: Array, variance: Array, title: str) -> "Figure":
-    """Return means and variances, shape (S, d), over steps; of the first eight parameters."""
+def moments(steps: Any, mean: Array, variance: Array, title: str, names: Sequence[str] | None = None) -> "Figure":
+    """Return means and variances, shape (S, d), over steps; of the first eight parameters, or what ``names`` calls."""
     figure, ((left, right),) = canvas(1, 2, 9.0, 3.8)
     line = "o-" if len(steps) <= _MARKED else "-"
     for i, colour in enumerate(colours(min(mean.shape[1], 8))):
-        left.plot(steps, mean[:, i], line, label=rf"$\theta_{{{i + 1}}}$", color=colour)
+        left.plot(steps, mean[:, i], line, label=names[i] if names else rf"$\theta_{{{i + 1}}}$", color=colour)
         right.plot(steps, variance[:, i], line, color=colour)
     left.set_ylabel(schema.label("mean"))
     right.set_ylabel(schema.label("variance"))
@@ -242,8 +242,9 @@ def escapes(paths: Mapping[str, Array]) -> "Figure":
         moving = path[max(begun - 3, 0) : arrived + 1]
         along = (np.arange(1.0 - len(moving), 1.0), moving[:, 0]) if line else moving.T
         axis.plot(*along, ".-", color=colour, label=name)
-    axis.set_xlabel("steps before the exit" if line else "θ₁ [parameter]")
-    axis.set_ylabel("θ [parameter]" if line else "θ₂ [parameter]")
+    across, up = ("path_step", "theta") if line else ("theta_1", "theta_2")
+    axis.set_xlabel(schema.label(across))
+    axis.set_ylabel(schema.label(up))
     axis.legend()
     figure.suptitle("Along which path do the parameters leave?")
     return figure

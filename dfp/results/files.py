@@ -185,6 +185,10 @@ def _read(group: hdf5.Stored, root: hdf5.Stored) -> Solution:
         ),
         provenance=_provenance(group),
         slow_time=read("time") if math.isnan(rate) else None,
+        joint_mean=group.array("joint_mean", (len(steps), 2 * d)) if "joint_mean" in group else None,
+        joint_covariance=(
+            group.array("joint_covariance", (len(steps), 2 * d, 2 * d)) if "joint_covariance" in group else None
+        ),
     )
 
 

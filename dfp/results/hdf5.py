@@ -1,8 +1,8 @@
 """HDF5 files of columns, which xarray, netCDF and h5py open as they are: written whole or not at all, read with care.
 
-Every axis is a dimension scale with values, attached exactly once, and creation order is tracked throughout: netCDF
-readers then see named dimensions and can append. A checksum guards the file against accidents (``checksum.py``); a
-forged file meets checks of every link, type, shape and storage layout, but that is no sandbox.
+Every axis is a dimension scale, a bare one where it has no values, attached exactly once, and creation order is tracked
+throughout: netCDF readers then see named dimensions and can append. A checksum guards the file against accidents
+(``checksum.py``); a forged file meets checks of every link, type, shape and storage layout, but that is no sandbox.
 """
 
 import contextlib
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     import xarray
 
 _TYPES = {"<f8": h5py.h5t.IEEE_F64LE, "<i8": h5py.h5t.STD_I64LE, "|i1": h5py.h5t.STD_I8LE}
+
+# What netCDF-4 calls dimensions without values; ten places of their size follow.
+_NO_VALUES = "This is a netCDF dimension but not a netCDF variable."
 
 Group = tuple[Mapping[str, Column], Mapping[str, Any]]
 """Columns and attributes."""
@@ -121,10 +124,19 @@ def _write(group: Any, columns: Mapping[str, Column], inherited: dict[str, Any])
         if columns[name].dims == (name,):
             continue
         for axis, dim in enumerate(columns[name].dims):
+            if dim not in scales:
+                scales[dim] = _bare(group, dim, dataset.shape[axis])
             dataset.dims[axis].attach_scale(scales[dim])
         if "step" in columns[name].dims and name != "time":
             _label(dataset, {"coordinates": "time"})
     return scales
+
+
+def _bare(group: Any, name: str, size: int) -> Any:
+    """Return a dimension without values, of which nothing is stored, as the netCDF library writes it."""
+    scale = group.create_dataset(name, (size,), ">f4", track_order=True)
+    scale.make_scale(f"{_NO_VALUES}{size:10d}")
+    return scale
 
 
 def _label(target: Any, attributes: Mapping[str, Any]) -> None:

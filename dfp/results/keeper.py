@@ -53,11 +53,13 @@ class Keeper:
         self._resume = resume
         self._state: Any = None
         self._fingerprint: Mapping[str, Any] = {}
-        self._call: Any = None
+        self._call: Callable[[], dict[str, Any]] | None = None
         self._pending: Any = None
         self._written, self._cost, self._own = time.perf_counter(), 0.0, False
 
-    def carried(self, fingerprint: Mapping[str, Any], call: Any, run: Callable[["Keeper"], Made]) -> Made:
+    def carried(
+        self, fingerprint: Mapping[str, Any], call: Callable[[], dict[str, Any]], run: Callable[["Keeper"], Made]
+    ) -> Made:
         """Return what ``run`` gives, or the file, if that is finished.
 
         Parameters
@@ -65,7 +67,7 @@ class Keeper:
         fingerprint
             What tells the problem from others, by part: numbers and words.
         call
-            The call that makes the result, by value or as ``remembered`` notes it.
+            Writes down the call that makes the result, by value.
         run
             Goes on from where ``resume`` says, and tells ``keep``.
 
@@ -157,7 +159,7 @@ class Keeper:
                 "state": schema.Column(("state_entry",), flat, about),
             }
         if found is not None and self._call is not None:
-            object.__setattr__(found, "_made_by", self._call)
+            found._remember(self._call)
         known = {"kind": EARLY} if found is None else kinds.attributes(found)
         kept = {} if found is None else kinds.columns(found)
         told = {"fingerprint": self._fingerprint, "state": layout} | dict(told)

@@ -1,11 +1,11 @@
-"""The kinds of results: one table of their variables, or of who knows them, by which all are written and read."""
+"""The kinds of results: how all are written and read, by the one table of what is kept of each."""
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from functools import reduce
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,155 +14,15 @@ from dfp.problem.grid import Grid
 from dfp.result import Result
 from dfp.results import apart, hdf5, schema, tables
 from dfp.results.gridded import axes_of, grid_in
-from dfp.results.schema import Column, Variable
+from dfp.results.kind_table import KINDS as KINDS
+from dfp.results.kind_table import ROOMS as ROOMS
+from dfp.results.schema import Column
 
 if TYPE_CHECKING:
     import pandas
     import xarray
 
 
-class Kept(NamedTuple):
-    """How a field of a result is kept."""
-
-    field: str
-    variable: Variable
-    """``dims`` of its column; ``axes`` stands for those of the grid."""
-    type: str = "<f8"
-    """``<f8``, ``<i8``, or ``complex``, which becomes two columns."""
-    fallback: bool = False
-    """Whether it may be None, and is then left out."""
-
-
-@dataclass(frozen=True)
-class Kind:
-    """What is kept of a class: columns, numbers (as attributes), and whether it has a grid and warnings."""
-
-    home: str
-    columns: Mapping[str, Kept]
-    numbers: tuple[str, ...] = ()
-    gridded: bool = False
-    optional_grid: bool = False
-    warnings: bool = False
-    later: tuple[str, ...] = ()
-    """Numbers that files of earlier versions lack."""
-    made: str = ""
-    """The method of the class that makes it of what a file holds, if not the class itself."""
-
-    @property
-    def maker(self) -> Any:
-        """The class."""
-        module, _, name = self.home.rpartition(".")
-        return getattr(import_module(module), name)
-
-
-def _variable(dims: str, unit: str, long_name: str) -> Variable:
-    return Variable(tuple(dims.split()), unit, long_name)
-
-
-_STEP = Kept("steps", schema.VARIABLES["step"], "<i8")
-KINDS = {
-    "density": Kind(
-        "dfp.problem.state.Density",
-        {
-            "density": Kept("values", _variable("axes", "parameter-{d}", "probability density")),
-            "mean": Kept("mean", _variable("parameter", "parameter", "mean"), fallback=True),
-            "covariance": Kept(
-                "covariance", _variable("parameter parameter_2", "parameter2", "covariance"), fallback=True
-            ),
-        },
-        ("outside", "error"),
-        gridded=True,
-        made="_restored",
-    ),
-    "moments": Kind(
-        "dfp.exact.moments.Moments",
-        {
-            "step": _STEP,
-            "mean": Kept("mean", schema.VARIABLES["mean"]),
-            "covariance": Kept("covariance", schema.VARIABLES["covariance"]),
-            "joint_mean": Kept("joint_mean", _variable("step joint", "1", "mean of (θ, v)"), fallback=True),
-            "joint_covariance": Kept(
-                "joint_covariance", _variable("step joint joint_2", "1", "covariance of (θ, v)"), fallback=True
-            ),
-        },
-        warnings=True,
-    ),
-    "exit steps": Kind(
-        "dfp.long_time.exit_law.ExitSteps",
-        {"step": _STEP, "survival": Kept("survival", _variable("step", "1", "probability of being inside"))},
-        ("mean", "decay", "error", "mean_error", "leaving", "trajectories"),
-        warnings=True,
-    ),
-    "spectrum": Kind(
-        "dfp.long_time.relaxation.Spectrum",
-        {
-            "eigenvalue": Kept("eigenvalues", _variable("place", "1", "eigenvalue of a step"), "complex"),
-            "relaxation_steps": Kept("relaxation_steps", _variable("place", "1", "relaxation steps")),
-            "degree": Kept("degrees", _variable("place", "1", "degree of the moment that decays"), "<i8"),
-            "error": Kept("error", _variable("place", "1", "estimated error of the eigenvalue")),
-            "mode": Kept("modes", _variable("place axes", "1", "eigenfunction"), "complex", fallback=True),
-        },
-        ("continuous_edge",),
-        optional_grid=True,
-        warnings=True,
-    ),
-    "stationary moments": Kind(
-        "dfp.long_time.stationary_moments.StationaryMoments",
-        {
-            "mean": Kept("mean", _variable("parameter", "parameter", "mean")),
-            "covariance": Kept("covariance", _variable("parameter parameter_2", "parameter2", "covariance")),
-        },
-    ),
-    "optimal schedule": Kind(
-        "dfp.exact.best_schedule.OptimalSchedule",
-        {
-            "learning_rate": Kept("learning_rates", _variable("update", "parameter2 loss-1", "learning rate η")),
-            "batch_size": Kept("batch_sizes", _variable("update", "1", "batch size B")),
-            "momentum": Kept("momenta", _variable("update", "1", "momentum β")),
-        },
-        ("risk", "gradient_norm"),
-    ),
-    "risk curve": Kind(
-        "dfp.exact.risk.RiskCurve",
-        {
-            "step": _STEP,
-            "excess_risk": Kept("excess_risk", _variable("step", "loss", "excess risk")),
-            "second_moment": Kept("second_moments", _variable("parameter", "parameter2", "mean square of θ − θ*")),
-        },
-    ),
-    "loss law": Kind(
-        "dfp.long_time.losses.LossLaw",
-        {
-            "weight": Kept("weights", _variable("place", "loss", "weight σ of a square"), fallback=True),
-            "shift": Kept("shifts", _variable("place", "1", "shift m of a square"), fallback=True),
-            "loss": Kept("losses", _variable("sample", "loss", "sampled loss"), fallback=True),
-        },
-        ("step", "mean", "variance", "offset"),
-        made="_restored",
-    ),
-    "committor": Kind(
-        "dfp.long_time.committor.Committor",
-        {
-            "committor": Kept("values", _variable("axes", "1", "probability to reach the well beyond first")),
-            "well": Kept("well", _variable("parameter", "parameter", "bottom of the well")),
-            "across": Kept("across", _variable("parameter", "parameter", "bottom of the well beyond")),
-        },
-        ("radius", "error"),
-        gridded=True,
-        later=("error",),
-    ),
-}
-# Kinds that are kept in a way of their own: the class, and the module that has its columns, attributes and reader.
-ROOMS = {
-    "solution": ("dfp.results.solution.Solution", "dfp.results.solution"),
-    "comparison": ("dfp.results.comparison.Comparison", "dfp.results.comparison_files"),
-    "sweep": ("dfp.results.cube.Sweep", "dfp.results.cube"),
-    "modes": ("dfp.regimes.mode_report.Modes", "dfp.solving.mode_files"),
-    "phase diagram": ("dfp.regimes.phases.PhaseDiagram", "dfp.regimes.phases"),
-    "escape": ("dfp.long_time.escape_law.Escape", "dfp.long_time.escape_files"),
-    "network runs": ("dfp.networks.runs.Runs", "dfp.networks.storage"),
-    "network report": ("dfp.networks.reporting.Report", "dfp.networks.storage"),
-}
 _INDICES = ("place", "joint", "joint_2", "parameter", "parameter_2", "update", "sample")
 
 
@@ -186,22 +46,36 @@ def _room(name: str) -> Any:
     return import_module(ROOMS[name][1])
 
 
+def _at(result: Any, path: str) -> Any:
+    return reduce(lambda part, name: None if part is None else getattr(part, name), path.split("."), result)
+
+
+def _in_parts(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a table by dotted names as tables of tables."""
+    found: dict[str, Any] = {}
+    for path, value in given.items():
+        *parts, name = path.split(".")
+        reduce(lambda table, part: table.setdefault(part, {}), parts, found)[name] = value
+    return found
+
+
 def columns(result: Any) -> dict[str, Column]:
     """Return every variable of ``result`` by name, coordinates first."""
     name = kind_of(result)
     if name in ROOMS:
         told: dict[str, Column] = _room(name).columns(result)
         return told if name == "solution" else told | _call(result)[1]
-    kind, grid = KINDS[name], getattr(result, "grid", None)
+    kind = KINDS[name]
+    grid = _at(result, kind.grid) if kind.gridded or kind.optional_grid else None
     table = {} if grid is None else axes_of(grid)
     axes = () if grid is None else tuple(f"theta_{i}" for i in range(1, grid.dimension + 1))
     found: dict[str, Column] = {}
     for name, kept in kind.columns.items():
-        values = getattr(result, kept.field)
+        values = _at(result, kept.field)
         if kept.fallback and (values is None or not np.size(values)):
             continue
         dims = tuple(dim for given in kept.variable.dims for dim in (axes if given == "axes" else (given,)))
-        unit = kept.variable.unit.format(d=len(axes))
+        unit = kept.variable.unit.format(d=len(axes), above=len(axes) + 1)
         about = {"units": unit, "long_name": kept.variable.long_name}
         if kept.type == "complex":
             for part in ("real", "imaginary"):
@@ -226,7 +100,8 @@ def attributes(result: Any) -> dict[str, Any]:
         told: dict[str, Any] = _room(name).attributes(result)
         return told if name == "solution" else {"kind": name} | told | _call(result)[0] | _made_with()
     kind = KINDS[name]
-    found: dict[str, Any] = {"kind": name} | {number: np.float64(getattr(result, number)) for number in kind.numbers}
+    numbers = {number.replace(".", "_"): np.float64(_at(result, number)) for number in kind.numbers}
+    found: dict[str, Any] = {"kind": name} | numbers
     if kind.warnings:
         found["warnings"] = json.dumps(result.warnings, ensure_ascii=False)
     return found | _call(result)[0] | _made_with()
@@ -285,7 +160,8 @@ def read(root: hdf5.Stored, name: str) -> Any:
     """
     found = _read(root, name)
     if root.labelled("call"):
-        object.__setattr__(found, "_made_by", apart.put_back(root.json("call", dict), root))
+        call = apart.put_back(root.json("call", dict), root)
+        found._remember(lambda: call)
     return found
 
 
@@ -309,7 +185,7 @@ def _read(root: hdf5.Stored, name: str) -> Any:
     sizes = {} if grid is None else {f"theta_{i}": n for i, n in enumerate(grid.cells, start=1)}
     axes = tuple(sizes)
     sizes |= {} if grid is None else {"parameter": grid.dimension, "parameter_2": grid.dimension}
-    given: dict[str, Any] = {"grid": grid} if kind.gridded or kind.optional_grid else {}
+    given: dict[str, Any] = {kind.grid: grid} if kind.gridded or kind.optional_grid else {}
     for column, kept in kind.columns.items():
         stored = f"{column}_real" if kept.type == "complex" else column
         if kept.fallback and stored not in root:
@@ -324,13 +200,13 @@ def _read(root: hdf5.Stored, name: str) -> Any:
         sizes |= dict(zip(dims, values.shape, strict=True))
         given[kept.field] = values
     numbers = [number for number in kind.numbers if number not in kind.later or root.labelled(number)]
-    given |= {number: float(root.attribute(number, "<f8")) for number in numbers}
+    given |= {number: float(root.attribute(number.replace(".", "_"), "<f8")) for number in numbers}
     if kind.warnings:
         given["warnings"] = tuple(root.json("warnings", list))
         if not all(isinstance(warning, str) for warning in given["warnings"]):
             raise FileFormatError("the attribute 'warnings' must hold a list of text; make the file again.")
     make = getattr(kind.maker, kind.made) if kind.made else kind.maker
-    return make(**given)
+    return make(**_in_parts(given))
 
 
 def _grid(root: hdf5.Stored) -> Grid:

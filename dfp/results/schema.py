@@ -85,6 +85,11 @@ VARIABLES = {
     **_FIGURES,
 }
 """Variables of solutions."""
+JOINT_VARIABLES = {
+    "joint_mean": Variable(("step", "joint"), "1", "mean of (θ, v)"),
+    "joint_covariance": Variable(("step", "joint", "joint_2"), "1", "covariance of (θ, v)"),
+}
+"""Moments with velocities; θ and v have units of their own."""
 PHASE_VARIABLES = {
     "learning_rate": Variable((), "parameter2 loss-1", "learning rate η"),
     "curvature": Variable((), "loss parameter-2", "curvature λ"),
@@ -173,7 +178,18 @@ DRAWN_VARIABLES = {
     "mean_and_deviation": Variable((), "parameter", "mean ± standard deviation"),
     "survival": Variable((), "1", "probability of being inside"),
     "exit_probability": Variable((), "1", "probability of leaving at this step"),
+    "hessian_diagonal": Variable((), "loss parameter-2", "diagonal of the Hessian"),
+    "noise_diagonal": Variable((), "loss2 parameter-2", "diagonal of C"),
+    "minibatch_curvature_noise": Variable((), "loss2 parameter-4", "curvature noise Γ"),
+    "averaging_weight": Variable((), "1", "1 − γ of the average"),
+    "log_v": Variable((), "1", "log of the second moment v"),
+    "log_v_density": Variable((), "1", "probability density of log v"),
+    "current": Variable((), "loss parameter-{d}", "probability current J"),
+    "velocity_matrix": Variable((), "1", "velocity matrix Ω"),
     "prediction_error": Variable((), "1", "median |predicted/measured − 1| of the variance"),
+    "absolute_curvature": Variable((), "loss parameter-2", "|λ|"),
+    "sample_gradient_noise": Variable((), "loss2 parameter-2", "gradient noise of a sample"),
+    "median_variance": Variable((), "parameter2", "median variance"),
     "runs_variance": Variable((), "parameter2", "variance over runs"),
     "predicted_variance": Variable((), "parameter2", "predicted variance"),
     "measured_variance": Variable((), "parameter2", "measured variance"),
@@ -224,7 +240,8 @@ def label(name: str, dimension: int = 1) -> str:
 
     It is the long name and, unless the variable is a pure number, its unit.
     """
-    found = (PHASE_VARIABLES | DISTANCE_VARIABLES | DRAWN_VARIABLES).get(name) or describe(name, dimension)
+    known = PHASE_VARIABLES | DISTANCE_VARIABLES | ESCAPE_VARIABLES | DRAWN_VARIABLES
+    found = known.get(name) or describe(name, dimension)
     unit = re.sub(
         r"-?\d+", lambda m: m[0].translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")), found.unit.format(d=dimension)
     )

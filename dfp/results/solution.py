@@ -15,7 +15,7 @@ from dfp.checks import Array
 from dfp.errors import DFPError
 from dfp.problem import questions
 from dfp.problem.grid import Grid
-from dfp.problem.state import Density
+from dfp.problem.state import Density, Joint, StateMoments
 from dfp.result import Result
 from dfp.results import apart, schema
 from dfp.results.certificate import Certificate
@@ -65,6 +65,9 @@ class Solution(Result):
         Configuration, versions, seed, wall time: what is needed to make it again.
     slow_time
         With a schedule, τ_n = Σ_{s<n} η_s of the saved steps, shape (S,); None otherwise.
+    joint_mean, joint_covariance
+        With momentum, the exact moments of (θ, v), shapes (S, 2d), (S, 2d, 2d), from which a run goes on; None without,
+        or if they are not known.
 
     Examples
     --------
@@ -93,6 +96,13 @@ class Solution(Result):
     trajectories: int = 0
     provenance: dict[str, Any] = field(default_factory=dict)
     slow_time: Array | None = None
+    joint_mean: Array | None = None
+    joint_covariance: Array | None = None
+
+    @property
+    def _made_by(self) -> Any:
+        recipe = self.provenance.get("recipe")
+        return None if recipe is None else lambda: {"function": "solve", "arguments": dict(recipe)}
 
     @property
     def dimension(self) -> int:
@@ -153,6 +163,8 @@ class Solution(Result):
             errors={name: values[kept] for name, values in self.errors.items()},
             certificate=self.certificate.at(kept),
             slow_time=part(self.slow_time),
+            joint_mean=part(self.joint_mean),
+            joint_covariance=part(self.joint_covariance),
         )
 
     def gridded(self) -> tuple[Grid, Array]:
@@ -197,6 +209,10 @@ class Solution(Result):
 
         moments: dict[str, Any] = {name: part(name, getattr(self, name)) for name in schema.MOMENTS}
         errors: dict[str, Any] = {name: part(name, values) for name, values in self.errors.items()}
+        if self.joint_mean is not None and self.joint_covariance is not None:
+            both = [*kept, *(i + self.dimension for i in kept)]
+            moments["joint_mean"] = self.joint_mean[:, both]
+            moments["joint_covariance"] = self.joint_covariance[:, both][:, :, both]
         return replace(self, grid=grid, density=density, errors=errors, **moments)
 
     def probability(self, lower: ArrayLike, upper: ArrayLike) -> Array:
@@ -247,10 +263,12 @@ class Solution(Result):
         grid, density = self.gridded()
         return np.array([questions.interpolated(grid, values, points, steps=self.sampled) for values in density])
 
-    def state(self) -> Density:
+    def state(self) -> Density | StateMoments:
         """Return the law at the last step as a state to go on from, with its exact moments where it has them.
 
-        Negative values, as of (T5), are cut off; the error of the state is what the certificate says.
+        Negative values, as of (T5), are cut off; the error of the state is what the certificate says. With momentum it
+        has the moments of (θ, v), so that ``dfp.moments`` goes on exactly; of an average it is the law of the average
+        alone, and within an epoch it does not know which samples are left. Without a density it is mean and covariance.
 
         Examples
         --------
@@ -258,15 +276,30 @@ class Solution(Result):
         >>> print(later.mean.round(3).ravel())
         [0.107 0.012]
         """
-        grid, density = self.gridded()
+        joint = self._joint
+        if self.grid is None or self.density is None:
+            return StateMoments(self.mean[-1], self.covariance[-1], joint)
+        grid, density = self.grid, self.density
         values, outside = np.maximum(density[-1], 0.0), float(self.certificate.mass_outside[-1])
         outside = min(max(outside, 0.0), 1.0) if np.isfinite(outside) else 0.0
         values = values * ((1 - outside) / (values.sum() * grid.cell_volume))
         error = float(self.certificate.error[-1])
         result = Density(grid, values, outside, error if np.isfinite(error) else 0.0)
         mean, covariance = self.mean[-1], self.covariance[-1]
-        known = checks.finite(mean) and checks.finite(covariance)
-        return result.with_moments(mean, covariance) if known else result
+        if checks.finite(mean) and checks.finite(covariance):
+            return result.with_moments(mean, covariance, joint)
+        return result if joint is None else result.with_moments(result.mean, result.covariance, joint)
+
+    @property
+    def _joint(self) -> Joint | None:
+        """Moments of (θ, v) at the last step; NaN where θ is not all that moves, and the rest is not known."""
+        told = self.provenance
+        within_epoch = int(self.steps[-1]) % int(told.get("epoch") or 1) > 0  # some samples are used up
+        if self.joint_mean is not None and self.joint_covariance is not None and not within_epoch:
+            return Joint(self.joint_mean[-1], self.joint_covariance[-1])
+        if not (told.get("momentum") or "average" in told or within_epoch):
+            return None
+        return Joint.unknown(self.dimension)
 
     def _figure(self) -> "Figure":
         """Densities (d <= 2: curves or contours; d = 3: marginals) or, without densities, moments."""
@@ -346,7 +379,15 @@ def columns(solution: Solution) -> dict[str, schema.Column]:
     elif solution.density is not None:
         raise DFPError("density is given without a grid: it says where the values are; set solution.grid.")
     told = schema.columns(coordinates, data, solution.dimension, solution.sampled)
+    for name, (variable, values) in _joints(solution).items():
+        about = {"units": variable.unit, "long_name": variable.long_name}
+        told[name] = schema.Column(variable.dims, np.asarray(values, "<f8"), about)
     return told | apart.columns(solution.provenance.get("recipe"))
+
+
+def _joints(solution: Solution) -> dict[str, tuple[schema.Variable, Array]]:
+    given = {"joint_mean": solution.joint_mean, "joint_covariance": solution.joint_covariance}
+    return {name: (schema.JOINT_VARIABLES[name], values) for name, values in given.items() if values is not None}
 
 
 def attributes(solution: Solution) -> dict[str, Any]:

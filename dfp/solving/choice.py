@@ -12,6 +12,7 @@ from dfp.methods.monte_carlo import MonteCarlo
 from dfp.methods.solver import Problem, Solver
 from dfp.methods.transfer.spectral import SpectralRun
 from dfp.methods.transfer.transfer import Transfer
+from dfp.problem.arguments import summary
 from dfp.problem.equation import Equation
 from dfp.problem.state import State
 from dfp.results.certificate import TRUNCATION_LIMIT
@@ -30,6 +31,8 @@ def pick(problem: Problem) -> list[tuple[Solver, str]]:
     equation, initial, d = problem.equation, problem.initial, problem.equation.dimension
     if not equation.sgd.affine:
         return _pick_nonlinear(equation)
+    if summary(equation, initial):
+        return [(MomentRecursion(), "of the start, velocities included, moments alone are known")]
     sampled = equation.discrete and np.isfinite(equation.sgd.law.minibatch_count())
     if Fourier().refusal(equation, initial) is None and not sampled:
         return [(Fourier(), "additive noise has a closed characteristic function")]

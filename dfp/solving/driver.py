@@ -15,7 +15,7 @@ from dfp.errors import SeriesError, UnresolvedError, UnsupportedError
 from dfp.exact.stability import growing, overshooting
 from dfp.methods.patience import FRAME, TooLong
 from dfp.methods.solver import Problem, Solver
-from dfp.problem.arguments import check_problem, counted, refuse_ladder
+from dfp.problem.arguments import check_problem, counted, refuse_ladder, summary
 from dfp.problem.averaged_equation import AveragedEquation, refuse
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
@@ -126,7 +126,7 @@ def solve(
 def _problem(equation: Equation | AveragedEquation, initial: State, steps: int, save: Sequence[int] | None) -> Problem:
     """Return the problem that a checkpoint is of: of an average that of the iterate."""
     process = equation.iterate if isinstance(equation, AveragedEquation) else equation
-    check_problem(process, initial, None, moments=True)
+    check_problem(process, initial, None, moments=True, moving=True, average=process is not equation)
     return Problem.of(process, initial, _saved_steps(initial, steps, save))
 
 
@@ -141,7 +141,8 @@ def _solution(
     # solvers say what they do not solve
     process = equation.iterate if isinstance(equation, AveragedEquation) else equation
     on = None if way.directions is not None or isinstance(way.grid, int) else way.grid
-    check_problem(process, initial, on, moments=True)
+    alone = process is equation and way.directions is None
+    check_problem(process, initial, on, moments=True, moving=alone, average=process is not equation)
     refuse_ladder(process)
     saved = _saved_steps(initial, steps, save)
     if isinstance(equation, AveragedEquation):
@@ -259,7 +260,9 @@ def _no_density(problem: Problem, reason: str, failures: list[UnresolvedError | 
     because = f" ({failures[-1]})" if failures else ""
     other = ", or use dfp.MasterEquation(sgd), which it approximates" if equation.truncated else ""
     remedy = f"lower learning_rate{other}"
-    if not failures:
+    if summary(equation, problem.initial):
+        remedy = "solve in one go, with save=[...]"
+    elif not failures:
         remedy = "start from a dfp.Gaussian" if problem.initial.point else "use dfp.MasterEquation(sgd)"
     elif reason == "densities take long":
         remedy = "wait for it with progress=..."

@@ -5,10 +5,12 @@ keep every bit in JSON. Large arrays stay arrays, which files keep beside the JS
 a ``StoredLandscape``, named by path and digest. Only the constructors listed here are ever called on what a file says.
 """
 
+import functools
 import inspect
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +33,7 @@ from dfp.problem import (
 from dfp.problem.averaged_equation import AveragedEquation
 from dfp.problem.grid import Grid
 from dfp.problem.landscape import QuadraticLandscape
+from dfp.result import Origin
 from dfp.solving.choice import BY_NAME
 from dfp.solving.stored_landscape import DataError, StoredLandscape
 
@@ -38,6 +41,12 @@ from dfp.solving.stored_landscape import DataError, StoredLandscape
 _TEXT, _MOST = 2**18, 2**22
 # Arguments whose arrays are held whatever their size.
 _WHOLE = ("initial", "directions")
+# Functions of dfp that sweeps are made again of: they compute, and write no file.
+SWEPT = (
+    "stationary", "moments", "stationary_moments", "risk_curve", "volterra_curve", "stationary_risk", "best_decay",
+    "largest_learning_rate", "entropy_production", "autocorrelation", "effective_temperature", "excess_loss",
+    "expected_loss", "mean_squared_displacement", "stationary_excess_loss", "raw_moments",
+)  # fmt: skip
 _LARGE = "dfp.StoredLandscape is held whatever its size"
 
 
@@ -93,7 +102,8 @@ _MADE = {
     "modified langevin": _by_name(equations.ModifiedLangevin, "sgd matched positive"),
     "gaussian": _by_name(state.Gaussian, "mean covariance"),
     "point": _by_name(state.Point, "theta"),
-    "density": _by_name(state.Density, "grid values outside error", moments="_moments"),
+    "density": _by_name(state.Density, "grid values outside error", moments="_moments", joint="joint"),
+    "state moments": _by_name(state.StateMoments, "mean covariance joint"),
     "grid": _by_name(Grid, "lower upper cells"),
     **{f"solver {name}": _by_name(kind, " ".join(p for p in inspect.signature(kind).parameters if p not in _IDLE))
        for name, kind in _SOLVERS.items()},
@@ -195,6 +205,10 @@ def _written_otherwise(value: Any, room: _Room) -> Any:
         return _written_array(value, room)
     if isinstance(value, (list, tuple)):
         return list(_entries(((str(i), one) for i, one in enumerate(value)), room).values())
+    if isinstance(value, Origin):
+        return _written_origin(value)
+    if isinstance(value, functools.partial) or inspect.isfunction(value) or callable(getattr(value, "by_value", None)):
+        return _written_function(value, room)
     if isinstance(value, Mapping):
         return {"kind": "table", "entries": _entries(((str(name), one) for name, one in value.items()), room)}
     if callable(getattr(value, "state", None)):  # of a solution that is a start
@@ -207,6 +221,30 @@ def _written_otherwise(value: Any, room: _Room) -> Any:
         rest = _entries(((key, getattr(value, key)) for key in ("axes", "batch_size")), room)
         return {"kind": "additive", "laws": laws, **rest}
     raise _NotHeld(f"{type(value).__name__} is a function, or of a class that files do not hold")
+
+
+def _written_origin(value: Origin) -> dict[str, Any]:
+    call = None if value.call is None else value.call()
+    if call is None:
+        raise _NotHeld(f"this {value.name} does not say how it was made")
+    if "missing" in call["arguments"]:
+        raise _NotHeld(call["arguments"]["missing"])
+    return {"kind": "call", **call}
+
+
+def _written_function(value: Any, room: _Room) -> dict[str, Any]:
+    """Return a function of dfp by its name, one with some arguments given, or one that says what it is by value."""
+    if callable(getattr(value, "by_value", None)):
+        return {"kind": "configured function", "text": value.by_value()}
+    inner = value.func if isinstance(value, functools.partial) else value
+    name, public = getattr(inner, "__name__", ""), import_module("dfp")
+    if name not in SWEPT or getattr(public, name) is not inner:
+        told = getattr(inner, "__qualname__", type(inner).__name__)
+        raise _NotHeld(f"{told} is a function of your own, which no file holds")
+    if inner is value:
+        return {"kind": "function", "name": name}
+    given = _entries(value.keywords.items(), room)
+    return {"kind": "function", "name": name, "given": _written(list(value.args), room), "named": given}
 
 
 def _written_array(value: Any, room: _Room) -> dict[str, Any]:
@@ -286,14 +324,26 @@ def _read(value: Any) -> Any:
     if set(given) - set(made.arguments):
         raise ValueError(f"{kind} has the entries {sorted(given)}")
     arguments = {key: _read(one) for key, one in given.items() if (kind, key) != ("stored", "shapes")}
+    if kind == "state moments":
+        return state.StateMoments(arguments["mean"], arguments["covariance"], _joint(arguments["joint"]))
     if kind != "density":
         result = made.maker(**arguments)
         if isinstance(result, QuadraticLandscape) and result.dimension <= 64:
             _check_law(result.law, result.dimension)
         return result
-    mass, mean, covariance = arguments.pop("moments")
+    (mass, mean, covariance), joint = arguments.pop("moments"), _joint(arguments.pop("joint", None))
     density = state.Density(**arguments)
-    return density if mass != density.mass else density.with_moments(mean, covariance)
+    return density if mass != density.mass else density.with_moments(mean, covariance, joint)
+
+
+def _joint(given: list[Any] | None) -> state.Joint | None:
+    """Return the moments of (θ, v)."""
+    if given is None:
+        return None
+    mean, covariance = given
+    if covariance.shape != (mean.size, mean.size):
+        raise ValueError("moments of (θ, v) disagree")
+    return state.Joint(mean, covariance)
 
 
 def _check_law(law: noise.NoiseLaw, d: int) -> None:

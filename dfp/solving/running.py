@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from math import prod
 from typing import Any, NamedTuple
@@ -96,11 +97,15 @@ def solve_with(
         steps = problem.steps[: len(frames)]
         told = [*notes, *(drawn.warnings() if drawn else ())]
         exact = problem.moments if sgd.affine else unknown(problem.moments)
-        return assembled(
+        found = assembled(
             equation, sgd, steps, frames, certify(steps, frames, grid, exact, told, remedies), last=problem.last,
             solver=solver.name, reason=reason, grid=grid, began=began, details=_settings(solver),
             trajectories=drawn.drawn if drawn else 0,
         )  # fmt: skip
+        if exact.joint_mean is None or exact.joint_covariance is None or problem.average is not None:
+            return found
+        moving = exact.joint_mean[: len(frames)], exact.joint_covariance[: len(frames)]
+        return replace(found, joint_mean=moving[0], joint_covariance=moving[1])
 
     done = [] if way.keeper is None else way.keeper.start(solver, run, problem.steps.tolist(), signed)
     if isinstance(run, SamplingRun):

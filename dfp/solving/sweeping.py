@@ -13,6 +13,7 @@ from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError
 from dfp.methods.workers import Workers
+from dfp.result import call_of
 from dfp.results.cube import DONE, Sweep, load_sweep
 from dfp.results.writing import checked
 
@@ -73,7 +74,9 @@ def sweep(
         raise DFPError(f"function={checks.shown(function)}: must be callable; give a function of the axes.")
     checks.integer("retries", retries, at_least=0)
     grid = _axes(axes)
-    job = _Job(_name(function), grid, None if save is None else checked(save, "save"))
+    job = _Job(
+        _name(function), grid, None if save is None else checked(save, "save"), call_of(sweep, (function, grid), {})
+    )
     left = job.left()
     if not left.size:
         return job.cube()
@@ -130,8 +133,10 @@ def _bar(total: int, quiet: bool) -> Any:
 class _Job:
     """The cube as it grows."""
 
-    def __init__(self, function: str, axes: dict[str, Array], path: str | None) -> None:
-        self.function, self.axes, self._path = function, axes, path
+    def __init__(
+        self, function: str, axes: dict[str, Array], path: str | None, call: Callable[[], dict[str, Any]]
+    ) -> None:
+        self.function, self.axes, self._path, self._call = function, axes, path, call
         self.shape = tuple(len(values) for values in axes.values())
         self.finished: NDArray[np.bool_] = np.zeros(self.shape, dtype=bool)
         self.values: dict[str, Array] = {}
@@ -195,7 +200,9 @@ class _Job:
         self._written, self._changed = time.perf_counter(), False
 
     def cube(self) -> Sweep:
-        return Sweep(self.axes, self.values, self.finished, self.failures, self.function)
+        found = Sweep(self.axes, self.values, self.finished, self.failures, self.function)
+        found._remember(self._call)
+        return found
 
 
 def _member(function: Callable[..., Any], point: dict[str, Any]) -> Result:
