@@ -253,6 +253,7 @@ ARGUMENTS = {
         "solver=Fourier cannot solve the discrete Fokker-Planck (T5)",
         "dfp.MomentRecursion() for moments",
     ),
+    "compare two": (lambda: dfp.compare(solve(), solve()), "by Fourier", "give a dict of them"),
     "compare": (lambda: dfp.compare({}), "solutions=[]: compare needs at least two", "give a dict of them"),
     "load": (lambda: dfp.load("nowhere.h5"), "path=nowhere.h5: no such file", "check the name"),
 }

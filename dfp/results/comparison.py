@@ -181,7 +181,11 @@ def compare(
     0.026
     """
     if not isinstance(solutions, Mapping) or len(solutions) < 2:
-        raise DFPError(f"solutions={checks.shown(list(solutions))}: compare needs at least two; give a dict of them.")
+        names = list(solutions) if isinstance(solutions, Mapping) else solutions
+        raise DFPError(
+            f"solutions={checks.shown(names)}: compare needs at least two, by name; give a dict of them, as "
+            '{"SGD": exact, "Langevin": langevin}.'
+        )
     checks.choice("at", at, ("step", "time"))
     for name, given in solutions.items():
         if not (isinstance(given, Solution | Moments) or _is_law(given)):
