@@ -96,18 +96,13 @@ def _joint(equation: Equation | AveragedEquation) -> Joint | None:
     sgd, average = process.sgd, process is not equation
     if not sgd.momentum and not average:
         return None
-    if average or not (sgd.affine and sgd.noise.finite and sgd.replace and sgd.preconditioner is None):
+    if average or not (process.additive and sgd.noise.finite and sgd.replace and sgd.preconditioner is None):
         return Joint.unknown(process.dimension)
-    if process.additive:
-        values, vectors = sgd.modes
-        noise = vectors.T @ sgd.noise.constant @ vectors
-        pairs = modal.stationary_step(values, noise, sgd.learning_rate, sgd.momentum, sgd.nesterov)
-        parts = vectors @ np.moveaxis(pairs, (2, 3), (0, 1)) @ vectors.T
-        whole = np.block([[parts[a, b] for b in range(2)] for a in range(2)])
-    else:
-        system = modes(sgd).system
-        both = np.kron(np.eye(2), system.axes)
-        whole = both @ system.stationary_state @ both.T
+    values, vectors = sgd.modes
+    noise = vectors.T @ sgd.noise.constant @ vectors
+    pairs = modal.stationary_step(values, noise, sgd.learning_rate, sgd.momentum, sgd.nesterov)
+    parts = vectors @ np.moveaxis(pairs, (2, 3), (0, 1)) @ vectors.T
+    whole = np.block([[parts[a, b] for b in range(2)] for a in range(2)])
     return Joint(np.concatenate([sgd.critical_point, np.zeros(sgd.dimension)]), whole)
 
 
