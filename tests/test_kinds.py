@@ -150,6 +150,17 @@ def test_every_figure_takes_axes_a_title_and_a_style(name):
     pyplot.close("all")
 
 
+def test_figures_at_some_steps_are_of_what_has_steps():
+    for name in ("moments", "risk curve", "comparison", "solution"):
+        assert RESULTS[name].plot(steps=[0, 5]).axes[0].has_data()
+        with pytest.raises(dfp.DFPError, match="were not saved"):
+            RESULTS[name].plot(steps=[99])
+    for name in ("fit", "current", "density", "exit steps", "best decay"):
+        with pytest.raises(dfp.DFPError, match="no saved steps"):
+            RESULTS[name].plot(steps=[0])
+    pyplot.close("all")
+
+
 def test_modes_of_any_size_load_and_those_that_would_not_are_not_saved(tmp_path, monkeypatch):
     """Arrays that are too many for the recipe lie beside it; what is no value is refused before it is written."""
     monkeypatch.setattr("dfp.solving.recipe._TEXT", 30)

@@ -162,6 +162,6 @@ def test_malformed_questions_are_refused(solution, question, message):
 def test_no_density_is_said():
     sgd = dfp.SGD(dfp.QuadraticLandscape(1.0, 0.0, dfp.GaussianNoise(0.5)), 0.1)
     moments = dfp.solve(dfp.MasterEquation(sgd), dfp.Gaussian(0.0, 1.0), 5, solver=dfp.MomentRecursion())
-    for question in (lambda: moments.sample(3), lambda: moments.state(), lambda: moments.quantile(0.5)):
+    for question in (lambda: moments.sample(3), lambda: moments.quantile(0.5)):
         with pytest.raises(dfp.DFPError, match="no density"):
             question()

@@ -9,10 +9,8 @@ from dfp.checks import Array
 from dfp.errors import NoStationaryDensity, UnsupportedError
 from dfp.exact.cumulants import second_order_polynomial
 from dfp.exact.moments import Moments
-from dfp.exact.optimisers import mean_map
 from dfp.long_time import nonlinear_law
 from dfp.long_time import stationary_numeric as numeric
-from dfp.long_time.stationary_average import with_velocity
 from dfp.long_time.stationary_moments import stationary_moments
 from dfp.methods.finite_difference import FiniteDifference
 from dfp.methods.finite_volume import FiniteVolume
@@ -98,15 +96,14 @@ def _joint(equation: Equation | AveragedEquation) -> Joint | None:
     sgd, average = process.sgd, process is not equation
     if not sgd.momentum and not average:
         return None
-    if average or not (sgd.affine and sgd.noise.finite and sgd.replace and sgd.preconditioner is None):
+    if average or not (process.additive and sgd.noise.finite and sgd.replace and sgd.preconditioner is None):
         return Joint.unknown(process.dimension)
-    try:
-        settled = stationary_moments(equation)
-    except NoStationaryDensity:  # of moments: the law may be heavy-tailed
-        return Joint.unknown(process.dimension)
-    factor = mean_map(sgd, sgd.learning_rate)[0]
-    mean = np.concatenate([settled.mean, np.zeros(len(settled.mean))])
-    return Joint(mean, with_velocity(sgd, settled.covariance, factor))
+    values, vectors = sgd.modes
+    noise = vectors.T @ sgd.noise.constant @ vectors
+    pairs = modal.stationary_step(values, noise, sgd.learning_rate, sgd.momentum, sgd.nesterov)
+    parts = vectors @ np.moveaxis(pairs, (2, 3), (0, 1)) @ vectors.T
+    whole = np.block([[parts[a, b] for b in range(2)] for a in range(2)])
+    return Joint(np.concatenate([sgd.critical_point, np.zeros(sgd.dimension)]), whole)
 
 
 def _law(equation: Equation | AveragedEquation, grid: Grid | None, solver: Solver | str) -> Density:

@@ -69,7 +69,7 @@ class State(Value, ABC):
     @property
     def whole(self) -> bool:
         """Whether nothing that moves beside θ is unknown."""
-        return self.joint is None or checks.finite(self.joint[0])
+        return self.joint is None or checks.finite(self.joint.covariance)
 
     @property
     @abstractmethod

@@ -10,7 +10,7 @@ from dfp import checks
 from dfp.errors import DFPError
 from dfp.problem.state import Density
 from dfp.results import figures, page, schema
-from dfp.results.comparison import matched, nothing_shared, on_one_clock
+from dfp.results.clock import matched, nothing_shared, on_one_clock
 from dfp.results.solution import Solution
 
 if TYPE_CHECKING:
