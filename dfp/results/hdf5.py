@@ -122,7 +122,7 @@ def _write(group: Any, columns: Mapping[str, Column], inherited: dict[str, Any])
             continue
         for axis, dim in enumerate(columns[name].dims):
             dataset.dims[axis].attach_scale(scales[dim])
-        if "step" in columns[name].dims and name != "time":
+        if "step" in columns[name].dims and name != "time" and "time" in columns:
             _label(dataset, {"coordinates": "time"})
     return scales
 
