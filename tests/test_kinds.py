@@ -225,7 +225,9 @@ def _interrupted(path, steps):
 
     sgd = dfp.SGD(dfp.QuadraticLandscape([1.0], noise=dfp.GaussianNoise([1.0], [0.2])), 0.2)
     with pytest.raises(KeyboardInterrupt):
-        dfp.solve(dfp.MasterEquation(sgd), dfp.Gaussian(1.0, 0.1), 60, steps, "transfer", progress=stop, checkpoint=path)
+        dfp.solve(
+            dfp.MasterEquation(sgd), dfp.Gaussian(1.0, 0.1), 60, steps, "transfer", progress=stop, checkpoint=path
+        )
 
 
 def _stopped_sweep(path):
