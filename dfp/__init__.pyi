@@ -15,7 +15,6 @@ from .exact.inference import fit as fit
 from .exact.moments import moments as moments
 from .exact.raw_moments import raw_moments as raw_moments
 from .exact.risk import RiskCurve as RiskCurve
-from .exact.risk import largest_learning_rate as largest_learning_rate
 from .exact.risk import risk_curve as risk_curve
 from .exact.risk import stationary_risk as stationary_risk
 from .exact.risk import volterra_curve as volterra_curve
@@ -80,6 +79,7 @@ from .regimes.mode_report import modes as modes
 from .regimes.phases import PhaseDiagram as PhaseDiagram
 from .regimes.phases import load_phase_diagram as load_phase_diagram
 from .regimes.phases import phase_diagram as phase_diagram
+from .regimes.threshold import largest_learning_rate as largest_learning_rate
 from .results.certificate import Certificate as Certificate
 from .results.comparison import Comparison as Comparison
 from .results.comparison import compare as compare

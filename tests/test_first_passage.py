@@ -254,3 +254,29 @@ def test_survival_between_steep_walls():
     assert law.mean == pytest.approx(near.mean, abs=3 * (law.mean_error + near.mean_error))
     shorter = dfp.exit_steps(equation, (-0.95, 0.0), dfp.Point(-0.9), 300)
     assert np.abs(law.survival - shorter.survival).max() > 0.1
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_behind_one_wall_the_law_is_that_of_a_box_so_wide_that_it_does_not_matter(number):
+    """Within the errors that both state; a box that matters must differ."""
+    well = dfp.SGD(dfp.Landscape(lambda t: t**3 - t, 0.5), learning_rate=0.2)
+    curved = dfp.SGD(dfp.QuadraticLandscape([1.0], noise=dfp.GaussianNoise([1.0], [0.1])), learning_rate=0.2)
+    equation, wall, wide, narrow = [
+        (dfp.MasterEquation(curved), -0.7, 9.0, 0.9),
+        (dfp.MasterEquation(well), 0.0, 5.0, 1.5),
+        (dfp.Langevin(curved), -0.7, 9.0, 0.9),
+    ][number]
+    start = dfp.Point(0.5)
+    open_ended, boxed, shut = (dfp.exit_steps(equation, (wall, end), start, 50) for end in (np.inf, wide, narrow))
+    bound = 1e-9 * boxed.mean + 3 * (open_ended.mean_error + boxed.mean_error)
+    assert abs(open_ended.mean - boxed.mean) < bound < abs(open_ended.mean - shut.mean)
+    assert np.abs(open_ended.survival - boxed.survival).max() < 1e-9 + 3 * (open_ended.error + boxed.error)
+
+
+@pytest.mark.parametrize(("curvature", "gradient"), [(-0.5, 0.0), (0.0, 0.3)])
+def test_behind_one_wall_from_which_some_never_come_back_there_is_no_mean(curvature, gradient):
+    sgd = dfp.SGD(dfp.QuadraticLandscape([curvature], gradient, dfp.GaussianNoise([1.0])), learning_rate=0.2)
+    with pytest.raises(dfp.UnresolvedError, match="mean is infinite"):
+        dfp.exit_steps(dfp.MasterEquation(sgd), (-np.inf, 0.7), dfp.Point(0.0))
+    with pytest.raises(dfp.DFPError, match="no wall"):
+        dfp.exit_steps(dfp.MasterEquation(sgd), (-np.inf, np.inf), dfp.Point(0.0))

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from matplotlib import pyplot
 from scipy import stats
+from solutions import made
 from test_labels import labels
 
 import dfp
@@ -127,7 +128,7 @@ def test_xarray_opens_the_file_as_it_is(name, engine, tmp_path):
     xarray = pytest.importorskip("xarray")
     RESULTS[name].save(tmp_path / "result.h5")
     with xarray.open_dataset(tmp_path / "result.h5", engine=engine, decode_times=False) as found:
-        xarray.testing.assert_equal(found.load(), RESULTS[name].to_xarray())
+        xarray.testing.assert_identical(found.load(), RESULTS[name].to_xarray())
         # what a function of the user's gives has a unit that nobody knows
         assert name == "sweep" or all(
             found[variable].attrs["units"] for variable in found.data_vars if not variable.endswith("_bounds")
@@ -298,19 +299,57 @@ def test_every_kind_is_tested_and_names_its_class():
         kind_of(object())
 
 
-@pytest.mark.parametrize("name", RESULTS)
+def _interrupted(path, steps):
+    """Write the checkpoint of a run that is stopped in its first half."""
+
+    def stop(done, total):
+        if 2 * done >= total:
+            raise KeyboardInterrupt
+
+    sgd = dfp.SGD(dfp.QuadraticLandscape([1.0], noise=dfp.GaussianNoise([1.0], [0.2])), 0.2)
+    with pytest.raises(KeyboardInterrupt):
+        dfp.solve(
+            dfp.MasterEquation(sgd), dfp.Gaussian(1.0, 0.1), 60, steps, "transfer", progress=stop, checkpoint=path
+        )
+
+
+def _stopped_sweep(path):
+    def member(x):
+        if x > 1:
+            raise KeyboardInterrupt
+        return x
+
+    with pytest.raises(KeyboardInterrupt):
+        dfp.sweep(member, {"x": [0.0, 1.0, 2.0]}, save=path, quiet=True)
+
+
+FILES = {name: result.save for name, result in RESULTS.items()} | {
+    "solutions": lambda path: dfp.save_many({"a": made(), "η = 0.1": made(seed=1)}, path),
+    "solutions, other grids": lambda path: dfp.save_many({"a": made(), "b": made(d=3, upper=3.0)}, path),
+    "checkpoint": lambda path: _interrupted(path, [20, 40, 60]),
+    "checkpoint, early": lambda path: _interrupted(path, [50, 60]),
+    "sweep, unfinished": _stopped_sweep,
+}
+
+
+@pytest.mark.parametrize("name", FILES)
 def test_other_programs_read_all_of_the_file(name, tmp_path):
-    """``h5dump`` and ``ncdump`` where they are installed, else the libraries they are made of: without a complaint."""
+    """``h5dump`` and ``ncdump`` where they are installed, and the libraries they are made of: without a complaint."""
     path = tmp_path / "result.h5"
-    RESULTS[name].save(path)
-    for program in ("h5dump", "ncdump"):
-        if shutil.which(program):
-            told = subprocess.run([program, str(path)], capture_output=True, text=True)
-            assert told.returncode == 0 and not told.stderr and len(told.stdout) > 500
+    FILES[name](path)
+    for program in filter(shutil.which, ("h5dump", "ncdump")):
+        told = subprocess.run([program, str(path)], capture_output=True, text=True)
+        assert told.returncode == 0 and not told.stderr and len(told.stdout) > 500
     seen = []
     with h5py.File(path) as file:  # bare dimensions hold nothing
         datasets = [item for item in file.values() if item.id.get_storage_size()]
         seen += [item[()].size for item in datasets]
     netcdf = pytest.importorskip("netCDF4")
     with netcdf.Dataset(path) as file:
-        assert sum(np.asarray(variable[...]).size for variable in file.variables.values()) == sum(seen) > 0
+        places = [file, *file.groups.values()]
+        tables = [place.variables for place in places]
+        assert sum(np.asarray(one[...]).size for table in tables for one in table.values()) == sum(seen) > 0
+        # what a variable says are its coordinates is there, in its group or above
+        for table in tables:
+            told = {word for one in table.values() for word in getattr(one, "coordinates", "").split()}
+            assert told <= {*table, *file.variables}

@@ -514,3 +514,20 @@ def test_degenerate_and_tiny_problems():
     direction = np.array([0.6, 0.8])
     flat, _ = dfp.modes(dfp.SGD(dfp.QuadraticLandscape(np.outer(direction, direction), 0, dfp.GaussianNoise(0.1)), 0.5))
     assert (flat.curvature, flat.regime) == (0.0, "diffusive")
+
+
+def test_the_largest_learning_rate_needs_no_sgd():
+    """That of the report at any learning rate; where second moments grow by a factor of one a step."""
+    rng = np.random.default_rng(5)
+    x = rng.standard_normal((40, 2)) @ [[1.0, 0.5], [0.0, 0.3]]
+    data = dfp.QuadraticLandscape.from_regression(x, x.sum(axis=1) + rng.standard_normal(40), batch_size=4)
+    edge = dfp.largest_learning_rate(data)
+    assert edge == dfp.modes(dfp.SGD(data, 0.01)).largest_stable_learning_rate
+    # ρ crosses one there, to what rounding leaves of an iteration for an eigenvalue
+    below, above = (dfp.modes(dfp.SGD(data, edge * factor)).spectral_radius for factor in (1 - 1e-6, 1 + 1e-6))
+    assert below < 1 < above
+    noise = dfp.GaussianNoise([0.2], [0.5])
+    assert dfp.largest_learning_rate(dfp.QuadraticLandscape([1.0], noise=noise)) == pytest.approx(2 / 1.5, rel=1e-12)
+    assert dfp.largest_learning_rate(data, 8) > edge
+    with pytest.raises(dfp.DFPError, match="expanded"):
+        dfp.largest_learning_rate(dfp.Landscape(lambda t: t**3 - t, 0.5))

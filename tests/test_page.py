@@ -1,6 +1,8 @@
 """One convention for all figures: pyplot manages them, axes can be given, styles and titles chosen, films written."""
 
 import gc
+import shutil
+import subprocess
 import sys
 import threading
 import weakref
@@ -200,6 +202,16 @@ def test_films(results, tmp_path, monkeypatch):
     with pytest.raises(dfp.DFPError, match="no codec"):
         solution.animate(tmp_path / "other.mp4")
     assert not (tmp_path / "other.mp4").exists()
+
+
+@pytest.mark.skipif(not (shutil.which("ffmpeg") and shutil.which("ffprobe")), reason="ffmpeg is not installed")
+@pytest.mark.parametrize("kind", ["solution", "plane"])
+def test_films_play(kind, results, tmp_path):
+    """As many frames as saved steps, at the rate that was asked for."""
+    results[kind].animate(tmp_path / "film.mp4", frames_per_second=5)
+    asked = ["-count_frames", "-show_entries", "stream=r_frame_rate,nb_read_frames", "-of", "csv=p=0"]
+    told = subprocess.run(["ffprobe", "-v", "error", *asked, tmp_path / "film.mp4"], capture_output=True, text=True)
+    assert (told.stdout.strip(), told.stderr) == (f"5/1,{len(results[kind].steps)}", "")
 
 
 def test_the_command_draws_results_of_every_kind(results, tmp_path):

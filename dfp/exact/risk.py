@@ -191,38 +191,16 @@ def _streaming(sgd: SGD) -> GaussianFeatures:
     return sgd.landscape
 
 
-def largest_learning_rate(landscape: GaussianFeatures, batch_size: int | None = None) -> float:
-    """Return the learning rate above which second moments of plain SGD grow for ever, where κ of (T21) reaches 1.
-
-    Parameters
-    ----------
-    landscape
-        Streaming least squares.
-    batch_size
-        B >= 1; the landscape's if left out.
+def threshold(landscape: GaussianFeatures, batch: int) -> float:
+    """Return the learning rate at which κ of (T21) reaches 1 with ``batch`` samples a step.
 
     Raises
     ------
     DFPError
         If no curvature is positive: every learning rate is then stable.
-    UnsupportedError
-        If the landscape is another one.
-
-    Examples
-    --------
-    >>> import dfp
-    >>> features = dfp.GaussianFeatures([1.0, 0.3, 0.1], batch_size=4)
-    >>> print(round(dfp.largest_learning_rate(features), 4))
-    1.3135
     """
     from scipy import optimize
 
-    if not isinstance(landscape, GaussianFeatures):
-        raise UnsupportedError(
-            f"landscape={checks.shown(landscape)}: the threshold of streaming least squares needs a "
-            "dfp.GaussianFeatures(...); of other landscapes dfp.modes(...) knows it."
-        )
-    batch = checks.integer("batch_size", landscape.batch_size if batch_size is None else batch_size, at_least=1)
     largest = float(landscape.curvatures.max())
     if largest == 0:
         raise DFPError("curvatures are all zero: no learning rate is too large; give a positive curvature.")

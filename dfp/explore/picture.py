@@ -155,7 +155,7 @@ def regimes() -> Array:
 def boundary(momentum: float) -> tuple[Array, Array]:
     """Return where the variance of SGD ends on the map, (ηλ, η²Γ/B), at this momentum: along rays of equal Γ/λ²."""
     points = []
-    for ratio in np.geomspace(1e-3, 1e3, 25):
+    for ratio in 2 / np.linspace(1.995, 0.005, 25) - 1:  # without momentum at equal distances of ηλ
         sgd = Knobs(curvature_noise=float(ratio)).sgd(momentum, 0.1)
         rate = modes(sgd)[0].largest_stable_learning_rate
         points.append((rate, rate**2 * ratio))

@@ -46,18 +46,23 @@ class _Page:
         self.sources: dict[str, ColumnDataSource] = {}
         self.words = Div(name="words", sizing_mode="stretch_width")
         last = max(len(steps) - 1, 1)
-        self.slider = Slider(title="saved step", start=0, end=last, step=1, value=len(steps) - 1, name="step",
+        self.slider = Slider(start=0, end=last, step=1, value=len(steps) - 1, name="step", show_value=False,
                              disabled=len(steps) == 1, sizing_mode="stretch_width")  # fmt: skip
         self.slider.on_change("value", lambda _attribute, _old, _new: self.update())
-        board = row(*self._densities(), self._variances(), styles={"flex-wrap": "wrap"}, sizing_mode="stretch_width")
+        panels = [*self._densities(), self._variances()]
+        for drawn in panels:
+            drawn.frame_align = False  # or a legend below one makes all of them as flat
+        board = row(*panels, styles={"flex-wrap": "wrap"}, sizing_mode="stretch_width")
         self.update()
         heading = Div(text=f"<h3>{escape(name)}</h3>")
-        page.add_root(column(heading, self.slider, self.words, board, sizing_mode="stretch_width"))
+        narrower = {"max-width": "calc(100% - 24px)"}  # or the margins of what it holds would make it scroll
+        page.add_root(column(heading, self.slider, self.words, board, sizing_mode="stretch_width", styles=narrower))
         page.title = f"dfp explore {name}"
 
     def update(self) -> None:
         """Show the step that the slider points to."""
         step = self.steps[min(int(self.slider.value), len(self.steps) - 1)]
+        self.slider.title = f"saved step {step}"
         lines = []
         for name, solution in self.solutions.items():
             frame = int(np.flatnonzero(solution.steps == step)[0])
@@ -85,10 +90,12 @@ class _Page:
             theta, density = "θ [parameter]", "density [1 / parameter]"
             plain = panel("How are the parameters distributed?", theta, density)
             tails = panel("How heavy are the tails?", theta, density, y_axis_type="log", x_range=plain.x_range)
-            for (name, _), colour in zip(lines.items(), _colours(len(lines)), strict=True):
+            for name, colour, dash in zip(lines, _colours(len(lines)), _dashes(len(lines)), strict=True):
                 self.sources[name] = source = ColumnDataSource(name=name)
-                plain.line("x", "y", source=source, color=colour, line_width=2, legend_label=name)
-                tails.line("x", "positive", source=source, color=colour, line_width=2)
+                style = {"source": source, "color": colour, "line_width": 2, "line_dash": dash}
+                plain.line("x", "y", legend_label=name, **style)
+                tails.line("x", "positive", **style)
+            _legend_below(plain)
             drawn += [plain, tails]
         for name, solution in planes.items():
             assert solution.grid is not None
@@ -110,9 +117,22 @@ class _Page:
                 dash = ("solid", "dashed", "dotted")[i]
                 drawn.line(solution.steps, solution.covariance[:, i, i], color=colour, line_dash=dash, line_width=2,
                            legend_label=f"{name}, θ{'₁₂₃'[i]}")  # fmt: skip
-        drawn.legend.location, drawn.legend.background_fill_alpha = "bottom_right", 0.6
+        _legend_below(drawn)
         return drawn
+
+
+def _legend_below(drawn: Any) -> None:
+    """Move a legend off the curves, in two columns that fit on a telephone."""
+    (legend,) = drawn.legend
+    legend.ncols, legend.label_text_font_size, legend.padding, legend.margin = 2, "10px", 2, 2
+    drawn.height += 20 * -(-len(legend.items) // legend.ncols)
+    drawn.add_layout(legend, "below")
 
 
 def _colours(count: int) -> list[str]:
     return [COLOURS[i % len(COLOURS)] for i in range(count)]
+
+
+def _dashes(count: int) -> list[str]:
+    """Return one for each, another where colours begin again."""
+    return [("solid", "dashed", "dotted")[i // len(COLOURS) % 3] for i in range(count)]

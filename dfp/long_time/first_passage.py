@@ -1,5 +1,6 @@
 """First passage: after how many steps the parameters leave a box, and with which probability at each step."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ from dfp.problem.state import Ending, State, started
 from dfp.result import remembered
 from dfp.results.keeper import Keeper
 
+# How often a box behind one wall is doubled, and the change, of the mean relatively, at which its law stays.
+_WIDENINGS, _SETTLED = 12, 1e-9
+
 
 @remembered
 def exit_steps(
@@ -46,7 +50,7 @@ def exit_steps(
         kernels wide (d = 1: 10⁵).
     domain
         ``(lower, upper)``, corners of shape (d,) or numbers, or a ``dfp.Grid`` whose box is taken (and, for generators
-        and finite sums, whose cells).
+        and finite sums, whose cells). In one dimension a corner may be infinite: boxes are widened until the law stays.
     initial
         State at step 0, or a ``Solution`` to go on from; what is outside has left at step 0.
     steps
@@ -126,11 +130,61 @@ def _computed(equation: Equation, domain: Any, initial: State, last: int | None)
             "is not known here; give trajectories=100_000 to sample it, use dfp.Langevin(sgd), or give "
             "dfp.GaussianNoise of the same covariance."
         )
-    lower, upper, cells = _box(domain, equation.dimension, _sampling(equation))
+    if equation.dimension == 1 and not isinstance(domain, Grid) and np.isinf(_open_box(domain, 1)).any():
+        return _half_line(equation, *_open_box(domain, 1), initial, last)
+    return _law(equation, *_box(domain, equation.dimension, _sampling(equation)), initial, last)
+
+
+def _half_line(equation: Equation, lower: Array, upper: Array, initial: State, last: int | None) -> ExitSteps:
+    """Return the law behind one wall, from boxes twice as wide each time, with what the last widening changed."""
+    if np.isinf(lower[0]) and np.isinf(upper[0]):
+        raise DFPError("domain: (-inf, inf) has no wall to leave by; give a finite corner.")
+    wall, side = (upper, -1.0) if np.isinf(lower[0]) else (lower, 1.0)
+    spread = 0.0 if initial.point else float(initial.covariance.item()) ** 0.5
+    noise = equation.sgd.noise if equation.sgd.affine else equation.sgd.local
+    kick = equation.sgd.learning_rate * float(noise.covariance(initial.mean).item()) ** 0.5
+    width, laws, changes = (
+        2 * (abs(float(initial.mean[0] - wall[0])) + 8 * (spread + kick)),
+        list[ExitSteps](),
+        [np.inf],
+    )
+    while len(laws) < _WIDENINGS and not _steady(changes):
+        low, high = sorted([float(wall[0]), float(wall[0] + side * width)])
+        try:
+            laws.append(_law(equation, np.array([low]), np.array([high]), None, initial, last))
+        except UnresolvedError:
+            break
+        width *= 2
+        if len(laws) > 1 and np.isfinite(laws[-1].mean):
+            before, found = laws[-2:]
+            shared = min(len(found.survival), len(before.survival))
+            moved = float(np.abs(found.survival[:shared] - before.survival[:shared]).max())
+            changes.append(abs(found.mean - before.mean))
+            known = changes[-1] <= _SETTLED * found.mean + found.mean_error + before.mean_error
+            if known and moved <= _SETTLED + found.error + before.error:
+                return replace(found, error=found.error + moved, mean_error=found.mean_error + changes[-1])
+    raise UnresolvedError(
+        f"domain: behind the wall at {wall[0]:g} the law still changes in boxes {width:.3g} wide: its mean is "
+        f"infinite, or tails are too heavy; give a finite corner, or {_sampling(equation)}."
+    )
+
+
+def _steady(changes: list[float]) -> bool:
+    """Whether the mean grows like the logarithm of the width or the width itself, thrice: then there is none."""
+    last = np.array([np.inf] * 4 + changes)[-4:]
+    return bool(np.all(np.isfinite(last)) and np.all(abs(last[1:] - 1.7 * last[:-1]) < 0.8 * last[:-1]))
+
+
+def _law(
+    equation: Equation, lower: Array, upper: Array, cells: tuple[int, ...] | None, initial: State, last: int | None
+) -> ExitSteps:
+    """Return the law in a finite box."""
+    sgd = equation.sgd
+    sums = sgd.affine and sgd.noise.shuffles
     points, masses = _start(initial, lower, upper)
     if not masses.sum() > 0:
         raise DFPError(f"domain: {lower} … {upper} holds nothing of the initial state; widen it.")
-    if pairs:
+    if equation.discrete and first_passage_momentum.supported(equation):
         laws = first_passage_momentum.by_pairs(equation, lower, upper, points, masses)
         return numeric.compared(laws, last, float(masses.sum()), 0.0)
     if sgd.affine and sgd.additive and not np.any(sgd.noise.constant):

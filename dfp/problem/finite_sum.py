@@ -202,8 +202,18 @@ class FiniteSumLaw(NoiseLaw):
     def increments(self, theta: Array, rng: np.random.Generator) -> Array:
         """Return the averages of minibatches drawn with replacement, one for each place."""
         chosen = rng.integers(0, self.count, (len(theta), self.batch_size))
+        if self.features is not None and self.targets is not None and self.dimension > _TABULATE_UP_TO:
+            rows = self.features[chosen]
+            left = np.einsum("nbj,nj->nb", rows, theta) - self.targets[chosen]
+            mean = theta @ self.mean_hessian + self.gradients.mean(axis=0)
+            return np.einsum("nb,nbi->ni", left, rows) / self.batch_size - mean
         centred, gradients = self.deviations
-        return np.einsum("nbij,nj->ni", centred[chosen], theta) / self.batch_size + gradients[chosen].mean(axis=1)
+        parts = -(-chosen.size * self.dimension**2 // _MOST_HELD)  # of the Hessians of all minibatches
+        moved = [
+            np.einsum("nbij,nj->ni", centred[some], places)
+            for some, places in zip(np.array_split(chosen, parts), np.array_split(theta, parts), strict=True)
+        ]
+        return np.concatenate(moved) / self.batch_size + gradients[chosen].mean(axis=1)
 
     def cumulants(self, highest: int) -> list[Array | None]:
         """Return the cumulants of one sample over B², B³ of the average."""
@@ -266,6 +276,17 @@ class FiniteSumLaw(NoiseLaw):
         for deviation in np.swapaxes(self.sample_deviations(theta), 0, 1) / self.batch_size:
             total += np.exp(1j * np.moveaxis(waves @ deviation.T, -1, 0))
         return (total / self.count) ** self.batch_size
+
+    def loaded_characteristic(self, waves: Array, load: Array, theta: Array | None = None) -> Any:
+        """Return it; of fewer waves than parameters from what every sample is along them, as products of matrices."""
+        from dfp_solvers import fourier
+
+        if theta is None or waves.shape[-1] == self.dimension:
+            return super().loaded_characteristic(waves, load, theta)
+        centred, gradients = self.deviations
+        slopes, shifts = (load / self.batch_size) @ centred, gradients @ load.T / self.batch_size
+        averages = [fourier.sample_average(waves, slopes @ place + shifts) for place in theta]
+        return fourier.power(np.array(averages), self.batch_size)
 
     def wave_characteristic(self, wave: Array, centre: Array, axes: Array, lattice: list[Array]) -> Any:
         """Return it from the places of a tensor lattice, on which the phases of samples are products over the axes."""

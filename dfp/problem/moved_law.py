@@ -204,10 +204,10 @@ class MovedLaw(NoiseLaw):
         values = self.base.wave_characteristic(wave @ self.left, self.right @ centre, self.right @ axes, lattice)
         return values * np.exp(-0.5 * (wave @ self.heat @ wave))
 
-    def loaded_characteristic(self, waves: Array, load: Array) -> Any:
+    def loaded_characteristic(self, waves: Array, load: Array, theta: Array | None = None) -> Any:
         """Return that of the base carried on by ``load`` L, times that of the heat."""
-        spread = load @ self.heat @ load.T
-        values = self.base.loaded_characteristic(waves, load @ self.left)
+        spread, at = load @ self.heat @ load.T, None if theta is None else theta @ self.right.T
+        values = self.base.loaded_characteristic(waves, load @ self.left, at)
         return values * np.exp(-0.5 * np.einsum("...i,ij,...j->...", waves, spread, waves))
 
     def trajectory_model(self, kept: Array, hessian: Array, gradient: Array, rate: float) -> Any:

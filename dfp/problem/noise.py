@@ -332,8 +332,13 @@ class NoiseLaw(Noise):
         places = centre + nodes.reshape(-1, self.dimension) @ axes.T
         return self.characteristic(wave[None], places).reshape(nodes.shape[:-1])
 
-    def loaded_characteristic(self, waves: Array, load: Array) -> Any:
-        """Return E e^{ik·Mg̃} of additive noise that ``load`` M (d, d) carries on, at ``waves`` (..., d)."""
+    def loaded_characteristic(self, waves: Array, load: Array, theta: Array | None = None) -> Any:
+        """Return E e^{ik·Mg̃} of additive noise that ``load`` M (k, d) carries on, at ``waves`` (..., k).
+
+        With places ``theta`` (m, d) that of M(H̃θ + g̃), shape (m, ...).
+        """
+        if theta is not None:
+            return self.characteristic(waves @ load, theta)
         return self.projected_characteristic(waves, self.projected(load.T))
 
     def minibatch_count(self, *, replace: bool = True) -> float:

@@ -22,6 +22,9 @@ _HELD = (0.989, 0.865, 0.393)
 HELD_IN_WORDS = "Contours hold 39, 86 and 99 %"
 # Least density on a logarithmic axis, and least negative one that is hatched in the plane, over the largest.
 _SEEN, _SHOWN_NEGATIVE = 1e-8, 1e-3
+# Least density over the largest that a linear axis shows. Where a narrow part of the grids alone exceeds the least that
+# an axis shows, as of heavy tails, it shows that part, with a margin.
+_PLAIN, _WIDE, _MARGIN = 1e-3, 3.0, 0.05
 # Letters in the title of a panel, sides of a plane at which it gives up equal units, cells of a smooth contour.
 _PANEL_LETTERS, _NARROW, _SMOOTH_CELLS = 30, 3.0, 96
 # Steps that are marked one by one, at most.
@@ -64,9 +67,21 @@ def curves_on(
         linear.axhline(0, color="grey", linewidth=0.6)
         logarithmic.plot([], [], "--", color="grey", label="negative")
         logarithmic.legend()
-    for axis in (linear, logarithmic):
+    for axis, share in ((linear, _PLAIN), (logarithmic, _SEEN)):
+        axis.set_xlim(_span(drawn, share))
         axis.set_xlabel(schema.label("theta_1"))
         axis.set_ylabel(schema.label("density", 1))
+
+
+def _span(drawn: Mapping[str, tuple[Array, Array]], share: float) -> tuple[float, float]:
+    """Return the ends of an axis: of the grids, or of where curves exceed a share of their peaks if that is narrow."""
+    seen = [places[np.abs(values) >= share * values.max()] for places, values in drawn.values()]
+    low, high = min(part[0] for part in seen), max(part[-1] for part in seen)
+    first, last = (end(places[place] for places, _ in drawn.values()) for end, place in ((min, 0), (max, -1)))
+    if (high - low) * _WIDE < last - first:
+        first, last = low, high
+    margin = _MARGIN * (last - first)
+    return first - margin, last + margin
 
 
 def _ordered(count: int) -> list[Any]:

@@ -127,7 +127,7 @@ def _write(group: Any, columns: Mapping[str, Column], inherited: dict[str, Any])
             if dim not in scales:
                 scales[dim] = _bare(group, dim, dataset.shape[axis])
             dataset.dims[axis].attach_scale(scales[dim])
-        if "step" in columns[name].dims and name != "time":
+        if "step" in columns[name].dims and name != "time" and "time" in columns:
             _label(dataset, {"coordinates": "time"})
     return scales
 

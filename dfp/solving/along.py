@@ -278,7 +278,7 @@ def _looked_ahead(
             here, moving = theta[begin : begin + portion], speed[begin : begin + portion]
             along = (here - rate * (push * (here @ sgd.hessian.T + sgd.gradient) + kept * moving)) @ u
             phase = np.exp(1j * np.moveaxis(waves @ along.T, -1, 0))
-            phi += np.sum(phase * law.characteristic(-rate * push * (waves @ u.T), here), axis=0)
+            phi += np.sum(phase * law.loaded_characteristic(waves, -rate * push * u.T, here), axis=0)
         density, _ = fourier.invert(phi / _TRAJECTORIES, chosen.lower, chosen.spacing, chosen.cells)
         _, mean, covariance = grid_moments(chosen, density)
         variances = covariance.diagonal()
