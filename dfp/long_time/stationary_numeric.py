@@ -12,13 +12,11 @@ from scipy.sparse.linalg import ArpackNoConvergence, eigs
 from dfp.checks import Array
 from dfp.errors import NoStationaryDensity, UnresolvedError, UnsupportedError
 from dfp.exact.averages import factors
-from dfp.exact.moments import Moments
 from dfp.long_time.recurrence import require_settling, settled_moments
 from dfp.methods import markov_chain
 from dfp.methods.finite_difference import FiniteDifference
 from dfp.methods.finite_volume import FiniteVolume
 from dfp.methods.fourier.fourier import Fourier
-from dfp.methods.grids import automatic
 from dfp.methods.heavy_tails import wall_tails
 from dfp.methods.hermite import Hermite
 from dfp.methods.solver import Problem, Run, Solver
@@ -186,7 +184,7 @@ def by_transfer(equation: Equation, grid: Grid | None, solver: Transfer) -> Dens
     last = settling_steps(equation)
     problem = Problem.late(equation, moments, last)
     if equation.dimension == 1:
-        return _late(solver, problem, grid)
+        return _signed(_walked(solver, problem, grid))  # any number of steps
     if equation.dimension == 2 and spectral.applies(problem) and spectral.holds_tails(problem):
         factorised = spectral.SpectralRun(problem, grid)
         try:
@@ -209,14 +207,6 @@ def by_transfer(equation: Equation, grid: Grid | None, solver: Transfer) -> Dens
         rough = _fixed_point(equation, moments, coarse)[0]
         error = float(np.abs(richardson.regridded(fine, coarse.cells) - rough).sum()) * coarse.cell_volume
     return Density.normalised(grid, np.maximum(fine, 0.0), error=min(error + leak, 2.0))
-
-
-def _late(solver: Solver, problem: Problem, grid: Grid | None) -> Density:
-    """Return the density once the mean has settled, by a solver that takes any number of steps; none is negative."""
-    run = _walked(solver, problem, grid)
-    frame = run.frame()
-    assert frame.density is not None and run.grid is not None
-    return Density.normalised(run.grid, np.maximum(frame.density, 0.0), error=min(frame.truncation, 2.0))
 
 
 def _walked(solver: Solver, problem: Problem, grid: Grid | None) -> Run:
@@ -263,15 +253,9 @@ def by_fourier(equation: Equation, grid: Grid | None, solver: Fourier) -> Densit
     moments = settled_moments(equation)
     assert moments is not None
     _refuse_singular(equation)
-    last = settling_steps(equation)
-    if grid is None:
-        grid = automatic(Moments(np.array([last]), moments.mean[None], moments.covariance[None]), band=15.0)
     start = Gaussian(moments.mean, np.zeros_like(moments.covariance))
-    frame = _walked(solver, Problem.late(equation, moments, last, start), grid).frame()
-    assert frame.density is not None
-    negative = -float(np.minimum(frame.density, 0).sum()) * grid.cell_volume
-    values = np.maximum(frame.density, 0.0)
-    return Density.normalised(grid, values, error=min(frame.truncation + 2 * negative, 2.0))
+    problem = Problem.late(equation, moments, settling_steps(equation), start)
+    return _signed(_walked(solver, problem, grid)).with_moments(moments.mean, moments.covariance)
 
 
 def by_late_step(equation: Equation, grid: Grid | None) -> Density:
@@ -355,10 +339,10 @@ def _signed(run: Run) -> Density:
 
 def _positive(density: Array, grid: Grid, truncation: float) -> Density:
     values = np.maximum(density, 0.0)
-    error = truncation + 2 * float((values - density).sum()) * grid.cell_volume
     mass = float(values.sum()) * grid.cell_volume
+    error = truncation + 2 * float((values - density).sum()) * grid.cell_volume + max(mass - 1, 0.0)
     # What is beyond the grid, up to the error.
-    return Density(grid, values / max(mass, 1.0), outside=max(1 - mass, 0.0), error=error)
+    return Density(grid, values / max(mass, 1.0), outside=max(1 - mass, 0.0), error=min(error, 2.0))
 
 
 BY_SOLVER: dict[type[Solver], Callable[[Equation, Grid | None, Any], Density]] = {
