@@ -138,6 +138,19 @@ def test_looking_ahead_takes_momentum_and_schedules(settings):
     assert apart(dfp.Gaussian([0.0, 0.0], 0.02).draw(60_000, rng) @ u) > 0.2
 
 
+def test_the_start_of_what_is_looked_ahead_is_its_projection():
+    """By default step 0 is saved: a Gaussian along the direction, exactly; from a point there is no density yet."""
+    equation, u = dfp.MasterEquation(dfp.SGD(regression(), 0.1)), np.array([1.0, 0.5])
+    along = dfp.solve(equation, dfp.Gaussian([0.3, -0.2], 0.02), 3, directions=u)
+    places, deviation = along.grid.axes[0], np.sqrt(0.02 * u @ u)
+    wanted = np.exp(-0.5 * ((places - 0.2) / deviation) ** 2) / deviation / np.sqrt(2 * np.pi)
+    assert along.steps.tolist() == [0, 3]
+    # automatic boxes cut tails at 1e-9 of the density or less
+    np.testing.assert_allclose(along.density[0], wanted, atol=1e-8 * wanted.max())
+    with pytest.raises(dfp.UnsupportedError, match="not at a Point"):
+        dfp.solve(equation, dfp.Point([0.3, -0.2]), 3, [0, 3], directions=u)
+
+
 def test_a_file_keeps_the_directions(tmp_path):
     u = np.array([[1.0, 0.0], [0.5, 1.0], [0.0, 2.0]])
     solution = dfp.solve(dfp.MasterEquation(three()), dfp.Gaussian(np.ones(3), 0.3), 4, directions=u)

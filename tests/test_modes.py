@@ -531,3 +531,14 @@ def test_the_largest_learning_rate_needs_no_sgd():
     assert dfp.largest_learning_rate(data, 8) > edge
     with pytest.raises(dfp.DFPError, match="expanded"):
         dfp.largest_learning_rate(dfp.Landscape(lambda t: t**3 - t, 0.5))
+
+
+def test_the_report_says_along_what_a_mode_is():
+    """Largest components first, small ones left out; nothing is said where modes are the parameters in order."""
+    noise = dfp.GaussianNoise(0.2)
+    report = str(dfp.modes(dfp.SGD(dfp.QuadraticLandscape([[1.0, 0.6], [0.6, 1.5]], noise=noise), 0.1)))
+    # tan 2φ = 2 · 0.6 / (1.5 − 1)
+    assert "0.83 θ₁ − 0.55 θ₂" in report and "0.83 θ₂ + 0.55 θ₁" in report
+    assert "θ" not in str(dfp.modes(dfp.SGD(dfp.QuadraticLandscape([1.0, 1.5], noise=noise), 0.1)))
+    many = np.eye(12) + 0.5
+    assert "…" in str(dfp.modes(dfp.SGD(dfp.QuadraticLandscape(many, noise=noise), 0.1)))

@@ -112,7 +112,7 @@ REMEDIES = {
     "spectrum, a landscape": (lambda: dfp.spectrum(master(wells(3))), "dfp.modes(sgd, at=θ)", "leave grid out"),
     "correlations, a landscape": (lambda: dfp.autocorrelation(master(wells(3)), [0]), "need d <= 2", "leave grid out"),
     "exits of Langevin, no walls": (
-        lambda: dfp.exit_steps(dfp.Langevin(quadratic(1)), (-np.inf, 1.0), dfp.Point(0.0)),
+        lambda: dfp.exit_steps(dfp.Langevin(quadratic(2)), (-np.inf, 1.0), dfp.Point([0.0, 0.0])),
         "sample dfp.MasterEquation(sgd) with trajectories=100_000", "give trajectories",
     ),
     "exits of Langevin, d > 3": (

@@ -25,6 +25,8 @@ from dfp.results.tables import aligned
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+# Components of a direction below this are not told.
+_LEAST, _SUBSCRIPTS = 0.05, str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 # Rows of the printed table; the rest is counted by regime.
 _SHOWN = 30
 
@@ -402,6 +404,17 @@ def _notes(mode: Mode) -> list[tuple[str, bool]]:
     ]
 
 
+def _along(direction: Array) -> str:
+    """Return the largest three components, of either sign as a whole, such as 0.71 θ₁ − 0.70 θ₂."""
+    order = np.argsort(-np.abs(direction), kind="stable")
+    sign, found = np.sign(direction[order[0]]), ""
+    for i in order[:3]:
+        if abs(direction[i]) >= _LEAST:
+            join = " − " if sign * direction[i] < 0 else " + " if found else ""
+            found += f"{join}{abs(direction[i]):.2f} θ{str(i + 1).translate(_SUBSCRIPTS)}"
+    return found + " …" * bool(np.any(np.abs(direction[order[3:]]) >= _LEAST))
+
+
 def _below(limit: float) -> str:
     if np.isnan(limit):
         return "at learning rates not known"
@@ -411,12 +424,13 @@ def _below(limit: float) -> str:
 def _text(report: Modes) -> str:
     """Return one line per mode, at most ``_SHOWN``, and a summary of the system."""
     errors = {"lyapunov_exponent": "lyapunov_error", "tail_index": "tail_index_error"}
-    rows = [[head for _, head in COLUMNS] + ["regime", ""]]
+    turned = any(abs(mode.direction[i]) < 1 - _LEAST**2 for i, mode in enumerate(report[:_SHOWN]))
+    rows = [[head for _, head in COLUMNS] + ["regime", "direction" if turned else "", ""]]
     for mode in report[:_SHOWN]:
         cells = [_shown(getattr(mode, name), getattr(mode, errors[name]) if name in errors else 0.0)
                  for name, _ in COLUMNS]  # fmt: skip
         notes = [note for note, true in _notes(mode) if true]
-        rows.append([*cells, mode.regime, ", ".join(notes)])
+        rows.append([*cells, mode.regime, _along(mode.direction) if turned else "", ", ".join(notes)])
     lines = aligned(rows, right=range(len(COLUMNS)))
     if len(report) > _SHOWN:
         counts = Counter(mode.regime for mode in report)

@@ -117,7 +117,7 @@ class Certificate:
                 worst = values[np.nanargmax(np.abs(values))]
                 lines.append(f"  {name.replace('_', ' '):17s} {worst: .1e}{note}")
         if np.all(np.isnan(self.mean_error)):
-            lines.append("  moment errors     unknown: in a nonlinear landscape no exact moments exist to compare with")
+            lines.append("  moment errors     unknown: no exact moments exist here to compare with")
         return "\n".join(lines + [f"  ! {warning}" for warning in self.warnings])
 
 

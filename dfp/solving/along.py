@@ -213,13 +213,16 @@ def spectra(equation: Equation, initial: State, path: Path, waves: Array) -> lis
         for part in path.noises[done:step]:
             product = product * law.projected_characteristic(waves, part)
         done, start = step, path.starts[s]
-        if initial.gridded is None:
-            kept = 0.0 if initial.point else start.T @ initial.covariance @ start
-            begun = fourier.gaussian(waves, initial.mean @ start, np.zeros((waves.shape[-1],) * 2) + kept)
-        else:
-            begun = initial.characteristic(waves @ start.T)
-        found.append(product * begun * np.exp(1j * (waves @ path.shifts[s])))
+        found.append(product * _begun(initial, waves, start) * np.exp(1j * (waves @ path.shifts[s])))
     return found
+
+
+def _begun(initial: State, waves: Array, u: Array) -> Complex:
+    """Return the characteristic function of Uᵀθ of the start."""
+    if initial.gridded is not None:
+        return initial.characteristic(waves @ u.T)
+    kept = 0.0 if initial.point else u.T @ initial.covariance @ u
+    return fourier.gaussian(waves, initial.mean @ u, np.zeros((waves.shape[-1],) * 2) + kept)
 
 
 def _looked_ahead(
@@ -233,17 +236,18 @@ def _looked_ahead(
 ) -> tuple[Grid, list[Frame]]:
     """Return averages over sampled (θ, v) of step n−1 of the law of Uᵀθ_n given them: unbiased, as smooth as a step."""
     sgd = equation.sgd
-    still = sgd.learning_rates.values(0, int(exact.steps[-1]))[exact.steps - 1] == 0 if 0 not in exact.steps else True
-    if not sgd.replace or not equation.discrete or np.any(still):
+    moved = exact.steps[exact.steps > 0]
+    still = sgd.learning_rates.values(0, int(exact.steps[-1]))[moved - 1] == 0
+    nowhere = initial.point and len(moved) < len(exact.steps)
+    if not sgd.replace or not equation.discrete or np.any(still) or nowhere:
         raise UnsupportedError(
-            "directions: noise that depends on θ is looked ahead of from samples of SGD (T4), from step 1, where the "
-            "learning rate is not 0; use dfp.MasterEquation(sgd) with replacement and save=[...] without such steps."
+            "directions: noise that depends on θ is looked ahead of from samples of SGD (T4), at steps where the "
+            "learning rate is not 0, and not at a Point; use dfp.MasterEquation(sgd) with replacement and save=[...] "
+            "without such."
         )
-    beta = sgd.momentum
-    push, kept = (1 + beta, beta**2) if sgd.nesterov else (1.0, beta)  # θ' = θ − η (push g + kept v) (T19)
     chosen = automatic(exact) if grid is None else grid
     waves = fourier.wave_numbers(chosen.spacing, chosen.cells)
-    portion, frames = max(_WORK // waves[..., 0].size, 1), list[Frame]()
+    frames = list[Frame]()
     walk, steps = Walk(equation, initial, _TRAJECTORIES, np.random.default_rng(_SEED)), exact.steps.tolist()
 
     def keep() -> None:
@@ -268,18 +272,8 @@ def _looked_ahead(
         while walk.step < step - 1:
             walk.advance()
             keep()
-        theta, speed = walk.theta, walk.speed
-        rate = sgd.learning_rates.at(step - 1)
-        law = sgd.law.with_batch_size(sgd.samples_at(step - 1)) if sgd.scheduled and sgd.batches else sgd.noise
-        if not checks.finite(theta):
-            raise DFPError(f"step {step}: sampled trajectories overflow; lower learning_rate or save earlier steps.")
-        phi = np.zeros(waves.shape[:-1], dtype=np.complex128)
-        for begin in range(0, _TRAJECTORIES, portion):
-            here, moving = theta[begin : begin + portion], speed[begin : begin + portion]
-            along = (here - rate * (push * (here @ sgd.hessian.T + sgd.gradient) + kept * moving)) @ u
-            phase = np.exp(1j * np.moveaxis(waves @ along.T, -1, 0))
-            phi += np.sum(phase * law.loaded_characteristic(waves, -rate * push * u.T, here), axis=0)
-        density, _ = fourier.invert(phi / _TRAJECTORIES, chosen.lower, chosen.spacing, chosen.cells)
+        phi = _averaged(equation, walk, step, u, waves) if step else _begun(initial, waves, u)
+        density, _ = fourier.invert(phi, chosen.lower, chosen.spacing, chosen.cells)
         _, mean, covariance = grid_moments(chosen, density)
         variances = covariance.diagonal()
         scale = np.sqrt(np.outer(variances, variances))
@@ -287,3 +281,23 @@ def _looked_ahead(
         frames.append(Frame(mean, covariance, density, errors=errors))
         keep()
     return chosen, frames
+
+
+def _averaged(equation: Equation, walk: Walk, step: int, u: Array, waves: Array) -> Complex:
+    """Return the average over the sampled (θ, v) of step n−1 of the characteristic function of Uᵀθ_n given them."""
+    sgd = equation.sgd
+    beta = sgd.momentum
+    push, kept = (1 + beta, beta**2) if sgd.nesterov else (1.0, beta)  # θ' = θ − η (push g + kept v) (T19)
+    portion = max(_WORK // waves[..., 0].size, 1)
+    theta, speed = walk.theta, walk.speed
+    rate = sgd.learning_rates.at(step - 1)
+    law = sgd.law.with_batch_size(sgd.samples_at(step - 1)) if sgd.scheduled and sgd.batches else sgd.noise
+    if not checks.finite(theta):
+        raise DFPError(f"step {step}: sampled trajectories overflow; lower learning_rate or save earlier steps.")
+    phi = np.zeros(waves.shape[:-1], dtype=np.complex128)
+    for begin in range(0, _TRAJECTORIES, portion):
+        here, moving = theta[begin : begin + portion], speed[begin : begin + portion]
+        along = (here - rate * (push * (here @ sgd.hessian.T + sgd.gradient) + kept * moving)) @ u
+        phase = np.exp(1j * np.moveaxis(waves @ along.T, -1, 0))
+        phi += np.sum(phase * law.loaded_characteristic(waves, -rate * push * u.T, here), axis=0)
+    return phi / _TRAJECTORIES

@@ -74,7 +74,7 @@ def solve(
     directions
         U, shape (d, k), k <= 3: the densities are those of Uᵀθ, for any d; see ``solution.directions``. Closed for
         additive noise; modes that move by themselves are solved as such, by any solver, (T5) among them; otherwise
-        smooth averages of the last step's kernel over 20 000 sampled trajectories (T4), from step 1.
+        smooth averages of the last step's kernel over 20 000 sampled trajectories (T4).
     checkpoint
         HDF5 file that holds the saved steps so far as a solution, written every few seconds. A run that finds it goes
         on from there, to the bits of an uninterrupted one; the finished solution takes its place, and is returned if it

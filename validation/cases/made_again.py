@@ -51,6 +51,10 @@ class Drawn:
         """Return SGD of a random learning rate on it."""
         return dfp.SGD(landscape, float(self.rng.uniform(0.02, 0.3)), **options)
 
+    def line(self) -> dfp.SGD:
+        """Return SGD in one parameter under Gaussian noise."""
+        return self.sgd(self.landscape(1, minibatches=False))
+
     def start(self, d: int) -> dfp.Gaussian:
         """Return a random start."""
         return dfp.Gaussian(self.rng.normal(size=d), float(self.rng.uniform(0.02, 0.3)))
@@ -92,18 +96,14 @@ class Drawn:
 
     def kinds(self) -> dict[str, Callable[[], Any]]:
         """Return what makes each kind."""
-
-        def line() -> dfp.SGD:
-            return self.sgd(self.landscape(1, minibatches=False))
-
         return {
             "solution": self.solution,
-            "density": lambda: dfp.stationary(dfp.MasterEquation(line())),
+            "density": lambda: dfp.stationary(dfp.MasterEquation(self.line())),
             "moments": lambda: dfp.moments(
                 dfp.MasterEquation(self.sgd(self.landscape(3), momentum=0.5)), self.start(3), self.steps()
             ),
-            "exit steps": lambda: dfp.exit_steps(dfp.MasterEquation(line()), (-3.0, 3.0), dfp.Point([0.0]), 30),
-            "spectrum": lambda: dfp.spectrum(dfp.MasterEquation(line()), 3),
+            "exit steps": lambda: dfp.exit_steps(dfp.MasterEquation(self.line()), (-3.0, 3.0), dfp.Point([0.0]), 30),
+            "spectrum": lambda: dfp.spectrum(dfp.MasterEquation(self.line()), 3),
             "stationary moments": lambda: dfp.stationary_moments(dfp.MasterEquation(self.sgd(self.landscape(2)))),
             "modes": lambda: dfp.modes(self.sgd(self.landscape(2)), lyapunov_steps=200, seed=self.seed),
             "phase diagram": self.phases,
