@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from dfp_solvers import kesten, lyapunov
 from problems import every_equation, one_mode, regression, rotated, table
+from scipy import stats
 from scipy.stats import cauchy, chi2, multivariate_normal
 from scipy.stats import t as student
 
@@ -312,3 +313,54 @@ def test_a_box_that_cuts_a_gaussian_is_no_coarse_grid():
         inside = multivariate_normal(settled.mean, settled.covariance).cdf(box[1], lower_limit=box[0])
         # Sums over cells err by Δ²/24 of the slope at the walls: below 1e-4 for 60 cells in a deviation or two.
         assert abs(law.outside - (1 - inside)) < 1e-4
+
+
+EXPONENTIAL = dfp.AdditiveNoise(stats.expon())
+NARROW = {
+    "additive": (dfp.QuadraticLandscape([1.0], noise=EXPONENTIAL), dfp.Fourier()),
+    "additive, by Transfer": (dfp.QuadraticLandscape([1.0], noise=EXPONENTIAL), dfp.Transfer()),
+    "Student noise": (dfp.QuadraticLandscape([1.0], noise=dfp.StudentNoise([[1.0]], 5.0)), dfp.Fourier()),
+    "curvature noise": (dfp.QuadraticLandscape([1.0], noise=dfp.GaussianNoise([1.0], [0.4])), dfp.Transfer()),
+    "samples of gradients": (
+        dfp.QuadraticLandscape.from_samples(np.ones((9, 1, 1)), np.arange(9.0)[:, None] ** 1.5 / 9, 1),
+        dfp.Fourier(),
+    ),
+    "samples": (
+        dfp.QuadraticLandscape.from_regression(np.arange(1.0, 9.0)[:, None] / 4, np.cos(np.arange(8.0)), batch_size=4),
+        dfp.Transfer(),
+    ),
+}
+
+
+@pytest.mark.parametrize(("landscape", "solver"), NARROW.values(), ids=NARROW)
+def test_what_a_narrow_grid_leaves_out_is_outside(landscape, solver):
+    equation = dfp.MasterEquation(dfp.SGD(landscape, 0.2))
+    whole = dfp.stationary(equation, solver=solver)
+    spread = np.sqrt(whole.covariance[0, 0])
+    lower, upper = whole.mean - spread, whole.mean + 1.5 * spread
+    law = dfp.stationary(equation, dfp.Grid(lower, upper, 200), solver)
+    beyond = 1 - whole.probability(lower, upper)
+    assert beyond > 0.1
+    # cells of a box that cuts the density: the midpoint rule is off by their square
+    assert law.outside == pytest.approx(beyond, abs=1e-4)
+    there = whole.interpolate(law.grid.points)
+    assert np.abs(law.values - there).sum() * law.grid.cell_volume < 1e-5 + 2 * law.error
+    # control: what would be put on the grid if nothing were outside
+    assert np.abs(law.values / law.mass - there).sum() * law.grid.cell_volume > 0.1
+
+
+def test_grids_of_laws_with_heavy_tails_hold_them():
+    """A sum of Student's t with four degrees of freedom, whose kurtosis is infinite, beside samples of the walk."""
+    noise = dfp.AdditiveNoise(stats.t(4))
+    law = dfp.stationary(dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape([1.0], noise=noise), 0.1)))
+    assert law.outside < 1e-8
+    assert law.covariance == pytest.approx(0.1**2 * 2 / (1 - 0.9**2), rel=1e-12)
+    rng, theta = np.random.default_rng(5), np.zeros(400_000)
+    for _ in range(80):
+        theta = 0.9 * theta + 0.1 * rng.standard_t(4, theta.size)
+    reach = 1.3  # four deviations
+    share = np.mean(np.abs(theta) > reach)
+    expected = 1 - law.probability([-reach], [reach])
+    sigma = np.sqrt(expected * (1 - expected) / theta.size)
+    assert abs(share - expected) < 5 * sigma  # one in two million
+    assert expected - 2 * stats.norm.sf(reach / np.sqrt(law.covariance[0, 0])) > 20 * sigma  # control: a Gaussian

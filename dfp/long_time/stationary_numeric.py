@@ -12,11 +12,13 @@ from scipy.sparse.linalg import ArpackNoConvergence, eigs
 from dfp.checks import Array
 from dfp.errors import NoStationaryDensity, UnresolvedError, UnsupportedError
 from dfp.exact.averages import factors
+from dfp.exact.moments import Moments
 from dfp.long_time.recurrence import require_settling, settled_moments
 from dfp.methods import markov_chain
 from dfp.methods.finite_difference import FiniteDifference
 from dfp.methods.finite_volume import FiniteVolume
 from dfp.methods.fourier.fourier import Fourier
+from dfp.methods.grids import automatic
 from dfp.methods.heavy_tails import wall_tails
 from dfp.methods.hermite import Hermite
 from dfp.methods.solver import Problem, Run, Solver
@@ -249,13 +251,31 @@ def _refuse_singular(equation: Equation) -> None:
 
 
 def by_fourier(equation: Equation, grid: Grid | None, solver: Fourier) -> Density:
-    """Return the limit of the product of characteristic functions: additive noise of a finite sum (T4)."""
+    """Return the limit of the product of characteristic functions: additive noise that is not Gaussian (T4)."""
     moments = settled_moments(equation)
     assert moments is not None
     _refuse_singular(equation)
     start = Gaussian(moments.mean, np.zeros_like(moments.covariance))
     problem = Problem.late(equation, moments, settling_steps(equation), start)
-    return _signed(_walked(solver, problem, grid)).with_moments(moments.mean, moments.covariance)
+    if np.isinf(equation.sgd.law.minibatch_count()):
+        found = _signed(_walked(solver, problem, grid))
+    else:  # its atoms have no width of their own, and what is beyond the box of their transforms wraps around
+        box = automatic(Moments(np.zeros(1, np.int64), moments.mean[None], moments.covariance[None]), band=15.0)
+        chosen = box if grid is None else grid
+        around, inside = _containing(chosen, box)
+        frame = _walked(solver, problem, around).frame()
+        assert frame.density is not None
+        found = _positive(frame.density[inside], chosen, frame.truncation)
+    return found.with_moments(moments.mean, moments.covariance)
+
+
+def _containing(grid: Grid, box: Grid) -> tuple[Grid, tuple[slice, ...]]:
+    """Return a grid of the same cells that holds ``box`` as well, and where ``grid`` is on it."""
+    below = np.ceil(np.maximum(grid.lower - box.lower, 0) / grid.spacing).astype(int)
+    above = np.ceil(np.maximum(box.upper - grid.upper, 0) / grid.spacing).astype(int)
+    cells = [n + a + b for n, a, b in zip(grid.cells, below, above, strict=True)]
+    around = Grid(grid.lower - below * grid.spacing, grid.upper + above * grid.spacing, cells)
+    return around, tuple(slice(a, a + n) for a, n in zip(below, grid.cells, strict=True))
 
 
 def by_late_step(equation: Equation, grid: Grid | None) -> Density:
