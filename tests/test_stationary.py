@@ -349,6 +349,23 @@ def test_what_a_narrow_grid_leaves_out_is_outside(landscape, solver):
     assert np.abs(law.values / law.mass - there).sum() * law.grid.cell_volume > 0.1
 
 
+def test_what_a_narrow_grid_leaves_out_of_a_flow_in_the_plane_is_outside():
+    def gradient(theta):
+        first, second = theta[..., 0], theta[..., 1]
+        return np.stack([first**3 - first + 0.3 * second, second + 0.3 * first], axis=-1)
+
+    equation = dfp.Langevin(dfp.SGD(dfp.Landscape(gradient, 0.6 * np.eye(2), dimension=2), 0.2))
+    whole = dfp.stationary(equation)
+    spread = np.sqrt(np.diag(whole.covariance))
+    lower, upper = whole.mean - spread, whole.mean + 1.5 * spread
+    law = dfp.stationary(equation, dfp.Grid(lower, upper, 60))
+    assert law.outside == pytest.approx(1 - whole.probability(lower, upper), abs=1e-3) > 0.4
+    there = whole.interpolate(law.grid.points)
+    assert np.abs(law.values - there).sum() * law.grid.cell_volume < law.error + whole.error
+    with pytest.raises(dfp.UnresolvedError, match="too many to find the mass beyond it"):
+        dfp.stationary(equation, dfp.Grid(lower / 20, upper / 20, 60))
+
+
 def test_grids_of_laws_with_heavy_tails_hold_them():
     """A sum of Student's t with four degrees of freedom, whose kurtosis is infinite, beside samples of the walk."""
     noise = dfp.AdditiveNoise(stats.t(4))

@@ -12,6 +12,7 @@ from dfp.checks import Array
 from dfp.errors import NoStationaryDensity, UnresolvedError, UnsupportedError
 from dfp.long_time import first_passage_line
 from dfp.methods import markov_chain
+from dfp.methods.grids import containing
 from dfp.methods.transfer import landscape_waves
 from dfp.methods.transfer import uniform as transfer_lattice
 from dfp.problem.arguments import check_kernel
@@ -23,6 +24,8 @@ from dfp.problem.state import Density
 # Where log P has fallen by this much nothing is left; places at which that is looked at, and how far boxes grow.
 _NOTHING, _PLACES, _GROWTH = 46.0, 4001, 24
 _CELLS, _STEP_CELLS = {1: 2048, 2: 160}, 96
+# Most cells of a chain whose law is looked for.
+_MOST_CELLS = 2**18
 # What leaves the box of a step for good, per step, that counts as nothing, and as a law that does not last.
 _KEPT, _LOST = 1e-13, 1e-7
 # Rounding of the leading eigenvalue of a full matrix.
@@ -56,8 +59,9 @@ def stationary(equation: Equation, grid: Grid | None) -> Density:
         return _step_of_waves(equation, grid)
     if equation.dimension == 1:
         return _step_on_line(equation, grid) if equation.discrete else _flow_on_line(equation, grid)
-    chosen = automatic_grid(equation) if grid is None else grid
-    return _step_on_plane(equation, chosen) if equation.discrete else _flow_on_plane(equation, chosen)
+    if not equation.discrete:
+        return _flow_on_plane(equation, grid)
+    return _step_on_plane(equation, automatic_grid(equation) if grid is None else grid)
 
 
 def _require_plane(equation: Equation) -> None:
@@ -237,11 +241,24 @@ def null_vector(equation: Equation, grid: Grid) -> Array:
     return currents.stationary(matrix, int(np.argmin(size))).reshape(grid.cells)
 
 
-def _flow_on_plane(equation: Equation, grid: Grid) -> Density:
-    levels = [np.maximum(null_vector(equation, g) / g.cell_volume, 0.0) for g in markov_chain.halved(grid)]
+def _flow_on_plane(equation: Equation, grid: Grid | None) -> Density:
+    """Return the law on a grid that holds it, as far as it is on the one that is given."""
+    box = automatic_grid(equation)
+    around, inside = (box, ...) if grid is None else containing(grid, box)
+    if np.prod(around.cells) > _MOST_CELLS:
+        raise UnresolvedError(
+            f"grid.cells={around.cells} of its size hold the law: too many to find the mass beyond it; give "
+            "dfp.Grid(lower, upper, cells) with fewer cells, or a wider box."
+        )
+    levels = [np.maximum(null_vector(equation, g) / g.cell_volume, 0.0) for g in markov_chain.halved(around)]
     values, error = richardson.best(levels, 0.0)
     values = np.maximum(values, 0.0)
-    return Density.normalised(grid, values, error=min(error * float(np.prod(grid.upper - grid.lower)), 2.0))
+    error = min(error * float(np.prod(around.upper - around.lower)), 2.0)
+    whole = Density.normalised(around, values, error=error)
+    if grid is None:
+        return whole
+    held = whole.values[inside]
+    return Density(grid, held, outside=max(1 - float(held.sum()) * grid.cell_volume, 0.0), error=error)
 
 
 def _step_on_plane(equation: Equation, grid: Grid) -> Density:

@@ -18,7 +18,7 @@ from dfp.methods import markov_chain
 from dfp.methods.finite_difference import FiniteDifference
 from dfp.methods.finite_volume import FiniteVolume
 from dfp.methods.fourier.fourier import Fourier
-from dfp.methods.grids import automatic
+from dfp.methods.grids import automatic, containing
 from dfp.methods.heavy_tails import wall_tails
 from dfp.methods.hermite import Hermite
 from dfp.methods.solver import Problem, Run, Solver
@@ -262,20 +262,11 @@ def by_fourier(equation: Equation, grid: Grid | None, solver: Fourier) -> Densit
     else:  # its atoms have no width of their own, and what is beyond the box of their transforms wraps around
         box = automatic(Moments(np.zeros(1, np.int64), moments.mean[None], moments.covariance[None]), band=15.0)
         chosen = box if grid is None else grid
-        around, inside = _containing(chosen, box)
+        around, inside = containing(chosen, box)
         frame = _walked(solver, problem, around).frame()
         assert frame.density is not None
         found = _positive(frame.density[inside], chosen, frame.truncation)
     return found.with_moments(moments.mean, moments.covariance)
-
-
-def _containing(grid: Grid, box: Grid) -> tuple[Grid, tuple[slice, ...]]:
-    """Return a grid of the same cells that holds ``box`` as well, and where ``grid`` is on it."""
-    below = np.ceil(np.maximum(grid.lower - box.lower, 0) / grid.spacing).astype(int)
-    above = np.ceil(np.maximum(box.upper - grid.upper, 0) / grid.spacing).astype(int)
-    cells = [n + a + b for n, a, b in zip(grid.cells, below, above, strict=True)]
-    around = Grid(grid.lower - below * grid.spacing, grid.upper + above * grid.spacing, cells)
-    return around, tuple(slice(a, a + n) for a, n in zip(below, grid.cells, strict=True))
 
 
 def by_late_step(equation: Equation, grid: Grid | None) -> Density:

@@ -161,3 +161,12 @@ def student_width(freedom: Array, tail: float) -> Array:
 def student_beyond(freedom: Array, width: float) -> Array:
     """Return the probability beyond ``width`` standard deviations, on both sides together."""
     return 2 * stdtr(freedom, -width / student_core(freedom))
+
+
+def containing(grid: Grid, box: Grid) -> tuple[Grid, tuple[slice, ...]]:
+    """Return a grid of the same cells that holds ``box`` as well, and where ``grid`` is on it."""
+    below = np.ceil(np.maximum(grid.lower - box.lower, 0) / grid.spacing).astype(int)
+    above = np.ceil(np.maximum(box.upper - grid.upper, 0) / grid.spacing).astype(int)
+    cells = [n + a + b for n, a, b in zip(grid.cells, below, above, strict=True)]
+    around = Grid(grid.lower - below * grid.spacing, grid.upper + above * grid.spacing, cells)
+    return around, tuple(slice(a, a + n) for a, n in zip(below, grid.cells, strict=True))
