@@ -301,3 +301,17 @@ def test_what_has_no_paths_is_refused():
     with pytest.raises(dfp.DFPError, match="singular"):
         silent = dfp.QuadraticLandscape([1.0, 0.3], 0, dfp.GaussianNoise([0.1, 0.0]))
         dfp.entropy_production(dfp.Langevin(dfp.SGD(silent, 0.1)))
+
+
+def test_currents_on_a_grid_that_does_not_hold_the_law_are_refused():
+    noise = dfp.GaussianNoise([[0.5, 0.3], [0.3, 0.3]], [[0.2, 0.0], [0.0, 0.1]])
+    equation = dfp.Langevin(dfp.SGD(dfp.QuadraticLandscape([1.0, 0.2], noise=noise), learning_rate=0.2))
+    spread = np.sqrt(np.diag(dfp.stationary_moments(equation).covariance))
+    narrow = dfp.Grid(-spread, spread, 48)
+    for asked in (dfp.probability_current, dfp.entropy_production):
+        with pytest.raises(dfp.UnresolvedError, match="beyond its walls, which turn currents back"):
+            asked(equation, narrow)
+    wide = dfp.Grid(-9 * spread, 9 * spread, 96)
+    assert dfp.entropy_production(equation, wide).value == pytest.approx(
+        dfp.entropy_production(equation).value, rel=0.05
+    )

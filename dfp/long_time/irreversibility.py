@@ -11,12 +11,13 @@ import numpy as np
 from dfp_solvers import currents as circulation
 
 from dfp.checks import Array
-from dfp.errors import DFPError, UnsupportedError
+from dfp.errors import DFPError, UnresolvedError, UnsupportedError
 from dfp.exact.moments import Moments
 from dfp.long_time import nonlinear_law
 from dfp.long_time.stationary_moments import StationaryMoments, stationary_moments
 from dfp.methods import markov_chain
 from dfp.methods.grids import POWER_LAW, box
+from dfp.methods.heavy_tails import wall_tails
 from dfp.problem.arguments import check_equation
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
@@ -25,6 +26,8 @@ from dfp.regimes.multiplier import Estimate
 from dfp.result import Result, remembered
 
 _CELLS = {2: 192, 3: 32}
+# Mass beyond the walls of a grid from which its currents are not those of the law.
+_BEYOND = 0.01
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -115,6 +118,8 @@ def probability_current(equation: Equation, grid: Grid | None = None) -> Current
     ------
     NoStationaryDensity
         If there is no stationary variance.
+    UnresolvedError
+        If the grid does not hold the law.
     UnsupportedError
         For (T5), which is no process, and the master equation with noise that depends on θ or is not Gaussian.
 
@@ -158,7 +163,7 @@ def entropy_production(equation: Equation, grid: Grid | None = None) -> Estimate
 
     Raises
     ------
-    NoStationaryDensity, UnsupportedError
+    NoStationaryDensity, UnresolvedError, UnsupportedError
         As ``probability_current``.
 
     Examples
@@ -236,6 +241,13 @@ def _circulation(equation: Equation, grid: Grid) -> tuple[Array, Array, Array]:
         probability = circulation.stationary(matrix.tocsc(), int(centre)).reshape(grid.cells)
     else:
         probability = nonlinear_law.null_vector(equation, grid)
+    mean = np.tensordot(probability, grid.points, grid.dimension)
+    beyond = wall_tails(grid, probability / grid.cell_volume, mean)
+    if beyond > _BEYOND:
+        raise UnresolvedError(
+            f"grid: {min(beyond, 1.0):.2g} of the law may be beyond its walls, which turn currents back; give a wider "
+            "dfp.Grid(lower, upper, cells), or leave it out."
+        )
     drift, diffusion = markov_chain.coefficients(equation, grid.points.reshape(-1, grid.dimension))
     diffusion = np.broadcast_to(diffusion, (*drift.shape, grid.dimension))
     drift, diffusion = drift.reshape(*grid.cells, -1), diffusion.reshape(*grid.cells, grid.dimension, -1)
