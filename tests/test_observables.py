@@ -312,6 +312,7 @@ def test_currents_on_a_grid_that_does_not_hold_the_law_are_refused():
         with pytest.raises(dfp.UnresolvedError, match="beyond its walls, which turn currents back"):
             asked(equation, narrow)
     wide = dfp.Grid(-9 * spread, 9 * spread, 96)
+    # cells twice as long as those chosen
     assert dfp.entropy_production(equation, wide).value == pytest.approx(
         dfp.entropy_production(equation).value, rel=0.05
     )

@@ -359,6 +359,7 @@ def test_what_a_narrow_grid_leaves_out_of_a_flow_in_the_plane_is_outside():
     spread = np.sqrt(np.diag(whole.covariance))
     lower, upper = whole.mean - spread, whole.mean + 1.5 * spread
     law = dfp.stationary(equation, dfp.Grid(lower, upper, 60))
+    # cells of a box that cuts the density: the midpoint rule is off by their square
     assert law.outside == pytest.approx(1 - whole.probability(lower, upper), abs=1e-3)
     assert law.outside > 0.4
     there = whole.interpolate(law.grid.points)
@@ -371,7 +372,9 @@ def test_grids_of_laws_with_heavy_tails_hold_them():
     """A sum of Student's t with four degrees of freedom, whose kurtosis is infinite, beside samples of the walk."""
     noise = dfp.AdditiveNoise(stats.t(4))
     law = dfp.stationary(dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape([1.0], noise=noise), 0.1)))
+    # what the docstring promises of automatic grids
     assert law.outside < 1e-8
+    # rounding
     assert law.covariance == pytest.approx(0.1**2 * 2 / (1 - 0.9**2), rel=1e-12)
     rng, theta = np.random.default_rng(5), np.zeros(400_000)
     for _ in range(80):
