@@ -209,7 +209,7 @@ def test_what_sums_of_products_lack_is_in_the_certificate(monkeypatch: pytest.Mo
     equation, start = growth.solid(0.02, turned=True)
     run = ran(equation, start, 40)
     bound = 3 * run.frame().truncation
-    monkeypatch.setattr("dfp.methods.transfer.spectral._FOUND", 0.0)
+    monkeypatch.setattr(SpectralRun, "_lacking", 0.0)
     uncounted = run.frame().truncation
     monkeypatch.setattr("dfp.methods.transfer.solid.SPLIT", 3e-11)
     monkeypatch.setattr(cross, "_SMALL", 1e-7)

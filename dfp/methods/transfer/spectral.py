@@ -48,8 +48,9 @@ _OUTSIDE = 1e-9
 # Width and nodes in a length of the box beside which eigenvalues are judged, what their difference is multiplied by, as
 # the tails of a law may fall with the cube of the width, and what they round to.
 _COARSER, _BESIDE, _MODE_ROUNDING = 0.88, 3.0, 1e-13
-# L1 error of a step over the tolerance of a sum of products that had to be found, and ``_JUDGED`` (measured).
-_FOUND = 0.2
+# L1 error of a step over the tolerance of a sum of products that had to be found, of Gaussian noise and of finite sums
+# (measured).
+_FOUND = {True: 0.25, False: 0.6}
 # Seconds of a product with an entry of a matrix, and of a wave in three dimensions.
 _MULTIPLIED, _WAVE = 1e-9, 8e-7
 
@@ -105,8 +106,13 @@ class SpectralRun(TransferRun):
                 made = MADE * problem.equation.sgd.noise.characteristic_cost
                 total += _MULTIPLIED * nodes**2 * min(steps * made, 2 * made + steps)
         law = problem.equation.sgd.noise
-        twins = not boxes.coupled and not (law.gaussian and law.additive)
+        twins = cls._twinned(boxes) and not (law.gaussian and law.additive)
         return total * (1 + sum(factor**7 for factor in factors(law.gaussian))) if twins else total
+
+    @staticmethod
+    def _twinned(boxes: Boxes) -> bool:
+        """Return whether twins are affordable: not where they have to find sums of many products."""
+        return not boxes.coupled or boxes.equation.sgd.noise.gaussian
 
     def advance(self, steps: int) -> None:
         """Go on, to a new box whenever the present one no longer serves."""
@@ -193,9 +199,9 @@ class SpectralRun(TransferRun):
                 "steps."
             )
         error = _JUDGED * estimate * (_RARE if self.step <= _EARLY and not law.gaussian else 1)
-        if estimate > _MEASURED and not self.boxes.coupled:
+        if estimate > _MEASURED and self._twinned(self.boxes):
             error = min(error, self._twins.error(self, self.grid, settled=self._settled) / SAFETY)
-        return error + _LEFT + _ROUNDING * self.step**0.5 * (1 if law.gaussian else law.batch_size)
+        return error + self._lacking + _LEFT + _ROUNDING * self.step**0.5 * (1 if law.gaussian else law.batch_size)
 
     def state(self) -> dict[str, Any] | None:
         """Return it; a matrix in use is made again."""
@@ -298,10 +304,7 @@ class SpectralRun(TransferRun):
         return cut > _DETAILED and self.boxes.few(self.step)
 
     def _cut(self, phi: Complex) -> float:
-        """Return how much of the density is in waves beyond those of the box, if that leaves a density to speak of.
-
-        With it, what sums of products that had to be found lack.
-        """
+        """Return how much of the density is in waves beyond those of the box, if that leaves a density to speak of."""
         assert self.box is not None
         cut = spectral.cut(self.box, phi)
         if not cut < _HOPELESS:
@@ -310,7 +313,14 @@ class SpectralRun(TransferRun):
                 f"characteristic function is {cut:.2g} at the last wave), as where few minibatches are possible; use "
                 "dfp.MonteCarlo(...), or save later steps."
             )
-        return cut + (_FOUND * solid.SPLIT * self._remembered**0.5 if self.boxes.coupled else 0.0)
+        return cut
+
+    @property
+    def _lacking(self) -> float:
+        """What sums of products that had to be found lack, in L1; errors of steps add up like those of a walk."""
+        if not self.boxes.coupled:
+            return 0.0
+        return _FOUND[self.equation.sgd.noise.gaussian] * solid.SPLIT * self._remembered**0.5
 
     def _start(self) -> tuple[Array, Array]:
         """Return places so close that the waves of the first box do not see between them, and their masses."""
