@@ -5,8 +5,20 @@ dfp`` costs nothing and compilers load only for what needs them.
 """
 
 from importlib.metadata import version
+from typing import Any
 
 import lazy_loader
 
-__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
+_public, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
 __version__ = version("dfp")
+_ADAPTIVE = ("Adam", "AdamW", "Adagrad", "AdaGrad")
+
+
+def __getattr__(name: str) -> Any:
+    """Return a public name from its home; say what there is in place of optimisers that are not here."""
+    if name in _ADAPTIVE:
+        raise AttributeError(
+            f"dfp has no {name}: the density of moving second moments is not known; there are dfp.RMSProp(...) in one "
+            "dimension, and dfp.SGD(..., preconditioner=...) for second moments that have settled."
+        )
+    return _public(name)

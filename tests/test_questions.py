@@ -165,3 +165,30 @@ def test_no_density_is_said():
     for question in (lambda: moments.sample(3), lambda: moments.quantile(0.5)):
         with pytest.raises(dfp.DFPError, match="no density"):
             question()
+
+
+def test_quantiles_beyond_what_the_grid_holds_are_refused():
+    """Of Cauchy's law, whose quantiles are known: 0.4 % of it are outside the automatic grid."""
+    noise = dfp.AdditiveNoise(stats.cauchy(scale=0.3))
+    equation = dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape([1.0], noise=noise), 0.2))
+    law, late = dfp.stationary(equation), dfp.solve(equation, dfp.Point(0.0), 50)
+    # half of what is outside, as a share of the density there
+    assert law.quantile(0.5) == pytest.approx(0.0, abs=1e-3)
+    for found in (law, late):
+        with pytest.raises(dfp.DFPError, match=r"q=0\.99.*outside the grid.*wider grid"):
+            found.quantile([0.5, 0.99])
+
+
+def test_losses_of_noise_without_a_variance_have_no_mean():
+    equation = dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape([1.0], noise=dfp.AdditiveNoise(stats.cauchy())), 0.2))
+    law = dfp.loss_law(equation, dfp.Point(0.0), 20, samples=1000)
+    assert law.mean == law.variance == np.inf and law.cdf(1e9) > 0.9
+    with pytest.raises(dfp.UnsupportedError, match=r"no variance.*trajectories=100_000"):
+        dfp.exit_steps(dfp.Langevin(equation.sgd), (-1.0, 1.0), dfp.Point(0.0))
+
+
+def test_optimisers_that_are_not_here_point_to_those_that_are():
+    with pytest.raises(AttributeError, match=r"no Adam.*dfp\.RMSProp.*preconditioner"):
+        dfp.Adam  # noqa: B018
+    with pytest.raises(AttributeError, match="No dfp attribute nothing"):
+        dfp.nothing  # noqa: B018

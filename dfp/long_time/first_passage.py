@@ -125,10 +125,15 @@ def _computed(equation: Equation, domain: Any, initial: State, last: int | None)
     sgd = equation.sgd
     sums = sgd.affine and sgd.noise.shuffles
     if equation.discrete and sgd.affine and not (sums or sgd.noise.gaussian):
+        other = ", use dfp.Langevin(sgd), or give dfp.GaussianNoise of the same covariance" if sgd.noise.finite else ""
         raise UnsupportedError(
             f"the {equation.label} with gradient noise that is neither Gaussian nor a finite sum: its restricted step "
-            "is not known here; give trajectories=100_000 to sample it, use dfp.Langevin(sgd), or give "
-            "dfp.GaussianNoise of the same covariance."
+            f"is not known here; give trajectories=100_000 to sample it{other}."
+        )
+    if not equation.discrete and sgd.affine and not sgd.noise.finite:
+        raise UnsupportedError(
+            f"noise has no variance, and the {equation.label} knows it by its covariance alone; "
+            "use dfp.MasterEquation(sgd) with trajectories=100_000."
         )
     if equation.dimension == 1 and not isinstance(domain, Grid) and np.isinf(_open_box(domain, 1)).any():
         return _half_line(equation, *_open_box(domain, 1), initial, last)

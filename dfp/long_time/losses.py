@@ -1,7 +1,7 @@
 """The law of the loss ½ (θ − θ*)ᵀH(θ − θ*) at a step: a generalised χ² of Gaussian states, sampled otherwise."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -243,7 +243,9 @@ def _sampled(
 ) -> LossLaw:
     draws = _Draws(equation, initial, step, samples, seed)
     draws.draw(keeper)
-    return _of_samples(draws.losses, step)
+    found = _of_samples(draws.losses, step)
+    infinite = equation.sgd.affine and not equation.sgd.noise.finite  # whatever the mean of samples is
+    return replace(found, mean=np.inf, variance=np.inf) if infinite and step else found
 
 
 def _of_samples(losses: Array, step: int) -> LossLaw:

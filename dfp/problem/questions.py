@@ -11,6 +11,9 @@ from dfp.checks import Array
 from dfp.errors import DFPError
 from dfp.problem.grid import Grid
 
+# Mass outside the grid over that in a tail, from which quantiles there are not known.
+_MUCH = 0.01
+
 
 def kept_axes(axes: int | Sequence[int], dimension: int) -> list[int]:
     """Return the axes of a marginal, counted from 0, in the order asked for.
@@ -61,17 +64,23 @@ def probability(grid: Grid, values: Array, lower: ArrayLike, upper: ArrayLike, *
     return gridded_law.box_probability(values, grid.axes, grid.spacing, *corners, steps=steps)
 
 
-def quantile(grid: Grid, values: Array, q: ArrayLike, axis: int, *, steps: bool) -> Array:
+def quantile(grid: Grid, values: Array, q: ArrayLike, axis: int, outside: float, *, steps: bool) -> Array:
     """Return the quantiles ``q`` of one parameter, of the shape of ``q``.
 
     Raises
     ------
     DFPError
-        If a share is not in (0, 1), or there is no such axis.
+        If a share is not in (0, 1), there is no such axis, or the mass ``outside`` of the grid is much of a tail.
     """
     shares = checks.array("q", q, dimensions=(0, 1))
     if np.any((shares <= 0) | (shares >= 1)):
         raise DFPError(f"q={checks.shown(q)}: must be between 0 and 1; give e.g. 0.95.")
+    tails = np.minimum(shares, 1 - shares).ravel()
+    if outside > _MUCH * np.min(tails, initial=1.0):
+        raise DFPError(
+            f"q={shares.ravel()[np.argmin(tails)]:g}: {outside:.2g} of the mass is outside the grid, which is much of "
+            f"the {tails.min():.2g} in the tail; give a wider grid=dfp.Grid(lower, upper, cells), or a q nearer 0.5."
+        )
     kept = kept_axes(axis, grid.dimension)
     line, along = marginal(grid, values, kept)
     width = float(line.spacing[0])

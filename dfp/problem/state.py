@@ -441,12 +441,17 @@ class Density(Result, State):
     def quantile(self, q: ArrayLike, axis: int = 0) -> Array:
         """Return where the shares ``q`` in (0, 1) of what is on the grid are below, along ``axis`` [parameter].
 
+        Raises
+        ------
+        DFPError
+            If a share or the axis is malformed, or what is outside the grid is much of the tail that is asked for.
+
         Examples
         --------
         >>> print(law.quantile([0.25, 0.75]).round(4))
         [-0.2248  0.2248]
         """
-        return questions.quantile(self.grid, self.values, q, axis, steps=False)
+        return questions.quantile(self.grid, self.values, q, axis, self.outside, steps=False)
 
     def sample(self, n: int, seed: int = 0) -> Array:
         """Return ``n`` independent points of what is on the grid, shape (n, d) [parameter].

@@ -229,6 +229,11 @@ class Solution(Result):
     def quantile(self, q: ArrayLike, axis: int = 0) -> Array:
         """Return the quantiles ``q`` in (0, 1) of a parameter at every saved step, shape (S, …) [parameter].
 
+        Raises
+        ------
+        DFPError
+            If a share or the axis is malformed, or what is outside the grid is much of the tail that is asked for.
+
         Examples
         --------
         >>> print(solution.quantile([0.05, 0.95]).round(3))
@@ -237,7 +242,13 @@ class Solution(Result):
          [-0.441  0.655]]
         """
         grid, density = self.gridded()
-        return np.array([questions.quantile(grid, values, q, axis, steps=self.sampled) for values in density])
+        beyond = np.nan_to_num(self.certificate.mass_outside)
+        return np.array(
+            [
+                questions.quantile(grid, values, q, axis, float(outside), steps=self.sampled)
+                for values, outside in zip(density, beyond, strict=True)
+            ]
+        )
 
     def sample(self, n: int, seed: int = 0) -> Array:
         """Return ``n`` independent points of the law at the last step, shape (n, d) [parameter].
