@@ -15,7 +15,7 @@ from dfp.long_time import first_passage_maps, first_passage_momentum
 from dfp.long_time import first_passage_numeric as numeric
 from dfp.long_time.exit_law import ExitLaw, ExitSteps
 from dfp.long_time.first_passage_line import NarrowKernel, by_panels
-from dfp.long_time.first_passage_sampled import LONGEST, by_trajectories
+from dfp.long_time.first_passage_sampled import LONGEST, Exits
 from dfp.long_time.kept import carried
 from dfp.methods.transfer.kernels import enumerated
 from dfp.problem.arguments import check_problem
@@ -103,7 +103,7 @@ def exit_steps(
     def find(keeper: Keeper | None) -> ExitSteps:
         if trajectories is None:
             return _computed(equation, domain, initial, last)
-        return by_trajectories(equation, lower, upper, initial, last, trajectories, seed, keeper)
+        return Exits(equation, lower, upper, initial, last, trajectories, seed).law(keeper)
 
     asked = {"domain": domain, "steps": last, "trajectories": trajectories, "seed": seed}
     return carried(checkpoint, "exit_steps", equation, initial, asked, LONGEST if last is None else last, find)
@@ -148,11 +148,8 @@ def _half_line(equation: Equation, lower: Array, upper: Array, initial: State, l
     spread = 0.0 if initial.point else float(initial.covariance.item()) ** 0.5
     noise = equation.sgd.noise if equation.sgd.affine else equation.sgd.local
     kick = equation.sgd.learning_rate * float(noise.covariance(initial.mean).item()) ** 0.5
-    width, laws, changes = (
-        2 * (abs(float(initial.mean[0] - wall[0])) + 8 * (spread + kick)),
-        list[ExitSteps](),
-        [np.inf],
-    )
+    width = 2 * (abs(float(initial.mean[0] - wall[0])) + 8 * (spread + kick))
+    laws, changes = list[ExitSteps](), [np.inf]
     while len(laws) < _WIDENINGS and not _steady(changes):
         low, high = sorted([float(wall[0]), float(wall[0] + side * width)])
         try:

@@ -20,30 +20,11 @@ _TOGETHER = 16_384
 LONGEST = 10_000
 
 
-def by_trajectories(
-    equation: Equation,
-    lower: Array,
-    upper: Array,
-    initial: State,
-    last: int | None,
-    trajectories: int,
-    seed: int,
-    keeper: Keeper | None,
-) -> ExitSteps:
-    """Return the law of exit from the box, corners may be infinite, that independent trajectories show.
+class Exits:
+    """How many of independent trajectories have left a box, whose corners may be infinite, at each step.
 
-    Beyond the last step survival goes on by the share that left in the second half of the steps, which is said.
+    Of all portions of them so far, and of the one that walks.
     """
-    exits = _Exits(equation, lower, upper, initial, last, trajectories, seed)
-    exits.count(keeper)
-    law = _law(exits.left, trajectories, last is None)
-    if law is None:
-        raise DFPError(f"domain: {lower} … {upper} holds none of {trajectories} draws of the initial state; widen it.")
-    return law
-
-
-class _Exits:
-    """How many have left at each step: of all portions of trajectories so far, and of the one that walks."""
 
     def __init__(
         self,
@@ -61,6 +42,20 @@ class _Exits:
         self.done, self.left = 0, np.zeros(self._steps + 2)  # outside for the first time at step n; at the end: never
         self._begin()
 
+    def law(self, keeper: Keeper | None) -> ExitSteps:
+        """Return the law of exit that they show.
+
+        Beyond the last step survival goes on by the share that left in the second half of the steps, which is said.
+        """
+        self._walk_all(keeper)
+        law = _law(self.left, self._trajectories, self._cut)
+        if law is None:
+            raise DFPError(
+                f"domain: {self._lower} … {self._upper} holds none of {self._trajectories} draws of the initial state; "
+                "widen it."
+            )
+        return law
+
     def _begin(self) -> None:
         """Let the next portion start."""
         self._count = min(_TOGETHER, self._trajectories - self.done)
@@ -75,7 +70,7 @@ class _Exits:
         self._here[self._walk.step] = len(within) - np.count_nonzero(within)
         self._walk.only(within)
 
-    def count(self, keeper: Keeper | None) -> None:
+    def _walk_all(self, keeper: Keeper | None) -> None:
         """Let all portions walk, from where a checkpoint has left them."""
         if keeper is not None:
             keeper.resume(self._resume)
