@@ -225,16 +225,28 @@ def covariance(name: str, value: object, dimension: int) -> Array:
         If it is not symmetric or not positive semidefinite.
     """
     given = array(name, value, dimensions=(0, 1, 2))
-    matrix = square(name, given, dimension)
+    square(name, given, dimension)  # its shape first
+    return square(name, semidefinite(name, given), dimension)
+
+
+def semidefinite(name: str, value: object) -> Array:
+    """Return a covariance of any dimension as it is given: a scalar, variances (d,) or a matrix (d, d).
+
+    Raises
+    ------
+    DFPError
+        If it is not square, not symmetric or not positive semidefinite.
+    """
+    given = array(name, value, dimensions=(0, 1, 2))
     if given.ndim == 2:
-        matrix = symmetric(name, matrix)
-    values = matrices.eigenvalues(matrix)
+        given = symmetric(name, matching(name, given, (len(given), len(given))))
+    values = matrices.eigenvalues(given) if given.ndim == 2 else np.sort(given, axis=None)
     if values[0] < -1e-10 * max(abs(values[-1]), TINY):
         raise DFPError(
             f"{name} has the eigenvalue {values[0]:.3g}: a covariance must be positive semidefinite; "
             "check signs, or project it with numpy.linalg.eigh."
         )
-    return matrix
+    return given
 
 
 def symmetric(name: str, matrix: Array) -> Array:

@@ -193,12 +193,16 @@ def test_a_normal_law_is_gaussian_noise():
         (stats.multivariate_normal([0, 0]), "frozen univariate"),
         ([stats.norm(), stats.norm()], "one per axis"),
         (3.0, "frozen univariate"),
-        (stats.norm(0, -1), "out of range"),
+        (stats.norm(0, -1), r"norm\(0, -1\): has parameters out of range"),
+        ([], "is empty"),
     ],
 )
 def test_refuses_what_is_no_law(laws, message):
     with pytest.raises(dfp.DFPError, match=message):
         bowl(laws)
+    if message != "one per axis":  # which the landscape knows
+        with pytest.raises(dfp.DFPError, match=message):
+            dfp.AdditiveNoise(laws)
 
 
 def test_unknown_characteristic_functions_are_refused():

@@ -276,3 +276,30 @@ def test_a_critical_point_out_of_range_is_refused():
     sgd = dfp.SGD(dfp.QuadraticLandscape([1e-320], 0.1, noise), 0.1)
     with pytest.raises(dfp.DFPError, match="critical point overflows; set curvatures this small to 0"):
         dfp.solve(dfp.Langevin(sgd, noise="frozen"), dfp.Gaussian(0.0, 1.0), 5)
+
+
+@pytest.mark.parametrize(
+    ("given", "cause"),
+    [
+        ({"gradient": [[1.0, 2.0], [2.0, 1.0]]}, "gradient has the eigenvalue -1"),
+        ({"gradient": [0.1, -0.1]}, "gradient has the eigenvalue -0.1"),
+        ({"gradient": [[1.0, 0.5], [0.0, 1.0]]}, "gradient differs from its transpose"),
+        ({"gradient": [[1.0, 2.0, 3.0], [2.0, 1.0, 0.0]]}, r"gradient has shape \(2, 3\)"),
+        ({"gradient": 1.0, "hessian": [[1.0, -0.1], [0.0, 1.0]]}, "hessian has the entry -0.1"),
+        ({"gradient": 1.0, "hessian": [[1.0, 0.5], [0.0, 1.0]], "symmetric": True}, "hessian differs"),
+        ({"gradient": 1.0, "basis": "own"}, "basis='own'"),
+        ({"gradient": 1.0, "at": [np.nan]}, "noise.at"),
+    ],
+)
+def test_noise_that_is_none_is_refused_where_it_is_made(given, cause):
+    with pytest.raises(dfp.DFPError, match=cause):
+        dfp.GaussianNoise(**given)
+
+
+def test_a_constant_covariance_is_looked_at_where_the_landscape_is_made():
+    with pytest.raises(dfp.DFPError, match="has the eigenvalue -1"):
+        dfp.Landscape(lambda theta: theta, [[1.0, 2.0], [2.0, 1.0]], 2)
+    # the controls: on the edge of what is a covariance, to rounding
+    edge = [[1.0, 1.0], [1.0, 1.0 - 1e-13]]
+    dfp.Landscape(lambda theta: theta, edge, 2)
+    dfp.GaussianNoise(edge)

@@ -156,13 +156,13 @@ def test_basis_and_refusals():
     law = dfp.QuadraticLandscape(hessian, noise=dfp.StudentNoise([1.0, 2.0], 5, basis="eigen")).law
     axes = np.linalg.eigh(hessian)[1]
     np.testing.assert_allclose(axes.T @ law.constant @ axes, np.diag([5 / 3, 10 / 3]), atol=1e-14)  # rounding
-    for noise, cause in (
-        (dfp.StudentNoise([1.0, 1.0], 0.0), "degrees_of_freedom"),
-        (dfp.StudentNoise([[1.0, 2.0], [2.0, 1.0]], 3.0), "positive semidefinite"),
-        (dfp.StudentNoise([1.0, 1.0], 3.0, basis="other"), "noise.basis"),
+    for given, cause in (
+        (([1.0, 1.0], 0.0), "degrees_of_freedom"),
+        (([[1.0, 2.0], [2.0, 1.0]], 3.0), "positive semidefinite"),
+        (([1.0, 1.0], 3.0, "other"), "noise.basis"),
     ):
         with pytest.raises(DFPError, match=cause):
-            dfp.QuadraticLandscape([1.0, 1.0], noise=noise)
+            dfp.StudentNoise(*given)
     schedule = dfp.MasterEquation(dfp.SGD(landscape(5), 0.1, batch_size=[1, 2, 3]))
     with pytest.raises(UnsupportedError, match="one batch_size"):
         dfp.solve(schedule, dfp.Gaussian([0.0, 0.0], 0.1), 3, [3], dfp.MonteCarlo(2000))

@@ -11,6 +11,7 @@ from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError, UnsupportedError
 from dfp.problem.noise import Noise, NoiseLaw, eigenbasis
+from dfp.problem.value import shown
 
 if TYPE_CHECKING:
     from dfp_solvers.characteristic import Univariate
@@ -33,6 +34,11 @@ class AdditiveNoise(Noise):
         ``"theta"``: the axes are those of θ; ``"eigen"``: the eigenvectors of the mean Hessian, in ascending order of
         eigenvalues (in the order given if the mean Hessian is diagonal).
 
+    Raises
+    ------
+    DFPError
+        If an entry is not a frozen univariate distribution with parameters in range.
+
     Notes
     -----
     The master equation is solved for the law itself, by its characteristic function (theory page, section 5); the
@@ -53,17 +59,27 @@ class AdditiveNoise(Noise):
     laws: Any
     basis: str = "theta"
 
+    def __post_init__(self) -> None:
+        checks.choice("noise.basis", self.basis, ("theta", "eigen"))
+        if not self._given:
+            raise DFPError("noise.laws is empty: give one distribution per axis, or a single one.")
+        for i, law in enumerate(self._given):
+            _check_univariate(f"noise.laws[{i}]", law)
+
+    @property
+    def _given(self) -> list[Any]:
+        return list(self.laws) if isinstance(self.laws, Sequence) else [self.laws]
+
     def law(self, hessian: Array) -> "AdditiveLaw":
         """Return the law in the axes of θ for the mean Hessian ``hessian`` (d, d).
 
         Raises
         ------
         DFPError
-            If an entry is not a frozen univariate distribution, or their number is not d.
+            If the number of laws is not d.
         """
-        checks.choice("noise.basis", self.basis, ("theta", "eigen"))
         d = len(hessian)
-        given = list(self.laws) if isinstance(self.laws, Sequence) else [self.laws] * d
+        given = self._given if isinstance(self.laws, Sequence) else self._given * d
         if len(given) != d:
             raise DFPError(f"noise.laws has {len(given)} entries: must be one per axis, {d} here, or a single one.")
         laws = [_univariate(f"noise.laws[{i}]", law) for i, law in enumerate(given)]
@@ -78,17 +94,23 @@ def stable_law(alpha: float, beta: float, scale: float) -> Any:
     return stats.cauchy(scale=scale) if alpha == 1 else stats.levy_stable(alpha, beta, scale=scale)
 
 
+def _check_univariate(name: str, law: Any) -> None:
+    if not all(hasattr(law, method) for method in ("dist", "ppf", "isf", "stats")) or hasattr(law, "dim"):
+        raise DFPError(
+            f"{name}={shown(law)}: must be a frozen univariate distribution; give e.g. scipy.stats.skewnorm(4)."
+        )
+    if np.any(np.isnan(law.support())):
+        raise DFPError(f"{name}={shown(law)}: has parameters out of range; mend them.")
+
+
 def _univariate(name: str, law: object) -> "Univariate":
     from dfp_solvers.characteristic import Univariate
 
-    if not all(hasattr(law, method) for method in ("dist", "ppf", "isf", "stats")) or hasattr(law, "dim"):
-        raise DFPError(
-            f"{name}={checks.shown(law)}: must be a frozen univariate distribution; give e.g. scipy.stats.skewnorm(4)."
-        )
+    _check_univariate(name, law)
     result = Univariate(law)
     if not np.isfinite(result.centre):
         raise DFPError(
-            f"{name}={checks.shown(law)}: has parameters out of range (its median is not finite); mend them."
+            f"{name}={shown(law)}: has parameters out of range (its median is not finite); mend them."
         )
     return result
 

@@ -62,6 +62,11 @@ class GaussianNoise(Noise):
         Place θ° at which g̃ is measured, shape (d,): the gradient noise is H̃(θ − θ°) + g̃; the origin if left out
         [parameter].
 
+    Raises
+    ------
+    DFPError
+        If a variance is negative, the covariance is not positive semidefinite, or shapes disagree.
+
     Notes
     -----
     The moments it implies are (T13) of the theory page.
@@ -81,23 +86,35 @@ class GaussianNoise(Noise):
     symmetric: bool = False
     at: ArrayLike | None = None
 
+    def __post_init__(self) -> None:
+        checks.choice("noise.basis", self.basis, ("theta", "eigen"))
+        checks.boolean("noise.symmetric", self.symmetric)
+        checks.semidefinite("noise.gradient", self.gradient)
+        self._table()
+        if self.at is not None:
+            checks.array("noise.at", self.at, dimensions=(0, 1))
+
+    def _table(self) -> Array:
+        """Return the variances of H̃ as they are given: a number, (d,) or (d, d)."""
+        given = checks.array("noise.hessian", self.hessian, dimensions=(0, 1, 2))
+        if given.min() < 0:
+            raise DFPError(f"noise.hessian has the entry {given.min():.3g}: variances must be >= 0; give variances.")
+        if given.ndim < 2:
+            return given
+        checks.matching("noise.hessian", given, (len(given), len(given)))
+        return checks.symmetric("noise.hessian", given) if self.symmetric else given
+
     def law(self, hessian: Array) -> "GaussianLaw":
         """Return the law in the axes of θ for the mean Hessian ``hessian`` (d, d).
 
         Raises
         ------
         DFPError
-            If shapes disagree with d, a variance is negative or the covariance is not positive semidefinite.
+            If shapes disagree with d.
         """
         d = hessian.shape[0]
-        checks.choice("noise.basis", self.basis, ("theta", "eigen"))
-        checks.boolean("noise.symmetric", self.symmetric)
         constant = checks.covariance("noise.gradient", self.gradient, d)
-        table = checks.square("noise.hessian", checks.array("noise.hessian", self.hessian, dimensions=(0, 1, 2)), d)
-        if table.min() < 0:
-            raise DFPError(f"noise.hessian has the entry {table.min():.3g}: variances must be >= 0; give variances.")
-        if self.symmetric:
-            table = checks.symmetric("noise.hessian", table)
+        table = checks.square("noise.hessian", self._table(), d)
         axes = None if self.basis == "theta" else eigenbasis(hessian)
         if axes is not None:
             constant = axes @ constant @ axes.T

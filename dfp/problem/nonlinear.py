@@ -103,6 +103,8 @@ class Landscape(Value):
         self.gradient_at(origin)
         self.hessian_at(origin)
         covariance = self._called("covariance", self.covariance, origin, 2)[0]
+        if not callable(self.covariance.given):  # the same everywhere
+            _check_covariances(origin[:1], covariance[None])
         if self.noise is not None:
             object.__setattr__(self, "noise", sampled_noise(self.noise, origin[0], covariance))
         if self.characteristic is not None:

@@ -31,6 +31,11 @@ class StudentNoise(Noise):
         ``"theta"``: Σ is given in the axes of θ; ``"eigen"``: in the eigenbasis of the mean Hessian, in ascending order
         of eigenvalues (in the order given if the mean Hessian is diagonal).
 
+    Raises
+    ------
+    DFPError
+        If Σ is not positive semidefinite, or ν is not positive.
+
     Notes
     -----
     Its characteristic function is known (Kotz and Nadarajah 2004, section 1.2), so that the master equation is solved
@@ -49,15 +54,19 @@ class StudentNoise(Noise):
     degrees_of_freedom: float
     basis: str = "theta"
 
+    def __post_init__(self) -> None:
+        checks.choice("noise.basis", self.basis, ("theta", "eigen"))
+        checks.semidefinite("noise.scale", self.scale)
+        checks.real("noise.degrees_of_freedom", self.degrees_of_freedom, above=0)
+
     def law(self, hessian: Array) -> "StudentLaw":
         """Return the law in the axes of θ for the mean Hessian ``hessian`` (d, d).
 
         Raises
         ------
         DFPError
-            If shapes disagree with d, Σ is not positive semidefinite, or ν is not positive.
+            If shapes disagree with d.
         """
-        checks.choice("noise.basis", self.basis, ("theta", "eigen"))
         scale = checks.covariance("noise.scale", self.scale, len(hessian))
         if self.basis == "eigen":
             axes = eigenbasis(hessian)
