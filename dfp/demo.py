@@ -19,13 +19,13 @@ from dfp.methods.moment_recursion import MomentRecursion
 from dfp.methods.monte_carlo import MonteCarlo
 from dfp.problem.equation import Equation
 from dfp.problem.equations import DiscreteFokkerPlanck, Langevin, MasterEquation, ModifiedLangevin
-from dfp.problem.landscape import QuadraticLandscape
+from dfp.problem.landscape import QuadraticLandscape, standardised
 from dfp.problem.sgd import SGD
 from dfp.problem.state import Gaussian
 from dfp.results import figures, files, schema, tables
 from dfp.results.comparison import compare
 from dfp.results.solution import Solution
-from dfp.solving.datafiles import read_columns, standardised
+from dfp.solving.datafiles import read_columns
 from dfp.solving.driver import solve
 from dfp.solving.running import Progress
 

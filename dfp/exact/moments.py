@@ -14,6 +14,7 @@ from dfp.exact import averages, optimisers
 from dfp.problem.arguments import check_problem
 from dfp.problem.averaged_equation import AveragedEquation
 from dfp.problem.equation import Equation, MomentVector, packed, units, unpacked
+from dfp.problem.parameters import labelled, listed, told, unnamed
 from dfp.problem.state import Ending, Gaussian, Joint, State, StateMoments, started
 from dfp.result import Result, remembered
 
@@ -36,6 +37,8 @@ class Moments(Result):
         Likewise, shape (S, 2d, 2d).
     warnings
         Where a covariance is none, in words: variances of (T6') can be negative.
+    parameters
+        What is on its axes, d names: ``theta_1``, … or those that the landscape gives.
     """
 
     steps: NDArray[np.int64]
@@ -44,10 +47,16 @@ class Moments(Result):
     joint_mean: Array | None = None
     joint_covariance: Array | None = None
     warnings: tuple[str, ...] = ()
+    parameters: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.parameters:
+            object.__setattr__(self, "parameters", unnamed(self.mean.shape[1]))
 
     def __repr__(self) -> str:
         """Return how many steps of how many parameters."""
-        return f"<Moments at {len(self.steps)} steps up to {self.steps[-1]}, {self.mean.shape[1]} parameter(s)>"
+        of = f": {listed(self.parameters)}" if told(self.parameters) else ""
+        return f"<Moments at {len(self.steps)} steps up to {self.steps[-1]}, {self.mean.shape[1]} parameter(s){of}>"
 
 
 @remembered
@@ -106,8 +115,8 @@ def moments(
     require_memory(f"save: moments of {saved.size} steps", 8 * numbers, "save fewer, as with save=[0, 1000, steps]")
     if isinstance(equation, AveragedEquation):
         means, covariances = averages.followed(equation.average, path(process, initial, last), saved)
-        return Moments(saved, means, covariances)
-    return moments_at(process, initial, saved)
+        return labelled(Moments(saved, means, covariances), equation)
+    return labelled(moments_at(process, initial, saved), equation)
 
 
 def path(equation: Equation, initial: State, last: int) -> tuple[Array, Array]:

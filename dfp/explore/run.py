@@ -11,6 +11,7 @@ from bokeh.models import ColumnDataSource, Div, LinearColorMapper, Slider
 
 from dfp.errors import DFPError
 from dfp.explore.live import panel
+from dfp.problem.parameters import symbol, told
 from dfp.results.figures import COLOURS
 from dfp.results.files import load_any
 from dfp.results.solution import Solution
@@ -87,7 +88,8 @@ class _Page:
         planes = {n: s for n, s in self.solutions.items() if s.density is not None and s.grid and s.grid.dimension == 2}
         drawn = []
         if lines:
-            theta, density = "θ [parameter]", "density [1 / parameter]"
+            (only,) = next(iter(lines.values())).parameters
+            theta, density = f"{symbol(only) if told([only]) else 'θ'} [parameter]", "density [1 / parameter]"
             plain = panel("How are the parameters distributed?", theta, density)
             tails = panel("How heavy are the tails?", theta, density, y_axis_type="log", x_range=plain.x_range)
             for name, colour, dash in zip(lines, _colours(len(lines)), _dashes(len(lines)), strict=True):
@@ -101,8 +103,10 @@ class _Page:
             assert solution.grid is not None
             (left, right), (bottom, top) = zip(solution.grid.lower, solution.grid.upper, strict=True)
             self.sources[name] = source = ColumnDataSource(name=name)
-            plane = panel(f"{name}: density / its maximum", "θ₁ [parameter]", "θ₂ [parameter]",
-                          x_range=(left, right), y_range=(bottom, top))  # fmt: skip
+            across, up = (f"{symbol(one)} [parameter]" for one in solution.parameters)
+            plane = panel(
+                f"{name}: density / its maximum", across, up, x_range=(left, right), y_range=(bottom, top)
+            )
             colours = LinearColorMapper(palette="Viridis256", low=0, high=1)
             plane.image(
                 "image", source=source, x=left, y=bottom, dw=right - left, dh=top - bottom, color_mapper=colours
@@ -113,10 +117,10 @@ class _Page:
     def _variances(self) -> Any:
         drawn = panel("How fast do they spread?", "step", "variance [parameter²]")
         for (name, solution), colour in zip(self.solutions.items(), _colours(len(self.solutions)), strict=True):
-            for i in range(min(solution.mean.shape[1], 3)):
+            for i, parameter in enumerate(solution.parameters[:3]):
                 dash = ("solid", "dashed", "dotted")[i]
                 drawn.line(solution.steps, solution.covariance[:, i, i], color=colour, line_dash=dash, line_width=2,
-                           legend_label=f"{name}, θ{'₁₂₃'[i]}")  # fmt: skip
+                           legend_label=f"{name}, {symbol(parameter)}")  # fmt: skip
         _legend_below(drawn)
         return drawn
 

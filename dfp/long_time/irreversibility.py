@@ -21,6 +21,7 @@ from dfp.methods.heavy_tails import wall_tails
 from dfp.problem.arguments import check_equation
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
+from dfp.problem.parameters import labelled, unnamed
 from dfp.problem.state import Density, Gaussian
 from dfp.regimes.multiplier import Estimate
 from dfp.result import Result, remembered
@@ -40,6 +41,8 @@ class Current(Result):
         Ω of the velocity v(θ) = Ω(θ − θ*), shape (d, d) [1 / step for the master equation, else 1 / slow time].
     law
         The stationary Gaussian.
+    parameters
+        What is on its axes, d names: ``theta_1``, … or those that the landscape gives.
 
     Examples
     --------
@@ -54,11 +57,16 @@ class Current(Result):
 
     matrix: Array
     law: Gaussian
+    parameters: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.parameters:
+            object.__setattr__(self, "parameters", unnamed(len(self.matrix)))
 
     @classmethod
-    def _restored(cls, *, matrix: Array, law: dict[str, Any]) -> "Current":
+    def _restored(cls, *, matrix: Array, law: dict[str, Any], parameters: tuple[str, ...]) -> "Current":
         """Return what a file holds."""
-        return cls(matrix, Gaussian(**law))
+        return cls(matrix, Gaussian(**law), parameters)
 
     def velocity(self, theta: Array) -> Array:
         """Return v at ``theta`` (..., d), shape (..., d)."""
@@ -94,6 +102,11 @@ class GriddedCurrent(Result):
 
     density: Density
     values: Array
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """What is on the axes, d names."""
+        return self.density.parameters
 
     @classmethod
     def _restored(cls, *, density: dict[str, Any], values: Array) -> "GriddedCurrent":
@@ -136,10 +149,10 @@ def probability_current(equation: Equation, grid: Grid | None = None) -> Current
     if grid is None and equation.additive:
         state = _settled(equation)
         matrix = circulation.velocity(*_linear(equation, state), discrete=equation.discrete)
-        return Current(matrix, Gaussian(state.mean, state.covariance))
+        return labelled(Current(matrix, Gaussian(state.mean, state.covariance)), equation)
     chosen = _grid(equation) if grid is None else grid
     probability, velocity, _ = _circulation(equation, chosen)
-    density = Density.normalised(chosen, probability, error=2 * _beyond(chosen, probability))
+    density = labelled(Density.normalised(chosen, probability, error=2 * _beyond(chosen, probability)), equation)
     return GriddedCurrent(density, velocity * density.values[..., None])
 
 

@@ -1,6 +1,6 @@
 """Relaxation: the slowest modes in which a density approaches its stationary law, and how many steps they take."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,7 @@ from dfp.methods.transfer.transfer import Transfer
 from dfp.problem.arguments import check_equation
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
+from dfp.problem.parameters import unnamed
 from dfp.problem.state import Gaussian
 from dfp.result import Result, remembered
 from dfp.results.tables import aligned
@@ -57,6 +58,8 @@ class Spectrum(Result):
         Eigenfunctions as densities, largest value 1, shape ``(k, *cells)``; complex ones come in pairs.
     warnings
         What to know before the numbers are used.
+    parameters
+        What is on the axes of the grid, if there is one.
 
     Examples
     --------
@@ -75,6 +78,7 @@ class Spectrum(Result):
     grid: Grid | None
     modes: NDArray[np.complex128] | None
     warnings: tuple[str, ...]
+    parameters: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         """Return how many modes, and the slowest."""
@@ -290,7 +294,8 @@ def _on_grid(equation: Equation, count: int, grid: Grid) -> Spectrum:
     shaped = modes[order]
     largest = np.abs(shaped).reshape(len(shaped), -1).max(axis=1)
     shaped = shaped / largest.reshape(-1, *(1,) * grid.dimension)
-    return Spectrum(**{**vars(found), "grid": grid, "modes": shaped.astype(np.complex128)})
+    names = equation.parameters or unnamed(grid.dimension)
+    return replace(found, grid=grid, modes=shaped.astype(np.complex128), parameters=names)
 
 
 _Modes = tuple[Array | Complex, Array | Complex, Array]

@@ -23,6 +23,7 @@ from dfp.problem.arguments import check_equation, counted
 from dfp.problem.averaged_equation import AveragedEquation, refuse
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
+from dfp.problem.parameters import labelled
 from dfp.problem.state import Density, Gaussian, Joint
 from dfp.regimes.mode_report import modes
 from dfp.result import remembered
@@ -85,7 +86,7 @@ def stationary(
     grid = counted(grid)
     if isinstance(grid, int):
         return stationary(equation, stationary(equation, None, solver).grid.resized(grid), solver)
-    found = _law(equation, grid, solver)
+    found = labelled(_law(equation, grid, solver), equation)
     joint = _joint(equation)
     return found if joint is None else found.with_moments(found.mean, found.covariance, joint)
 

@@ -11,6 +11,7 @@ from dfp.long_time import stationary_average
 from dfp.problem.arguments import check_equation
 from dfp.problem.averaged_equation import AveragedEquation
 from dfp.problem.equation import Equation, MomentVector
+from dfp.problem.parameters import labelled, unnamed
 from dfp.regimes.mode_report import modes
 from dfp.result import Result, remembered
 
@@ -27,6 +28,8 @@ class StationaryMoments(Result):
         Shape (d,) [parameter].
     covariance
         Shape (d, d) [parameter^2].
+    parameters
+        What is on its axes, d names: ``theta_1``, … or those that the landscape gives.
 
     Examples
     --------
@@ -39,6 +42,11 @@ class StationaryMoments(Result):
 
     mean: Array
     covariance: Array
+    parameters: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.parameters:
+            object.__setattr__(self, "parameters", unnamed(len(self.mean)))
 
 
 @remembered
@@ -67,6 +75,10 @@ def stationary_moments(equation: Equation | AveragedEquation) -> StationaryMomen
     >>> print(dfp.stationary_moments(dfp.MasterEquation(sgd)).covariance.round(6))  # ηD / (2λ − η(λ² + Γ))
     [[0.117647]]
     """
+    return labelled(_found(equation), equation)
+
+
+def _found(equation: Equation | AveragedEquation) -> StationaryMoments:
     if isinstance(equation, AveragedEquation):
         iterate = stationary_moments(equation.iterate)
         return StationaryMoments(iterate.mean, stationary_average.covariance(equation, iterate.covariance))

@@ -27,6 +27,11 @@ class AveragedEquation:
         return self.iterate.dimension
 
     @property
+    def parameters(self) -> tuple[str, ...] | None:
+        """Names of the parameters, d; None where they have none."""
+        return self.iterate.parameters
+
+    @property
     def sgd(self) -> NoReturn:
         """Refused: whoever reads it would answer for the iterates."""
         refuse()

@@ -116,6 +116,11 @@ class Equation(Value, ABC):
         return self.sgd.dimension
 
     @property
+    def parameters(self) -> tuple[str, ...] | None:
+        """Names of the parameters, d; None where they have none."""
+        return self.sgd.parameters
+
+    @property
     def additive(self) -> bool:
         """Whether the noise is known not to depend on θ."""
         return self.sgd.additive

@@ -63,6 +63,7 @@ class GaussianFeatures(QuadraticLandscape):
     _given: Array = field(init=False)
     gradient: Array = field(init=False)
     law: NoiseLaw = field(init=False)
+    parameters: None = field(default=None, init=False, compare=False)
 
     @takes_fields(label_noise="noise")
     def __init__(

@@ -1,5 +1,6 @@
 """The landscape: mean Hessian, mean gradient, and the law of their minibatch fluctuations (T2)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Self
@@ -14,6 +15,7 @@ from dfp.problem.finite_sum import FiniteSumLaw, SharedHessianLaw
 from dfp.problem.from_loss import sample_losses
 from dfp.problem.minimum import minimised
 from dfp.problem.noise import GaussianNoise, Noise, NoiseLaw
+from dfp.problem.parameters import named, of_columns
 from dfp.problem.value import Value, takes_fields
 
 _NO_NOISE = GaussianNoise(0.0)
@@ -31,11 +33,13 @@ class QuadraticLandscape(Value):
         Mean gradient g at θ = 0, shape (d,); a number serves every axis [loss / parameter].
     noise
         Such as ``GaussianNoise``, or the law of a finite sum (made by the class methods); none if left out.
+    parameters
+        Names of the parameters, d: labels of results, files and figures, on which no number and no equality depends.
 
     Raises
     ------
     DFPError
-        If shapes disagree, an entry is not finite, or the Hessian is not symmetric.
+        If shapes disagree, an entry is not finite, the Hessian is not symmetric, or a name is none or is there twice.
 
     Examples
     --------
@@ -51,24 +55,32 @@ class QuadraticLandscape(Value):
     _given: Array
     gradient: Array
     law: NoiseLaw
+    parameters: tuple[str, ...] | None = field(default=None, compare=False)
     dimension: int = field(init=False, compare=False)
     """Number of parameters d."""
 
     affine = True
 
     @takes_fields(_given="hessian", law="noise")
-    def __init__(self, hessian: ArrayLike, gradient: ArrayLike = 0.0, noise: Noise = _NO_NOISE) -> None:
+    def __init__(
+        self,
+        hessian: ArrayLike,
+        gradient: ArrayLike = 0.0,
+        noise: Noise = _NO_NOISE,
+        parameters: Sequence[str] | None = None,
+    ) -> None:
         given = checks.array("hessian", hessian, dimensions=(0, 1, 2))
         if given.ndim == 2 and given.shape[0] != given.shape[1]:
             raise DFPError(f"hessian has shape {given.shape}: must be square; give (d,) or (d, d).")
         mean = checks.symmetric("hessian", given) if given.ndim == 2 else np.atleast_1d(given)
         checks.instance("noise", noise, Noise, "must be a noise law; give dfp.GaussianNoise(...).")
         vars(self).update(_given=mean, dimension=len(mean), gradient=checks.vector("gradient", gradient, len(mean)))
+        vars(self)["parameters"] = None if parameters is None else named(parameters, len(mean))
         # A law that is one already needs no matrix.
         vars(self)["law"] = noise if isinstance(noise, NoiseLaw) else noise.law(self.hessian)
 
     def _arguments(self) -> dict[str, Any]:
-        return {"hessian": self._given, "gradient": self.gradient, "noise": self.law}
+        return {"hessian": self._given, "gradient": self.gradient, "noise": self.law, "parameters": self.parameters}
 
     def _state(self) -> tuple[Any, ...]:
         given = self._given
@@ -177,23 +189,58 @@ class QuadraticLandscape(Value):
         return self
 
     @classmethod
-    def from_regression(cls, features: ArrayLike, targets: ArrayLike, batch_size: int = 1) -> Self:
+    def from_regression(
+        cls,
+        features: ArrayLike,
+        targets: ArrayLike,
+        batch_size: int = 1,
+        *,
+        standardise: bool = False,
+        parameters: Sequence[str] | None = None,
+    ) -> Self:
         """Return the landscape of least squares, ½ (x_i·θ − y_i)² averaged over minibatches drawn with replacement.
 
         Parameters
         ----------
         features
-            Rows x_i, shape (N, d).
+            Rows x_i, shape (N, d); of a data frame, whose columns then name the parameters.
         targets
             y_i, shape (N,).
         batch_size
             Samples per minibatch, >= 1.
+        standardise
+            Whether every column of the features, and the targets, are shifted and scaled to mean 0 and variance 1 over
+            the rows (divisor N); files of results hold them so.
+        parameters
+            Names of the parameters, d, instead of those of the columns.
+
+        Raises
+        ------
+        DFPError
+            If shapes disagree, a name is none or is there twice, or a column to be standardised is constant.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> import dfp
+        >>> rng = np.random.default_rng(0)
+        >>> x = rng.normal(size=(100, 2)) * [1.0, 20.0] + [50.0, 0.0]
+        >>> names = {"standardise": True, "parameters": ["age", "dose"]}
+        >>> landscape = dfp.QuadraticLandscape.from_regression(x, x @ [1.0, 2.0], batch_size=8, **names)
+        >>> print(landscape.parameters, landscape.hessian.diagonal().round(12))
+        ('age', 'dose') [1. 1.]
         """
         x = checks.array("features", features, dimensions=(2,))
         y = checks.matching("targets", checks.array("targets", targets), (x.shape[0],), "row of features")
         batch = checks.integer("batch_size", batch_size, at_least=1)
+        given = of_columns(features) if parameters is None else parameters
+        names = None if given is None else named(given, x.shape[1], "columns" if parameters is None else "parameters")
+        if checks.boolean("standardise", standardise):
+            called = [*(names or map(str, range(x.shape[1]))), "targets"]
+            table = standardised(np.column_stack([x, y]), called, "standardise=True")
+            x, y = np.ascontiguousarray(table[:, :-1]), np.ascontiguousarray(table[:, -1])
         law = FiniteSumLaw(-y[:, None] * x, batch, features=x, targets=y)
-        return cls(law.mean_hessian, law.gradients.mean(axis=0), law)
+        return cls(law.mean_hessian, law.gradients.mean(axis=0), law, names)
 
     @classmethod
     def from_curvatures(
@@ -228,3 +275,19 @@ class QuadraticLandscape(Value):
         floor = checks.real("epsilon", epsilon, at_least=0)
         noise = GaussianNoise(scale * (np.abs(values) + floor), checks.vector("noise", curvature_noise, values.size))
         return cls(values, gradient, noise)
+
+
+def standardised(table: Array, columns: Sequence[str], label: str) -> Array:
+    """Return ``table`` with every column shifted and scaled to mean 0 and variance 1 over the rows (divisor N).
+
+    Raises
+    ------
+    DFPError
+        If a column is constant.
+    """
+    deviations = table.std(axis=0)
+    for name, deviation, column in zip(columns, deviations, table.T, strict=True):
+        if not deviation > 1e-12 * np.max(np.abs(column)):
+            raise DFPError(f"{label}, column {name!r}: is constant; remove it, or set standardise = false.")
+    found: Array = (table - table.mean(axis=0)) / deviations
+    return found

@@ -169,6 +169,11 @@ class SGD(Value):
             )
 
     @property
+    def parameters(self) -> tuple[str, ...] | None:
+        """Names that the landscape gives its parameters, d; None where they have none."""
+        return self.landscape.parameters if isinstance(self.landscape, QuadraticLandscape) else None
+
+    @property
     def learning_rate(self) -> float:
         """η [parameter^2 / loss]; raises ``UnsupportedError`` if it is a schedule."""
         return float(self.learning_rates.value)

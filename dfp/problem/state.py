@@ -14,6 +14,7 @@ from dfp.checks import Array
 from dfp.errors import DFPError, UnsupportedError
 from dfp.problem import questions
 from dfp.problem.grid import Grid, grid_moments
+from dfp.problem.parameters import listed, named, told, unnamed
 from dfp.problem.value import Value
 from dfp.result import Result
 
@@ -282,6 +283,8 @@ class Density(Result, State):
         Mass beyond the grid, in [0, 1), where it is known.
     error
         Estimated L1 error of the values, >= 0, where they were computed; 0 where they are given or exact.
+    parameters
+        What is on the axes, d names: labels alone; ``theta_1``, … if left out.
 
     Raises
     ------
@@ -303,18 +306,27 @@ class Density(Result, State):
     values: Array
     outside: float
     error: float
+    parameters: tuple[str, ...] = field(compare=False)
     # Moments known better than by the cells, of θ and of (θ, v), with the grid and the values that they are of.
     _known: tuple[Grid, Array, Array, Array, Joint | None] | None = field(compare=False)
     _moments: tuple[float, Array, Array] = field(init=False)
 
     def __init__(
-        self, grid: Grid, values: ArrayLike, outside: float = 0.0, error: float = 0.0, _known: Any = None
+        self,
+        grid: Grid,
+        values: ArrayLike,
+        outside: float = 0.0,
+        error: float = 0.0,
+        parameters: Sequence[str] = (),
+        _known: Any = None,
     ) -> None:
         checks.instance("initial.grid", grid, Grid, "must be a dfp.Grid; give dfp.Grid(lower, upper, cells).")
         given = checks.array("initial.values", values, dimensions=(1, 2, 3))
         checks.matching("initial.values", given, grid.cells)
         if given.min() < 0:
             raise DFPError(f"initial.values has the entry {given.min():.3g}: a density must not be negative; clip it.")
+        names = named(parameters, grid.dimension) if len(parameters) else unnamed(grid.dimension)
+        object.__setattr__(self, "parameters", names)
         object.__setattr__(self, "grid", grid)
         object.__setattr__(self, "values", given)
         object.__setattr__(self, "outside", checks.real("initial.outside", outside, at_least=0, below=1))
@@ -337,7 +349,8 @@ class Density(Result, State):
     def __repr__(self) -> str:
         """Return cells, mean and what is outside in one line."""
         cells = "×".join(map(str, self.grid.cells))
-        return f"<Density on {cells} cells: mean {np.array2string(self.mean, precision=5)}, outside {self.outside:.1e}>"
+        of = f" of {listed(self.parameters)}" if told(self.parameters) else ""
+        return f"<Density{of} on {cells} cells: mean {np.array2string(self.mean, precision=5)}, outside {self.outside:.1e}>"
 
     @classmethod
     def _restored(
@@ -390,7 +403,7 @@ class Density(Result, State):
         checks.matching("mean", first, (d,))
         checks.matching("covariance", second, (d, d))
         known = self.grid, self.values, first, second, joint
-        return Density(self.grid, self.values, self.outside, self.error, known)
+        return Density(self.grid, self.values, self.outside, self.error, self.parameters, known)
 
     @property
     def mass(self) -> float:
@@ -422,7 +435,7 @@ class Density(Result, State):
         """
         kept = questions.kept_axes(axes, self.dimension)
         grid, values = questions.marginal(self.grid, self.values, kept)
-        found = Density(grid, values, self.outside, self.error)
+        found = Density(grid, values, self.outside, self.error, [self.parameters[i] for i in kept])
         if self._known is None:
             return found
         joint = None if self.joint is None else self.joint.of(kept)

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError, UnsupportedError
+from dfp.problem.parameters import symbol, told, unnamed
 from dfp.problem.sgd import SGD
 from dfp.regimes import epochs
 from dfp.regimes.coupling import EigenSystem
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Components of a direction below this are not told.
-_LEAST, _SUBSCRIPTS = 0.05, str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+_LEAST = 0.05
 # Rows of the printed table; the rest is counted by regime.
 _SHOWN = 30
 
@@ -104,6 +105,13 @@ class Modes(Result, Sequence[Mode]):
     def __iter__(self) -> Iterator[Mode]:
         """Go through the modes in ascending order of curvature."""
         return iter(self._modes)
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """What directions are made of, d names: of θ, or u_1, … of u where a preconditioner makes the modes those."""
+        if self.root is not None:
+            return tuple(f"u_{i}" for i in range(1, len(self) + 1))
+        return self.system.sgd.parameters or unnamed(len(self))
 
     @property
     def coupled(self) -> bool:
@@ -404,14 +412,14 @@ def _notes(mode: Mode) -> list[tuple[str, bool]]:
     ]
 
 
-def _along(direction: Array) -> str:
+def _along(direction: Array, names: Sequence[str]) -> str:
     """Return the largest three components, of either sign as a whole, such as 0.71 θ₁ − 0.70 θ₂."""
     order = np.argsort(-np.abs(direction), kind="stable")
     sign, found = np.sign(direction[order[0]]), ""
     for i in order[:3]:
         if abs(direction[i]) >= _LEAST:
             join = " − " if sign * direction[i] < 0 else " + " if found else ""
-            found += f"{join}{abs(direction[i]):.2f} θ{str(i + 1).translate(_SUBSCRIPTS)}"
+            found += f"{join}{abs(direction[i]):.2f} {symbol(names[i])}"
     return found + " …" * bool(np.any(np.abs(direction[order[3:]]) >= _LEAST))
 
 
@@ -424,13 +432,14 @@ def _below(limit: float) -> str:
 def _text(report: Modes) -> str:
     """Return one line per mode, at most ``_SHOWN``, and a summary of the system."""
     errors = {"lyapunov_exponent": "lyapunov_error", "tail_index": "tail_index_error"}
-    turned = any(abs(mode.direction[i]) < 1 - _LEAST**2 for i, mode in enumerate(report[:_SHOWN]))
+    names = report.parameters
+    turned = told(names) or any(abs(mode.direction[i]) < 1 - _LEAST**2 for i, mode in enumerate(report[:_SHOWN]))
     rows = [[head for _, head in COLUMNS] + ["regime", "direction" if turned else "", ""]]
     for mode in report[:_SHOWN]:
         cells = [_shown(getattr(mode, name), getattr(mode, errors[name]) if name in errors else 0.0)
                  for name, _ in COLUMNS]  # fmt: skip
         notes = [note for note, true in _notes(mode) if true]
-        rows.append([*cells, mode.regime, _along(mode.direction) if turned else "", ", ".join(notes)])
+        rows.append([*cells, mode.regime, _along(mode.direction, names) if turned else "", ", ".join(notes)])
     lines = aligned(rows, right=range(len(COLUMNS)))
     if len(report) > _SHOWN:
         counts = Counter(mode.regime for mode in report)

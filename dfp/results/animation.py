@@ -11,6 +11,7 @@ import numpy as np
 
 from dfp.checks import Array
 from dfp.errors import DFPError
+from dfp.results import axes as named
 from dfp.results import figures, page, schema, writing
 
 FORMATS = (".gif", ".mp4")
@@ -23,8 +24,9 @@ def animate(
     titles: Sequence[str],
     view: figures.Box,
     frames_per_second: int,
+    names: Sequence[str],
 ) -> None:
-    """Write densities (S, n_1, …), d <= 2, as the frames of a film, whole or not at all; the suffix says which kind.
+    """Write densities (S, n_1, …) of d <= 2 parameters as the frames of a film, whole or not at all; the suffix says which kind.
 
     Raises
     ------
@@ -35,10 +37,12 @@ def animate(
     if suffix not in FORMATS:
         raise DFPError(f"path={path}: a film cannot be written as {suffix!r}; use {' or '.join(FORMATS)}.")
     make = _gif if suffix == ".gif" else _mp4
-    writing.write(path, make(_frames(places, density, titles, view), frames_per_second))
+    writing.write(path, make(_frames(places, density, titles, view, names), frames_per_second))
 
 
-def _frames(places: Sequence[Array], density: Array, titles: Sequence[str], view: figures.Box) -> Iterator[Any]:
+def _frames(
+    places: Sequence[Array], density: Array, titles: Sequence[str], view: figures.Box, names: Sequence[str]
+) -> Iterator[Any]:
     """Yield pictures, arrays of shape (height, width, 3) of bytes, with even sides, as MP4 needs them."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -48,12 +52,12 @@ def _frames(places: Sequence[Array], density: Array, titles: Sequence[str], view
     for values, title in zip(density, titles, strict=True):
         axis.clear()
         if len(places) == 2:
-            figures.contours(axis, places, values, figures.COLOURS[0], view)
+            figures.contours(axis, places, values, figures.COLOURS[0], view, names)
         else:
             axis.plot(places[0], values, color=figures.COLOURS[0])
             axis.set_xlim(view[0][0], view[1][0])
             axis.set_ylim(min(0.0, float(density.min())) * 1.05, float(density.max()) * 1.05)
-            axis.set_xlabel(schema.label("theta_1"))
+            axis.set_xlabel(named.label(names[0]))
             axis.set_ylabel(schema.label("density", 1))
         page.broken(figure.suptitle(title), 72 * figure.get_figwidth())
         sheet.draw()

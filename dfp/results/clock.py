@@ -33,7 +33,9 @@ def on_one_clock(given: Mapping[str, Any]) -> dict[str, Solution]:
 
 def _timed(moments: Moments) -> Solution:
     unknown = np.full(len(moments.steps), np.nan)
-    return _without_a_solver(moments.steps, unknown, None, None, moments.mean, moments.covariance)
+    return _without_a_solver(
+        moments.steps, unknown, None, None, moments.mean, moments.covariance, moments.parameters
+    )
 
 
 def _as_solution(law: Any, clock: Solution | None) -> Solution:
@@ -42,11 +44,12 @@ def _as_solution(law: Any, clock: Solution | None) -> Solution:
     grid = law.grid if isinstance(law, Density) else None
     density = np.broadcast_to(law.values, (count, *law.values.shape)) if isinstance(law, Density) else None
     moments = np.broadcast_to(law.mean, (count, d)), np.broadcast_to(law.covariance, (count, d, d))
-    return _without_a_solver(steps, time, grid, density, *moments)
+    return _without_a_solver(steps, time, grid, density, *moments, law.parameters)
 
 
 def _without_a_solver(
-    steps: Any, time: Array, grid: Grid | None, density: Array | None, mean: Array, covariance: Array
+    steps: Any, time: Array, grid: Grid | None, density: Array | None, mean: Array, covariance: Array,
+    parameters: tuple[str, ...],
 ) -> Solution:
     unknown = np.full(len(steps), np.nan)
     return Solution(
@@ -61,6 +64,7 @@ def _without_a_solver(
         covariance=covariance,
         certificate=Certificate(**dict.fromkeys(schema.FIGURES, unknown), sampled=False, warnings=()),
         slow_time=time,
+        parameters=parameters,
     )
 
 

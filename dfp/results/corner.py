@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dfp.checks import Array
+from dfp.results import axes as named
 from dfp.results import figures, schema
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def corner(places: Sequence[Array], density: Array, view: figures.Box, names: Se
     view
         Corners of what is shown.
     names
-        Names of the axes in the table of variables, such as ``theta_1``.
+        What is on the axes, such as ``theta_1``.
     """
     d = len(places)
     widths = [float(axis[1] - axis[0]) for axis in places]
@@ -41,7 +42,8 @@ def corner(places: Sequence[Array], density: Array, view: figures.Box, names: Se
                 axis.set_ylim(bottom=0)
                 axis.set_ylabel(schema.label("density", 1), fontsize="small")
             else:
-                figures.contours(axis, (places[column], places[row]), marginal, figures.COLOURS[0], _part(view, kept))
+                part, shown = (places[column], places[row]), (names[column], names[row])
+                figures.contours(axis, part, marginal, figures.COLOURS[0], _part(view, kept), shown)
                 axis.set_aspect("auto")
             _name(axis, names, row, column, last=row == d - 1)
     figure.suptitle(title)
@@ -62,6 +64,6 @@ def _part(view: figures.Box, axes: tuple[int, int]) -> figures.Box:
 
 
 def _name(axis: "Axes", names: Sequence[str], row: int, column: int, *, last: bool) -> None:
-    axis.set_xlabel(schema.label(names[column]) if last else "")
+    axis.set_xlabel(named.label(names[column]) if last else "")
     if row != column:
-        axis.set_ylabel(schema.label(names[row]) if column == 0 else "")
+        axis.set_ylabel(named.label(names[row]) if column == 0 else "")

@@ -1,6 +1,6 @@
 """How each kind of result is drawn that has no way of its own."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -8,25 +8,30 @@ import numpy as np
 
 from dfp.errors import DFPError
 from dfp.problem.grid import Grid
+from dfp.problem.parameters import told
+from dfp.results import axes as named
 from dfp.results import figures, page, schema
 from dfp.results.corner import corner
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
 def _density(result: Any) -> "Figure":
     axes, seen = result.grid.axes, figures.window(result.mean[None], result.covariance[None])
+    names, asked = result.parameters, "Where are the parameters?"
     if result.grid.dimension == 1:
-        return figures.curves({"density": (axes[0], result.values)}, "Where is the parameter?")
+        return figures.curves({"density": (axes[0], result.values)}, "Where is the parameter?", None, names[0])
     if result.grid.dimension == 2:
-        return figures.planes({"": (axes, result.values)}, seen, "Where are the parameters?")
-    return corner(axes, result.values, seen, ["theta_1", "theta_2", "theta_3"], "Where are the parameters?")
+        return figures.planes({"": (axes, result.values)}, seen, asked, names=names)
+    return corner(axes, result.values, seen, names, asked)
 
 
 def _moments(result: Any) -> "Figure":
     variance = np.einsum("sii->si", result.covariance)
-    return figures.moments(result.steps, result.mean, variance, "How do mean and variance evolve?")
+    asked = "How do mean and variance evolve?"
+    return figures.moments(result.steps, result.mean, variance, asked, result.parameters)
 
 
 def _spectrum(result: Any) -> "Figure":
@@ -86,12 +91,20 @@ def _stationary_moments(result: Any) -> "Figure":
     figure, ((axis,),) = page.canvas(1, 1, 5.4, 3.8)
     order, variances = np.arange(1, len(result.mean) + 1), result.covariance.diagonal()
     axis.errorbar(order, result.mean, yerr=np.sqrt(variances), fmt="o", capsize=3, color=figures.COLOURS[0])
-    axis.set_xlabel(schema.label("parameter"))
     axis.set_ylabel(schema.label("mean_and_deviation"))
-    axis.set_xlim(0.5, len(order) + 0.5)
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    _by_parameter(axis, result.parameters)
     figure.suptitle("Where does each parameter settle, and how widely?")
     return figure
+
+
+def _by_parameter(axis: "Axes", names: Sequence[str]) -> None:
+    """Label an axis of parameters, by number or, where they have names and there is room, by name."""
+    axis.set_xlim(0.5, len(names) + 0.5)
+    if told(names) and len(names) <= _NAMED:
+        axis.set_xticks(range(1, len(names) + 1), [named.legend(name) for name in names], rotation=30, ha="right")
+        return
+    axis.set_xlabel(schema.label("parameter"))
+    axis.xaxis.get_major_locator().set_params(integer=True)
 
 
 def _schedule(result: Any) -> "Figure":
@@ -188,7 +201,7 @@ def _current(result: Any) -> "Figure":
     if law.dimension == 2:
         seen = figures.window(law.mean[None], law.covariance[None])
         grid = Grid(*seen, 96)
-        return _flow({(0, 1): (grid, law.on(grid), result(grid.points))}, {(0, 1): seen})
+        return _flow({(0, 1): (grid, law.on(grid), result(grid.points))}, {(0, 1): seen}, result.parameters)
     figure, ((axis,),) = page.canvas(1, 1, 5.0, 4.2)
     size, order = float(np.abs(result.matrix).max()) or 1.0, np.arange(1, law.dimension + 1)
     drawn = axis.pcolormesh(
@@ -209,7 +222,7 @@ def _gridded_current(result: Any) -> "Figure":
     if grid.dimension == 1:
         figure, ((axis,),) = page.canvas(1, 1, 5.4, 3.8)
         axis.plot(grid.axes[0], result.values[:, 0], color=figures.COLOURS[0])
-        axis.set_xlabel(schema.label("theta_1"))
+        axis.set_xlabel(named.label(result.parameters[0]))
         axis.set_ylabel(schema.label("current", 2))
         figure.suptitle("Does probability flow?")
         return figure
@@ -221,34 +234,37 @@ def _gridded_current(result: Any) -> "Figure":
         flow = result.values[..., kept].sum(axis=rest) * width
         panels[pair] = plane, law.values.sum(axis=rest) * width, flow
         views[pair] = seen[0][kept], seen[1][kept]
-    return _flow(panels, views)
+    return _flow(panels, views, result.parameters)
 
 
-def _flow(panels: Mapping[tuple[int, int], Any], views: Mapping[tuple[int, int], figures.Box]) -> "Figure":
+def _flow(
+    panels: Mapping[tuple[int, int], Any], views: Mapping[tuple[int, int], figures.Box], names: Sequence[str]
+) -> "Figure":
     """Return contours of densities in planes of two parameters, with arrows of the current, some 16 an axis."""
     figure, (axes,) = page.canvas(1, len(panels), 4.6 * len(panels), 4.4)
     longest = [float(np.linalg.norm(flow, axis=-1).max()) for _, _, flow in panels.values()]
     for axis, (pair, (grid, density, flow)), most in zip(axes, panels.items(), longest, strict=True):
         (low, high), places = views[pair], grid.axes
-        figures.contours(axis, places, density, figures.COLOURS[0], (low, high))
+        shown = [names[i] for i in pair]
+        figures.contours(axis, places, density, figures.COLOURS[0], (low, high), shown)
         inside = [np.flatnonzero((x > a) & (x < b)) for x, a, b in zip(places, low, high, strict=True)]
         chosen = [one[:: max(1, len(one) // _ARROWS)] for one in inside]
         x, y = (line[one] for line, one in zip(places, chosen, strict=True))
-        shown = flow[np.ix_(*chosen)].swapaxes(0, 1)
-        shown = np.where(np.linalg.norm(shown, axis=-1, keepdims=True) < _SHORTEST * most, np.nan, shown)
+        arrows = flow[np.ix_(*chosen)].swapaxes(0, 1)
+        arrows = np.where(np.linalg.norm(arrows, axis=-1, keepdims=True) < _SHORTEST * most, np.nan, arrows)
         apart = min(x[1] - x[0], y[1] - y[0]) if min(x.size, y.size) > 1 else 1.0
         axis.quiver(
-            x, y, shown[..., 0], shown[..., 1], pivot="mid", angles="xy", scale_units="xy",
+            x, y, arrows[..., 0], arrows[..., 1], pivot="mid", angles="xy", scale_units="xy",
             scale=(most or 1.0) / (1.8 * apart), width=0.006,
         )  # fmt: skip
-        axis.set_xlabel(schema.label(f"theta_{pair[0] + 1}"))
-        axis.set_ylabel(schema.label(f"theta_{pair[1] + 1}"))
     sizes = ", ".join(f"{most:.2g}" for most in longest)
     told = f"Arrows: the current, up to {sizes}" if max(longest) else "It does not: there is detailed balance"
     figure.suptitle(f"Which way does probability flow? {told}")
     return figure
 
 
+# Names that an axis has room for.
+_NAMED = 20
 # Arrows of a current along an axis; shorter ones than this share of the longest are left out.
 _ARROWS, _SHORTEST = 16, 0.03
 _DISTANCES = ("total_variation", "wasserstein", "mean", "covariance")

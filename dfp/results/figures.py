@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dfp.checks import Array
+from dfp.results import axes as named
 from dfp.results import page, schema
 from dfp.results.page import canvas as canvas
 from dfp.results.page import save as save
@@ -30,18 +31,22 @@ _PANEL_LETTERS, _NARROW, _SMOOTH_CELLS = 30, 3.0, 96
 # Steps that are marked one by one, at most.
 _MARKED = 30
 
+PLANE = ("theta_1", "theta_2")
+"""What is on the axes of a plane, unless their names are given."""
 Box = tuple[Array, Array]
 """Lower and upper corner of what is in view."""
 
 
-def curves(drawn: Mapping[str, tuple[Array, Array]], title: str, order: Sequence[float] | None = None) -> "Figure":
-    """Return 1D densities, each (places, values) by its label, on a linear and on a logarithmic axis.
+def curves(
+    drawn: Mapping[str, tuple[Array, Array]], title: str, order: Sequence[float] | None = None, name: str = "theta_1"
+) -> "Figure":
+    """Return 1D densities of a parameter, each (places, values) by its label, on a linear and a logarithmic axis.
 
     More than six at steps ``order`` have colours in their order, with a colour bar in place of a legend.
     """
     figure, ((linear, logarithmic),) = canvas(1, 2, 9.0, 3.8)
     ordinal = order is not None and len(drawn) > len(COLOURS)
-    curves_on(linear, logarithmic, drawn, _ordered(len(drawn)) if ordinal else None)
+    curves_on(linear, logarithmic, drawn, _ordered(len(drawn)) if ordinal else None, name)
     if ordinal and order is not None:
         _bar([linear, logarithmic], order)
     else:
@@ -51,7 +56,11 @@ def curves(drawn: Mapping[str, tuple[Array, Array]], title: str, order: Sequence
 
 
 def curves_on(
-    linear: "Axes", logarithmic: "Axes", drawn: Mapping[str, tuple[Array, Array]], chosen: Sequence[Any] | None = None
+    linear: "Axes",
+    logarithmic: "Axes",
+    drawn: Mapping[str, tuple[Array, Array]],
+    chosen: Sequence[Any] | None = None,
+    name: str = "theta_1",
 ) -> None:
     """Draw 1D densities on both axes; on the logarithmic one negative values as dashed lines of their size."""
     peak, negative = max(float(values.max()) for _, values in drawn.values()), False
@@ -69,7 +78,7 @@ def curves_on(
         logarithmic.legend()
     for axis, share in ((linear, _PLAIN), (logarithmic, _SEEN)):
         axis.set_xlim(_span(drawn, share))
-        axis.set_xlabel(schema.label("theta_1"))
+        axis.set_xlabel(named.label(name))
         axis.set_ylabel(schema.label("density", 1))
 
 
@@ -103,7 +112,11 @@ def _bar(axes: Sequence["Axes"], order: Sequence[float]) -> None:
 
 
 def planes(
-    drawn: Mapping[str, tuple[Sequence[Array], Array]], view: Box, title: str, palette: Sequence[str] = COLOURS
+    drawn: Mapping[str, tuple[Sequence[Array], Array]],
+    view: Box,
+    title: str,
+    palette: Sequence[str] = COLOURS,
+    names: Sequence[str] = PLANE,
 ) -> "Figure":
     """Return 2D densities side by side, at most four in a row, as contours, each ((x, y), values) by its label."""
     columns = min(4, len(drawn))
@@ -114,7 +127,7 @@ def planes(
     for axis, (label, (places, values)), colour in zip(
         axes.flat, drawn.items(), colours(len(drawn), palette), strict=False
     ):
-        contours(axis, places, values, colour, view)
+        contours(axis, places, values, colour, view, names)
         axis.set_title(fitted(label))
     figure.suptitle(f"{title}\n{HELD_IN_WORDS}")
     return figure
@@ -138,7 +151,14 @@ def colours(count: int, palette: Sequence[str] = COLOURS) -> list[str]:
 
 
 def contours(
-    axis: "Axes", places: Sequence[Array], values: Array, colour: str, view: Box, *, outline: bool = False
+    axis: "Axes",
+    places: Sequence[Array],
+    values: Array,
+    colour: str,
+    view: Box,
+    names: Sequence[str] = PLANE,
+    *,
+    outline: bool = False,
 ) -> None:
     """Draw the contours that hold 39, 86 and 99 % of a 2D density; dashed lines alone if ``outline``.
 
@@ -150,6 +170,8 @@ def contours(
         The density in the cells, shape (n_1, n_2).
     view
         Corners of what is shown.
+    names
+        Of the parameters on the axes.
     """
     x, y, values = _smooth(places[0], places[1], values)
     levels, peak = _levels(values, (x[1] - x[0]) * (y[1] - y[0])), float(values.max())
@@ -162,16 +184,16 @@ def contours(
             below = [float(values.min()) * 1.01, -_SHOWN_NEGATIVE * peak]
             axis.contourf(x, y, values.T, levels=below, colors="none", hatches=["////"])
             axis.text(0.02, 0.98, "hatched: negative", fontsize="small", va="top", transform=axis.transAxes)
-    frame(axis, view)
+    frame(axis, view, names)
 
 
-def frame(axis: "Axes", view: Box) -> None:
+def frame(axis: "Axes", view: Box, names: Sequence[str] = PLANE) -> None:
     """Show a part of the plane, in equal units unless it is too narrow for them, with labels."""
     (left, low), (right, high) = (np.asarray(corner, dtype=float) for corner in view)
     axis.set_xlim(left, right)
     axis.set_ylim(low, high)
-    axis.set_xlabel(schema.label("theta_1"))
-    axis.set_ylabel(schema.label("theta_2"))
+    axis.set_xlabel(named.label(names[0]))
+    axis.set_ylabel(named.label(names[1]))
     if 1 / _NARROW < (right - left) / (high - low) < _NARROW:
         axis.set_aspect("equal", adjustable="box")
 
@@ -204,12 +226,12 @@ def window(mean: Array, covariance: Array) -> Box:
     return np.min(mean - reach, axis=0), np.max(mean + reach, axis=0)
 
 
-def moments(steps: Any, mean: Array, variance: Array, title: str, names: Sequence[str] | None = None) -> "Figure":
-    """Return means and variances, shape (S, d), over steps; of the first eight parameters, or what ``names`` calls."""
+def moments(steps: Any, mean: Array, variance: Array, title: str, names: Sequence[str]) -> "Figure":
+    """Return means and variances, shape (S, d), over steps; of the first eight parameters."""
     figure, ((left, right),) = canvas(1, 2, 9.0, 3.8)
     line = "o-" if len(steps) <= _MARKED else "-"
     for i, colour in enumerate(colours(min(mean.shape[1], 8))):
-        left.plot(steps, mean[:, i], line, label=names[i] if names else rf"$\theta_{{{i + 1}}}$", color=colour)
+        left.plot(steps, mean[:, i], line, label=named.legend(names[i]), color=colour)
         right.plot(steps, variance[:, i], line, color=colour)
     left.set_ylabel(schema.label("mean"))
     right.set_ylabel(schema.label("variance"))

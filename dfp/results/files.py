@@ -9,7 +9,8 @@ import numpy as np
 
 from dfp.checks import Array
 from dfp.errors import DFPError, FileFormatError
-from dfp.results import apart, hdf5, kinds, schema
+from dfp.problem.parameters import directions
+from dfp.results import apart, axes, hdf5, kinds, schema
 from dfp.results.certificate import Certificate
 from dfp.results.gridded import grid_in
 from dfp.results.solution import Solution, attributes, columns
@@ -36,10 +37,11 @@ def save_many(solutions: Mapping[str, Solution], path: str | Path) -> None:
         raise DFPError("solutions is empty: a file needs at least one; give e.g. {'langevin': solution}.")
     groups = {name: (columns(solution), attributes(solution)) for name, solution in solutions.items()}
     grids = [solution.grid for solution in solutions.values() if solution.grid is not None]
-    one_dimension = len({solution.dimension for solution in solutions.values()}) == 1
+    alike = len({solution.parameters for solution in solutions.values()}) == 1
+    taken = set(groups) & set(axes.described(next(iter(solutions.values())).parameters))
     shared: dict[str, schema.Column] = {}
     # A group may not give a dimension of the root another length, so the root holds all grids or none.
-    if one_dimension and all(grid.matches(grids[0]) for grid in grids):
+    if alike and not taken and all(grid.matches(grids[0]) for grid in grids):
         for table, _ in groups.values():
             shared |= {name: column for name, column in table.items() if column.dims[0] not in ("step", "entry")}
     hdf5.save_groups(path, groups, shared)
@@ -153,11 +155,13 @@ def _read(group: hdf5.Stored, root: hdf5.Stored) -> Solution:
     if len(steps) == 0 or d == 0:
         raise FileFormatError("has no steps or no parameters: dfp writes no such file; make it again.")
     covariance = group.array("covariance", (len(steps), d, d))  # before anything else is done d times
-    grid = grid_in(group if "theta_1" in group else root, d) if group.attribute("gridded", "|i1") else None
-    sizes = {"step": len(steps)} | {f"theta_{i}": n for i, n in enumerate(grid.cells if grid else (), start=1)}
+    named, known, provenance = axes.read(group, d), group.labelled(axes.ATTRIBUTE), _provenance(group)
+    home = group if all(axis in group for axis in named) else root
+    grid = grid_in(home, named) if group.attribute("gridded", "|i1") else None
+    sizes = {"step": len(steps)} | (dict(zip(named, grid.cells, strict=True)) if grid else {})
 
     def read(name: str) -> Array:
-        shape = tuple(sizes.get(dim, d) for dim in schema.describe(name, d).dims)
+        shape = tuple(sizes.get(dim, d) for dim in schema.describe(name, d, named).dims)
         return group.array(name, shape)
 
     if grid is None and "density" in group:
@@ -183,12 +187,13 @@ def _read(group: hdf5.Stored, root: hdf5.Stored) -> Solution:
             sampled=bool(group.attribute("certificate_sampled", "|i1")),
             warnings=_warnings(group),
         ),
-        provenance=_provenance(group),
+        provenance=provenance,
         slow_time=read("time") if math.isnan(rate) else None,
         joint_mean=group.array("joint_mean", (len(steps), 2 * d)) if "joint_mean" in group else None,
         joint_covariance=(
             group.array("joint_covariance", (len(steps), 2 * d, 2 * d)) if "joint_covariance" in group else None
         ),
+        parameters=tuple(named.values()) if known or "directions" not in provenance else directions(d),
     )
 
 

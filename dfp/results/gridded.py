@@ -1,25 +1,25 @@
 """Grids in files: the columns of one, and the grid that columns stand for."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from dfp.errors import FileFormatError
 from dfp.problem.grid import Grid
-from dfp.results import hdf5, schema
-from dfp.results.schema import Column
+from dfp.results import hdf5
 
 
-def axes_of(grid: Grid) -> dict[str, Column]:
-    """Return centres and edges of the cells along every axis."""
-    coordinates: dict[str, Any] = {}
-    for i, (axis, edges) in enumerate(zip(grid.axes, grid.edges, strict=True), start=1):
-        coordinates |= {f"theta_{i}": axis, f"theta_{i}_bounds": np.stack([edges[:-1], edges[1:]], axis=1)}
-    return schema.columns(coordinates | {"bound": np.arange(2)}, {}, grid.dimension, False)
+def cells_of(grid: Grid, axes: Iterable[str]) -> dict[str, Any]:
+    """Return centres and edges of the cells along every axis, by the variables that stand for these."""
+    found: dict[str, Any] = {}
+    for name, axis, edges in zip(axes, grid.axes, grid.edges, strict=True):
+        found |= {name: axis, f"{name}_bounds": np.stack([edges[:-1], edges[1:]], axis=1)}
+    return found | {"bound": np.arange(2)}
 
 
-def grid_in(home: hdf5.Stored, d: int) -> Grid:
-    """Return the grid whose cells are in a group.
+def grid_in(home: hdf5.Stored, names: Iterable[str]) -> Grid:
+    """Return the grid whose cells are in a group, by the variables that stand for its axes.
 
     Raises
     ------
@@ -27,9 +27,9 @@ def grid_in(home: hdf5.Stored, d: int) -> Grid:
         If its cells are not uniform.
     """
     axes, edges = [], []
-    for i in range(1, d + 1):
-        axes.append(home.array(f"theta_{i}", (None,)))
-        edges.append(home.array(f"theta_{i}_bounds", (len(axes[-1]), 2)))
+    for name in names:
+        axes.append(home.array(name, (None,)))
+        edges.append(home.array(f"{name}_bounds", (len(axes[-1]), 2)))
     grid = Grid(
         np.array([edge[0, 0] for edge in edges]), np.array([edge[-1, 1] for edge in edges]), tuple(map(len, axes))
     )

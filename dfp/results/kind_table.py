@@ -37,6 +37,8 @@ class Kind:
     warnings: bool = False
     later: tuple[str, ...] = ()
     """Numbers that files of earlier versions lack."""
+    parameters: str = ""
+    """Where it has the names of what is on its axes, dotted likewise, if it has any."""
     made: str = ""
     """The method of the class that makes it of what a file holds, if not the class itself."""
 
@@ -73,6 +75,7 @@ KINDS = {
         _density(),
         ("outside", "error"),
         gridded=True,
+        parameters="parameters",
         made="_restored",
     ),
     "moments": Kind(
@@ -84,6 +87,7 @@ KINDS = {
             **{name: Kept(name, known, fallback=True) for name, known in schema.JOINT_VARIABLES.items()},
         },
         warnings=True,
+        parameters="parameters",
     ),
     "exit steps": Kind(
         "dfp.long_time.exit_law.ExitSteps",
@@ -103,6 +107,7 @@ KINDS = {
         ("continuous_edge",),
         optional_grid=True,
         warnings=True,
+        parameters="parameters",
     ),
     "stationary moments": Kind(
         "dfp.long_time.stationary_moments.StationaryMoments",
@@ -110,6 +115,7 @@ KINDS = {
             "mean": Kept("mean", _variable("parameter", "parameter", "mean")),
             "covariance": Kept("covariance", _variable("parameter parameter_2", "parameter2", "covariance")),
         },
+        parameters="parameters",
     ),
     "optimal schedule": Kind(
         "dfp.exact.best_schedule.OptimalSchedule",
@@ -196,6 +202,7 @@ KINDS = {
             "mean": Kept("law.mean", _variable("parameter", "parameter", "mean")),
             "covariance": Kept("law.covariance", _variable("parameter parameter_2", "parameter2", "covariance")),
         },
+        parameters="parameters",
         made="_restored",
     ),
     "gridded current": Kind(
@@ -207,6 +214,7 @@ KINDS = {
         ("density.outside", "density.error"),
         gridded=True,
         grid="density.grid",
+        parameters="density.parameters",
         made="_restored",
     ),
     "rmsprop law": Kind(

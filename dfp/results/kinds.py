@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dfp.errors import DFPError, FileFormatError
-from dfp.problem.grid import Grid
+from dfp.problem.parameters import unnamed
 from dfp.result import Result
-from dfp.results import apart, hdf5, schema, tables
-from dfp.results.gridded import axes_of, grid_in
+from dfp.results import apart, axes, hdf5, schema, tables
+from dfp.results.gridded import cells_of, grid_in
 from dfp.results.kind_table import KINDS as KINDS
 from dfp.results.kind_table import ROOMS as ROOMS
 from dfp.results.schema import Column
@@ -67,15 +67,16 @@ def columns(result: Any) -> dict[str, Column]:
         return told if name == "solution" else told | _call(result)[1]
     kind = KINDS[name]
     grid = _at(result, kind.grid) if kind.gridded or kind.optional_grid else None
-    table = {} if grid is None else axes_of(grid)
-    axes = () if grid is None else tuple(f"theta_{i}" for i in range(1, grid.dimension + 1))
+    names = axes.of(result)
+    on = {} if grid is None else axes.described(names or unnamed(grid.dimension))
+    table = {} if grid is None else schema.columns(cells_of(grid, on), {}, on, False)
     found: dict[str, Column] = {}
     for name, kept in kind.columns.items():
         values = _at(result, kept.field)
         if kept.fallback and (values is None or not np.size(values)):
             continue
-        dims = tuple(dim for given in kept.variable.dims for dim in (axes if given == "axes" else (given,)))
-        unit = kept.variable.unit.format(d=len(axes), above=len(axes) + 1)
+        dims = tuple(dim for given in kept.variable.dims for dim in (on if given == "axes" else (given,)))
+        unit = kept.variable.unit.format(d=len(on), above=len(on) + 1)
         about = {"units": unit, "long_name": kept.variable.long_name}
         if kept.type == "complex":
             for part in ("real", "imaginary"):
@@ -90,7 +91,7 @@ def columns(result: Any) -> dict[str, Column]:
         if dim in sizes:
             about = {"units": "1", "long_name": f"index, {dim.replace('_', ' ')}"}
             table[dim] = Column((dim,), np.arange(1, sizes[dim] + 1, dtype="<i8"), about)
-    return table | found | _call(result)[1]
+    return table | axes.indices(table, names) | found | _call(result)[1]
 
 
 def attributes(result: Any) -> dict[str, Any]:
@@ -104,6 +105,7 @@ def attributes(result: Any) -> dict[str, Any]:
     found: dict[str, Any] = {"kind": name} | numbers
     if kind.warnings:
         found["warnings"] = json.dumps(result.warnings, ensure_ascii=False)
+    found |= axes.attribute(axes.of(result))
     return found | _call(result)[0] | _made_with()
 
 
@@ -142,11 +144,16 @@ def to_dataframe(result: Any) -> "pandas.DataFrame":
         raise DFPError("result is a function on a grid and no table; use to_xarray().")
     table, rows = columns(result), dict[str, Any]()
     first = "step" if name in ROOMS else next(table[one].dims[0] for one in KINDS[name].columns if one in table)
+    names = axes.of(result)
+    ends = [] if names is None else axes.suffixes(names)
+    grid = {} if names is None else axes.described(names)
     for name, column in table.items():
-        if column.dims[0] != first or any(dim.startswith("theta_") for dim in column.dims):
+        if column.dims[0] != first or not grid.keys().isdisjoint(column.dims):
             continue
         for index in np.ndindex(column.values.shape[1:]):
-            rows["_".join([name, *(str(i + 1) for i in index)])] = column.values[(slice(None), *index)]
+            told = [ends[i] if ends and dim in schema.INDICES else str(i + 1)
+                    for dim, i in zip(column.dims[1:], index, strict=True)]  # fmt: skip
+            rows["_".join([name, *told])] = column.values[(slice(None), *index)]
     return tables.data_frame(rows)
 
 
@@ -180,10 +187,10 @@ def _read(root: hdf5.Stored, name: str) -> Any:
     if name not in KINDS:
         raise FileFormatError("holds what this dfp does not know; update dfp, or make the file again.")
     kind = KINDS[name]
-    gridded = kind.gridded or (kind.optional_grid and "theta_1" in root)
-    grid = _grid(root) if gridded else None
-    sizes = {} if grid is None else {f"theta_{i}": n for i, n in enumerate(grid.cells, start=1)}
-    axes = tuple(sizes)
+    named = axes.read(root) if kind.gridded or kind.optional_grid else {}
+    grid = grid_in(root, named) if kind.gridded or any(axis in root for axis in named) else None
+    on = () if grid is None else tuple(named)
+    sizes = {} if grid is None else dict(zip(on, grid.cells, strict=True))
     sizes |= {} if grid is None else {"parameter": grid.dimension, "parameter_2": grid.dimension}
     given: dict[str, Any] = {kind.grid: grid} if kind.gridded or kind.optional_grid else {}
     for column, kept in kind.columns.items():
@@ -191,7 +198,7 @@ def _read(root: hdf5.Stored, name: str) -> Any:
         if kept.fallback and stored not in root:
             given[kept.field] = None
             continue
-        dims = [dim for wanted in kept.variable.dims for dim in (axes if wanted == "axes" else (wanted,))]
+        dims = [dim for wanted in kept.variable.dims for dim in (on if wanted == "axes" else (wanted,))]
         shape = tuple(sizes.get(dim) for dim in dims)
         if kept.type == "complex":
             values = root.array(stored, shape) + 1j * root.array(f"{column}_imaginary", shape)
@@ -205,12 +212,8 @@ def _read(root: hdf5.Stored, name: str) -> Any:
         given["warnings"] = tuple(root.json("warnings", list))
         if not all(isinstance(warning, str) for warning in given["warnings"]):
             raise FileFormatError("the attribute 'warnings' must hold a list of text; make the file again.")
+    if kind.parameters:
+        told = named if kind.gridded or kind.optional_grid else axes.read(root, sizes["parameter"])
+        given[kind.parameters] = tuple(told.values())
     make = getattr(kind.maker, kind.made) if kind.made else kind.maker
     return make(**_in_parts(given))
-
-
-def _grid(root: hdf5.Stored) -> Grid:
-    dimension = 1
-    while dimension < 3 and f"theta_{dimension + 1}" in root:
-        dimension += 1
-    return grid_in(root, dimension)

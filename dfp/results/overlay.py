@@ -9,6 +9,7 @@ import numpy as np
 from dfp import checks
 from dfp.errors import DFPError
 from dfp.problem.state import Density
+from dfp.results import axes as named
 from dfp.results import figures, page, schema
 from dfp.results.clock import matched, nothing_shared, on_one_clock
 from dfp.results.solution import Solution
@@ -71,14 +72,15 @@ def _frames(solutions: Mapping[str, Any], step: int | None, at: str) -> tuple[di
 
 def _lines(frames: Mapping[str, Solution], title: str) -> "Figure":
     figure, (panels,) = page.canvas(1, 3, 13.2, 3.8)
-    figures.curves_on(panels[0], panels[1], {n: (s.gridded()[0].axes[0], s.gridded()[1][0]) for n, s in frames.items()})
     (name, base), *others = frames.items()
+    drawn = {n: (s.gridded()[0].axes[0], s.gridded()[1][0]) for n, s in frames.items()}
+    figures.curves_on(panels[0], panels[1], drawn, name=base.parameters[0])
     for (label, solved), colour in zip(others, figures.colours(len(frames))[1:], strict=True):
         grid, density = solved.gridded()
         difference = density[0] - base.interpolate(grid.points)[0]
         panels[2].plot(grid.axes[0], difference, color=colour, label=f"{label} − {name}")
     panels[2].axhline(0, color="grey", linewidth=0.8)
-    panels[2].set_xlabel(schema.label("theta_1"))
+    panels[2].set_xlabel(named.label(base.parameters[0]))
     panels[2].set_ylabel(schema.label("density_difference", 1))
     panels[0].legend()
     if others:
@@ -95,10 +97,10 @@ def _planes(frames: Mapping[str, Solution], title: str) -> "Figure":
     (grid, density), maps = base.gridded(), []
     for column, ((name, solved), colour) in enumerate(zip(frames.items(), figures.colours(len(frames)), strict=True)):
         own, values = solved.gridded()
-        figures.contours(axes[0, column], own.axes, values[0], colour, view)
+        figures.contours(axes[0, column], own.axes, values[0], colour, view, base.parameters)
         axes[0, column].set_title(figures.fitted(name))
         if solved is not base:
-            figures.contours(axes[0, column], grid.axes, density[0], "black", view, outline=True)
+            figures.contours(axes[0, column], grid.axes, density[0], "black", view, base.parameters, outline=True)
             maps.append((axes[1, column], own, values[0] - base.interpolate(own.points)[0]))
     axes[1, 0].set_axis_off()
     reference = f"dashed and below:\nagainst {figures.fitted(next(iter(frames)))}"
@@ -108,7 +110,7 @@ def _planes(frames: Mapping[str, Solution], title: str) -> "Figure":
         drawn = axis.pcolormesh(
             *own.axes, difference.T, cmap="RdBu_r", vmin=-largest, vmax=largest, shading="nearest", rasterized=True
         )
-        figures.frame(axis, view)
+        figures.frame(axis, view, base.parameters)
     if maps:
         page.bar(drawn, axes.ravel(), schema.label("density_difference", 2))
     figure.suptitle(title)
@@ -117,11 +119,12 @@ def _planes(frames: Mapping[str, Solution], title: str) -> "Figure":
 
 def _marginals(frames: Mapping[str, Solution], title: str) -> "Figure":
     figure, (panels,) = page.canvas(1, 3, 12.0, 3.6)
+    names = next(iter(frames.values())).parameters
     for i, axis in enumerate(panels):
         for (name, solved), colour in zip(frames.items(), figures.colours(len(frames)), strict=True):
             grid, density = solved.marginal(i).gridded()
             axis.plot(grid.axes[0], density[0], label=name, color=colour)
-        axis.set_xlabel(schema.label(f"theta_{i + 1}"))
+        axis.set_xlabel(named.label(names[i]))
         axis.set_ylabel(schema.label("density", 1))
         deviation = math.sqrt(max(s.covariance[0, i, i] for s in frames.values()))
         centres = [s.mean[0, i] for s in frames.values()]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dfp.errors import DFPError
 
-VERSION = "1.1"
+VERSION = "1.2"
 """Version of the file layout: readers refuse another major number and ignore members a later minor one adds."""
 
 FILE_ATTRIBUTES = {"Conventions": "CF-1.11", "dfp_schema": VERSION}
@@ -45,7 +45,7 @@ class Variable:
     cell_methods: str = ""
 
 
-_INDICES = ("parameter", "parameter_2", "parameter_3", "parameter_4")
+INDICES = ("parameter", "parameter_2", "parameter_3", "parameter_4")
 
 _FIGURES = {
     "mass_defect": Variable(("step",), "1", "1 minus the mass on and outside the grid"),
@@ -72,16 +72,16 @@ VARIABLES = {
     "parameter_3": Variable(("parameter_3",), "1", "third index of a parameter"),
     "parameter_4": Variable(("parameter_4",), "1", "fourth index of a parameter"),
     "density": Variable(("step", "axes"), "parameter-{d}", "probability density", "{axes} {cell}"),
-    "mean": Variable(("step", *_INDICES[:1]), "parameter", "mean"),
-    "covariance": Variable(("step", *_INDICES[:2]), "parameter2", "covariance"),
-    "third": Variable(("step", *_INDICES[:3]), "parameter3", "third central moment"),
-    "fourth": Variable(("step", *_INDICES), "parameter4", "fourth central moment"),
-    "mean_standard_error": Variable(("step", *_INDICES[:1]), "parameter", "standard error of the mean"),
-    "covariance_standard_error": Variable(("step", *_INDICES[:2]), "parameter2", "standard error of the covariance"),
+    "mean": Variable(("step", *INDICES[:1]), "parameter", "mean"),
+    "covariance": Variable(("step", *INDICES[:2]), "parameter2", "covariance"),
+    "third": Variable(("step", *INDICES[:3]), "parameter3", "third central moment"),
+    "fourth": Variable(("step", *INDICES), "parameter4", "fourth central moment"),
+    "mean_standard_error": Variable(("step", *INDICES[:1]), "parameter", "standard error of the mean"),
+    "covariance_standard_error": Variable(("step", *INDICES[:2]), "parameter2", "standard error of the covariance"),
     "third_standard_error": Variable(
-        ("step", *_INDICES[:3]), "parameter3", "standard error of the third central moment"
+        ("step", *INDICES[:3]), "parameter3", "standard error of the third central moment"
     ),
-    "fourth_standard_error": Variable(("step", *_INDICES), "parameter4", "standard error of the fourth central moment"),
+    "fourth_standard_error": Variable(("step", *INDICES), "parameter4", "standard error of the fourth central moment"),
     **_FIGURES,
 }
 """Variables of solutions."""
@@ -112,6 +112,8 @@ MODE_VARIABLES = {
     "mode": Variable((), "1", "mode, by curvature"),
     "parameter": Variable((), "1", "index of a parameter"),
     "direction": Variable((), "1", "unit eigenvector of the mean Hessian"),
+    "curvature_noise": Variable((), "loss2 parameter-4", "curvature noise Γ of a step"),
+    "gradient_noise": Variable((), "loss2 parameter-2", "gradient noise D of a step, at the origin"),
     "gradient": Variable((), "loss parameter-1", "mean gradient along the mode, ḡ"),
     "saturation_step": Variable((), "1", "steps in which the variance settles"),
     "diffusion_coefficient": Variable((), "loss", "diffusion coefficient in slow time, D_eff"),
@@ -214,25 +216,36 @@ class Column:
     attributes: dict[str, str] = field(default_factory=dict)
 
 
-def describe(name: str, dimension: int = 1) -> Variable:
+def describe(name: str, dimension: int = 1, axes: Mapping[str, str] | None = None) -> Variable:
     """Return what is known of the variable ``name``, such as ``density`` or ``theta_2``, for d = ``dimension``.
+
+    Parameters
+    ----------
+    axes
+        What is on the axes, by their variables (``axes.described``); theta_1 … theta_d if left out.
 
     Raises
     ------
     DFPError
         If there is no such variable.
     """
+    if axes is None:
+        axes = {f"theta_{k}": f"parameter θ_{k}" for k in range(1, dimension + 1)}
     number = re.fullmatch(r"theta_([1-9]\d*)(_bounds)?", name)
-    key = f"theta_{{i}}{number[2] or ''}" if number else name
-    if key not in VARIABLES or "{" in name:
+    if number:
+        axes = {f"theta_{number[1]}": f"parameter θ_{number[1]}", **axes}
+    axis = name.removesuffix("_bounds")
+    if axis in axes:
+        found = VARIABLES[name.replace(axis, "theta_{i}", 1)]
+        long_name = found.long_name.replace("parameter θ_{i}", axes[axis])
+        dims = tuple(dim.replace("theta_{i}", axis) for dim in found.dims)
+        return Variable(dims, found.unit, long_name.replace("θ_{i}", axes[axis].removeprefix("parameter ")))
+    if name not in VARIABLES or "{" in name:
         raise DFPError(f"variable={name!r}: unknown; give one of {', '.join(VARIABLES)}.")
-    found, i = VARIABLES[key], number[1] if number else ""
-    axes = tuple(f"theta_{k}" for k in range(1, dimension + 1))
-    dims: list[str] = []
-    for dim in found.dims:
-        dims += axes if dim == "axes" else [dim.replace("{i}", i)]
+    found = VARIABLES[name]
+    dims = tuple(one for dim in found.dims for one in (axes if dim == "axes" else (dim,)))
     methods = found.cell_methods.replace("{axes}", " ".join(f"{axis}:" for axis in axes))
-    return Variable(tuple(dims), found.unit.format(d=dimension), found.long_name.replace("{i}", i), methods)
+    return Variable(dims, found.unit.format(d=dimension), found.long_name, methods)
 
 
 def label(name: str, dimension: int = 1) -> str:
@@ -249,13 +262,17 @@ def label(name: str, dimension: int = 1) -> str:
     return named if found.unit == "1" else f"{named} [{unit}]"
 
 
-def columns(coordinates: Mapping[str, Any], data: Mapping[str, Any], d: int, sampled: bool) -> dict[str, Column]:
-    """Return variables of d parameters with what is known of them, coordinates first; what is None is left out.
+def columns(
+    coordinates: Mapping[str, Any], data: Mapping[str, Any], axes: Mapping[str, str], sampled: bool
+) -> dict[str, Column]:
+    """Return variables of parameters with what is known of them, coordinates first; what is None is left out.
 
     Parameters
     ----------
     coordinates, data
         Arrays by name; indices of parameters are added where data need them.
+    axes
+        What is on the axes, by their variables (``axes.described``).
     sampled
         Whether densities are means over cells.
 
@@ -265,15 +282,15 @@ def columns(coordinates: Mapping[str, Any], data: Mapping[str, Any], d: int, sam
         If an array does not have the shape its dimensions ask for.
     """
     data = {name: values for name, values in data.items() if values is not None}
-    used = {dim for name in data for dim in describe(name, d).dims}
-    coordinates = dict(coordinates) | {name: np.arange(1, d + 1) for name in _INDICES if name in used}
+    used = {dim for name in data for dim in describe(name, len(axes), axes).dims}
+    coordinates = dict(coordinates) | {name: np.arange(1, len(axes) + 1) for name in INDICES if name in used}
     sizes = {name: len(values) for name, values in coordinates.items()}
-    return {name: _column(name, values, d, sizes, sampled) for name, values in (coordinates | data).items()}
+    return {name: _column(name, values, axes, sizes, sampled) for name, values in (coordinates | data).items()}
 
 
-def _column(name: str, values: Any, d: int, sizes: dict[str, int], sampled: bool) -> Column:
-    found = describe(name, d)
-    integers = name in ("step", "bound", *_INDICES)
+def _column(name: str, values: Any, axes: Mapping[str, str], sizes: dict[str, int], sampled: bool) -> Column:
+    found = describe(name, len(axes), axes)
+    integers = name in ("step", "bound", *INDICES)
     array = np.asarray(values, dtype="<i8" if integers else "<f8")
     wanted = tuple(sizes.get(dim, -1) for dim in found.dims)
     if array.shape != wanted:

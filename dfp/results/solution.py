@@ -15,10 +15,12 @@ from dfp.checks import Array
 from dfp.errors import DFPError
 from dfp.problem import questions
 from dfp.problem.grid import Grid
+from dfp.problem.parameters import listed, told, unnamed
 from dfp.problem.state import Density, Joint, StateMoments
 from dfp.result import Result
-from dfp.results import apart, schema
+from dfp.results import apart, axes, schema
 from dfp.results.certificate import Certificate
+from dfp.results.gridded import cells_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -68,6 +70,8 @@ class Solution(Result):
     joint_mean, joint_covariance
         With momentum, the exact moments of (θ, v), shapes (S, 2d), (S, 2d, 2d), from which a run goes on; None without,
         or if they are not known.
+    parameters
+        What is on its axes, d names: ``theta_1``, …, ``direction 1``, …, or those that the landscape gives.
 
     Examples
     --------
@@ -98,6 +102,11 @@ class Solution(Result):
     slow_time: Array | None = None
     joint_mean: Array | None = None
     joint_covariance: Array | None = None
+    parameters: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.parameters:
+            object.__setattr__(self, "parameters", unnamed(self.dimension))
 
     @property
     def _made_by(self) -> Any:
@@ -114,12 +123,6 @@ class Solution(Result):
         """U (d, k), where densities are those of Uᵀθ; None where they are of the parameters themselves."""
         given = self.provenance.get("directions")
         return None if given is None else np.array(given, dtype=np.float64)
-
-    @property
-    def parameters(self) -> tuple[str, ...]:
-        """What its axes are: ``direction 1``, … or ``theta_1``, …"""
-        name = "theta_" if self.directions is None else "direction "
-        return tuple(f"{name}{i}" for i in range(1, self.dimension + 1))
 
     @property
     def time(self) -> Array:
@@ -213,6 +216,9 @@ class Solution(Result):
             both = [*kept, *(i + self.dimension for i in kept)]
             moments["joint_mean"] = self.joint_mean[:, both]
             moments["joint_covariance"] = self.joint_covariance[:, both][:, :, both]
+        moments["parameters"] = tuple(self.parameters[i] for i in kept)
+        if self.directions is not None:
+            moments["provenance"] = self.provenance | {"directions": self.directions[:, kept].tolist()}
         return replace(self, grid=grid, density=density, errors=errors, **moments)
 
     def probability(self, lower: ArrayLike, upper: ArrayLike) -> Array:
@@ -295,7 +301,7 @@ class Solution(Result):
         outside = min(max(outside, 0.0), 1.0) if np.isfinite(outside) else 0.0
         values = values * ((1 - outside) / (values.sum() * grid.cell_volume))
         error = float(self.certificate.error[-1])
-        result = Density(grid, values, outside, error if np.isfinite(error) else 0.0)
+        result = Density(grid, values, outside, error if np.isfinite(error) else 0.0, parameters=self.parameters)
         mean, covariance = self.mean[-1], self.covariance[-1]
         if checks.finite(mean) and checks.finite(covariance):
             return result.with_moments(mean, covariance, joint)
@@ -322,21 +328,22 @@ class Solution(Result):
         if self.density is not None and self.grid is not None and (self.dimension > 2 or self.directions is not None):
             from dfp.results.corner import corner
 
-            names = [name.replace(" ", "_") for name in self.parameters]
             seen = figures.window(self.mean[-1:], self.covariance[-1:])
             asked = f"Where are the parameters at step {self.steps[-1]}? {title}"
-            return corner(self.grid.axes, self.density[-1], seen, names, asked)
+            return corner(self.grid.axes, self.density[-1], seen, self.parameters, asked)
         if self.density is None or self.grid is None or self.dimension > 2:
             variance = np.einsum("sii->si", self.covariance)
-            return figures.moments(self.steps, self.mean, variance, f"How do mean and variance evolve? {title}")
+            asked = f"How do mean and variance evolve? {title}"
+            return figures.moments(self.steps, self.mean, variance, asked, self.parameters)
         axes, titles = self.grid.axes, [f"step {step}" for step in self.steps]
         if self.dimension == 1:
             curves = {name: (axes[0], values) for name, values in zip(titles, self.density, strict=True)}
-            return figures.curves(curves, f"Where is the parameter? {title}", self.steps.tolist())
+            return figures.curves(curves, f"Where is the parameter? {title}", self.steps.tolist(), self.parameters[0])
         chosen = np.unique(np.linspace(0, len(self.steps) - 1, min(_PLANES, len(self.steps))).astype(int))
         planes = {titles[i]: (axes, self.density[i]) for i in chosen}
         view = figures.window(self.mean, self.covariance)
-        return figures.planes(planes, view, f"Where are the parameters? {title}", figures.COLOURS[:1])
+        asked = f"Where are the parameters? {title}"
+        return figures.planes(planes, view, asked, figures.COLOURS[:1], self.parameters)
 
     def animate(self, path: str | Path, *, frames_per_second: int = 10) -> None:
         """Write the densities, one frame per saved step, as a film at ``path``: .gif, or .mp4 where ffmpeg is.
@@ -353,13 +360,14 @@ class Solution(Result):
             raise DFPError(f"solution has {self.dimension} parameters: animations need 1 or 2.")
         titles = [f"{self.equation}, step {step}" for step in self.steps]
         view = figures.window(self.mean, self.covariance)
-        animation.animate(path, grid.axes, density, titles, view, frames_per_second)
+        animation.animate(path, grid.axes, density, titles, view, frames_per_second, self.parameters)
 
     def __repr__(self) -> str:
         """Return equation, solver, steps and grid in one line."""
         cells = "no grid" if self.grid is None else "×".join(map(str, self.grid.cells)) + " cells"
         state = "certificate passes" if self.certificate.ok else f"{len(self.certificate.warnings)} warning(s)"
-        return f"<Solution of the {self.equation} by {self.solver}: {len(self.steps)} frames, {cells}, {state}>"
+        of = f" for {listed(self.parameters)}" if told(self.parameters) else ""
+        return f"<Solution of the {self.equation} by {self.solver}{of}: {len(self.steps)} frames, {cells}, {state}>"
 
     def _repr_html_(self) -> str:
         """Return what notebooks show: the line and the certificate."""
@@ -383,13 +391,13 @@ def columns(solution: Solution) -> dict[str, schema.Column]:
         data[f"{name}_standard_error"] = values
     data |= {name: getattr(solution.certificate, name) for name in schema.FIGURES}
     coordinates: dict[str, Any] = {"step": solution.steps}
+    named = axes.described(solution.parameters)
     if solution.grid is not None:
-        for i, (axis, edges) in enumerate(zip(solution.grid.axes, solution.grid.edges, strict=True), start=1):
-            coordinates |= {f"theta_{i}": axis, f"theta_{i}_bounds": np.stack([edges[:-1], edges[1:]], axis=1)}
-        coordinates["bound"] = np.arange(2)
+        coordinates |= cells_of(solution.grid, named)
     elif solution.density is not None:
         raise DFPError("density is given without a grid: it says where the values are; set solution.grid.")
-    told = schema.columns(coordinates, data, solution.dimension, solution.sampled)
+    told = schema.columns(coordinates, data, named, solution.sampled)
+    told |= axes.indices(told, solution.parameters)
     for name, (variable, values) in _joints(solution).items():
         about = {"units": variable.unit, "long_name": variable.long_name}
         told[name] = schema.Column(variable.dims, np.asarray(values, "<f8"), about)
@@ -432,6 +440,7 @@ def attributes(solution: Solution) -> dict[str, Any]:
         "versions": ", ".join(f"{name} {version}" for name, version in libraries.items()),
         "config_json": config,
     }
+    result |= axes.attribute(solution.parameters)
     if "seed" in solution.provenance:
         result["seed"] = str(solution.provenance["seed"])  # as text: seeds may exceed 64 bits
     return result

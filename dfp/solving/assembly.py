@@ -11,6 +11,7 @@ from dfp.checks import Array
 from dfp.problem.averaged_equation import AveragedEquation
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
+from dfp.problem.parameters import directions
 from dfp.problem.sgd import SGD
 from dfp.results.certificate import Certificate
 from dfp.results.frame import Frame
@@ -37,7 +38,9 @@ def assembled(
 
     ``details`` are further entries of its provenance.
     """
-    constant = sgd.learning_rates.constant
+    constant, names = sgd.learning_rates.constant, equation.parameters
+    if "directions" in details:
+        names = directions(len(frames[0].mean))
     return Solution(
         equation=equation.label,
         solver=solver,
@@ -62,6 +65,7 @@ def assembled(
             "wall_seconds": time.perf_counter() - began,
         },
         slow_time=None if constant else sgd.time(steps),
+        parameters=names or (),
     )
 
 

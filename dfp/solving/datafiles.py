@@ -1,4 +1,4 @@
-"""Data of finite sums from files: columns of a CSV table, standardised or not."""
+"""Data of finite sums from files: columns of a CSV table."""
 
 import csv
 import difflib
@@ -47,21 +47,6 @@ def read_columns(content: bytes, columns: Sequence[str], label: str) -> Array:
     if not rows:
         raise DFPError(f"{label}: has no rows below the header; give at least one.")
     return np.array(rows)
-
-
-def standardised(table: Array, columns: Sequence[str], label: str) -> Array:
-    """Return ``table`` with every column shifted and scaled to mean 0 and variance 1 over the rows (divisor N).
-
-    Raises
-    ------
-    DFPError
-        If a column is constant.
-    """
-    deviations = table.std(axis=0)
-    for name, deviation, column in zip(columns, deviations, table.T, strict=True):
-        if not deviation > 1e-12 * np.max(np.abs(column)):
-            raise DFPError(f"{label}, column {name!r}: is constant; remove it, or set standardise = false.")
-    return (table - table.mean(axis=0)) / deviations
 
 
 def _place(header: list[str], name: str, label: str) -> int:

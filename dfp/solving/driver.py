@@ -19,6 +19,7 @@ from dfp.problem.arguments import check_problem, counted, refuse_ladder, summary
 from dfp.problem.averaged_equation import AveragedEquation, refuse
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
+from dfp.problem.parameters import directions as named_along
 from dfp.problem.state import State, started
 from dfp.results.certificate import ROUNDING
 from dfp.results.solution import Solution
@@ -202,7 +203,7 @@ def _along(equation: Equation, initial: State, saved: NDArray[np.int64], way: Wa
         found = _solution(*own, last, saved.tolist(), way._replace(directions=None))
         reason = f"these directions move by themselves: {found.reason}"
         record = equation.record(last) | {"directions": u.tolist()}
-        return replace(found, reason=reason, provenance=found.provenance | record)
+        return replace(found, reason=reason, provenance=found.provenance | record, parameters=named_along(u.shape[1]))
     if not left_open:
         raise UnsupportedError(
             "directions: they have a method of their own unless they move by themselves (modes with Gaussian noise "

@@ -9,7 +9,7 @@ from dfp.errors import DFPError, FileFormatError
 from dfp.problem.sgd import SGD
 from dfp.regimes.mode import REGIMES, Mode
 from dfp.regimes.mode_report import Modes, system_of
-from dfp.results import apart, hdf5, schema
+from dfp.results import apart, axes, hdf5, schema
 from dfp.results.schema import Column
 from dfp.solving.recipe import built, recorded
 
@@ -31,7 +31,7 @@ def columns(found: Modes | Mode) -> dict[str, Column]:
             numbers = np.array([np.nan if value is None else value for value in values], dtype=np.float64)
             table[name] = _column(name, ("mode",), numbers)
     table["direction"] = _column("direction", ("mode", "parameter"), report.system.axes.T[chosen])
-    return table | apart.columns(_recipe(report))
+    return table | axes.indices(table, report.parameters) | apart.columns(_recipe(report))
 
 
 def _column(name: str, dims: tuple[str, ...], values: Any) -> Column:
@@ -43,7 +43,8 @@ def _column(name: str, dims: tuple[str, ...], values: Any) -> Column:
 def attributes(found: Modes | Mode) -> dict[str, Any]:
     """Return SGD and the settings of the report, by value, and the place of a mode in it, from 0."""
     report, place = _origin(found)
-    told = {} if place is None else {"place": np.int64(place)}
+    told: dict[str, Any] = axes.attribute(report.parameters)
+    told |= {} if place is None else {"place": np.int64(place)}
     return told | {"recipe": json.dumps(apart.taken(_recipe(report))[0], ensure_ascii=False)}
 
 

@@ -33,6 +33,7 @@ from dfp.problem import (
 from dfp.problem.averaged_equation import AveragedEquation
 from dfp.problem.grid import Grid
 from dfp.problem.landscape import QuadraticLandscape
+from dfp.problem.parameters import told
 from dfp.result import Origin
 from dfp.solving.choice import BY_NAME
 from dfp.solving.stored_landscape import DataError, StoredLandscape
@@ -74,7 +75,7 @@ def _by_name(maker: type, names: str, **others: str) -> Made:
 _IDLE = ("checkpoint", "executor", "retries")
 _SOLVERS: dict[str, type] = {**BY_NAME, "monte_carlo": MonteCarlo}
 _MADE = {
-    "quadratic": _by_name(QuadraticLandscape, "gradient", hessian="_given", noise="law"),
+    "quadratic": _by_name(QuadraticLandscape, "gradient parameters", hessian="_given", noise="law"),
     "stored": _by_name(StoredLandscape, "path batch_size sha256 shapes features target standardise"),
     "gaussian features": _by_name(
         gaussian_features.GaussianFeatures, "curvatures batch_size optimum", noise="label_noise"
@@ -102,7 +103,7 @@ _MADE = {
     "modified langevin": _by_name(equations.ModifiedLangevin, "sgd matched positive"),
     "gaussian": _by_name(state.Gaussian, "mean covariance"),
     "point": _by_name(state.Point, "theta"),
-    "density": _by_name(state.Density, "grid values outside error", moments="_moments", joint="joint"),
+    "density": _by_name(state.Density, "grid values outside error parameters", moments="_moments", joint="joint"),
     "state moments": _by_name(state.StateMoments, "mean covariance joint"),
     "grid": _by_name(Grid, "lower upper cells"),
     **{f"solver {name}": _by_name(kind, " ".join(p for p in inspect.signature(kind).parameters if p not in _IDLE))
@@ -185,14 +186,16 @@ def _written(value: Any, room: _Room) -> Any:
     if kind == "stored":
         own = replace(room, arrays=0, whole=False)
         try:
-            found = _written(QuadraticLandscape(value._given, value.gradient, value.law), own)
+            found = _written(QuadraticLandscape(value._given, value.gradient, value.law, value.parameters), own)
         except _NotHeld:
             pass
         else:
             room.text = own.text
             return found
-    arguments = _MADE[kind].arguments
-    return {"kind": kind} | _entries(((key, getattr(value, at)) for key, at in arguments.items()), room)
+    pairs = [(key, getattr(value, at)) for key, at in _MADE[kind].arguments.items()]
+    # Names that say nothing are left out, so that earlier versions read what has none.
+    pairs = [(key, one) for key, one in pairs if key != "parameters" or (one is not None and told(one))]
+    return {"kind": kind} | _entries(pairs, room)
 
 
 def _written_otherwise(value: Any, room: _Room) -> Any:

@@ -13,10 +13,11 @@ import numpy as np
 from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError
-from dfp.problem.landscape import QuadraticLandscape
+from dfp.problem.landscape import QuadraticLandscape, standardised
 from dfp.problem.noise import GaussianNoise, NoiseLaw
+from dfp.problem.parameters import named
 from dfp.results import writing
-from dfp.solving.datafiles import read_columns, standardised
+from dfp.solving.datafiles import read_columns
 
 
 class DataError(DFPError):
@@ -39,7 +40,7 @@ class StoredLandscape(QuadraticLandscape):
     sha256
         Digest that the file must have, in hexadecimal; whatever it has if left out.
     features, target
-        Of a table, the names of the columns for ``from_regression``.
+        Of a table, the names of the columns for ``from_regression``; those of the features name the parameters.
     standardise
         Whether each of these columns is shifted and scaled to mean 0 and variance 1 over the rows (divisor N).
 
@@ -78,6 +79,7 @@ class StoredLandscape(QuadraticLandscape):
     _given: Array = field(init=False)
     gradient: Array = field(init=False)
     law: NoiseLaw = field(init=False)
+    parameters: tuple[str, ...] | None = field(default=None, init=False, compare=False)
 
     def __init__(
         self,
@@ -107,7 +109,10 @@ class StoredLandscape(QuadraticLandscape):
                 f"features={checks.shown(features)}, target={checks.shown(target)}: must name the columns of a table, "
                 "such as features=['x1', 'x2'], target='y'; leave both out for an archive."
             )
-        made = _landscape(name, arrays, checks.integer("batch_size", batch_size, at_least=1))
+        size, names = checks.integer("batch_size", batch_size, at_least=1), None
+        if features:
+            names = {"parameters": named(features, len(features), "features")}
+        made = _landscape(name, arrays, size, names or {})
         shapes = tuple((one, *values.shape) for one, values in arrays.items())
         kept = {"path": name, "batch_size": batch_size, "sha256": digest, "standardise": standardise, "shapes": shapes}
         for key, value in (kept | columns | made.__dict__).items():
@@ -117,14 +122,14 @@ class StoredLandscape(QuadraticLandscape):
         return {field.name: getattr(self, field.name) for field in fields(self) if field.init}
 
 
-def _landscape(name: str, arrays: dict[str, Any], batch_size: int) -> QuadraticLandscape:
+def _landscape(name: str, arrays: dict[str, Any], batch_size: int, names: dict[str, Any]) -> QuadraticLandscape:
     make: dict[frozenset[str], Any] = {
         frozenset(("features", "targets")): QuadraticLandscape.from_regression,
         frozenset(("hessians", "gradients")): QuadraticLandscape.from_samples,
     }
     for wanted, maker in make.items():
         if wanted <= set(arrays):
-            return maker(**{one: arrays[one] for one in wanted}, batch_size=batch_size)
+            return maker(**{one: arrays[one] for one in wanted}, batch_size=batch_size, **names)
         if wanted & set(arrays):
             (other,) = wanted - set(arrays)
             known = ", ".join(map(repr, arrays))
