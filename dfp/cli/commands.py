@@ -16,7 +16,21 @@ from typer.core import TyperGroup
 
 from dfp.cli import long_time_commands, terminal
 from dfp.cli.explore_command import explore
-from dfp.cli.options import FIGURES, File, Force, Output, Quiet, Resume, Which, check_output, chosen, keep, shown
+from dfp.cli.options import (
+    FIGURES,
+    File,
+    Force,
+    Output,
+    Quiet,
+    Resume,
+    Which,
+    check_output,
+    check_words,
+    chosen,
+    keep,
+    parameters,
+    shown,
+)
 from dfp.errors import DFPError
 from dfp.networks import cli as networks
 
@@ -44,6 +58,12 @@ class _Commands(TyperGroup):
             message = f"{error.filename}: {error.strerror}; choose another name or place."
         print(f"error: {message}", file=sys.stderr)
         raise typer.Exit(2)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command, and look at the words behind it as click does not."""
+        name, command, words = super().resolve_command(ctx, args)
+        check_words(command, words)
+        return name, command, words
 
 
 app = typer.Typer(
@@ -396,6 +416,7 @@ def _summary(solution: "Solution") -> str:
             f"equation     {solution.equation}",
             f"solver       {solution.solver}: {solution.reason}",
             f"last step    {solution.steps[-1]}",
+            *parameters(solution),
             f"mean         {shown(solution.mean[-1])}",
             f"covariance   {shown(solution.covariance[-1])}",
             str(solution.certificate),

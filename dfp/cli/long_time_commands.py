@@ -5,7 +5,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dfp.cli.options import FIGURES, File, Force, Output, Resume, Which, check_output, chosen, keep, shown
+from dfp.cli.options import (
+    FIGURES,
+    NUMBERS,
+    File,
+    Force,
+    Output,
+    Resume,
+    Which,
+    check_output,
+    chosen,
+    keep,
+    parameters,
+    shown,
+)  # fmt: skip
 from dfp.errors import DFPError
 
 if TYPE_CHECKING:
@@ -35,7 +48,7 @@ def stationary(
     problem, task = _asked(file, equation)
     law = law_of(task.equation, problem.grid)
     print(f"stationary law of the {task.equation.label}")
-    print(f"mean         {shown(law.mean)}")
+    print(*parameters(law), f"mean         {shown(law.mean)}", sep="\n")
     print(f"covariance   {shown(law.covariance)}")
     print(f"outside      {law.outside:.2e} of the mass is outside the grid")
     print(f"error        {law.error:.2e} in L1 (estimate)")
@@ -70,8 +83,8 @@ def spectrum(
 
 def exit_law(
     file: File,
-    lower: Annotated[str | None, typer.Option(metavar="NUMBERS", help="Corner of the box, e.g. -1,-1.")] = None,
-    upper: Annotated[str | None, typer.Option(metavar="NUMBERS", help="Opposite corner; [grid] if left out.")] = None,
+    lower: Annotated[str | None, typer.Option(metavar=NUMBERS, help="Corner of the box, e.g. -1,-1.")] = None,
+    upper: Annotated[str | None, typer.Option(metavar=NUMBERS, help="Opposite corner; [grid] if left out.")] = None,
     steps: Annotated[int | None, typer.Option(help="Last step of the survival; long enough if left out.")] = None,
     trajectories: Annotated[
         int | None, typer.Option(help="Draw so many instead of computing the law: any momentum, schedule, noise.")
@@ -130,8 +143,8 @@ def phase(
 ) -> None:
     """Print where one mode is confined, heavy-tailed or unstable over two parameters; the others are the file's.
 
-    Noise is taken to be Gaussian. A file with [landscape] and [sgd] is enough. If the command is killed, --resume goes
-    on from the rows at --output.
+    Noise is taken to be Gaussian, and told as that of one sample where the file has a batch size. A file with
+    [landscape] and [sgd] is enough. If the command is killed, --resume goes on from the rows at --output.
 
     \b
     Example:
@@ -146,11 +159,14 @@ def phase(
     from dfp.results.tables import comma_separated
     from dfp.results.writing import write
 
-    found = _diagram(file, mode, dict([_axis("--x", x)]), dict([_axis("--y", y)]), keeper)
+    axes = dict([_axis("--x", x)]), dict([_axis("--y", y)])
+    found, size = _diagram(file, mode, *axes, keeper)
     counts: dict[tuple[str, str], int] = {}
     for pair in zip(found.regime.ravel().tolist(), found.langevin_regime.ravel().tolist(), strict=True):
         counts[pair] = counts.get(pair, 0) + 1
     print(", ".join(f"{name}={value:.5g}" for name, value in found.fixed.items()))
+    told = "one sample; a step averages batch_size of them"
+    print(f"noise is that of {told if size else 'one step: the file has no batch size, which counts as 1'}")
     print(f"{'SGD':14}{'Langevin':14}places")
     for (exact, believed), count in sorted(counts.items(), key=lambda item: -item[1]):
         print(f"{exact:14}{believed:14}{count}")
@@ -191,7 +207,10 @@ def _told(keeper: "Keeper | None") -> None:
         print(f"resumed from {keeper.place}\n" * bool(keeper.place) + f"written to {keeper.path}")
 
 
-def _diagram(file: Path, number: int, x: dict[str, Any], y: dict[str, Any], keeper: "Keeper | None") -> "PhaseDiagram":
+def _diagram(
+    file: Path, number: int, x: dict[str, Any], y: dict[str, Any], keeper: "Keeper | None"
+) -> "tuple[PhaseDiagram, int | None]":
+    """Return the diagram of a mode of the file, by the noise of one sample, and the batch size, if it has one."""
     from dfp.config.config import load
     from dfp.regimes.mode_report import modes
     from dfp.regimes.phases import phase_diagram
@@ -199,16 +218,27 @@ def _diagram(file: Path, number: int, x: dict[str, Any], y: dict[str, Any], keep
     sgd = load(file, partial=True).build().sgd
     if sgd.nesterov:
         raise DFPError("nesterov=true: phase diagrams know the heavy ball alone; leave it out.")
+    if not sgd.replace:
+        raise DFPError("replace=false: phase diagrams draw minibatches with replacement; leave it out.")
+    if sgd.temperature and {"learning_rate", "batch_size"} & {*x, *y}:
+        raise DFPError(
+            f"temperature={sgd.temperature:g}: its noise is 2T/η at any batch size, and those of a diagram do not know "
+            "of η; choose other axes, or leave it out."
+        )
     found = modes(sgd)
     if not 0 <= number < len(found):
         raise DFPError(f"--mode={number}: must be at least 0 and below {len(found)}, the number of modes.")
     own = found[number]
+    size = sgd.batch_size or (sgd.noise.batch_size if sgd.noise.shuffles or sgd.noise.batch_size > 1 else None)
+    if size is None and "batch_size" in {*x, *y}:
+        raise DFPError("batch_size: the file has none, so the noise of one sample is not known; add it to [sgd].")
+    count = size or 1
     fixed: dict[str, Any] = {
-        "learning_rate": own.learning_rate, "curvature": own.curvature, "curvature_noise": own.curvature_noise,
-        "gradient_noise": own.critical_noise, "momentum": sgd.momentum,
+        "learning_rate": own.learning_rate, "curvature": own.curvature, "momentum": sgd.momentum, "batch_size": count,
+        "curvature_noise": count * own.curvature_noise, "gradient_noise": count * own.critical_noise,
     }  # fmt: skip
     given = {name: value for name, value in fixed.items() if name not in {*x, *y}}
-    return phase_diagram(x, y, **given, checkpoint=keeper)
+    return phase_diagram(x, y, **given, checkpoint=keeper), size
 
 
 def _rows(found: "PhaseDiagram") -> list[dict[str, Any]]:
@@ -227,7 +257,9 @@ def _numbers(option: str, text: str) -> list[float]:
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:
-        raise DFPError(f"{option}={text!r}: must be numbers with commas between; give e.g. -1,-1.") from None
+        raise DFPError(
+            f"{option}={text!r}: must be numbers with commas between and no spaces; write e.g. {option}=-1,-1."
+        ) from None
 
 
 def _axis(option: str, text: str) -> tuple[str, Any]:
@@ -241,4 +273,5 @@ def _axis(option: str, text: str) -> tuple[str, Any]:
         raise DFPError(f"{option}={text!r}: must be NAME:FIRST:LAST:COUNT; give learning_rate:0.01:10:40.") from None
     if not (0 < ends[0] < ends[1] < np.inf and 2 <= places <= 1000):
         raise DFPError(f"{option}={text!r}: needs 0 < FIRST < LAST and 2 <= COUNT <= 1000; mend these.")
-    return name, np.geomspace(*ends, places)
+    values = np.geomspace(*ends, places)
+    return name, np.unique(values.round()) if name == "batch_size" else values

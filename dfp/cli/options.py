@@ -2,6 +2,7 @@
 
 import difflib
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +11,10 @@ import typer
 from dfp.errors import DFPError
 
 FIGURES = (".png", ".pdf", ".svg")
+NUMBERS = "NUMBERS"
+"""The metavar of options that take several numbers, with commas between."""
+# One word of such, or what is left of one that was cut at its spaces.
+_NUMBERS = re.compile(r"(,?[-+]?(\d+\.?\d*|\.\d+|inf)(e[-+]?\d+)?,?)+")
 
 File = Annotated[Path, typer.Argument(metavar="FILE.toml", help="Configuration: landscape, SGD, state, equations.")]
 Force = Annotated[bool, typer.Option("--force", help="Replace files that exist already.")]
@@ -39,6 +44,36 @@ def check_output(option: str, path: Path, suffixes: tuple[str, ...], force: bool
         raise DFPError(f"{option}={path}: the directory {folder} is not writable; choose another.")
 
 
+def check_words(command: Any, words: list[str]) -> None:
+    """Refuse an option that is given twice, of which click would keep the last, and numbers apart from each other."""
+    if hasattr(command, "commands"):
+        inner = command.commands.get(words[0]) if words else None
+        return None if inner is None else check_words(inner, words[1:])
+    known = {name: one for one in command.params for name in one.opts if name.startswith("-")}
+    seen, left = set[str](), list(words)
+    while left and left[0] != "--":
+        word = left.pop(0)
+        name, given, _ = word.partition("=")
+        if not word.startswith("--"):
+            name, given = word[:2], word[2:]
+        option = known.get(name)
+        if option is None or option.is_flag or option.multiple:
+            continue
+        if option.name in seen:
+            raise DFPError(f"{name}: is given twice, and takes one value; keep one of the two.")
+        seen.add(option.name)
+        values = [word.partition("=")[2] if word.startswith("--") else given] if given else left[:1]
+        left = left if given else left[1:]
+        while option.metavar == NUMBERS and left and re.fullmatch(_NUMBERS, left[0]):
+            values.append(left.pop(0))
+        if len(values) > 1:
+            joined = ",".join(value.strip(",") for value in values)
+            raise DFPError(
+                f"{name} {' '.join(values)}: several numbers are one word, with commas between and no spaces; write "
+                f"{name}={joined}."
+            )
+
+
 def keep(result: Any, output: Path | None) -> None:
     """Write a result where that was asked for, and say so."""
     if output is not None:
@@ -58,6 +93,13 @@ def chosen(names: list[str], wanted: str | None) -> int:
         hint = f"did you mean {near[0]!r}?" if near else "give one of these."
         raise DFPError(f"--equation={wanted!r}: must be one of {listed}; {hint}")
     return names.index(wanted)
+
+
+def parameters(result: Any) -> list[str]:
+    """Return the line that says what the numbers of a result are of, where these have names."""
+    from dfp.problem.parameters import listed, told
+
+    return [f"parameters   {listed(result.parameters)}"] if told(result.parameters) else []
 
 
 def shown(values: Any) -> str:

@@ -104,9 +104,7 @@ class _Page:
             (left, right), (bottom, top) = zip(solution.grid.lower, solution.grid.upper, strict=True)
             self.sources[name] = source = ColumnDataSource(name=name)
             across, up = (f"{symbol(one)} [parameter]" for one in solution.parameters)
-            plane = panel(
-                f"{name}: density / its maximum", across, up, x_range=(left, right), y_range=(bottom, top)
-            )
+            plane = panel(f"{name}: density / its maximum", across, up, x_range=(left, right), y_range=(bottom, top))
             colours = LinearColorMapper(palette="Viridis256", low=0, high=1)
             plane.image(
                 "image", source=source, x=left, y=bottom, dw=right - left, dh=top - bottom, color_mapper=colours

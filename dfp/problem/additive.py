@@ -109,9 +109,7 @@ def _univariate(name: str, law: object) -> "Univariate":
     _check_univariate(name, law)
     result = Univariate(law)
     if not np.isfinite(result.centre):
-        raise DFPError(
-            f"{name}={shown(law)}: has parameters out of range (its median is not finite); mend them."
-        )
+        raise DFPError(f"{name}={shown(law)}: has parameters out of range (its median is not finite); mend them.")
     return result
 
 

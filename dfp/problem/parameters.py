@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from dfp import checks
 from dfp.errors import DFPError
@@ -82,14 +82,12 @@ def shortened(name: str, most: int) -> str:
     return name if len(name) <= most else f"{name[: most - tail - 1]}…{name[-tail:]}"
 
 
-class _Labelled(Protocol):
-    parameters: tuple[str, ...]
-
-
-_Result = TypeVar("_Result", bound=_Labelled)
+_Result = TypeVar("_Result")
 
 
 def labelled(result: _Result, equation: Any) -> _Result:
     """Return a result with the names of the parameters of its equation, where these have any."""
-    names = equation.parameters
-    return replace(result, parameters=names) if names is not None else result  # type: ignore[type-var]
+    names, named = equation.parameters, result
+    if names is not None:
+        named = replace(result, parameters=names)  # type: ignore[type-var]
+    return named

@@ -350,7 +350,8 @@ class Density(Result, State):
         """Return cells, mean and what is outside in one line."""
         cells = "×".join(map(str, self.grid.cells))
         of = f" of {listed(self.parameters)}" if told(self.parameters) else ""
-        return f"<Density{of} on {cells} cells: mean {np.array2string(self.mean, precision=5)}, outside {self.outside:.1e}>"
+        mean = np.array2string(self.mean, precision=5)
+        return f"<Density{of} on {cells} cells: mean {mean}, outside {self.outside:.1e}>"
 
     @classmethod
     def _restored(

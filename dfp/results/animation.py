@@ -26,7 +26,9 @@ def animate(
     frames_per_second: int,
     names: Sequence[str],
 ) -> None:
-    """Write densities (S, n_1, …) of d <= 2 parameters as the frames of a film, whole or not at all; the suffix says which kind.
+    """Write densities (S, n_1, …) of d <= 2 parameters as the frames of a film, whole or not at all.
+
+    The suffix says of which kind; ``names`` are those of the parameters.
 
     Raises
     ------

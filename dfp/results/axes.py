@@ -59,7 +59,9 @@ def legend(name: str) -> str:
 
 def label(name: str) -> str:
     """Return the label of an axis: the parameter on it, and its unit."""
-    return schema.label(name) if name.startswith("theta_") and NUMBERED.fullmatch(name) else f"{legend(name)} [parameter]"
+    return (
+        schema.label(name) if name.startswith("theta_") and NUMBERED.fullmatch(name) else f"{legend(name)} [parameter]"
+    )
 
 
 def numbers(names: Sequence[str]) -> list[int]:

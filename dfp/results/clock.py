@@ -33,9 +33,7 @@ def on_one_clock(given: Mapping[str, Any]) -> dict[str, Solution]:
 
 def _timed(moments: Moments) -> Solution:
     unknown = np.full(len(moments.steps), np.nan)
-    return _without_a_solver(
-        moments.steps, unknown, None, None, moments.mean, moments.covariance, moments.parameters
-    )
+    return _without_a_solver(moments.steps, unknown, None, None, moments.mean, moments.covariance, moments.parameters)
 
 
 def _as_solution(law: Any, clock: Solution | None) -> Solution:
@@ -48,7 +46,12 @@ def _as_solution(law: Any, clock: Solution | None) -> Solution:
 
 
 def _without_a_solver(
-    steps: Any, time: Array, grid: Grid | None, density: Array | None, mean: Array, covariance: Array,
+    steps: Any,
+    time: Array,
+    grid: Grid | None,
+    density: Array | None,
+    mean: Array,
+    covariance: Array,
     parameters: tuple[str, ...],
 ) -> Solution:
     unknown = np.full(len(steps), np.nan)

@@ -14,7 +14,6 @@ from dfp.results import figures, page, schema
 from dfp.results.corner import corner
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
@@ -97,7 +96,7 @@ def _stationary_moments(result: Any) -> "Figure":
     return figure
 
 
-def _by_parameter(axis: "Axes", names: Sequence[str]) -> None:
+def _by_parameter(axis: Any, names: Sequence[str]) -> None:
     """Label an axis of parameters, by number or, where they have names and there is room, by name."""
     axis.set_xlim(0.5, len(names) + 0.5)
     if told(names) and len(names) <= _NAMED:
