@@ -11,8 +11,8 @@ from dfp.errors import DFPError
 
 NUMBERED = re.compile(r"(?:(theta|u)_|direction )([1-9]\d*)")
 """Names of parameters that have none of their own, of those of preconditioned modes, and of directions."""
-# Letters of a name that tables show.
-_CELL = 16
+# Letters of a name that tables and figures show, and of its end where the middle is left out.
+_SHOWN, _END = 18, 6
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
@@ -64,22 +64,16 @@ def told(names: Sequence[str]) -> bool:
 
 
 def symbol(name: str) -> str:
-    """Return a parameter as tables print it: θ₂, or its name, shortened in the middle."""
+    """Return a parameter as tables and figures show it: θ₂, or its name, the middle of a long one left out."""
     numbered = NUMBERED.fullmatch(name)
     if numbered is None or numbered[1] is None:
-        return shortened(name, _CELL)
+        return name if len(name) <= _SHOWN else f"{name[: _SHOWN - _END - 1]}…{name[-_END:]}"
     return ("θ" if numbered[1] == "theta" else "u") + numbered[2].translate(_SUBSCRIPTS)
 
 
 def listed(names: Sequence[str]) -> str:
     """Return what a line of text says of them, such as ``θ₂`` or ``age, dose``."""
     return ", ".join([*map(symbol, names[:4]), *["…"] * (len(names) > 4)])
-
-
-def shortened(name: str, most: int) -> str:
-    """Return a name in at most so many letters, its middle left out."""
-    tail = most // 3
-    return name if len(name) <= most else f"{name[: most - tail - 1]}…{name[-tail:]}"
 
 
 _Result = TypeVar("_Result")

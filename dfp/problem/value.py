@@ -10,6 +10,8 @@ import numpy as np
 
 # Arrays are shown up to this many entries, and by their shape beyond.
 _SHOWN = 4
+# Letters of a list that are.
+_LETTERS = 60
 # Entries of an array that its hash looks at: equality reads all of them.
 _HASHED = 64
 # Where SciPy keeps the distributions that are known by name and parameters; others hold tables or code of their own.
@@ -141,7 +143,9 @@ def shown(value: Any) -> str:
     """Return an argument in a few words: long arrays by their shape, laws and functions by their names."""
     if isinstance(value, np.ndarray):
         return f"<array {value.shape}>" if value.size > _SHOWN else str(value.tolist())
-    if isinstance(value, list | tuple) and np.size(np.asarray(value, dtype=object)) > _SHOWN:
+    if isinstance(value, list | tuple) and (
+        np.size(np.asarray(value, dtype=object)) > _SHOWN or len(str(value)) > _LETTERS
+    ):
         return f"<{len(value)} entries>"
     law = getattr(value, "law", value)
     if hasattr(law, "dist") and hasattr(law, "kwds"):

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from dfp.problem.parameters import NUMBERED, named, shortened, symbol, told, unnamed
+from dfp.problem.parameters import NUMBERED, named, symbol, told, unnamed
 from dfp.results import schema
 from dfp.results.kind_table import KINDS
 from dfp.results.schema import Column
@@ -19,8 +19,8 @@ from dfp.results.schema import Column
 ATTRIBUTE = "parameters"
 """The attribute of a file, or of a group, that has the names by their variables; theta_1 … theta_d without it."""
 
-# Letters of a name that a variable of a file has, and that figures show.
-_KEY, _LABEL = 60, 40
+# Letters of a name that a variable of a file has.
+_KEY = 60
 
 
 def of(result: Any) -> tuple[str, ...] | None:
@@ -53,7 +53,7 @@ def _taken() -> frozenset[str]:
 
 def legend(name: str) -> str:
     """Return a parameter as figures show it: Matplotlib takes ``$`` for mathematics, and hides what begins with _."""
-    shown = symbol(name) if NUMBERED.fullmatch(name) else shortened(name, _LABEL).replace("$", r"\$")
+    shown = symbol(name).replace("$", r"\$")
     return f"\u200a{shown}" if shown.startswith("_") else shown
 
 
