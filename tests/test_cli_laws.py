@@ -152,7 +152,7 @@ def test_phase_prints_counts_and_writes_table_and_figure(tmp_path):
     assert [row["regime"] for row in rows] == wanted.regime.ravel().tolist()
     assert len({row["regime"] for row in rows}) > 1
     assert (tmp_path / "phase.png").read_bytes().startswith(b"\x89PNG")
-    assert sum(int(line.split()[-1]) for line in result.output.splitlines()[2:-2]) == 45
+    assert sum(int(line.split()[-1]) for line in result.output.splitlines()[3:-2]) == 45
     other = invoke("phase", tmp_path / "moving.toml", *axes, "--mode", "1")
     assert other.exit_code == 0 and other.output.splitlines()[0] != result.output.splitlines()[0]  # control
     for wrong in (
@@ -162,3 +162,84 @@ def test_phase_prints_counts_and_writes_table_and_figure(tmp_path):
         ("--x", "speed:1:2:5"),
     ):
         assert invoke("phase", tmp_path / "moving.toml", *wrong).exit_code == 2
+
+
+SAMPLES = """[landscape]
+kind = "regression"
+csv = "data.csv"
+features = ["a", "b"]
+target = "y"
+batch_size = 8
+[sgd]
+learning_rate = 0.1
+"""
+
+
+def samples(tmp_path, sgd=""):
+    rng = np.random.default_rng(1)
+    rows = ["a,b,y", *(",".join(map(repr, row)) for row in rng.normal(size=(40, 3)).tolist())]
+    (tmp_path / "data.csv").write_text("\n".join(rows), encoding="utf-8")
+    (tmp_path / "samples.toml").write_text(SAMPLES + sgd, encoding="utf-8")
+    return tmp_path / "samples.toml"
+
+
+def test_a_phase_diagram_is_of_the_noise_of_a_sample(tmp_path):
+    """At every place the numbers of the mode of the library, at that learning rate and batch size."""
+    path = samples(tmp_path)
+    axes = ("--x", "learning_rate:0.01:0.5:3", "--y", "batch_size:1:64:4")
+    told = invoke("phase", path, *axes, "-o", tmp_path / "map.h5")
+    assert told.exit_code == 0 and "noise is that of one sample" in told.output
+    found, sgd = dfp.load(tmp_path / "map.h5"), load(path, partial=True).build().sgd
+    assert found.y.tolist() == [1, 4, 16, 64]
+    for i, rate in enumerate(found.x):
+        for j, size in enumerate(found.y):
+            mode = dfp.modes(sgd.changed(learning_rate=float(rate), batch_size=int(size)))[0]
+            for name in ("growth", "stationary_variance", "langevin_stationary_variance"):
+                # sums of 40 samples, in another order
+                assert found.values[name][i, j] == pytest.approx(getattr(mode, name), rel=1e-10), (name, rate, size)
+    fixed = invoke("phase", path, "--x", "learning_rate:0.01:0.5:3", "--y", "momentum:0.1:0.9:2").output.splitlines()[0]
+    (mode, *_), numbers = dfp.modes(sgd), dict(one.split("=") for one in fixed.split(", "))
+    assert numbers["batch_size"] == "8"
+    assert float(numbers["curvature_noise"]) == pytest.approx(8 * mode.curvature_noise, rel=1e-4)  # five digits
+    assert float(numbers["gradient_noise"]) == pytest.approx(8 * mode.critical_noise, rel=1e-4)
+
+
+def test_a_phase_diagram_says_what_it_does_not_know(tmp_path):
+    (tmp_path / "step.toml").write_text(MOVING, encoding="utf-8")
+    axes = ("--x", "learning_rate:0.01:4:3", "--y", "curvature_noise:0.01:4:2")
+    assert "noise is that of one step" in invoke("phase", tmp_path / "step.toml", *axes).output
+    refused = invoke("phase", tmp_path / "step.toml", "--x", "batch_size:1:4:2")
+    assert refused.exit_code == 2 and "the noise of one sample is not known" in refused.output
+    (tmp_path / "sized.toml").write_text(MOVING + "batch_size = 4\n", encoding="utf-8")  # control
+    assert "noise is that of one sample" in invoke("phase", tmp_path / "sized.toml", "--x", "batch_size:1:4:2").output
+    for sgd, cause in (("replace = false\n", "replace=false"), ("temperature = 0.1\n", "temperature=0.1")):
+        refused = invoke("phase", samples(tmp_path, sgd), *axes)
+        assert refused.exit_code == 2 and cause in refused.output
+
+
+def test_files_of_modes_say_of_what_their_noise_is(tmp_path):
+    assert invoke("modes", samples(tmp_path), "-o", tmp_path / "modes.h5").exit_code == 0
+    modes = dfp.load(tmp_path / "modes.h5").to_xarray()
+    assert modes["curvature_noise"].attrs["long_name"] == "curvature noise Γ of a step"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--lower -1 -1 --upper 1,1", "--lower -1 -1: several numbers are one word, with commas between and no spaces; "
+         "write --lower=-1,-1."),
+        ("--lower -1,-1 --upper 1 1", "write --upper=1,1."),
+        ("--lower -1, -3 --upper 1,3", "write --lower=-1,-3."),
+        ("--lower=-1 -3 --upper 1,3", "write --lower=-1,-3."),
+        ("--lower -1,-3 --upper 1,3 --lower 0,0", "--lower: is given twice"),
+        ("--lower -1,-3 --upper 1,3 --steps 3 --steps=4", "--steps: is given twice"),
+        ("--lower -1,-3 --upper 1,3 -o a.h5 -ob.h5", "-o: is given twice"),
+    ],
+)  # fmt: skip
+def test_numbers_apart_and_options_given_twice_are_refused(words, message, tmp_path):
+    (tmp_path / "part.toml").write_text(MOVING + START + EQUATION, encoding="utf-8")
+    result = invoke("exit", tmp_path / "part.toml", *words.split(" "))
+    assert result.exit_code == 2 and message in result.output
+    known = "--lower -1,-3 --upper=1,3 --steps 3 --force --force"  # control
+    assert invoke("exit", tmp_path / "part.toml", *known.split(" ")).exit_code == 0
+    assert "--out: is given twice" in invoke("networks", "run", "vision", "--out", "a", "--out", "b").output

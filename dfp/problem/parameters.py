@@ -13,6 +13,8 @@ NUMBERED = re.compile(r"(?:(theta|u)_|direction )([1-9]\d*)")
 """Names of parameters that have none of their own, of those of preconditioned modes, and of directions."""
 # Letters of a name that tables and figures show, and of its end where the middle is left out.
 _SHOWN, _END = 18, 6
+# Letters of several names in a line.
+_LINE = 40
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 
@@ -72,8 +74,10 @@ def symbol(name: str) -> str:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Return what a line of text says of them, such as ``θ₂`` or ``age, dose``."""
-    return ", ".join([*map(symbol, names[:4]), *["…"] * (len(names) > 4)])
+    """Return what a line of text says of them, such as ``θ₂`` or ``age, dose``: as many as it has room for."""
+    shown = [symbol(name) for name in names[:_LINE]]
+    known = next(count for count in range(len(shown), 0, -1) if count == 1 or len(", ".join(shown[:count])) <= _LINE)
+    return ", ".join([*shown[:known], *["…"] * (known < len(names))])
 
 
 _Result = TypeVar("_Result")
