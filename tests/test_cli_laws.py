@@ -218,7 +218,10 @@ def test_a_phase_diagram_says_what_it_does_not_know(tmp_path):
 
 
 def test_files_of_modes_say_of_what_their_noise_is(tmp_path):
-    assert invoke("modes", samples(tmp_path), "-o", tmp_path / "modes.h5").exit_code == 0
+    told = invoke("modes", samples(tmp_path), "-o", tmp_path / "modes.h5").output
+    assert "Γ and D are those of a step, which averages 8 samples" in told
+    (tmp_path / "step.toml").write_text(MOVING, encoding="utf-8")
+    assert "averages" not in invoke("modes", tmp_path / "step.toml").output  # control
     modes = dfp.load(tmp_path / "modes.h5").to_xarray()
     assert modes["curvature_noise"].attrs["long_name"] == "curvature noise Γ of a step"
 

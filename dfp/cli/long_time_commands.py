@@ -229,7 +229,7 @@ def _diagram(
     if not 0 <= number < len(found):
         raise DFPError(f"--mode={number}: must be at least 0 and below {len(found)}, the number of modes.")
     own = found[number]
-    size = sgd.batch_size or (sgd.noise.batch_size if sgd.noise.shuffles or sgd.noise.batch_size > 1 else None)
+    size = sgd.averaged_samples
     if size is None and "batch_size" in {*x, *y}:
         raise DFPError("batch_size: the file has none, so the noise of one sample is not known; add it to [sgd].")
     count = size or 1

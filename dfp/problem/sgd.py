@@ -188,6 +188,13 @@ class SGD(Value):
         """B, or None as given; raises ``UnsupportedError`` if it is a schedule."""
         return None if self.batches is None else int(self.batches.value)
 
+    @property
+    def averaged_samples(self) -> int | None:
+        """Samples that a step averages; None where the noise is given as that of a step, of whatever it averages."""
+        if self.batch_size is None and self.noise.batch_size == 1 and not self.noise.shuffles:
+            return None
+        return self.batch_size or self.noise.batch_size
+
     @cached_property
     def scheduled(self) -> bool:
         """Whether learning rate or batch size change from step to step."""

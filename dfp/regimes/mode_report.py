@@ -472,6 +472,9 @@ def _summary(report: Modes) -> list[str]:
         f"{_below(report.langevin_largest_stable_learning_rate)}",
         f"continuous time    {report.embedding}",
     ]
+    samples = report.system.sgd.averaged_samples
+    if samples is not None and samples > 1:
+        lines.append(f"noise              Γ and D are those of a step, which averages {samples} samples")
     if report.collapses:
         lines.append("interpolation      every minibatch has the same minimum θ*, so that no noise is left there")
     if report.at_step is not None:
