@@ -53,24 +53,20 @@ def check_words(command: Any, words: list[str]) -> None:
     seen, left = set[str](), list(words)
     while left and left[0] != "--":
         word = left.pop(0)
-        name, given, _ = word.partition("=")
-        if not word.startswith("--"):
-            name, given = word[:2], word[2:]
+        name, joined, given = word.partition("=") if word.startswith("--") else (word[:2], word[2:], word[2:])
         option = known.get(name)
         if option is None or option.is_flag or option.multiple:
             continue
         if option.name in seen:
             raise DFPError(f"{name}: is given twice, and takes one value; keep one of the two.")
         seen.add(option.name)
-        values = [word.partition("=")[2] if word.startswith("--") else given] if given else left[:1]
-        left = left if given else left[1:]
+        values, left = ([given], left) if joined else (left[:1], left[1:])
         while option.metavar == NUMBERS and left and re.fullmatch(_NUMBERS, left[0]):
             values.append(left.pop(0))
         if len(values) > 1:
-            joined = ",".join(value.strip(",") for value in values)
             raise DFPError(
                 f"{name} {' '.join(values)}: several numbers are one word, with commas between and no spaces; write "
-                f"{name}={joined}."
+                f"{name}={','.join(value.strip(',') for value in values)}."
             )
 
 

@@ -14,7 +14,7 @@ from dfp.exact import averages, optimisers
 from dfp.problem.arguments import check_problem
 from dfp.problem.averaged_equation import AveragedEquation
 from dfp.problem.equation import Equation, MomentVector, packed, units, unpacked
-from dfp.problem.parameters import labelled, listed, told, unnamed
+from dfp.problem.parameters import either, labelled, listed, told
 from dfp.problem.state import Ending, Gaussian, Joint, State, StateMoments, started
 from dfp.result import Result, remembered
 
@@ -50,8 +50,7 @@ class Moments(Result):
     parameters: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.parameters:
-            object.__setattr__(self, "parameters", unnamed(self.mean.shape[1]))
+        object.__setattr__(self, "parameters", either(self.parameters, self.mean.shape[1]))
 
     def __repr__(self) -> str:
         """Return how many steps of how many parameters."""

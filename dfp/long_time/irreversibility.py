@@ -21,7 +21,7 @@ from dfp.methods.heavy_tails import wall_tails
 from dfp.problem.arguments import check_equation
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
-from dfp.problem.parameters import labelled, unnamed
+from dfp.problem.parameters import either, labelled
 from dfp.problem.state import Density, Gaussian
 from dfp.regimes.multiplier import Estimate
 from dfp.result import Result, remembered
@@ -60,8 +60,7 @@ class Current(Result):
     parameters: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.parameters:
-            object.__setattr__(self, "parameters", unnamed(len(self.matrix)))
+        object.__setattr__(self, "parameters", either(self.parameters, len(self.matrix)))
 
     @classmethod
     def _restored(cls, *, matrix: Array, law: dict[str, Any], parameters: tuple[str, ...]) -> "Current":

@@ -11,7 +11,7 @@ from dfp.long_time import stationary_average
 from dfp.problem.arguments import check_equation
 from dfp.problem.averaged_equation import AveragedEquation
 from dfp.problem.equation import Equation, MomentVector
-from dfp.problem.parameters import labelled, unnamed
+from dfp.problem.parameters import either, labelled
 from dfp.regimes.mode_report import modes
 from dfp.result import Result, remembered
 
@@ -45,8 +45,7 @@ class StationaryMoments(Result):
     parameters: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.parameters:
-            object.__setattr__(self, "parameters", unnamed(len(self.mean)))
+        object.__setattr__(self, "parameters", either(self.parameters, len(self.mean)))
 
 
 @remembered

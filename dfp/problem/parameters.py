@@ -54,6 +54,11 @@ def named(given: Any, count: int, label: str = "parameters") -> tuple[str, ...]:
     return names
 
 
+def either(given: Sequence[str], count: int) -> tuple[str, ...]:
+    """Return names that are given, or theta_1 … theta_d for none."""
+    return named(given, count) if len(given) else unnamed(count)
+
+
 def of_columns(table: Any) -> list[Any] | None:
     """Return the names that a data frame has for its columns; None of arrays, and where no name is text."""
     listed = list(getattr(table, "columns", ()))

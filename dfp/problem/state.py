@@ -14,7 +14,7 @@ from dfp.checks import Array
 from dfp.errors import DFPError, UnsupportedError
 from dfp.problem import questions
 from dfp.problem.grid import Grid, grid_moments
-from dfp.problem.parameters import listed, named, told, unnamed
+from dfp.problem.parameters import either, listed, told
 from dfp.problem.value import Value
 from dfp.result import Result
 
@@ -325,8 +325,7 @@ class Density(Result, State):
         checks.matching("initial.values", given, grid.cells)
         if given.min() < 0:
             raise DFPError(f"initial.values has the entry {given.min():.3g}: a density must not be negative; clip it.")
-        names = named(parameters, grid.dimension) if len(parameters) else unnamed(grid.dimension)
-        object.__setattr__(self, "parameters", names)
+        object.__setattr__(self, "parameters", either(parameters, grid.dimension))
         object.__setattr__(self, "grid", grid)
         object.__setattr__(self, "values", given)
         object.__setattr__(self, "outside", checks.real("initial.outside", outside, at_least=0, below=1))

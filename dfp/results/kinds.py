@@ -145,8 +145,7 @@ def to_dataframe(result: Any) -> "pandas.DataFrame":
     table, rows = columns(result), dict[str, Any]()
     first = "step" if name in ROOMS else next(table[one].dims[0] for one in KINDS[name].columns if one in table)
     names = axes.of(result)
-    ends = [] if names is None else axes.suffixes(names)
-    grid = {} if names is None else axes.described(names)
+    ends, grid = [] if names is None else axes.suffixes(names), axes.described(names or unnamed(3))
     for name, column in table.items():
         if column.dims[0] != first or not grid.keys().isdisjoint(column.dims):
             continue

@@ -15,7 +15,7 @@ from dfp.checks import Array
 from dfp.errors import DFPError
 from dfp.problem import questions
 from dfp.problem.grid import Grid
-from dfp.problem.parameters import listed, told, unnamed
+from dfp.problem.parameters import either, listed, told
 from dfp.problem.state import Density, Joint, StateMoments
 from dfp.result import Result
 from dfp.results import apart, axes, schema
@@ -105,8 +105,7 @@ class Solution(Result):
     parameters: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.parameters:
-            object.__setattr__(self, "parameters", unnamed(self.dimension))
+        object.__setattr__(self, "parameters", either(self.parameters, self.dimension))
 
     @property
     def _made_by(self) -> Any:

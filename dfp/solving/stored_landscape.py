@@ -109,10 +109,8 @@ class StoredLandscape(QuadraticLandscape):
                 f"features={checks.shown(features)}, target={checks.shown(target)}: must name the columns of a table, "
                 "such as features=['x1', 'x2'], target='y'; leave both out for an archive."
             )
-        size, names = checks.integer("batch_size", batch_size, at_least=1), None
-        if features:
-            names = {"parameters": named(features, len(features), "features")}
-        made = _landscape(name, arrays, size, names or {})
+        names = {"parameters": named(features, len(features), "features")} if features else {}
+        made = _landscape(name, arrays, checks.integer("batch_size", batch_size, at_least=1), names)
         shapes = tuple((one, *values.shape) for one, values in arrays.items())
         kept = {"path": name, "batch_size": batch_size, "sha256": digest, "standardise": standardise, "shapes": shapes}
         for key, value in (kept | columns | made.__dict__).items():
