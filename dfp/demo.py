@@ -51,7 +51,7 @@ def diabetes(features: tuple[str, ...] = FEATURES) -> tuple[Array, Array]:
 
 def problem() -> tuple[SGD, Gaussian]:
     """Return the demo's SGD and its initial state, a narrow Gaussian a few deviations from the minimum."""
-    landscape = QuadraticLandscape.from_regression(*diabetes(), batch_size=BATCH_SIZE)
+    landscape = QuadraticLandscape.from_regression(*diabetes(), batch_size=BATCH_SIZE, parameters=FEATURES)
     return SGD(landscape, learning_rate=LEARNING_RATE), Gaussian([0.5, 0.3], 0.03**2)
 
 
@@ -140,7 +140,9 @@ def _mode_errors(solution: Solution, sgd: SGD) -> Array:
 
 
 def _covariances(solved: dict[str, Solution], sgd: SGD) -> str:
-    header = (f"step {SAVED[-1]}", "Var θ₁", "Cov θ₁θ₂", "Var θ₂", "flat mode", "sharp mode", "kurtosis", "wall time")
+    first, second = FEATURES
+    told = f"Var {first}", f"Cov {first}, {second}", f"Var {second}"
+    header = (f"step {SAVED[-1]}", *told, "flat mode", "sharp mode", "kurtosis", "wall time")
     rows: list[tuple[str, ...]] = [header, ("", "[parameter²]", "", "", "(variance off exact)", "", "(sharp)", "")]
     exact = _in_modes(solved[EXACT], sgd)[-1]
     for name, solution in solved.items():
@@ -175,9 +177,9 @@ def figure(densities: dict[str, Solution], sgd: SGD) -> Any:
     grid, samples = sampled.gridded()
     for axis, name, colour in zip(top.subplots(1, 3), list(densities)[:3], figures.COLOURS, strict=False):
         own, values = densities[name].gridded()
-        figures.contours(axis, own.axes, values[-1], colour, window)
+        figures.contours(axis, own.axes, values[-1], colour, window, FEATURES)
         if name != SAMPLED:
-            figures.contours(axis, grid.axes, samples[-1], "black", window, outline=True)
+            figures.contours(axis, grid.axes, samples[-1], "black", window, FEATURES, outline=True)
         axis.plot(*sgd.critical_point, "k+", markersize=9)
         axis.set_title(name if name == SAMPLED else f"{name} (dashed: SGD)")
     top.suptitle(

@@ -32,7 +32,7 @@ def test_data_are_the_published_ones():
 
 def test_it_prints_covariances_distances_and_times(ran):
     _, printed = ran
-    for expected in ("Var θ₁", "95 % interval", "kurtosis", "wall time", "total variation", "certificate", "W1"):
+    for expected in ("Var bmi", "95 % interval", "kurtosis", "wall time", "total variation", "certificate", "W1"):
         assert expected in printed
 
 
@@ -43,7 +43,7 @@ def test_it_writes_every_route_and_a_figure(ran):
     assert list(solved) == ["exact moments", "sampled SGD", *demo.EQUATIONS]
     assert all(solution.steps.tolist() == list(demo.SAVED) for solution in solved.values())
     sgd, _ = demo.problem()
-    check_labels(demo.figure({name: found for name, found in solved.items() if name != demo.EXACT}, sgd))
+    check_labels(demo.figure({name: found for name, found in solved.items() if name != demo.EXACT}, sgd), demo.FEATURES)
 
 
 def test_the_order_eta_squared_difference_shows(ran):

@@ -10,7 +10,7 @@ from problems import one_mode, regression, rotated
 from solutions import made
 
 import dfp
-from dfp.results import schema
+from dfp.results import axes, schema
 from dfp.results.overlay import overlay as draw
 
 ROOT = Path(__file__).parents[1]
@@ -55,9 +55,9 @@ def test_every_label_of_a_drawn_axis_is_of_the_schema(name):
     check_labels(FIGURES[name]())
 
 
-def check_labels(figure):
-    """Every label of an axis is one that the schema makes."""
-    known = labels()
+def check_labels(figure, names=()):
+    """Every label of an axis is one that the schema makes, or that of a parameter with one of the ``names``."""
+    known = labels() | {axes.label(name) for name in names}
     drawn = {text for axis in figure.axes for text in (axis.get_xlabel(), axis.get_ylabel())} - {""}
     assert drawn
     assert drawn <= known, drawn - known

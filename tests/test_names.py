@@ -155,6 +155,21 @@ def test_laws_and_currents_have_the_names_of_the_landscape(kind, tmp_path):
     pyplot.close("all")
 
 
+def test_axes_in_another_order_are_not_taken_for_the_same():
+    bowl = dfp.QuadraticLandscape([1.0, 0.4], noise=dfp.GaussianNoise([0.5, 0.3]))
+    equation = dfp.MasterEquation(dfp.SGD(bowl, 0.2))
+    law = dfp.stationary(equation, 24)
+    turned = law.marginal((1, 0))
+    with pytest.raises(dfp.DFPError, match=r"initial is of θ₂, θ₁: must be of θ₁, θ₂.*marginal\(\(1, 0\)\)"):
+        dfp.solve(equation, turned, 3)
+    for function in (dfp.compare, dfp.plot):
+        with pytest.raises(dfp.DFPError, match=r"solutions\['b'\] is of θ₂, θ₁"):
+            function({"a": law, "b": turned})
+    # The controls: turned back; and other names, which may be compared.
+    assert dfp.compare({"a": law, "b": turned.marginal((1, 0))}).distances[0].total_variation.value == 0
+    dfp.compare({"a": law, "b": dataclasses.replace(law, parameters=NAMES[:2])})
+
+
 def test_equality_and_hashes_know_no_names():
     one, other = regression(parameters=NAMES), regression()
     assert one == other and hash(one) == hash(other)

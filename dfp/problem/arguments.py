@@ -8,6 +8,7 @@ from dfp.errors import DFPError, UnsupportedError
 from dfp.problem.averaged_equation import AveragedEquation, refuse
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
+from dfp.problem.parameters import check_order, unnamed
 from dfp.problem.state import State
 
 _AT_REST = "A start at rest is dfp.Density(state.grid, state.values), or a dfp.Gaussian."
@@ -89,6 +90,8 @@ def check_problem(
         raise DFPError(
             f"initial has {initial.dimension} parameters: the landscape has {equation.dimension}; make them equal."
         )
+    if initial.parameters is not None:
+        check_order("initial", initial.parameters, equation.parameters or unnamed(equation.dimension))
     if not initial.whole and (equation.sgd.momentum or average or equation.sgd.epoch):
         raise UnsupportedError(
             "initial: it ends a run with momentum, of an average, or within an epoch, of which the law of θ alone is "

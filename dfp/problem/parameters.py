@@ -59,6 +59,21 @@ def either(given: Sequence[str], count: int) -> tuple[str, ...]:
     return named(given, count) if len(given) else unnamed(count)
 
 
+def check_order(what: str, given: Sequence[str], wanted: Sequence[str]) -> None:
+    """Refuse the same names in another order: the axes of one would be taken for others of the other.
+
+    Raises
+    ------
+    DFPError
+        If they are so.
+    """
+    if tuple(given) != tuple(wanted) and sorted(given) == sorted(wanted):
+        order = tuple(list(given).index(name) for name in wanted)
+        raise DFPError(
+            f"{what} is of {listed(given)}: must be of {listed(wanted)}, in this order; take its marginal({order})."
+        )
+
+
 def of_columns(table: Any) -> list[Any] | None:
     """Return the names that a data frame has for its columns; None of arrays, and where no name is text."""
     listed = list(getattr(table, "columns", ()))

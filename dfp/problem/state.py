@@ -66,6 +66,8 @@ class State(Value, ABC):
     """Moments of (θ, v); NaN where θ is not all that moves and the rest is not known; None at rest, v = 0."""
     moments_only: bool = False
     """Whether nothing but moments is known."""
+    parameters: tuple[str, ...] | None = None
+    """Names of the parameters, where it has any."""
 
     @property
     def whole(self) -> bool:

@@ -8,6 +8,7 @@ import numpy as np
 from dfp.checks import Array
 from dfp.exact.moments import Moments
 from dfp.problem.grid import Grid
+from dfp.problem.parameters import check_order
 from dfp.problem.state import Density
 from dfp.result import Result
 from dfp.results import schema
@@ -28,7 +29,10 @@ def on_one_clock(given: Mapping[str, Any]) -> dict[str, Solution]:
     """Return solutions and moments, with laws as solutions at all the steps of the first that has any."""
     timed = {name: _timed(s) if isinstance(s, Moments) else s for name, s in given.items()}
     clock = next((s for s in timed.values() if isinstance(s, Solution)), None)
-    return {name: s if isinstance(s, Solution) else _as_solution(s, clock) for name, s in timed.items()}
+    found = {name: s if isinstance(s, Solution) else _as_solution(s, clock) for name, s in timed.items()}
+    for name, solution in found.items():
+        check_order(f"solutions[{name!r}]", solution.parameters, next(iter(found.values())).parameters)
+    return found
 
 
 def _timed(moments: Moments) -> Solution:
