@@ -194,6 +194,19 @@ def test_columns_of_a_data_frame_name_the_parameters():
         made_of(["age", "dose", "age"])
 
 
+def test_other_landscapes_take_names_as_well(tmp_path):
+    for hessians in (np.ones((4, 2, 2)), [1.0, 0.5]):
+        made_of = dfp.QuadraticLandscape.from_samples(hessians, np.ones((4, 2)), parameters=["a", "b"])
+        assert made_of.parameters == ("a", "b")
+    text = '[landscape]\nkind = "quadratic"\nhessian = [1.0, 0.5]\nparameters = ["weight", "bias"]\n'
+    text += "[sgd]\nlearning_rate = 0.1\n"
+    (tmp_path / "named.toml").write_text(text, encoding="utf-8")
+    assert "1.00 bias" in invoke("modes", tmp_path / "named.toml").output
+    (tmp_path / "named.toml").write_text(text.replace(', "bias"', ""), encoding="utf-8")
+    refused = invoke("modes", tmp_path / "named.toml")
+    assert refused.exit_code == 2 and "landscape.parameters has 1 names: there are 2 parameters" in refused.output
+
+
 @pytest.mark.parametrize(
     ("given", "cause"),
     [

@@ -85,6 +85,7 @@ class QuadraticTable(Checked):
     gradient: Numbers = 0.0
     noise: NoiseTable | None = None
     additive: AdditiveTable | None = None
+    parameters: list[str] | None = None
 
     def build(self, folder: Path = Path()) -> QuadraticLandscape:
         """Return the landscape."""
@@ -94,7 +95,7 @@ class QuadraticTable(Checked):
             noise: AdditiveNoise | GaussianNoise = self.additive.build()
         else:
             noise = GaussianNoise(0.0) if self.noise is None else GaussianNoise(**self.noise.model_dump())
-        return QuadraticLandscape(np.asarray(self.hessian), np.asarray(self.gradient), noise)
+        return QuadraticLandscape(np.asarray(self.hessian), np.asarray(self.gradient), noise, self.parameters)
 
 
 class DataTable(Table):

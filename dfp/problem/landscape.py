@@ -101,7 +101,13 @@ class QuadraticLandscape(Value):
 
     @classmethod
     def from_samples(
-        cls, hessians: ArrayLike, gradients: ArrayLike, batch_size: int = 1, *, at: ArrayLike = 0.0
+        cls,
+        hessians: ArrayLike,
+        gradients: ArrayLike,
+        batch_size: int = 1,
+        *,
+        at: ArrayLike = 0.0,
+        parameters: Sequence[str] | None = None,
     ) -> Self:
         """Return the landscape of N sample losses ½ (θ−θ°)ᵀH_i(θ−θ°) + g_iᵀ(θ−θ°), minibatches with replacement.
 
@@ -116,11 +122,13 @@ class QuadraticLandscape(Value):
             Samples per minibatch, >= 1.
         at
             θ°, the place where Hessians and gradients were taken, shape (d,); the origin if left out [parameter].
+        parameters
+            Names of the parameters, d.
         """
         h = checks.array("hessians", hessians, dimensions=(1, 2, 3))
         g = checks.array("gradients", gradients, dimensions=(2,))
         if h.ndim < 3:
-            return cls._from_shared(h, g, batch_size, at)
+            return cls._from_shared(h, g, batch_size, at, parameters)
         checks.matching("hessians", h, (g.shape[0], g.shape[1], g.shape[1]))
         skew = float(np.max(np.abs(h - h.transpose(0, 2, 1))))
         if skew > 2e-6 * float(np.max(np.abs(h))):  # rounding in single precision, as in checks.symmetric
@@ -129,16 +137,18 @@ class QuadraticLandscape(Value):
             )
         g = g - h @ checks.vector("at", at, g.shape[1])  # as they are at the origin
         law = FiniteSumLaw(g, checks.integer("batch_size", batch_size, at_least=1), hessians=h)
-        return cls(law.mean_hessian, g.mean(axis=0), law)
+        return cls(law.mean_hessian, g.mean(axis=0), law, parameters)
 
     @classmethod
-    def _from_shared(cls, hessian: Array, gradients: Array, batch_size: int, at: ArrayLike) -> Self:
+    def _from_shared(
+        cls, hessian: Array, gradients: Array, batch_size: int, at: ArrayLike, parameters: Sequence[str] | None
+    ) -> Self:
         checks.matching("hessians", hessian, (gradients.shape[1],) * hessian.ndim)
         h = checks.symmetric("hessians", hessian) if hessian.ndim == 2 else hessian
         place = checks.vector("at", at, gradients.shape[1])
         g = gradients - (h * place if h.ndim == 1 else h @ place)
         law = SharedHessianLaw(g, checks.integer("batch_size", batch_size, at_least=1), shared=h)
-        return cls(h, g.mean(axis=0), law)
+        return cls(h, g.mean(axis=0), law, parameters)
 
     @classmethod
     def from_loss(
