@@ -234,6 +234,7 @@ def test_files_of_modes_say_of_what_their_noise_is(tmp_path):
         ("--lower -1,-1 --upper 1 1", "write --upper=1,1."),
         ("--lower -1, -3 --upper 1,3", "write --lower=-1,-3."),
         ("--lower=-1 -3 --upper 1,3", "write --lower=-1,-3."),
+        ("--lower=-1 --upper 1,3", "one number for each of the 2 parameters; write e.g. --lower=-1,-1."),
         ("--lower -1,-3 --upper 1,3 --lower 0,0", "--lower: is given twice"),
         ("--lower -1,-3 --upper 1,3 --steps 3 --steps=4", "--steps: is given twice"),
         ("--lower -1,-3 --upper 1,3 -o a.h5 -ob.h5", "-o: is given twice"),

@@ -23,6 +23,7 @@ from dfp.errors import DFPError
 
 if TYPE_CHECKING:
     from dfp.config.config import Problem, Task
+    from dfp.problem.equation import Equation
     from dfp.regimes.phases import PhaseDiagram
     from dfp.results.keeper import Keeper
 
@@ -113,7 +114,7 @@ def exit_law(
     elif lower is None or upper is None:
         raise DFPError("--lower, --upper: the box has two corners; give both, or a [grid] in the file.")
     else:
-        box = _numbers("--lower", lower), _numbers("--upper", upper)
+        box = _numbers("--lower", lower, task.equation), _numbers("--upper", upper, task.equation)
     law = exit_steps(
         task.equation, box, problem.initial, steps, trajectories=trajectories, seed=seed, checkpoint=keeper
     )
@@ -253,13 +254,22 @@ def _rows(found: "PhaseDiagram") -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _numbers(option: str, text: str) -> list[float]:
+def _numbers(option: str, text: str, equation: "Equation") -> list[float]:
+    """Return the numbers in an option, one for every parameter."""
     try:
-        return [float(part) for part in text.split(",")]
+        found = [float(part) for part in text.split(",")]
     except ValueError:
         raise DFPError(
             f"{option}={text!r}: must be numbers with commas between and no spaces; write e.g. {option}=-1,-1."
         ) from None
+    d, names = equation.dimension, equation.parameters
+    if len(found) != d:
+        which = f", {', '.join(names)}" if names else ""
+        raise DFPError(
+            f"{option}={text}: must have one number for each of the {d} parameters{which}; write e.g. "
+            f"{option}={','.join(['-1'] * d)}."
+        )
+    return found
 
 
 def _axis(option: str, text: str) -> tuple[str, Any]:
