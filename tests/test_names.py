@@ -170,6 +170,20 @@ def test_axes_in_another_order_are_not_taken_for_the_same():
     dfp.compare({"a": law, "b": dataclasses.replace(law, parameters=NAMES[:2])})
 
 
+@pytest.mark.parametrize("axes", [1, (1, 0)])
+def test_a_marginal_is_made_again_as_one(axes, tmp_path):
+    bowl = dfp.QuadraticLandscape([1.0, 0.4], noise=dfp.GaussianNoise([0.5, 0.3]))
+    solution = dfp.solve(dfp.MasterEquation(dfp.SGD(bowl, 0.2)), dfp.Gaussian([1.0, 0.0], 0.1), 5, grid=16)
+    left = solution.marginal(axes)
+    left.save(tmp_path / "left.h5")
+    again = dfp.rerun(tmp_path / "left.h5")
+    assert again.parameters == left.parameters and again.provenance["rerun"] == []
+    assert again.density.tobytes() == left.density.tobytes()
+    told = invoke("rerun", tmp_path / "left.h5", "-o", tmp_path / "again.h5")
+    assert told.exit_code == 0 and "same bits    yes" in told.output
+    assert dfp.load(tmp_path / "again.h5").parameters == left.parameters
+
+
 def test_equality_and_hashes_know_no_names():
     one, other = regression(parameters=NAMES), regression()
     assert one == other and hash(one) == hash(other)

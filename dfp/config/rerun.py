@@ -102,6 +102,10 @@ def _solved(
         raise FileFormatError(f"{path}: the recipe has other entries than dfp.solve takes; make the file again.")
     with _altered(path):
         again = solve(**given | {"progress": progress, "checkpoint": checkpoint})
+    if before.parameters != again.parameters and set(before.parameters) <= set(again.parameters):  # a marginal
+        again = again.marginal([again.parameters.index(name) for name in before.parameters])
+        if checkpoint is not None:  # which holds the whole
+            again.save(getattr(checkpoint, "path", checkpoint))
     kept = {key: before.provenance[key] for key in ("configuration",) if key in before.provenance}
     return replace(again, provenance=again.provenance | kept | {"rerun": _differences(before, again)})
 
