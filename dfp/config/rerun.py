@@ -105,7 +105,7 @@ def _solved(
     if before.parameters != again.parameters and set(before.parameters) <= set(again.parameters):  # a marginal
         again = again.marginal([again.parameters.index(name) for name in before.parameters])
         if checkpoint is not None:  # which holds the whole
-            again.save(getattr(checkpoint, "path", checkpoint))
+            again.save(checkpoint.path if isinstance(checkpoint, Keeper) else checkpoint)
     kept = {key: before.provenance[key] for key in ("configuration",) if key in before.provenance}
     return replace(again, provenance=again.provenance | kept | {"rerun": _differences(before, again)})
 
