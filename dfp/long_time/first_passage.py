@@ -87,7 +87,7 @@ def exit_steps(
     >>> print(round(law.mean, 1), law.quantile(0.5))
     29.5 21.0
     """
-    initial = started(initial)
+    initial = started(initial).bulk
     check_problem(equation, initial)
     if not equation.process:
         raise UnsupportedError(

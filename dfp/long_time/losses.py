@@ -241,11 +241,12 @@ def _of_gaussian(equation: Equation, step: int, apart: Array, covariance: Array)
 def _sampled(
     equation: Equation, initial: State, step: int, samples: int, seed: int, keeper: Keeper | None = None
 ) -> LossLaw:
-    draws = _Draws(equation, initial, step, samples, seed)
+    draws = _Draws(equation, initial.bulk, step, samples, seed)
     draws.draw(keeper)
     found = _of_samples(draws.losses, step)
-    infinite = equation.sgd.affine and not equation.sgd.noise.finite  # whatever the mean of samples is
-    return replace(found, mean=np.inf, variance=np.inf) if infinite and step else found
+    # Whatever the mean of samples is.
+    infinite = equation.sgd.affine and bool(step) and not equation.sgd.noise.finite
+    return replace(found, mean=np.inf, variance=np.inf) if infinite or initial.bulk is not initial else found
 
 
 def _of_samples(losses: Array, step: int) -> LossLaw:

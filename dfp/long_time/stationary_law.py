@@ -11,6 +11,7 @@ from dfp.exact.cumulants import second_order_polynomial
 from dfp.exact.moments import Moments
 from dfp.long_time import nonlinear_law
 from dfp.long_time import stationary_numeric as numeric
+from dfp.long_time.law_moments import told, with_exact_moments
 from dfp.long_time.stationary_moments import stationary_moments
 from dfp.methods.finite_difference import FiniteDifference
 from dfp.methods.finite_volume import FiniteVolume
@@ -26,6 +27,7 @@ from dfp.problem.grid import Grid
 from dfp.problem.state import Density, Gaussian, Joint
 from dfp.regimes.mode_report import modes
 from dfp.result import remembered
+from dfp.results.certificate import OUTSIDE_LIMIT
 
 # Heavy tails are followed until this much mass is outside, or as far as the largest grid reaches.
 _OUTSIDE = 1e-8
@@ -62,8 +64,10 @@ def stationary(
     Returns
     -------
     Density
-        Its ``outside`` is the mass beyond the grid, exact even for power-law tails in one dimension; its ``error`` the
-        estimated L1 error, 0 for closed forms.
+        Its ``outside`` is the mass beyond the grid, exact even for power-law tails in one dimension, where ``above`` is
+        the part above it; its ``error`` the estimated L1 error on the grid, 0 for closed forms. Its mean and covariance
+        are those of the law, not of the grid; where power-law tails leave none, they are NaN or inf, as
+        ``dfp.Density`` says, and ``warnings`` name the tail index κ. Such a law is known by its quantiles.
 
     Raises
     ------
@@ -86,6 +90,11 @@ def stationary(
     if isinstance(grid, int):
         return stationary(equation, stationary(equation, None, solver).grid.resized(grid), solver)
     found = _law(equation, grid, solver)
+    if isinstance(equation, Equation):
+        found = with_exact_moments(equation, found)
+    if found.outside > OUTSIDE_LIMIT:
+        wider = "give a wider grid=dfp.Grid(lower, upper, cells)"
+        found = told(found, f"{found.outside:.2g} of the mass is outside the grid, where nothing is known; {wider}.")
     joint = _joint(equation)
     return found if joint is None else found.with_moments(found.mean, found.covariance, joint)
 
@@ -285,8 +294,11 @@ def _one_dimensional(equation: Equation, grid: Grid | None) -> Density:
     centre, width = pearson.mode(*law), pearson.scale(*law)
     total = pearson.mass(-np.inf, np.inf, *law)
 
+    def above(place: float) -> float:
+        return pearson.mass(place, np.inf, *law) / total
+
     def outside(lower: float, upper: float) -> float:
-        return (pearson.mass(-np.inf, lower, *law) + pearson.mass(upper, np.inf, *law)) / total
+        return pearson.mass(-np.inf, lower, *law) / total + above(upper)
 
     if grid is None:
         reach = 8.0 * width
@@ -299,7 +311,7 @@ def _one_dimensional(equation: Equation, grid: Grid | None) -> Density:
     values: Array = np.exp(pearson.log_density(theta, *law) - top) / total
     beyond = outside(float(grid.lower[0]), float(grid.upper[0]))
     numeric.check_cells(values, beyond, grid)
-    return Density(grid, values, outside=beyond)
+    return Density(grid, values, outside=beyond, above=above(float(grid.upper[0])))
 
 
 def _require_mean(equation: Equation) -> None:

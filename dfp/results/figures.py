@@ -5,8 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from dfp_solvers import gridded_law
 
 from dfp.checks import Array
+from dfp.problem.grid import Grid
 from dfp.results import page, schema
 from dfp.results.page import canvas as canvas
 from dfp.results.page import save as save
@@ -27,6 +29,8 @@ _SEEN, _SHOWN_NEGATIVE = 1e-8, 1e-3
 _PLAIN, _WIDE, _MARGIN = 1e-3, 3.0, 0.05
 # Letters in the title of a panel, sides of a plane at which it gives up equal units, cells of a smooth contour.
 _PANEL_LETTERS, _NARROW, _SMOOTH_CELLS = 30, 3.0, 96
+# What a view leaves out at each side of a law without a variance.
+_TAIL = 0.005
 # Steps that are marked one by one, at most.
 _MARKED = 30
 
@@ -198,8 +202,14 @@ def _levels(values: Array, cell: float) -> Array:
     return np.unique(np.maximum(levels, 1e-12 * ordered[0]))
 
 
-def window(mean: Array, covariance: Array) -> Box:
-    """Return the corners of a box of four standard deviations about means (S, d), with covariances (S, d, d)."""
+def window(mean: Array, covariance: Array, law: tuple[Grid, Array] | None = None) -> Box:
+    """Return the corners of a box of four standard deviations about means (S, d), with covariances (S, d, d).
+
+    Where there are no such moments, of a ``law`` on a grid, with values (S, n_1, …), all but its last percents.
+    """
+    if law is not None and not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
+        lower, upper = gridded_law.bulk(law[1], law[0].lower, law[0].spacing, _TAIL)
+        return lower, upper
     reach = 4 * np.sqrt(np.einsum("sii->si", covariance))
     return np.min(mean - reach, axis=0), np.max(mean + reach, axis=0)
 

@@ -36,7 +36,7 @@ class Kind:
     """Where its grid is."""
     warnings: bool = False
     later: tuple[str, ...] = ()
-    """Numbers that files of earlier versions lack."""
+    """Numbers, or the warnings, that files of earlier versions lack."""
     made: str = ""
     """The method of the class that makes it of what a file holds, if not the class itself."""
 
@@ -71,8 +71,10 @@ KINDS = {
     "density": Kind(
         "dfp.problem.state.Density",
         _density(),
-        ("outside", "error"),
+        ("outside", "error", "above", "unplaced"),
         gridded=True,
+        warnings=True,
+        later=("above", "unplaced", "warnings"),
         made="_restored",
     ),
     "moments": Kind(

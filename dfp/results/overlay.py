@@ -1,6 +1,5 @@
 """Several solutions in one figure: densities over each other at one step, and how far they are from the reference."""
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +89,7 @@ def _lines(frames: Mapping[str, Solution], title: str) -> "Figure":
 def _planes(frames: Mapping[str, Solution], title: str) -> "Figure":
     """Contours in the first row, those of the reference dashed over each; maps of the differences below."""
     base = next(iter(frames.values()))
-    view = figures.window(base.mean, base.covariance)
+    view = figures.window(base.mean, base.covariance, base.gridded())
     figure, axes = page.canvas(2, len(frames), 3.7 * len(frames), 0.6 + 2 * figures.panel_height(view))
     (grid, density), maps = base.gridded(), []
     for column, ((name, solved), colour) in enumerate(zip(frames.items(), figures.colours(len(frames)), strict=True)):
@@ -123,9 +122,8 @@ def _marginals(frames: Mapping[str, Solution], title: str) -> "Figure":
             axis.plot(grid.axes[0], density[0], label=name, color=colour)
         axis.set_xlabel(schema.label(f"theta_{i + 1}"))
         axis.set_ylabel(schema.label("density", 1))
-        deviation = math.sqrt(max(s.covariance[0, i, i] for s in frames.values()))
-        centres = [s.mean[0, i] for s in frames.values()]
-        axis.set_xlim(min(centres) - 5 * deviation, max(centres) + 5 * deviation)
+        ends = [figures.window(s.mean, s.covariance, s.gridded()) for s in frames.values()]
+        axis.set_xlim(min(lower[i] for lower, _ in ends), max(upper[i] for _, upper in ends))
     panels[0].legend()
     figure.suptitle(title)
     return figure

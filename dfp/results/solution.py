@@ -213,10 +213,19 @@ class Solution(Result):
             both = [*kept, *(i + self.dimension for i in kept)]
             moments["joint_mean"] = self.joint_mean[:, both]
             moments["joint_covariance"] = self.joint_covariance[:, both][:, :, both]
-        return replace(self, grid=grid, density=density, errors=errors, **moments)
+        told = self.provenance if len(kept) == self.dimension else self.provenance | {"marginal": kept}
+        return replace(self, grid=grid, density=density, errors=errors, provenance=told, **moments)
 
     def probability(self, lower: ArrayLike, upper: ArrayLike) -> Array:
         """Return the probability of the box from ``lower`` to ``upper`` (d,), infinite or not, at every step, (S,).
+
+        What is outside the grid counts in a box without ends. It may be in others that go on beyond the grid, which
+        then lack at most 1e-6, or a hundredth of the answer.
+
+        Raises
+        ------
+        DFPError
+            If a corner is malformed, or more than that may be missing.
 
         Examples
         --------
@@ -224,7 +233,12 @@ class Solution(Result):
         [1.    0.994 0.966]
         """
         grid, density = self.gridded()
-        return np.array([questions.probability(grid, values, lower, upper, steps=self.sampled) for values in density])
+        return np.array(
+            [
+                questions.probability(grid, values, lower, upper, outside, steps=self.sampled)
+                for values, outside in zip(density, self._outside, strict=True)
+            ]
+        )
 
     def quantile(self, q: ArrayLike, axis: int = 0) -> Array:
         """Return the quantiles ``q`` in (0, 1) of a parameter at every saved step, shape (S, …) [parameter].
@@ -242,13 +256,18 @@ class Solution(Result):
          [-0.441  0.655]]
         """
         grid, density = self.gridded()
-        beyond = np.nan_to_num(self.certificate.mass_outside)
         return np.array(
             [
-                questions.quantile(grid, values, q, axis, float(outside), steps=self.sampled)
-                for values, outside in zip(density, beyond, strict=True)
+                questions.quantile(grid, values, q, axis, outside.mass, steps=self.sampled)
+                for values, outside in zip(density, self._outside, strict=True)
             ]
         )
+
+    @property
+    def _outside(self) -> list[questions.Outside]:
+        """What is known of the mass outside the grid, frame by frame."""
+        found, unplaced = np.nan_to_num(self.certificate.mass_outside), bool(self.provenance.get("marginal"))
+        return [questions.Outside(max(float(mass), 0.0), unplaced=unplaced) for mass in found]
 
     def sample(self, n: int, seed: int = 0) -> Array:
         """Return ``n`` independent points of the law at the last step, shape (n, d) [parameter].
@@ -295,11 +314,14 @@ class Solution(Result):
         outside = min(max(outside, 0.0), 1.0) if np.isfinite(outside) else 0.0
         values = values * ((1 - outside) / (values.sum() * grid.cell_volume))
         error = float(self.certificate.error[-1])
-        result = Density(grid, values, outside, error if np.isfinite(error) else 0.0)
         mean, covariance = self.mean[-1], self.covariance[-1]
-        if checks.finite(mean) and checks.finite(covariance):
-            return result.with_moments(mean, covariance, joint)
-        return result if joint is None else result.with_moments(result.mean, result.covariance, joint)
+        known = checks.finite(mean) and checks.finite(covariance)
+        told = (
+            () if known else (f"mean or covariance do not exist at step {self.steps[-1]} of the run that ends here.",)
+        )
+        unplaced = bool(self.provenance.get("marginal"))
+        result = Density(grid, values, outside, error if np.isfinite(error) else 0.0, told, unplaced=unplaced)
+        return result.with_moments(mean, covariance, joint)
 
     @property
     def _joint(self) -> Joint | None:
@@ -323,7 +345,7 @@ class Solution(Result):
             from dfp.results.corner import corner
 
             names = [name.replace(" ", "_") for name in self.parameters]
-            seen = figures.window(self.mean[-1:], self.covariance[-1:])
+            seen = figures.window(self.mean[-1:], self.covariance[-1:], (self.grid, self.density[-1:]))
             asked = f"Where are the parameters at step {self.steps[-1]}? {title}"
             return corner(self.grid.axes, self.density[-1], seen, names, asked)
         if self.density is None or self.grid is None or self.dimension > 2:
@@ -335,7 +357,7 @@ class Solution(Result):
             return figures.curves(curves, f"Where is the parameter? {title}", self.steps.tolist())
         chosen = np.unique(np.linspace(0, len(self.steps) - 1, min(_PLANES, len(self.steps))).astype(int))
         planes = {titles[i]: (axes, self.density[i]) for i in chosen}
-        view = figures.window(self.mean, self.covariance)
+        view = figures.window(self.mean, self.covariance, (self.grid, self.density))
         return figures.planes(planes, view, f"Where are the parameters? {title}", figures.COLOURS[:1])
 
     def animate(self, path: str | Path, *, frames_per_second: int = 10) -> None:
@@ -352,7 +374,7 @@ class Solution(Result):
         if self.dimension > 2:
             raise DFPError(f"solution has {self.dimension} parameters: animations need 1 or 2.")
         titles = [f"{self.equation}, step {step}" for step in self.steps]
-        view = figures.window(self.mean, self.covariance)
+        view = figures.window(self.mean, self.covariance, (grid, density))
         animation.animate(path, grid.axes, density, titles, view, frames_per_second)
 
     def __repr__(self) -> str:

@@ -23,6 +23,7 @@ from dfp.problem.state import State, started
 from dfp.results.certificate import ROUNDING
 from dfp.results.solution import Solution
 from dfp.solving.along import columns, projected
+from dfp.solving.assembly import without_moments
 from dfp.solving.averaged import averaged, closed
 from dfp.solving.checkpoints import Checkpoint
 from dfp.solving.choice import BY_NAME, pick, pick_of_average, without_density
@@ -103,6 +104,7 @@ def solve(
     Fourier [1.    0.328 0.107] True
     """
     initial = started(initial)
+    held = getattr(initial, "bulk", initial)  # a State, or refused below
     keeper = checkpoint if checkpoint is None or isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
     way = Way(_known_solver(solver), counted(grid), tolerance, progress, directions, keeper)
     given: dict[str, Any] = {
@@ -111,14 +113,18 @@ def solve(
         "directions": None if directions is None else np.array(directions, float),
     }  # fmt: skip
 
+    process = equation.iterate if isinstance(equation, AveragedEquation) else equation
+
     def solved(problem: Problem | None) -> Solution:
-        found = _solution(equation, initial, steps, save, way, problem)
+        found = _solution(equation, held, steps, save, way, problem)
+        if held is not initial:
+            found = without_moments(found, initial, process.sgd)
         found.provenance["recipe"] = Recipe(given)
         return found
 
     if keeper is None:
         return solved(None)
-    problem = _problem(equation, initial, steps, save)
+    problem = _problem(equation, held, steps, save)
     with keeper.held(problem, given) as finished:
         return keeper.finish(solved(problem)) if finished is None else finished
 
