@@ -9,7 +9,7 @@ from dfp import checks
 from dfp.errors import DFPError
 from dfp.problem.state import Density
 from dfp.results import figures, page, schema
-from dfp.results.clock import matched, nothing_shared, on_one_clock
+from dfp.results.clock import apart, matched, nothing_shared, on_one_clock, slow_time
 from dfp.results.solution import Solution
 
 if TYPE_CHECKING:
@@ -64,7 +64,10 @@ def _frames(solutions: Mapping[str, Any], step: int | None, at: str) -> tuple[di
         raise DFPError(f"steps={checks.shown(step)}: is not a step that all have saved; give one of {list(shared)}.")
     settled = all(isinstance(solved, Density) for solved in solutions.values())
     frames = {name: s.at([int(s.steps[pairs[name][shared[chosen]]])]) for name, s in clocked.items()}
-    where = f"step {chosen}" if at == "step" else f"slow time {base.time[shared[chosen]]:.4g}"
+    times = [f"{float(slow_time(s)[0]):.3g}" for s in frames.values()]
+    where = f"step {chosen}" if at == "step" else f"slow time {float(slow_time(base)[shared[chosen]]):.4g}"
+    if at == "step" and any(apart("", s, "", base, {shared[chosen]: 0}) for s in frames.values()):
+        where += f" (slow times {', '.join(times)})"
     return frames, "the end" if settled else where
 
 
