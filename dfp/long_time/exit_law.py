@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from dfp import checks
 from dfp.checks import Array
+from dfp.problem import questions
 from dfp.result import Result
 
 if TYPE_CHECKING:
@@ -102,15 +102,20 @@ class ExitSteps(Result):
         near = np.clip(self.survival, 1 / self.trajectories, 1 - 1 / self.trajectories)
         return np.sqrt(near * (1 - near) / self.trajectories)
 
-    def quantile(self, share: float) -> float:
-        """Return the first step by which a ``share`` in (0, 1) has left; extrapolated by ``decay`` beyond the last.
+    def quantile(self, q: ArrayLike) -> Any:
+        """Return the first steps by which the shares ``q`` in (0, 1) have left [step].
+
+        A number for one share, an array (Q,) for a list. Beyond the last step they are extrapolated by ``decay``.
 
         Examples
         --------
-        >>> print(exits.quantile(0.5))
-        8.0
+        >>> print(exits.quantile(0.5), exits.quantile([0.5, 0.9]))
+        8.0 [ 8. 27.]
         """
-        left = 1 - checks.real("share", share, above=0, below=1)
+        return questions.each_share(q, self._by)
+
+    def _by(self, share: float) -> float:
+        left = 1 - share
         done = np.flatnonzero(self.survival <= left)
         if done.size:
             return float(self.steps[done[0]])

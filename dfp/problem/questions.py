@@ -1,7 +1,7 @@
 """What is asked of densities on a grid, frame by frame: the arguments, checked, and the numerics, called."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from dfp_solvers import gridded_law
@@ -109,7 +109,22 @@ def _lost(outside: float, of: str) -> str:
     )
 
 
-def quantile(grid: Grid, values: Array, q: ArrayLike, axis: int, outside: float, *, steps: bool) -> Array:
+def each_share(q: ArrayLike, of: Callable[[float], float]) -> Any:
+    """Return a function ``of`` each of the shares ``q`` in (0, 1): a number for one, an array (Q,) for a list.
+
+    Raises
+    ------
+    DFPError
+        If a share is not in (0, 1).
+    """
+    shares = checks.array("q", q, dimensions=(0, 1))
+    if np.any((shares <= 0) | (shares >= 1)):
+        raise DFPError(f"q={checks.shown(q)}: must be between 0 and 1; give e.g. 0.95.")
+    found = [of(float(share)) for share in shares.ravel()]
+    return np.array(found) if shares.ndim else found[0]
+
+
+def quantile(grid: Grid, values: Array, q: ArrayLike, axis: int, outside: float, *, steps: bool) -> Any:
     """Return the quantiles ``q`` of one parameter, of the shape of ``q``.
 
     Raises
@@ -117,20 +132,15 @@ def quantile(grid: Grid, values: Array, q: ArrayLike, axis: int, outside: float,
     DFPError
         If a share is not in (0, 1), there is no such axis, or the mass ``outside`` of the grid is much of a tail.
     """
-    shares = checks.array("q", q, dimensions=(0, 1))
-    if np.any((shares <= 0) | (shares >= 1)):
-        raise DFPError(f"q={checks.shown(q)}: must be between 0 and 1; give e.g. 0.95.")
-    tails = np.minimum(shares, 1 - shares).ravel()
-    if outside > _MUCH * np.min(tails, initial=1.0):
-        raise DFPError(
-            f"q={shares.ravel()[np.argmin(tails)]:g}: {_lost(outside, f'the {tails.min():.2g} in the tail')}, or a q "
-            "nearer 0.5."
-        )
-    kept = kept_axes(axis, grid.dimension)
-    line, along = marginal(grid, values, kept)
-    width = float(line.spacing[0])
-    found = [gridded_law.quantile(along, line.axes[0], width, float(share), steps=steps) for share in shares.ravel()]
-    return np.array(found).reshape(shares.shape)
+    line, along = marginal(grid, values, kept_axes(axis, grid.dimension))
+
+    def at(share: float) -> float:
+        tail = min(share, 1 - share)
+        if outside > _MUCH * tail:
+            raise DFPError(f"q={share:g}: {_lost(outside, f'the {tail:.2g} in the tail')}, or a q nearer 0.5.")
+        return gridded_law.quantile(along, line.axes[0], float(line.spacing[0]), share, steps=steps)
+
+    return each_share(q, at)
 
 
 def interpolated(grid: Grid, values: Array, points: ArrayLike, *, steps: bool) -> Array:

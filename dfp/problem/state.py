@@ -523,8 +523,10 @@ class Density(Result, State):
         beyond = questions.Outside(self.outside, self.above, self.unplaced)
         return questions.probability(self.grid, self.values, lower, upper, beyond, steps=False)
 
-    def quantile(self, q: ArrayLike, axis: int = 0) -> Array:
+    def quantile(self, q: ArrayLike, axis: int = 0) -> Any:
         """Return where the shares ``q`` in (0, 1) of what is on the grid are below, along ``axis`` [parameter].
+
+        A number for one share, an array (Q,) for a list.
 
         Raises
         ------

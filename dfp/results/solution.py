@@ -241,7 +241,9 @@ class Solution(Result):
         )
 
     def quantile(self, q: ArrayLike, axis: int = 0) -> Array:
-        """Return the quantiles ``q`` in (0, 1) of a parameter at every saved step, shape (S, …) [parameter].
+        """Return the quantiles ``q`` in (0, 1) of a parameter at every saved step [parameter].
+
+        Shape (S,) for one share, (S, Q) for a list.
 
         Raises
         ------
