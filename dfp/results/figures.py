@@ -162,7 +162,8 @@ def contours(
     else:
         axis.contourf(x, y, values.T, levels=[*levels, peak * 1.01], colors=colour, alpha=0.25)
         axis.contour(x, y, values.T, levels=levels, colors=colour, linewidths=1.2)
-        if float(values.min()) < -_SHOWN_NEGATIVE * peak:
+        seen = values[np.ix_((x >= view[0][0]) & (x <= view[1][0]), (y >= view[0][1]) & (y <= view[1][1]))]
+        if float(seen.min(initial=0.0)) < -_SHOWN_NEGATIVE * peak:
             below = [float(values.min()) * 1.01, -_SHOWN_NEGATIVE * peak]
             axis.contourf(x, y, values.T, levels=below, colors="none", hatches=["////"])
             axis.text(0.02, 0.98, "hatched: negative", fontsize="small", va="top", transform=axis.transAxes)
