@@ -107,7 +107,9 @@ def exit_steps(
             return _computed(equation, domain, initial, last)
         return Exits(equation, lower, upper, initial, last, trajectories, seed).law(keeper)
 
-    asked = {"domain": domain, "steps": last, "trajectories": trajectories, "seed": seed}
+    # Lists and arrays are one problem.
+    told = domain if isinstance(domain, Grid) else [part.tolist() for part in _open_box(domain, equation.dimension)]
+    asked = {"domain": told, "steps": last, "trajectories": trajectories, "seed": seed}
     return carried(checkpoint, "exit_steps", equation, initial, asked, LONGEST if last is None else last, find)
 
 

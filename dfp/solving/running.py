@@ -117,7 +117,8 @@ def solve_with(
 
     done = [] if way.keeper is None else way.keeper.start(solver, run, problem.steps.tolist(), signed)
     if isinstance(run, SamplingRun):
-        frames = _drawn(run, way.progress, patience, way.keeper)
+        with run.held():
+            frames = _drawn(run, way.progress, patience, way.keeper)
     else:
         run.patience = patience
         frames = _marched(run, problem.steps, way.progress, done, way.keeper)
