@@ -121,8 +121,8 @@ class ExitSteps(Result):
             bound = betaincinv(kept + 1, self.trajectories - kept, _CONFIDENCE)
         return np.where(kept < self.trajectories, bound, 1.0)
 
-    def quantile(self, q: ArrayLike) -> Any:
-        """Return the first steps by which the shares ``q`` in (0, 1) have left [step].
+    def quantile(self, share: ArrayLike) -> Any:
+        """Return the first steps by which a ``share`` in (0, 1), or each of several, has left [step].
 
         A number for one share, an array (Q,) for a list. Beyond the last step they are extrapolated by ``decay``; NaN
         where none of the trajectories left late enough to tell it.
@@ -130,9 +130,9 @@ class ExitSteps(Result):
         Examples
         --------
         >>> print(exits.quantile(0.5), exits.quantile([0.5, 0.9]))
-        8.0 [ 8. 27.]
+        8.0 [ 8. 22.]
         """
-        return questions.each_share(q, self._by)
+        return questions.each_share(share, self._by, "share")
 
     def _by(self, share: float) -> float:
         left = 1 - share

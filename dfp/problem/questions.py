@@ -109,17 +109,19 @@ def _lost(outside: float, of: str) -> str:
     )
 
 
-def each_share(q: ArrayLike, of: Callable[[float], float]) -> Any:
+def each_share(q: ArrayLike, of: Callable[[float], float], name: str = "q") -> Any:
     """Return a function ``of`` each of the shares ``q`` in (0, 1): a number for one, an array (Q,) for a list.
+
+    Errors call them by ``name``.
 
     Raises
     ------
     DFPError
         If a share is not in (0, 1).
     """
-    shares = checks.array("q", q, dimensions=(0, 1))
+    shares = checks.array(name, q, dimensions=(0, 1))
     if np.any((shares <= 0) | (shares >= 1)):
-        raise DFPError(f"q={checks.shown(q)}: must be between 0 and 1; give e.g. 0.95.")
+        raise DFPError(f"{name}={checks.shown(q)}: must be between 0 and 1; give e.g. 0.95.")
     found = [of(float(share)) for share in shares.ravel()]
     return np.array(found) if shares.ndim else found[0]
 

@@ -179,7 +179,9 @@ def advice_alone(*, given: bool, sampled: bool) -> Advice:
         )
     )
     more = "draw more trajectories, with solver=dfp.MonteCarlo(trajectories)"
-    return Advice(more if sampled else finer, wider, more if sampled else finer)
+    if sampled:
+        return Advice("go by dfp.moments(...), which is exact", wider, more)
+    return Advice(finer, wider, finer)
 
 
 def certify(
@@ -254,13 +256,14 @@ def _limits(sampled: bool, remedies: Advice) -> tuple[Array, dict[str, tuple[str
     """Return the limits of all figures, shape (F, 1), infinite where there is none; of each, cause and remedy."""
     unit = "standard errors" if sampled else "standard deviations"
     moment, l1 = (Z_LIMIT, SAMPLED_LIMIT) if sampled else (MOMENT_LIMIT, TRUNCATION_LIMIT)
+    better = remedies.positive if sampled else remedies.finer
     rows = (
         ("mass_defect", MASS_LIMIT, "mass is lost", remedies.wider),
         ("negative_mass", NEGATIVE_LIMIT, "mass of the negative part", remedies.positive),
         ("mass_outside", 1e-3 if sampled else OUTSIDE_LIMIT, "mass lies outside the grid", remedies.wider),
         ("mean_error", moment, f"mean off the exact recursion, in {unit}", remedies.finer),
         ("covariance_error", moment, f"covariance off the recursion, in {unit}", remedies.finer),
-        ("truncation", l1, "estimated L1 error of the density", f"{remedies.finer}, or accept it"),
+        ("truncation", l1, "estimated L1 error of the density", f"{better}, or accept it"),
         ("grid_error", GRID_LIMIT, "spectrum not decayed at the grid's largest wave number", remedies.finer),
     )  # fmt: skip
     limits = {name: limit for name, limit, _, _ in rows}

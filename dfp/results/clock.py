@@ -78,7 +78,8 @@ def nothing_shared(at: str) -> str:
 
 def slow_time(solution: Solution) -> Array:
     """Return how far the mean has been driven at the saved steps, shape (S,): Σ η, with momentum Σ η/(1−β)."""
-    return solution.time / (1 - float(solution.provenance.get("momentum") or 0.0))
+    momentum = solution.provenance.get("momentum")
+    return solution.time / (1 - momentum) if isinstance(momentum, float) and 0 <= momentum < 1 else solution.time
 
 
 def apart(name: str, solution: Solution, reference: str, base: Solution, pairs: Mapping[int, int]) -> str | None:

@@ -123,7 +123,10 @@ class Solution(Result):
 
     @property
     def time(self) -> Array:
-        """Slow time τ = ηn of the saved steps, or the sum of a schedule's η, shape (S,)."""
+        """Slow time τ = ηn of the saved steps, or the sum of a schedule's η, shape (S,).
+
+        With momentum β the mean moves as far in η/(1−β) a step, by which ``compare`` counts.
+        """
         return self.steps * self.learning_rate if self.slow_time is None else self.slow_time
 
     @property
