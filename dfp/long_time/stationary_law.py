@@ -93,8 +93,8 @@ def stationary(
     if isinstance(equation, Equation):
         found = with_exact_moments(equation, found)
     if found.outside > OUTSIDE_LIMIT:
-        wider = "give a wider grid=dfp.Grid(lower, upper, cells)"
-        found = told(found, f"{found.outside:.2g} of the mass is outside the grid, where nothing is known; {wider}.")
+        wider = "give a wider grid=dfp.Grid(lower, upper, cells) for it"
+        found = told(found, f"{found.outside:.2g} of the mass is outside the grid, which error leaves out; {wider}.")
     joint = _joint(equation)
     return found if joint is None else found.with_moments(found.mean, found.covariance, joint)
 

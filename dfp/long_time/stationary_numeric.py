@@ -146,7 +146,8 @@ def by_kesten(equation: Equation, grid: Grid | None) -> Density:
         grid = _kesten_grid(law, spread)
     values = np.maximum(law.at(grid.axes[0]), 0.0)
     error = float(np.abs(values - coarse.at(grid.axes[0])).sum()) * grid.cell_volume + 2 * tails
-    below, above = law.below(float(grid.lower[0])), law.above(float(grid.upper[0]))
+    # Nodes may be negative by rounding.
+    below, above = max(law.below(float(grid.lower[0])), 0.0), max(law.above(float(grid.upper[0])), 0.0)
     outside = min(below + above, 1 - 1e-12)
     check_cells(values, outside, grid)
     return Density(grid, values, outside=outside, error=min(error, 2.0), above=min(above, outside))
