@@ -328,3 +328,23 @@ def test_quantiles_of_several_shares():
     assert solved.quantile(shares).shape == (2, 3) and solved.quantile(0.5).shape == (2,)
     losses = dfp.loss_law(dfp.MasterEquation(sgd), dfp.Point(1.0), 10)
     assert losses.quantile(shares).tolist() == [losses.quantile(share) for share in shares]
+
+
+@pytest.mark.parametrize(
+    ("domain", "said"),
+    [
+        (([-1.0, None], [1.0, "far"]), "None where there is no wall"),
+        (([None, None], None), "no wall to leave by"),
+        (([-0.5, -1.0], [None]), "one entry per parameter"),
+    ],
+)
+def test_malformed_walls_are_named(domain, said):
+    plane = dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape([1.0, 0.5], noise=dfp.GaussianNoise(1.0)), 0.5))
+    with pytest.raises(dfp.DFPError, match=said):
+        dfp.exit_steps(plane, domain, dfp.Point([0.1, 0.1]), 10)
+
+
+def test_boxes_that_are_too_dear_name_the_far_wall():
+    space = dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape([1.0, 0.5, 0.8], noise=dfp.GaussianNoise(1.0)), 0.5))
+    with pytest.raises(dfp.UnresolvedError, match=r"too many for .*trajectories=100_000.*finite corners far away"):
+        dfp.exit_steps(space, ([-0.5, None, None], None), dfp.Point([0.1, 0.1, 0.1]), 10)

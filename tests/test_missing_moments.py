@@ -145,3 +145,21 @@ def test_boxes_in_more_dimensions(d):
     wide = dfp.Grid([-8.0] * d, [8.0] * d, {2: 160, 3: 96}[d])  # the control: nothing is outside, and all is answered
     held = dfp.Density(wide, state.on(wide))
     assert held.marginal(0).probability(-1, np.inf) == pytest.approx(stats.norm.sf(-1), rel=1e-4)
+
+
+def test_narrow_grids_do_not_change_moments_of_laws():
+    """On one deviation: of a quadratic landscape the law's own, to rounding, of an average too; of a well its cells'."""
+    sgd = dfp.SGD(one_mode(1.0, 1.0), 0.2)
+    narrow = dfp.Grid(-0.3, 0.3, 64)
+    for equation in (dfp.MasterEquation(sgd), dfp.MasterEquation(dfp.ExponentialAverage(sgd, 0.5))):
+        law = dfp.stationary(equation, narrow)
+        exact = dfp.stationary_moments(equation)
+        assert (
+            law.covariance == pytest.approx(exact.covariance, rel=1e-12) and "which error leaves out" in law.warnings[0]
+        )
+        cells = dfp.Density(law.grid, law.values, law.outside)
+        assert cells.covariance.item() < 0.5 * exact.covariance.item()  # the control
+    assert law.marginal(0).probability(-0.1, 0.1) == law.probability(-0.1, 0.1)
+    well = dfp.Landscape(lambda x: x**3 - x, lambda x: np.full((len(x), 1, 1), 0.1), 1)
+    told = dfp.stationary(dfp.Langevin(dfp.SGD(well, 0.1)), dfp.Grid(-1.2, 1.2, 400)).warnings
+    assert "error, mean and covariance leave out" in told[0]

@@ -152,14 +152,14 @@ def _open(equation: Equation, lower: Array, upper: Array, initial: State, last: 
         raise DFPError("domain: (-inf, inf) has no wall to leave by; give a finite corner.")
     anchors, width = _reach(equation, lower, upper, initial)
     laws, changes, growth = list[ExitSteps](), [np.inf], 2.0 if equation.dimension == 1 else 1.4
-    failure = ""
+    failure: UnresolvedError | None = None
     while len(laws) < _WIDENINGS and not _steady(changes):
         low = np.where(np.isinf(lower), anchors[1] - width, lower)
         high = np.where(np.isinf(upper), anchors[0] + width, upper)
         try:
             laws.append(_law(equation, low, high, None, initial, last))
         except UnresolvedError as error:
-            failure = f" (in the next: {error})"
+            failure = error
             break
         width *= growth
         if len(laws) > 1 and np.isfinite(laws[-1].mean):
@@ -170,9 +170,14 @@ def _open(equation: Equation, lower: Array, upper: Array, initial: State, last: 
             known = changes[-1] <= _SETTLED * found.mean + found.mean_error + before.mean_error
             if known and moved <= _SETTLED + found.error + before.error:
                 return replace(found, error=found.error + moved, mean_error=found.mean_error + changes[-1])
+    far = "give finite corners far away, whose error is what moving them changes"
+    if failure is not None and equation.dimension > 1:
+        raise UnresolvedError(
+            f"domain: without walls the law needs a box as wide as {low} … {high}, and there: {failure} Or {far}."
+        )
     raise UnresolvedError(
-        f"domain: the law still changes in the box {low} … {high}{failure}: its mean is infinite, or tails are too "
-        f"heavy; give finite corners far away, whose error is what moving them changes, or {_sampling(equation)}."
+        f"domain: the law still changes in the box {low} … {high}: its mean is infinite, or tails are too heavy; "
+        f"{far}, or {_sampling(equation)}."
     )
 
 
@@ -268,7 +273,13 @@ def _open_box(domain: Any, d: int) -> tuple[Array, Array]:
     for part, none in zip(domain, (-np.inf, np.inf), strict=True):
         entries = list(part) if isinstance(part, (tuple, list)) else part
         open_ended = [none if entry is None else entry for entry in entries] if isinstance(entries, list) else entries
-        given = np.asarray(none if open_ended is None else open_ended, dtype=float)
+        try:
+            given = np.asarray(none if open_ended is None else open_ended, dtype=float)
+        except (TypeError, ValueError):
+            raise DFPError(
+                f"domain={checks.shown(domain)}: corners must be numbers, or None where there is no wall; give e.g. "
+                "([-1, None], [1, None])."
+            ) from None
         finite = _corner(np.where(np.isinf(given), 0.0, given), d)
         corners.append(np.where(np.isinf(given), given, finite))
     lower, upper = corners

@@ -89,12 +89,14 @@ def stationary(
     grid = counted(grid)
     if isinstance(grid, int):
         return stationary(equation, stationary(equation, None, solver).grid.resized(grid), solver)
+    process = equation.iterate if isinstance(equation, AveragedEquation) else equation
     found = _law(equation, grid, solver)
     if isinstance(equation, Equation):
         found = with_exact_moments(equation, found)
     if found.outside > OUTSIDE_LIMIT:
         wider = "give a wider grid=dfp.Grid(lower, upper, cells) for it"
-        found = told(found, f"{found.outside:.2g} of the mass is outside the grid, which error leaves out; {wider}.")
+        what = "error leaves" if process.sgd.affine else "error, mean and covariance leave"
+        found = told(found, f"{found.outside:.2g} of the mass is outside the grid, which {what} out; {wider}.")
     joint = _joint(equation)
     return found if joint is None else found.with_moments(found.mean, found.covariance, joint)
 
@@ -124,9 +126,10 @@ def _law(equation: Equation | AveragedEquation, grid: Grid | None, solver: Solve
         if solver != "auto":
             refuse()
         settled = stationary_moments(equation)
-        if process.additive and process.sgd.law.gaussian:
-            return _gridded(Gaussian(settled.mean, settled.covariance), grid)
-        return numeric.of_average(equation, Gaussian(settled.mean, settled.covariance), grid)
+        law = Gaussian(settled.mean, settled.covariance)
+        closed = process.additive and process.sgd.law.gaussian
+        found = _gridded(law, grid) if closed else numeric.of_average(equation, law, grid)
+        return found.with_moments(law.mean, law.covariance)
     if equation.sgd.affine and not equation.sgd.noise.finite:
         return _without_variance(equation, grid, solver)
     if equation.dimension > 1 or (equation.discrete and not equation.truncated):

@@ -498,7 +498,8 @@ class Density(Result, State):
         kept = questions.kept_axes(axes, self.dimension)
         grid, values = questions.marginal(self.grid, self.values, kept)
         unplaced = self.unplaced or len(kept) < self.dimension
-        found = Density(grid, values, self.outside, self.error, self.warnings, unplaced=unplaced)
+        above = None if unplaced else self.above
+        found = Density(grid, values, self.outside, self.error, self.warnings, above, unplaced)
         if self._known is None:
             return found
         joint = None if self.joint is None else self.joint.of(kept)
