@@ -148,7 +148,7 @@ def test_boxes_in_more_dimensions(d):
 
 
 def test_narrow_grids_do_not_change_moments_of_laws():
-    """On one deviation: of a quadratic landscape the law's own, to rounding, of an average too; of a well its cells'."""
+    """On one deviation: of a quadratic landscape the law's own, to rounding, of an average too; of a well by cells."""
     sgd = dfp.SGD(one_mode(1.0, 1.0), 0.2)
     narrow = dfp.Grid(-0.3, 0.3, 64)
     for equation in (dfp.MasterEquation(sgd), dfp.MasterEquation(dfp.ExponentialAverage(sgd, 0.5))):
