@@ -114,6 +114,9 @@ def test_boxes_count_what_is_outside_where_it_is():
     for lower, upper in [(-np.inf, np.inf), (end, np.inf), (0.5 * end, np.inf), (-np.inf, -1.0), (-1.0, 2.0)]:
         exact = SETTLED.cdf(upper) - SETTLED.cdf(lower)
         assert law.probability(lower, upper) == pytest.approx(exact, rel=1e-9)  # a spline through resolved values
+    for lower, upper in [(2 * end, np.inf), (-np.inf, -2 * end), (0.5 * end, 2 * end)]:  # parts of what is on a side
+        with pytest.raises(dfp.DFPError, match="outside the grid"):
+            law.probability(lower, upper)
     on_grid = dfp.Density(law.grid, law.values, law.outside)  # whose sides are not known
     with pytest.raises(dfp.DFPError, match=r"which is much of the .* on the grid; give a wider"):
         on_grid.probability(0.5 * end, np.inf)

@@ -32,10 +32,10 @@ class Outside(NamedTuple):
             return self.mass, 0.0
         below_too, above_too = lower < grid.lower, upper > grid.upper
         if self.above is not None and not self.unplaced:
-            # All that is above counts in a box that goes on for ever; of one that ends beyond the grid, some may.
+            # All of a side counts if the box holds it whole, from the end of the grid on; else some of it may.
             sides = (
-                (self.mass - self.above, below_too, np.isneginf(lower)),
-                (self.above, above_too, np.isposinf(upper)),
+                (self.mass - self.above, below_too, np.isneginf(lower) & (upper >= grid.lower)),
+                (self.above, above_too, np.isposinf(upper) & (lower <= grid.upper)),
             )
             known = sum(mass for mass, _, whole in sides if whole.item())
             return known, sum(mass for mass, reached, _ in sides if reached.item()) - known
