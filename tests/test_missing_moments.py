@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 
 import dfp
 from dfp.cli.commands import app
+from dfp.results import figures
 
 CAUCHY = dfp.SGD(dfp.QuadraticLandscape([1.0], noise=dfp.AdditiveNoise(stats.cauchy(scale=0.3))), 0.2)
 MASTER = dfp.MasterEquation(CAUCHY)
@@ -166,3 +167,16 @@ def test_narrow_grids_do_not_change_moments_of_laws():
     well = dfp.Landscape(lambda x: x**3 - x, lambda x: np.full((len(x), 1, 1), 0.1), 1)
     told = dfp.stationary(dfp.Langevin(dfp.SGD(well, 0.1)), dfp.Grid(-1.2, 1.2, 400)).warnings
     assert "error, mean and covariance leave out" in told[0]
+
+
+def test_views_of_laws_without_a_variance_show_where_they_are():
+    """In the plane, Cauchy by Gauss: a view by shares of the mass, and no contour of what the grid does not hold."""
+    noise = dfp.AdditiveNoise([stats.cauchy(scale=0.3), stats.norm(0, 0.5)])
+    law = dfp.stationary(dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape([1.0, 0.5], noise=noise), 0.2)))
+    assert 0.011 < law.outside < 0.1 and np.isnan(law.mean[0]) and law.mean[1] == 0
+    held = figures._levels(law.values, law.grid.cell_volume)
+    assert len(held) == 2 and len(figures._levels(law.values / (1 - law.outside), law.grid.cell_volume)) == 3
+    (axis,) = law.plot().axes
+    left, right = axis.get_xlim()
+    # 39 % and more are in view, and the view ends with what the grid holds.
+    assert law.grid.lower[0] <= left < -2 and 2 < right <= law.grid.upper[0]
