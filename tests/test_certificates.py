@@ -1,9 +1,12 @@
 """Certificates that can be trusted: certified against true errors, and refinement until a tolerance holds."""
 
+from pathlib import Path
+
 import pytest
 from problems import one_mode, table
 
 import dfp
+from dfp.results import certificate, schema
 from validation.cases import random_truths
 
 COUNT = 176
@@ -67,3 +70,18 @@ def test_grids_are_refined_within_bounds():
     assert better.cells == (32, 60)
     assert better.lower.tolist() == [-2.0, -4.0] and better.upper.tolist() == [2.0, 4.0]
     assert dfp.Grid([-1.0, -2.0], [1.0, 2.0], 1400).refined(1.5, 1.0) is None
+
+
+def test_the_limits_on_the_page_are_those_of_the_certificate():
+    page = (Path(__file__).parent.parent / "docs" / "faq.md").read_text(encoding="utf-8")
+    rows = [line.split("|")[1:4] for line in page.splitlines() if line.startswith("| `")]
+    digits = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
+    told = {name: row for row in rows for name in row[0].split("`")[1::2]}
+    for column, sampled in ((1, False), (2, True)):
+        limits, words = certificate._limits(sampled, certificate.advice_alone(given=True, sampled=sampled))
+        for name, limit in zip(schema.FIGURES, limits[:, 0], strict=True):
+            if name in words:
+                written = told[name][column].strip()
+                exponent = written.removeprefix("10").split(",")[0].translate(digits)
+                number = 10.0 ** int(exponent) if written.startswith("10") else float(written.split()[0].rstrip(","))
+                assert number == pytest.approx(limit, rel=1e-12), name  # the same number, read from text

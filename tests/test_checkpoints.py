@@ -245,7 +245,7 @@ def test_layouts_keep_every_bit():
 def test_two_processes_do_not_share_a_checkpoint(tmp_path):
     pytest.importorskip("fcntl")
     path = tmp_path / "run.h5"
-    with keeper._locked(path), pytest.raises(dfp.DFPError, match=f"in use by process {os.getpid()}"):
+    with keeper.locked(path), pytest.raises(dfp.DFPError, match=f"in use by process {os.getpid()}"):
         dfp.solve(master(one_mode()), START, 8, checkpoint=path)
     dfp.solve(master(one_mode()), START, 8, checkpoint=path)
 

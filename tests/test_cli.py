@@ -155,24 +155,24 @@ def test_compare_prints_a_table_and_writes_every_solution(tmp_path):
 
 
 def test_several_sgds_are_compared_at_equal_slow_times(tmp_path):
-    """Momentum β at η beside Langevin at η/(1−β): as far in τ = ηn after (1−β) times as many steps."""
+    """Momentum β at η beside Langevin at 2η/(1−β): as far in τ = ηn/(1−β) after half as many steps."""
     path, table, run = tmp_path / "two.toml", tmp_path / "two.csv", tmp_path / "two.h5"
     text = (
         'steps = 40\nsave = [20, 40]\n[landscape]\nkind = "quadratic"\nhessian = [1.0]\nnoise = { gradient = [0.3] }\n'
         '[sgd]\nlearning_rate = 0.05\nmomentum = 0.5\n[initial]\nkind = "gaussian"\nmean = [1.0]\ncovariance = 0.1\n'
         '[[equation]]\nkind = "master"\nname = "momentum"\nsolver = { kind = "monte_carlo", trajectories = 20000 }\n'
-        '[[equation]]\nkind = "langevin"\nsteps = 20\nsave = [10, 20]\n[equation.sgd]\nlearning_rate = 0.1\n'
+        '[[equation]]\nkind = "langevin"\nsteps = 20\nsave = [10, 20]\n[equation.sgd]\nlearning_rate = 0.2\n'
     )
     path.write_text(text)
     result = invoke("compare", path, "--at", "time", "-o", run, "--figure", tmp_path / "two.png", "--table", table)
     assert result.exit_code == 0, result.output
     assert [line.split(",")[2] for line in table.read_text().splitlines()] == ["step", "20", "40"]
     found = dfp.load_many(run)
-    np.testing.assert_allclose(found["momentum"].time, found["Langevin"].time)
-    assert found["Langevin"].learning_rate == 0.1 and found["momentum"].learning_rate == 0.05
+    np.testing.assert_allclose(found["momentum"].time / 0.5, found["Langevin"].time)  # rounding
+    assert found["Langevin"].learning_rate == 0.2 and found["momentum"].learning_rate == 0.05
     path.write_text(text.replace("[10, 20]", "[10, 21]"))
     assert "equation[1].save" in refused(tmp_path, "compare", path)
-    path.write_text(text.replace("learning_rate = 0.1\n", "learning_rte = 0.1\n"))
+    path.write_text(text.replace("learning_rate = 0.2\n", "learning_rte = 0.2\n"))
     assert "equation[1].sgd.learning_rte" in refused(tmp_path, "compare", path)
     path.write_text(text)
     assert "--at='place'" in refused(tmp_path, "compare", path, "--at", "place")

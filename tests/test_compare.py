@@ -107,6 +107,42 @@ def test_reference_and_shared_steps():
         comparison.at("a", 5)
 
 
+def test_steps_of_other_slow_times_are_told(tmp_path):
+    """Slow time is Σ η, with momentum Σ η/(1−β): a step of Langevin at η/(1−β) takes as much of it."""
+    start, heavy = dfp.Gaussian(1.0, 0.05), dfp.SGD(one_mode(1.0, 1.0), 0.002, momentum=0.9)
+    momentum = dfp.solve(dfp.MasterEquation(heavy), start, 300, [100, 300])
+    flows = {eta: dfp.solve(dfp.Langevin(dfp.SGD(one_mode(1.0, 1.0), eta)), start, 3000, [100, 300, 1000, 3000])
+             for eta in (0.002, 0.02)}  # fmt: skip
+    right = dfp.compare({"momentum": momentum, "Langevin": flows[0.02]})
+    assert not right.warnings and right.at("Langevin", 300).total_variation.value < 0.02  # 6 relaxation times: .008
+    found = dfp.compare({"momentum": momentum, "Langevin": flows[0.002]})
+    assert found.at("Langevin", 300).total_variation.value > 0.9  # the control: a tenth as far
+    assert "slow time 0.6 at step 300" in found.warnings[0] and 'at="time"' in found.warnings[0]
+    assert found.warnings[0] in str(found) and "1 warning(s)" in repr(found)
+    found.save(tmp_path / "found.h5")
+    assert dfp.load(tmp_path / "found.h5").warnings == found.warnings
+    late = dfp.compare({"momentum": momentum, "Langevin": flows[0.002]}, at="time")
+    assert [d.step for d in late.distances] == [100, 300] and not late.warnings
+    mean = momentum.mean[1] - flows[0.002].mean[3]  # τ = 6 of both
+    assert late.at("Langevin", 300).mean.value == pytest.approx(abs(mean[0]) / momentum.covariance[1, 0, 0] ** 0.5)
+    law = dfp.stationary(dfp.MasterEquation(heavy))
+    for at in ("step", "time"):
+        settled = dfp.compare({"momentum": momentum, "law": law, "Langevin": flows[0.02]}, at=at)
+        assert not settled.warnings and len(settled.distances) == 4  # a law stands at every step
+    assert "slow times 6, 0.6" in dfp.plot({"momentum": momentum, "Langevin": flows[0.002]}).get_suptitle()
+    assert "slow times" not in dfp.plot({"momentum": momentum, "Langevin": flows[0.02]}).get_suptitle()
+
+
+def test_laws_without_a_variance_have_no_distances_of_moments():
+    sgd = dfp.SGD(one_mode(1.0, 1.0, 1.0), 1.1)
+    found = dfp.compare({"SGD": dfp.stationary(dfp.MasterEquation(sgd)), "T6": dfp.stationary(dfp.Langevin(sgd))})
+    (distance,) = found.distances
+    assert np.isnan(distance.mean.value) and np.isnan(distance.covariance.value)
+    assert 0.1 < distance.total_variation.value < 1 and "'SGD' has no variance" in found.warnings[0]
+    worse = dfp.stationary(dfp.MasterEquation(dfp.SGD(one_mode(1.0, 1.0, 1.0), 1.3)))  # κ = .79: no mean
+    assert np.isnan(dfp.compare({"a": worse, "b": worse}).distances[0].wasserstein.value)
+
+
 def test_moments_are_compared_with_solutions_and_laws():
     """Means in deviations and covariances by their norm, by hand; densities are none of theirs."""
     landscape = dfp.QuadraticLandscape([1.0, 0.4], noise=dfp.GaussianNoise([1.0, 0.3], 0.1))

@@ -101,6 +101,32 @@ def test_looking_ahead_agrees_with_a_solve_and_another_step_does_not():
     assert along.sampled
     # five standard errors
     assert np.nanmax(along.certificate.mean_error) < 5
+    # What two halves are apart is the sampling error: the L1 norm of so many bumps fluctuates by some tens of percent.
+    assert np.all(apart < 2 * along.certificate.truncation) and np.all(apart > along.certificate.truncation / 3)
+    assert along.certificate.ok and np.all(apart <= along.certificate.error)
+    few = dfp.solve(equation, start, 5, save=[5], directions=[1.0, 0.0], grid=line, solver=dfp.MonteCarlo(1250, seed=3))
+    ratio = few.certificate.truncation[0] / along.certificate.truncation[0]
+    assert few.trajectories == 1250 and 2 < ratio < 8  # a sixteenth of them: four times, within as much
+    with pytest.raises(dfp.UnsupportedError, match=r"dfp\.MonteCarlo\(trajectories, seed\)"):
+        dfp.solve(equation, start, 5, directions=[1.0, 0.0], solver=dfp.Fourier())
+
+
+def test_sampled_densities_are_positive_where_steps_are_narrower_than_cells():
+    """Short waves, which no cell holds, make the mean ring; what is cut counts in the error, and mass stays."""
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(40, 3)) * [0.2, 0.6, 1.2]
+    landscape = dfp.QuadraticLandscape.from_regression(x, x @ [1.0, -1.0, 0.5] + rng.normal(size=40), 16)
+    equation = dfp.MasterEquation(dfp.SGD(landscape, 0.1))
+    found = dfp.solve(
+        equation, dfp.Gaussian(np.zeros(3), 1.0), 2, [2], directions=np.eye(3)[:, :2], solver=dfp.MonteCarlo(1024)
+    )
+    assert found.density.min() >= 0 and found.certificate.negative_mass[0] == 0
+    assert found.density.sum() * found.grid.cell_volume == pytest.approx(1, abs=1e-9)  # rounding
+    wide = dfp.Gaussian(found.mean[0], found.covariance[0]).on(found.grid)
+    apart = np.abs(found.density[0] - wide).sum() * found.grid.cell_volume
+    assert found.certificate.truncation[0] > 0.2 and not found.certificate.ok  # 1024 bumps show, and it says so
+    assert "solver=dfp.MonteCarlo(trajectories)" in found.certificate.warnings[-1]
+    assert 0.2 < apart < found.certificate.error[0]
 
 
 SETTINGS = [

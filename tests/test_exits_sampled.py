@@ -130,7 +130,7 @@ def test_saved_and_drawn_again(tmp_path):
 
 
 def test_half_open_boxes():
-    """Sampled they are those of a corner out of reach, as computed ones are; those of the plane name both ways."""
+    """Sampled they are those of a corner out of reach, as computed ones are."""
     equation, start = dfp.MasterEquation(dfp.SGD(one_mode(1.0, 1.0), 0.2)), dfp.Point(0.1)
     exact = dfp.exit_steps(equation, (-6.0, 0.6), start, 300)
     law = dfp.exit_steps(equation, (-np.inf, 0.6), start, 300, trajectories=N, seed=2)
@@ -138,9 +138,6 @@ def test_half_open_boxes():
     closed = dfp.exit_steps(equation, (-0.6, 0.6), start, 300)
     assert worst_z(law, closed.survival, closed.mean) > Z
     assert worst_z(law, (computed := dfp.exit_steps(equation, (-np.inf, 0.6), start, 300)).survival, computed.mean) < Z
-    plane = dfp.SGD(dfp.QuadraticLandscape([1.0, 1.0], noise=dfp.GaussianNoise(1.0)), 0.2)
-    with pytest.raises(dfp.DFPError, match=r"finite corners; give trajectories="):
-        dfp.exit_steps(dfp.MasterEquation(plane), (-np.inf, 0.6), dfp.Point([0.1, 0.1]))
     with pytest.raises(dfp.DFPError, match="lower must be below upper"):
         dfp.exit_steps(equation, (0.6, -np.inf), start, trajectories=200)
 
@@ -186,3 +183,21 @@ def test_steps_that_are_enumerated_have_no_such_error():
         dfp.MasterEquation(dfp.SGD(regression(1, 2), 0.3)), dfp.Grid(0.3, 1.4, 512), dfp.Point(0.8), 40
     )
     assert not law.warnings and law.error < 2e-3  # what chains of 512 cells reach
+
+
+def test_what_was_never_seen_has_an_upper_bound():
+    """None of n: 1 − 0.05^(1/n), 3/n; the bound of Clopper and Pearson holds in 95 % of laws drawn, or some more."""
+    equation, start = dfp.MasterEquation(dfp.SGD(one_mode(1.0, 1.0), 0.2)), dfp.Point(0.0)
+    law = dfp.exit_steps(equation, (-0.6, 0.6), start, 400, trajectories=1000, seed=1)
+    assert law.survival[-1] == 0 and "none of 1000 trajectories, so below 0.003 (95 %" in str(law)
+    assert law.upper_bound[-1] == pytest.approx(1 - 0.05 ** (1 / 1000), rel=1e-12)  # rounding
+    exact = dfp.exit_steps(equation, (-0.6, 0.6), start, 60)
+    assert np.array_equal(exact.upper_bound, exact.survival)
+    drawn = [dfp.exit_steps(equation, (-0.6, 0.6), start, 60, trajectories=200, seed=seed) for seed in range(300)]
+    for step in (20, 60):
+        held = np.mean([exact.survival[step] <= one.upper_bound[step] for one in drawn])
+        assert 0.95 - 4 * np.sqrt(0.05 * 0.95 / 300) < held < 1  # false alarm 3e-5
+        assert np.mean([exact.survival[step] <= one.survival[step] for one in drawn]) < 0.8  # the control: no bound
+    shut = dfp.exit_steps(equation, (-6.0, 6.0), start, 50, trajectories=1000)
+    assert np.isnan(shut.mean) and np.isnan(shut.quantile(0.5)) and "50% after step 50" in str(shut)
+    assert "fewer than 0.00012 a step with 95 %" in shut.warnings[0]  # 3 / (25 × 1000)

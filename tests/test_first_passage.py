@@ -280,3 +280,71 @@ def test_behind_one_wall_from_which_some_never_come_back_there_is_no_mean(curvat
         dfp.exit_steps(dfp.MasterEquation(sgd), (-np.inf, 0.7), dfp.Point(0.0))
     with pytest.raises(dfp.DFPError, match="no wall"):
         dfp.exit_steps(dfp.MasterEquation(sgd), (-np.inf, np.inf), dfp.Point(0.0))
+
+
+@pytest.mark.parametrize("kind", [dfp.MasterEquation, dfp.Langevin])
+def test_one_wall_in_the_plane_is_that_of_its_line(kind):
+    """Independent parameters, one wall: the law of the first alone; where a second is walled in too, another."""
+    line = kind(dfp.SGD(dfp.QuadraticLandscape([1.0], noise=dfp.GaussianNoise(1.0)), 0.5))
+    plane = kind(dfp.SGD(dfp.QuadraticLandscape([1.0, 0.5], noise=dfp.GaussianNoise(1.0)), 0.5))
+    exact = dfp.exit_steps(line, (-0.5, np.inf), dfp.Point(0.1), 200)
+    law = dfp.exit_steps(plane, ([-0.5, None], [None, None]), dfp.Point([0.1, 0.1]), 200)
+    # Both errors are estimates, trebled here; a chain of cells in the plane is coarse, and says so.
+    assert np.abs(law.survival - exact.survival).max() < 3 * (law.error + exact.error)
+    assert abs(law.mean - exact.mean) < 3 * (law.mean_error + exact.mean_error)
+    assert law.error < (1e-6 if kind is dfp.MasterEquation else 2e-3)
+    shut = dfp.exit_steps(plane, ([-0.5, -1.0], [np.inf, np.inf]), dfp.Point([0.1, 0.1]), 200)
+    assert np.abs(shut.survival - exact.survival).max() > 30 * (shut.error + exact.error)  # control
+
+
+def test_one_wall_across_coupled_axes():
+    """Against 20 000 trajectories: z-scores, Bonferroni over 60 steps and the mean."""
+    noise = dfp.GaussianNoise([1.0, 0.5])
+    equation = dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape([[0.8, 0.3], [0.3, 0.6]], noise=noise), 0.5))
+    start, wall = dfp.Point([0.1, 0.1]), ([-0.5, None], [None, None])
+    law = dfp.exit_steps(equation, wall, start, 60)
+    drawn = dfp.exit_steps(equation, wall, start, 60, trajectories=20_000, seed=4)
+    z = np.abs(law.survival - drawn.survival) / drawn.standard_error
+    assert z.max() < 4.5  # false alarm 4e-4
+    uncoupled = dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape([0.8, 0.6], noise=noise), 0.5))
+    other = dfp.exit_steps(uncoupled, wall, start, 60)
+    assert (np.abs(other.survival - drawn.survival) / drawn.standard_error).max() > 4.5  # control
+
+
+def test_quantiles_of_several_shares():
+    sgd = dfp.SGD(dfp.QuadraticLandscape([1.0], noise=dfp.GaussianNoise([1.0])), 0.2)
+    law = dfp.exit_steps(dfp.MasterEquation(sgd), (-0.6, 0.6), dfp.Point(0.0), 40)
+    shares = [0.1, 0.5, 0.9]  # the last beyond the last step
+    found = law.quantile(shares)
+    assert found.shape == (3,) and found[2] > 40
+    assert found.tolist() == [law.quantile(share) for share in shares] and isinstance(law.quantile(0.5), float)
+    for share, step in zip(shares[:2], found[:2].astype(int), strict=True):
+        assert law.survival[step] <= 1 - share < law.survival[step - 1]
+    with pytest.raises(dfp.DFPError, match="between 0 and 1"):
+        law.quantile([0.5, 1.0])
+    settled = dfp.stationary(dfp.MasterEquation(sgd))
+    assert settled.quantile(shares).shape == (3,) and isinstance(settled.quantile(0.5), float)
+    solved = dfp.solve(dfp.MasterEquation(sgd), dfp.Point(0.0), 4, [2, 4])
+    assert solved.quantile(shares).shape == (2, 3) and solved.quantile(0.5).shape == (2,)
+    losses = dfp.loss_law(dfp.MasterEquation(sgd), dfp.Point(1.0), 10)
+    assert losses.quantile(shares).tolist() == [losses.quantile(share) for share in shares]
+
+
+@pytest.mark.parametrize(
+    ("domain", "said"),
+    [
+        (([-1.0, None], [1.0, "far"]), "None where there is no wall"),
+        (([None, None], None), "no wall to leave by"),
+        (([-0.5, -1.0], [None]), "one entry per parameter"),
+    ],
+)
+def test_malformed_walls_are_named(domain, said):
+    plane = dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape([1.0, 0.5], noise=dfp.GaussianNoise(1.0)), 0.5))
+    with pytest.raises(dfp.DFPError, match=said):
+        dfp.exit_steps(plane, domain, dfp.Point([0.1, 0.1]), 10)
+
+
+def test_boxes_that_are_too_dear_name_the_far_wall():
+    space = dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape([1.0, 0.5, 0.8], noise=dfp.GaussianNoise(1.0)), 0.5))
+    with pytest.raises(dfp.UnresolvedError, match=r"too many for .*trajectories=100_000.*finite corners far away"):
+        dfp.exit_steps(space, ([-0.5, None, None], None), dfp.Point([0.1, 0.1, 0.1]), 10)

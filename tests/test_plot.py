@@ -5,7 +5,7 @@ import pytest
 from problems import one_mode, rotated, table
 
 import dfp
-from dfp.results import figures
+from dfp.results import figures, page
 from dfp.results.overlay import overlay as draw
 
 
@@ -92,3 +92,14 @@ def test_many_steps_have_a_bar_of_colours_and_few_a_legend():
     assert len({line.get_color() for line in many.axes[0].lines}) == 11
     assert len(few.axes) == 2 and len(few.axes[0].lines) == 2 and few.axes[0].get_legend() is not None
     assert few.get_suptitle() == "Mine" != many.get_suptitle()
+
+
+def test_negative_values_are_named_where_they_are_seen():
+    """As (T5) has them: one cell of a hundredth of the peak, outside the view and in it."""
+    axes = np.linspace(-3, 3, 120), np.linspace(-3, 3, 120)
+    values = np.exp(-(axes[0][:, None] ** 2 + axes[1] ** 2) / 2)
+    values[110:114, 110:114] = -0.01
+    for reach, told in ((2.0, False), (3.0, True)):
+        _, ((axis,),) = page.canvas(1, 1, 4.0, 4.0)
+        figures.contours(axis, axes, values, "C0", (np.full(2, -reach), np.full(2, reach)))
+        assert any("hatched" in text.get_text() for text in axis.texts) is told

@@ -129,8 +129,8 @@ def test_changed_bits_are_seen():
 @pytest.mark.parametrize("grid", [None, 60], ids=["own grid", "cells"])
 def test_directions_go_on(grid, tmp_path, monkeypatch):
     """Between saved steps and after them; with a number of cells the way is walked for the box as well."""
-    monkeypatch.setattr("dfp.solving.along._TRAJECTORIES", 500)
-    path, asked = tmp_path / "run.h5", (SUMS, dfp.Point([1.0, 0.5]), 9, [2, 5, 9], "auto", grid)
+    path, few = tmp_path / "run.h5", dfp.MonteCarlo(1024)
+    asked = SUMS, dfp.Point([1.0, 0.5]), 9, [2, 5, 9], few, grid
     whole = dfp.solve(*asked, directions=[1.0, 1.0])
     for after in (1, 4, 8) if grid is None else (14,):
         with monkeypatch.context() as inner, pytest.raises(Stop):
@@ -199,7 +199,7 @@ def test_checkpoints_of_others_are_refused(tmp_path, monkeypatch):
         ("seed is 3 there and 4 here", lambda: exits(seed=4, checkpoint=path)),
         ("trajectories is 2500 there and 2600 here", lambda: exits(trajectories=2600, checkpoint=path)),
         ("steps is 12 there and None here", lambda: exits(steps=None, checkpoint=path)),
-        ("domain.1 is 1.0 there and 1.1 here", lambda: exits(domain=(-1.0, 1.1), checkpoint=path)),
+        ("domain.1.0 is 1.0 there and 1.1 here", lambda: exits(domain=(-1.0, 1.1), checkpoint=path)),
         ("equation.sgd.momentum is 0.5 there and 0.6 here", lambda: exits(tilted, checkpoint=path)),
         ("function is 'exit_steps' there and 'loss_law' here", lambda: losses(checkpoint=path)),
         ("function is 'exit_steps' there and 'phase_diagram' here", lambda: diagram(checkpoint=path)),
@@ -291,10 +291,23 @@ def test_a_full_disk_leaves_what_was_there(kind, tmp_path, monkeypatch):
     assert same(again, whole) if kind == "exits" else np.array_equal(again.density, whole.density)
 
 
+def test_lists_and_arrays_are_one_domain(tmp_path):
+    path = tmp_path / "law.h5"
+    law = exits(domain=(-1.0, 1.0), checkpoint=path)
+    for domain in ([-1, 1], ([-1.0], [1.0]), (np.array([-1.0]), np.array(1.0))):
+        assert same(exits(domain=domain, checkpoint=path), law)
+    with pytest.raises(dfp.DFPError, match="another problem: domain"):  # the control
+        exits(domain=(-1.0, None), checkpoint=path)
+
+
 def test_one_process_at_a_time(tmp_path):
     pytest.importorskip("fcntl")
     path = tmp_path / "law.h5"
-    with keeper._locked(path), pytest.raises(dfp.DFPError, match="in use by process"):
+    sums = dfp.MonteCarlo(2048, checkpoint=tmp_path / "sums.npz")
+    with keeper.locked(tmp_path / "sums.npz"), pytest.raises(dfp.DFPError, match="in use by process"):
+        dfp.solve(HEAVY, START, 3, solver=sums)
+    assert dfp.solve(HEAVY, START, 3, solver=sums).trajectories == 2048 and not list(tmp_path.glob(".*lock"))
+    with keeper.locked(path), pytest.raises(dfp.DFPError, match="in use by process"):
         exits(checkpoint=path)
 
 

@@ -52,7 +52,9 @@ def stationary(
     print(*parameters(law), f"mean         {shown(law.mean)}", sep="\n")
     print(f"covariance   {shown(law.covariance)}")
     print(f"outside      {law.outside:.2e} of the mass is outside the grid")
-    print(f"error        {law.error:.2e} in L1 (estimate)")
+    print(f"error        {law.error:.2e} in L1 on the grid (estimate)")
+    for warning in law.warnings:
+        print(f"  ! {warning}")
     keep(law, output)
 
 

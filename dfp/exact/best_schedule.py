@@ -128,7 +128,7 @@ def _names(vary: Sequence[str]) -> tuple[str, ...]:
 
 def _second_moments(landscape: GaussianFeatures, initial: State | Ending | ArrayLike) -> Array:
     d = landscape.dimension
-    start: Any = started(initial)
+    start: Any = started(initial, moments=True)
     if getattr(start, "joint", None) is not None:
         raise UnsupportedError("initial: it has velocities, and schedules begin at rest; give a dfp.Gaussian.")
     if isinstance(start, State):

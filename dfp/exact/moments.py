@@ -103,7 +103,7 @@ def moments(
     [1.000e+00 1.074e-01 1.000e-04] [0.     0.1098 0.1111]
     """
     process = equation.iterate if isinstance(equation, AveragedEquation) else equation
-    initial = started(initial)
+    initial = started(initial, moments=True)
     check_problem(process, initial, moments=True, moving=True, average=process is not equation)
     last = checks.last_step(steps)
     if save is None:
@@ -145,8 +145,8 @@ def moments_at(equation: Equation, initial: State, saved: NDArray[np.int64]) -> 
         )
     if not equation.sgd.unit_noise.finite:
         raise UnsupportedError(
-            "noise.laws: a component has no variance, so there are no moments; ask for the density of the master "
-            "equation with dfp.Fourier() or dfp.MonteCarlo(...)."
+            f"{lacking(equation)}; ask for the density of the master equation with dfp.Fourier() or "
+            "dfp.MonteCarlo(...)."
         )
     if not equation.sgd.commutes:
         return _back(equation, moments_at(equation.rotated, turned(initial, equation), saved))
@@ -160,6 +160,13 @@ def moments_at(equation: Equation, initial: State, saved: NDArray[np.int64]) -> 
         means = _kept_apart(means, equation, initial, saved)
     warnings = _negative(equation, saved, covariances) if equation.moments_only else ()
     return Moments(saved, means, covariances, warnings=warnings)
+
+
+def lacking(equation: Equation) -> str:
+    """Say in words why there is no variance: of gradient noise, by its tails."""
+    index = float(np.min(equation.sgd.unit_noise.tail_index(np.eye(equation.dimension))))
+    what, most = ("no mean and no variance", 1) if index <= 1 else ("no variance", 2)
+    return f"the gradient noise has {what}: its tails P(|g| > x) fall like x^-κ, κ = {index:.3g} <= {most}"
 
 
 def turned(initial: State, equation: Equation) -> State:

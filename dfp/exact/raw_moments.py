@@ -61,7 +61,7 @@ def raw_moments(
     [[1.     1.     1.     1.     1.    ]
      [1.     0.1074 0.1214 0.0366 0.0439]]
     """
-    initial = started(initial)
+    initial = started(initial, moments=True)
     check_problem(equation, initial, moments=True)
     last, highest = checks.last_step(steps), checks.integer("order", order, at_least=1, at_most=64)
     _check_supported(equation)

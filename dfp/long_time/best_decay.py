@@ -89,7 +89,7 @@ def best_decay(sgd: SGD, initial: State | Ending, steps: int) -> BestDecay:
     >>> print(round(dfp.best_decay(sgd, dfp.Point([1.0]), steps=100).decay, 2))
     0.97
     """
-    initial = started(initial)
+    initial = started(initial, moments=True)
     sgd = ExponentialAverage(sgd, 0.0).sgd  # checked there
     equation = MasterEquation(sgd)
     check_problem(equation, initial, moving=True, average=True)

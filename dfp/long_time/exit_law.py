@@ -5,14 +5,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import betaincinv
 
-from dfp import checks
 from dfp.checks import Array
+from dfp.problem import questions
 from dfp.result import Result
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+# Of bounds on what was rarely or never seen.
+_CONFIDENCE = 0.95
 
 
 class ExitLaw(NamedTuple):
@@ -102,21 +107,54 @@ class ExitSteps(Result):
         near = np.clip(self.survival, 1 / self.trajectories, 1 - 1 / self.trajectories)
         return np.sqrt(near * (1 - near) / self.trajectories)
 
-    def quantile(self, share: float) -> float:
-        """Return the first step by which a ``share`` in (0, 1) has left; extrapolated by ``decay`` beyond the last.
+    @property
+    def upper_bound(self) -> Array:
+        """What ``survival`` is below with 95 % confidence, shape (n + 1,), of k survivors among n trajectories.
+
+        The bound of Clopper and Pearson (1934), for k = 0 the rule of three, 3/n (Hanley and Lippman-Hand 1983);
+        ``survival`` itself where no trajectories were drawn.
+        """
+        if not self.trajectories:
+            return self.survival
+        kept = np.round(self.survival * self.trajectories)
+        with np.errstate(invalid="ignore"):
+            bound = betaincinv(kept + 1, self.trajectories - kept, _CONFIDENCE)
+        return np.where(kept < self.trajectories, bound, 1.0)
+
+    def quantile(self, share: ArrayLike) -> Any:
+        """Return the first steps by which a ``share`` in (0, 1), or each of several, has left [step].
+
+        A number for one share, an array (Q,) for a list. Beyond the last step they are extrapolated by ``decay``; NaN
+        where none of the trajectories left late enough to tell it.
 
         Examples
         --------
-        >>> print(exits.quantile(0.5))
-        8.0
+        >>> print(exits.quantile(0.5), exits.quantile([0.5, 0.9]))
+        8.0 [ 8. 22.]
         """
-        left = 1 - checks.real("share", share, above=0, below=1)
+        return questions.each_share(share, self._by, "share")
+
+    def _by(self, share: float) -> float:
+        left = 1 - share
         done = np.flatnonzero(self.survival <= left)
         if done.size:
             return float(self.steps[done[0]])
         if not self.leaving > 0:
-            return np.inf
+            return np.nan if self.trajectories else np.inf
         return float(self.steps[-1] + np.ceil(np.log(left / self.survival[-1]) / np.log1p(-self.leaving)))
+
+    def _in_words(self, share: float) -> str:
+        step = self.quantile(share)
+        return f"{share:.0%} after step {self.steps[-1]}" if np.isnan(step) else f"{share:.0%} by {step:.6g}"
+
+    @property
+    def _at_the_end(self) -> str:
+        if not self.trajectories:
+            return f"{self.survival[-1]:.4g} (error {self.error:.1g})"
+        count, kept = int(self.trajectories), self.survival[-1]
+        if kept:
+            return f"{kept:.4g} (error {self.standard_error[-1]:.1g}) of {count} trajectories"
+        return f"none of {count} trajectories, so below {self.upper_bound[-1]:.2g} (95 % confidence)"
 
     def _figure(self) -> "Figure":
         """Survival, and the probability of leaving at each step."""
@@ -130,12 +168,15 @@ class ExitSteps(Result):
 
     def __str__(self) -> str:
         """Return the figures, one a line."""
+        unseen = self.trajectories and not self.leaving  # nobody left in the second half, as a warning says
         return "\n".join(
             [
-                f"exit after {self.mean:.6g} steps on average (error {self.mean_error:.1g})",
-                "  " + ", ".join(f"{share:.0%} by {self.quantile(share):.6g}" for share in (0.5, 0.9, 0.99)),
-                f"  inside after {self.steps[-1]} steps: {self.survival[-1]:.4g} (error {self.error:.1g})",
-                f"  in the end survival falls by the factor {self.decay:.8g} a step",
+                f"exit after {self.mean:.6g} steps on average (error {self.mean_error:.1g})"
+                if not np.isnan(self.mean)
+                else f"exit after more than {self.steps[-1]} steps for too many to tell the mean",
+                "  " + ", ".join(self._in_words(share) for share in (0.5, 0.9, 0.99)),
+                f"  inside after {self.steps[-1]} steps: {self._at_the_end}",
+                *([] if unseen else [f"  in the end survival falls by the factor {self.decay:.8g} a step"]),
                 *(f"  {warning}" for warning in self.warnings),
             ]
         )

@@ -17,6 +17,7 @@ from dfp.long_time.exit_law import ExitLaw, ExitSteps
 from dfp.long_time.first_passage_line import NarrowKernel, by_panels
 from dfp.long_time.first_passage_sampled import LONGEST, Exits
 from dfp.long_time.kept import carried
+from dfp.long_time.recurrence import settled_moments
 from dfp.methods.transfer.kernels import enumerated
 from dfp.problem.arguments import check_problem
 from dfp.problem.equation import Equation
@@ -25,7 +26,7 @@ from dfp.problem.state import Ending, State, started
 from dfp.result import remembered
 from dfp.results.keeper import Keeper
 
-# How often a box behind one wall is doubled, and the change, of the mean relatively, at which its law stays.
+# How often a box with a missing wall is widened, and the change, of the mean relatively, at which its law stays.
 _WIDENINGS, _SETTLED = 12, 1e-9
 
 
@@ -50,7 +51,8 @@ def exit_steps(
         kernels wide (d = 1: 10⁵).
     domain
         ``(lower, upper)``, corners of shape (d,) or numbers, or a ``dfp.Grid`` whose box is taken (and, for generators
-        and finite sums, whose cells). In one dimension a corner may be infinite: boxes are widened until the law stays.
+        and finite sums, whose cells). Where there is no wall an entry is infinite or None, as in ``([-1, None], [1,
+        None])``: boxes are widened until the law stays, and errors count what the last widening changed.
     initial
         State at step 0, or a ``Solution`` to go on from; what is outside has left at step 0.
     steps
@@ -87,7 +89,7 @@ def exit_steps(
     >>> print(round(law.mean, 1), law.quantile(0.5))
     29.5 21.0
     """
-    initial = started(initial)
+    initial = started(initial).bulk
     check_problem(equation, initial)
     if not equation.process:
         raise UnsupportedError(
@@ -105,7 +107,9 @@ def exit_steps(
             return _computed(equation, domain, initial, last)
         return Exits(equation, lower, upper, initial, last, trajectories, seed).law(keeper)
 
-    asked = {"domain": domain, "steps": last, "trajectories": trajectories, "seed": seed}
+    # Lists and arrays are one problem.
+    told = domain if isinstance(domain, Grid) else [part.tolist() for part in _open_box(domain, equation.dimension)]
+    asked = {"domain": told, "steps": last, "trajectories": trajectories, "seed": seed}
     return carried(checkpoint, "exit_steps", equation, initial, asked, LONGEST if last is None else last, find)
 
 
@@ -135,28 +139,29 @@ def _computed(equation: Equation, domain: Any, initial: State, last: int | None)
             f"noise has no variance, and the {equation.label} knows it by its covariance alone; "
             "use dfp.MasterEquation(sgd) with trajectories=100_000."
         )
-    if equation.dimension == 1 and not isinstance(domain, Grid) and np.isinf(_open_box(domain, 1)).any():
-        return _half_line(equation, *_open_box(domain, 1), initial, last)
-    return _law(equation, *_box(domain, equation.dimension, _sampling(equation)), initial, last)
+    if not isinstance(domain, Grid):
+        corners = _open_box(domain, equation.dimension)
+        if np.isinf(corners).any():
+            return _open(equation, *corners, initial, last)
+    return _law(equation, *_box(domain, equation.dimension), initial, last)
 
 
-def _half_line(equation: Equation, lower: Array, upper: Array, initial: State, last: int | None) -> ExitSteps:
-    """Return the law behind one wall, from boxes twice as wide each time, with what the last widening changed."""
-    if np.isinf(lower[0]) and np.isinf(upper[0]):
+def _open(equation: Equation, lower: Array, upper: Array, initial: State, last: int | None) -> ExitSteps:
+    """Return the law in a box of infinite corners (d,), from boxes wider each time, with what the last one changed."""
+    if np.isinf(lower).all() and np.isinf(upper).all():
         raise DFPError("domain: (-inf, inf) has no wall to leave by; give a finite corner.")
-    wall, side = (upper, -1.0) if np.isinf(lower[0]) else (lower, 1.0)
-    spread = 0.0 if initial.point else float(initial.covariance.item()) ** 0.5
-    noise = equation.sgd.noise if equation.sgd.affine else equation.sgd.local
-    kick = equation.sgd.learning_rate * float(noise.covariance(initial.mean).item()) ** 0.5
-    width = 2 * (abs(float(initial.mean[0] - wall[0])) + 8 * (spread + kick))
-    laws, changes = list[ExitSteps](), [np.inf]
+    anchors, width = _reach(equation, lower, upper, initial)
+    laws, changes, growth = list[ExitSteps](), [np.inf], 2.0 if equation.dimension == 1 else 1.4
+    failure: UnresolvedError | None = None
     while len(laws) < _WIDENINGS and not _steady(changes):
-        low, high = sorted([float(wall[0]), float(wall[0] + side * width)])
+        low = np.where(np.isinf(lower), anchors[1] - width, lower)
+        high = np.where(np.isinf(upper), anchors[0] + width, upper)
         try:
-            laws.append(_law(equation, np.array([low]), np.array([high]), None, initial, last))
-        except UnresolvedError:
+            laws.append(_law(equation, low, high, None, initial, last))
+        except UnresolvedError as error:
+            failure = error
             break
-        width *= 2
+        width *= growth
         if len(laws) > 1 and np.isfinite(laws[-1].mean):
             before, found = laws[-2:]
             shared = min(len(found.survival), len(before.survival))
@@ -165,10 +170,31 @@ def _half_line(equation: Equation, lower: Array, upper: Array, initial: State, l
             known = changes[-1] <= _SETTLED * found.mean + found.mean_error + before.mean_error
             if known and moved <= _SETTLED + found.error + before.error:
                 return replace(found, error=found.error + moved, mean_error=found.mean_error + changes[-1])
+    far = "give finite corners far away, whose error is what moving them changes"
+    if failure is not None and equation.dimension > 1:
+        raise UnresolvedError(
+            f"domain: without walls the law needs a box as wide as {low} … {high}, and there: {failure} Or {far}."
+        )
     raise UnresolvedError(
-        f"domain: behind the wall at {wall[0]:g} the law still changes in boxes {width:.3g} wide: its mean is "
-        f"infinite, or tails are too heavy; give a finite corner, or {_sampling(equation)}."
+        f"domain: the law still changes in the box {low} … {high}: its mean is infinite, or tails are too heavy; "
+        f"{far}, or {_sampling(equation)}."
     )
+
+
+def _reach(equation: Equation, lower: Array, upper: Array, initial: State) -> tuple[tuple[Array, Array], Array]:
+    """Return where far walls are measured from, above and below, and how far away they are at first, shapes (d,)."""
+    sgd, mean, d = equation.sgd, initial.mean, equation.dimension
+    spread = np.zeros(d) if initial.point else np.sqrt(initial.covariance.diagonal())
+    noise = sgd.noise if sgd.affine else sgd.local
+    kick = sgd.learning_rate * np.sqrt(np.reshape(noise.covariance(mean[None]), (d, d)).diagonal())
+    anchors = np.where(np.isinf(lower), mean, lower), np.where(np.isinf(upper), mean, upper)
+    apart = np.maximum(np.abs(mean - anchors[0]), np.abs(mean - anchors[1]))
+    width = 2 * (apart + 8 * (spread + kick))
+    settled = settled_moments(equation) if d > 1 and sgd.affine else None
+    if settled is not None:  # each further box is dear
+        far = np.maximum(np.abs(settled.mean - anchors[0]), np.abs(settled.mean - anchors[1]))
+        width = np.maximum(apart + 8 * spread, far) + 6 * np.sqrt(settled.covariance.diagonal())
+    return anchors, width
 
 
 def _steady(changes: list[float]) -> bool:
@@ -226,17 +252,12 @@ def _sampling(equation: Equation) -> str:
     return f"give {sampled} to sample it" if equation.discrete else f"sample dfp.MasterEquation(sgd) with {sampled}"
 
 
-def _box(domain: Any, d: int, sampling: str = "") -> tuple[Array, Array, tuple[int, ...] | None]:
+def _box(domain: Any, d: int) -> tuple[Array, Array, tuple[int, ...] | None]:
     if isinstance(domain, Grid):
         grid, cells = domain, domain.cells
     else:
         if not isinstance(domain, (tuple, list)) or len(domain) != 2:
             raise DFPError(f"domain={checks.shown(domain)}: must be (lower, upper) or a dfp.Grid.")
-        if any(np.any(np.isinf(np.asarray(part, dtype=float))) for part in domain):
-            raise DFPError(
-                f"domain={checks.shown(domain)}: a computed law needs finite corners; {sampling}, or give a corner so "
-                "far away that no trajectory gets there."
-            )
         lower, upper = (_corner(part, d) for part in domain)
         grid, cells = Grid(lower, upper, 8), ()
     if grid.dimension != d:
@@ -245,12 +266,20 @@ def _box(domain: Any, d: int, sampling: str = "") -> tuple[Array, Array, tuple[i
 
 
 def _open_box(domain: Any, d: int) -> tuple[Array, Array]:
-    """Return the corners of a box in any dimension, which may be infinite."""
+    """Return the corners of a box in any dimension, which may be infinite: where there is no wall, None as well."""
     if isinstance(domain, Grid) or not isinstance(domain, (tuple, list)) or len(domain) != 2:
         return _box(domain, d)[:2]
     corners = []
-    for part in domain:
-        given = np.asarray(part, dtype=float)
+    for part, none in zip(domain, (-np.inf, np.inf), strict=True):
+        entries = list(part) if isinstance(part, (tuple, list)) else part
+        open_ended = [none if entry is None else entry for entry in entries] if isinstance(entries, list) else entries
+        try:
+            given = np.asarray(none if open_ended is None else open_ended, dtype=float)
+        except (TypeError, ValueError):
+            raise DFPError(
+                f"domain={checks.shown(domain)}: corners must be numbers, or None where there is no wall; give e.g. "
+                "([-1, None], [1, None])."
+            ) from None
         finite = _corner(np.where(np.isinf(given), 0.0, given), d)
         corners.append(np.where(np.isinf(given), given, finite))
     lower, upper = corners

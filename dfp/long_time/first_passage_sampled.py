@@ -16,6 +16,8 @@ from dfp.results.keeper import Keeper
 
 # Trajectories that walk together: what they hold fits into a cache.
 _TOGETHER = 16_384
+# Of an event that n trials never saw, 3/n is the upper bound at 95 % (Hanley and Lippman-Hand 1983).
+_RULE = 3.0
 # The longest walk if its length is left open.
 LONGEST = 10_000
 
@@ -127,7 +129,8 @@ def _law(left: Array, trajectories: int, cut: bool) -> ExitSteps | None:
     times, survivors = np.arange(steps + 1.0), float(inside[-1])
     gone = left[: steps + 1]
     exits = float(inside[steps // 2] - survivors)
-    rate = exits / float(inside[steps // 2 : -1].sum()) if exits else 0.0
+    exposed = float(inside[steps // 2 : -1].sum())
+    rate = exits / exposed if exits else 0.0
     counted = np.append(times @ gone, survivors * (steps + 1)).sum() / trajectories
     squares = (times**2 @ gone + survivors * (steps + 1.0) ** 2) / trajectories
     variance, share = max(squares - counted**2, 0.0), survivors / trajectories
@@ -140,7 +143,8 @@ def _law(left: Array, trajectories: int, cut: bool) -> ExitSteps | None:
         known = (
             f"the mean takes it that they go on to leave as in the second half, {rate:.3g} a step"
             if rate
-            else f"and none left in the second half: the mean, at least {counted:.6g}, is unknown (NaN)"
+            else f"and none left in the second half, which is fewer than {_RULE / max(exposed, 1):.2g} a step with "
+            f"95 % confidence: the mean, at least {counted:.6g}, is unknown (NaN)"
         )
         warnings = (
             f"{int(survivors)} of {trajectories} trajectories have not left by step {steps}; {known}; raise steps.",

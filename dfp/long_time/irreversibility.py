@@ -14,6 +14,7 @@ from dfp.checks import Array
 from dfp.errors import DFPError, UnresolvedError, UnsupportedError
 from dfp.exact.moments import Moments
 from dfp.long_time import nonlinear_law
+from dfp.long_time.law_moments import with_exact_moments
 from dfp.long_time.stationary_moments import StationaryMoments, stationary_moments
 from dfp.methods import markov_chain
 from dfp.methods.grids import POWER_LAW, box
@@ -152,6 +153,7 @@ def probability_current(equation: Equation, grid: Grid | None = None) -> Current
     chosen = _grid(equation) if grid is None else grid
     probability, velocity, _ = _circulation(equation, chosen)
     density = labelled(Density.normalised(chosen, probability, error=2 * _beyond(chosen, probability)), equation)
+    density = with_exact_moments(equation, density)
     return GriddedCurrent(density, velocity * density.values[..., None])
 
 

@@ -16,6 +16,7 @@ from dfp.errors import DFPError
 from dfp.exact.moments import moments_at
 from dfp.long_time.kept import carried
 from dfp.methods.draws import Walk
+from dfp.problem import questions
 from dfp.problem.arguments import check_problem
 from dfp.problem.equation import Equation
 from dfp.problem.state import Ending, State, started
@@ -109,11 +110,16 @@ class LossLaw(Result):
             return (at >= self.offset).astype(np.float64).reshape(shape)
         return quadratic_form.cumulative(at - self.offset, self.weights, self.shifts).reshape(shape)
 
-    def quantile(self, q: float) -> float:
-        """Return the loss that is not exceeded with probability ``q``, in (0, 1)."""
+    def quantile(self, q: ArrayLike) -> Any:
+        """Return the losses that are not exceeded with the probabilities ``q``, in (0, 1) [loss].
+
+        A number for one probability, an array (Q,) for a list.
+        """
+        return questions.each_share(q, self._quantile)
+
+    def _quantile(self, share: float) -> float:
         from scipy import optimize
 
-        share = checks.real("q", q, above=0, below=1)
         if self.sampled:
             return float(np.quantile(self.losses, share))
         if not self.weights.size:
@@ -241,11 +247,12 @@ def _of_gaussian(equation: Equation, step: int, apart: Array, covariance: Array)
 def _sampled(
     equation: Equation, initial: State, step: int, samples: int, seed: int, keeper: Keeper | None = None
 ) -> LossLaw:
-    draws = _Draws(equation, initial, step, samples, seed)
+    draws = _Draws(equation, initial.bulk, step, samples, seed)
     draws.draw(keeper)
     found = _of_samples(draws.losses, step)
-    infinite = equation.sgd.affine and not equation.sgd.noise.finite  # whatever the mean of samples is
-    return replace(found, mean=np.inf, variance=np.inf) if infinite and step else found
+    # Whatever the mean of samples is.
+    infinite = equation.sgd.affine and bool(step) and not equation.sgd.noise.finite
+    return replace(found, mean=np.inf, variance=np.inf) if infinite or initial.bulk is not initial else found
 
 
 def _of_samples(losses: Array, step: int) -> LossLaw:

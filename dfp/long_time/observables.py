@@ -1,6 +1,7 @@
 """What one measures: loss, effective temperature, displacement and memory, from exact moments of any equation."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -32,7 +33,8 @@ def expected_loss(sgd: SGD, over: Moments | Solution | Density) -> Array:
     Returns
     -------
     Array
-        Shape (S,) [loss]; (1,) for a density.
+        Shape (S,) [loss]; (1,) for a density. Infinite where a variance is and H is positive definite; NaN where that
+        leaves it open.
 
     Examples
     --------
@@ -48,7 +50,8 @@ def expected_loss(sgd: SGD, over: Moments | Solution | Density) -> Array:
     if isinstance(over, Density):
         over = Moments(np.zeros(1, dtype=np.int64), over.mean[None], over.covariance[None])
     mean, covariance = _given(sgd, over)
-    return _curved(sgd.loss_hessian, mean, covariance) + mean @ sgd.loss_gradient
+    found = _curved(sgd.loss_hessian, mean, covariance)
+    return np.where(np.isposinf(found), found, found + mean @ sgd.loss_gradient)
 
 
 def _nonlinear_loss(sgd: SGD, over: Moments | Solution | Density) -> Array:
@@ -117,7 +120,17 @@ def _given(sgd: SGD, over: Moments | Solution) -> tuple[Array, Array]:
 
 def _curved(hessian: Array, mean: Array, covariance: Array) -> Array:
     """Return ½ E[xᵀHx], shape (S,)."""
-    return (np.einsum("ij,sji->s", hessian, covariance) + np.einsum("si,ij,sj->s", mean, hessian, mean)) / 2
+    found = (np.einsum("ij,sji->s", hessian, covariance) + np.einsum("si,ij,sj->s", mean, hessian, mean)) / 2
+    return np.where(_diverges(hessian, mean, covariance), np.inf, found)
+
+
+def _diverges(hessian: Array, mean: Array, covariance: Array) -> Any:
+    """Tell where mean squares are infinite and enter with positive weight alone, shape (S,).
+
+    A linear term is smaller than the square far out, so that it changes nothing, even where there is no mean.
+    """
+    lacking = ~(np.isfinite(mean).all(axis=1) & np.isfinite(covariance).all(axis=(1, 2)))
+    return lacking & bool(np.linalg.eigvalsh((hessian + hessian.T) / 2)[0] > 0)
 
 
 def stationary_excess_loss(equation: Equation) -> float:
@@ -211,7 +224,7 @@ def mean_squared_displacement(
     >>> print(dfp.mean_squared_displacement(dfp.MasterEquation(flat), dfp.Point(0.0), 100, [1, 10, 100]).round(4))
     [0.01 0.1  1.  ]
     """
-    initial = started(initial)
+    initial = started(initial, moments=True)
     check_problem(equation, initial)
     path = moments(equation, initial, steps, save)
     memory = _memory(equation, path.steps.astype(float))

@@ -11,6 +11,7 @@ from dfp.exact.cumulants import second_order_polynomial
 from dfp.exact.moments import Moments
 from dfp.long_time import nonlinear_law
 from dfp.long_time import stationary_numeric as numeric
+from dfp.long_time.law_moments import told, with_exact_moments
 from dfp.long_time.stationary_moments import stationary_moments
 from dfp.methods.finite_difference import FiniteDifference
 from dfp.methods.finite_volume import FiniteVolume
@@ -27,6 +28,7 @@ from dfp.problem.parameters import labelled
 from dfp.problem.state import Density, Gaussian, Joint
 from dfp.regimes.mode_report import modes
 from dfp.result import remembered
+from dfp.results.certificate import OUTSIDE_LIMIT
 
 # Heavy tails are followed until this much mass is outside, or as far as the largest grid reaches.
 _OUTSIDE = 1e-8
@@ -63,8 +65,10 @@ def stationary(
     Returns
     -------
     Density
-        Its ``outside`` is the mass beyond the grid, exact even for power-law tails in one dimension; its ``error`` the
-        estimated L1 error, 0 for closed forms.
+        Its ``outside`` is the mass beyond the grid, exact even for power-law tails in one dimension, where ``above`` is
+        the part above it; its ``error`` the estimated L1 error on the grid, 0 for closed forms. Its mean and covariance
+        are those of the law, not of the grid; where power-law tails leave none, they are NaN or inf, as
+        ``dfp.Density`` says, and ``warnings`` name the tail index κ. Such a law is known by its quantiles.
 
     Raises
     ------
@@ -86,7 +90,14 @@ def stationary(
     grid = counted(grid)
     if isinstance(grid, int):
         return stationary(equation, stationary(equation, None, solver).grid.resized(grid), solver)
+    process = equation.iterate if isinstance(equation, AveragedEquation) else equation
     found = labelled(_law(equation, grid, solver), equation)
+    if isinstance(equation, Equation):
+        found = with_exact_moments(equation, found)
+    if found.outside > OUTSIDE_LIMIT:
+        wider = "give a wider grid=dfp.Grid(lower, upper, cells) for it"
+        what = "error leaves" if process.sgd.affine else "error, mean and covariance leave"
+        found = told(found, f"{found.outside:.2g} of the mass is outside the grid, which {what} out; {wider}.")
     joint = _joint(equation)
     return found if joint is None else found.with_moments(found.mean, found.covariance, joint)
 
@@ -116,9 +127,10 @@ def _law(equation: Equation | AveragedEquation, grid: Grid | None, solver: Solve
         if solver != "auto":
             refuse()
         settled = stationary_moments(equation)
-        if process.additive and process.sgd.law.gaussian:
-            return _gridded(Gaussian(settled.mean, settled.covariance), grid)
-        return numeric.of_average(equation, Gaussian(settled.mean, settled.covariance), grid)
+        law = Gaussian(settled.mean, settled.covariance)
+        closed = process.additive and process.sgd.law.gaussian
+        found = _gridded(law, grid) if closed else numeric.of_average(equation, law, grid)
+        return found.with_moments(law.mean, law.covariance)
     if equation.sgd.affine and not equation.sgd.noise.finite:
         return _without_variance(equation, grid, solver)
     if equation.dimension > 1 or (equation.discrete and not equation.truncated):
@@ -286,8 +298,11 @@ def _one_dimensional(equation: Equation, grid: Grid | None) -> Density:
     centre, width = pearson.mode(*law), pearson.scale(*law)
     total = pearson.mass(-np.inf, np.inf, *law)
 
+    def above(place: float) -> float:
+        return pearson.mass(place, np.inf, *law) / total
+
     def outside(lower: float, upper: float) -> float:
-        return (pearson.mass(-np.inf, lower, *law) + pearson.mass(upper, np.inf, *law)) / total
+        return pearson.mass(-np.inf, lower, *law) / total + above(upper)
 
     if grid is None:
         reach = 8.0 * width
@@ -300,7 +315,7 @@ def _one_dimensional(equation: Equation, grid: Grid | None) -> Density:
     values: Array = np.exp(pearson.log_density(theta, *law) - top) / total
     beyond = outside(float(grid.lower[0]), float(grid.upper[0]))
     numeric.check_cells(values, beyond, grid)
-    return Density(grid, values, outside=beyond)
+    return Density(grid, values, outside=beyond, above=above(float(grid.upper[0])))
 
 
 def _require_mean(equation: Equation) -> None:

@@ -146,9 +146,11 @@ def by_kesten(equation: Equation, grid: Grid | None) -> Density:
         grid = _kesten_grid(law, spread)
     values = np.maximum(law.at(grid.axes[0]), 0.0)
     error = float(np.abs(values - coarse.at(grid.axes[0])).sum()) * grid.cell_volume + 2 * tails
-    outside = min(law.outside(float(grid.lower[0]), float(grid.upper[0])), 1 - 1e-12)
+    # Nodes may be negative by rounding.
+    below, above = max(law.below(float(grid.lower[0])), 0.0), max(law.above(float(grid.upper[0])), 0.0)
+    outside = min(below + above, 1 - 1e-12)
     check_cells(values, outside, grid)
-    return Density(grid, values, outside=max(outside, 0.0), error=min(error, 2.0))
+    return Density(grid, values, outside=outside, error=min(error, 2.0), above=min(above, outside))
 
 
 def check_cells(values: Array, outside: float, grid: Grid, tolerance: float = 1e-6) -> None:
@@ -165,7 +167,7 @@ def _kesten_grid(law: kesten.Fixed, spread: float) -> Grid:
     middle = float(law.theta[int(np.argmax(law.density))])
     width = 0.4 * np.sqrt(law.v) / max(1.0, abs(law.a))
     reach = 9.0 * spread
-    while law.outside(middle - reach, middle + reach) > 1e-8 and reach < width * 2**15 / 2:
+    while law.below(middle - reach) + law.above(middle + reach) > 1e-8 and reach < width * 2**15 / 2:
         reach *= 1.5
     cells = int(np.clip(2 * reach / width, 256, 2**16))
     return Grid(middle - reach, middle + reach, cells)
@@ -281,13 +283,15 @@ def by_late_step(equation: Equation, grid: Grid | None) -> Density:
         solution = solve(MasterEquation(SGD(landscape, 1.0)), start, 1, [1], Fourier(), grid)
     assert solution.density is not None and solution.grid is not None
     density, where = solution.density[-1], solution.grid
-    outside, error = float(solution.certificate.mass_outside[-1]), float(solution.certificate.error[-1])
+    outside, error = max(float(solution.certificate.mass_outside[-1]), 0.0), float(solution.certificate.error[-1])
+    above = None
     if law is not None and law.dist.name == "cauchy":
         place = law.dist(start.theta.item(), law.kwds["scale"])
         density, error = place.pdf(where.axes[0]), 0.0
-        outside = float(place.cdf(where.lower[0]) + place.sf(where.upper[0]))
+        above = float(place.sf(where.upper[0]))
+        outside = float(place.cdf(where.lower[0])) + above
     negative = -float(np.minimum(density, 0).sum()) * where.cell_volume
-    return Density(where, np.maximum(density, 0.0), outside=max(outside, 0.0), error=min(error + 2 * negative, 2.0))
+    return Density(where, np.maximum(density, 0.0), outside, min(error + 2 * negative, 2.0), above=above)
 
 
 def _stable(equation: Equation) -> Any:

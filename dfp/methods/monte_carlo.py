@@ -31,6 +31,7 @@ from dfp.problem.grid import Grid
 from dfp.problem.sgd import SGD
 from dfp.problem.state import State
 from dfp.results.frame import Frame
+from dfp.results.keeper import locked
 
 # Moments of the generators' steps come from a dense matrix of size 1 + d + 2d².
 _LARGEST_GENERATOR = 8
@@ -68,7 +69,8 @@ class MonteCarlo(Solver):
     threads
         Number of threads; all cores if None.
     checkpoint
-        File for the sums so far: an interrupted run that finds it goes on from there, to the same bits.
+        File for the sums so far, held by one process: an interrupted run that finds it goes on from there, to the same
+        bits.
     executor
         Any ``concurrent.futures.Executor``, or a Dask ``Client``, whose workers draw; the result does not depend on it,
         nor on their number.
@@ -165,12 +167,12 @@ class MonteCarlo(Solver):
         return False
 
     def start(self, problem: Problem, grid: Grid | None = None) -> "MonteCarloRun":
-        """Return a run without trajectories, or with those of the checkpoint.
+        """Return a run without trajectories.
 
         Raises
         ------
         DFPError
-            If the checkpoint belongs to another problem or seed, or the moments overflow.
+            If the moments overflow.
         """
         affine = problem.equation.sgd.affine
         scales = problem.moments if problem.exact or not affine else self._pilot(problem)
@@ -226,8 +228,24 @@ class MonteCarloRun(SamplingRun):
         work = kernels.BLOCK * max(problem.last, 1) * d
         self._portion = max(int(_FIRST // work), 1)
         self._workers = None if solver.executor is None else Workers(solver.executor, solver.retries)
-        if solver.checkpoint is not None and Path(solver.checkpoint).exists():
-            self.sums = restored(Path(solver.checkpoint), self.sums, self._fingerprint, self.trajectories)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the checkpoint, if there is one, and go on from what is there.
+
+        Raises
+        ------
+        DFPError
+            If the checkpoint belongs to another problem or seed, or another process holds it.
+        """
+        if self._solver.checkpoint is None:
+            yield
+            return
+        path = Path(self._solver.checkpoint)
+        with locked(path):
+            if path.exists():
+                self.sums = restored(path, self.sums, self._fingerprint, self.trajectories)
+            yield
 
     @property
     def drawn(self) -> int:

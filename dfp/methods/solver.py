@@ -6,7 +6,8 @@ state, and neither a loop over time, a file or a progress bar. How to add one: `
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -152,6 +153,11 @@ class Run(ABC):
 
 class SamplingRun(ABC):
     """Independent trajectories through all saved steps, drawn in portions."""
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold, while trajectories are drawn, what no other process may write: nothing, of most."""
+        yield
 
     grid: Grid | None
     """Cells of the histograms; None where there are none."""

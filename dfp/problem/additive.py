@@ -158,6 +158,13 @@ class AdditiveLaw(NoiseLaw):
             result: Array = (self.axes * variances) @ self.axes.T
         return result
 
+    @property
+    def finite_part(self) -> Array:
+        """E[g̃ g̃ᵀ] of the components that have a variance, shape (d, d)."""
+        variances = np.array([law.cumulants[0] for law in self.laws]) / self.batch_size
+        result: Array = (self.axes * np.where(np.isfinite(variances), variances, 0.0)) @ self.axes.T
+        return result
+
     def variances(self, axes: Array) -> Array:
         """Return the variances of g̃ along ``axes`` (d, k), shape (k,); ∞ where a law that enters has none."""
         shares = (self.axes.T @ axes) ** 2

@@ -199,6 +199,11 @@ class NoiseLaw(Noise):
         return self.highest_order >= 2
 
     @property
+    def finite_part(self) -> Array:
+        """The covariance of g̃ without components that have no variance, shape (d, d)."""
+        return self.constant
+
+    @property
     def every_moment(self) -> bool:
         """Whether ``increment_moments`` knows the moments of every order."""
         return self.gaussian

@@ -1,6 +1,7 @@
 """What is asked of densities on a grid, frame by frame: the arguments, checked, and the numerics, called."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from dfp_solvers import gridded_law
@@ -11,8 +12,34 @@ from dfp.checks import Array
 from dfp.errors import DFPError
 from dfp.problem.grid import Grid
 
-# Mass outside the grid over that in a tail, from which quantiles there are not known.
-_MUCH = 0.01
+# Mass outside the grid over what is asked for, a tail or a box, from which the answer is not known, and the mass that
+# is let pass all the same in boxes: the certificate does not speak of so little either.
+_MUCH, _LITTLE = 0.01, 1e-6
+
+
+class Outside(NamedTuple):
+    """What is known of the mass outside a grid."""
+
+    mass: float
+    above: float | None = None
+    """How much of it is above, on a line, where the sides are known."""
+    unplaced: bool = False
+    """Whether it may be anywhere along the axes of the grid, as that of marginals."""
+
+    def within(self, grid: Grid, lower: Array, upper: Array) -> tuple[float, float]:
+        """Return how much of it is known to be in a box, and how much more may be."""
+        if np.all(np.isneginf(lower)) and np.all(np.isposinf(upper)):
+            return self.mass, 0.0
+        below_too, above_too = lower < grid.lower, upper > grid.upper
+        if self.above is not None and not self.unplaced:
+            # All of a side counts if the box holds it whole, from the end of the grid on; else some of it may.
+            sides = (
+                (self.mass - self.above, below_too, np.isneginf(lower) & (upper >= grid.lower)),
+                (self.above, above_too, np.isposinf(upper) & (lower <= grid.upper)),
+            )
+            known = sum(mass for mass, _, whole in sides if whole.item())
+            return known, sum(mass for mass, reached, _ in sides if reached.item()) - known
+        return 0.0, self.mass if self.unplaced or np.any(below_too | above_too) else 0.0
 
 
 def kept_axes(axes: int | Sequence[int], dimension: int) -> list[int]:
@@ -40,13 +67,16 @@ def marginal(grid: Grid, values: Array, axes: list[int]) -> tuple[Grid, Array]:
     return Grid(grid.lower[axes], grid.upper[axes], cells), np.transpose(summed, [*range(frames), *order])
 
 
-def probability(grid: Grid, values: Array, lower: ArrayLike, upper: ArrayLike, *, steps: bool) -> float:
-    """Return the probability of a box; corners may be infinite.
+def probability(
+    grid: Grid, values: Array, lower: ArrayLike, upper: ArrayLike, outside: Outside, *, steps: bool
+) -> float:
+    """Return the probability of a box, with what of the mass ``outside`` the grid is known to be in it.
 
     Raises
     ------
     DFPError
-        If a corner has another dimension or is NaN, or the lower one is above the upper one.
+        If a corner has another dimension or is NaN, the lower one is above the upper one, or what may be in the box of
+        the mass outside is much of the answer.
     """
     corners = []
     for name, given in (("lower", lower), ("upper", upper)):
@@ -61,10 +91,42 @@ def probability(grid: Grid, values: Array, lower: ArrayLike, upper: ArrayLike, *
         raise DFPError(
             f"lower={checks.shown(lower)}: must be at most upper={checks.shown(upper)}; give numbers in order."
         )
-    return gridded_law.box_probability(values, grid.axes, grid.spacing, *corners, steps=steps)
+    known, unknown = outside.within(grid, *corners)
+    found = gridded_law.box_probability(values, grid.axes, grid.spacing, *corners, steps=steps) + known
+    if unknown > max(_MUCH * found, _LITTLE):
+        raise DFPError(
+            f"lower={checks.shown(lower)}, upper={checks.shown(upper)}: some of what is outside may be in "
+            f"the box: {_lost(outside.mass, f'the {found:.2g} on the grid')}, or corners on it."
+        )
+    return found
 
 
-def quantile(grid: Grid, values: Array, q: ArrayLike, axis: int, outside: float, *, steps: bool) -> Array:
+def _lost(outside: float, of: str) -> str:
+    """Return what to say of mass outside the grid that is much of what is asked for."""
+    return (
+        f"{outside:.2g} of the mass is outside the grid, which is much of {of}; give a wider "
+        "grid=dfp.Grid(lower, upper, cells)"
+    )
+
+
+def each_share(q: ArrayLike, of: Callable[[float], float], name: str = "q") -> Any:
+    """Return a function ``of`` each of the shares ``q`` in (0, 1): a number for one, an array (Q,) for a list.
+
+    Errors call them by ``name``.
+
+    Raises
+    ------
+    DFPError
+        If a share is not in (0, 1).
+    """
+    shares = checks.array(name, q, dimensions=(0, 1))
+    if np.any((shares <= 0) | (shares >= 1)):
+        raise DFPError(f"{name}={checks.shown(q)}: must be between 0 and 1; give e.g. 0.95.")
+    found = [of(float(share)) for share in shares.ravel()]
+    return np.array(found) if shares.ndim else found[0]
+
+
+def quantile(grid: Grid, values: Array, q: ArrayLike, axis: int, outside: float, *, steps: bool) -> Any:
     """Return the quantiles ``q`` of one parameter, of the shape of ``q``.
 
     Raises
@@ -72,20 +134,15 @@ def quantile(grid: Grid, values: Array, q: ArrayLike, axis: int, outside: float,
     DFPError
         If a share is not in (0, 1), there is no such axis, or the mass ``outside`` of the grid is much of a tail.
     """
-    shares = checks.array("q", q, dimensions=(0, 1))
-    if np.any((shares <= 0) | (shares >= 1)):
-        raise DFPError(f"q={checks.shown(q)}: must be between 0 and 1; give e.g. 0.95.")
-    tails = np.minimum(shares, 1 - shares).ravel()
-    if outside > _MUCH * np.min(tails, initial=1.0):
-        raise DFPError(
-            f"q={shares.ravel()[np.argmin(tails)]:g}: {outside:.2g} of the mass is outside the grid, which is much of "
-            f"the {tails.min():.2g} in the tail; give a wider grid=dfp.Grid(lower, upper, cells), or a q nearer 0.5."
-        )
-    kept = kept_axes(axis, grid.dimension)
-    line, along = marginal(grid, values, kept)
-    width = float(line.spacing[0])
-    found = [gridded_law.quantile(along, line.axes[0], width, float(share), steps=steps) for share in shares.ravel()]
-    return np.array(found).reshape(shares.shape)
+    line, along = marginal(grid, values, kept_axes(axis, grid.dimension))
+
+    def at(share: float) -> float:
+        tail = min(share, 1 - share)
+        if outside > _MUCH * tail:
+            raise DFPError(f"q={share:g}: {_lost(outside, f'the {tail:.2g} in the tail')}, or a q nearer 0.5.")
+        return gridded_law.quantile(along, line.axes[0], float(line.spacing[0]), share, steps=steps)
+
+    return each_share(q, at)
 
 
 def interpolated(grid: Grid, values: Array, points: ArrayLike, *, steps: bool) -> Array:

@@ -26,9 +26,21 @@ class Ending(Protocol):
         """Return the law at the last step."""
 
 
-def started(initial: Any) -> "State":
-    """Return a state as it is, and of what ends in one, such as a ``Solution``, the law at its last step."""
+def started(initial: Any, *, moments: bool = False) -> "State":
+    """Return a state as it is, and of what ends in one, such as a ``Solution``, the law at its last step.
+
+    Raises
+    ------
+    UnsupportedError
+        If ``moments`` are asked for, and those of the state do not exist.
+    """
     found: State = initial.state() if callable(getattr(initial, "state", None)) else initial
+    if moments and isinstance(found, Density) and found.bulk is not found:
+        why = found.warnings[0] if found.warnings else "mean or covariance of its law do not exist."
+        raise UnsupportedError(
+            f"initial: it has no moments, and so later steps have none: {why} Use dfp.solve(...) for densities, or "
+            "start from dfp.Density(law.grid, law.values, law.outside), whose moments are those of its cells."
+        )
     return found
 
 
@@ -68,6 +80,11 @@ class State(Value, ABC):
     """Whether nothing but moments is known."""
     parameters: tuple[str, ...] | None = None
     """Names of the parameters, where it has any."""
+
+    @property
+    def bulk(self) -> "State":
+        """The state with finite moments, by which boxes are found: those of its cells where its law has none."""
+        return self
 
     @property
     def whole(self) -> bool:
@@ -287,6 +304,18 @@ class Density(Result, State):
         Estimated L1 error of the values, >= 0, where they were computed; 0 where they are given or exact.
     parameters
         What is on the axes, d names: labels alone; ``theta_1``, … if left out.
+    warnings
+        What to worry about, in words: cause, value, remedy.
+    above
+        Part of ``outside`` that is above the grid, d = 1, where the sides are known; None where they are not.
+    unplaced
+        Whether what is ``outside`` may have any value along the axes of the grid, as of marginals.
+
+    Notes
+    -----
+    Laws with power-law tails need not have moments. Then, here and in solutions, a mean that does not exist is NaN, a
+    variance is inf, for the mean square about every place is, and covariances with that parameter are NaN. ``warnings``
+    say why.
 
     Raises
     ------
@@ -309,6 +338,9 @@ class Density(Result, State):
     outside: float
     error: float
     parameters: tuple[str, ...] = field(compare=False)
+    warnings: tuple[str, ...]
+    above: float | None
+    unplaced: bool
     # Moments known better than by the cells, of θ and of (θ, v), with the grid and the values that they are of.
     _known: tuple[Grid, Array, Array, Array, Joint | None] | None = field(compare=False)
     _moments: tuple[float, Array, Array] = field(init=False)
@@ -320,6 +352,9 @@ class Density(Result, State):
         outside: float = 0.0,
         error: float = 0.0,
         parameters: Sequence[str] = (),
+        warnings: Sequence[str] = (),
+        above: float | None = None,
+        unplaced: bool = False,
         _known: Any = None,
     ) -> None:
         checks.instance("initial.grid", grid, Grid, "must be a dfp.Grid; give dfp.Grid(lower, upper, cells).")
@@ -332,6 +367,9 @@ class Density(Result, State):
         object.__setattr__(self, "values", given)
         object.__setattr__(self, "outside", checks.real("initial.outside", outside, at_least=0, below=1))
         object.__setattr__(self, "error", checks.real("initial.error", error, at_least=0))
+        object.__setattr__(self, "warnings", tuple(map(str, warnings)))
+        object.__setattr__(self, "above", None if above is None else self._part_above(above))
+        object.__setattr__(self, "unplaced", checks.boolean("initial.unplaced", unplaced))
         moments, known = grid_moments(grid, given), None
         if _known is not None and _known[0] is grid and _known[1] is values:  # not of others that take their place
             moments, known = (moments[0], *_known[2:4]), (grid, given, *_known[2:])
@@ -339,6 +377,12 @@ class Density(Result, State):
         object.__setattr__(self, "_known", known)
         if not abs(self.mass + self.outside - 1) <= 1e-6:
             raise DFPError(f"initial.values integrates to {self.mass:.8g}: must be 1; use Density.normalised(...).")
+
+    def _part_above(self, above: float) -> float:
+        found = checks.real("initial.above", above, at_least=0)
+        if self.grid.dimension > 1 or found > self.outside:
+            raise DFPError(f"initial.above={found:g}: must be at most outside={self.outside:g}, for d = 1; lower it.")
+        return found
 
     def _state(self) -> tuple[Any, ...]:
         return *super()._state(), self._moments, self.joint
@@ -348,18 +392,30 @@ class Density(Result, State):
         return replace(self, **changes)
 
     def __repr__(self) -> str:
-        """Return cells, mean and what is outside in one line."""
+        """Return cells, mean, what is outside, and how many warnings there are, in one line."""
         cells = "×".join(map(str, self.grid.cells))
         of = f" of {listed(self.parameters)}" if told(self.parameters) else ""
         mean = np.array2string(self.mean, precision=5)
-        return f"<Density{of} on {cells} cells: mean {mean}, outside {self.outside:.1e}>"
+        worries = f", {len(self.warnings)} warning(s)" if self.warnings else ""
+        return f"<Density{of} on {cells} cells: mean {mean}, outside {self.outside:.1e}{worries}>"
+
+    def __str__(self) -> str:
+        """Return the line, and the warnings."""
+        return "\n".join([repr(self), *(f"  ! {warning}" for warning in self.warnings)])
 
     @classmethod
     def _restored(
-        cls, *, mean: Array | None, covariance: Array | None, joint: dict[str, Any] | None = None, **given: Any
+        cls,
+        *,
+        mean: Array | None,
+        covariance: Array | None,
+        joint: dict[str, Any] | None = None,
+        above: float = np.nan,
+        unplaced: float = 0.0,
+        **given: Any,
     ) -> "Density":
         """Return what a file holds; those of earlier versions hold no moments."""
-        found = cls(**given)
+        found = cls(**given, above=None if np.isnan(above) else above, unplaced=bool(unplaced))
         if mean is None or covariance is None:
             return found
         known = joint is not None and joint["mean"] is not None
@@ -395,17 +451,31 @@ class Density(Result, State):
     def with_moments(self, mean: Array, covariance: Array, joint: Joint | None = None) -> "Density":
         """Return the density with moments (d,), (d, d) that are known better than by its cells, and those of (θ, v).
 
+        They are NaN or infinite where they do not exist.
+
         Examples
         --------
         >>> print(law.with_moments(law.mean, np.array([[0.1]])).covariance)
         [[0.1]]
         """
         d = self.dimension
-        first, second = checks.array("mean", mean), checks.array("covariance", covariance, dimensions=(2,))
+        first, second = np.array(mean, dtype=np.float64), np.array(covariance, dtype=np.float64)
         checks.matching("mean", first, (d,))
         checks.matching("covariance", second, (d, d))
-        known = self.grid, self.values, first, second, joint
-        return Density(self.grid, self.values, self.outside, self.error, self.parameters, known)
+        return replace(self, _known=(self.grid, self.values, first, second, joint))
+
+    @property
+    def bulk(self) -> "Density":
+        """The density itself or, where its law lacks moments, with those of its cells, by which boxes are found.
+
+        Examples
+        --------
+        >>> law.bulk is law
+        True
+        """
+        if checks.finite(self.mean) and checks.finite(self.covariance):
+            return self
+        return replace(self, _known=None)
 
     @property
     def mass(self) -> float:
@@ -437,24 +507,38 @@ class Density(Result, State):
         """
         kept = questions.kept_axes(axes, self.dimension)
         grid, values = questions.marginal(self.grid, self.values, kept)
-        found = Density(grid, values, self.outside, self.error, [self.parameters[i] for i in kept])
+        unplaced = self.unplaced or len(kept) < self.dimension
+        above = None if unplaced else self.above
+        names = [self.parameters[i] for i in kept]
+        found = Density(grid, values, self.outside, self.error, names, self.warnings, above, unplaced)
         if self._known is None:
             return found
         joint = None if self.joint is None else self.joint.of(kept)
         return found.with_moments(self.mean[kept], self.covariance[np.ix_(kept, kept)], joint)
 
     def probability(self, lower: ArrayLike, upper: ArrayLike) -> float:
-        """Return the probability of the box from ``lower`` to ``upper`` (d,), which may be infinite, on the grid.
+        """Return the probability of the box from ``lower`` to ``upper`` (d,), which may be infinite.
+
+        What is outside the grid counts where it is known to be in the box: all of it in a box without ends, and what is
+        on its side of a line. Where it is not known, the answer lacks at most 1e-6, or a hundredth of itself.
+
+        Raises
+        ------
+        DFPError
+            If a corner is malformed, or more than that may be missing.
 
         Examples
         --------
         >>> print(round(law.probability(-np.inf, 0.5), 4))
         0.9332
         """
-        return questions.probability(self.grid, self.values, lower, upper, steps=False)
+        beyond = questions.Outside(self.outside, self.above, self.unplaced)
+        return questions.probability(self.grid, self.values, lower, upper, beyond, steps=False)
 
-    def quantile(self, q: ArrayLike, axis: int = 0) -> Array:
+    def quantile(self, q: ArrayLike, axis: int = 0) -> Any:
         """Return where the shares ``q`` in (0, 1) of what is on the grid are below, along ``axis`` [parameter].
+
+        A number for one share, an array (Q,) for a list.
 
         Raises
         ------

@@ -97,6 +97,11 @@ class StudentLaw(NoiseLaw):
         with np.errstate(invalid="ignore"):
             return self.scale * (nu / (nu - 2) if nu > 2 else np.inf) / self.batch_size
 
+    @property
+    def finite_part(self) -> Array:
+        """The covariance, zero for ν <= 2, shape (d, d)."""
+        return self.constant if self.finite else np.zeros_like(self.scale)
+
     def variances(self, axes: Array) -> Array:
         """Return the variances of g̃ along ``axes`` (d, k), columns, shape (k,); ∞ for ν <= 2."""
         along = np.maximum(np.einsum("ji,jk,ki->i", axes, self.scale, axes, optimize=True), 0.0) / self.batch_size

@@ -23,6 +23,9 @@ OUTSIDE_LIMIT = 1e-6
 MOMENT_LIMIT = 1e-6
 GRID_LIMIT = 1e-6
 TRUNCATION_LIMIT = 1e-3
+# Sampling error of a smooth density in L1, where it is measured: what two halves of the samples are apart. Of 20 000
+# trajectories it is some percents in the plane, which is what a histogram of them shows too.
+SAMPLED_LIMIT = 0.1
 # What estimates are multiplied by to bound errors, and what rounding adds to a density in L1.
 SAFETY = 3.0
 ROUNDING = 1e-13
@@ -49,7 +52,8 @@ class Certificate:
     covariance_error
         Largest error of the covariance, relative to σ_i σ_j (sampled: in standard errors).
     truncation
-        Estimated L1 error of the density: from truncating a series or a spectrum, or from the spacing of cells.
+        Estimated L1 error of the density: from truncating a series or a spectrum, or from the spacing of cells; along
+        sampled directions the sampling error, from two halves of the trajectories.
     grid_error
         Largest amplitude of the density's spectrum at the grid's largest wave number (unresolved detail).
     sampled
@@ -165,7 +169,7 @@ def advice(*, given: bool, sampled: bool, certified: bool, truncated: bool) -> A
 
 
 def advice_alone(*, given: bool, sampled: bool) -> Advice:
-    """Return what fits where there is one method, without tolerance or a number of trajectories."""
+    """Return what fits where there is one method, without tolerance."""
     finer, wider = (
         ("give a grid with more cells", "give a wider grid")
         if given
@@ -174,7 +178,10 @@ def advice_alone(*, given: bool, sampled: bool) -> Advice:
             "give a wider grid=dfp.Grid(lower, upper, cells)",
         )
     )
-    return Advice("go by dfp.moments(...), which is exact" if sampled else finer, wider, finer)
+    more = "draw more trajectories, with solver=dfp.MonteCarlo(trajectories)"
+    if sampled:
+        return Advice("go by dfp.moments(...), which is exact", wider, more)
+    return Advice(finer, wider, finer)
 
 
 def certify(
@@ -204,6 +211,7 @@ def _figures(frame: Frame, grid: Grid | None, mean: Array, covariance: Array) ->
             frame.mean, frame.covariance, mean, covariance
         )
     else:
+        row["truncation"] = frame.truncation or np.nan
         row["mean_error"] = _largest(frame.mean - mean, frame.errors["mean"])
         row["covariance_error"] = _largest(frame.covariance - covariance, frame.errors["covariance"])
     if frame.density is None or grid is None:
@@ -247,14 +255,15 @@ def _largest(difference: Array, scale: Array) -> float:
 def _limits(sampled: bool, remedies: Advice) -> tuple[Array, dict[str, tuple[str, str]]]:
     """Return the limits of all figures, shape (F, 1), infinite where there is none; of each, cause and remedy."""
     unit = "standard errors" if sampled else "standard deviations"
-    moment = Z_LIMIT if sampled else MOMENT_LIMIT
+    moment, l1 = (Z_LIMIT, SAMPLED_LIMIT) if sampled else (MOMENT_LIMIT, TRUNCATION_LIMIT)
+    better = remedies.positive if sampled else remedies.finer
     rows = (
         ("mass_defect", MASS_LIMIT, "mass is lost", remedies.wider),
         ("negative_mass", NEGATIVE_LIMIT, "mass of the negative part", remedies.positive),
         ("mass_outside", 1e-3 if sampled else OUTSIDE_LIMIT, "mass lies outside the grid", remedies.wider),
         ("mean_error", moment, f"mean off the exact recursion, in {unit}", remedies.finer),
         ("covariance_error", moment, f"covariance off the recursion, in {unit}", remedies.finer),
-        ("truncation", TRUNCATION_LIMIT, "estimated L1 error of the density", f"{remedies.finer}, or accept it"),
+        ("truncation", l1, "estimated L1 error of the density", f"{better}, or accept it"),
         ("grid_error", GRID_LIMIT, "spectrum not decayed at the grid's largest wave number", remedies.finer),
     )  # fmt: skip
     limits = {name: limit for name, limit, _, _ in rows}

@@ -18,6 +18,8 @@ from dfp.results.solution import Solution
 
 # Kinds of results that stand at every step.
 _LAWS = ("density", "stationary moments")
+# Relative difference of slow times that is rounding.
+_SAME = 1e-9
 
 
 def is_law(given: object) -> bool:
@@ -42,7 +44,7 @@ def _timed(moments: Moments) -> Solution:
 
 def _as_solution(law: Any, clock: Solution | None) -> Solution:
     steps = np.zeros(1, dtype=np.int64) if clock is None else clock.steps
-    time, count, d = np.zeros(1) if clock is None else clock.time, len(steps), len(law.mean)
+    time, count, d = np.zeros(1) if clock is None else slow_time(clock), len(steps), len(law.mean)
     grid = law.grid if isinstance(law, Density) else None
     density = np.broadcast_to(law.values, (count, *law.values.shape)) if isinstance(law, Density) else None
     moments = np.broadcast_to(law.mean, (count, d)), np.broadcast_to(law.covariance, (count, d, d))
@@ -79,7 +81,35 @@ def nothing_shared(at: str) -> str:
     """Return what to say of solutions without a common frame."""
     if at == "step":
         return 'solutions: they share no saved step; give the same save=[...], or at="time" if learning rates differ.'
-    return "solutions: they share no saved time; give save=[...] that makes the slow times learning_rate × step equal."
+    return (
+        "solutions: they share no saved time; give save=[...] that makes the slow times equal, learning_rate × step, "
+        "with momentum over 1 − β."
+    )
+
+
+def slow_time(solution: Solution) -> Array:
+    """Return how far the mean has been driven at the saved steps, shape (S,): Σ η, with momentum Σ η/(1−β)."""
+    momentum = solution.provenance.get("momentum")
+    return solution.time / (1 - momentum) if isinstance(momentum, float) and 0 <= momentum < 1 else solution.time
+
+
+def apart(name: str, solution: Solution, reference: str, base: Solution, pairs: Mapping[int, int]) -> str | None:
+    """Say in words where frames of the same step, by ``pairs``, are not of the same slow time; None if they are."""
+    own, other = slow_time(solution)[list(pairs.values())], slow_time(base)[list(pairs)]
+    differ = np.abs(own - other) > _SAME * np.abs(other)  # moments have no slow time, NaN
+    if _settled(solution) or _settled(base) or not differ.any():
+        return None
+    last = int(np.flatnonzero(differ)[-1])
+    return (
+        f"{name!r} is at slow time {own[last]:.4g} at step {base.steps[list(pairs)[last]]}, {reference!r} at "
+        f"{other[last]:.4g} (learning_rate × steps, with momentum over 1 − β): they have not gone equally far; compare "
+        'at="time", or at rates whose slow times agree.'
+    )
+
+
+def _settled(solution: Solution) -> bool:
+    """Tell whether it is a law on a clock of ``on_one_clock``, the same at every time."""
+    return solution.equation == "law" and bool(np.isfinite(solution.time).all())
 
 
 def matched(solution: Solution, base: Solution, at: str) -> dict[int, int]:
@@ -87,5 +117,8 @@ def matched(solution: Solution, base: Solution, at: str) -> dict[int, int]:
     if at == "step":
         places = {int(step): i for i, step in enumerate(solution.steps)}
         return {j: places[int(step)] for j, step in enumerate(base.steps) if int(step) in places}
-    close = np.abs(base.time[:, None] - solution.time) <= 1e-9 * np.abs(base.time[:, None])
+    if _settled(solution):
+        return dict.fromkeys(range(len(base.steps)), 0)
+    own, other = slow_time(solution), slow_time(base)[:, None]
+    close = np.abs(other - own) <= _SAME * np.abs(other)
     return {int(j): int(np.argmax(close[j])) for j in np.flatnonzero(close.any(axis=1))}

@@ -1,6 +1,6 @@
 """How far solutions are apart: total variation, Wasserstein distance, entropy and moments, with sampling intervals."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from dfp.problem.grid import Grid
 from dfp.problem.state import Density
 from dfp.result import Origin, Result, call_of
 from dfp.results import tables
-from dfp.results.clock import is_law, matched, nothing_shared, on_one_clock
+from dfp.results.clock import apart, is_law, matched, nothing_shared, on_one_clock
 from dfp.results.solution import Solution
 
 # Cells per axis on which sampled densities are compared: their noise adds about 0.4 √(cells/trajectories) to the
@@ -86,6 +86,8 @@ class Comparison(Result):
     """
 
     distances: tuple[Distance, ...]
+    warnings: tuple[str, ...] = ()
+    """What to worry about: frames of the same step but not of the same slow time, distances that do not exist."""
 
     def at(self, name: str, step: int) -> Distance:
         """Return one distance.
@@ -126,8 +128,9 @@ class Comparison(Result):
         return result
 
     def __repr__(self) -> str:
-        """Return how many distances from what."""
-        return f"<Comparison: {len(self.distances)} distances from {self.distances[0].reference}>"
+        """Return how many distances from what, and how many warnings."""
+        told = f", {len(self.warnings)} warning(s)" if self.warnings else ""
+        return f"<Comparison: {len(self.distances)} distances from {self.distances[0].reference}{told}>"
 
     def __str__(self) -> str:
         """Return a table, one row a solution and step; brackets are 95 % intervals."""
@@ -137,7 +140,8 @@ class Comparison(Result):
             for d in self.distances
         ]
         lines = tables.aligned(rows)
-        return "\n".join([f"distance from: {self.distances[0].reference} (brackets: 95 % intervals)", *lines])
+        told = [f"! {warning}" for warning in self.warnings]
+        return "\n".join([f"distance from: {self.distances[0].reference} (brackets: 95 % intervals)", *lines, *told])
 
 
 def compare(
@@ -153,14 +157,16 @@ def compare(
     reference
         Name of the one the others are measured against; the first if left out.
     at
-        ``"step"``, or ``"time"``: frames of the same slow time τ, to 1e-9, as of momentum and of Langevin at η/(1−β);
-        the steps are then those of the reference.
+        ``"step"``, or ``"time"``: frames of the same slow time τ = Σ η, with momentum Σ η/(1−β), to 1e-9; the steps are
+        then those of the reference. Steps of which slow times differ are compared with a warning.
 
     Returns
     -------
     Comparison
         Distances between densities are NaN where a side has only moments. Where a side is sampled, its total
         variation interval is rigorous (triangle inequality and McDiarmid's bound) and holds for the cells compared.
+        Where a side has no mean, W1 is NaN; where it has no variance, W1 is that of what is on the cells, and means in
+        its deviations and its covariance are NaN, all with a warning.
 
     Raises
     ------
@@ -212,10 +218,29 @@ def compare(
             _distance(name, solution, pairs[name][j], reference, base, j)
             for j in shared
             for name, solution in others.items()
-        )
+        ),
+        tuple(
+            _worries(others, {name: {j: found[j] for j in shared} for name, found in pairs.items()}, reference, base)
+        ),
     )
     found._remember(call_of(compare, (origins, reference), {"at": at}))
     return found
+
+
+def _worries(
+    others: Mapping[str, Solution], pairs: Mapping[str, Mapping[int, int]], reference: str, base: Solution
+) -> Iterator[str]:
+    """Say where slow times differ, and which sides have no moments."""
+    for name, solution in others.items():
+        told = apart(name, solution, reference, base, pairs[name])
+        if told:
+            yield told
+    for name, solution in {reference: base, **others}.items():
+        if not checks.finite(solution.mean) or not checks.finite(solution.covariance):
+            yield (
+                f"{name!r} has no variance or mean: distances of moments from it, and W1 without a mean, are NaN, and "
+                "W1 is that of what is on the grids; go by the total variation."
+            )
 
 
 def _origin(given: Result) -> Result | Origin:
@@ -233,7 +258,8 @@ def _distance(name: str, solution: Solution, i: int, reference: str, base: Solut
         grid = _common_grid(solution, base)
         p, q = cell_probabilities(solution, i, grid), cell_probabilities(base, j, grid)
         points = grid.points.reshape(-1, grid.dimension)
-        wasserstein = _measured(distances.wasserstein(p, q, points, trajectories))
+        if checks.finite(solution.mean[i]) and checks.finite(base.mean[j]):
+            wasserstein = _measured(distances.wasserstein(p, q, points, trajectories))
         if not any(trajectories):
             kl = distances.kullback_leibler(p, q)
         else:

@@ -39,8 +39,9 @@ def _column(name: str, values: Any) -> Column:
 
 
 def attributes(found: Comparison) -> dict[str, Any]:
-    """Return the names of the solutions and of what they are compared with."""
-    return {"solutions": json.dumps(_names(found)), "reference": found.distances[0].reference}
+    """Return the names of the solutions, what they are compared with, and the warnings."""
+    told = {"warnings": json.dumps(found.warnings, ensure_ascii=False)} if found.warnings else {}
+    return {"solutions": json.dumps(_names(found)), "reference": found.distances[0].reference, **told}
 
 
 def _names(found: Comparison) -> list[str]:
@@ -71,5 +72,6 @@ def read(root: hdf5.Stored) -> Comparison:
         tuple(
             Distance(names[code], reference, step, kl=kl[i], **{name: values[i] for name, values in measured.items()})
             for i, (code, step) in enumerate(zip(codes.tolist(), steps.tolist(), strict=True))
-        )
+        ),
+        tuple(map(str, root.json("warnings", list))) if root.labelled("warnings") else (),
     )

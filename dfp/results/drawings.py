@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 
 def _density(result: Any) -> "Figure":
-    axes, seen = result.grid.axes, figures.window(result.mean[None], result.covariance[None])
+    known = result.mean[None], result.covariance[None], (result.grid, result.values[None])
+    axes, seen = result.grid.axes, figures.window(*known)
     names, asked = result.parameters, "Where are the parameters?"
     if result.grid.dimension == 1:
         return figures.curves({"density": (axes[0], result.values)}, "Where is the parameter?", None, names[0])

@@ -5,8 +5,10 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from dfp_solvers import gridded_law
 
 from dfp.checks import Array
+from dfp.problem.grid import Grid
 from dfp.results import axes as named
 from dfp.results import page, schema
 from dfp.results.page import canvas as canvas
@@ -28,6 +30,8 @@ _SEEN, _SHOWN_NEGATIVE = 1e-8, 1e-3
 _PLAIN, _WIDE, _MARGIN = 1e-3, 3.0, 0.05
 # Letters in the title of a panel, sides of a plane at which it gives up equal units, cells of a smooth contour.
 _PANEL_LETTERS, _NARROW, _SMOOTH_CELLS = 30, 3.0, 96
+# Of a law without a variance a view shows all but this share at each side, and a part of that beyond.
+_TAIL, _ROOM = 0.005, 0.4
 # Steps that are marked one by one, at most.
 _MARKED = 30
 
@@ -180,7 +184,8 @@ def contours(
     else:
         axis.contourf(x, y, values.T, levels=[*levels, peak * 1.01], colors=colour, alpha=0.25)
         axis.contour(x, y, values.T, levels=levels, colors=colour, linewidths=1.2)
-        if float(values.min()) < -_SHOWN_NEGATIVE * peak:
+        seen = values[np.ix_((x >= view[0][0]) & (x <= view[1][0]), (y >= view[0][1]) & (y <= view[1][1]))]
+        if float(seen.min(initial=0.0)) < -_SHOWN_NEGATIVE * peak:
             below = [float(values.min()) * 1.01, -_SHOWN_NEGATIVE * peak]
             axis.contourf(x, y, values.T, levels=below, colors="none", hatches=["////"])
             axis.text(0.02, 0.98, "hatched: negative", fontsize="small", va="top", transform=axis.transAxes)
@@ -212,16 +217,27 @@ def _smooth(x: Array, y: Array, values: Array) -> tuple[Array, Array, Array]:
 
 
 def _levels(values: Array, cell: float) -> Array:
-    """Return the densities above which cells of volume ``cell`` hold the fractions ``_HELD`` of the mass, ascending."""
+    """Return the densities above which cells of volume ``cell`` hold the fractions ``_HELD`` of the mass, ascending.
+
+    Those that the grid does not hold, as of heavy tails, have no contour.
+    """
     ordered = np.sort(values.ravel())[::-1]
     held = np.cumsum(ordered * cell)
-    levels = [ordered[min(int(np.searchsorted(held, fraction)), len(ordered) - 1)] for fraction in _HELD]
+    reached = [fraction for fraction in _HELD if fraction <= held[-1]] or [_HELD[-1] * held[-1]]
+    levels = [ordered[min(int(np.searchsorted(held, fraction)), len(ordered) - 1)] for fraction in reached]
     # Few samples, or a density in one cell, make levels coincide; contours need them to increase.
     return np.unique(np.maximum(levels, 1e-12 * ordered[0]))
 
 
-def window(mean: Array, covariance: Array) -> Box:
-    """Return the corners of a box of four standard deviations about means (S, d), with covariances (S, d, d)."""
+def window(mean: Array, covariance: Array, law: tuple[Grid, Array] | None = None) -> Box:
+    """Return the corners of a box of four standard deviations about means (S, d), with covariances (S, d, d).
+
+    Where there are no such moments, of a ``law`` on a grid, with values (S, n_1, …), what holds 99 %, with a margin.
+    """
+    if law is not None and not (np.isfinite(mean).all() and np.isfinite(covariance).all()):
+        lower, upper = gridded_law.bulk(law[1], law[0].lower, law[0].spacing, _TAIL)
+        margin = (upper - lower) * _ROOM
+        return np.maximum(lower - margin, law[0].lower), np.minimum(upper + margin, law[0].upper)
     reach = 4 * np.sqrt(np.einsum("sii->si", covariance))
     return np.min(mean - reach, axis=0), np.max(mean + reach, axis=0)
 

@@ -107,7 +107,7 @@ class Keeper:
     def _held(self, fingerprint: Mapping[str, Any]) -> Iterator[Any]:
         """Hold the file for one problem; give the result in it if that is finished."""
         self._fingerprint = fingerprint
-        with _locked(self.path):
+        with locked(self.path):
             finished = self._read() if self._resume and self.path.exists() else None
             try:
                 yield finished
@@ -233,7 +233,7 @@ def _decoded(layout: Any, flat: Any) -> Any:
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def locked(path: Path) -> Iterator[None]:
     """Keep other processes from the file; the operating system lets go of the lock whatever ends this one."""
     try:
         import fcntl

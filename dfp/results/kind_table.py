@@ -36,7 +36,7 @@ class Kind:
     """Where its grid is."""
     warnings: bool = False
     later: tuple[str, ...] = ()
-    """Numbers that files of earlier versions lack."""
+    """Numbers, or the warnings, that files of earlier versions lack."""
     parameters: str = ""
     """Where it has the names of what is on its axes, dotted likewise, if it has any."""
     made: str = ""
@@ -73,9 +73,11 @@ KINDS = {
     "density": Kind(
         "dfp.problem.state.Density",
         _density(),
-        ("outside", "error"),
+        ("outside", "error", "above", "unplaced"),
         gridded=True,
         parameters="parameters",
+        warnings=True,
+        later=("above", "unplaced", "warnings"),
         made="_restored",
     ),
     "moments": Kind(

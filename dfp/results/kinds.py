@@ -207,7 +207,7 @@ def _read(root: hdf5.Stored, name: str) -> Any:
         given[kept.field] = values
     numbers = [number for number in kind.numbers if number not in kind.later or root.labelled(number)]
     given |= {number: float(root.attribute(number.replace(".", "_"), "<f8")) for number in numbers}
-    if kind.warnings:
+    if kind.warnings and ("warnings" not in kind.later or root.labelled("warnings")):
         given["warnings"] = tuple(root.json("warnings", list))
         if not all(isinstance(warning, str) for warning in given["warnings"]):
             raise FileFormatError("the attribute 'warnings' must hold a list of text; make the file again.")

@@ -1,6 +1,5 @@
 """Several solutions in one figure: densities over each other at one step, and how far they are from the reference."""
 
-import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +10,7 @@ from dfp.errors import DFPError
 from dfp.problem.state import Density
 from dfp.results import axes as named
 from dfp.results import figures, page, schema
-from dfp.results.clock import matched, nothing_shared, on_one_clock
+from dfp.results.clock import apart, matched, nothing_shared, on_one_clock, slow_time
 from dfp.results.solution import Solution
 
 if TYPE_CHECKING:
@@ -66,7 +65,10 @@ def _frames(solutions: Mapping[str, Any], step: int | None, at: str) -> tuple[di
         raise DFPError(f"steps={checks.shown(step)}: is not a step that all have saved; give one of {list(shared)}.")
     settled = all(isinstance(solved, Density) for solved in solutions.values())
     frames = {name: s.at([int(s.steps[pairs[name][shared[chosen]]])]) for name, s in clocked.items()}
-    where = f"step {chosen}" if at == "step" else f"slow time {base.time[shared[chosen]]:.4g}"
+    times = [f"{float(slow_time(s)[0]):.3g}" for s in frames.values()]
+    where = f"step {chosen}" if at == "step" else f"slow time {float(slow_time(base)[shared[chosen]]):.4g}"
+    if at == "step" and any(apart("", s, "", base, {shared[chosen]: 0}) for s in frames.values()):
+        where += f" (slow times {', '.join(times)})"
     return frames, "the end" if settled else where
 
 
@@ -92,7 +94,7 @@ def _lines(frames: Mapping[str, Solution], title: str) -> "Figure":
 def _planes(frames: Mapping[str, Solution], title: str) -> "Figure":
     """Contours in the first row, those of the reference dashed over each; maps of the differences below."""
     base = next(iter(frames.values()))
-    view = figures.window(base.mean, base.covariance)
+    view = figures.window(base.mean, base.covariance, base.gridded())
     figure, axes = page.canvas(2, len(frames), 3.7 * len(frames), 0.6 + 2 * figures.panel_height(view))
     (grid, density), maps = base.gridded(), []
     for column, ((name, solved), colour) in enumerate(zip(frames.items(), figures.colours(len(frames)), strict=True)):
@@ -126,9 +128,8 @@ def _marginals(frames: Mapping[str, Solution], title: str) -> "Figure":
             axis.plot(grid.axes[0], density[0], label=name, color=colour)
         axis.set_xlabel(named.label(names[i]))
         axis.set_ylabel(schema.label("density", 1))
-        deviation = math.sqrt(max(s.covariance[0, i, i] for s in frames.values()))
-        centres = [s.mean[0, i] for s in frames.values()]
-        axis.set_xlim(min(centres) - 5 * deviation, max(centres) + 5 * deviation)
+        ends = [figures.window(s.mean, s.covariance, s.gridded()) for s in frames.values()]
+        axis.set_xlim(min(lower[i] for lower, _ in ends), max(upper[i] for _, upper in ends))
     panels[0].legend()
     figure.suptitle(title)
     return figure

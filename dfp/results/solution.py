@@ -125,7 +125,10 @@ class Solution(Result):
 
     @property
     def time(self) -> Array:
-        """Slow time τ = ηn of the saved steps, or the sum of a schedule's η, shape (S,)."""
+        """Slow time τ = ηn of the saved steps, or the sum of a schedule's η, shape (S,).
+
+        With momentum β the mean moves as far in η/(1−β) a step, by which ``compare`` counts.
+        """
         return self.steps * self.learning_rate if self.slow_time is None else self.slow_time
 
     @property
@@ -215,13 +218,22 @@ class Solution(Result):
             both = [*kept, *(i + self.dimension for i in kept)]
             moments["joint_mean"] = self.joint_mean[:, both]
             moments["joint_covariance"] = self.joint_covariance[:, both][:, :, both]
-        moments["parameters"] = tuple(self.parameters[i] for i in kept)
+        told = self.provenance if len(kept) == self.dimension else self.provenance | {"marginal": kept}
         if self.directions is not None:
-            moments["provenance"] = self.provenance | {"directions": self.directions[:, kept].tolist()}
-        return replace(self, grid=grid, density=density, errors=errors, **moments)
+            told = told | {"directions": self.directions[:, kept].tolist()}
+        names = tuple(self.parameters[i] for i in kept)
+        return replace(self, grid=grid, density=density, errors=errors, provenance=told, parameters=names, **moments)
 
     def probability(self, lower: ArrayLike, upper: ArrayLike) -> Array:
         """Return the probability of the box from ``lower`` to ``upper`` (d,), infinite or not, at every step, (S,).
+
+        What is outside the grid counts in a box without ends. It may be in others that go on beyond the grid, which
+        then lack at most 1e-6, or a hundredth of the answer.
+
+        Raises
+        ------
+        DFPError
+            If a corner is malformed, or more than that may be missing.
 
         Examples
         --------
@@ -229,10 +241,17 @@ class Solution(Result):
         [1.    0.994 0.966]
         """
         grid, density = self.gridded()
-        return np.array([questions.probability(grid, values, lower, upper, steps=self.sampled) for values in density])
+        return np.array(
+            [
+                questions.probability(grid, values, lower, upper, outside, steps=self.sampled)
+                for values, outside in zip(density, self._outside, strict=True)
+            ]
+        )
 
     def quantile(self, q: ArrayLike, axis: int = 0) -> Array:
-        """Return the quantiles ``q`` in (0, 1) of a parameter at every saved step, shape (S, …) [parameter].
+        """Return the quantiles ``q`` in (0, 1) of a parameter at every saved step [parameter].
+
+        Shape (S,) for one share, (S, Q) for a list.
 
         Raises
         ------
@@ -247,13 +266,18 @@ class Solution(Result):
          [-0.441  0.655]]
         """
         grid, density = self.gridded()
-        beyond = np.nan_to_num(self.certificate.mass_outside)
         return np.array(
             [
-                questions.quantile(grid, values, q, axis, float(outside), steps=self.sampled)
-                for values, outside in zip(density, beyond, strict=True)
+                questions.quantile(grid, values, q, axis, outside.mass, steps=self.sampled)
+                for values, outside in zip(density, self._outside, strict=True)
             ]
         )
+
+    @property
+    def _outside(self) -> list[questions.Outside]:
+        """What is known of the mass outside the grid, frame by frame."""
+        found, unplaced = np.nan_to_num(self.certificate.mass_outside), bool(self.provenance.get("marginal"))
+        return [questions.Outside(max(float(mass), 0.0), unplaced=unplaced) for mass in found]
 
     def sample(self, n: int, seed: int = 0) -> Array:
         """Return ``n`` independent points of the law at the last step, shape (n, d) [parameter].
@@ -300,11 +324,15 @@ class Solution(Result):
         outside = min(max(outside, 0.0), 1.0) if np.isfinite(outside) else 0.0
         values = values * ((1 - outside) / (values.sum() * grid.cell_volume))
         error = float(self.certificate.error[-1])
-        result = Density(grid, values, outside, error if np.isfinite(error) else 0.0, parameters=self.parameters)
         mean, covariance = self.mean[-1], self.covariance[-1]
-        if checks.finite(mean) and checks.finite(covariance):
-            return result.with_moments(mean, covariance, joint)
-        return result if joint is None else result.with_moments(result.mean, result.covariance, joint)
+        known = checks.finite(mean) and checks.finite(covariance)
+        told = (
+            () if known else (f"mean or covariance do not exist at step {self.steps[-1]} of the run that ends here.",)
+        )
+        unplaced = bool(self.provenance.get("marginal"))
+        error = error if np.isfinite(error) else 0.0
+        result = Density(grid, values, outside, error, self.parameters, told, unplaced=unplaced)
+        return result.with_moments(mean, covariance, joint)
 
     @property
     def _joint(self) -> Joint | None:
@@ -327,7 +355,7 @@ class Solution(Result):
         if self.density is not None and self.grid is not None and (self.dimension > 2 or self.directions is not None):
             from dfp.results.corner import corner
 
-            seen = figures.window(self.mean[-1:], self.covariance[-1:])
+            seen = figures.window(self.mean[-1:], self.covariance[-1:], (self.grid, self.density[-1:]))
             asked = f"Where are the parameters at step {self.steps[-1]}? {title}"
             return corner(self.grid.axes, self.density[-1], seen, self.parameters, asked)
         if self.density is None or self.grid is None or self.dimension > 2:
@@ -340,7 +368,7 @@ class Solution(Result):
             return figures.curves(curves, f"Where is the parameter? {title}", self.steps.tolist(), self.parameters[0])
         chosen = np.unique(np.linspace(0, len(self.steps) - 1, min(_PLANES, len(self.steps))).astype(int))
         planes = {titles[i]: (axes, self.density[i]) for i in chosen}
-        view = figures.window(self.mean, self.covariance)
+        view = figures.window(self.mean, self.covariance, (self.grid, self.density))
         asked = f"Where are the parameters? {title}"
         return figures.planes(planes, view, asked, figures.COLOURS[:1], self.parameters)
 
@@ -358,7 +386,7 @@ class Solution(Result):
         if self.dimension > 2:
             raise DFPError(f"solution has {self.dimension} parameters: animations need 1 or 2.")
         titles = [f"{self.equation}, step {step}" for step in self.steps]
-        view = figures.window(self.mean, self.covariance)
+        view = figures.window(self.mean, self.covariance, (grid, density))
         animation.animate(path, grid.axes, density, titles, view, frames_per_second, self.parameters)
 
     def __repr__(self) -> str:

@@ -27,10 +27,17 @@ from dfp.solving.checkpoints import Checkpoint
 # mass beyond a box, wrapped around into it, where it is wide enough.
 _BLOCK, _FINE, _WRAPPED = 64, 1e-12, 1e-10
 _MOST_CELLS = {1: 2**16, 2: 2**10, 3: 2**7}
-# Trajectories of a look-ahead, its seed, and places times waves worked on at a time.
-_TRAJECTORIES, _SEED, _WORK = 20_000, 0, 2**22
+# Places times waves worked on at a time.
+_WORK = 2**22
 # Columns are dependent if the least singular value of the normalised ones is below this.
 _DEPENDENT = 1e-10
+
+
+class Draws(NamedTuple):
+    """What a look-ahead draws."""
+
+    trajectories: int = 20_000
+    seed: int = 0
 
 
 class Path(NamedTuple):
@@ -51,9 +58,10 @@ def projected(
     saved: NDArray[np.int64],
     given: ArrayLike,
     keeper: Checkpoint | None,
+    drawn: Draws,
     grid: Grid | None,
 ) -> Solution:
-    """Return the solution for Uᵀθ, U = ``given`` (d, k), at the steps ``saved`` (S,)."""
+    """Return the solution for Uᵀθ, U = ``given`` (d, k), at the steps ``saved`` (S,); ``drawn`` where it is sampled."""
     began, sgd = time.perf_counter(), equation.sgd
     directions = columns(given, equation.dimension)
     if grid is not None and grid.dimension != directions.shape[1]:
@@ -76,7 +84,7 @@ def projected(
         return assembled(
             equation, sgd, steps, frames, certify(steps, frames, chosen, exact, [], remedies), last=int(saved[-1]),
             solver="Directions", reason=reason, grid=chosen, began=began, trajectories=trajectories,
-            details={"directions": directions.tolist()} | ({"seed": _SEED} if trajectories else {}),
+            details={"directions": directions.tolist()} | ({"seed": drawn.seed} if trajectories else {}),
         )  # fmt: skip
 
     normal = equation.additive and (sgd.law.gaussian or not equation.discrete) and initial.gridded is None
@@ -95,9 +103,9 @@ def projected(
         chosen, frames = normal_frames(exact, grid)
     else:
         exact = along(moments_at(equation, initial, saved), directions)
-        trajectories = _TRAJECTORIES
+        trajectories = drawn.trajectories
         reason = "the one-step kernel, known along the directions, is averaged over samples of the step before"
-        chosen, frames = _looked_ahead(equation, initial, exact, directions, grid, keeper, signed)
+        chosen, frames = _looked_ahead(equation, initial, exact, directions, drawn, grid, keeper, signed)
     return signed(chosen, frames)
 
 
@@ -230,6 +238,7 @@ def _looked_ahead(
     initial: State,
     exact: Moments,
     u: Array,
+    drawn: Draws,
     grid: Grid | None,
     keeper: Checkpoint | None,
     signed: Callable[[Grid, list[Frame]], Solution],
@@ -248,7 +257,7 @@ def _looked_ahead(
     chosen = automatic(exact) if grid is None else grid
     waves = fourier.wave_numbers(chosen.spacing, chosen.cells)
     frames = list[Frame]()
-    walk, steps = Walk(equation, initial, _TRAJECTORIES, np.random.default_rng(_SEED)), exact.steps.tolist()
+    walk, steps = Walk(equation, initial, drawn.trajectories, np.random.default_rng(drawn.seed)), exact.steps.tolist()
 
     def keep() -> None:
         if keeper is not None:
@@ -272,19 +281,33 @@ def _looked_ahead(
         while walk.step < step - 1:
             walk.advance()
             keep()
-        phi = _averaged(equation, walk, step, u, waves) if step else _begun(initial, waves, u)
-        density, _ = fourier.invert(phi, chosen.lower, chosen.spacing, chosen.cells)
-        _, mean, covariance = grid_moments(chosen, density)
-        variances = covariance.diagonal()
-        scale = np.sqrt(np.outer(variances, variances))
-        errors = {"mean": np.sqrt(variances / _TRAJECTORIES), "covariance": 2 * scale / _TRAJECTORIES**0.5}
-        frames.append(Frame(mean, covariance, density, errors=errors))
+        halves = _averaged(equation, walk, step, u, waves) if step else (_begun(initial, waves, u),) * 2
+        frames.append(_sampled_frame(chosen, halves, drawn.trajectories))
         keep()
     return chosen, frames
 
 
-def _averaged(equation: Equation, walk: Walk, step: int, u: Array, waves: Array) -> Complex:
-    """Return the average over the sampled (θ, v) of step n−1 of the characteristic function of Uᵀθ_n given them."""
+def _sampled_frame(grid: Grid, halves: tuple[Complex, Complex], trajectories: int) -> Frame:
+    """Return the frame of the mean of two halves of the samples, whose difference tells the sampling error.
+
+    The mean of laws of a step is positive, but where a step is narrower than the cells their shortest waves, which the
+    grid leaves out, make it ring. What is below zero is cut: pointwise that comes closer to what is positive.
+    """
+    first, second = (fourier.invert(phi, grid.lower, grid.spacing, grid.cells)[0] for phi in halves)
+    density = (first + second) / 2
+    _, mean, covariance = grid_moments(grid, density)
+    variances = covariance.diagonal()
+    scale = np.sqrt(np.outer(variances, variances))
+    errors = {"mean": np.sqrt(variances / trajectories), "covariance": 2 * scale / trajectories**0.5}
+    apart = float(np.abs(first - second).sum()) / 2 * grid.cell_volume
+    kept = np.maximum(density, 0.0)
+    cut = float((kept - density).sum()) * grid.cell_volume
+    positive = kept * (float(density.sum()) / float(kept.sum()))
+    return Frame(mean, covariance, positive, errors=errors, truncation=apart + 2 * cut)
+
+
+def _averaged(equation: Equation, walk: Walk, step: int, u: Array, waves: Array) -> tuple[Complex, Complex]:
+    """Return averages over either half of the sampled (θ, v) of step n−1 of what Uᵀθ_n given them has for φ."""
     sgd = equation.sgd
     beta = sgd.momentum
     push, kept = (1 + beta, beta**2) if sgd.nesterov else (1.0, beta)  # θ' = θ − η (push g + kept v) (T19)
@@ -294,10 +317,15 @@ def _averaged(equation: Equation, walk: Walk, step: int, u: Array, waves: Array)
     law = sgd.law.with_batch_size(sgd.samples_at(step - 1)) if sgd.scheduled and sgd.batches else sgd.noise
     if not checks.finite(theta):
         raise DFPError(f"step {step}: sampled trajectories overflow; lower learning_rate or save earlier steps.")
-    phi = np.zeros(waves.shape[:-1], dtype=np.complex128)
-    for begin in range(0, _TRAJECTORIES, portion):
-        here, moving = theta[begin : begin + portion], speed[begin : begin + portion]
-        along = (here - rate * (push * (here @ sgd.hessian.T + sgd.gradient) + kept * moving)) @ u
-        phase = np.exp(1j * np.moveaxis(waves @ along.T, -1, 0))
-        phi += np.sum(phase * law.loaded_characteristic(waves, -rate * push * u.T, here), axis=0)
-    return phi / _TRAJECTORIES
+
+    def average(first: int, end: int) -> Complex:
+        phi = np.zeros(waves.shape[:-1], dtype=np.complex128)
+        for begin in range(first, end, portion):
+            here, moving = theta[begin : min(begin + portion, end)], speed[begin : min(begin + portion, end)]
+            along = (here - rate * (push * (here @ sgd.hessian.T + sgd.gradient) + kept * moving)) @ u
+            phase = np.exp(1j * np.moveaxis(waves @ along.T, -1, 0))
+            phi += np.sum(phase * law.loaded_characteristic(waves, -rate * push * u.T, here), axis=0)
+        return phi / (end - first)
+
+    middle = len(theta) // 2
+    return average(0, middle), average(middle, len(theta))

@@ -125,3 +125,8 @@ def _pick_discrete(equation: Equation, initial: State) -> list[tuple[Solver, str
     ]
     attempts = [attempt for attempt in attempts if attempt[0].refusal(equation, initial) is None]
     return [*attempts, (MomentRecursion(), "no series converges and no stable grid resolves the density: moments only")]
+
+
+def drawn_by(solver: Solver | str) -> tuple[int, int] | None:
+    """Return how many trajectories a solver draws, and with which seed, where it is one that does."""
+    return (solver.trajectories, solver.seed) if isinstance(solver, MonteCarlo) else None

@@ -23,10 +23,11 @@ from dfp.problem.parameters import directions as named_along
 from dfp.problem.state import State, started
 from dfp.results.certificate import ROUNDING
 from dfp.results.solution import Solution
-from dfp.solving.along import columns, projected
+from dfp.solving.along import Draws, columns, projected
+from dfp.solving.assembly import without_moments
 from dfp.solving.averaged import averaged, closed
 from dfp.solving.checkpoints import Checkpoint
-from dfp.solving.choice import BY_NAME, pick, pick_of_average, without_density
+from dfp.solving.choice import BY_NAME, drawn_by, pick, pick_of_average, without_density
 from dfp.solving.invariant import alone
 from dfp.solving.recipe import Recipe
 from dfp.solving.refinement import to_tolerance
@@ -75,7 +76,8 @@ def solve(
     directions
         U, shape (d, k), k <= 3: the densities are those of Uᵀθ, for any d; see ``solution.directions``. Closed for
         additive noise; modes that move by themselves are solved as such, by any solver, (T5) among them; otherwise
-        smooth averages of the last step's kernel over 20 000 sampled trajectories (T4).
+        smooth averages of the last step's kernel over sampled trajectories (T4), 20 000 unless ``solver`` is a
+        ``MonteCarlo(trajectories, seed)``.
     checkpoint
         HDF5 file that holds the saved steps so far as a solution, written every few seconds. A run that finds it goes
         on from there, to the bits of an uninterrupted one; the finished solution takes its place, and is returned if it
@@ -104,6 +106,7 @@ def solve(
     Fourier [1.    0.328 0.107] True
     """
     initial = started(initial)
+    held = getattr(initial, "bulk", initial)  # a State, or refused below
     keeper = checkpoint if checkpoint is None or isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
     way = Way(_known_solver(solver), counted(grid), tolerance, progress, directions, keeper)
     given: dict[str, Any] = {
@@ -112,14 +115,18 @@ def solve(
         "directions": None if directions is None else np.array(directions, float),
     }  # fmt: skip
 
+    process = equation.iterate if isinstance(equation, AveragedEquation) else equation
+
     def solved(problem: Problem | None) -> Solution:
-        found = _solution(equation, initial, steps, save, way, problem)
+        found = _solution(equation, held, steps, save, way, problem)
+        if held is not initial:
+            found = without_moments(found, initial, process.sgd)
         found.provenance["recipe"] = Recipe(given)
         return found
 
     if keeper is None:
         return solved(None)
-    problem = _problem(equation, initial, steps, save)
+    problem = _problem(equation, held, steps, save)
     with keeper.held(problem, given) as finished:
         return keeper.finish(solved(problem)) if finished is None else finished
 
@@ -192,6 +199,7 @@ def _with_cells(method: Callable[[Grid | None], Solution], grid: Grid | int | No
 def _along(equation: Equation, initial: State, saved: NDArray[np.int64], way: Way) -> Solution:
     """Return the densities along directions: by any solver where they move by themselves, else by their own method."""
     assert way.directions is not None
+    asked = drawn_by(way.solver)
     u = columns(way.directions, equation.dimension)
     closed_here, left_open = (
         equation.additive and not equation.truncated,
@@ -204,12 +212,16 @@ def _along(equation: Equation, initial: State, saved: NDArray[np.int64], way: Wa
         reason = f"these directions move by themselves: {found.reason}"
         record = equation.record(last) | {"directions": u.tolist()}
         return replace(found, reason=reason, provenance=found.provenance | record, parameters=named_along(u.shape[1]))
-    if not left_open:
+    sampled = way.solver == "auto" or (asked is not None and not closed_here)
+    if not sampled or way.tolerance is not None:
         raise UnsupportedError(
             "directions: they have a method of their own unless they move by themselves (modes with Gaussian noise "
-            "that no other shakes); leave solver and tolerance out."
+            "that no other shakes); leave solver and tolerance out, or give dfp.MonteCarlo(trajectories, seed) where "
+            "they are sampled."
         )
-    return _with_cells(partial(projected, equation, initial, saved, way.directions, way.keeper), way.grid)
+    return _with_cells(
+        partial(projected, equation, initial, saved, way.directions, way.keeper, Draws(*asked or ())), way.grid
+    )
 
 
 def _averaged(equation: AveragedEquation, initial: State, saved: NDArray[np.int64], way: Way) -> Solution:

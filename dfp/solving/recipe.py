@@ -103,7 +103,12 @@ _MADE = {
     "modified langevin": _by_name(equations.ModifiedLangevin, "sgd matched positive"),
     "gaussian": _by_name(state.Gaussian, "mean covariance"),
     "point": _by_name(state.Point, "theta"),
-    "density": _by_name(state.Density, "grid values outside error parameters", moments="_moments", joint="joint"),
+    "density": _by_name(
+        state.Density,
+        "grid values outside error parameters warnings above unplaced",
+        moments="_moments",
+        joint="joint",
+    ),
     "state moments": _by_name(state.StateMoments, "mean covariance joint"),
     "grid": _by_name(Grid, "lower upper cells"),
     **{f"solver {name}": _by_name(kind, " ".join(p for p in inspect.signature(kind).parameters if p not in _IDLE))

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from dfp import checks
 from dfp.checks import LITTLE, require_memory
 from dfp.errors import DFPError, UnresolvedError, UnsupportedError
+from dfp.exact.heavy import moments_that_exist
 from dfp.exact.stability import growing
 from dfp.methods.patience import MOVE, Patience
 from dfp.methods.pilot import unknown
@@ -76,6 +77,11 @@ def solve_with(
         if solver.needs_moments(equation):
             raise named(problem.failure, growing(equation, problem.last))
         notes.append(f"moments are not checked, mean_error and covariance_error are NaN ({problem.failure})")
+    existing = (
+        None
+        if not sgd.affine or sgd.unit_noise.finite
+        else moments_that_exist(equation, problem.initial, problem.steps)
+    )
     if not isinstance(grid, Grid) and solver.gridded and problem.exact:
         _check_width(problem)
     run = _started(solver, problem, grid)
@@ -102,6 +108,8 @@ def solve_with(
             solver=solver.name, reason=reason, grid=grid, began=began, details=_settings(solver),
             trajectories=drawn.drawn if drawn else 0,
         )  # fmt: skip
+        if existing is not None:
+            found = replace(found, mean=existing.mean[: len(frames)], covariance=existing.covariance[: len(frames)])
         if exact.joint_mean is None or exact.joint_covariance is None or problem.average is not None:
             return found
         moving = exact.joint_mean[: len(frames)], exact.joint_covariance[: len(frames)]
@@ -109,7 +117,8 @@ def solve_with(
 
     done = [] if way.keeper is None else way.keeper.start(solver, run, problem.steps.tolist(), signed)
     if isinstance(run, SamplingRun):
-        frames = _drawn(run, way.progress, patience, way.keeper)
+        with run.held():
+            frames = _drawn(run, way.progress, patience, way.keeper)
     else:
         run.patience = patience
         frames = _marched(run, problem.steps, way.progress, done, way.keeper)

@@ -83,16 +83,19 @@ def mean_and_covariance(
     Parameters
     ----------
     mean, covariance
-        Shapes (d,) and (d, d); means differ in the second side's standard deviations, covariances in its norm.
+        Shapes (d,) and (d, d); means differ in the second side's standard deviations, covariances in its norm. NaN
+        where the second side has no variance.
     errors
         Standard errors ``mean`` and ``covariance`` of each side; empty where nothing is sampled.
     """
     deviation = np.sqrt(np.diag(covariance[1]))
     deviation = np.where(deviation > 0, deviation, 1.0)
+    deviation = np.where(np.isinf(deviation), np.nan, deviation)  # of a law without a variance nothing is a part
     size = float(np.linalg.norm(covariance[1])) or 1.0
     sampled = [side for side in errors if side]
     mean_radius = QUANTILE * sum(float(np.max(side["mean"] / deviation)) for side in sampled)
     covariance_radius = QUANTILE * sum(float(np.linalg.norm(side["covariance"])) for side in sampled) / size
     off = float(np.max(np.abs(mean[0] - mean[1]) / deviation))
-    wide = float(np.linalg.norm(covariance[0] - covariance[1])) / size
+    with np.errstate(invalid="ignore"):
+        wide = float(np.linalg.norm(covariance[0] - covariance[1])) / size
     return (off, mean_radius), (wide, covariance_radius)

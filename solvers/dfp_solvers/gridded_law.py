@@ -10,18 +10,22 @@ from scipy.interpolate import make_interp_spline
 from scipy.ndimage import map_coordinates
 from scipy.optimize import brentq
 
-from dfp_solvers import rebinning
 from dfp_solvers.arrays import Array
 
 
 def box_probability(
     values: Array, axes: Sequence[Array], spacing: Array, lower: Array, upper: Array, *, steps: bool
 ) -> float:
-    """Return the integral of ``values`` (n_1, …, n_d) over the box from ``lower`` to ``upper`` (d,), zero beyond."""
+    """Return the integral of ``values`` (n_1, …, n_d) over the box from ``lower`` to ``upper`` (d,), zero beyond.
+
+    Along an axis that the box holds whole it is the sum over cells, by which mass and what is outside are known too.
+    """
     for centres, width, a, b in reversed(list(zip(axes, spacing, lower, upper, strict=True))):
         first, last = centres[0] - width / 2, centres[-1] + width / 2
         edges = np.clip([a, b], first, last)
-        if steps:
+        if a <= first and b >= last:
+            values = values.sum(axis=-1) * width
+        elif steps:
             cumulative = np.concatenate(
                 [np.zeros((*values.shape[:-1], 1)), np.cumsum(values, axis=-1) * width], axis=-1
             )
@@ -30,7 +34,9 @@ def box_probability(
             at = cumulative[..., cell] + (place - cell) * values[..., cell] * width
             values = at[..., 1] - at[..., 0]
         else:
-            values = rebinning.integrated(values, centres, width, edges, values.ndim - 1)[..., 0]
+            # Not through zeros beyond the cells: a law that a wall cuts does not fall there.
+            spline = make_interp_spline(centres, values, k=min(5, len(centres) - 1 - len(centres) % 2), axis=-1)
+            values = np.diff(spline.antiderivative()(edges), axis=-1)[..., 0]
     return float(values)
 
 
@@ -50,6 +56,18 @@ def quantile(values: Array, centres: Array, width: float, share: float, *, steps
     cell = min(int(np.searchsorted(cumulative, target, side="left")), len(kept)) - 1
     cell = max(cell, 0)
     return float(edges[cell] + (target - cumulative[cell]) / max(kept[cell], np.finfo(float).tiny))
+
+
+def bulk(values: Array, lower: Array, spacing: Array, share: float) -> tuple[Array, Array]:
+    """Return corners (d,), beyond which no frame of ``values`` (S, n_1, …) has more than a share along each axis."""
+    low, high = np.empty(len(lower)), np.empty(len(lower))
+    for axis, (start, width) in enumerate(zip(lower, spacing, strict=True)):
+        others = tuple(other for other in range(1, values.ndim) if other != axis + 1)
+        cumulative = np.cumsum(np.maximum(values.sum(axis=others), 0.0), axis=1)
+        below = cumulative / cumulative[:, -1:]
+        low[axis] = start + width * np.min(np.argmax(below > share, axis=1))
+        high[axis] = start + width * (1 + np.max(np.argmax(below >= 1 - share, axis=1)))
+    return low, high
 
 
 def interpolated(values: Array, lower: Array, spacing: Array, points: Array, *, steps: bool) -> Array:

@@ -70,8 +70,12 @@ class Fixed:
         parts = [self.transition(part) @ (self.weights * self.density) for part in np.array_split(theta, 16)]
         return np.concatenate(parts)
 
-    def outside(self, lower: float, upper: float) -> float:
-        """Return the mass beyond an interval."""
+    def below(self, place: float) -> float:
+        """Return the mass below a place."""
         mean, deviation = self._moments()
-        out = ndtr((lower - mean) / deviation) + ndtr((mean - upper) / deviation)
-        return float(out @ (self.weights * self.density))
+        return float(ndtr((place - mean) / deviation) @ (self.weights * self.density))
+
+    def above(self, place: float) -> float:
+        """Return the mass above a place."""
+        mean, deviation = self._moments()
+        return float(ndtr((mean - place) / deviation) @ (self.weights * self.density))
