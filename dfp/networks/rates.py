@@ -129,7 +129,7 @@ class Diffusion(stored.Labelled):
         axis.set_xticks(rates, [f"{rate:g}" for rate in rates])
         axis.minorticks_off()
         axis.set_ylabel(schema.label("diffusion_coefficient"))
-        axis.legend(fontsize="small")
+        page.legend(axis)
         figure.suptitle(f"Is diffusion proportional to the learning rate? {self.directions} flat directions")
         return figure
 

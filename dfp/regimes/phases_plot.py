@@ -104,7 +104,7 @@ def _regimes(axis: "Axes", axes: tuple[Array, Array], values: Mapping[str, NDArr
         hatched.set_edgecolor("#333333")
         hatched.set_linewidth(0.0)
         handles.append(Patch(facecolor="none", edgecolor="#333333", hatch="///", label="finite in Langevin alone"))
-    axis.legend(handles=handles, fontsize="small", loc="best", frameon=True, framealpha=0.9)
+    page.legend(axis, handles)
     axis.set_title("regime of SGD")
 
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from dfp.errors import DFPError
 from dfp.problem.grid import Grid
-from dfp.results import figures, page, schema
+from dfp.results import figures, page, palette, planes, schema
+from dfp.results.cells import Cells
 from dfp.results.corner import corner
 
 if TYPE_CHECKING:
@@ -16,12 +17,12 @@ if TYPE_CHECKING:
 
 
 def _density(result: Any) -> "Figure":
-    axes, seen = result.grid.axes, figures.window(result.mean[None], result.covariance[None])
+    cells = Cells(result.grid.axes, result.values)
     if result.grid.dimension == 1:
-        return figures.curves({"density": (axes[0], result.values)}, "Where is the parameter?")
+        return figures.curves({"density": cells}, "Where is the parameter?")
     if result.grid.dimension == 2:
-        return figures.planes({"": (axes, result.values)}, seen, "Where are the parameters?")
-    return corner(axes, result.values, seen, ["theta_1", "theta_2", "theta_3"], "Where are the parameters?")
+        return planes.planes({"": cells}, "Where are the parameters?")
+    return corner(cells, ["theta_1", "theta_2", "theta_3"], "Where are the parameters?")
 
 
 def _moments(result: Any) -> "Figure":
@@ -36,9 +37,8 @@ def _spectrum(result: Any) -> "Figure":
     axis.axhline(1.0, color="grey", linewidth=0.8)
     if np.isfinite(result.continuous_edge):
         label = "continuous below"
-        axis.axhline(result.continuous_edge, color=figures.COLOURS[1], linestyle="--", label=label)
-        axis.legend()
-    axis.set_xticks(order)
+        page.legend(axis, [axis.axhline(result.continuous_edge, color=figures.COLOURS[1], linestyle="--", label=label)])
+    page.integers(axis.xaxis)
     axis.set_xlabel(schema.label("slowness"))
     axis.set_ylabel(schema.label("multiplier"))
     figure.suptitle("How fast do deviations decay?")
@@ -50,7 +50,7 @@ def _comparison(result: Any) -> "Figure":
     figure, axes = page.canvas(1, max(len(known), 1), 3.5 * max(len(known), 1), 3.6)
     names = list(dict.fromkeys(d.name for d in result.distances))
     for axis, quantity in zip(axes[0], known or _DISTANCES[:1], strict=True):
-        for name, colour in zip(names, figures.colours(len(names)), strict=True):
+        for name, colour in zip(names, palette.colours(len(names)), strict=True):
             own = [d for d in result.distances if d.name == name]
             value, lower, upper = (np.array([getattr(getattr(d, quantity), end) for d in own]) for end in _ENDS)
             error = np.maximum([value - lower, upper - value], 0.0)
@@ -59,7 +59,7 @@ def _comparison(result: Any) -> "Figure":
         page.scale_steps(axis, np.unique([d.step for d in result.distances]))
         axis.set_xlabel(schema.label("step"))
         axis.set_ylabel(schema.label(f"{quantity}_distance"))
-    axes[0, 0].legend()
+    page.legend(axes[0, 0])
     figure.suptitle(f"How far is each from {result.distances[0].reference}?")
     return figure
 
@@ -73,11 +73,11 @@ def _committor(result: Any) -> "Figure":
     else:
         drawn = axis.contourf(*result.grid.axes, result.values.T, levels=np.linspace(0, 1, 11), cmap="viridis")
         half = result.grid.spacing / 2
-        figures.frame(axis, (result.grid.lower + half, result.grid.upper - half))
+        planes.frame(axis, (result.grid.lower + half, result.grid.upper - half))
         page.bar(drawn, [axis], schema.label("committor"))
     for name, place in (("well", result.well), ("across", result.across)):
         axis.plot(place[0], place[1] if len(place) > 1 else float(name == "across"), "o", label=name)
-    axis.legend()
+    page.legend(axis)
     figure.suptitle("Which well is reached first?")
     return figure
 
@@ -89,7 +89,7 @@ def _stationary_moments(result: Any) -> "Figure":
     axis.set_xlabel(schema.label("parameter"))
     axis.set_ylabel(schema.label("mean_and_deviation"))
     axis.set_xlim(0.5, len(order) + 0.5)
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    page.integers(axis.xaxis)
     figure.suptitle("Where does each parameter settle, and how widely?")
     return figure
 
@@ -144,8 +144,8 @@ def _fit(result: Any) -> "Figure":
         axis.set_xlabel(schema.label("mode" if "curvature" in name else "parameter"))
         axis.set_ylabel(schema.label(name))
         axis.set_xlim(0.5, len(order) + 0.5)
-        axis.xaxis.get_major_locator().set_params(integer=True)
-    figure.suptitle(f"What do {result.transitions} steps say of the loss and its noise? Bars: 95 % intervals")
+        page.integers(axis.xaxis)
+    figure.suptitle(f"What do {result.transitions} steps say of the loss and its noise? Bars: 95\u00a0% intervals")
     return figure
 
 
@@ -159,7 +159,7 @@ def _best_decay(result: Any) -> "Figure":
     axis.set(xscale="log", yscale="log")
     axis.set_xlabel(schema.label("averaging_weight"))
     axis.set_ylabel(schema.label("excess_risk"))
-    axis.legend()
+    page.legend(axis)
     figure.suptitle("Which average of the iterates has the least risk?")
     return figure
 
@@ -174,21 +174,20 @@ def _rmsprop(result: Any) -> "Figure":
         frozen = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi * result.frozen_variance)
         left.plot(places, frozen, "--", color=figures.COLOURS[1], label="v held fixed, Gaussian")
     left.set_xlim(law.mean.item() - reach, law.mean.item() + reach)
-    left.legend(fontsize="small")
+    page.legend(left)
     right.plot(result.log_v, result.log_v_density, color=figures.COLOURS[0])
     for axis, (x, y) in ((left, ("theta_1", "density")), (right, ("log_v", "log_v_density"))):
         axis.set_xlabel(schema.label(x))
         axis.set_ylabel(schema.label(y))
-    figure.suptitle(f"Where does RMSProp settle? Holding v fixed errs by {100 * result.frozen_error:+.2g} %")
+    figure.suptitle(f"Where does RMSProp settle? Holding v fixed errs by {100 * result.frozen_error:+.2g}\u00a0%")
     return figure
 
 
 def _current(result: Any) -> "Figure":
     law = result.law
     if law.dimension == 2:
-        seen = figures.window(law.mean[None], law.covariance[None])
-        grid = Grid(*seen, 96)
-        return _flow({(0, 1): (grid, law.on(grid), result(grid.points))}, {(0, 1): seen})
+        grid = Grid(*figures.window(law.mean[None], law.covariance[None]), 96)
+        return _flow({(0, 1): (grid, law.on(grid), result(grid.points))})
     figure, ((axis,),) = page.canvas(1, 1, 5.0, 4.2)
     size, order = float(np.abs(result.matrix).max()) or 1.0, np.arange(1, law.dimension + 1)
     drawn = axis.pcolormesh(
@@ -196,7 +195,7 @@ def _current(result: Any) -> "Figure":
     )
     axis.invert_yaxis()
     for one, set_label in ((axis.xaxis, axis.set_xlabel), (axis.yaxis, axis.set_ylabel)):
-        one.get_major_locator().set_params(integer=True)
+        page.integers(one)
         set_label(schema.label("parameter"))
     page.bar(drawn, [axis], schema.label("velocity_matrix"))
     figure.suptitle("Which parameters drive the current?")
@@ -205,7 +204,6 @@ def _current(result: Any) -> "Figure":
 
 def _gridded_current(result: Any) -> "Figure":
     law, grid = result.density, result.density.grid
-    seen = figures.window(law.mean[None], law.covariance[None])
     if grid.dimension == 1:
         figure, ((axis,),) = page.canvas(1, 1, 5.4, 3.8)
         axis.plot(grid.axes[0], result.values[:, 0], color=figures.COLOURS[0])
@@ -213,24 +211,24 @@ def _gridded_current(result: Any) -> "Figure":
         axis.set_ylabel(schema.label("current", 2))
         figure.suptitle("Does probability flow?")
         return figure
-    panels, views = {}, {}
+    panels = {}
     for pair in combinations(range(grid.dimension), 2):
         rest = tuple(i for i in range(grid.dimension) if i not in pair)
         width, kept = float(np.prod(grid.spacing[list(rest)])), list(pair)
         plane = Grid(grid.lower[kept], grid.upper[kept], tuple(grid.cells[i] for i in pair))
         flow = result.values[..., kept].sum(axis=rest) * width
         panels[pair] = plane, law.values.sum(axis=rest) * width, flow
-        views[pair] = seen[0][kept], seen[1][kept]
-    return _flow(panels, views)
+    return _flow(panels)
 
 
-def _flow(panels: Mapping[tuple[int, int], Any], views: Mapping[tuple[int, int], figures.Box]) -> "Figure":
+def _flow(panels: Mapping[tuple[int, int], Any]) -> "Figure":
     """Return contours of densities in planes of two parameters, with arrows of the current, some 16 an axis."""
     figure, (axes,) = page.canvas(1, len(panels), 4.6 * len(panels), 4.4)
     longest = [float(np.linalg.norm(flow, axis=-1).max()) for _, _, flow in panels.values()]
     for axis, (pair, (grid, density, flow)), most in zip(axes, panels.items(), longest, strict=True):
-        (low, high), places = views[pair], grid.axes
-        figures.contours(axis, places, density, figures.COLOURS[0], (low, high))
+        places = grid.axes
+        low, high = box = planes.seen(Cells(places, density))
+        planes.contours(axis, places, density, figures.COLOURS[0], box)
         inside = [np.flatnonzero((x > a) & (x < b)) for x, a, b in zip(places, low, high, strict=True)]
         chosen = [one[:: max(1, len(one) // _ARROWS)] for one in inside]
         x, y = (line[one] for line, one in zip(places, chosen, strict=True))
@@ -244,7 +242,8 @@ def _flow(panels: Mapping[tuple[int, int], Any], views: Mapping[tuple[int, int],
         axis.set_xlabel(schema.label(f"theta_{pair[0] + 1}"))
         axis.set_ylabel(schema.label(f"theta_{pair[1] + 1}"))
     sizes = ", ".join(f"{most:.2g}" for most in longest)
-    told = f"Arrows: the current, up to {sizes}" if max(longest) else "It does not: there is detailed balance"
+    unit = schema.label("current", 2).partition(" [")[2].rstrip("]")
+    told = f"Arrows: the current, up to {sizes} {unit}" if max(longest) else "It does not: there is detailed balance"
     figure.suptitle(f"Which way does probability flow? {told}")
     return figure
 

@@ -107,16 +107,74 @@ def plotted(draw: Callable[[], "Figure"], *, ax: Any = None, title: str | None =
     text = figure.get_suptitle() if title is None else title
     if given is None:
         broken(figure.suptitle(text), 72 * figure.get_figwidth())
-        if any(axis.get_aspect() != "auto" for axis in figure.axes):
-            figure.draw_without_rendering()  # panels of equal units find their place at the second time alone
+        _trim(figure)
         return figure
     found: Figure = given[0].figure
     for axis in given:
-        broken(axis.yaxis.label, axis.get_window_extent().height * 72 / found.dpi)
+        width, height = points(axis)
+        broken(axis.yaxis.label, height)
+        broken(axis.xaxis.label, width)
     if title is not None or not given[0].get_title():
-        width = given[0].get_window_extent().width * 72 / found.dpi
-        broken(given[0].set_title(text), width)
+        broken(given[0].set_title(text, pad=_pad(given[0])), points(given[0])[0])
     return found
+
+
+def points(axis: "Axes") -> tuple[float, float]:
+    """Return width and height of an axis, before layouts have had their say [point]."""
+    box, scale = axis.get_window_extent(), 72 / axis.figure.dpi
+    return float(box.width) * scale, float(box.height) * scale
+
+
+def _trim(figure: "Figure") -> None:
+    """Take away the bands that panels of equal units leave free."""
+    if all(axis.get_aspect() == "auto" for axis in figure.axes):
+        return
+    for _ in range(2):  # such panels find their place at the second time alone
+        figure.draw_without_rendering()
+        size = figure.get_size_inches()
+        spare = np.zeros(2)
+        for side, extent in enumerate(("width", "height")):
+            rows: dict[int, list[float]] = {}
+            for axis in figure.axes:
+                place = axis.get_subplotspec()
+                if place is not None and axis.axison:
+                    free = getattr(axis.get_position(original=True), extent) - getattr(axis.get_position(), extent)
+                    rows.setdefault((place.colspan, place.rowspan)[side].start, []).append(free)
+            spare[side] = sum(max(min(free), 0.0) for free in rows.values()) * size[side]
+        figure.set_size_inches(*(size - spare))
+    figure.draw_without_rendering()
+
+
+def legend(axis: "Axes", handles: Sequence[Any] | None = None) -> None:
+    """Put a legend above an axis, where it hides nothing, in as few rows as the axis is wide enough for."""
+    known = axis.get_legend_handles_labels()[0] if handles is None else list(handles)
+    if not known:
+        return
+    wide = axis.get_window_extent().width
+    for columns in range(len(known), 0, -1):
+        drawn = axis.legend(
+            handles=known, loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=columns, fontsize="small", frameon=False,
+            borderpad=0.2, borderaxespad=0.2, columnspacing=1.2, handlelength=1.8, handletextpad=0.5,
+        )  # fmt: skip
+        if drawn.get_window_extent().width <= wide:
+            break
+    axis.set_title(axis.get_title(), pad=_pad(axis))
+
+
+def _pad(axis: "Axes") -> float:
+    """Return the distance between an axis and its title, which a legend may be in [point]."""
+    from matplotlib import rcParams
+
+    drawn, least = axis.get_legend(), float(rcParams["axes.titlepad"])
+    between = drawn is not None and drawn.get_window_extent().y0 >= axis.get_window_extent().y1
+    return least + (drawn.get_window_extent().height * 72 / axis.figure.dpi if between and drawn else 0.0)
+
+
+def integers(axis: Any) -> None:
+    """Let a side of a figure have ticks at whole numbers alone, however few there are."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def broken(text: Any, width: float) -> None:
@@ -180,9 +238,12 @@ def _close(numbers: set[int]) -> None:
 
 
 def bar(drawn: Any, axes: Sequence["Axes"], label: str) -> Any:
-    """Add a bar of colours beside those of the axes that are on the figure of the first; return it."""
-    figure = axes[0].figure
-    return figure.colorbar(drawn, ax=[axis for axis in axes if axis.figure is figure], label=label)
+    """Add a bar of colours beside those of the axes that are on the figure of what is drawn; return it."""
+    owner = getattr(drawn, "axes", None) or axes[0]
+    beside = [axis for axis in axes if axis.figure is owner.figure]
+    found = owner.figure.colorbar(drawn, ax=beside, label=label)
+    broken(found.ax.yaxis.label, points(owner)[1])
+    return found
 
 
 def geometric(values: Array) -> bool:

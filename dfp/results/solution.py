@@ -318,25 +318,25 @@ class Solution(Result):
 
     def _drawn(self, title: str) -> "Figure":
         from dfp.results import figures
+        from dfp.results.cells import Cells
 
-        if self.density is not None and self.grid is not None and (self.dimension > 2 or self.directions is not None):
+        if self.density is None or self.grid is None:
+            variance = np.einsum("sii->si", self.covariance)
+            return figures.moments(self.steps, self.mean, variance, f"How do mean and variance evolve? {title}")
+        cells = [Cells(self.grid.axes, values, self.trajectories) for values in self.density]
+        if self.dimension > 2 or self.directions is not None:
             from dfp.results.corner import corner
 
             names = [name.replace(" ", "_") for name in self.parameters]
-            seen = figures.window(self.mean[-1:], self.covariance[-1:])
-            asked = f"Where are the parameters at step {self.steps[-1]}? {title}"
-            return corner(self.grid.axes, self.density[-1], seen, names, asked)
-        if self.density is None or self.grid is None or self.dimension > 2:
-            variance = np.einsum("sii->si", self.covariance)
-            return figures.moments(self.steps, self.mean, variance, f"How do mean and variance evolve? {title}")
-        axes, titles = self.grid.axes, [f"step {step}" for step in self.steps]
+            return corner(cells[-1], names, f"Where are the parameters at step {self.steps[-1]}? {title}")
+        titles = [f"step {step}" for step in self.steps]
         if self.dimension == 1:
-            curves = {name: (axes[0], values) for name, values in zip(titles, self.density, strict=True)}
-            return figures.curves(curves, f"Where is the parameter? {title}", self.steps.tolist())
+            drawn = dict(zip(titles, cells, strict=True))
+            return figures.curves(drawn, f"Where is the parameter? {title}", self.steps.tolist())
+        from dfp.results.planes import planes
+
         chosen = np.unique(np.linspace(0, len(self.steps) - 1, min(_PLANES, len(self.steps))).astype(int))
-        planes = {titles[i]: (axes, self.density[i]) for i in chosen}
-        view = figures.window(self.mean, self.covariance)
-        return figures.planes(planes, view, f"Where are the parameters? {title}", figures.COLOURS[:1])
+        return planes({titles[i]: cells[i] for i in chosen}, f"Where are the parameters? {title}", figures.COLOURS[0])
 
     def animate(self, path: str | Path, *, frames_per_second: int = 10) -> None:
         """Write the densities, one frame per saved step, as a film at ``path``: .gif, or .mp4 where ffmpeg is.
@@ -345,15 +345,16 @@ class Solution(Result):
         --------
         >>> solution.animate("run.gif")
         """
-        from dfp.results import animation, figures
+        from dfp.results import animation
+        from dfp.results.cells import Cells
 
         grid, density = self.gridded()
         checks.integer("frames_per_second", frames_per_second, at_least=1, at_most=60)
         if self.dimension > 2:
             raise DFPError(f"solution has {self.dimension} parameters: animations need 1 or 2.")
         titles = [f"{self.equation}, step {step}" for step in self.steps]
-        view = figures.window(self.mean, self.covariance)
-        animation.animate(path, grid.axes, density, titles, view, frames_per_second)
+        cells = [Cells(grid.axes, values, self.trajectories) for values in density]
+        animation.animate(path, cells, titles, frames_per_second)
 
     def __repr__(self) -> str:
         """Return equation, solver, steps and grid in one line."""
