@@ -103,9 +103,9 @@ def _regimes(axis: "Axes", axes: tuple[Array, Array], values: Mapping[str, NDArr
         hatched = axis.contourf(*axes, gap.T.astype(float), levels=[0.5, 1.5], colors="none", hatches=["///"])
         hatched.set_edgecolor("#333333")
         hatched.set_linewidth(0.0)
-        handles.append(Patch(facecolor="none", edgecolor="#333333", hatch="///", label="finite in Langevin alone"))
-    page.legend(axis, handles)
+        handles.append(Patch(facecolor="none", edgecolor="#333333", hatch="///", label="finite for Langevin only"))
     axis.set_title("regime of SGD")
+    page.legend(axis, handles)
 
 
 def _langevin(names: tuple[str, str], axes: tuple[Array, Array], fixed: Mapping[str, float]) -> Array:

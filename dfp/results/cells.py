@@ -85,9 +85,9 @@ class Cells(NamedTuple):
         (x, y), fine = refinement.refined(self.axes, values, lower, upper, _PLANE)
         finer = float((x[1] - x[0]) * (y[1] - y[0]))
         levels = np.array([_level(fine, finer, share) for share in HELD])
-        # Few samples, or a density in one cell, make levels coincide; contours need them to increase.
+        # Few samples, a density in one cell or one that is flat make levels coincide; contours need them to increase.
         peak = float(fine.max())
-        return Plane(x, y, fine, np.unique(np.maximum(levels, 1e-12 * peak)), peak)
+        return Plane(x, y, fine, np.unique(np.clip(levels, 1e-12 * peak, (1 - 1e-6) * peak)), peak)
 
 
 def _ends(places: Array, seen: NDArray[np.int64]) -> tuple[float, float]:

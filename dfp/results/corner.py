@@ -46,7 +46,8 @@ def corner(cells: Cells, names: Sequence[str], title: str) -> "Figure":
                 contours(axis, plane.axes, plane.values, COLOURS[0], box, trajectories=plane.trajectories)
                 axis.set_aspect("auto")
             _name(axis, names, row, column, last=row == d - 1)
-    figure.suptitle(f"{title}\n{HELD_IN_WORDS}")
+    axes[0, -1].text(0.5, 0.5, HELD_IN_WORDS, ha="center", va="center", transform=axes[0, -1].transAxes)
+    figure.suptitle(title)
     return figure
 
 

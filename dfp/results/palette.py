@@ -15,7 +15,9 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 # A ramp of one direction in lightness, seen in grey and by colour-blind readers, as far as it stands out from white.
 _RAMP, _LIGHTEST = "plasma", 0.85
 # Lines of text by which labels of a bar of colours are apart.
-_APART = 1.8
+_APART = 1.6
+# Share of the height of axes that titles leave.
+_KEPT = 0.7
 
 
 def colours(count: int) -> list[Any]:
@@ -58,7 +60,7 @@ def key(
     count = len(lines)
     edges, tones = np.arange(count + 1) - 0.5, ListedColormap([line.get_color() for line in lines])
     bar = page.bar(ScalarMappable(BoundaryNorm(edges, count), tones), axes, quantity)
-    height = page.points(axes[0])[1]
+    height = _KEPT * page.room(axes[0])[1]
     fitting = max(int(height / (_APART * bar.ax.yaxis.label.get_fontsize())), 2)
     named = np.unique(np.linspace(0, count - 1, min(fitting, count)).astype(int))
     bar.set_ticks(named, labels=[labels[i] for i in named])

@@ -1,7 +1,8 @@
 """Densities on finer grids, as smooth as figures need them: through their values, and positive where these are.
 
 Splines of fifth order, of logarithms unless there are negative values: of a Gaussian they are exact. Where splines of
-third order differ, as beside jumps, cells do not resolve the density, and its values are left alone.
+third order differ, as beside jumps, cells do not resolve the density: its values are left alone on a line, and joined
+without overshoots in more dimensions, where contours would have corners.
 """
 
 from collections.abc import Sequence
@@ -59,7 +60,7 @@ def refined(
 
 
 def _between(values: Array, places: Sequence[Array]) -> Array | None:
-    """Return values at fractional indices by splines, or None where they do not resolve the density."""
+    """Return values at fractional indices by splines; None on a line that they do not resolve."""
     peak = float(values.max())
     if not peak > 0:
         return None
@@ -69,7 +70,11 @@ def _between(values: Array, places: Sequence[Array]) -> Array | None:
     if positive:
         with np.errstate(over="ignore"):
             fifth, third = np.exp(fifth), np.exp(third)
-    return fifth if np.all(np.abs(fifth - third) <= _RESOLVED * peak) else None
+    if np.all(np.abs(fifth - third) <= _RESOLVED * peak):
+        return fifth
+    if values.ndim == 1:
+        return None
+    return np.clip(ndimage.map_coordinates(values, places, order=3, mode="nearest"), values.min(), peak)
 
 
 def smoothed(histogram: Array, cell: float, count: int) -> Array:
