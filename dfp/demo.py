@@ -22,7 +22,7 @@ from dfp.problem.equations import DiscreteFokkerPlanck, Langevin, MasterEquation
 from dfp.problem.landscape import QuadraticLandscape
 from dfp.problem.sgd import SGD
 from dfp.problem.state import Gaussian
-from dfp.results import figures, files, page, planes, schema, tables
+from dfp.results import figures, files, layout, planes, schema, tables
 from dfp.results.cells import Cells
 from dfp.results.comparison import compare
 from dfp.results.solution import Solution
@@ -207,7 +207,7 @@ def _variances(left: Any, right: Any, sampled: Solution, sgd: SGD) -> None:
     right.set_ylabel(schema.label("relative_variance"))
     for axis in (left, right):
         axis.set_xlabel(schema.label("step"))
-        page.legend(axis)
+        layout.legend(axis)
 
 
 def _mode_curves(equation: Equation) -> Array:

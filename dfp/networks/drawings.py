@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dfp.results.page import canvas, legend
+from dfp.results.layout import legend
+from dfp.results.page import canvas
 from dfp.results.schema import label
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from dfp.networks.drawings import COLOURS
 from dfp.networks.predictors import LABELS
 from dfp.networks.tables import chosen_steps
 from dfp.results import palette
-from dfp.results.page import canvas, legend
+from dfp.results.layout import legend
+from dfp.results.page import canvas
 from dfp.results.schema import label
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import numpy as np
 
 from dfp import checks
 from dfp.regimes.mode import Mode
-from dfp.results import page, palette, schema
+from dfp.results import layout, page, palette, schema
 from dfp.results.palette import COLOURS
 
 if TYPE_CHECKING:
@@ -71,10 +71,10 @@ def _spectrum(axis: "Axes", modes: Sequence[Mode], learning_rate: float) -> None
         axis.annotate("2/η", (0.01, limit), (2, 2), xycoords=("axes fraction", "data"), textcoords="offset points")
     axis.axhline(0, color="#666666", linewidth=0.6)
     axis.set_xlim(min(0.5, 1 - 0.05 * len(modes)), max(len(modes) + 0.5, 1.05 * len(modes)))
-    page.integers(axis.xaxis)
+    layout.integers(axis.xaxis)
     axis.set_xlabel(schema.label("mode"))
     axis.set_ylabel(schema.label("spread_curvature"))
-    page.legend(axis)
+    layout.legend(axis)
 
 
 def _variances(axis: "Axes", modes: Sequence[Mode], steps: int, epoch: int) -> None:
@@ -82,7 +82,7 @@ def _variances(axis: "Axes", modes: Sequence[Mode], steps: int, epoch: int) -> N
     chosen = np.unique(np.linspace(0, len(modes) - 1, min(_CURVES, len(modes))).astype(int))
     # V_∞ is that at the end of an epoch.
     times = np.unique(-(-np.geomspace(1, steps, 80).astype(int) // epoch)) * epoch
-    top, highest, bottom = 0.0, 0.0, np.inf
+    top, early, highest, bottom = 0.0, 0.0, 0.0, np.inf
     lines, labels = [], []
     for index, colour in zip(chosen, palette.ramp(len(chosen)), strict=True):
         mode = modes[int(index)]
@@ -95,13 +95,13 @@ def _variances(axis: "Axes", modes: Sequence[Mode], steps: int, epoch: int) -> N
         if np.isfinite(settled):
             axis.plot(times[-1], settled, marker="_", markersize=12, color=colour)
             top = max(top, settled)
-        top = max(top, float(variance[np.searchsorted(times, min(100, steps))]))
+        early = max(early, float(variance[np.searchsorted(times, min(100, steps))]))
         highest = max(highest, float(variance[np.isfinite(variance)].max()))
         bottom = min(bottom, float(variance[variance > 0].min()))
     axis.set_xscale("log")
     axis.set_yscale("log")
-    if top > 0:
-        axis.set_ylim(bottom / 3, min(1e3 * top, 3 * highest))
+    if early > 0:  # what diverges leaves the figure, so that what settles is seen to
+        axis.set_ylim(bottom / 3, min(1e3 * (top or early), 3 * highest))
     axis.set_xlabel(schema.label("step"))
     axis.set_ylabel(schema.label("transient_variance"))
     palette.key([axis], lines, labels, schema.label("curvature"))

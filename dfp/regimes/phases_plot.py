@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from dfp.checks import Array
 from dfp.regimes.mode import REGIMES
 from dfp.regimes.mode_plot import REGIME_COLOURS
-from dfp.results import page, schema
+from dfp.results import layout, page, schema
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -105,7 +105,7 @@ def _regimes(axis: "Axes", axes: tuple[Array, Array], values: Mapping[str, NDArr
         hatched.set_linewidth(0.0)
         handles.append(Patch(facecolor="none", edgecolor="#333333", hatch="///", label="finite for Langevin only"))
     axis.set_title("regime of SGD")
-    page.legend(axis, handles)
+    layout.legend(axis, handles)
 
 
 def _langevin(names: tuple[str, str], axes: tuple[Array, Array], fixed: Mapping[str, float]) -> Array:

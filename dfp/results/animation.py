@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from dfp.errors import DFPError
-from dfp.results import figures, page, palette, planes, schema, writing
+from dfp.results import figures, layout, page, palette, planes, schema, writing
 from dfp.results.cells import PLAIN, Cells
 
 FORMATS = (".gif", ".mp4")
@@ -57,7 +57,7 @@ def _frames(densities: Sequence[Cells], titles: Sequence[str]) -> Iterator[Any]:
         else:
             planes.contours(axis, cells.axes, cells.values, palette.COLOURS[0], view, trajectories=cells.trajectories)
         held = "" if flat else f"\n{planes.HELD_IN_WORDS}"
-        page.broken(figure.suptitle(title + held), 72 * figure.get_figwidth())
+        layout.broken(figure.suptitle(title + held), 72 * figure.get_figwidth())
         sheet.draw()
         picture = np.asarray(sheet.buffer_rgba())[..., :3]
         yield picture[: picture.shape[0] // 2 * 2, : picture.shape[1] // 2 * 2].copy()

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-from dfp_solvers import refinement
+from dfp_solvers import gridded_law, refinement
 from numpy.typing import NDArray
 
 from dfp.checks import Array
@@ -69,6 +69,15 @@ class Cells(NamedTuple):
         (places,), values = refinement.refined(self.axes, self.values, [low], [high], _LINE)
         return places, values
 
+    def at(self, points: Array) -> Array:
+        """Return the density at points (..., d); of a histogram of two parameters, smoothed as contours show it."""
+        lower, spacing = np.transpose([(axis[0] - (axis[1] - axis[0]) / 2, axis[1] - axis[0]) for axis in self.axes])
+        return gridded_law.interpolated(self._smooth(), lower, spacing, points, steps=False)
+
+    def _smooth(self) -> Array:
+        cell = float(np.prod([places[1] - places[0] for places in self.axes]))
+        return refinement.smoothed(self.values, cell, self.trajectories) if self.trajectories else self.values
+
     @property
     def style(self) -> str:
         """How lines are drawn: histograms in steps."""
@@ -77,7 +86,7 @@ class Cells(NamedTuple):
     def plane(self) -> Plane:
         """Return a 2D density as its contours show it; a histogram by a kernel that keeps mass, mean and covariance."""
         cell = float(np.prod([places[1] - places[0] for places in self.axes]))
-        values = refinement.smoothed(self.values, cell, self.trajectories) if self.trajectories else self.values
+        values = self._smooth()
         least = min(_level(values, cell, 1 - (1 - HELD[0]) / 4), SHOWN_NEGATIVE * float(values.max()))
         seen = np.abs(values) >= max(least, np.finfo(float).tiny)
         ends = [_ends(places, np.flatnonzero(seen.any(axis=1 - i))) for i, places in enumerate(self.axes)]

@@ -8,8 +8,8 @@ import numpy as np
 
 from dfp.errors import DFPError
 from dfp.problem.grid import Grid
-from dfp.results import figures, page, palette, planes, schema
-from dfp.results.cells import Cells
+from dfp.results import figures, layout, page, palette, planes, schema
+from dfp.results.cells import PLAIN, Cells
 from dfp.results.corner import corner
 
 if TYPE_CHECKING:
@@ -37,8 +37,10 @@ def _spectrum(result: Any) -> "Figure":
     axis.axhline(1.0, color="grey", linewidth=0.8)
     if np.isfinite(result.continuous_edge):
         label = "continuous below"
-        page.legend(axis, [axis.axhline(result.continuous_edge, color=figures.COLOURS[1], linestyle="--", label=label)])
-    page.integers(axis.xaxis)
+        layout.legend(
+            axis, [axis.axhline(result.continuous_edge, color=figures.COLOURS[1], linestyle="--", label=label)]
+        )
+    layout.integers(axis.xaxis)
     axis.set_xlabel(schema.label("slowness"))
     axis.set_ylabel(schema.label("multiplier"))
     figure.suptitle("How fast do deviations decay?")
@@ -59,7 +61,7 @@ def _comparison(result: Any) -> "Figure":
         page.scale_steps(axis, np.unique([d.step for d in result.distances]))
         axis.set_xlabel(schema.label("step"))
         axis.set_ylabel(schema.label(f"{quantity}_distance"))
-    page.legend(axes[0, 0])
+    layout.legend(axes[0, 0])
     figure.suptitle(f"How far is each from {result.distances[0].reference}?")
     return figure
 
@@ -77,7 +79,7 @@ def _committor(result: Any) -> "Figure":
         page.bar(drawn, [axis], schema.label("committor"))
     for name, place in (("well", result.well), ("across", result.across)):
         axis.plot(place[0], place[1] if len(place) > 1 else float(name == "across"), "o", label=name)
-    page.legend(axis)
+    layout.legend(axis)
     figure.suptitle("Which well is reached first?")
     return figure
 
@@ -89,7 +91,7 @@ def _stationary_moments(result: Any) -> "Figure":
     axis.set_xlabel(schema.label("parameter"))
     axis.set_ylabel(schema.label("mean_and_deviation"))
     axis.set_xlim(0.5, len(order) + 0.5)
-    page.integers(axis.xaxis)
+    layout.integers(axis.xaxis)
     figure.suptitle("Where does each parameter settle, and how widely?")
     return figure
 
@@ -144,7 +146,7 @@ def _fit(result: Any) -> "Figure":
         axis.set_xlabel(schema.label("mode" if "curvature" in name else "parameter"))
         axis.set_ylabel(schema.label(name))
         axis.set_xlim(0.5, len(order) + 0.5)
-        page.integers(axis.xaxis)
+        layout.integers(axis.xaxis)
     figure.suptitle(f"What do {result.transitions} steps say of the loss and its noise? Bars: 95\u00a0% intervals")
     return figure
 
@@ -159,23 +161,25 @@ def _best_decay(result: Any) -> "Figure":
     axis.set(xscale="log", yscale="log")
     axis.set_xlabel(schema.label("averaging_weight"))
     axis.set_ylabel(schema.label("excess_risk"))
-    page.legend(axis)
+    layout.legend(axis)
     figure.suptitle("Which average of the iterates has the least risk?")
     return figure
 
 
 def _rmsprop(result: Any) -> "Figure":
     figure, ((left, right),) = page.canvas(1, 2, 9.0, 3.6)
-    places, law = result.density.grid.axes[0], result.density
-    left.plot(places, law.values, color=figures.COLOURS[0], label="RMSProp")
-    reach = 6 * np.sqrt(result.variance)
+    law, known = Cells(result.density.grid.axes, result.density.values), Cells([result.log_v], result.log_v_density)
+    for axis, cells, name in ((left, law, "RMSProp"), (right, known, None)):
+        ends = figures.span([cells], PLAIN)
+        places, values = cells.line(*ends)
+        axis.plot(places, values, color=figures.COLOURS[0], label=name)
+        axis.set_xlim(*ends)
     if np.isfinite(result.frozen_variance):
-        z = (places - law.mean) / np.sqrt(result.frozen_variance)
+        places = np.linspace(*figures.span([law], PLAIN), 400)
+        z = (places - result.density.mean.item()) / np.sqrt(result.frozen_variance)
         frozen = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi * result.frozen_variance)
         left.plot(places, frozen, "--", color=figures.COLOURS[1], label="v held fixed, Gaussian")
-    left.set_xlim(law.mean.item() - reach, law.mean.item() + reach)
-    page.legend(left)
-    right.plot(result.log_v, result.log_v_density, color=figures.COLOURS[0])
+    layout.legend(left)
     for axis, (x, y) in ((left, ("theta_1", "density")), (right, ("log_v", "log_v_density"))):
         axis.set_xlabel(schema.label(x))
         axis.set_ylabel(schema.label(y))
@@ -195,7 +199,7 @@ def _current(result: Any) -> "Figure":
     )
     axis.invert_yaxis()
     for one, set_label in ((axis.xaxis, axis.set_xlabel), (axis.yaxis, axis.set_ylabel)):
-        page.integers(one)
+        layout.integers(one)
         set_label(schema.label("parameter"))
     page.bar(drawn, [axis], schema.label("velocity_matrix"))
     figure.suptitle("Which parameters drive the current?")

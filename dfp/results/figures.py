@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dfp.checks import Array
-from dfp.results import page, palette, schema
+from dfp.results import layout, page, palette, schema
 from dfp.results.cells import MARGIN, PLAIN, Box, Cells
 from dfp.results.page import canvas as canvas
 from dfp.results.page import save as save
@@ -34,7 +34,7 @@ def curves(drawn: Mapping[str, Cells], title: str, order: Sequence[float] | None
         both, lines = [linear, logarithmic], linear.get_legend_handles_labels()[0]
         palette.key(both, lines, [f"{step:g}" for step in order], schema.label("step"))
     elif len(drawn) > 1:
-        page.legend(linear)
+        layout.legend(linear)
     figure.suptitle(title)
     return figure
 
@@ -64,7 +64,7 @@ def curves_on(
     if negative:
         linear.axhline(0, color="grey", linewidth=0.6)
         (dashed,) = logarithmic.plot([], [], "--", color="grey", label="negative")
-        page.legend(logarithmic, [dashed])
+        layout.legend(logarithmic, [dashed])
 
 
 def span(drawn: Iterable[Cells], share: float) -> tuple[float, float]:
@@ -96,7 +96,7 @@ def moments(steps: Any, mean: Array, variance: Array, title: str, names: Sequenc
     for axis in (left, right):
         page.scale_steps(axis, np.asarray(steps))
         axis.set_xlabel(schema.label("step"))
-    page.legend(left)
+    layout.legend(left)
     figure.suptitle(title)
     return figure
 
@@ -110,11 +110,11 @@ def exits(steps: Any, survival: Array, probability: Array, mean: float, decay: f
         left.semilogy(steps, tail, "--", color=COLOURS[1], label=f"falls by {decay:.6g} a step")
     left.set_ylim(max(float(survival.min()) / 2, 1e-12), 1.5)
     left.set_ylabel(schema.label("survival"))
-    page.legend(left)
+    layout.legend(left)
     right.plot(steps, probability, color=COLOURS[0])
     if np.isfinite(mean) and mean <= steps[-1]:
         right.axvline(mean, color=COLOURS[1], linestyle="--", label=f"mean {mean:.4g}")
-        page.legend(right)
+        layout.legend(right)
     right.set_ylim(bottom=0)
     right.set_ylabel(schema.label("exit_probability"))
     for axis in (left, right):
@@ -137,6 +137,6 @@ def escapes(paths: Mapping[str, Array]) -> "Figure":
     across, up = ("path_step", "theta") if line else ("theta_1", "theta_2")
     axis.set_xlabel(schema.label(across))
     axis.set_ylabel(schema.label(up))
-    page.legend(axis)
+    layout.legend(axis)
     figure.suptitle("Along which path do the parameters leave?")
     return figure

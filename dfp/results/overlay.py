@@ -9,7 +9,7 @@ from dfp import checks
 from dfp.errors import DFPError
 from dfp.problem.grid import Grid
 from dfp.problem.state import Density
-from dfp.results import figures, page, palette, planes, schema
+from dfp.results import figures, layout, page, palette, planes, schema
 from dfp.results.cells import PLAIN, Cells
 from dfp.results.clock import matched, nothing_shared, on_one_clock
 from dfp.results.solution import Solution
@@ -86,15 +86,15 @@ def _lines(frames: Mapping[str, Solution], title: str) -> "Figure":
     panels[2].set_xlim(*panels[0].get_xlim())
     panels[2].set_xlabel(schema.label("theta_1"))
     panels[2].set_ylabel(schema.label("density_difference", 1))
-    page.legend(panels[0])
-    page.legend(panels[2])
+    layout.legend(panels[0])
+    layout.legend(panels[2])
     figure.suptitle(title)
     return figure
 
 
 def _planes(frames: Mapping[str, Solution], title: str) -> "Figure":
     """Contours in the first row, those of the reference dashed over each; maps of the differences below."""
-    (first, base), *_ = frames.items()
+    first = next(iter(frames))
     known = {name: Cells.last(solved) for name, solved in frames.items()}
     view = planes.seen(*known.values())
     rows = min(len(frames), 2)
@@ -108,7 +108,7 @@ def _planes(frames: Mapping[str, Solution], title: str) -> "Figure":
                 axes[0, i], cells.axes, cells.values, line, view, outline=outline, trajectories=cells.trajectories
             )
         if i > 0:
-            maps.append((axes[1, i], frames[name].interpolate(grid.points)[0] - base.interpolate(grid.points)[0]))
+            maps.append((axes[1, i], known[name].at(grid.points) - known[first].at(grid.points)))
     largest = max((float(np.abs(difference).max()) for _, difference in maps), default=0.0) or 1.0
     for axis, difference in maps:
         drawn = axis.pcolormesh(
@@ -134,6 +134,6 @@ def _marginals(frames: Mapping[str, Solution], title: str) -> "Figure":
         axis.set_xlim(*ends)
         axis.set_xlabel(schema.label(f"theta_{i + 1}"))
         axis.set_ylabel(schema.label("density", 1))
-    page.legend(panels[0])
+    layout.legend(panels[0])
     figure.suptitle(title)
     return figure

@@ -1,13 +1,11 @@
 """The page of a figure: a new one, or axes that are given; its style, its title, its scales, its file."""
 
 import io
-import re
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from importlib import import_module
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +13,7 @@ import numpy as np
 
 from dfp.checks import Array, shown
 from dfp.errors import DFPError
-from dfp.results import writing
+from dfp.results import layout, writing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,16 +27,9 @@ PAPER = {
 """The style ``"paper"``: figures as wide as a page of text, letters as large as its captions."""
 # Figures are as large as their letters ask for: the sizes given are those for letters of so many points.
 _LETTERS = 10.0
-# Share of the width that lines of titles may fill.
-_FILLED = 0.95
-# Width of given axes below which titles are small, and side of axes that has room for many numbers [point].
-_SMALL, _ROOMY = 300.0, 150.0
-# Ratio of the ends of logarithmic axes below which numbers between powers of ten are named.
-_FEW_DECADES = 100.0
 
 _GIVEN: ContextVar[list[Any] | None] = ContextVar("given", default=None)
 _MANAGED: ContextVar[bool] = ContextVar("managed", default=False)
-_LEGENDS: ContextVar[dict[Any, Sequence[Any]] | None] = ContextVar("legends", default=None)
 
 
 def canvas(rows: int, columns: int, width: float, height: float) -> tuple["Figure", Any]:
@@ -100,9 +91,8 @@ def plotted(draw: Callable[[], "Figure"], *, ax: Any = None, title: str | None =
         If ``ax`` is no axes, there are more than panels, or there is no such style.
     """
     given = None if ax is None else _axes(ax)
-    legends: dict[Any, Sequence[Any]] = {}
-    with _styled(style):
-        tokens = _GIVEN.set(given), _MANAGED.set(True), _LEGENDS.set(legends)
+    with _styled(style), layout.gathered() as legends:
+        tokens = _GIVEN.set(given), _MANAGED.set(True)
         open_before = _open()
         try:
             figure = draw()
@@ -110,158 +100,15 @@ def plotted(draw: Callable[[], "Figure"], *, ax: Any = None, title: str | None =
             _close(_open() - open_before)
             raise
         finally:
-            for variable, token in zip((_GIVEN, _MANAGED, _LEGENDS), tokens, strict=True):
-                variable.reset(token)
+            _GIVEN.reset(tokens[0])
+            _MANAGED.reset(tokens[1])
     text = figure.get_suptitle() if title is None else title
-    for axis in given or figure.axes:
-        _log_ticks(axis)
     if given is None:
-        broken(figure.suptitle(text), 72 * figure.get_figwidth())
-        _trim(figure)
-        _thin(figure.axes)
+        layout.own(figure, text)
         return figure
-    if title is not None or not given[0].get_title():
-        given[0].set_title(text, fontsize="medium" if room(given[0])[0] < _SMALL else None)
-    _fit(given, legends)
-    return given[0].figure
-
-
-def _fit(given: Sequence["Axes"], legends: "Mapping[Axes, Sequence[Any]]") -> None:
-    """Break titles and labels of axes that are given into lines, and legends into rows, as wide as these are."""
-    texts = [one for axis in given for one in (axis.title, axis.yaxis.label, axis.xaxis.label)]
-    whole = [one.get_text() for one in texts]
-    for again in (True, True, False):  # layouts go by what is drawn, and what fits by layouts
-        for i, axis in enumerate(given):
-            width, height = room(axis)
-            for one, text, size in zip(texts[3 * i :], whole[3 * i :], (width, height, width), strict=False):
-                one.set_text(text)
-                broken(one, size)
-            if axis in legends:
-                legend(axis, legends[axis])
-        if again:
-            given[0].figure.draw_without_rendering()
-    _thin(given)
-
-
-def room(axis: "Axes") -> tuple[float, float]:
-    """Return width and height of the place of an axis, which panels of equal units do not fill [point]."""
-    place, (width, height) = axis.get_position(original=True), axis.get_figure(root=True).get_size_inches()
-    return 72 * float(place.width * width), 72 * float(place.height * height)
-
-
-def _thin(axes: Sequence["Axes"]) -> None:
-    """Make the numbers below panels of equal units smaller, and then fewer, where they would overlap."""
-    from matplotlib.ticker import MaxNLocator
-
-    for axis in axes:
-        locator = axis.xaxis.get_major_locator()
-        if axis.get_aspect() == "auto" or not isinstance(locator, MaxNLocator):
-            continue
-        if _crowded(axis):
-            axis.tick_params(labelsize="x-small")
-        if _crowded(axis):
-            locator.set_params(nbins=2)
-
-
-def _crowded(axis: "Axes") -> bool:
-    boxes = [label.get_window_extent() for label in axis.get_xticklabels() if label.get_text()]
-    boxes = sorted((box for box in boxes if box.width > 0), key=lambda box: box.x0)
-    return any(left.x1 + 2 > right.x0 for left, right in pairwise(boxes))
-
-
-def _log_ticks(axis: "Axes") -> None:
-    """Let logarithmic axes name powers of ten alone, or others between where there are hardly two of them."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    for side in (axis.xaxis, axis.yaxis):
-        low, high = side.get_view_interval()
-        if side.get_scale() != "log" or not 0 < low < high:
-            continue
-        if high < _FEW_DECADES * low:
-            long = room(axis)[0 if side is axis.xaxis else 1]
-            side.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0) if long > _ROOMY else (1.0, 3.0)))
-            side.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        side.set_minor_formatter(NullFormatter())
-
-
-def _trim(figure: "Figure") -> None:
-    """Take away the bands that panels of equal units leave free."""
-    if all(axis.get_aspect() == "auto" for axis in figure.axes):
-        return
-    for _ in range(2):  # such panels find their place at the second time alone
-        figure.draw_without_rendering()
-        size = figure.get_size_inches()
-        spare = np.zeros(2)
-        for side, extent in enumerate(("width", "height")):
-            rows: dict[int, list[float]] = {}
-            for axis in figure.axes:
-                place = axis.get_subplotspec()
-                if place is not None and axis.axison:
-                    free = getattr(axis.get_position(original=True), extent) - getattr(axis.get_position(), extent)
-                    rows.setdefault((place.colspan, place.rowspan)[side].start, []).append(free)
-            spare[side] = sum(max(min(free), 0.0) for free in rows.values()) * size[side]
-        figure.set_size_inches(*(size - spare))
-    figure.draw_without_rendering()
-
-
-def legend(axis: "Axes", handles: Sequence[Any] | None = None) -> None:
-    """Put a legend above an axis, where it hides nothing, in as few rows as the axis is wide enough for."""
-    known = axis.get_legend_handles_labels()[0] if handles is None else list(handles)
-    if not known:
-        return
-    gathered = _LEGENDS.get()
-    if gathered is not None:
-        gathered[axis] = known
-    wide, beside = room(axis)[0] * axis.figure.dpi / 72, 0.0
-    for columns in range(len(known), 0, -1):
-        drawn = axis.legend(
-            handles=known, loc="lower left", bbox_to_anchor=(-beside, 1.0), ncols=columns, fontsize="small",
-            frameon=False, borderpad=0.2, borderaxespad=0.2, columnspacing=1.2, handlelength=1.8, handletextpad=0.5,
-        )  # fmt: skip
-        if drawn.get_window_extent().width <= _FILLED * wide:
-            break
-        if not beside:  # the space above the labels of the axis is free as well
-            beside = max(axis.get_window_extent().x0 - axis.yaxis.get_tightbbox().x0, 1.0) / wide
-            wide *= 1 + beside
-    axis.set_title(axis.get_title(), pad=_pad(axis), fontsize=axis.title.get_fontsize())
-
-
-def _pad(axis: "Axes") -> float:
-    """Return the distance between an axis and its title, which a legend may be in [point]."""
-    from matplotlib import rcParams
-
-    drawn, least = axis.get_legend(), float(rcParams["axes.titlepad"])
-    between = drawn is not None and drawn.get_window_extent().y0 >= axis.get_window_extent().y1
-    return least + (drawn.get_window_extent().height * 72 / axis.figure.dpi if between and drawn else 0.0)
-
-
-def integers(axis: Any) -> None:
-    """Let a side of a figure have ticks at whole numbers alone, however few there are."""
-    from matplotlib.ticker import MaxNLocator
-
-    axis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
-
-
-def broken(text: Any, width: float) -> None:
-    """Break a text into lines of at most so many points, before layouts ask how high it is."""
-    from matplotlib.textpath import TextPath
-
-    def long(line: str) -> bool:
-        return bool(line and TextPath((0, 0), line, size=text.get_fontsize()).get_extents().width > _FILLED * width)
-
-    lines: list[str] = []
-    whole = text.get_text()
-    for unit in re.findall(r"\[[^\]]*\]", whole):
-        whole = whole if long(unit) else whole.replace(unit, unit.replace(" ", "\u00a0"))
-    for part in whole.split("\n"):
-        lines.append("")
-        for word in part.split(" "):
-            wider = f"{lines[-1]} {word}".strip()
-            if lines[-1] and long(wider):
-                lines.append(word)
-            else:
-                lines[-1] = wider
-    text.set_text("\n".join(lines))
+    layout.given(given, legends, text if title is not None or not given[0].get_title() else given[0].get_title())
+    found: Figure = layout.root(given[0])
+    return found
 
 
 def _axes(ax: Any) -> list[Any]:
@@ -310,7 +157,7 @@ def bar(drawn: Any, axes: Sequence["Axes"], label: str) -> Any:
     owner = getattr(drawn, "axes", None) or axes[0]
     beside = [axis for axis in axes if axis.figure is owner.figure]
     found = owner.figure.colorbar(drawn, ax=beside, label=label)
-    broken(found.ax.yaxis.label, room(owner)[1])
+    layout.broken(found.ax.yaxis.label, layout.room(owner)[1])
     return found
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dfp.results import page
+from dfp.results import layout, page
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,7 +51,7 @@ def key(
         What the legend has to explain as well.
     """
     many = len(lines) > len(COLOURS)
-    page.legend(axes[0], [*([] if many else lines), *others])
+    layout.legend(axes[0], [*([] if many else lines), *others])
     if not many:
         return
     from matplotlib.cm import ScalarMappable
@@ -60,7 +60,7 @@ def key(
     count = len(lines)
     edges, tones = np.arange(count + 1) - 0.5, ListedColormap([line.get_color() for line in lines])
     bar = page.bar(ScalarMappable(BoundaryNorm(edges, count), tones), axes, quantity)
-    height = _KEPT * page.room(axes[0])[1]
+    height = _KEPT * layout.room(axes[0])[1]
     fitting = max(int(height / (_APART * bar.ax.yaxis.label.get_fontsize())), 2)
     named = np.unique(np.linspace(0, count - 1, min(fitting, count)).astype(int))
     bar.set_ticks(named, labels=[labels[i] for i in named])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dfp.checks import Array
-from dfp.results import page, palette, schema
+from dfp.results import layout, page, palette, schema
 from dfp.results.cells import SHOWN_NEGATIVE, Box, Cells, view
 
 if TYPE_CHECKING:
@@ -19,7 +19,8 @@ HELD_IN_WORDS = "Contours hold 39, 86 and 99\u00a0%"
 _PANEL_LETTERS, _NARROW = 30, 3.0
 # Share of a panel that negative values have to cover to be spoken of.
 _SEEN_AREA = 0.005
-_PANELS = 4
+# Panels of a row, and about as many numbers along a side of one.
+_PANELS, _NUMBERS = 4, 5
 
 
 def planes(drawn: Mapping[str, Cells], title: str, colour: str | None = None) -> "Figure":
@@ -105,14 +106,21 @@ def _negative(axis: "Axes", plane: Any, box: Box) -> None:
     axis.contourf(x, y, fine.T, levels=ends, colors="none", hatches=["////"])
     share = float(np.minimum(fine, 0.0).sum() / fine.sum())
     told = f"negative, {100 * share:.2g}\u00a0% of the mass"
-    page.legend(axis, [Patch(facecolor="none", edgecolor="black", hatch="////", label=told)])
+    layout.legend(axis, [Patch(facecolor="none", edgecolor="black", hatch="////", label=told)])
 
 
 def frame(axis: "Axes", view: Box) -> None:
-    """Show a part of the plane, in equal units unless it is too narrow for them, with labels."""
+    """Show a part of the plane, in equal units unless it is too narrow for them, with labels.
+
+    Its numbers go by the plane alone: layouts of equal units would not settle if they came and went with its size.
+    """
+    from matplotlib.ticker import MaxNLocator
+
     (left, low), (right, high) = (np.asarray(corner, dtype=float) for corner in view)
     axis.set_xlim(left, right)
     axis.set_ylim(low, high)
+    for side in (axis.xaxis, axis.yaxis):
+        side.set_major_locator(MaxNLocator(_NUMBERS, steps=[1, 2, 5, 10]))
     axis.set_xlabel(schema.label("theta_1"))
     axis.set_ylabel(schema.label("theta_2"))
     if 1 / _NARROW < (right - left) / (high - low) < _NARROW:

@@ -17,9 +17,9 @@ _NONE, _ROUNDING, _RESOLVED = 1e-13, 1e-9, 0.01
 # Cells of padding by which what is in view is surrounded, and the fewest cells along an axis of a spline.
 _PADDING, _FEWEST = 2, 6
 # Share of the peak at which smoothed histograms are still to be told from noise; the relative noise there.
-_OUTER, _NOISE = 0.011, 0.2
+_OUTER, _NOISE = 0.011, 0.12
 # The widest smoothing, in deviations of a Gaussian of the same peak, and the narrowest that does anything, in cells.
-_WIDEST, _NARROWEST = 0.35, 0.4
+_WIDEST, _NARROWEST = 0.3, 0.4
 
 
 def refined(
