@@ -127,7 +127,7 @@ def test_limits_hold_contours_and_leave_no_empty_bands(results):
         return 0 < drawn.min() - ends[0] < spare and 0 < ends[1] - drawn.max() < spare
 
     for name in ("planes", "over"):
-        panels = [axis for axis in dfp.plot(results[name]).axes if len(axis.collections) > 1]
+        panels = [axis for axis in dfp.plot(results[name]).axes if axis.get_title()]
         seen = np.concatenate([outermost(axis) for axis in panels])
         for axis in panels:
             for ends, drawn in ((axis.get_xlim(), seen[:, 0]), (axis.get_ylim(), seen[:, 1])):

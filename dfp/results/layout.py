@@ -95,14 +95,15 @@ def legend(axis: "Axes", handles: Sequence[Any] | None = None) -> None:
     if legends is not None:
         legends[axis] = known
     wide, beside = room(axis)[0] * axis.figure.dpi / 72, 0.0
-    for columns in range(len(known), 0, -1):
+    for rows in range(1, len(known) + 1):
         drawn = axis.legend(
-            handles=known, loc="lower left", bbox_to_anchor=(-beside, 1.0), ncols=columns, fontsize="small",
-            frameon=False, borderpad=0.2, borderaxespad=0.2, columnspacing=1.2, handlelength=1.8, handletextpad=0.5,
+            handles=known, loc="lower left", bbox_to_anchor=(-beside, 1.0), ncols=-(-len(known) // rows),
+            fontsize="small", frameon=False, borderpad=0.2, borderaxespad=0.2, columnspacing=1.2, handlelength=1.8,
+            handletextpad=0.5,
         )  # fmt: skip
         if drawn.get_window_extent().width <= _FILLED * wide:
             break
-        if columns == len(known):  # the space above the labels of the axis is free as well
+        if rows == 1:  # the space above the labels of the axis is free as well
             labels = axis.yaxis.get_tightbbox()
             beside = max(axis.get_window_extent().x0 - labels.x0, 1.0) / wide if labels else 0.0
             wide *= 1 + beside

@@ -102,13 +102,12 @@ def plotted(draw: Callable[[], "Figure"], *, ax: Any = None, title: str | None =
         finally:
             _GIVEN.reset(tokens[0])
             _MANAGED.reset(tokens[1])
-    text = figure.get_suptitle() if title is None else title
-    if given is None:
-        layout.own(figure, text)
-        return figure
-    layout.given(given, legends, text if title is not None or not given[0].get_title() else given[0].get_title())
-    found: Figure = layout.root(given[0])
-    return found
+        if given is None:
+            layout.own(figure, figure.get_suptitle() if title is None else title)
+            return figure
+        layout.given(given, legends, (given[0].get_title() or figure.get_suptitle()) if title is None else title)
+        found: Figure = layout.root(given[0])
+        return found
 
 
 def _axes(ax: Any) -> list[Any]:
