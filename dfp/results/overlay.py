@@ -119,7 +119,7 @@ def _planes(frames: Mapping[str, Solution], title: str) -> "Figure":
         axes[1, 0].set_axis_off()
         reference = f"dashed and below:\nagainst {planes.fitted(first)}"
         axes[1, 0].text(0.5, 0.5, reference, ha="center", va="center", transform=axes[1, 0].transAxes)
-        page.bar(drawn, axes[1], schema.label("density_difference", 2))
+        page.bar(drawn, axes.ravel(), schema.label("density_difference", 2))
     figure.suptitle(title)
     return figure
 

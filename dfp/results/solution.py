@@ -352,7 +352,8 @@ class Solution(Result):
         checks.integer("frames_per_second", frames_per_second, at_least=1, at_most=60)
         if self.dimension > 2:
             raise DFPError(f"solution has {self.dimension} parameters: animations need 1 or 2.")
-        titles = [f"{self.equation}, step {step}" for step in self.steps]
+        asked = "Where is the parameter" if self.dimension == 1 else "Where are the parameters"
+        titles = [f"{asked} at step {step}? {self.equation}" for step in self.steps]
         cells = [Cells(grid.axes, values, self.trajectories) for values in density]
         animation.animate(path, cells, titles, frames_per_second)
 
