@@ -63,10 +63,13 @@ class Cells(NamedTuple):
         return (float(places[0]), float(places[-1])) if not seen.size else _ends(places, seen)
 
     def line(self, low: float, high: float) -> tuple[Array, Array]:
-        """Return a 1D density at places between two ends; a histogram in its cells."""
+        """Return a 1D density at enough places for what is between two ends to be smooth; a histogram in its cells."""
+        (centres,) = self.axes
         if self.trajectories:
-            return self.axes[0], self.values
-        (places,), values = refinement.refined(self.axes, self.values, [low], [high], _LINE)
+            return centres, self.values
+        shown = max(int(np.sum((centres >= low) & (centres <= high))), 1)
+        wanted = -(-_LINE // shown) * len(centres)
+        (places,), values = refinement.refined(self.axes, self.values, [centres[0]], [centres[-1]], wanted)
         return places, values
 
     def at(self, points: Array) -> Array:

@@ -180,13 +180,14 @@ def broken(text: Any, width: float) -> None:
         wide = text_to_path.get_text_width_height_descent(line, text.get_fontproperties(), ismath=False)[0]
         return bool(wide > _FILLED * width)
 
+    def words(part: str) -> Iterator[str]:
+        for word in re.findall(r"\[[^\]]*\]|[^ ]+", part):  # a unit is one, unless it is too long
+            yield from word.split(" ") if long(word) else [word]
+
     lines: list[str] = []
-    whole = text.get_text()
-    for unit in re.findall(r"\[[^\]]*\]", whole):
-        whole = whole if long(unit) else whole.replace(unit, unit.replace(" ", "\u00a0"))
-    for part in whole.split("\n"):
+    for part in text.get_text().split("\n"):
         lines.append("")
-        for word in part.split(" "):
+        for word in words(part):
             wider = f"{lines[-1]} {word}".strip()
             if lines[-1] and long(wider):
                 lines.append(word)
