@@ -207,6 +207,10 @@ def _variances(left: Any, right: Any, sampled: Solution, sgd: SGD) -> None:
     right.set_ylabel(schema.label("relative_variance"))
     for axis in (left, right):
         axis.set_xlabel(schema.label("step"))
+    root = layout.root(left)
+    root.draw_without_rendering()  # legends go by the room that there is
+    for axis in (left, right):
+        layout.broken(axis.yaxis.label, layout.room(axis)[1])
         layout.legend(axis)
 
 

@@ -1,10 +1,11 @@
 """What fits on a figure: legends above axes, titles and labels in lines, numbers apart, panels without bands."""
 
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from itertools import pairwise
+from itertools import pairwise, product
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 _FILLED = 0.95
 # Width of given axes below which titles are small, and side of axes that has room for many numbers [point].
 _SMALL, _ROOMY = 300.0, 150.0
+# Rows of a legend, and lines of the label of a height, up to which letters are not made smaller.
+_ROWS, _LINES = 2, 2
 # Ratio of the ends of logarithmic axes below which numbers between powers of ten are named.
 _FEW_DECADES = 100.0
 
@@ -65,10 +68,15 @@ def given(axes: Sequence["Axes"], legends: Mapping[Any, Sequence[Any]], title: s
             for one, text, size in zip(texts[3 * i :], whole[3 * i :], (width, height, width), strict=False):
                 one.set_text(text)
                 broken(one, size)
+                if one.get_text().count("\n") >= _LINES and one is axis.yaxis.label:
+                    one.set(text=text, fontsize="small")
+                    broken(one, size)
             if axis in legends:
                 legend(axis, legends[axis])
         if again:
-            root(axes[0]).draw_without_rendering()
+            with warnings.catch_warnings():  # that axes are too small, as they are until their labels are broken
+                warnings.simplefilter("ignore", UserWarning)
+                root(axes[0]).draw_without_rendering()
     _thin(axes)
 
 
@@ -95,15 +103,16 @@ def legend(axis: "Axes", handles: Sequence[Any] | None = None) -> None:
     if legends is not None:
         legends[axis] = known
     wide, beside = room(axis)[0] * axis.figure.dpi / 72, 0.0
-    for rows in range(1, len(known) + 1):
+    counts = range(1, len(known) + 1)
+    for letters, rows in [*product(["small"], counts[:_ROWS]), *product(["x-small"], counts)]:
         drawn = axis.legend(
             handles=known, loc="lower left", bbox_to_anchor=(-beside, 1.0), ncols=-(-len(known) // rows),
-            fontsize="small", frameon=False, borderpad=0.2, borderaxespad=0.2, columnspacing=1.2, handlelength=1.8,
+            fontsize=letters, frameon=False, borderpad=0.2, borderaxespad=0.2, columnspacing=1.2, handlelength=1.8,
             handletextpad=0.5,
         )  # fmt: skip
         if drawn.get_window_extent().width <= _FILLED * wide:
             break
-        if rows == 1:  # the space above the labels of the axis is free as well
+        if not beside:  # the space above the labels of the axis is free as well
             labels = axis.yaxis.get_tightbbox()
             beside = max(axis.get_window_extent().x0 - labels.x0, 1.0) / wide if labels else 0.0
             wide *= 1 + beside
@@ -121,8 +130,8 @@ def _pad(axis: "Axes") -> float:
 
 def room(axis: "Axes") -> tuple[float, float]:
     """Return width and height of the place of an axis, which panels of equal units do not fill [point]."""
-    place, (width, height) = axis.get_position(original=True), root(axis).get_size_inches()
-    return 72 * float(place.width * width), 72 * float(place.height * height)
+    place, whole, scale = axis.get_position(original=True), axis.figure.bbox, 72 / axis.figure.dpi
+    return scale * float(place.width * whole.width), scale * float(place.height * whole.height)
 
 
 def root(axis: "Axes") -> Any:
