@@ -128,7 +128,7 @@ def test_labels_of_small_axes_are_broken_and_not_cut(results):
     results["solution"].plot(ax=axis)
     figure.canvas.draw()
     assert axis.yaxis.label.get_window_extent().y0 >= 0
-    axis.set_ylabel(axis.get_ylabel().replace("\n", " "))  # control
+    axis.set_ylabel(axis.get_ylabel().replace("\n", " "), fontsize="medium")  # control
     figure.canvas.draw()
     assert axis.yaxis.label.get_window_extent().y0 < 0
 

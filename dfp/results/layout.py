@@ -18,6 +18,8 @@ _FILLED = 0.95
 _SMALL, _ROOMY = 300.0, 150.0
 # Rows of a legend, and lines of the label of a height, up to which letters are not made smaller.
 _ROWS, _LINES = 2, 2
+# Times that a figure is made smaller at most, and what it may have to spare [inch].
+_ROUNDS, _SPARE = 5, 0.1
 # Ratio of the ends of logarithmic axes below which numbers between powers of ten are named.
 _FEW_DECADES = 100.0
 
@@ -43,11 +45,12 @@ def own(figure: "Figure", title: str) -> None:
     for axis in figure.axes:
         _log_ticks(axis)
     equal = any(axis.get_aspect() != "auto" for axis in figure.axes)
-    for again in (equal, equal, False):
+    broken(figure.suptitle(title), 72 * figure.get_figwidth())
+    for _ in range(_ROUNDS if equal else 0):
+        figure.draw_without_rendering()
+        if not _trim(figure):
+            break
         broken(figure.suptitle(title), 72 * figure.get_figwidth())
-        if again:
-            figure.draw_without_rendering()
-            _trim(figure)
     for axis in figure.axes:
         broken(axis.yaxis.label, 72 * float(axis.get_position().height) * figure.get_figheight())
     if equal:
@@ -80,8 +83,8 @@ def given(axes: Sequence["Axes"], legends: Mapping[Any, Sequence[Any]], title: s
     _thin(axes)
 
 
-def _trim(figure: "Figure") -> None:
-    """Make a figure that is drawn smaller by what its panels of equal units do not fill."""
+def _trim(figure: "Figure") -> bool:
+    """Make a figure that is drawn smaller by what its panels of equal units leave free; return whether that is much."""
     spare, size = [0.0, 0.0], figure.get_size_inches()
     for side, extent in enumerate(("width", "height")):
         rows: dict[int, list[float]] = {}
@@ -90,8 +93,11 @@ def _trim(figure: "Figure") -> None:
             if place is not None and axis.axison:
                 free = getattr(axis.get_position(original=True), extent) - getattr(axis.get_position(), extent)
                 rows.setdefault((place.colspan, place.rowspan)[side].start, []).append(free)
-        spare[side] = sum(max(min(free), 0.0) for free in rows.values()) * float(size[side])
-    figure.set_size_inches(size[0] - spare[0], size[1] - spare[1])
+        spare[side] = max(sum(max(min(free), 0.0) for free in rows.values()) * float(size[side]) - _SPARE, 0.0)
+    much = max(spare) > 0
+    if much:
+        figure.set_size_inches(size[0] - spare[0], size[1] - spare[1])
+    return much
 
 
 def legend(axis: "Axes", handles: Sequence[Any] | None = None) -> None:

@@ -116,6 +116,7 @@ def _planes(frames: Mapping[str, Solution], title: str) -> "Figure":
         )
         planes.frame(axis, view)
     if maps:
+        planes.frame(axes[1, 0], view)  # as large as the others, so that layouts settle
         axes[1, 0].set_axis_off()
         reference = f"dashed and below:\nagainst {planes.fitted(first)}"
         axes[1, 0].text(0.5, 0.5, reference, ha="center", va="center", transform=axes[1, 0].transAxes)
