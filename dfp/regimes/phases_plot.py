@@ -61,6 +61,7 @@ def _labelled(drawn: "list[Axes]", names: tuple[str, str], axes: tuple[Array, Ar
         for values, ticks in zip(axes, (axis.set_xticks, axis.set_yticks), strict=True):
             if len(values) == 1:
                 ticks(values)
+        layout.from_zero(axis, axes)
 
 
 def _widened(

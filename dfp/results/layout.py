@@ -187,6 +187,15 @@ def integers(axis: Any) -> None:
     axis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
 
 
+def from_zero(axis: "Axes", values: Sequence[Any]) -> None:
+    """Let sides of a map of parameters that are not negative begin at zero, where its cells go beyond."""
+    (left, right), (low, high) = axis.get_xlim(), axis.get_ylim()
+    if min(values[0]) >= 0 > left:
+        axis.set_xlim(0, right)
+    if min(values[1]) >= 0 > low:
+        axis.set_ylim(0, high)
+
+
 def broken(text: Any, width: float) -> None:
     """Break a text into lines of at most so many points, before layouts ask how high it is."""
     from matplotlib.textpath import text_to_path

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 # A ramp of one direction in lightness, seen in grey and by colour-blind readers, as far as it stands out from white.
 _RAMP, _LIGHTEST = "plasma", 0.85
+# Value of a ground, in 0 … 1, below which it is dark.
+_DARK = 0.4
 # Lines of text by which labels of a bar of colours are apart.
 _APART = 1.6
 # Share of the height of axes that titles leave.
@@ -26,10 +28,13 @@ def colours(count: int) -> list[Any]:
 
 
 def ramp(count: int) -> list[Any]:
-    """Return so many colours in an order."""
-    from matplotlib import colormaps
+    """Return so many colours in an order, which stand out from the ground of the style."""
+    from matplotlib import colormaps, rcParams
+    from matplotlib.colors import rgb_to_hsv, to_rgb
 
-    return [colormaps[_RAMP](place) for place in np.linspace(0, _LIGHTEST, count)]
+    dark = rgb_to_hsv(to_rgb(rcParams["axes.facecolor"]))[2] < _DARK
+    low, high = (2 * (1 - _LIGHTEST), 1.0) if dark else (0.0, _LIGHTEST)
+    return [colormaps[_RAMP](place) for place in np.linspace(low, high, count)]
 
 
 def key(
