@@ -105,7 +105,10 @@ def plotted(draw: Callable[[], "Figure"], *, ax: Any = None, title: str | None =
         if given is None:
             layout.own(figure, figure.get_suptitle() if title is None else title)
             return figure
-        layout.given(given, legends, (given[0].get_title() or figure.get_suptitle()) if title is None else title)
+        asked, panel = figure.get_suptitle(), given[0].get_title()
+        if panel:  # a panel alone asks the question too, and says which it is
+            asked = panel if len(given) > 1 else f"{asked.partition('?')[0]}? {panel}"
+        layout.given(given, legends, asked if title is None else title)
         found: Figure = layout.root(given[0])
         return found
 
