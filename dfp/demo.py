@@ -22,7 +22,8 @@ from dfp.problem.equations import DiscreteFokkerPlanck, Langevin, MasterEquation
 from dfp.problem.landscape import QuadraticLandscape, standardised
 from dfp.problem.sgd import SGD
 from dfp.problem.state import Gaussian
-from dfp.results import figures, files, schema, tables
+from dfp.results import figures, files, layout, planes, schema, tables
+from dfp.results.cells import Cells
 from dfp.results.comparison import compare
 from dfp.results.solution import Solution
 from dfp.solving.datafiles import read_columns
@@ -169,26 +170,24 @@ def figure(densities: dict[str, Solution], sgd: SGD) -> Any:
     """Return contours of SGD, discrete Fokker–Planck and Langevin side by side, and variances of modes over steps."""
     from matplotlib.figure import Figure
 
-    page = Figure(figsize=(12, 8.4), layout="constrained")
-    parts: Any = page.subfigures(2, 1, height_ratios=[1.1, 1])
+    whole = Figure(figsize=(12, 8.4), layout="constrained")
+    parts: Any = whole.subfigures(2, 1, height_ratios=[1.1, 1])
     top, bottom = parts
     sampled = densities[SAMPLED]
-    window = figures.window(sampled.mean[-1:], sampled.covariance[-1:])
-    grid, samples = sampled.gridded()
-    for axis, name, colour in zip(top.subplots(1, 3), list(densities)[:3], figures.COLOURS, strict=False):
-        own, values = densities[name].gridded()
-        figures.contours(axis, own.axes, values[-1], colour, window, FEATURES)
+    drawn = {name: Cells.last(solved) for name, solved in list(densities.items())[:3]}
+    box, runs = planes.seen(*drawn.values()), drawn[SAMPLED]
+    for axis, (name, own), colour in zip(top.subplots(1, 3), drawn.items(), figures.COLOURS, strict=False):
+        planes.contours(axis, own.axes, own.values, colour, box, FEATURES, trajectories=own.trajectories)
         if name != SAMPLED:
-            figures.contours(axis, grid.axes, samples[-1], "black", window, FEATURES, outline=True)
+            known = runs.trajectories
+            planes.contours(axis, runs.axes, runs.values, "black", box, FEATURES, outline=True, trajectories=known)
         axis.plot(*sgd.critical_point, "k+", markersize=9)
         axis.set_title(name if name == SAMPLED else f"{name} (dashed: SGD)")
-    top.suptitle(
-        f"Where does SGD leave the weights after {SAVED[-1]} steps? Contours hold 39, 86, 99 %; + is the minimum"
-    )
+    top.suptitle(f"Where does SGD leave the weights after {SAVED[-1]} steps? {planes.HELD_IN_WORDS}; + is the minimum")
     left, right = bottom.subplots(1, 2)
     _variances(left, right, sampled, sgd)
     bottom.suptitle("How wide does each mode become, and what does each equation miss?")
-    return page
+    return whole
 
 
 def _variances(left: Any, right: Any, sampled: Solution, sgd: SGD) -> None:
@@ -211,8 +210,11 @@ def _variances(left: Any, right: Any, sampled: Solution, sgd: SGD) -> None:
     right.set_ylabel(schema.label("relative_variance"))
     for axis in (left, right):
         axis.set_xlabel(schema.label("step"))
-    left.legend(fontsize="small", loc="center right")
-    right.legend(fontsize="x-small", loc="center right", bbox_to_anchor=(1.0, 0.26))
+    root = layout.root(left)
+    root.draw_without_rendering()  # legends go by the room that there is
+    for axis in (left, right):
+        layout.broken(axis.yaxis.label, layout.room(axis)[1])
+        layout.legend(axis)
 
 
 def _mode_curves(equation: Equation) -> Array:

@@ -111,7 +111,8 @@ class Result(Short):
         steps
             Which of the saved steps to draw; all if left out.
         ax
-            Axes of Matplotlib for its first panel, or several for the first ones; a new figure if left out.
+            Axes of Matplotlib for its first panel, or several for the first ones; a new figure if left out. Titles and
+            legends find room above them on figures made with ``layout="constrained"``.
         title
             Instead of the question that the figure answers.
         style

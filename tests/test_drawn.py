@@ -18,7 +18,10 @@ def test_stationary_laws_are_drawn_in_every_dimension(curvatures):
     assert "?" in (figure.get_suptitle() or "")
     assert all(axis.get_ylabel() for axis in figure.axes if axis.axison and axis.get_subplotspec().is_first_col())
     if len(curvatures) == 1:
-        np.testing.assert_array_equal(figure.axes[0].lines[0].get_ydata(), law.values)
+        places, drawn = figure.axes[0].lines[0].get_data()
+        seen = (law.grid.axes[0] >= places[0]) & (law.grid.axes[0] <= places[-1])
+        # values of cells are places of the curve, but for rounding of splines through logarithms
+        np.testing.assert_allclose(np.interp(law.grid.axes[0][seen], places, drawn), law.values[seen], rtol=1e-9)
 
 
 def test_moments_and_spectra_draw_their_numbers():

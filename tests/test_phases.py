@@ -174,7 +174,7 @@ def test_forged_files_are_refused(diagram, tmp_path, damage):
 def test_figure_shows_boundaries_and_gap(diagram):
     figure = diagram.plot()
     labels = {text.get_text() for text in figure.axes[0].get_legend().get_texts()}
-    assert {"SGD: ρ₂ = 1", "Langevin: ηΓ = 2λ", "SGD: ℓ = 0", "finite in Langevin alone"} <= labels
+    assert {"SGD: ρ₂ = 1", "Langevin: ηΓ = 2λ", "SGD: ℓ = 0", "finite for Langevin only"} <= labels
     assert "learning rate η" in figure.axes[0].get_xlabel()
     logarithmic = dfp.phase_diagram(
         {"learning_rate": np.geomspace(0.01, 1, 5)}, {"curvature_noise": np.linspace(0, 1, 5)}, **FIXED

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dfp.results.layout import legend
 from dfp.results.page import canvas
 from dfp.results.schema import label
 
@@ -33,7 +34,7 @@ def measurement(found: Any) -> "Figure":
         told = f"(|λ| + {law.epsilon:.1g})^{law.exponent:.2f}"
         axis.plot(line, law.gamma * (line + law.epsilon) ** law.exponent, color="0.5", label=told)
     axis.set(xscale="log", yscale="log", xlabel=label("absolute_curvature"), ylabel=label("sample_gradient_noise"))
-    axis.legend(fontsize="small")
+    legend(axis)
     figure.suptitle("Is the gradient noise larger where the loss is curved?")
     return figure
 
@@ -51,6 +52,6 @@ def predictions(found: Any, names: dict[str, str]) -> "Figure":
             max(found.trusted_until, 1), color=COLOURS["closure"], ls=":", label="the closure trusts itself so far"
         )
     axis.set(xscale="log", yscale="log", xlabel=label("step"), ylabel=label("median_variance"))
-    axis.legend(fontsize="small")
+    legend(axis)
     figure.suptitle("How far do predictions agree? Median over the directions")
     return figure

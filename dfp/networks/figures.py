@@ -11,6 +11,8 @@ from dfp.errors import DFPError
 from dfp.networks.drawings import COLOURS
 from dfp.networks.predictors import LABELS
 from dfp.networks.tables import chosen_steps
+from dfp.results import palette
+from dfp.results.layout import legend
 from dfp.results.page import canvas
 from dfp.results.schema import label
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from dfp.networks.compared import Compared
 
 _LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+# Lines of predictors where points are the runs.
+_STYLES = {"closure": "-", "authors": ":"}
 
 
 def errors(report: "Compared") -> "Figure":
@@ -38,7 +42,7 @@ def errors(report: "Compared") -> "Figure":
         axis.axvline(max(until, 1), color=COLOURS["closure"], ls=":", label="the closure trusts itself so far")
     axis.set(xscale="log", yscale="log", xlabel=label("step"), ylabel=label("prediction_error"))
     axis.set_ylim(bottom=max(1e-3, 0.3 * float(report.floor.expected[moving].min())))
-    axis.legend(fontsize="small", ncols=2)
+    legend(axis)
     figure.suptitle("How far is each prediction from the runs?")
     return figure
 
@@ -50,20 +54,23 @@ def spectrum(report: "Compared", count: int = 8) -> "Figure":
     steps, live = report.steps[moving], np.flatnonzero(report.live & (report.runs.variance[-1] > 0))
     order = live[np.argsort(report.measured.curvatures[live])[::-1]]
     chosen = order[np.unique(np.linspace(0, len(order) - 1, count).astype(int))]
-    for colour, place in zip(_LINES, chosen, strict=False):
+    lines = []
+    for colour, place in zip(palette.ramp(len(chosen)), chosen, strict=True):
         measured, error = report.runs.variance[moving, place], report.runs.variance_error[moving, place]
         lowest = np.minimum(1.96 * error, 0.9 * measured)
-        axis.errorbar(
+        bars = axis.errorbar(
             steps, measured, yerr=[lowest, 1.96 * error], fmt="o", ms=3, lw=1, color=colour,
             label=f"λ = {report.measured.curvatures[place]:.2g}",
         )  # fmt: skip
-        for name, style in (("closure", "-"), ("authors", ":")):
+        lines.append(bars.lines[0])
+        for name, style in _STYLES.items():
             if name in report.predictions.moments:
                 axis.plot(steps, report.predictions.moments[name].variance[moving, place], style, color=colour, lw=1.2)
     axis.set(xscale="log", yscale="log", xlabel=label("step"), ylabel=label("runs_variance"))
-    axis.legend(
-        fontsize="small", title="points: runs\nlines: closure\ndotted: authors", loc="upper left", bbox_to_anchor=(1, 1)
-    )
+    told = {"runs": "o"} | {LABELS[name]: s for name, s in _STYLES.items() if name in report.predictions.moments}
+    others = [axis.plot([], [], style, color="0.4", ms=3, label=name)[0] for name, style in told.items()]
+    labels = [f"{report.measured.curvatures[place]:.2g}" for place in chosen]
+    palette.key([axis], lines, labels, label("curvature"), others)
     figure.suptitle("Which directions are confined, and which diffuse?")
     return figure
 
@@ -83,7 +90,7 @@ def scatter(report: "Compared", predictors: Sequence[str] = ("authors", "langevi
         axis.set(xscale="log", yscale="log", xlabel=label("predicted_variance"), title=LABELS[name])
         axis.set_ylim(low / 3, high * 3)
     axes[0, 0].set_ylabel(label("measured_variance"))
-    axes[0, 0].legend(fontsize="small")
+    legend(axes[0, 0])
     figure.suptitle(f"Do predictions match the runs, direction by direction? {int(report.live.sum())} directions")
     return figure
 
@@ -114,7 +121,7 @@ def epoch(report: "Compared") -> "Figure":
                     axis.plot(steps / length, median, style, color=colour, lw=1.2, label=f"{name}, {text}")
     axis.axhline(1.0, color="0.6", lw=0.8)
     axis.set(xlabel=label("epoch"), ylabel=label("epoch_variance"))
-    axis.legend(fontsize="small")
+    legend(axis)
     figure.suptitle(f"Does the noise cancel within an epoch of {length} steps without replacement?")
     return figure
 
@@ -148,7 +155,7 @@ def _one(axis: Any, report: "Compared", frame: int, wanted: list[int], places: A
         values = np.exp(-((line - mean) ** 2) / (2 * variance)) / np.sqrt(2 * np.pi * variance)
         axis.plot(line, values, color=COLOURS[name], label=LABELS[name])
     axis.set(xlabel=label("displacement"), ylabel=label("density"))
-    axis.legend(fontsize="small")
+    legend(axis)
 
 
 def _two(axis: Any, report: "Compared", frame: int, wanted: list[int], places: Array) -> None:
@@ -163,4 +170,4 @@ def _two(axis: Any, report: "Compared", frame: int, wanted: list[int], places: A
             x, y = closure.mean[frame, wanted][:, None] + radius * circle
             axis.plot(x, y, color=COLOURS["closure"], lw=1, label=f"closure, {held}" if radius == 1 else None)
     axis.set(xlabel=label("displacement"), ylabel=label("second_displacement"))
-    axis.legend(fontsize="small")
+    legend(axis)

@@ -12,7 +12,7 @@ from dfp.networks import stored
 from dfp.networks.claims import Claim
 from dfp.networks.measurement import Measurement
 from dfp.networks.runs import Runs
-from dfp.results import page, schema
+from dfp.results import layout, page, schema
 from dfp.results.tables import data_frame
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class Diffusion(stored.Labelled):
         axis.set_xticks(rates, [f"{rate:g}" for rate in rates])
         axis.minorticks_off()
         axis.set_ylabel(schema.label("diffusion_coefficient"))
-        axis.legend(fontsize="small")
+        layout.legend(axis)
         figure.suptitle(f"Is diffusion proportional to the learning rate? {self.directions} flat directions")
         return figure
 

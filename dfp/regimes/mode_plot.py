@@ -7,8 +7,8 @@ import numpy as np
 
 from dfp import checks
 from dfp.regimes.mode import Mode
-from dfp.results import page, schema
-from dfp.results.figures import COLOURS
+from dfp.results import layout, page, palette, schema
+from dfp.results.palette import COLOURS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,7 +43,7 @@ def figure(modes: Sequence[Mode], learning_rate: float, regime: str, epoch: int,
     last = _reach(modes) if steps is None else checks.integer("steps", steps, at_least=1)
     _variances(right, modes, last, max(epoch, 1))
     asked, told = ("Does the mode settle?", "it") if len(modes) == 1 else ("Which modes settle?", "the whole")
-    drawn.suptitle(f"{asked} η = {learning_rate:.4g}, {told} is {regime}")
+    drawn.suptitle(f"{asked} η\u00a0=\u00a0{learning_rate:.4g}, {told} is {regime}")
     return drawn
 
 
@@ -54,8 +54,6 @@ def _reach(modes: Sequence[Mode]) -> int:
 
 def _spectrum(axis: "Axes", modes: Sequence[Mode], learning_rate: float) -> None:
     """Draw λ by rank, with the spread √Γ of the curvature as bars."""
-    from matplotlib.ticker import MaxNLocator
-
     curvature = np.array([mode.curvature for mode in modes])
     spread = np.sqrt([mode.curvature_noise for mode in modes])
     regimes = np.array([mode.regime for mode in modes])
@@ -73,10 +71,10 @@ def _spectrum(axis: "Axes", modes: Sequence[Mode], learning_rate: float) -> None
         axis.annotate("2/η", (0.01, limit), (2, 2), xycoords=("axes fraction", "data"), textcoords="offset points")
     axis.axhline(0, color="#666666", linewidth=0.6)
     axis.set_xlim(min(0.5, 1 - 0.05 * len(modes)), max(len(modes) + 0.5, 1.05 * len(modes)))
-    axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    layout.integers(axis.xaxis)
     axis.set_xlabel(schema.label("mode"))
     axis.set_ylabel(schema.label("spread_curvature"))
-    axis.legend(fontsize="small")
+    layout.legend(axis)
 
 
 def _variances(axis: "Axes", modes: Sequence[Mode], steps: int, epoch: int) -> None:
@@ -84,25 +82,26 @@ def _variances(axis: "Axes", modes: Sequence[Mode], steps: int, epoch: int) -> N
     chosen = np.unique(np.linspace(0, len(modes) - 1, min(_CURVES, len(modes))).astype(int))
     # V_∞ is that at the end of an epoch.
     times = np.unique(-(-np.geomspace(1, steps, 80).astype(int) // epoch)) * epoch
-    top, highest, bottom = 0.0, 0.0, np.inf
-    for index, style in zip(chosen, ["-", "--", "-.", ":"] * _CURVES, strict=False):
+    top, early, highest, bottom = 0.0, 0.0, 0.0, np.inf
+    lines, labels = [], []
+    for index, colour in zip(chosen, palette.ramp(len(chosen)), strict=True):
         mode = modes[int(index)]
-        colour = REGIME_COLOURS[mode.regime]
         variance = np.array([mode.variance(int(n)) for n in times])
         if not np.any(variance > 0):
             continue
-        axis.plot(times, variance, style, color=colour, label=f"λ = {mode.curvature:.3g}")
+        lines += axis.plot(times, variance, color=colour, label=f"λ\u00a0=\u00a0{mode.curvature:.3g}")
+        labels.append(f"{mode.curvature:.3g}")
         settled = mode.stationary_variance
         if np.isfinite(settled):
             axis.plot(times[-1], settled, marker="_", markersize=12, color=colour)
             top = max(top, settled)
-        top = max(top, float(variance[np.searchsorted(times, min(100, steps))]))
+        early = max(early, float(variance[np.searchsorted(times, min(100, steps))]))
         highest = max(highest, float(variance[np.isfinite(variance)].max()))
         bottom = min(bottom, float(variance[variance > 0].min()))
     axis.set_xscale("log")
     axis.set_yscale("log")
-    if top > 0:
-        axis.set_ylim(bottom / 3, min(1e3 * top, 3 * highest))
+    if early > 0:  # what diverges leaves the figure, so that what settles is seen to
+        axis.set_ylim(bottom / 3, min(1e3 * (top or early), 3 * highest))
     axis.set_xlabel(schema.label("step"))
     axis.set_ylabel(schema.label("transient_variance"))
-    axis.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    palette.key([axis], lines, labels, schema.label("curvature"))

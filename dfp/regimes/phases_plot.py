@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from dfp.checks import Array
 from dfp.regimes.mode import REGIMES
 from dfp.regimes.mode_plot import REGIME_COLOURS
-from dfp.results import page, schema
+from dfp.results import layout, page, schema
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -61,6 +61,7 @@ def _labelled(drawn: "list[Axes]", names: tuple[str, str], axes: tuple[Array, Ar
         for values, ticks in zip(axes, (axis.set_xticks, axis.set_yticks), strict=True):
             if len(values) == 1:
                 ticks(values)
+        layout.from_zero(axis, axes)
 
 
 def _widened(
@@ -100,12 +101,21 @@ def _regimes(axis: "Axes", axes: tuple[Array, Array], values: Mapping[str, NDArr
             handles.append(Line2D([], [], color="black", linestyle=style, linewidth=1.2, label=label))
     gap = values["gap"]
     if np.any(gap):
-        hatched = axis.contourf(*axes, gap.T.astype(float), levels=[0.5, 1.5], colors="none", hatches=["///"])
+        cells = [_ends(values) for values in axes]
+        whole = np.repeat(np.repeat(gap, 2, axis=0), 2, axis=1).astype(float)
+        hatched = axis.contourf(*cells, whole.T, levels=[0.5, 1.5], colors="none", hatches=["///"])
         hatched.set_edgecolor("#333333")
         hatched.set_linewidth(0.0)
-        handles.append(Patch(facecolor="none", edgecolor="#333333", hatch="///", label="finite in Langevin alone"))
-    axis.legend(handles=handles, fontsize="small", loc="best", frameon=True, framealpha=0.9)
+        handles.append(Patch(facecolor="none", edgecolor="#333333", hatch="///", label="finite for Langevin only"))
     axis.set_title("regime of SGD")
+    layout.legend(axis, handles)
+
+
+def _ends(values: Array) -> Array:
+    """Return both ends of every cell around ``values``, as ``pcolormesh`` has them, shape (2 n,)."""
+    between = (values[1:] + values[:-1]) / 2
+    edges = np.concatenate([[2 * values[0] - between[0]], between, [2 * values[-1] - between[-1]]])
+    return np.repeat(edges, 2)[1:-1]
 
 
 def _langevin(names: tuple[str, str], axes: tuple[Array, Array], fixed: Mapping[str, float]) -> Array:

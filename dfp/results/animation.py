@@ -9,26 +9,20 @@ from typing import Any
 
 import numpy as np
 
-from dfp.checks import Array
 from dfp.errors import DFPError
 from dfp.results import axes as named
-from dfp.results import figures, page, schema, writing
+from dfp.results import figures, layout, page, palette, planes, schema, writing
+from dfp.results.cells import PLAIN, Cells
 
 FORMATS = (".gif", ".mp4")
 
 
 def animate(
-    path: str | Path,
-    places: Sequence[Array],
-    density: Array,
-    titles: Sequence[str],
-    view: figures.Box,
-    frames_per_second: int,
-    names: Sequence[str],
+    path: str | Path, densities: Sequence[Cells], titles: Sequence[str], frames_per_second: int, names: Sequence[str]
 ) -> None:
-    """Write densities (S, n_1, …) of d <= 2 parameters as the frames of a film, whole or not at all.
+    """Write densities of d <= 2 parameters, with these names, as the frames of a film, whole or not at all.
 
-    The suffix says of which kind; ``names`` are those of the parameters.
+    The suffix says of which kind.
 
     Raises
     ------
@@ -39,29 +33,37 @@ def animate(
     if suffix not in FORMATS:
         raise DFPError(f"path={path}: a film cannot be written as {suffix!r}; use {' or '.join(FORMATS)}.")
     make = _gif if suffix == ".gif" else _mp4
-    writing.write(path, make(_frames(places, density, titles, view, names), frames_per_second))
+    writing.write(path, make(_frames(densities, titles, names), frames_per_second))
 
 
-def _frames(
-    places: Sequence[Array], density: Array, titles: Sequence[str], view: figures.Box, names: Sequence[str]
-) -> Iterator[Any]:
+def _frames(densities: Sequence[Cells], titles: Sequence[str], names: Sequence[str]) -> Iterator[Any]:
     """Yield pictures, arrays of shape (height, width, 3) of bytes, with even sides, as MP4 needs them."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
     figure, ((axis,),) = page.canvas(1, 1, 5.0, 4.4)
     # The figure has no window, so it needs a canvas of its own to be drawn on.
     sheet = FigureCanvasAgg(figure)
-    for values, title in zip(density, titles, strict=True):
+    flat = len(densities[0].axes) == 1
+    if flat:
+        ends = figures.span(densities, PLAIN)
+        lines = [cells.line(*ends) for cells in densities]
+        low = min(0.0, *(float(values.min()) for _, values in lines))
+        high = max(float(values.max()) for _, values in lines)
+    else:
+        view = planes.seen(*densities)
+    for i, (cells, title) in enumerate(zip(densities, titles, strict=True)):
         axis.clear()
-        if len(places) == 2:
-            figures.contours(axis, places, values, figures.COLOURS[0], view, names)
-        else:
-            axis.plot(places[0], values, color=figures.COLOURS[0])
-            axis.set_xlim(view[0][0], view[1][0])
-            axis.set_ylim(min(0.0, float(density.min())) * 1.05, float(density.max()) * 1.05)
+        if flat:
+            axis.plot(*lines[i], color=palette.COLOURS[0], drawstyle=cells.style)
+            axis.set_xlim(*ends)
+            axis.set_ylim(1.05 * low, 1.05 * high)
             axis.set_xlabel(named.label(names[0]))
             axis.set_ylabel(schema.label("density", 1))
-        page.broken(figure.suptitle(title), 72 * figure.get_figwidth())
+        else:
+            own = cells.trajectories
+            planes.contours(axis, cells.axes, cells.values, palette.COLOURS[0], view, names, trajectories=own)
+        held = "" if flat else f"\n{planes.HELD_IN_WORDS}"
+        layout.broken(figure.suptitle(title + held), 72 * figure.get_figwidth())
         sheet.draw()
         picture = np.asarray(sheet.buffer_rgba())[..., :3]
         yield picture[: picture.shape[0] // 2 * 2, : picture.shape[1] // 2 * 2].copy()

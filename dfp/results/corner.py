@@ -3,64 +3,60 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from dfp.checks import Array
+import numpy as np
+
 from dfp.results import axes as named
-from dfp.results import figures, schema
+from dfp.results import figures, page, schema
+from dfp.results.cells import PLAIN, Cells
+from dfp.results.palette import COLOURS
+from dfp.results.planes import HELD_IN_WORDS, contours
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
-def corner(places: Sequence[Array], density: Array, view: figures.Box, names: Sequence[str], title: str) -> "Figure":
+def corner(cells: Cells, names: Sequence[str], title: str) -> "Figure":
     """Return a figure of all marginals of a density in 2 or 3 dimensions.
 
     Parameters
     ----------
-    places
-        Centres of the cells along each axis, evenly spaced [parameter].
-    density
-        Shape (n_1, …, n_d) [1 / parameter^d].
-    view
-        Corners of what is shown.
+    cells
+        The density.
     names
         What is on the axes, such as ``theta_1``.
     """
-    d = len(places)
-    widths = [float(axis[1] - axis[0]) for axis in places]
-    figure, axes = figures.canvas(d, d, 2.8 * d, 2.6 * d)
+    d = len(cells.axes)
+    lines = [_marginal(cells, (i,)) for i in range(d)]
+    ends = np.array([figures.span([line], PLAIN) for line in lines])
+    figure, axes = page.canvas(d, d, 2.8 * d, 2.6 * d)
     for row in range(d):
         for column in range(d):
-            axis, kept = axes[row, column], (column, row)
+            axis, kept = axes[row, column], [column, row]
             if column > row:
                 axis.set_axis_off()
                 continue
-            marginal = _marginal(density, widths, set(kept))
             if row == column:
-                axis.plot(places[row], marginal, color=figures.COLOURS[0])
-                axis.set_xlim(view[0][row], view[1][row])
+                axis.plot(*lines[row].line(*ends[row]), color=COLOURS[0], drawstyle=cells.style)
+                axis.set_xlim(*ends[row])
                 axis.set_ylim(bottom=0)
                 axis.set_ylabel(schema.label("density", 1), fontsize="small")
             else:
-                part, shown = (places[column], places[row]), (names[column], names[row])
-                figures.contours(axis, part, marginal, figures.COLOURS[0], _part(view, kept), shown)
+                plane = _marginal(cells, (column, row))
+                box, shown = (ends[kept, 0], ends[kept, 1]), [names[i] for i in kept]
+                contours(axis, plane.axes, plane.values, COLOURS[0], box, shown, trajectories=plane.trajectories)
                 axis.set_aspect("auto")
             _name(axis, names, row, column, last=row == d - 1)
+    axes[0, -1].text(0.5, 0.5, HELD_IN_WORDS, ha="center", va="center", transform=axes[0, -1].transAxes)
     figure.suptitle(title)
     return figure
 
 
-def _marginal(density: Array, widths: Sequence[float], kept: set[int]) -> Array:
+def _marginal(cells: Cells, kept: tuple[int, ...]) -> Cells:
     """Return the density of the axes ``kept``, in their order."""
-    result = density
-    for axis in reversed(range(density.ndim)):
-        if axis not in kept:
-            result = result.sum(axis=axis) * widths[axis]
-    return result
-
-
-def _part(view: figures.Box, axes: tuple[int, int]) -> figures.Box:
-    return view[0][list(axes)], view[1][list(axes)]
+    gone = tuple(axis for axis in range(cells.values.ndim) if axis not in kept)
+    width = float(np.prod([cells.axes[axis][1] - cells.axes[axis][0] for axis in gone]))
+    return Cells([cells.axes[axis] for axis in kept], cells.values.sum(axis=gone) * width, cells.trajectories)
 
 
 def _name(axis: "Axes", names: Sequence[str], row: int, column: int, *, last: bool) -> None:

@@ -10,7 +10,8 @@ from dfp.errors import DFPError
 from dfp.problem.grid import Grid
 from dfp.problem.parameters import told
 from dfp.results import axes as named
-from dfp.results import figures, page, schema
+from dfp.results import figures, layout, page, palette, planes, schema
+from dfp.results.cells import PLAIN, Cells
 from dfp.results.corner import corner
 
 if TYPE_CHECKING:
@@ -18,14 +19,12 @@ if TYPE_CHECKING:
 
 
 def _density(result: Any) -> "Figure":
-    known = result.mean[None], result.covariance[None], (result.grid, result.values[None])
-    axes, seen = result.grid.axes, figures.window(*known)
-    names, asked = result.parameters, "Where are the parameters?"
+    cells, names = Cells(result.grid.axes, result.values), result.parameters
     if result.grid.dimension == 1:
-        return figures.curves({"density": (axes[0], result.values)}, "Where is the parameter?", None, names[0])
+        return figures.curves({"density": cells}, "Where is the parameter?", None, names[0])
     if result.grid.dimension == 2:
-        return figures.planes({"": (axes, result.values)}, seen, asked, names=names)
-    return corner(axes, result.values, seen, names, asked)
+        return planes.planes({"": cells}, "Where are the parameters?", names=names)
+    return corner(cells, names, "Where are the parameters?")
 
 
 def _moments(result: Any) -> "Figure":
@@ -41,9 +40,10 @@ def _spectrum(result: Any) -> "Figure":
     axis.axhline(1.0, color="grey", linewidth=0.8)
     if np.isfinite(result.continuous_edge):
         label = "continuous below"
-        axis.axhline(result.continuous_edge, color=figures.COLOURS[1], linestyle="--", label=label)
-        axis.legend()
-    axis.set_xticks(order)
+        layout.legend(
+            axis, [axis.axhline(result.continuous_edge, color=figures.COLOURS[1], linestyle="--", label=label)]
+        )
+    layout.integers(axis.xaxis)
     axis.set_xlabel(schema.label("slowness"))
     axis.set_ylabel(schema.label("multiplier"))
     figure.suptitle("How fast do deviations decay?")
@@ -55,7 +55,7 @@ def _comparison(result: Any) -> "Figure":
     figure, axes = page.canvas(1, max(len(known), 1), 3.5 * max(len(known), 1), 3.6)
     names = list(dict.fromkeys(d.name for d in result.distances))
     for axis, quantity in zip(axes[0], known or _DISTANCES[:1], strict=True):
-        for name, colour in zip(names, figures.colours(len(names)), strict=True):
+        for name, colour in zip(names, palette.colours(len(names)), strict=True):
             own = [d for d in result.distances if d.name == name]
             value, lower, upper = (np.array([getattr(getattr(d, quantity), end) for d in own]) for end in _ENDS)
             error = np.maximum([value - lower, upper - value], 0.0)
@@ -64,7 +64,7 @@ def _comparison(result: Any) -> "Figure":
         page.scale_steps(axis, np.unique([d.step for d in result.distances]))
         axis.set_xlabel(schema.label("step"))
         axis.set_ylabel(schema.label(f"{quantity}_distance"))
-    axes[0, 0].legend()
+    layout.legend(axes[0, 0])
     figure.suptitle(f"How far is each from {result.distances[0].reference}?")
     return figure
 
@@ -78,11 +78,11 @@ def _committor(result: Any) -> "Figure":
     else:
         drawn = axis.contourf(*result.grid.axes, result.values.T, levels=np.linspace(0, 1, 11), cmap="viridis")
         half = result.grid.spacing / 2
-        figures.frame(axis, (result.grid.lower + half, result.grid.upper - half))
+        planes.frame(axis, (result.grid.lower + half, result.grid.upper - half))
         page.bar(drawn, [axis], schema.label("committor"))
     for name, place in (("well", result.well), ("across", result.across)):
         axis.plot(place[0], place[1] if len(place) > 1 else float(name == "across"), "o", label=name)
-    axis.legend()
+    layout.legend(axis)
     figure.suptitle("Which well is reached first?")
     return figure
 
@@ -104,7 +104,7 @@ def _by_parameter(axis: Any, names: Sequence[str]) -> None:
         axis.set_xticks(range(1, len(names) + 1), [named.legend(name) for name in names], rotation=30, ha="right")
         return
     axis.set_xlabel(schema.label("parameter"))
-    axis.xaxis.get_major_locator().set_params(integer=True)
+    layout.integers(axis.xaxis)
 
 
 def _schedule(result: Any) -> "Figure":
@@ -157,8 +157,8 @@ def _fit(result: Any) -> "Figure":
         axis.set_xlabel(schema.label("mode" if "curvature" in name else "parameter"))
         axis.set_ylabel(schema.label(name))
         axis.set_xlim(0.5, len(order) + 0.5)
-        axis.xaxis.get_major_locator().set_params(integer=True)
-    figure.suptitle(f"What do {result.transitions} steps say of the loss and its noise? Bars: 95 % intervals")
+        layout.integers(axis.xaxis)
+    figure.suptitle(f"What do {result.transitions} steps say of the loss and its noise? Bars: 95\u00a0% intervals")
     return figure
 
 
@@ -172,36 +172,37 @@ def _best_decay(result: Any) -> "Figure":
     axis.set(xscale="log", yscale="log")
     axis.set_xlabel(schema.label("averaging_weight"))
     axis.set_ylabel(schema.label("excess_risk"))
-    axis.legend()
+    layout.legend(axis)
     figure.suptitle("Which average of the iterates has the least risk?")
     return figure
 
 
 def _rmsprop(result: Any) -> "Figure":
     figure, ((left, right),) = page.canvas(1, 2, 9.0, 3.6)
-    places, law = result.density.grid.axes[0], result.density
-    left.plot(places, law.values, color=figures.COLOURS[0], label="RMSProp")
-    reach = 6 * np.sqrt(result.variance)
+    law, known = Cells(result.density.grid.axes, result.density.values), Cells([result.log_v], result.log_v_density)
+    for axis, cells, name in ((left, law, "RMSProp"), (right, known, None)):
+        ends = figures.span([cells], PLAIN)
+        places, values = cells.line(*ends)
+        axis.plot(places, values, color=figures.COLOURS[0], label=name)
+        axis.set_xlim(*ends)
     if np.isfinite(result.frozen_variance):
-        z = (places - law.mean) / np.sqrt(result.frozen_variance)
+        places = np.linspace(*figures.span([law], PLAIN), 400)
+        z = (places - result.density.mean.item()) / np.sqrt(result.frozen_variance)
         frozen = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi * result.frozen_variance)
         left.plot(places, frozen, "--", color=figures.COLOURS[1], label="v held fixed, Gaussian")
-    left.set_xlim(law.mean.item() - reach, law.mean.item() + reach)
-    left.legend(fontsize="small")
-    right.plot(result.log_v, result.log_v_density, color=figures.COLOURS[0])
+    layout.legend(left)
     for axis, (x, y) in ((left, ("theta_1", "density")), (right, ("log_v", "log_v_density"))):
         axis.set_xlabel(schema.label(x))
         axis.set_ylabel(schema.label(y))
-    figure.suptitle(f"Where does RMSProp settle? Holding v fixed errs by {100 * result.frozen_error:+.2g} %")
+    figure.suptitle(f"Where does RMSProp settle? Holding v fixed errs by {100 * result.frozen_error:+.2g}\u00a0%")
     return figure
 
 
 def _current(result: Any) -> "Figure":
     law = result.law
     if law.dimension == 2:
-        seen = figures.window(law.mean[None], law.covariance[None])
-        grid = Grid(*seen, 96)
-        return _flow({(0, 1): (grid, law.on(grid), result(grid.points))}, {(0, 1): seen}, result.parameters)
+        grid = Grid(*figures.window(law.mean[None], law.covariance[None]), 96)
+        return _flow({(0, 1): (grid, law.on(grid), result(grid.points))}, result.parameters)
     figure, ((axis,),) = page.canvas(1, 1, 5.0, 4.2)
     size, order = float(np.abs(result.matrix).max()) or 1.0, np.arange(1, law.dimension + 1)
     drawn = axis.pcolormesh(
@@ -209,7 +210,7 @@ def _current(result: Any) -> "Figure":
     )
     axis.invert_yaxis()
     for one, set_label in ((axis.xaxis, axis.set_xlabel), (axis.yaxis, axis.set_ylabel)):
-        one.get_major_locator().set_params(integer=True)
+        layout.integers(one)
         set_label(schema.label("parameter"))
     page.bar(drawn, [axis], schema.label("velocity_matrix"))
     figure.suptitle("Which parameters drive the current?")
@@ -218,7 +219,6 @@ def _current(result: Any) -> "Figure":
 
 def _gridded_current(result: Any) -> "Figure":
     law, grid = result.density, result.density.grid
-    seen = figures.window(law.mean[None], law.covariance[None])
     if grid.dimension == 1:
         figure, ((axis,),) = page.canvas(1, 1, 5.4, 3.8)
         axis.plot(grid.axes[0], result.values[:, 0], color=figures.COLOURS[0])
@@ -226,27 +226,24 @@ def _gridded_current(result: Any) -> "Figure":
         axis.set_ylabel(schema.label("current", 2))
         figure.suptitle("Does probability flow?")
         return figure
-    panels, views = {}, {}
+    panels = {}
     for pair in combinations(range(grid.dimension), 2):
         rest = tuple(i for i in range(grid.dimension) if i not in pair)
         width, kept = float(np.prod(grid.spacing[list(rest)])), list(pair)
         plane = Grid(grid.lower[kept], grid.upper[kept], tuple(grid.cells[i] for i in pair))
         flow = result.values[..., kept].sum(axis=rest) * width
         panels[pair] = plane, law.values.sum(axis=rest) * width, flow
-        views[pair] = seen[0][kept], seen[1][kept]
-    return _flow(panels, views, result.parameters)
+    return _flow(panels, result.parameters)
 
 
-def _flow(
-    panels: Mapping[tuple[int, int], Any], views: Mapping[tuple[int, int], figures.Box], names: Sequence[str]
-) -> "Figure":
+def _flow(panels: Mapping[tuple[int, int], Any], names: Sequence[str]) -> "Figure":
     """Return contours of densities in planes of two parameters, with arrows of the current, some 16 an axis."""
     figure, (axes,) = page.canvas(1, len(panels), 4.6 * len(panels), 4.4)
     longest = [float(np.linalg.norm(flow, axis=-1).max()) for _, _, flow in panels.values()]
     for axis, (pair, (grid, density, flow)), most in zip(axes, panels.items(), longest, strict=True):
-        (low, high), places = views[pair], grid.axes
-        shown = [names[i] for i in pair]
-        figures.contours(axis, places, density, figures.COLOURS[0], (low, high), shown)
+        places = grid.axes
+        low, high = box = planes.seen(Cells(places, density))
+        planes.contours(axis, places, density, figures.COLOURS[0], box, [names[i] for i in pair])
         inside = [np.flatnonzero((x > a) & (x < b)) for x, a, b in zip(places, low, high, strict=True)]
         chosen = [one[:: max(1, len(one) // _ARROWS)] for one in inside]
         x, y = (line[one] for line, one in zip(places, chosen, strict=True))
@@ -258,7 +255,8 @@ def _flow(
             scale=(most or 1.0) / (1.8 * apart), width=0.006,
         )  # fmt: skip
     sizes = ", ".join(f"{most:.2g}" for most in longest)
-    told = f"Arrows: the current, up to {sizes}" if max(longest) else "It does not: there is detailed balance"
+    unit = schema.label("current", 2).partition(" [")[2].rstrip("]")
+    told = f"Arrows: the current, up to {sizes} {unit}" if max(longest) else "It does not: there is detailed balance"
     figure.suptitle(f"Which way does probability flow? {told}")
     return figure
 

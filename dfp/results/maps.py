@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dfp.checks import Array
-from dfp.results import page, schema
+from dfp.results import layout, page, schema
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,6 +43,8 @@ def over_parameters(axes: Mapping[str, Array], numbers: Array, name: str) -> "Fi
     for scale, values in zip((axis.set_xscale, axis.set_yscale), axes.values(), strict=False):
         if page.geometric(values):
             scale("log")
+    if len(names) > 1:
+        layout.from_zero(axis, list(axes.values()))
     told = "".join(f", at {_plain(one)} = {value:g}" for one, value in fixed.items() if one not in names)
     figure.suptitle(f"How does {_plain(name)} depend on {' and '.join(map(_plain, names))}{told}?")
     return figure

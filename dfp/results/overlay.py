@@ -7,14 +7,19 @@ import numpy as np
 
 from dfp import checks
 from dfp.errors import DFPError
+from dfp.problem.grid import Grid
 from dfp.problem.state import Density
 from dfp.results import axes as named
-from dfp.results import figures, page, schema
+from dfp.results import figures, layout, page, palette, planes, schema
+from dfp.results.cells import PLAIN, Cells
 from dfp.results.clock import apart, matched, nothing_shared, on_one_clock, slow_time
 from dfp.results.solution import Solution
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+# Places along an axis of a map of differences.
+_PLACES = 160
 
 
 def overlay(solutions: Mapping[str, Solution | Density], step: int | None = None, *, at: str = "step") -> "Figure":
@@ -39,7 +44,7 @@ def overlay(solutions: Mapping[str, Solution | Density], step: int | None = None
     if first.dimension == 1:
         return _lines(frames, f"Where is the parameter at {shown}? The models compared")
     if first.dimension == 2:
-        return _planes(frames, f"How does SGD distribute the parameters at {shown}? {figures.HELD_IN_WORDS}")
+        return _planes(frames, f"How does SGD distribute the parameters at {shown}? {planes.HELD_IN_WORDS}")
     return _marginals(frames, f"How does SGD distribute the parameters at {shown}? Marginals")
 
 
@@ -74,46 +79,52 @@ def _frames(solutions: Mapping[str, Any], step: int | None, at: str) -> tuple[di
 
 def _lines(frames: Mapping[str, Solution], title: str) -> "Figure":
     figure, (panels,) = page.canvas(1, 3, 13.2, 3.8)
+    known = {name: Cells.last(solved) for name, solved in frames.items()}
     (name, base), *others = frames.items()
-    drawn = {n: (s.gridded()[0].axes[0], s.gridded()[1][0]) for n, s in frames.items()}
-    figures.curves_on(panels[0], panels[1], drawn, name=base.parameters[0])
-    for (label, solved), colour in zip(others, figures.colours(len(frames))[1:], strict=True):
-        grid, density = solved.gridded()
-        difference = density[0] - base.interpolate(grid.points)[0]
-        panels[2].plot(grid.axes[0], difference, color=colour, label=f"{label} − {name}")
+    figures.curves_on(panels[0], panels[1], known, name=base.parameters[0])
+    for (label, _), colour in zip(others, palette.colours(len(frames))[1:], strict=True):
+        places, values = known[label].line(*panels[0].get_xlim())
+        difference = values - base.interpolate(places)[0]
+        panels[2].plot(places, difference, color=colour, label=f"{label} − {name}", drawstyle=known[label].style)
     panels[2].axhline(0, color="grey", linewidth=0.8)
+    panels[2].set_xlim(*panels[0].get_xlim())
     panels[2].set_xlabel(named.label(base.parameters[0]))
     panels[2].set_ylabel(schema.label("density_difference", 1))
-    panels[0].legend()
-    if others:
-        panels[2].legend(fontsize="small")
+    layout.legend(panels[0])
+    layout.legend(panels[2])
     figure.suptitle(title)
     return figure
 
 
 def _planes(frames: Mapping[str, Solution], title: str) -> "Figure":
     """Contours in the first row, those of the reference dashed over each; maps of the differences below."""
-    base = next(iter(frames.values()))
-    view = figures.window(base.mean, base.covariance, base.gridded())
-    figure, axes = page.canvas(2, len(frames), 3.7 * len(frames), 0.6 + 2 * figures.panel_height(view))
-    (grid, density), maps = base.gridded(), []
-    for column, ((name, solved), colour) in enumerate(zip(frames.items(), figures.colours(len(frames)), strict=True)):
-        own, values = solved.gridded()
-        figures.contours(axes[0, column], own.axes, values[0], colour, view, base.parameters)
-        axes[0, column].set_title(figures.fitted(name))
-        if solved is not base:
-            figures.contours(axes[0, column], grid.axes, density[0], "black", view, base.parameters, outline=True)
-            maps.append((axes[1, column], own, values[0] - base.interpolate(own.points)[0]))
-    axes[1, 0].set_axis_off()
-    reference = f"dashed and below:\nagainst {figures.fitted(next(iter(frames)))}"
-    axes[1, 0].text(0.5, 0.5, reference, ha="center", va="center", transform=axes[1, 0].transAxes)
-    largest = max((float(np.abs(difference).max()) for *_, difference in maps), default=0.0) or 1.0
-    for axis, own, difference in maps:
+    first, names = next(iter(frames)), next(iter(frames.values())).parameters
+    known = {name: Cells.last(solved) for name, solved in frames.items()}
+    view = planes.seen(*known.values())
+    rows = min(len(frames), 2)
+    figure, axes = page.canvas(rows, len(frames), 3.7 * len(frames) + rows - 1, 0.6 + rows * planes.panel_height(view))
+    grid, maps = Grid(*view, _PLACES), []
+    for i, (name, colour) in enumerate(zip(frames, palette.colours(len(frames)), strict=True)):
+        axes[0, i].set_title(planes.fitted(name))
+        for one, outline in ((name, False), (first, True))[: 1 + (i > 0)]:
+            cells, line = known[one], "black" if outline else colour
+            planes.contours(
+                axes[0, i], cells.axes, cells.values, line, view, names, outline=outline,
+                trajectories=cells.trajectories,
+            )  # fmt: skip
+        if i > 0:
+            maps.append((axes[1, i], known[name].at(grid.points) - known[first].at(grid.points)))
+    largest = max((float(np.abs(difference).max()) for _, difference in maps), default=0.0) or 1.0
+    for axis, difference in maps:
         drawn = axis.pcolormesh(
-            *own.axes, difference.T, cmap="RdBu_r", vmin=-largest, vmax=largest, shading="nearest", rasterized=True
+            *grid.axes, difference.T, cmap="RdBu_r", vmin=-largest, vmax=largest, shading="nearest", rasterized=True
         )
-        figures.frame(axis, view, base.parameters)
+        planes.frame(axis, view, names)
     if maps:
+        planes.frame(axes[1, 0], view)  # as large as the others, so that layouts settle
+        axes[1, 0].set_axis_off()
+        reference = f"dashed and below:\nagainst {planes.fitted(first)}"
+        axes[1, 0].text(0.5, 0.5, reference, ha="center", va="center", transform=axes[1, 0].transAxes)
         page.bar(drawn, axes.ravel(), schema.label("density_difference", 2))
     figure.suptitle(title)
     return figure
@@ -123,13 +134,13 @@ def _marginals(frames: Mapping[str, Solution], title: str) -> "Figure":
     figure, (panels,) = page.canvas(1, 3, 12.0, 3.6)
     names = next(iter(frames.values())).parameters
     for i, axis in enumerate(panels):
-        for (name, solved), colour in zip(frames.items(), figures.colours(len(frames)), strict=True):
-            grid, density = solved.marginal(i).gridded()
-            axis.plot(grid.axes[0], density[0], label=name, color=colour)
+        known = {name: Cells.last(solved.marginal(i)) for name, solved in frames.items()}
+        ends = figures.span(known.values(), PLAIN)
+        for (name, cells), colour in zip(known.items(), palette.colours(len(frames)), strict=True):
+            axis.plot(*cells.line(*ends), label=name, color=colour, drawstyle=cells.style)
+        axis.set_xlim(*ends)
         axis.set_xlabel(named.label(names[i]))
         axis.set_ylabel(schema.label("density", 1))
-        ends = [figures.window(s.mean, s.covariance, s.gridded()) for s in frames.values()]
-        axis.set_xlim(min(lower[i] for lower, _ in ends), max(upper[i] for _, upper in ends))
-    panels[0].legend()
+    layout.legend(panels[0])
     figure.suptitle(title)
     return figure

@@ -13,7 +13,7 @@ import numpy as np
 
 from dfp.checks import Array, shown
 from dfp.errors import DFPError
-from dfp.results import writing
+from dfp.results import layout, writing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,8 +27,6 @@ PAPER = {
 """The style ``"paper"``: figures as wide as a page of text, letters as large as its captions."""
 # Figures are as large as their letters ask for: the sizes given are those for letters of so many points.
 _LETTERS = 10.0
-# Share of the width that lines of titles may fill.
-_FILLED = 0.95
 
 _GIVEN: ContextVar[list[Any] | None] = ContextVar("given", default=None)
 _MANAGED: ContextVar[bool] = ContextVar("managed", default=False)
@@ -93,7 +91,7 @@ def plotted(draw: Callable[[], "Figure"], *, ax: Any = None, title: str | None =
         If ``ax`` is no axes, there are more than panels, or there is no such style.
     """
     given = None if ax is None else _axes(ax)
-    with _styled(style):
+    with _styled(style), layout.gathered() as legends:
         tokens = _GIVEN.set(given), _MANAGED.set(True)
         open_before = _open()
         try:
@@ -104,38 +102,15 @@ def plotted(draw: Callable[[], "Figure"], *, ax: Any = None, title: str | None =
         finally:
             _GIVEN.reset(tokens[0])
             _MANAGED.reset(tokens[1])
-    text = figure.get_suptitle() if title is None else title
-    if given is None:
-        broken(figure.suptitle(text), 72 * figure.get_figwidth())
-        if any(axis.get_aspect() != "auto" for axis in figure.axes):
-            figure.draw_without_rendering()  # panels of equal units find their place at the second time alone
-        return figure
-    found: Figure = given[0].figure
-    for axis in given:
-        broken(axis.yaxis.label, axis.get_window_extent().height * 72 / found.dpi)
-    if title is not None or not given[0].get_title():
-        width = given[0].get_window_extent().width * 72 / found.dpi
-        broken(given[0].set_title(text), width)
-    return found
-
-
-def broken(text: Any, width: float) -> None:
-    """Break a text into lines of at most so many points, before layouts ask how high it is."""
-    from matplotlib.textpath import TextPath
-
-    def long(line: str) -> bool:
-        return bool(line and TextPath((0, 0), line, size=text.get_fontsize()).get_extents().width > _FILLED * width)
-
-    lines: list[str] = []
-    for part in text.get_text().split("\n"):
-        lines.append("")
-        for word in part.split(" "):
-            wider = f"{lines[-1]} {word}".strip()
-            if lines[-1] and long(wider):
-                lines.append(word)
-            else:
-                lines[-1] = wider
-    text.set_text("\n".join(lines))
+        if given is None:
+            layout.own(figure, figure.get_suptitle() if title is None else title)
+            return figure
+        asked, panel = figure.get_suptitle(), given[0].get_title()
+        if panel:  # a panel alone asks the question too, and says which it is
+            asked = panel if len(given) > 1 else f"{asked.partition('?')[0]}? {panel}"
+        layout.given(given, legends, asked if title is None else title)
+        found: Figure = layout.root(given[0])
+        return found
 
 
 def _axes(ax: Any) -> list[Any]:
@@ -180,9 +155,12 @@ def _close(numbers: set[int]) -> None:
 
 
 def bar(drawn: Any, axes: Sequence["Axes"], label: str) -> Any:
-    """Add a bar of colours beside those of the axes that are on the figure of the first; return it."""
-    figure = axes[0].figure
-    return figure.colorbar(drawn, ax=[axis for axis in axes if axis.figure is figure], label=label)
+    """Add a bar of colours beside those of the axes that are on the figure of what is drawn; return it."""
+    owner = getattr(drawn, "axes", None) or axes[0]
+    beside = [axis for axis in axes if axis.figure is owner.figure]
+    found = owner.figure.colorbar(drawn, ax=beside, label=label)
+    layout.broken(found.ax.yaxis.label, layout.room(owner)[1])
+    return found
 
 
 def geometric(values: Array) -> bool:

@@ -351,26 +351,26 @@ class Solution(Result):
 
     def _drawn(self, title: str) -> "Figure":
         from dfp.results import figures
+        from dfp.results.cells import Cells
 
-        if self.density is not None and self.grid is not None and (self.dimension > 2 or self.directions is not None):
-            from dfp.results.corner import corner
-
-            seen = figures.window(self.mean[-1:], self.covariance[-1:], (self.grid, self.density[-1:]))
-            asked = f"Where are the parameters at step {self.steps[-1]}? {title}"
-            return corner(self.grid.axes, self.density[-1], seen, self.parameters, asked)
-        if self.density is None or self.grid is None or self.dimension > 2:
+        if self.density is None or self.grid is None:
             variance = np.einsum("sii->si", self.covariance)
             asked = f"How do mean and variance evolve? {title}"
             return figures.moments(self.steps, self.mean, variance, asked, self.parameters)
-        axes, titles = self.grid.axes, [f"step {step}" for step in self.steps]
+        cells = [Cells(self.grid.axes, values, self.trajectories) for values in self.density]
+        if self.dimension > 2 or self.directions is not None:
+            from dfp.results.corner import corner
+
+            return corner(cells[-1], self.parameters, f"Where are the parameters at step {self.steps[-1]}? {title}")
+        titles = [f"step {step}" for step in self.steps]
         if self.dimension == 1:
-            curves = {name: (axes[0], values) for name, values in zip(titles, self.density, strict=True)}
-            return figures.curves(curves, f"Where is the parameter? {title}", self.steps.tolist(), self.parameters[0])
+            drawn = dict(zip(titles, cells, strict=True))
+            return figures.curves(drawn, f"Where is the parameter? {title}", self.steps.tolist(), self.parameters[0])
+        from dfp.results.planes import planes
+
         chosen = np.unique(np.linspace(0, len(self.steps) - 1, min(_PLANES, len(self.steps))).astype(int))
-        planes = {titles[i]: (axes, self.density[i]) for i in chosen}
-        view = figures.window(self.mean, self.covariance, (self.grid, self.density))
-        asked = f"Where are the parameters? {title}"
-        return figures.planes(planes, view, asked, figures.COLOURS[:1], self.parameters)
+        shown = {titles[i]: cells[i] for i in chosen}
+        return planes(shown, f"Where are the parameters? {title}", figures.COLOURS[0], self.parameters)
 
     def animate(self, path: str | Path, *, frames_per_second: int = 10) -> None:
         """Write the densities, one frame per saved step, as a film at ``path``: .gif, or .mp4 where ffmpeg is.
@@ -379,15 +379,17 @@ class Solution(Result):
         --------
         >>> solution.animate("run.gif")
         """
-        from dfp.results import animation, figures
+        from dfp.results import animation
+        from dfp.results.cells import Cells
 
         grid, density = self.gridded()
         checks.integer("frames_per_second", frames_per_second, at_least=1, at_most=60)
         if self.dimension > 2:
             raise DFPError(f"solution has {self.dimension} parameters: animations need 1 or 2.")
-        titles = [f"{self.equation}, step {step}" for step in self.steps]
-        view = figures.window(self.mean, self.covariance, (grid, density))
-        animation.animate(path, grid.axes, density, titles, view, frames_per_second, self.parameters)
+        asked = "Where is the parameter" if self.dimension == 1 else "Where are the parameters"
+        titles = [f"{asked} at step {step}? {self.equation}" for step in self.steps]
+        cells = [Cells(grid.axes, values, self.trajectories) for values in density]
+        animation.animate(path, cells, titles, frames_per_second, self.parameters)
 
     def __repr__(self) -> str:
         """Return equation, solver, steps and grid in one line."""

@@ -58,18 +58,6 @@ def quantile(values: Array, centres: Array, width: float, share: float, *, steps
     return float(edges[cell] + (target - cumulative[cell]) / max(kept[cell], np.finfo(float).tiny))
 
 
-def bulk(values: Array, lower: Array, spacing: Array, share: float) -> tuple[Array, Array]:
-    """Return corners (d,), beyond which no frame of ``values`` (S, n_1, …) has more than a share along each axis."""
-    low, high = np.empty(len(lower)), np.empty(len(lower))
-    for axis, (start, width) in enumerate(zip(lower, spacing, strict=True)):
-        others = tuple(other for other in range(1, values.ndim) if other != axis + 1)
-        cumulative = np.cumsum(np.maximum(values.sum(axis=others), 0.0), axis=1)
-        below = cumulative / cumulative[:, -1:]
-        low[axis] = start + width * np.min(np.argmax(below > share, axis=1))
-        high[axis] = start + width * (1 + np.max(np.argmax(below >= 1 - share, axis=1)))
-    return low, high
-
-
 def interpolated(values: Array, lower: Array, spacing: Array, points: Array, *, steps: bool) -> Array:
     """Return the density at ``points`` (..., d), shape (...); zero outside the cells."""
     places = ((points - lower) / spacing - 0.5).reshape(-1, values.ndim).T

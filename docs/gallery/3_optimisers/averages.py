@@ -19,6 +19,6 @@ for name, what in followed.items():
     axis.loglog(exact.steps[1:], risk[1:], label=name)
 best = dfp.best_decay(sgd, dfp.Point([3.0]), 400)
 axis.axhline(best.risk, color="k", ls=":", label=f"best decay at step 400: γ = {best.decay:.3f}")
-axis.set(xlabel="step", ylabel="excess loss [loss]", title="How much quieter is an average?")
-axis.legend()
+axis.set(xlabel="step", ylabel="excess loss [loss]", title="How much quieter is an average?", ylim=(3e-5, 8))
+axis.legend(loc="lower left")
 plt.show()
