@@ -193,6 +193,8 @@ def certify(
     if any(frame.warnings for frame in frames):  # those that worry about the same say so once
         notes = [*notes, *dict.fromkeys(warning for frame in frames for warning in frame.warnings)]
     known = remedies or advice(given=True, sampled=sampled, certified=False, truncated=False)
+    if told := next((frame.remedy for frame in frames if frame.remedy), ""):
+        known = known._replace(finer=told, positive=told)
     return Certificate(**columns, sampled=sampled, warnings=(*notes, *_warnings(steps, table, sampled, known)))
 
 
@@ -253,8 +255,8 @@ def _limits(sampled: bool, remedies: Advice) -> tuple[Array, dict[str, tuple[str
         ("negative_mass", NEGATIVE_LIMIT, "mass of the negative part", remedies.positive),
         ("mass_outside", 1e-3 if sampled else OUTSIDE_LIMIT, "mass lies outside the grid", remedies.wider),
         ("mean_error", moment, f"mean off the exact recursion, in {unit}", remedies.finer),
-        ("covariance_error", moment, f"covariance off the recursion, in {unit}", remedies.finer),
-        ("truncation", TRUNCATION_LIMIT, "estimated L1 error of the density", f"{remedies.finer}, or accept it"),
+        ("covariance_error", moment, "covariance off the recursion, " + ("in standard errors" if sampled else "relative"), remedies.finer),
+        ("truncation", TRUNCATION_LIMIT, "estimated L1 error of the density", remedies.finer),
         ("grid_error", GRID_LIMIT, "spectrum not decayed at the grid's largest wave number", remedies.finer),
     )  # fmt: skip
     limits = {name: limit for name, limit, _, _ in rows}
@@ -268,11 +270,12 @@ def _warnings(steps: NDArray[np.int64], table: Array, sampled: bool, remedies: A
     exceeded = np.abs(table) > limits  # a figure that is NaN does not apply
     if not np.count_nonzero(exceeded):
         return []
-    result = []
+    causes: dict[str, list[str]] = {}  # by remedy, so that what has the same cure is told once
     for row, name in enumerate(FIGURES):
         if exceeded[row].any():
             cause, remedy = words[name]
             worst = int(np.argmax(np.where(exceeded[row], np.abs(table[row]), -1.0)))
             found, limit = table[row, worst], limits[row, 0]
-            result.append(f"step {steps[worst]}: {cause} ({name} = {found:.2g}, limit {limit:g}); {remedy}.")
-    return result
+            told = f"step {steps[worst]}: {cause} ({name} = {found:.2g}, limit {limit:g})"
+            causes.setdefault(remedy, []).append(told)
+    return [f"{'; '.join(told)}; {remedy}." for remedy, told in causes.items()]
