@@ -1,4 +1,4 @@
-"""First passage by numbers: Gaussian kernels between nodes, affine maps of finite sums, chains with absorbing walls."""
+"""First passage by numbers: kernels between nodes, and chains with absorbing walls."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -8,7 +8,6 @@ import numpy as np
 from dfp_solvers import absorbing, hermite, rare_exits
 from dfp_solvers.escape import line
 from dfp_solvers.markov_chain import generator
-from dfp_solvers.transfer import uniform
 from scipy.sparse.linalg import LinearOperator, eigs, gmres, splu
 from scipy.special import ndtri
 
@@ -17,8 +16,7 @@ from dfp.errors import UnresolvedError
 from dfp.long_time.exit_law import ExitLaw, ExitSteps, deferred
 from dfp.long_time.first_passage_line import NarrowKernel
 from dfp.methods import markov_chain
-from dfp.methods.transfer import uniform as transfer_lattice
-from dfp.methods.transfer.kernels import kernels_of, widths
+from dfp.methods.transfer.kernels import widths
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
 from dfp.problem.state import State
@@ -30,7 +28,6 @@ _CLOSEST = 0.25
 # Leading eigenvalue from which exits in two dimensions are so rare that differences would lose their digits.
 _RARE = 1 - 1e-3
 _CELLS = {1: 512, 2: 96, 3: 32}
-SUM_CELLS = {1: 2048, 2: 96}
 # Finer cells where drift outruns noise, and the share of the time where it may, with more cells to try and without.
 _FINER, _SMEARED, _MOST_SMEARED = {1: (2048, 8192)}, 0.01, 0.5
 # Factor by which differences of halved grids fall at least where errors are of order two.
@@ -42,9 +39,9 @@ _ENOUGH, _LONGEST = 1e-3, 10_000
 
 
 def node_counts(
-    equation: Equation, lower: Array, upper: Array, shares: tuple[float, float] = (1.0, 0.8)
+    equation: Equation, lower: Array, upper: Array, shares: tuple[float, ...] = (1.0, 0.8)
 ) -> list[tuple[int, ...]]:
-    """Return numbers of nodes per axis, fine and coarse, in ``shares`` of those that resolve the kernel to rounding.
+    """Return numbers of nodes per axis, of each of the ``shares`` of those that resolve the kernel to rounding.
 
     Raises
     ------
@@ -81,18 +78,38 @@ def by_nodes(
     """Return the law under Gaussian kernels between Gauss–Legendre nodes."""
     axes, nodes, weights = absorbing.legendre(lower, upper, counts)
     matrix, moved, spread = step_kernel(equation, axes, nodes)
-    matrix.data *= np.repeat(weights, np.diff(matrix.indptr))
     first = step_kernel(equation, axes, points)[0] @ masses
-    decay, gone = _leading(lambda p: matrix @ p, first), float(masses.sum())
+
+    def out() -> Array:
+        axis = absorbing.legendre(lower[:1], upper[:1], counts[:1])
+        return rare_exits.leaving(moved, spread, lower, upper, axis.axes[0], axis.weights)
+
+    return by_matrix(matrix, weights, first, float(masses.sum()), out if len(lower) == 2 else None)
+
+
+def by_matrix(matrix: Any, weights: Array, first: Array, gone: float, out: Callable[[], Array] | None) -> ExitLaw:
+    """Return the law of a kernel between nodes.
+
+    Parameters
+    ----------
+    matrix
+        Density at each node of a step from each node, shape (n, n); it is overwritten.
+    weights, first
+        Of the nodes, and densities there after one step, both (n,).
+    gone
+        Mass inside at step 0.
+    out
+        Returns the probabilities to leave in a step from each node, (n,), if they are known to their own digits.
+    """
+    matrix.data *= np.repeat(weights, np.diff(matrix.indptr))
+    decay = _leading(lambda p: matrix @ p, first)
 
     def survival(n: int) -> Array:
         return absorbing.survival(lambda p: matrix @ p, weights, first, n, decay)
 
-    if len(lower) == 2 and decay > _RARE:
-        axis = absorbing.legendre(lower[:1], upper[:1], counts[:1])
-        out = rare_exits.leaving(moved, spread, lower, upper, axis.axes[0], axis.weights)
+    if out is not None and decay > _RARE:
         try:
-            mean, leaving = rare_exits.mean_steps(matrix, weights, first, out)
+            mean, leaving = rare_exits.mean_steps(matrix, weights, first, out())
         except ArithmeticError as error:
             raise NarrowKernel(str(error)) from None
         return ExitLaw(survival, gone + mean, leaving)
@@ -116,21 +133,6 @@ def _resolved(matrix: Any, first: Array) -> Array:
     if failed:
         raise NarrowKernel("the mean of exits this rare does not converge")
     return solved
-
-
-def by_masses(
-    equation: Equation, lower: Array, upper: Array, cells: tuple[int, ...], points: Array, masses: Array
-) -> ExitLaw:
-    """Return the law under the affine maps of a finite sum, on cells."""
-    grid = Grid(lower, upper, cells)
-    step = transfer_lattice.step_operator(equation, grid)
-    first = uniform.step(masses, kernels_of(equation, grid, points), grid.cells)[0]
-    size = len(first)
-    resolvent = LinearOperator((size, size), matvec=lambda p: np.ravel(p) - step.matvec(np.ravel(p)), dtype=float)
-    solved, failed = gmres(resolvent, first, rtol=1e-9, restart=60, maxiter=20)
-    decay = _leading(step.matvec, first)
-    mean = np.inf if failed or not decay < 1 else float(masses.sum()) + float(solved.sum())
-    return ExitLaw(lambda n: absorbing.survival(step.matvec, np.ones(size), first, n, decay), mean, 1 - decay)
 
 
 def _leading(step: Callable[[Array], Array], start: Array) -> float:
@@ -163,8 +165,10 @@ def skewness(equation: Equation, lower: Array, upper: Array) -> float:
     return worst
 
 
-def compared(laws: list[ExitLaw], last: int | None, inside: float, skewed: float = 0.0) -> ExitSteps:
-    """Return the finer law, with errors from the coarser one and of Gaussian steps in place of ``skewed`` ones."""
+def compared(
+    laws: list[ExitLaw], last: int | None, inside: float, skewed: float = 0.0, details: float = 0.0
+) -> ExitSteps:
+    """Return the finer law, with errors from the coarser one, of ``details``, of Gaussian steps for ``skewed`` ones."""
     n, mean, warnings = _length(last, laws[0].leaving), laws[0].mean, list[str]()
     gaussian = _EDGEWORTH * skewed
     # Tails err relatively: by γz(z² − 1)/6 at z deviations, those beyond which as much is left as leaves in a step.
@@ -182,12 +186,12 @@ def compared(laws: list[ExitLaw], last: int | None, inside: float, skewed: float
             "sample them as they are."
         )
     with np.errstate(invalid="ignore"):
-        mean_error = abs(mean - laws[1].mean) + skewed * tail * mean if np.isfinite(mean) else np.inf
+        mean_error = abs(mean - laws[1].mean) + (skewed * tail + details) * mean if np.isfinite(mean) else np.inf
 
     def table() -> tuple[Array, float]:
         fine, rough = (np.append(inside, law.survival(n)) for law in laws)
         fine = np.minimum.accumulate(np.clip(fine, 0.0, 1.0))
-        return fine, float(np.max(np.abs(fine - rough))) + gaussian
+        return fine, float(np.max(np.abs(fine - rough))) + gaussian + details
 
     return deferred(np.arange(n + 1), table, mean, laws[0].leaving, mean_error, tuple(warnings))
 

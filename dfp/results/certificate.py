@@ -248,14 +248,14 @@ def _largest(difference: Array, scale: Array) -> float:
 @lru_cache(maxsize=16)
 def _limits(sampled: bool, remedies: Advice) -> tuple[Array, dict[str, tuple[str, str]]]:
     """Return the limits of all figures, shape (F, 1), infinite where there is none; of each, cause and remedy."""
-    unit = "standard errors" if sampled else "standard deviations"
+    unit, relative = ("in standard errors",) * 2 if sampled else ("in standard deviations", "relative")
     moment = Z_LIMIT if sampled else MOMENT_LIMIT
     rows = (
         ("mass_defect", MASS_LIMIT, "mass is lost", remedies.wider),
         ("negative_mass", NEGATIVE_LIMIT, "mass of the negative part", remedies.positive),
         ("mass_outside", 1e-3 if sampled else OUTSIDE_LIMIT, "mass lies outside the grid", remedies.wider),
-        ("mean_error", moment, f"mean off the exact recursion, in {unit}", remedies.finer),
-        ("covariance_error", moment, "covariance off the recursion, " + ("in standard errors" if sampled else "relative"), remedies.finer),
+        ("mean_error", moment, f"mean off the exact recursion, {unit}", remedies.finer),
+        ("covariance_error", moment, f"covariance off the recursion, {relative}", remedies.finer),
         ("truncation", TRUNCATION_LIMIT, "estimated L1 error of the density", remedies.finer),
         ("grid_error", GRID_LIMIT, "spectrum not decayed at the grid's largest wave number", remedies.finer),
     )  # fmt: skip

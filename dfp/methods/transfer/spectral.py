@@ -34,8 +34,8 @@ _EARLY, _RARE = 2, 8.0
 _MEASURED = 6e-13
 # Places along an axis that may stand for a narrow start.
 _FEW = 12
-# Error by waves beyond the last above which those of noise that is not Gaussian fade out: fading would add to smaller
-# ones.
+# Error by waves beyond the last above which ripples are told from rounding, and the law of few minibatches is smoothed
+# before it moves to another box: smoothing would add to smaller ones.
 _DETAILED = 1e-7
 # Steps in which mass wraps around, at most: of excursions beyond eight deviations.
 _LONGEST = 64.0
@@ -65,7 +65,7 @@ class SpectralRun(TransferRun):
         hold.
     """
 
-    kept = ("step", "until", "box", "places", "mass", "_beyond", "_details")
+    kept = ("step", "until", "box", "places", "mass", "_beyond")
 
     def __init__(self, problem: Problem, grid: Grid | None, scale: float = 1.0, boxes: Boxes | None = None) -> None:
         """Begin at step 0; boxes, if not given, are ``scale`` times as wide as usual, with as many more nodes."""
@@ -89,8 +89,6 @@ class SpectralRun(TransferRun):
         self._goal = 0
         self._sum: split.Split | cross.Cross | None = None
         """One step within the box (d = 3)."""
-        self._details = 0.0
-        """How much of the density was in waves that faded out, as its nodes do not resolve them."""
         self._beyond = 0.0
         """The largest mass that was outside of a box so far. What was in waves beyond the last is damped by a step."""
 
@@ -132,8 +130,9 @@ class SpectralRun(TransferRun):
         self.mass = spectral.Settled(self._transition(box)).law
         self.places, self.step, self.until, self._matrix = box.places, self.boxes.last, self.boxes.last, None
         self._settled = True
-        self._judge(spectral.waves_of(box, self.mass))
-        self._cut()
+        phi = spectral.waves_of(box, self.mass)
+        self._judge(phi)
+        self._cut(phi)
 
     def modes(self, count: int) -> tuple[Complex, Complex, Array]:
         """Return the slowest eigenvalues of a step, their modes on the grid, (count, *cells), and errors (d = 2).
@@ -162,9 +161,12 @@ class SpectralRun(TransferRun):
         """
         if self.step == 0:
             return self._start_frame()
+        assert self.box is not None
+        cut = spectral.cut(self.box, spectral.waves_of(self.box, self.mass))
+        detailed = cut > _DETAILED and not self.equation.sgd.noise.gaussian
         error, density = self._error(), self.values(list(self.grid.axes))
         # Below zero by no more than the error is zero; of ripples, whose far ends moments see, only by rounding.
-        below = max(0.0 if self._details else error, 1e-12) * float(density.max())
+        below = max(0.0 if detailed else error, 1e-12) * float(density.max())
         density[(density < 0) & (density > -below)] = 0.0
         inside = float(density.sum()) * self.grid.cell_volume
         if 1 < inside < 1 + max(10 * error, 1e-11):
@@ -179,7 +181,7 @@ class SpectralRun(TransferRun):
                 f"step {self.step}: {outside:.2g} of the mass has left the box from {self.grid.lower} to "
                 f"{self.grid.upper}; give a wider grid=dfp.Grid(lower, upper, cells)."
             )
-        remedy = self._against_details() if self._details else ""
+        remedy = self._against_details() if detailed else ""
         return Frame(mean, covariance, density, truncation=error, outside=outside, remedy=remedy)
 
     def values(self, axes: list[Array]) -> Array:
@@ -189,7 +191,8 @@ class SpectralRun(TransferRun):
 
     def estimated(self) -> tuple[float, float]:
         """Return the L1 error by how tails go on, and by how start and last waves do."""
-        return 2 * self._wrapped, self._begun + self._cut()
+        assert self.box is not None
+        return 2 * self._wrapped, self._begun + self._cut(spectral.waves_of(self.box, self.mass))
 
     def _error(self) -> float:
         """Return a third of the bound of the L1 error: what is estimated, or twins measured of it, and rounding."""
@@ -225,6 +228,8 @@ class SpectralRun(TransferRun):
     def _move(self) -> None:
         """Take one step to a box of its own."""
         box, until = self.boxes.next(self.step)
+        if self.box is not None and self._detailed(spectral.cut(self.box, spectral.waves_of(self.box, self.mass))):
+            self.mass = spectral.smoothed(self.box, self.mass)
         phi = self._spectrum(box)
         self.mass, self.places, self.box = spectral.masses(box, phi), box.places, box
         self.step, self._matrix, self._sum = self.step + 1, None, None
@@ -285,29 +290,28 @@ class SpectralRun(TransferRun):
         return spectral.phases(box.inside(places + self.equation.drift(places)), box.waves) * noise
 
     def _judge(self, phi: Complex) -> None:
-        """Note how much mass is outside of the box; let details that it does not resolve fade out.
-
-        Their ripples would cross the box, and are no mass outside.
-        """
+        """Note how much mass is outside of the box."""
         assert self.box is not None
         cut = spectral.cut(self.box, phi)
-        detailed = cut > _DETAILED and not self.equation.sgd.noise.gaussian
-        self._details = cut if detailed else 0.0
-        if detailed:
-            self.mass = spectral.smoothed(self.box, self.mass)
-        beyond = spectral.beyond(self.box, self.mass)
+        # The ripples of details reach the ends of the box, and are no mass outside.
+        seen = spectral.smoothed(self.box, self.mass) if self._detailed(cut) else self.mass
+        beyond = spectral.beyond(self.box, seen)
         if not beyond < _HOPELESS:
-            self._cut()
+            self._cut(phi)
             raise UnresolvedError(
                 f"step {self.step}: about {min(beyond, 1.0):.2g} of the mass is outside the widest affordable box, as "
                 "with power-law tails; lower learning_rate, or use dfp.MonteCarlo(...)."
             )
         self._beyond = max(self._beyond, beyond)
 
-    def _cut(self) -> float:
+    def _detailed(self, cut: float) -> bool:
+        """Return whether few minibatches have left details that the box does not resolve: their ripples cross it."""
+        return cut > _DETAILED and self.boxes.few(self.step)
+
+    def _cut(self, phi: Complex) -> float:
         """Return how much of the density is in waves beyond those of the box, if that leaves a density to speak of."""
         assert self.box is not None
-        cut = max(self._details, spectral.cut(self.box, spectral.waves_of(self.box, self.mass)))
+        cut = spectral.cut(self.box, phi)
         if not cut < _HOPELESS:
             raise UnresolvedError(
                 f"step {self.step}: the law has details finer than {np.max(self.box.spacing):.2g} deviations (its "
