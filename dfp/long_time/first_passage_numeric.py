@@ -27,11 +27,15 @@ _NODES, _MOST, _ENTRIES = 1.7, 60_000, 6e7
 _CLOSEST = 0.25
 # Leading eigenvalue from which exits in two dimensions are so rare that differences would lose their digits.
 _RARE = 1 - 1e-3
+# Rate of leaving, over the fastest of a generator, below which a solution would lose as many of its digits.
+_SLOW = 1e-7
 _CELLS = {1: 512, 2: 96, 3: 32}
 # Finer cells where drift outruns noise, and the share of the time where it may, with more cells to try and without.
 _FINER, _SMEARED, _MOST_SMEARED = {1: (2048, 8192)}, 0.01, 0.5
 # Factor by which differences of halved grids fall at least where errors are of order two.
 _FALL = 2.5
+# Error of a mean, relatively, from which the plane takes cells twice as fine.
+_ROUGH = 0.1
 # Largest error of a distribution function per skewness (Edgeworth): 1/(6√(2π)), for steps that err alike, twice over.
 _EDGEWORTH = 2 / (6 * np.sqrt(2 * np.pi))
 # Survival at which a law is long enough if its length is left open, and the longest then.
@@ -187,6 +191,8 @@ def compared(
         )
     with np.errstate(invalid="ignore"):
         mean_error = abs(mean - laws[1].mean) + (skewed * tail + details) * mean if np.isfinite(mean) else np.inf
+    if mean < mean_error < np.inf:
+        warnings.append("the error of the mean is larger than the mean; give trajectories=100_000, or a smaller box.")
 
     def table() -> tuple[Array, float]:
         fine, rough = (np.append(inside, law.survival(n)) for law in laws)
@@ -211,11 +217,17 @@ def by_chain(
     grids = markov_chain.halved(Grid(lower, upper, tuple(max(n, 16) for n in counts)))
     starts = [inside * part.ravel() for part in markov_chain.start(initial, grids)]
     matrices = [markov_chain.generator(equation, grid, absorbing=True)[0].tocsc() for grid in grids]
-    ways = [_slow(matrix, p, d) for matrix, p in zip(matrices, starts, strict=True)]
+    ways = [_slow(matrix, p, grid) for matrix, p, grid in zip(matrices, starts, grids, strict=True)]
     rates = [rate for _, rate in ways]
     n = _length(last, float(-np.expm1(-eta * rates[0])))
-    mean, mean_error = _extrapolated([np.array([time / eta]) for time, _ in ways])
-    leaving = float(-np.expm1(-eta * _extrapolated([np.array([r]) for r in rates])[0][0]))
+    mean, mean_error = _positive([time / eta for time, _ in ways])
+    leaving = float(-np.expm1(-eta * _positive(rates)[0]))
+    if cells is None and d == 2 and mean_error > _ROUGH * mean:
+        return by_chain(equation, lower, upper, tuple(2 * n for n in counts), initial, inside, last)
+    warnings = () if mean_error < mean else (
+        "the error of the mean is larger than the mean; give dfp.Grid(lower, upper, cells) with more cells, or a "
+        "smaller box.",
+    )  # fmt: skip
 
     def table() -> tuple[Array, float]:
         levels = zip(matrices, starts, rates, strict=True)
@@ -224,7 +236,7 @@ def by_chain(
         survival[0] = inside
         return survival, error
 
-    return deferred(np.arange(n + 1), table, float(mean[0]), leaving, float(mean_error))
+    return deferred(np.arange(n + 1), table, mean, leaving, mean_error, warnings)
 
 
 def _unsmeared(equation: Equation, lower: Array, upper: Array, initial: State) -> tuple[int, ...]:
@@ -252,19 +264,32 @@ def _unsmeared(equation: Equation, lower: Array, upper: Array, initial: State) -
     )
 
 
-def _slow(matrix: Any, start: Array, d: int) -> tuple[float, float]:
+def _slow(matrix: Any, start: Array, grid: Grid) -> tuple[float, float]:
     """Return the mean time of absorption from ``start`` and the smallest rate of decay of an absorbing generator."""
     n = matrix.shape[0]
-    if d == 1:
-        # Cells hand on to their neighbours alone, and only the outermost lose anything.
-        leaving = np.zeros(n)
-        leaving[[0, -1]] = -np.asarray(matrix.sum(axis=0)).ravel()[[0, -1]]
+    # Cells at walls alone lose anything.
+    middle = np.zeros([max(count - 2, 0) for count in grid.cells], dtype=bool)
+    walls = np.pad(middle, 1, constant_values=True).ravel()
+    leaving = np.where(walls, -np.asarray(matrix.sum(axis=0)).ravel(), 0.0)
+    if grid.dimension == 1:  # cells hand on to their neighbours alone
         band = np.stack([np.append(0.0, matrix.diagonal(1)), np.zeros(n), np.append(matrix.diagonal(-1), 0.0)], axis=1)
         step = line.LineStep(band, 1, leaving)
         return float(step.visits(start).sum()), step.quasi_stationary[1]
-    shift = 1e-10 * generator.fastest(matrix)
-    value = eigs(matrix, k=1, sigma=shift, which="LM", v0=np.ones(n), return_eigenvectors=False)[0]
-    return float(-splu(matrix).solve(start).sum()), float(max(-value.real, 0.0))
+    fastest = generator.fastest(matrix)
+    value = eigs(matrix, k=1, sigma=1e-10 * fastest, which="LM", v0=np.ones(n), return_eigenvectors=False)[0]
+    rate = float(max(-value.real, 0.0))
+    if rate < _SLOW * fastest:
+        return rare_exits.mean_time(matrix, start, leaving)
+    return float(-splu(matrix).solve(start).sum()), rate
+
+
+def _positive(levels: list[float]) -> tuple[float, float]:
+    """Return a positive value free of errors of order two, which of what is rare are in its logarithm, and its error."""
+    if not min(levels) > 0:
+        value, error = _extrapolated([np.array([level]) for level in levels])
+        return float(value[0]), error
+    value, error = _extrapolated([np.log([level]) for level in levels])
+    return float(np.exp(value[0])), float(np.exp(value[0]) * np.expm1(error))
 
 
 def _extrapolated(levels: list[Array]) -> tuple[Array, float]:
