@@ -284,7 +284,7 @@ def _slow(matrix: Any, start: Array, grid: Grid) -> tuple[float, float]:
 
 
 def _positive(levels: list[float]) -> tuple[float, float]:
-    """Return a positive value free of errors of order two, which of what is rare are in its logarithm, and its error."""
+    """Return a positive value free of errors of order two, those of its logarithm, and the error of it."""
     if not min(levels) > 0:
         value, error = _extrapolated([np.array([level]) for level in levels])
         return float(value[0]), error
