@@ -6,6 +6,8 @@ from problems import one_mode, regression, table
 from scipy.special import ndtr
 
 import dfp
+from dfp.long_time import first_passage_waves
+from dfp.long_time.first_passage_line import NarrowKernel
 
 N = 40_000
 # Twelve steps a case, strongly dependent: |z| > 4 has probability below 1e-3 a case if all is right; seeds are fixed.
@@ -163,8 +165,13 @@ def test_rare_exits_keep_their_digits():
 
 
 @pytest.mark.parametrize("batch_size", [3, 8])
-def test_gaussian_steps_of_many_minibatches_are_said_and_counted(batch_size):
-    """Against the minibatches themselves: the error is larger than what is wrong, and not without use."""
+def test_gaussian_steps_of_many_minibatches_are_said_and_counted(batch_size, monkeypatch):
+    """Where kernels of the minibatches are too many: the error is larger than what is wrong, and not without use."""
+
+    def refused(*_):
+        raise NarrowKernel("too many waves")
+
+    monkeypatch.setattr(first_passage_waves, "law", refused)
     sum_ = regression(1, batch_size)
     equation = dfp.MasterEquation(dfp.SGD(sum_, 0.5))
     assert equation.sgd.noise.minibatch_count() > 512

@@ -13,6 +13,7 @@ from dfp.checks import Array
 from dfp.errors import DFPError, UnresolvedError, UnsupportedError
 from dfp.long_time import first_passage_maps, first_passage_momentum
 from dfp.long_time import first_passage_numeric as numeric
+from dfp.long_time import first_passage_waves as waves
 from dfp.long_time.exit_law import ExitLaw, ExitSteps
 from dfp.long_time.first_passage_line import NarrowKernel, by_panels
 from dfp.long_time.first_passage_sampled import LONGEST, Exits
@@ -51,7 +52,7 @@ def exit_steps(
         kernels wide (d = 1: 10⁵).
     domain
         ``(lower, upper)``, corners of shape (d,) or numbers, or a ``dfp.Grid`` whose box is taken (and, for generators
-        and finite sums, whose cells). Where there is no wall an entry is infinite or None, as in ``([-1, None], [1,
+        and few minibatches, whose cells). Where there is no wall an entry is infinite or None, as in ``([-1, None], [1,
         None])``: boxes are widened until the law stays, and errors count what the last widening changed.
     initial
         State at step 0, or a ``Solution`` to go on from; what is outside has left at step 0.
@@ -222,18 +223,25 @@ def _law(
     if not equation.discrete:
         return numeric.by_chain(equation, lower, upper, cells, initial, float(masses.sum()), last)
     if sums:
-        fine = cells or (numeric.SUM_CELLS.get(equation.dimension, 0),) * equation.dimension
-        laws = [
-            numeric.by_masses(equation, lower, upper, n, points, masses) for n in (fine, tuple(c // 2 for c in fine))
-        ]
-    else:
-        laws = _by_kernels(equation, lower, upper, points, masses)
-    skewed = numeric.skewness(equation, lower, upper) if sums else 0.0
-    return numeric.compared(laws, last, float(masses.sum()), skewed)
+        return _by_sums(equation, lower, upper, points, masses, last)
+    return numeric.compared(_by_kernels(equation, lower, upper, points, masses), last, float(masses.sum()))
 
 
-def _by_kernels(equation: Equation, lower: Array, upper: Array, points: Array, masses: Array) -> list[ExitLaw]:
-    """Return laws under Gaussian kernels, the finer first."""
+def _by_sums(
+    equation: Equation, lower: Array, upper: Array, points: Array, masses: Array, last: int | None
+) -> ExitSteps:
+    """Return the law of a finite sum with many minibatches: as they are, or else with Gaussian steps."""
+    try:
+        return waves.law(equation, lower, upper, points, masses, last)
+    except NarrowKernel as failure:
+        laws = _by_kernels(equation, lower, upper, points, masses, f"{failure}, and of Gaussian steps ")
+        return numeric.compared(laws, last, float(masses.sum()), numeric.skewness(equation, lower, upper))
+
+
+def _by_kernels(
+    equation: Equation, lower: Array, upper: Array, points: Array, masses: Array, instead: str = ""
+) -> list[ExitLaw]:
+    """Return laws under Gaussian kernels, the finer first; a failure says ``instead`` of what they were tried."""
     try:
         if equation.dimension == 1:
             return [by_panels(equation, lower, upper, share * LENGTH, points, masses) for share in (1.0, 1.5)]
@@ -242,7 +250,7 @@ def _by_kernels(equation: Equation, lower: Array, upper: Array, points: Array, m
     except NarrowKernel as failure:
         exponent = "" if equation.dimension > 2 else ", or ask dfp.escape(sgd, start, domain) for the mean's exponent"
         raise UnresolvedError(
-            f"domain: {failure}; take a smaller box, a larger learning_rate or dfp.Langevin(sgd), give "
+            f"domain: {instead}{failure}; take a smaller box, a larger learning_rate or dfp.Langevin(sgd), give "
             f"trajectories=100_000 to sample it{exponent}."
         ) from None
 

@@ -1,4 +1,4 @@
-"""First passage by numbers: Gaussian kernels between nodes, affine maps of finite sums, chains with absorbing walls."""
+"""First passage by numbers: kernels between nodes, and chains with absorbing walls."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -8,7 +8,6 @@ import numpy as np
 from dfp_solvers import absorbing, hermite, rare_exits
 from dfp_solvers.escape import line
 from dfp_solvers.markov_chain import generator
-from dfp_solvers.transfer import uniform
 from scipy.sparse.linalg import LinearOperator, eigs, gmres, splu
 from scipy.special import ndtri
 
@@ -17,8 +16,7 @@ from dfp.errors import UnresolvedError
 from dfp.long_time.exit_law import ExitLaw, ExitSteps, deferred
 from dfp.long_time.first_passage_line import NarrowKernel
 from dfp.methods import markov_chain
-from dfp.methods.transfer import uniform as transfer_lattice
-from dfp.methods.transfer.kernels import kernels_of, widths
+from dfp.methods.transfer.kernels import widths
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
 from dfp.problem.state import State
@@ -29,12 +27,15 @@ _NODES, _MOST, _ENTRIES = 1.7, 60_000, 6e7
 _CLOSEST = 0.25
 # Leading eigenvalue from which exits in two dimensions are so rare that differences would lose their digits.
 _RARE = 1 - 1e-3
+# Rate of leaving, over the fastest of a generator, below which a solution would lose as many of its digits.
+_SLOW = 1e-7
 _CELLS = {1: 512, 2: 96, 3: 32}
-SUM_CELLS = {1: 2048, 2: 96}
 # Finer cells where drift outruns noise, and the share of the time where it may, with more cells to try and without.
 _FINER, _SMEARED, _MOST_SMEARED = {1: (2048, 8192)}, 0.01, 0.5
 # Factor by which differences of halved grids fall at least where errors are of order two.
 _FALL = 2.5
+# Error of a mean, relatively, from which the plane takes cells twice as fine.
+_ROUGH = 0.1
 # Largest error of a distribution function per skewness (Edgeworth): 1/(6√(2π)), for steps that err alike, twice over.
 _EDGEWORTH = 2 / (6 * np.sqrt(2 * np.pi))
 # Survival at which a law is long enough if its length is left open, and the longest then.
@@ -42,9 +43,9 @@ _ENOUGH, _LONGEST = 1e-3, 10_000
 
 
 def node_counts(
-    equation: Equation, lower: Array, upper: Array, shares: tuple[float, float] = (1.0, 0.8)
+    equation: Equation, lower: Array, upper: Array, shares: tuple[float, ...] = (1.0, 0.8)
 ) -> list[tuple[int, ...]]:
-    """Return numbers of nodes per axis, fine and coarse, in ``shares`` of those that resolve the kernel to rounding.
+    """Return numbers of nodes per axis, of each of the ``shares`` of those that resolve the kernel to rounding.
 
     Raises
     ------
@@ -81,18 +82,38 @@ def by_nodes(
     """Return the law under Gaussian kernels between Gauss–Legendre nodes."""
     axes, nodes, weights = absorbing.legendre(lower, upper, counts)
     matrix, moved, spread = step_kernel(equation, axes, nodes)
-    matrix.data *= np.repeat(weights, np.diff(matrix.indptr))
     first = step_kernel(equation, axes, points)[0] @ masses
-    decay, gone = _leading(lambda p: matrix @ p, first), float(masses.sum())
+
+    def out() -> Array:
+        axis = absorbing.legendre(lower[:1], upper[:1], counts[:1])
+        return rare_exits.leaving(moved, spread, lower, upper, axis.axes[0], axis.weights)
+
+    return by_matrix(matrix, weights, first, float(masses.sum()), out if len(lower) == 2 else None)
+
+
+def by_matrix(matrix: Any, weights: Array, first: Array, gone: float, out: Callable[[], Array] | None) -> ExitLaw:
+    """Return the law of a kernel between nodes.
+
+    Parameters
+    ----------
+    matrix
+        Density at each node of a step from each node, shape (n, n); it is overwritten.
+    weights, first
+        Of the nodes, and densities there after one step, both (n,).
+    gone
+        Mass inside at step 0.
+    out
+        Returns the probabilities to leave in a step from each node, (n,), if they are known to their own digits.
+    """
+    matrix.data *= np.repeat(weights, np.diff(matrix.indptr))
+    decay = _leading(lambda p: matrix @ p, first)
 
     def survival(n: int) -> Array:
         return absorbing.survival(lambda p: matrix @ p, weights, first, n, decay)
 
-    if len(lower) == 2 and decay > _RARE:
-        axis = absorbing.legendre(lower[:1], upper[:1], counts[:1])
-        out = rare_exits.leaving(moved, spread, lower, upper, axis.axes[0], axis.weights)
+    if out is not None and decay > _RARE:
         try:
-            mean, leaving = rare_exits.mean_steps(matrix, weights, first, out)
+            mean, leaving = rare_exits.mean_steps(matrix, weights, first, out())
         except ArithmeticError as error:
             raise NarrowKernel(str(error)) from None
         return ExitLaw(survival, gone + mean, leaving)
@@ -116,21 +137,6 @@ def _resolved(matrix: Any, first: Array) -> Array:
     if failed:
         raise NarrowKernel("the mean of exits this rare does not converge")
     return solved
-
-
-def by_masses(
-    equation: Equation, lower: Array, upper: Array, cells: tuple[int, ...], points: Array, masses: Array
-) -> ExitLaw:
-    """Return the law under the affine maps of a finite sum, on cells."""
-    grid = Grid(lower, upper, cells)
-    step = transfer_lattice.step_operator(equation, grid)
-    first = uniform.step(masses, kernels_of(equation, grid, points), grid.cells)[0]
-    size = len(first)
-    resolvent = LinearOperator((size, size), matvec=lambda p: np.ravel(p) - step.matvec(np.ravel(p)), dtype=float)
-    solved, failed = gmres(resolvent, first, rtol=1e-9, restart=60, maxiter=20)
-    decay = _leading(step.matvec, first)
-    mean = np.inf if failed or not decay < 1 else float(masses.sum()) + float(solved.sum())
-    return ExitLaw(lambda n: absorbing.survival(step.matvec, np.ones(size), first, n, decay), mean, 1 - decay)
 
 
 def _leading(step: Callable[[Array], Array], start: Array) -> float:
@@ -163,8 +169,10 @@ def skewness(equation: Equation, lower: Array, upper: Array) -> float:
     return worst
 
 
-def compared(laws: list[ExitLaw], last: int | None, inside: float, skewed: float = 0.0) -> ExitSteps:
-    """Return the finer law, with errors from the coarser one and of Gaussian steps in place of ``skewed`` ones."""
+def compared(
+    laws: list[ExitLaw], last: int | None, inside: float, skewed: float = 0.0, details: float = 0.0
+) -> ExitSteps:
+    """Return the finer law, with errors from the coarser one, of ``details``, of Gaussian steps for ``skewed`` ones."""
     n, mean, warnings = _length(last, laws[0].leaving), laws[0].mean, list[str]()
     gaussian = _EDGEWORTH * skewed
     # Tails err relatively: by γz(z² − 1)/6 at z deviations, those beyond which as much is left as leaves in a step.
@@ -182,12 +190,14 @@ def compared(laws: list[ExitLaw], last: int | None, inside: float, skewed: float
             "sample them as they are."
         )
     with np.errstate(invalid="ignore"):
-        mean_error = abs(mean - laws[1].mean) + skewed * tail * mean if np.isfinite(mean) else np.inf
+        mean_error = abs(mean - laws[1].mean) + (skewed * tail + details) * mean if np.isfinite(mean) else np.inf
+    if mean < mean_error < np.inf:
+        warnings.append("the error of the mean is larger than the mean; give trajectories=100_000, or a smaller box.")
 
     def table() -> tuple[Array, float]:
         fine, rough = (np.append(inside, law.survival(n)) for law in laws)
         fine = np.minimum.accumulate(np.clip(fine, 0.0, 1.0))
-        return fine, float(np.max(np.abs(fine - rough))) + gaussian
+        return fine, float(np.max(np.abs(fine - rough))) + gaussian + details
 
     return deferred(np.arange(n + 1), table, mean, laws[0].leaving, mean_error, tuple(warnings))
 
@@ -207,11 +217,17 @@ def by_chain(
     grids = markov_chain.halved(Grid(lower, upper, tuple(max(n, 16) for n in counts)))
     starts = [inside * part.ravel() for part in markov_chain.start(initial, grids)]
     matrices = [markov_chain.generator(equation, grid, absorbing=True)[0].tocsc() for grid in grids]
-    ways = [_slow(matrix, p, d) for matrix, p in zip(matrices, starts, strict=True)]
+    ways = [_slow(matrix, p, grid) for matrix, p, grid in zip(matrices, starts, grids, strict=True)]
     rates = [rate for _, rate in ways]
     n = _length(last, float(-np.expm1(-eta * rates[0])))
-    mean, mean_error = _extrapolated([np.array([time / eta]) for time, _ in ways])
-    leaving = float(-np.expm1(-eta * _extrapolated([np.array([r]) for r in rates])[0][0]))
+    mean, mean_error = _positive([time / eta for time, _ in ways])
+    leaving = float(-np.expm1(-eta * _positive(rates)[0]))
+    if cells is None and d == 2 and mean_error > _ROUGH * mean:
+        return by_chain(equation, lower, upper, tuple(2 * n for n in counts), initial, inside, last)
+    warnings = () if mean_error < mean else (
+        "the error of the mean is larger than the mean; give dfp.Grid(lower, upper, cells) with more cells, or a "
+        "smaller box.",
+    )  # fmt: skip
 
     def table() -> tuple[Array, float]:
         levels = zip(matrices, starts, rates, strict=True)
@@ -220,7 +236,7 @@ def by_chain(
         survival[0] = inside
         return survival, error
 
-    return deferred(np.arange(n + 1), table, float(mean[0]), leaving, float(mean_error))
+    return deferred(np.arange(n + 1), table, mean, leaving, mean_error, warnings)
 
 
 def _unsmeared(equation: Equation, lower: Array, upper: Array, initial: State) -> tuple[int, ...]:
@@ -248,19 +264,32 @@ def _unsmeared(equation: Equation, lower: Array, upper: Array, initial: State) -
     )
 
 
-def _slow(matrix: Any, start: Array, d: int) -> tuple[float, float]:
+def _slow(matrix: Any, start: Array, grid: Grid) -> tuple[float, float]:
     """Return the mean time of absorption from ``start`` and the smallest rate of decay of an absorbing generator."""
     n = matrix.shape[0]
-    if d == 1:
-        # Cells hand on to their neighbours alone, and only the outermost lose anything.
-        leaving = np.zeros(n)
-        leaving[[0, -1]] = -np.asarray(matrix.sum(axis=0)).ravel()[[0, -1]]
+    # Cells at walls alone lose anything.
+    middle = np.zeros([max(count - 2, 0) for count in grid.cells], dtype=bool)
+    walls = np.pad(middle, 1, constant_values=True).ravel()
+    leaving = np.where(walls, -np.asarray(matrix.sum(axis=0)).ravel(), 0.0)
+    if grid.dimension == 1:  # cells hand on to their neighbours alone
         band = np.stack([np.append(0.0, matrix.diagonal(1)), np.zeros(n), np.append(matrix.diagonal(-1), 0.0)], axis=1)
         step = line.LineStep(band, 1, leaving)
         return float(step.visits(start).sum()), step.quasi_stationary[1]
-    shift = 1e-10 * generator.fastest(matrix)
-    value = eigs(matrix, k=1, sigma=shift, which="LM", v0=np.ones(n), return_eigenvectors=False)[0]
-    return float(-splu(matrix).solve(start).sum()), float(max(-value.real, 0.0))
+    fastest = generator.fastest(matrix)
+    value = eigs(matrix, k=1, sigma=1e-10 * fastest, which="LM", v0=np.ones(n), return_eigenvectors=False)[0]
+    rate = float(max(-value.real, 0.0))
+    if rate < _SLOW * fastest:
+        return rare_exits.mean_time(matrix, start, leaving)
+    return float(-splu(matrix).solve(start).sum()), rate
+
+
+def _positive(levels: list[float]) -> tuple[float, float]:
+    """Return a positive value free of errors of order two, those of its logarithm, and the error of it."""
+    if not min(levels) > 0:
+        value, error = _extrapolated([np.array([level]) for level in levels])
+        return float(value[0]), error
+    value, error = _extrapolated([np.log([level]) for level in levels])
+    return float(np.exp(value[0])), float(np.exp(value[0]) * np.expm1(error))
 
 
 def _extrapolated(levels: list[Array]) -> tuple[Array, float]:

@@ -200,6 +200,8 @@ def certify(
     if any(frame.warnings for frame in frames):  # those that worry about the same say so once
         notes = [*notes, *dict.fromkeys(warning for frame in frames for warning in frame.warnings)]
     known = remedies or advice(given=True, sampled=sampled, certified=False, truncated=False)
+    if told := next((frame.remedy for frame in frames if frame.remedy), ""):
+        known = known._replace(finer=told, positive=told)
     return Certificate(**columns, sampled=sampled, warnings=(*notes, *_warnings(steps, table, sampled, known)))
 
 
@@ -254,16 +256,16 @@ def _largest(difference: Array, scale: Array) -> float:
 @lru_cache(maxsize=16)
 def _limits(sampled: bool, remedies: Advice) -> tuple[Array, dict[str, tuple[str, str]]]:
     """Return the limits of all figures, shape (F, 1), infinite where there is none; of each, cause and remedy."""
-    unit = "standard errors" if sampled else "standard deviations"
+    unit, relative = ("in standard errors",) * 2 if sampled else ("in standard deviations", "relative")
     moment, l1 = (Z_LIMIT, SAMPLED_LIMIT) if sampled else (MOMENT_LIMIT, TRUNCATION_LIMIT)
     better = remedies.positive if sampled else remedies.finer
     rows = (
         ("mass_defect", MASS_LIMIT, "mass is lost", remedies.wider),
         ("negative_mass", NEGATIVE_LIMIT, "mass of the negative part", remedies.positive),
         ("mass_outside", 1e-3 if sampled else OUTSIDE_LIMIT, "mass lies outside the grid", remedies.wider),
-        ("mean_error", moment, f"mean off the exact recursion, in {unit}", remedies.finer),
-        ("covariance_error", moment, f"covariance off the recursion, in {unit}", remedies.finer),
-        ("truncation", l1, "estimated L1 error of the density", f"{better}, or accept it"),
+        ("mean_error", moment, f"mean off the exact recursion, {unit}", remedies.finer),
+        ("covariance_error", moment, f"covariance off the recursion, {relative}", remedies.finer),
+        ("truncation", l1, "estimated L1 error of the density", better),
         ("grid_error", GRID_LIMIT, "spectrum not decayed at the grid's largest wave number", remedies.finer),
     )  # fmt: skip
     limits = {name: limit for name, limit, _, _ in rows}
@@ -277,11 +279,12 @@ def _warnings(steps: NDArray[np.int64], table: Array, sampled: bool, remedies: A
     exceeded = np.abs(table) > limits  # a figure that is NaN does not apply
     if not np.count_nonzero(exceeded):
         return []
-    result = []
+    causes: dict[str, list[str]] = {}  # by remedy, so that what has the same cure is told once
     for row, name in enumerate(FIGURES):
         if exceeded[row].any():
             cause, remedy = words[name]
             worst = int(np.argmax(np.where(exceeded[row], np.abs(table[row]), -1.0)))
             found, limit = table[row, worst], limits[row, 0]
-            result.append(f"step {steps[worst]}: {cause} ({name} = {found:.2g}, limit {limit:g}); {remedy}.")
-    return result
+            told = f"step {steps[worst]}: {cause} ({name} = {found:.2g}, limit {limit:g})"
+            causes.setdefault(remedy, []).append(told)
+    return [f"{'; '.join(told)}; {remedy}." for remedy, told in causes.items()]

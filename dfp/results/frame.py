@@ -23,3 +23,5 @@ class Frame(NamedTuple):
     """Standard errors of the moments, where they are sampled."""
     warnings: tuple[str, ...] = ()
     """What to worry about beyond the figures: cause, value, remedy."""
+    remedy: str = ""
+    """What helps where the law is finer than any nodes, and more cells do not: why, and what to do."""

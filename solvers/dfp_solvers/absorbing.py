@@ -20,8 +20,9 @@ from dfp_solvers.arrays import Array
 from dfp_solvers.jit import kernel
 from dfp_solvers.markov_chain import evolution, generator, uniformisation
 
-# Survival has become geometric where it falls by the leading eigenvalue to this, relatively, over two windows.
-_SETTLED, _WINDOW = 1e-8, 128
+# Survival has become geometric where it falls by the leading eigenvalue to this, relatively or a step, over two
+# windows: what is rare falls by less than rounding.
+_SETTLED, _ROUNDED, _WINDOW = 1e-8, 2e-16, 128
 # Jumps times entries of a generator, some seconds, beyond which a small one is exponentiated instead.
 _MANY = 3e9
 
@@ -109,7 +110,8 @@ def _settled(remaining: Array, k: int, decay: float) -> bool:
         return not remaining[k] > 0.0
     wanted = np.log(decay)
     for end in (k, k - _WINDOW):
-        if not abs(np.log(remaining[end] / remaining[end - _WINDOW]) / _WINDOW - wanted) <= -_SETTLED * wanted:
+        fall = np.log(remaining[end] / remaining[end - _WINDOW]) / _WINDOW
+        if not abs(fall - wanted) <= max(-_SETTLED * wanted, _ROUNDED):
             return False
     return True
 

@@ -34,8 +34,8 @@ _EARLY, _RARE = 2, 8.0
 _MEASURED = 6e-13
 # Places along an axis that may stand for a narrow start.
 _FEW = 12
-# Error by waves beyond the last above which the law of few minibatches is smoothed before it moves to another box:
-# smoothing would add to smaller ones.
+# Error by waves beyond the last above which ripples are told from rounding, and the law of few minibatches is smoothed
+# before it moves to another box: smoothing would add to smaller ones.
 _DETAILED = 1e-7
 # Steps in which mass wraps around, at most: of excursions beyond eight deviations.
 _LONGEST = 64.0
@@ -161,9 +161,13 @@ class SpectralRun(TransferRun):
         """
         if self.step == 0:
             return self._start_frame()
+        assert self.box is not None
+        cut = spectral.cut(self.box, spectral.waves_of(self.box, self.mass))
+        detailed = cut > _DETAILED and not self.equation.sgd.noise.gaussian
         error, density = self._error(), self.values(list(self.grid.axes))
-        # Below zero by no more than the error is zero.
-        density[(density < 0) & (density > -max(error, 1e-12) * float(density.max()))] = 0.0
+        # Below zero by no more than the error is zero; of ripples, whose far ends moments see, only by rounding.
+        below = max(0.0 if detailed else error, 1e-12) * float(density.max())
+        density[(density < 0) & (density > -below)] = 0.0
         inside = float(density.sum()) * self.grid.cell_volume
         if 1 < inside < 1 + max(10 * error, 1e-11):
             density /= inside
@@ -177,7 +181,8 @@ class SpectralRun(TransferRun):
                 f"step {self.step}: {outside:.2g} of the mass has left the box from {self.grid.lower} to "
                 f"{self.grid.upper}; give a wider grid=dfp.Grid(lower, upper, cells)."
             )
-        return Frame(mean, covariance, density, truncation=error, outside=outside)
+        remedy = self._against_details() if detailed else ""
+        return Frame(mean, covariance, density, truncation=error, outside=outside, remedy=remedy)
 
     def values(self, axes: list[Array]) -> Array:
         """Return the density on the lattice of ``axes``."""
@@ -314,6 +319,18 @@ class SpectralRun(TransferRun):
                 "dfp.MonteCarlo(...), or save later steps."
             )
         return cut
+
+    def _against_details(self) -> str:
+        """Return what helps against details, and where they come from."""
+        law, alone = self.equation.sgd.noise.with_batch_size(1), ""
+        if np.isfinite(law.minibatch_count()):
+            steepest = float(np.max(np.linalg.norm(law.minibatches().hessians, 2, axis=(1, 2))))
+            share = self.equation.learning_rate * steepest / self.equation.sgd.noise.batch_size
+            alone = f" (ηh of one sample, over batch_size, is up to {share:.2g})"
+        return (
+            "the law has details finer than any nodes, of few minibatches or of some that flatten a direction"
+            f"{alone}: lower learning_rate, raise batch_size, or go by dfp.moments(...), which is exact"
+        )
 
     @property
     def _lacking(self) -> float:
