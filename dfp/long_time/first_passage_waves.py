@@ -18,11 +18,14 @@ from dfp.long_time.first_passage_line import NarrowKernel
 from dfp.long_time.first_passage_numeric import by_matrix, compared, node_counts
 from dfp.problem.equation import Equation
 
-# A coarser law and the law: nodes and waves over those of Gaussian steps, and what is left out of kernels. Last waves
-# are those over the deviation of a kernel, at which those of a Gaussian are e^−26. Where steps have details, by
-# dimension, the last waves fade out.
-_SMOOTH, _LAST = ((0.8, 7.5, 40.0, 0), (1.0, 8.5, 8.0, 0)), 7.2
-_DETAILED = {1: ((2.0, 8.5, 8.0, 12), (4.0, 9.0, 2.0, 12)), 2: ((1.2, 8.0, 8.0, 12), (1.5, 8.75, 4.0, 12))}
+# The law and a coarser one: nodes and waves over those of Gaussian steps, and what is left out of kernels. Last waves
+# are those over the deviation of a kernel, at which those of a Gaussian are e^−26.
+_SMOOTH, _LAST = ((1.0, 8.5, 8.0, 0), (0.8, 7.5, 40.0, 0)), 7.2
+# Where steps have details, by dimension, in turn until matrices are small enough: the last waves fade out.
+_DETAILED = {
+    1: (((4.0, 9.0, 2.0, 12), (2.0, 8.5, 8.0, 12)),),
+    2: (((1.5, 8.75, 4.0, 12), (1.2, 8.0, 8.0, 12)), ((1.2, 8.75, 4.0, 12), (1.0, 8.0, 8.0, 12))),
+}
 # Largest series at the last wave of steps that have none.
 _DECAYED = 1e-9
 # Means of which neither is more than so many times the other say something.
@@ -59,14 +62,15 @@ def by_waves(equation: Equation, lower: Array, upper: Array, points: Array, mass
     """Return the law and a coarser one."""
     by = _on_a_line if equation.dimension == 1 else _in_the_plane
     smooth = _beyond(equation, lower, upper, 1.0)[1] < _DECAYED
-    try:
-        laws = [
-            by(equation, lower, upper, share, Cut(reach, ripples, _LAST * share, fading), points, masses)
-            for share, reach, ripples, fading in (_SMOOTH if smooth else _DETAILED[equation.dimension])
-        ]
-    except ArithmeticError as error:
-        raise NarrowKernel(str(error)) from None
-    return laws[::-1]
+    for pair in (_SMOOTH,) if smooth else _DETAILED[equation.dimension]:
+        try:
+            return [
+                by(equation, lower, upper, share, Cut(reach, ripples, _LAST * share, fading), points, masses)
+                for share, reach, ripples, fading in pair
+            ]
+        except ArithmeticError as error:
+            failure = str(error)
+    raise NarrowKernel(failure)
 
 
 def details(equation: Equation, lower: Array, upper: Array) -> float:
@@ -82,7 +86,7 @@ def _beyond(equation: Equation, lower: Array, upper: Array, share: float) -> tup
     """Return the largest |φ|/(kσ)² and |φ| beyond the last waves of Gaussian steps, up to ``share`` times as many."""
     places = lower + (upper - lower) * np.array([[0.3], [0.5], [0.8]])
     law, spread, found = equation.sgd.noise, equation.diffusion(places), np.zeros(2)
-    for some, length, counts in absorbing_waves.groups(spread, Cut(*_SMOOTH[-1][1:3], _LAST * share)):
+    for some, length, counts in absorbing_waves.groups(spread, Cut(*_SMOOTH[0][1:3], _LAST * share)):
         waves = absorbing_waves.waves(length, counts)
         size = np.sqrt(np.einsum("...i,nij,...j->n...", waves, spread[some], waves))
         phi = np.abs(law.characteristic(-equation.learning_rate * waves, places[some])) * (size > _LAST)

@@ -21,8 +21,8 @@ from dfp_solvers.jit import kernel
 from dfp_solvers.markov_chain import evolution, generator, uniformisation
 
 # Survival has become geometric where it falls by the leading eigenvalue to this, relatively or a step, over two
-# windows: what is rare falls by less than rounding.
-_SETTLED, _ROUNDED, _WINDOW = 1e-8, 2e-16, 128
+# windows: what is rare falls by less than rounding, or than what is known of an eigenvalue that was iterated.
+_SETTLED, _ROUNDED, _ITERATED, _WINDOW = 1e-8, 2e-16, 1e-11, 128
 # Jumps times entries of a generator, some seconds, beyond which a small one is exponentiated instead.
 _MANY = 3e9
 
@@ -104,14 +104,17 @@ def _gaussians(
 
 
 @kernel()
-def _settled(remaining: Array, k: int, decay: float) -> bool:
-    """Tell whether the masses up to index ``k`` have fallen by the factor ``decay`` each over the last two windows."""
+def _settled(remaining: Array, k: int, decay: float, rounded: float) -> bool:
+    """Tell whether the masses up to index ``k`` have fallen by the factor ``decay`` each over the last two windows.
+
+    Its logarithm is known to ``rounded``.
+    """
     if k < 2 * _WINDOW or not remaining[k] > 0.0:
         return not remaining[k] > 0.0
     wanted = np.log(decay)
     for end in (k, k - _WINDOW):
         fall = np.log(remaining[end] / remaining[end - _WINDOW]) / _WINDOW
-        if not abs(fall - wanted) <= max(-_SETTLED * wanted, _ROUNDED):
+        if not abs(fall - wanted) <= max(-_SETTLED * wanted, rounded):
             return False
     return True
 
@@ -130,7 +133,7 @@ def survival(advance: Callable[[Array], Array], weights: Array, first: Array, st
     state = first
     for n in range(steps):
         result[n] = max(float(weights @ state), 0.0)
-        if n % 16 == 0 and _settled(result, n, decay):
+        if n % 16 == 0 and _settled(result, n, decay, _ITERATED):
             result[n + 1 :] = result[n] * decay ** np.arange(1.0, steps - n)
             break
         state = advance(state)
@@ -154,7 +157,7 @@ def _remaining(
         for i in range(len(vector)):
             total += vector[i]
         remaining[k] = total
-        if k % _WINDOW == 0 and _settled(remaining, k, decay):
+        if k % _WINDOW == 0 and _settled(remaining, k, decay, _ROUNDED):
             return k + 1
         for i in range(len(vector)):
             change = 0.0
