@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 import dfp
 from dfp.cli.commands import app
-from dfp.results import figures
+from dfp.results.cells import Cells
 
 CAUCHY = dfp.SGD(dfp.QuadraticLandscape([1.0], noise=dfp.AdditiveNoise(stats.cauchy(scale=0.3))), 0.2)
 MASTER = dfp.MasterEquation(CAUCHY)
@@ -174,8 +174,8 @@ def test_views_of_laws_without_a_variance_show_where_they_are():
     noise = dfp.AdditiveNoise([stats.cauchy(scale=0.3), stats.norm(0, 0.5)])
     law = dfp.stationary(dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape([1.0, 0.5], noise=noise), 0.2)))
     assert 0.011 < law.outside < 0.1 and np.isnan(law.mean[0]) and law.mean[1] == 0
-    held = figures._levels(law.values, law.grid.cell_volume)
-    assert len(held) == 2 and len(figures._levels(law.values / (1 - law.outside), law.grid.cell_volume)) == 3
+    assert len(Cells(law.grid.axes, law.values).plane().levels) == 2
+    assert len(Cells(law.grid.axes, law.values / (1 - law.outside)).plane().levels) == 3
     (axis,) = law.plot().axes
     left, right = axis.get_xlim()
     # 39 % and more are in view, and the view ends with what the grid holds.

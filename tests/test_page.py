@@ -154,13 +154,16 @@ def test_negative_values_are_shown_as_such():
     assert "negative" in [text.get_text() for text in logarithmic.get_legend().get_texts()]
     plane = made(2, steps=(0,))
     bump = np.exp(-np.sum((plane.grid.points - 1.0) ** 2, axis=-1))
-    dented = replace(plane, density=(bump - 0.3)[None], mean=np.ones((1, 2)), covariance=np.eye(2)[None])
+    bump /= bump.sum() * plane.grid.cell_volume
+    dip = bump - 0.1 * bump.max()
+    dip /= dip.sum() * plane.grid.cell_volume
+    dented = replace(plane, density=dip[None], mean=np.ones((1, 2)), covariance=np.eye(2)[None])
     smooth = replace(dented, density=bump[None])
     (told,) = dented.plot().axes[0].get_legend().get_texts()
     assert re.fullmatch("negative, -[0-9.]+\u00a0% of the mass", told.get_text())
     assert smooth.plot().axes[0].get_legend() is None
     # a dent in a single cell is too small to be seen, so nothing is said of it
-    speck = np.where(np.all(plane.grid.points == plane.grid.points[0, 0], axis=-1), -0.01, bump)
+    speck = np.where(np.all(plane.grid.points == plane.grid.points[0, 0], axis=-1), -0.01 * bump.max(), bump)
     assert replace(dented, density=speck[None]).plot().axes[0].get_legend() is None
 
 

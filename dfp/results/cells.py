@@ -98,7 +98,7 @@ class Cells(NamedTuple):
         finer = float((x[1] - x[0]) * (y[1] - y[0]))
         # What the grid does not hold, as of heavy tails, has no contour.
         total = float(fine.sum()) * finer
-        held = [share for share in HELD if share <= total] or [HELD[0] * total]
+        held = [share for share in HELD if share <= total] or HELD
         levels = np.array([_level(fine, finer, share) for share in held])
         # Few samples, a density in one cell or one that is flat make levels coincide; contours need them to increase.
         peak = float(fine.max())
