@@ -27,7 +27,7 @@ _LOOKS = 12
 # Entries of a diagonal matrix off its diagonal, over the largest, in other axes.
 _ROUNDED = 1e-13
 # Bytes that the terms of a step may take, where noise couples all waves with all places.
-_MOST_BYTES = 1.2e9
+_MOST_BYTES = 2.6e9
 
 
 def axes_of(equation: Equation) -> Array | None:

@@ -36,7 +36,7 @@ class Transfer(Solver):
     In two and three dimensions the characteristic function of a step moves the density between boxes of its own, which
     resolve the density and not the kernel (spectral transfer): Gaussian noise and finite sums of any size are exact,
     and small learning rates cost least. In three dimensions a step is a sum of products, of 4 to 100 for Gaussian noise
-    and of 70 to 300 for finite sums; one that memory does not hold is refused. The grid is only where the result is
+    and of 70 to 1200 for finite sums; one that memory does not hold is refused. The grid is only where the result is
     reported.
 
     Where that costs more, or its boxes do not hold the tails, every cell of the grid is spread by its own kernel.
