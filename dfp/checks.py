@@ -29,6 +29,7 @@ _SHARE = 0.8
 
 def shown(value: object) -> str:
     """Return a short rendering of a rejected value."""
+    value = value.item() if isinstance(value, np.generic) else value
     text = np.array2string(value, threshold=6) if isinstance(value, np.ndarray) else repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 

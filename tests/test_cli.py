@@ -217,7 +217,7 @@ def test_plot_names_the_figure_after_the_run(tmp_path):
         ("run.txt", "run.txt: must end in .h5; give e.g. run.h5."),
         ("nowhere/run.h5", "nowhere; create it or choose another."),
         ("folder.h5", "folder.h5: is not a regular file; choose another name."),
-        ("old.h5", "old.h5: exists already; give --force to replace it, or another name."),
+        ("old.h5", "old.h5: exists already; give --resume to go on if a run was interrupted, --force to replace it"),
         ("x" * 300 + ".h5", "choose another name or place."),
     ],
 )

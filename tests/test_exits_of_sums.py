@@ -131,5 +131,5 @@ def test_exits_too_rare_for_minibatches_this_few_are_refused_in_words():
     with pytest.raises(NarrowKernel, match="ripples of few minibatches"):
         first_passage_waves.law(dfp.MasterEquation(sgd), lower, upper, sgd.critical_point[None], np.ones(1), None)
     sgd = regression(2, 8)
-    with pytest.raises(dfp.UnresolvedError, match=r"Gaussian steps.*smaller box.*trajectories="):
+    with pytest.raises(dfp.UnresolvedError, match=r"to be Gaussian.*smaller box.*trajectories="):
         dfp.exit_steps(dfp.MasterEquation(sgd), (-30.0 * np.ones(2), 30.0 * np.ones(2)), dfp.Point(sgd.critical_point))

@@ -180,3 +180,20 @@ def test_views_of_laws_without_a_variance_show_where_they_are():
     left, right = axis.get_xlim()
     # 39 % and more are in view, and the view ends with what the grid holds.
     assert law.grid.lower[0] <= left < -2 and 2 < right <= law.grid.upper[0]
+
+
+def test_tails_beyond_the_grid_are_refused_or_counted_where_the_sides_are_known():
+    """Kesten tails of κ = 1.46: none of what is beyond the grid is zero, and quantiles are those of the whole law."""
+    sgd = dfp.SGD(dfp.QuadraticLandscape([1.0], noise=dfp.GaussianNoise([0.2], [3.0])), 0.6)
+    law = dfp.stationary(dfp.MasterEquation(sgd))
+    end = float(law.grid.upper[0])
+    with pytest.raises(dfp.DFPError, match="much of"):
+        law.probability(1.01 * end, np.inf)
+    # 1e-4 in a tail of which 1e-6 is beyond: sampled with 10⁶ runs, 1 % of its 100 counts is 10 %.
+    place = law.quantile(1 - 1e-4)
+    drawn = dfp.solve(
+        dfp.MasterEquation(sgd), dfp.Point(0.0), 60, solver=dfp.MonteCarlo(1_000_000, seed=8), grid=law.grid
+    )
+    assert drawn.probability(place, end)[-1] + law.above == pytest.approx(1e-4, abs=5e-5)
+    # Of the law: what is below the grid and what is on it, up to there.
+    assert law.probability(-np.inf, place) == pytest.approx(1 - 1e-4, abs=1e-9)

@@ -135,7 +135,7 @@ def solve(
     Example:
       dfp solve one_mode.toml -o run.h5
     """
-    check_output("--output", output, (".h5",), force or resume)
+    check_output("--output", output, (".h5",), force or resume, resumes=True)
     from dfp.config.config import load
     from dfp.solving.checkpoints import Checkpoint
 
@@ -185,7 +185,7 @@ def compare(
     if table is not None:
         check_output("--table", table, (".csv",), force or resume)
     if output is not None:
-        check_output("--output", output, (".h5",), force or resume)
+        check_output("--output", output, (".h5",), force or resume, resumes=True)
     if figure is not None:
         check_output("--figure", figure, FIGURES, force or resume)
     from dfp.config.config import load
@@ -307,7 +307,7 @@ def rerun(
       dfp rerun run.h5 -o again.h5
     """
     if output is not None:
-        check_output("--output", output, (".h5",), force or resume)
+        check_output("--output", output, (".h5",), force or resume, resumes=True)
     from dfp.config.rerun import rerun as again
     from dfp.config.rerun import same_bits
     from dfp.results.files import load_any, save_many

@@ -19,7 +19,7 @@ from dfp.cli.options import (
     parameters,
     shown,
 )  # fmt: skip
-from dfp.errors import DFPError
+from dfp.errors import DFPError, UnresolvedError
 
 if TYPE_CHECKING:
     from dfp.config.config import Problem, Task
@@ -45,10 +45,21 @@ def stationary(
     if output is not None:
         check_output("--output", output, (".h5",), force)
     from dfp.long_time.stationary_law import stationary as law_of
+    from dfp.long_time.stationary_moments import stationary_moments
+    from dfp.problem.equation import Equation
 
     problem, task = _asked(file, equation)
-    law = law_of(task.equation, problem.grid)
     print(f"stationary law of the {task.equation.label}")
+    try:
+        law = law_of(task.equation, problem.grid)
+    except UnresolvedError as failure:
+        if output is not None or not isinstance(task.equation, Equation):
+            raise
+        settled = stationary_moments(task.equation)
+        print(*parameters(settled), f"mean         {shown(settled.mean)}", sep="\n")
+        print(f"covariance   {shown(settled.covariance)}")
+        print(f"  ! no density: {failure}")
+        return
     print(*parameters(law), f"mean         {shown(law.mean)}", sep="\n")
     print(f"covariance   {shown(law.covariance)}")
     print(f"outside      {law.outside:.2e} of the mass is outside the grid")
@@ -86,7 +97,9 @@ def spectrum(
 
 def exit_law(
     file: File,
-    lower: Annotated[str | None, typer.Option(metavar=NUMBERS, help="Corner of the box, e.g. -1,-1.")] = None,
+    lower: Annotated[
+        str | None, typer.Option(metavar=NUMBERS, help="Corner of the box, e.g. -1,-1; -inf: no wall.")
+    ] = None,
     upper: Annotated[str | None, typer.Option(metavar=NUMBERS, help="Opposite corner; [grid] if left out.")] = None,
     steps: Annotated[int | None, typer.Option(help="Last step of the survival; long enough if left out.")] = None,
     trajectories: Annotated[
@@ -198,7 +211,7 @@ def _keeper(output: Path | None, resume: bool, force: bool) -> "Keeper | None":
         if resume:
             raise DFPError("--resume: goes on from what is at --output; give that, or leave this out.")
         return None
-    check_output("--output", output, (".h5",), force or resume)
+    check_output("--output", output, (".h5",), force or resume, resumes=True)
     from dfp.results.keeper import Keeper
 
     return Keeper(output, resume=resume)
@@ -259,7 +272,8 @@ def _rows(found: "PhaseDiagram") -> list[dict[str, Any]]:
 def _numbers(option: str, text: str, equation: "Equation") -> list[float]:
     """Return the numbers in an option, one for every parameter."""
     try:
-        found = [float(part) for part in text.split(",")]
+        none = "-inf" if option == "--lower" else "inf"  # no wall
+        found = [float(none if part.strip().lower() == "none" else part) for part in text.split(",")]
     except ValueError:
         raise DFPError(
             f"{option}={text!r}: must be numbers with commas between and no spaces; write e.g. {option}=-1,-1."

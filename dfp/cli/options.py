@@ -29,8 +29,8 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on from what an inter
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
 
 
-def check_output(option: str, path: Path, suffixes: tuple[str, ...], force: bool) -> None:
-    """Refuse a file that could not be written at the end, or that would be lost."""
+def check_output(option: str, path: Path, suffixes: tuple[str, ...], force: bool, *, resumes: bool = False) -> None:
+    """Refuse a file that could not be written at the end, or that would be lost; ``resumes`` if --resume goes on."""
     folder = path.absolute().parent
     if path.suffix.lower() not in suffixes:
         raise DFPError(f"{option}={path}: must end in {' or '.join(suffixes)}; give e.g. run{suffixes[0]}.")
@@ -39,7 +39,8 @@ def check_output(option: str, path: Path, suffixes: tuple[str, ...], force: bool
     if path.exists() and not path.is_file():
         raise DFPError(f"{option}={path}: is not a regular file; choose another name.")
     if path.exists() and not force:
-        raise DFPError(f"{option}={path}: exists already; give --force to replace it, or another name.")
+        kept = "--resume to go on if a run was interrupted, " if resumes else ""
+        raise DFPError(f"{option}={path}: exists already; give {kept}--force to replace it, or another name.")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise DFPError(f"{option}={path}: the directory {folder} is not writable; choose another.")
 

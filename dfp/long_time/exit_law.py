@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 _CONFIDENCE = 0.95
 
 
+# Probability to leave in a step below which its factor is told by what it lacks to one.
+_RARE = 1e-6
+
+
 class ExitLaw(NamedTuple):
     """What one discretisation says of the number of steps inside."""
 
@@ -162,6 +166,10 @@ class ExitSteps(Result):
 
         return exits(self.steps, self.survival, self.probability, self.mean, self.decay)
 
+    @property
+    def _factor(self) -> str:
+        return f"{self.decay:.8g}" if self.leaving > _RARE else f"1 − {self.leaving:.4g}"
+
     def __repr__(self) -> str:
         """Return mean and last step in one line."""
         return f"<ExitSteps: {self.mean:.6g} ± {self.mean_error:.1g} steps on average, known up to {self.steps[-1]}>"
@@ -176,7 +184,7 @@ class ExitSteps(Result):
                 else f"exit after more than {self.steps[-1]} steps for too many to tell the mean",
                 "  " + ", ".join(self._in_words(share) for share in (0.5, 0.9, 0.99)),
                 f"  inside after {self.steps[-1]} steps: {self._at_the_end}",
-                *([] if unseen else [f"  in the end survival falls by the factor {self.decay:.8g} a step"]),
+                *([] if unseen else [f"  in the end survival falls by the factor {self._factor} a step"]),
                 *(f"  {warning}" for warning in self.warnings),
             ]
         )

@@ -234,7 +234,8 @@ def _by_sums(
     try:
         return waves.law(equation, lower, upper, points, masses, last)
     except NarrowKernel as failure:
-        laws = _by_kernels(equation, lower, upper, points, masses, f"{failure}, and of Gaussian steps ")
+        instead = f"of minibatches as they are, {failure}; of steps taken to be Gaussian, "
+        laws = _by_kernels(equation, lower, upper, points, masses, instead)
         return numeric.compared(laws, last, float(masses.sum()), numeric.skewness(equation, lower, upper))
 
 

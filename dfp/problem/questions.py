@@ -13,8 +13,9 @@ from dfp.errors import DFPError
 from dfp.problem.grid import Grid
 
 # Mass outside the grid over what is asked for, a tail or a box, from which the answer is not known, and the mass that
-# is let pass all the same in boxes: the certificate does not speak of so little either.
-_MUCH, _LITTLE = 0.01, 1e-6
+# is let pass all the same in boxes: the certificate does not speak of so little either, but where the sides of a line
+# are known only rounding is.
+_MUCH, _LITTLE, _ROUNDED = 0.01, 1e-6, 1e-12
 
 
 class Outside(NamedTuple):
@@ -93,7 +94,7 @@ def probability(
         )
     known, unknown = outside.within(grid, *corners)
     found = gridded_law.box_probability(values, grid.axes, grid.spacing, *corners, steps=steps) + known
-    if unknown > max(_MUCH * found, _LITTLE):
+    if unknown > max(_MUCH * found, _LITTLE if outside.above is None else _ROUNDED):
         raise DFPError(
             f"lower={checks.shown(lower)}, upper={checks.shown(upper)}: some of what is outside may be in "
             f"the box: {_lost(outside.mass, f'the {found:.2g} on the grid')}, or corners on it."
@@ -126,21 +127,26 @@ def each_share(q: ArrayLike, of: Callable[[float], float], name: str = "q") -> A
     return np.array(found) if shares.ndim else found[0]
 
 
-def quantile(grid: Grid, values: Array, q: ArrayLike, axis: int, outside: float, *, steps: bool) -> Any:
-    """Return the quantiles ``q`` of one parameter, of the shape of ``q``.
+def quantile(grid: Grid, values: Array, q: ArrayLike, axis: int, outside: Outside, *, steps: bool) -> Any:
+    """Return the quantiles ``q`` of one parameter, of the shape of ``q``: of the whole law where its sides are known.
 
     Raises
     ------
     DFPError
-        If a share is not in (0, 1), there is no such axis, or the mass ``outside`` of the grid is much of a tail.
+        If a share is not in (0, 1), there is no such axis, or the mass ``outside`` of the grid is much of a tail, or
+        all of it where the sides are known.
     """
     line, along = marginal(grid, values, kept_axes(axis, grid.dimension))
 
     def at(share: float) -> float:
-        tail = min(share, 1 - share)
-        if outside > _MUCH * tail:
-            raise DFPError(f"q={share:g}: {_lost(outside, f'the {tail:.2g} in the tail')}, or a q nearer 0.5.")
-        return gridded_law.quantile(along, line.axes[0], float(line.spacing[0]), share, steps=steps)
+        tail, beyond, held = min(share, 1 - share), outside.mass, share
+        if outside.above is not None and not outside.unplaced:
+            below = outside.mass - outside.above
+            held = (share - below) / (1 - outside.mass)
+            beyond = 0.0 if 0 < held < 1 else outside.mass
+        if beyond > _MUCH * tail:
+            raise DFPError(f"q={share:g}: {_lost(beyond, f'the {tail:.2g} in the tail')}, or a q nearer 0.5.")
+        return gridded_law.quantile(along, line.axes[0], float(line.spacing[0]), held, steps=steps)
 
     return each_share(q, at)
 

@@ -115,7 +115,7 @@ def exits(steps: Any, survival: Array, probability: Array, mean: float, decay: f
     if 0 < decay < 1 and survival[-1] > 0:
         tail = survival[-1] * decay ** (steps - float(steps[-1]))
         left.semilogy(steps, tail, "--", color=COLOURS[1], label=f"falls by {decay:.6g} a step")
-    left.set_ylim(max(float(survival.min()) / 2, 1e-12), 1.5)
+    left.set_ylim(max(float(survival[survival > 0].min(initial=1.0)) / 2, 1e-12), 1.5)
     left.set_ylabel(schema.label("survival"))
     layout.legend(left)
     right.plot(steps, probability, color=COLOURS[0])

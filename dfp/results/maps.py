@@ -38,7 +38,8 @@ def over_parameters(axes: Mapping[str, Array], numbers: Array, name: str) -> "Fi
         axis.set_facecolor("#DDDDDD")
         if finite.count():
             settings: dict[str, Any] = {"norm": "log"} if wide else {}
-            drawn = axis.pcolormesh(*axes.values(), finite.T, shading="nearest", rasterized=True, **settings)
+            edges = [_edges(values) for values in axes.values()]
+            drawn = axis.pcolormesh(*edges, finite.T, rasterized=True, **settings)
             page.bar(drawn, [axis], label(name))
     for scale, values in zip((axis.set_xscale, axis.set_yscale), axes.values(), strict=False):
         if page.geometric(values):
@@ -48,6 +49,17 @@ def over_parameters(axes: Mapping[str, Array], numbers: Array, name: str) -> "Fi
     told = "".join(f", at {_plain(one)} = {value:g}" for one, value in fixed.items() if one not in names)
     figure.suptitle(f"How does {_plain(name)} depend on {' and '.join(map(_plain, names))}{told}?")
     return figure
+
+
+def _edges(values: Array) -> Array:
+    """Return the ends of cells about values: halfway, or on a logarithmic axis at their geometric means."""
+    logarithmic = page.geometric(values)
+    places = np.log(values) if logarithmic else np.asarray(values, dtype=np.float64)
+    if len(places) == 1:
+        return np.array([places[0] - 0.5, places[0] + 0.5])
+    middle = (places[1:] + places[:-1]) / 2
+    found = np.concatenate([[2 * places[0] - middle[0]], middle, [2 * places[-1] - middle[-1]]])
+    return np.exp(found) if logarithmic else found
 
 
 def label(name: str) -> str:

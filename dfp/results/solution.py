@@ -268,7 +268,7 @@ class Solution(Result):
         grid, density = self.gridded()
         return np.array(
             [
-                questions.quantile(grid, values, q, axis, outside.mass, steps=self.sampled)
+                questions.quantile(grid, values, q, axis, outside, steps=self.sampled)
                 for values, outside in zip(density, self._outside, strict=True)
             ]
         )
