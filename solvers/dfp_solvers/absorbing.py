@@ -119,7 +119,9 @@ def _settled(remaining: Array, k: int, decay: float, rounded: float) -> bool:
     return True
 
 
-def survival(advance: Callable[[Array], Array], weights: Array, first: Array, steps: int, decay: float) -> Array:
+def survival(
+    advance: Callable[[Array], Array], weights: Array, first: Array, steps: int, decay: float, digits: float = _ITERATED
+) -> Array:
     """Return the mass Σ weights·p inside after 1 … ``steps`` steps, from p = ``first`` after one.
 
     Parameters
@@ -128,12 +130,14 @@ def survival(advance: Callable[[Array], Array], weights: Array, first: Array, st
         One restricted step.
     decay
         Its leading eigenvalue.
+    digits
+        What is known of it or, where it is known better, what a step keeps of the mass.
     """
     result = np.zeros(steps)
     state = first
     for n in range(steps):
         result[n] = max(float(weights @ state), 0.0)
-        if n % 16 == 0 and _settled(result, n, decay, _ITERATED):
+        if n % 16 == 0 and _settled(result, n, decay, digits):
             result[n + 1 :] = result[n] * decay ** np.arange(1.0, steps - n)
             break
         state = advance(state)
