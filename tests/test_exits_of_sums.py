@@ -133,3 +133,21 @@ def test_exits_too_rare_for_minibatches_this_few_are_refused_in_words():
     sgd = regression(2, 8)
     with pytest.raises(dfp.UnresolvedError, match=r"to be Gaussian.*smaller box.*trajectories="):
         dfp.exit_steps(dfp.MasterEquation(sgd), (-30.0 * np.ones(2), 30.0 * np.ones(2)), dfp.Point(sgd.critical_point))
+
+
+def test_noise_that_is_narrow_in_some_direction_is_taken_as_it_is_or_refused_in_words():
+    """Two features of correlation .97, whose series take many waves; and two that are one, where steps are certain."""
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(300, 2)) @ np.array([[1.0, 0.97], [0.0, 0.24]])
+    y = x @ [1.0, -0.5] + rng.normal(size=300)
+    sgd = dfp.SGD(dfp.QuadraticLandscape.from_regression(x, y, batch_size=64), 0.3)
+    domain = sgd.critical_point - 0.1, sgd.critical_point + 0.1
+    equation, start = dfp.MasterEquation(sgd), dfp.Point(sgd.critical_point)
+    found = dfp.exit_steps(equation, domain, start, 50)
+    drawn = dfp.exit_steps(equation, domain, start, 50, trajectories=100_000, seed=2)
+    apart = np.abs(found.survival - drawn.survival)[[1, 3, 10, 30, 50]]
+    assert np.all(apart < Z * drawn.standard_error[[1, 3, 10, 30, 50]] + found.error)
+    same = np.repeat(x[:, :1], 2, axis=1)
+    sgd = dfp.SGD(dfp.QuadraticLandscape.from_regression(same, y, batch_size=64), 0.3)
+    with pytest.raises(dfp.DFPError):
+        dfp.exit_steps(dfp.MasterEquation(sgd), (-np.ones(2), 2 * np.ones(2)), dfp.Point([0.5, 0.0]), 20)

@@ -30,8 +30,9 @@ _DETAILED = {
 _DECAYED = 1e-9
 # Means of which neither is more than so many times the other say something.
 _TRUSTED = 1.2
-# How far beyond the last waves details of steps are looked for, by dimension, over those of Gaussian steps.
-_BEYOND = {1: 40.0, 2: 6.0}
+# How far beyond the last waves details of steps are looked for, by dimension, over those of Gaussian steps: where noise
+# is narrow in some direction waves are many, and as far as they are affordable.
+_BEYOND = {1: (40.0,), 2: (6.0, 3.0, 1.5)}
 # Nodes of a frame per width of the kernel, and besides.
 _NODES, _MORE = 1.7, 16
 # What a step may lose between box and frame before what leaves it is what does not stay.
@@ -48,18 +49,27 @@ def law(equation: Equation, lower: Array, upper: Array, points: Array, masses: A
     """
     if equation.dimension > 2:
         raise NarrowKernel("d = 3 takes too many nodes")
-    laws = by_waves(equation, lower, upper, points, masses)
+    try:
+        laws, finer = by_waves(equation, lower, upper, points, masses), details(equation, lower, upper)
+    except ArithmeticError as error:
+        raise NarrowKernel(str(error)) from None
     fine, rough = (found.mean for found in laws)
     if not max(fine, rough) <= _TRUSTED * min(fine, rough):
         raise NarrowKernel(
             f"means of {fine:.3g} and, with fewer nodes, {rough:.3g} steps say nothing, as ripples of few minibatches "
             "hide exits this rare"
         )
-    return compared(laws, last, float(masses.sum()), details=details(equation, lower, upper))
+    return compared(laws, last, float(masses.sum()), details=finer)
 
 
 def by_waves(equation: Equation, lower: Array, upper: Array, points: Array, masses: Array) -> list[ExitLaw]:
-    """Return the law and a coarser one."""
+    """Return the law and a coarser one.
+
+    Raises
+    ------
+    ArithmeticError
+        If series take too many waves, or matrices too many entries.
+    """
     by = _on_a_line if equation.dimension == 1 else _in_the_plane
     smooth = _beyond(equation, lower, upper, 1.0)[1] < _DECAYED
     for pair in (_SMOOTH,) if smooth else _DETAILED[equation.dimension]:
@@ -69,8 +79,8 @@ def by_waves(equation: Equation, lower: Array, upper: Array, points: Array, mass
                 for share, reach, ripples, fading in pair
             ]
         except ArithmeticError as error:
-            failure = str(error)
-    raise NarrowKernel(failure)
+            failure = error
+    raise failure
 
 
 def details(equation: Equation, lower: Array, upper: Array) -> float:
@@ -79,7 +89,12 @@ def details(equation: Equation, lower: Array, upper: Array) -> float:
     Values of spacing δ deviations move walls by δ²/24 variances, to first order, as |φ|/(kσ)² at the waves k beyond all
     that are followed tells, of other details too.
     """
-    return _beyond(equation, lower, upper, _BEYOND[equation.dimension])[0]
+    for share in _BEYOND[equation.dimension]:
+        try:
+            return _beyond(equation, lower, upper, share)[0]
+        except ArithmeticError as error:
+            failure = error
+    raise failure
 
 
 def _beyond(equation: Equation, lower: Array, upper: Array, share: float) -> tuple[float, float]:

@@ -52,7 +52,7 @@ def legendre(lower: Array, upper: Array, counts: tuple[int, ...]) -> Quadrature:
     return Quadrature(axes, nodes, weights)
 
 
-def _windows(
+def windows(
     axes: list[Array], means: Array, covariances: Array, deviations: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return per axis the first node within so many ``deviations`` of a Gaussian and how many are, both (m, d)."""
@@ -69,7 +69,7 @@ def gaussian_kernel(axes: list[Array], means: Array, covariances: Array, deviati
     """
     (count, d), sizes = means.shape, [len(axis) for axis in axes]
     first, number = np.zeros((count, 3), dtype=np.int64), np.ones((count, 3), dtype=np.int64)
-    first[:, 3 - d :], number[:, 3 - d :] = _windows(axes, means, covariances, deviations)
+    first[:, 3 - d :], number[:, 3 - d :] = windows(axes, means, covariances, deviations)
     three, factors = np.zeros((count, 3)), np.tile(np.eye(3), (count, 1, 1))
     three[:, 3 - d :], factors[:, 3 - d :, 3 - d :] = means, matrices.whitening(covariances)
     peaks = np.prod(np.einsum("nii->ni", factors), axis=1) / (2 * np.pi) ** (d / 2)

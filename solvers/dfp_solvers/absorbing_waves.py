@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from dfp_solvers import matrices
+from dfp_solvers import absorbing, matrices
 from dfp_solvers.arrays import Array, Complex
 from dfp_solvers.jit import kernel
 
@@ -41,26 +41,6 @@ class Cut(NamedTuple):
     """Last wave, over the deviation of the kernel in its narrowest direction; those of a Gaussian are e^−26 at 7.2."""
     fading: int = 0
     """Power with which the last waves fade out, so that ripples stay where details are; 0 if they do not."""
-
-
-class Windows(NamedTuple):
-    """The nodes that steps from sources reach, per axis: the first of them and how many there are, both (m, d)."""
-
-    first: NDArray[np.int64]
-    number: NDArray[np.int64]
-
-    @property
-    def pointers(self) -> NDArray[np.int64]:
-        """Where the entries of each source begin, shape (m + 1,)."""
-        return np.concatenate([[0], np.cumsum(np.prod(self.number, axis=1))])
-
-
-def windows(axes: list[Array], means: Array, covariances: Array, deviations: float) -> Windows:
-    """Return the windows of so many ``deviations`` of steps with these ``means`` (m, d), ``covariances`` (m, d, d)."""
-    reach = deviations * np.sqrt(np.einsum("nii->ni", covariances))
-    first = [np.searchsorted(axis, means[:, i] - reach[:, i]) for i, axis in enumerate(axes)]
-    beyond = [np.searchsorted(axis, means[:, i] + reach[:, i]) for i, axis in enumerate(axes)]
-    return Windows(np.stack(first, axis=1), np.stack(beyond, axis=1) - np.stack(first, axis=1))
 
 
 def groups(covariances: Array, cut: Cut) -> list[tuple[NDArray[np.int64], Array, list[int]]]:
@@ -122,15 +102,15 @@ def matrix(axes: list[Array], means: Array, covariances: Array, characteristic: 
     ArithmeticError
         If steps are so narrow that series take too many waves, or the matrix too many entries.
     """
-    d, seen = means.shape[1], windows(axes, means, covariances, cut.reach)
-    pointers = seen.pointers
+    d, seen = means.shape[1], absorbing.windows(axes, means, covariances, cut.reach)
+    pointers = np.concatenate([[0], np.cumsum(np.prod(seen[1], axis=1))])
     if not pointers[-1] <= _ENTRIES:
         raise ArithmeticError(f"a step's matrix would have {pointers[-1]:.2g} entries")
     two, whitening = [np.zeros(1)] * (2 - d) + axes, np.zeros((len(means), 2, 2))
     whitening[:, 2 - d :, 2 - d :] = matrices.whitening(covariances)
     shape = len(means), 2
     first, number, middles = np.zeros(shape, np.int64), np.ones(shape, np.int64), np.zeros(shape)
-    first[:, 2 - d :], number[:, 2 - d :], middles[:, 2 - d :] = seen.first, seen.number, means
+    first[:, 2 - d :], number[:, 2 - d :], middles[:, 2 - d :] = *seen, means
     rows, entries = np.empty(pointers[-1], np.int32), np.empty(pointers[-1])
     reached = np.flatnonzero(np.diff(pointers))
     for among, length, counts in groups(covariances[reached], cut):
