@@ -103,7 +103,15 @@ class Result(Short):
         frame: pandas.DataFrame = _table().to_dataframe(self)
         return frame
 
-    def plot(self, *, steps: Any = None, ax: Any = None, title: str | None = None, style: Any = None) -> "Figure":
+    def plot(
+        self,
+        *,
+        steps: Any = None,
+        ax: Any = None,
+        title: str | None = None,
+        style: Any = None,
+        width: float | None = None,
+    ) -> "Figure":
         """Return a figure of the result, which ``pyplot.show()`` shows.
 
         Parameters
@@ -111,12 +119,16 @@ class Result(Short):
         steps
             Which of the saved steps to draw; all if left out.
         ax
-            Axes of Matplotlib for its first panel, or several for the first ones; a new figure if left out. Titles and
-            legends find room above them on figures made with ``layout="constrained"``.
+            Axes of Matplotlib for its first panel, or several for the first ones; a new figure if left out. Where
+            their titles and labels would be cut, axes of ``subplots`` are made smaller, as ``tight_layout`` does.
         title
             Instead of the question that the figure answers.
         style
-            ``"paper"``, or a style of Matplotlib.
+            ``"paper"``, with letters as large as captions, or a style of Matplotlib. Axes that are given take it
+            if nothing is on them; figures with several are best made in ``matplotlib.style.context``.
+        width
+            Of a new figure [inch], such as 3.3 for a column of a paper and 7 for a page: exactly so wide, in the style
+            ``"paper"`` unless another is given, with panels below each other that have no room side by side.
 
         Raises
         ------
@@ -130,7 +142,7 @@ class Result(Short):
         parameter θ₁ [parameter]
         """
         found = self if steps is None else self._at_steps(steps)
-        return found._plotted(found._figure, ax, title, style)
+        return found._plotted(found._figure, ax, title, style, width)
 
     def _at_steps(self, steps: Any) -> "Result":
         """Return the result at some of its steps."""
@@ -142,8 +154,10 @@ class Result(Short):
         figure: Figure = import_module("dfp.results.drawn").draw(self)
         return figure
 
-    def _plotted(self, draw: Callable[[], "Figure"], ax: Any, title: str | None, style: Any) -> "Figure":
-        figure: Figure = import_module("dfp.results.page").plotted(draw, ax=ax, title=title, style=style)
+    def _plotted(
+        self, draw: Callable[[], "Figure"], ax: Any, title: str | None, style: Any, width: float | None
+    ) -> "Figure":
+        figure: Figure = import_module("dfp.results.page").plotted(draw, ax=ax, title=title, style=style, width=width)
         return figure
 
 

@@ -23,7 +23,10 @@ from dfp.cli.options import (
     Output,
     Quiet,
     Resume,
+    Style,
     Which,
+    Width,
+    check_look,
     check_output,
     check_words,
     chosen,
@@ -163,6 +166,8 @@ def compare(
     figure: Annotated[
         Path | None, typer.Option("--figure", metavar="FILE.png", help="Figure of the densities: .png, .pdf or .svg.")
     ] = None,
+    width: Width = None,
+    style: Style = None,
     table: Annotated[
         Path | None, typer.Option("--table", metavar="FILE.csv", help="CSV file with all distances and intervals.")
     ] = None,
@@ -188,6 +193,7 @@ def compare(
         check_output("--output", output, (".h5",), force or resume, resumes=True)
     if figure is not None:
         check_output("--figure", figure, FIGURES, force or resume)
+    check_look(figure, width, style)
     from dfp.config.config import load
     from dfp.solving.checkpoints import Checkpoint
 
@@ -203,7 +209,7 @@ def compare(
             kept.append(Checkpoint(output.with_suffix(f".{place + 1}.h5"), resume=resume))
         with _progress(task.name, quiet) as progress:
             solutions[task.name] = _solved(config, problem, place, progress, kept[-1] if kept else None)
-    _report(solutions, output, figure, table, at)
+    _report(solutions, output, figure, table, at, width, style)
     for checkpoint in kept:
         checkpoint.path.unlink()
     _end(problem.tasks)
@@ -219,6 +225,8 @@ def modes(
     figure: Annotated[
         Path | None, typer.Option("--figure", metavar="FILE.png", help="Spectrum and variances: .png, .pdf or .svg.")
     ] = None,
+    width: Width = None,
+    style: Style = None,
     horizon: Annotated[
         float | None, typer.Option(help="Steps of interest: modes that settle later are called diffusive.")
     ] = None,
@@ -241,6 +249,7 @@ def modes(
         check_output("--table", table, (".csv",), force)
     if figure is not None:
         check_output("--figure", figure, FIGURES, force)
+    check_look(figure, width, style)
     from dfp.config.config import load
     from dfp.regimes.mode_report import modes as report
     from dfp.results import figures as plots
@@ -254,7 +263,7 @@ def modes(
         write(table, comma_separated(found.rows()))
         print(f"written to {table}")
     if figure is not None:
-        plots.save(found.plot(), figure)
+        plots.save(found.plot(width=width, style=style), figure)
         print(f"written to {figure}")
 
 
@@ -272,21 +281,24 @@ def plot(
         typer.Option("--output", "-o", metavar="RUN.png", help="Figure; RUN.png beside RUN.h5 if left out."),
     ] = None,
     name: Annotated[str | None, typer.Option(help="Of a sweep or a phase diagram: which number to draw.")] = None,
+    width: Width = None,
+    style: Style = None,
     force: Force = False,
 ) -> None:
     """Draw the result, or the solutions, in a file.
 
     \b
     Example:
-      dfp plot run.h5 -o run.png
+      dfp plot run.h5 -o run.pdf --width 3.3
     """
     target = run.with_suffix(".png") if output is None else output
     check_output("--output", target, FIGURES, force)
+    check_look(target, width, style)
     from dfp.results import page
     from dfp.results.drawn import plot as drawn
     from dfp.results.files import load_any
 
-    page.save(drawn(load_any(run), name=name), target)
+    page.save(drawn(load_any(run), name=name, width=width, style=style), target)
     print(f"written to {target}")
 
 
@@ -425,17 +437,24 @@ def _summary(solution: "Solution") -> str:
 
 
 def _report(
-    solutions: "dict[str, Solution]", output: Path | None, figure: Path | None, table: Path | None, at: str
+    solutions: "dict[str, Solution]",
+    output: Path | None,
+    figure: Path | None,
+    table: Path | None,
+    at: str,
+    width: float | None,
+    style: str | None,
 ) -> None:
     """Print the comparison and write what was asked for."""
     from dfp.results import page
     from dfp.results.comparison import compare
+    from dfp.results.drawn import plot as drawn
     from dfp.results.files import save_many
-    from dfp.results.overlay import overlay
     from dfp.results.tables import comma_separated
     from dfp.results.writing import write
 
-    drawing = None if figure is None else overlay(solutions, at=at)  # before a file is written: it may be refused
+    # Before a file is written: it may be refused.
+    drawing = None if figure is None else drawn(solutions, at=at, width=width, style=style)
     if output is not None:
         save_many(solutions, output)
     if figure is not None and drawing is not None:

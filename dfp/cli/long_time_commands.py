@@ -12,7 +12,10 @@ from dfp.cli.options import (
     Force,
     Output,
     Resume,
+    Style,
     Which,
+    Width,
+    check_look,
     check_output,
     chosen,
     keep,
@@ -154,6 +157,8 @@ def phase(
     figure: Annotated[
         Path | None, typer.Option("--figure", metavar="FILE.png", help="The diagram: .png, .pdf or .svg.")
     ] = None,
+    width: Width = None,
+    style: Style = None,
     resume: Resume = False,
     force: Force = False,
 ) -> None:
@@ -171,6 +176,7 @@ def phase(
         check_output("--table", table, (".csv",), force or resume)
     if figure is not None:
         check_output("--figure", figure, FIGURES, force or resume)
+    check_look(figure, width, style)
     from dfp.results import figures as plots
     from dfp.results.tables import comma_separated
     from dfp.results.writing import write
@@ -191,7 +197,7 @@ def phase(
         write(table, comma_separated(_rows(found)))
         print(f"written to {table}")
     if figure is not None:
-        plots.save(found.plot(), figure)
+        plots.save(found.plot(width=width, style=style), figure)
         print(f"written to {figure}")
 
 

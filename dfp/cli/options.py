@@ -26,6 +26,10 @@ Output = Annotated[
     typer.Option("--output", "-o", metavar="RESULT.h5", help="HDF5 file for the result."),
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from what an interrupted run has left at --output.")]
+Width = Annotated[
+    float | None, typer.Option(help="Inches of the figure: 3.3 is a column of a paper, 7 a page; its own if left out.")
+]
+Style = Annotated[str | None, typer.Option(help="Style of the figure: paper, or one of matplotlib's.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar.")]
 
 
@@ -43,6 +47,20 @@ def check_output(option: str, path: Path, suffixes: tuple[str, ...], force: bool
         raise DFPError(f"{option}={path}: exists already; give {kept}--force to replace it, or another name.")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise DFPError(f"{option}={path}: the directory {folder} is not writable; choose another.")
+
+
+def check_look(figure: Path | None, width: float | None, style: str | None) -> None:
+    """Refuse a width or style that no figure can have, before anything is solved for it."""
+    given = {"--width": width, "--style": style}
+    for option, value in given.items():
+        if value is not None and figure is None:
+            raise DFPError(
+                f"{option}={value}: there is no figure that it is of; give --figure as well, or leave it out."
+            )
+    if width is not None or style is not None:  # Matplotlib is imported where it is used
+        from dfp.results import page
+
+        page.check_look(width, style)
 
 
 def check_words(command: Any, words: list[str]) -> None:

@@ -191,6 +191,7 @@ class Report(stored.Labelled):
         ax: Any = None,
         title: str | None = None,
         style: Any = None,
+        width: float | None = None,
         **options: object,
     ) -> "Figure":
         """Return a figure: ``"errors"`` if left out, ``"spectrum"``, ``"scatter"``, ``"epoch"`` or ``"density"``.
@@ -201,7 +202,7 @@ class Report(stored.Labelled):
             raise DFPError(
                 f"steps={steps}: figures of reports are over all steps; leave it out, or give a density step."
             )
-        return self._plotted(lambda: self._drawn(name or "errors", options), ax, title, style)
+        return self._plotted(lambda: self._drawn(name or "errors", options), ax, title, style, width)
 
     def _drawn(self, name: str, options: dict[str, Any]) -> "Figure":
         from dfp.networks import figures

@@ -105,12 +105,18 @@ class Mode(Result):
         return [{name: getattr(self, name) for name in (*dict(COLUMNS), *_MORE)}]
 
     def plot(
-        self, steps: int | None = None, *, ax: Any = None, title: str | None = None, style: Any = None
+        self,
+        steps: int | None = None,
+        *,
+        ax: Any = None,
+        title: str | None = None,
+        style: Any = None,
+        width: float | None = None,
     ) -> "Figure":
         """Return a figure: curvature with its spread, coloured by regime, and V(n) up to ``steps``."""
         drawn: Any = import_module("dfp.regimes.mode_plot")  # which knows modes
         settings = self.learning_rate, self.regime, self._epoch, steps
-        return self._plotted(lambda: drawn.figure((self,), *settings), ax, title, style)
+        return self._plotted(lambda: drawn.figure((self,), *settings), ax, title, style, width)
 
     @property
     def _epoch(self) -> int:

@@ -1,7 +1,7 @@
 """The figure of a report of modes: the spectrum coloured by regime, and the variances V(n) of single modes."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -68,7 +68,8 @@ def _spectrum(axis: "Axes", modes: Sequence[Mode], learning_rate: float) -> None
     limit = 2 / learning_rate
     if limit < 3 * np.max(np.abs(curvature) + spread):
         axis.axhline(limit, color="#666666", linewidth=0.8, linestyle=":")
-        axis.annotate("2/η", (0.01, limit), (2, 2), xycoords=("axes fraction", "data"), textcoords="offset points")
+        place: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "va": "top"}
+        axis.annotate("2/η", (0.01, limit), (2, -2), **place)
     axis.axhline(0, color="#666666", linewidth=0.6)
     axis.set_xlim(min(0.5, 1 - 0.05 * len(modes)), max(len(modes) + 0.5, 1.05 * len(modes)))
     layout.integers(axis.xaxis)

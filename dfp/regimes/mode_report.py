@@ -251,7 +251,13 @@ class Modes(Result, Sequence[Mode]):
         return [row for mode in self for row in mode.rows()]
 
     def plot(
-        self, steps: int | None = None, *, ax: Any = None, title: str | None = None, style: Any = None
+        self,
+        steps: int | None = None,
+        *,
+        ax: Any = None,
+        title: str | None = None,
+        style: Any = None,
+        width: float | None = None,
     ) -> "Figure":
         """Return a figure: curvatures coloured by regime, and V(n) of up to eight modes up to ``steps``.
 
@@ -264,7 +270,7 @@ class Modes(Result, Sequence[Mode]):
         from dfp.regimes import mode_plot
 
         settings = self.learning_rate, self.regime, self.system.sgd.epoch, steps
-        return self._plotted(lambda: mode_plot.figure(self, *settings), ax, title, style)
+        return self._plotted(lambda: mode_plot.figure(self, *settings), ax, title, style, width)
 
     def __str__(self) -> str:
         """Return a table of the modes and a summary of the system."""

@@ -152,6 +152,7 @@ class PhaseDiagram(Result):
         ax: Any = None,
         title: str | None = None,
         style: Any = None,
+        width: float | None = None,
     ) -> "Figure":
         """Return a figure of the regimes and of what Langevin misses, or of one of the ``values``, by ``name``.
 
@@ -164,7 +165,7 @@ class PhaseDiagram(Result):
         """
         if steps is not None:
             raise DFPError(f"steps={steps}: a phase diagram has no saved steps; leave it out.")
-        return self._plotted(lambda: self._drawn(name), ax, title, style)
+        return self._plotted(lambda: self._drawn(name), ax, title, style, width)
 
     def _drawn(self, name: str | None) -> "Figure":
         from dfp.regimes import phases_plot

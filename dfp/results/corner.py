@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dfp.results import axes as named
-from dfp.results import figures, page, schema
+from dfp.results import figures, layout, page, schema
 from dfp.results.cells import PLAIN, Cells
 from dfp.results.palette import COLOURS
 from dfp.results.planes import HELD_IN_WORDS, contours
@@ -47,7 +47,9 @@ def corner(cells: Cells, names: Sequence[str], title: str) -> "Figure":
                 contours(axis, plane.axes, plane.values, COLOURS[0], box, shown, trajectories=plane.trajectories)
                 axis.set_aspect("auto")
             _name(axis, names, row, column, last=row == d - 1)
-    axes[0, -1].text(0.5, 0.5, HELD_IN_WORDS, ha="center", va="center", transform=axes[0, -1].transAxes)
+            page.share(axis, first=column == 0, last=row == d - 1)
+    told = axes[0, -1].text(0.5, 0.5, HELD_IN_WORDS, ha="center", va="center", transform=axes[0, -1].transAxes)
+    layout.broken(told, layout.room(axes[0, -1])[0])
     figure.suptitle(title)
     return figure
 

@@ -78,6 +78,7 @@ class Sweep(Result):
         ax: Any = None,
         title: str | None = None,
         style: Any = None,
+        width: float | None = None,
     ) -> "Figure":
         """Return a figure of a number over one axis or two: ``name``, the only one if left out.
 
@@ -85,7 +86,7 @@ class Sweep(Result):
         """
         if steps is not None:
             raise DFPError(f"steps={steps}: a sweep has no saved steps; leave it out.")
-        return self._plotted(lambda: self._map(name), ax, title, style)
+        return self._plotted(lambda: self._map(name), ax, title, style, width)
 
     def _entries(self) -> dict[str, Array]:
         """Return the numbers of every member by name: entries of vectors and matrices one by one."""

@@ -27,6 +27,7 @@ def plot(
     ax: Any = None,
     title: str | None = None,
     style: Any = None,
+    width: float | None = None,
 ) -> "Figure":
     """Return a figure of a result, or of several solutions or laws by name over each other, with their differences.
 
@@ -40,7 +41,7 @@ def plot(
         Of several results: ``"step"``, or ``"time"`` for the same slow time, as ``dfp.compare`` has it.
     name
         Of a sweep or a phase diagram, which number to draw.
-    ax, title, style
+    ax, title, style, width
         As ``plot`` of results has them.
 
     Returns
@@ -64,19 +65,19 @@ def plot(
     """
     checks.choice("at", at, ("step", "time"))
     if isinstance(results, Result) and "name" in signature(results.plot).parameters:
-        return results.plot(name=name, steps=steps, ax=ax, title=title, style=style)  # type: ignore[call-arg]
+        return results.plot(name=name, steps=steps, ax=ax, title=title, style=style, width=width)  # type: ignore[call-arg]
     if name is not None:
         raise DFPError(
             f"name={checks.shown(name)}: numbers of sweeps and phase diagrams are drawn by name; leave it out."
         )
     if isinstance(results, Result):
-        return results.plot(steps=steps, ax=ax, title=title, style=style)
+        return results.plot(steps=steps, ax=ax, title=title, style=style, width=width)
     if not isinstance(results, Mapping):
         raise DFPError(f"results={checks.shown(results)}: must be a result of dfp, or solutions by name.")
     from dfp.results.overlay import overlay
 
     one = steps[0] if isinstance(steps, Sequence) and len(steps) == 1 else steps
-    return page.plotted(lambda: overlay(results, one, at=at), ax=ax, title=title, style=style)
+    return page.plotted(lambda: overlay(results, one, at=at), ax=ax, title=title, style=style, width=width)
 
 
 def at_steps(result: Any, steps: Any) -> Any:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 _FILLED = 0.95
 # Width of given axes below which titles are small, and side of axes that has room for many numbers [point].
 _SMALL, _ROOMY = 300.0, 150.0
+# Height of a line over that of its letters.
+_LINE = 1.4
 # Rows of a legend, and lines of the label of a height, up to which letters are not made smaller.
 _ROWS, _LINES = 2, 2
 # Times that a figure is made smaller at most, and what it may have to spare [inch].
@@ -37,10 +39,11 @@ def gathered() -> Iterator[dict[Any, Sequence[Any]]]:
         _LEGENDS.reset(token)
 
 
-def own(figure: "Figure", title: str) -> None:
+def own(figure: "Figure", title: str, legends: Mapping[Any, Sequence[Any]] | None = None) -> None:
     """Break title and labels of a new figure into lines that fit, and take away what panels of equal units leave free.
 
-    Such panels find their place when a figure is drawn, and again when its size has changed.
+    Such panels find their place when a figure is drawn, and again when its size has changed. A figure whose width was
+    asked for keeps it, and its ``legends`` are given.
     """
     for axis in figure.axes:
         _log_ticks(axis)
@@ -48,9 +51,13 @@ def own(figure: "Figure", title: str) -> None:
     broken(figure.suptitle(title), 72 * figure.get_figwidth())
     for _ in range(_ROUNDS if equal else 0):
         figure.draw_without_rendering()
-        if not _trim(figure):
+        if not _trim(figure, keeps_width=legends is not None):
             break
         broken(figure.suptitle(title), 72 * figure.get_figwidth())
+    if legends is not None:
+        shown = [axis for axis in figure.axes if axis.axison]
+        _fit(shown, legends, _written(shown))
+        return
     for axis in figure.axes:
         broken(axis.yaxis.label, 72 * float(axis.get_position().height) * figure.get_figheight())
     if equal:
@@ -63,8 +70,36 @@ def given(axes: Sequence["Axes"], legends: Mapping[Any, Sequence[Any]], title: s
     axes[0].set_title(title, fontsize="medium" if room(axes[0])[0] < _SMALL else None)
     for axis in axes:
         _log_ticks(axis)
-    texts = [one for axis in axes for one in (axis.title, axis.yaxis.label, axis.xaxis.label)]
-    whole = [one.get_text() for one in texts]
+    figure, written = root(axes[0]), _written(axes)
+    _fit(axes, legends, written)
+    if figure.get_layout_engine() is None and axes[0].get_subplotspec() and not _whole(figure):
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+        for _ in range(_ROUNDS):  # what is broken goes by places, and these by what is broken
+            _fit(axes, legends, written)
+            ConstrainedLayoutEngine().execute(figure)
+            if _whole(figure):
+                break
+
+
+def _whole(figure: Any) -> bool:
+    """Tell whether all that is on the axes of a figure is within it."""
+    from matplotlib.transforms import Bbox
+
+    figure.draw_without_rendering()  # which chooses the numbers
+    boxes = [axis.get_tightbbox() for axis in figure.axes]
+    found, page = Bbox.union([box for box in boxes if box is not None]), figure.bbox
+    return bool(found.x0 >= page.x0 and found.y0 >= page.y0 and found.x1 <= page.x1 and found.y1 <= page.y1)
+
+
+def _written(axes: Sequence["Axes"]) -> dict[Any, str]:
+    """Return titles and labels of axes, three of each, with what they say."""
+    return {one: one.get_text() for axis in axes for one in (axis.title, axis.yaxis.label, axis.xaxis.label)}
+
+
+def _fit(axes: Sequence["Axes"], legends: Mapping[Any, Sequence[Any]], written: Mapping[Any, str]) -> None:
+    """Break titles and labels of axes into lines, and legends into rows, as wide as these are; thin their numbers."""
+    texts, whole = list(written), list(written.values())
     for again in (True, True, False):  # layouts go by what is drawn, and what fits by layouts
         for i, axis in enumerate(axes):
             width, height = room(axis)
@@ -83,7 +118,7 @@ def given(axes: Sequence["Axes"], legends: Mapping[Any, Sequence[Any]], title: s
     _thin(axes)
 
 
-def _trim(figure: "Figure") -> bool:
+def _trim(figure: "Figure", *, keeps_width: bool) -> bool:
     """Make a figure that is drawn smaller by what its panels of equal units leave free; return whether that is much."""
     spare, size = [0.0, 0.0], figure.get_size_inches()
     for side, extent in enumerate(("width", "height")):
@@ -94,6 +129,7 @@ def _trim(figure: "Figure") -> bool:
                 free = getattr(axis.get_position(original=True), extent) - getattr(axis.get_position(), extent)
                 rows.setdefault((place.colspan, place.rowspan)[side].start, []).append(free)
         spare[side] = max(sum(max(min(free), 0.0) for free in rows.values()) * float(size[side]) - _SPARE, 0.0)
+    spare[0] *= not keeps_width
     much = max(spare) > 0
     if much:
         figure.set_size_inches(size[0] - spare[0], size[1] - spare[1])
@@ -109,10 +145,11 @@ def legend(axis: "Axes", handles: Sequence[Any] | None = None) -> None:
     if legends is not None:
         legends[axis] = known
     wide, beside = room(axis)[0] * axis.figure.dpi / 72, 0.0
+    above = 1.0 + _factor(axis) / room(axis)[1]
     counts = range(1, len(known) + 1)
     for letters, rows in [*product(["small"], counts[:_ROWS]), *product(["x-small"], counts)]:
         drawn = axis.legend(
-            handles=known, loc="lower left", bbox_to_anchor=(-beside, 1.0), ncols=-(-len(known) // rows),
+            handles=known, loc="lower left", bbox_to_anchor=(-beside, above), ncols=-(-len(known) // rows),
             fontsize=letters, frameon=False, borderpad=0.2, borderaxespad=0.2, columnspacing=1.2, handlelength=1.8,
             handletextpad=0.5,
         )  # fmt: skip
@@ -125,13 +162,21 @@ def legend(axis: "Axes", handles: Sequence[Any] | None = None) -> None:
     axis.set_title(axis.get_title(), pad=_pad(axis), fontsize=axis.title.get_fontsize())
 
 
+def _factor(axis: "Axes") -> float:
+    """Return the height of the power of ten by which the numbers of an axis are multiplied, above it [point]."""
+    side = axis.yaxis
+    formatter = side.get_major_formatter()
+    formatter.set_locs(list(side.get_majorticklocs()))
+    return _LINE * float(side.offsetText.get_fontsize()) if formatter.get_offset() else 0.0
+
+
 def _pad(axis: "Axes") -> float:
     """Return the distance between an axis and its title, which a legend may be in [point]."""
     from matplotlib import rcParams
 
     drawn, least = axis.get_legend(), float(rcParams["axes.titlepad"])
     between = drawn is not None and drawn.get_window_extent().y0 >= axis.get_window_extent().y1
-    return least + (drawn.get_window_extent().height * 72 / axis.figure.dpi if between and drawn else 0.0)
+    return least + (_factor(axis) + drawn.get_window_extent().height * 72 / axis.figure.dpi if between and drawn else 0)
 
 
 def room(axis: "Axes") -> tuple[float, float]:

@@ -97,12 +97,17 @@ def _lines(frames: Mapping[str, Solution], title: str) -> "Figure":
 
 
 def _planes(frames: Mapping[str, Solution], title: str) -> "Figure":
-    """Contours in the first row, those of the reference dashed over each; maps of the differences below."""
+    """Contours in the first row, those of the reference dashed over each; maps of the differences below.
+
+    Where these have no room side by side, contours are in the first column, and maps beside them.
+    """
     first, names = next(iter(frames)), next(iter(frames.values())).parameters
     known = {name: Cells.last(solved) for name, solved in frames.items()}
     view = planes.seen(*known.values())
-    rows = min(len(frames), 2)
-    figure, axes = page.canvas(rows, len(frames), 3.7 * len(frames) + rows - 1, 0.6 + rows * planes.panel_height(view))
+    count, turned = len(frames), page.fitting(len(frames)) < len(frames)
+    rows, columns = (count, 2) if turned else (min(count, 2), count)
+    figure, axes = page.canvas(rows, columns, 3.7 * columns + min(count, 2) - 1, 0.6 + rows * planes.panel_height(view))
+    axes = axes.T if turned else axes
     grid, maps = Grid(*view, _PLACES), []
     for i, (name, colour) in enumerate(zip(frames, palette.colours(len(frames)), strict=True)):
         axes[0, i].set_title(planes.fitted(name))
@@ -114,18 +119,21 @@ def _planes(frames: Mapping[str, Solution], title: str) -> "Figure":
             )  # fmt: skip
         if i > 0:
             maps.append((axes[1, i], known[name].at(grid.points) - known[first].at(grid.points)))
+        page.share(axes[0, i], first=i == 0 or turned, last=not turned or i == count - 1)
     largest = max((float(np.abs(difference).max()) for _, difference in maps), default=0.0) or 1.0
     for axis, difference in maps:
         drawn = axis.pcolormesh(
             *grid.axes, difference.T, cmap="RdBu_r", vmin=-largest, vmax=largest, shading="nearest", rasterized=True
         )
         planes.frame(axis, view, names)
+        page.share(axis, first=axis is axes[1, 1] and not turned, last=not turned or axis is axes[1, -1])
     if maps:
         planes.frame(axes[1, 0], view)  # as large as the others, so that layouts settle
         axes[1, 0].set_axis_off()
         reference = f"dashed and below:\nagainst {planes.fitted(first)}"
-        axes[1, 0].text(0.5, 0.5, reference, ha="center", va="center", transform=axes[1, 0].transAxes)
-        page.bar(drawn, axes.ravel(), schema.label("density_difference", 2))
+        told = axes[1, 0].text(0.5, 0.5, reference, ha="center", va="center", transform=axes[1, 0].transAxes)
+        layout.broken(told, layout.room(axes[1, 0])[0])
+        page.bar(drawn, axes.ravel(), schema.label("density_difference", 2), below=turned)
     figure.suptitle(title)
     return figure
 

@@ -64,7 +64,7 @@ def key(
 
     count = len(lines)
     edges, tones = np.arange(count + 1) - 0.5, ListedColormap([line.get_color() for line in lines])
-    bar = page.bar(ScalarMappable(BoundaryNorm(edges, count), tones), axes, quantity)
+    bar = page.bar(ScalarMappable(BoundaryNorm(edges, count), tones), axes, quantity, below=False)
     height = _KEPT * layout.room(axes[0])[1]
     fitting = max(int(height / (_APART * bar.ax.yaxis.label.get_fontsize())), 2)
     named = np.unique(np.linspace(0, count - 1, min(fitting, count)).astype(int))

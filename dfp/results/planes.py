@@ -28,16 +28,17 @@ _PANELS, _NUMBERS = 4, 5
 
 def planes(drawn: Mapping[str, Cells], title: str, colour: str | None = None, names: Sequence[str] = PLANE) -> "Figure":
     """Return 2D densities by their labels as contours side by side, four in a row; all of one colour if given."""
-    columns = min(_PANELS, len(drawn))
+    columns = page.fitting(min(_PANELS, len(drawn)), sharing=True)
     rows = -(-len(drawn) // columns)
     box = seen(*drawn.values())
     figure, axes = page.canvas(rows, columns, 3.7 * columns, 0.6 + panel_height(box) * rows)
     for axis in axes.flat[len(drawn) :]:
         axis.set_axis_off()
     known = [colour] * len(drawn) if colour else palette.colours(len(drawn))
-    for axis, (label, cells), own in zip(axes.flat, drawn.items(), known, strict=False):
+    for i, (axis, (label, cells), own) in enumerate(zip(axes.flat, drawn.items(), known, strict=False)):
         axis.set_title(fitted(label))
         contours(axis, cells.axes, cells.values, own, box, names, trajectories=cells.trajectories)
+        page.share(axis, first=i % columns == 0, last=i + columns >= len(drawn))
     figure.suptitle(f"{title}\n{HELD_IN_WORDS}")
     return figure
 
