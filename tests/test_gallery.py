@@ -10,6 +10,8 @@ GALLERY = Path(__file__).resolve().parent.parent / "docs" / "gallery"
 EXAMPLES = sorted(GALLERY.glob("*/*.py"))
 # What a reader takes in at a glance; the promise of the gallery's first page.
 LONGEST = 30
+# Letters of a line of code that a built page shows without wrapping it.
+WIDEST = 88
 
 
 def test_there_are_examples_in_every_section():
@@ -31,7 +33,8 @@ def test_an_example_is_short_and_draws_one_labelled_figure(example):
     text = example.read_text(encoding="utf-8")
     title, rule = (ast.get_docstring(ast.parse(text)) or "\n").splitlines()[:2]
     assert title.endswith("?") and rule == "=" * len(title)
-    assert len(text.splitlines()) <= LONGEST
+    lines, prose = text.splitlines(), ast.parse(text).body[0].end_lineno
+    assert len(lines) <= LONGEST and max(map(len, lines[prose:])) <= WIDEST
     plt.close("all")
     try:
         runpy.run_path(str(example))

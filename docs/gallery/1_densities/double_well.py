@@ -10,14 +10,19 @@ import numpy as np
 
 import dfp
 
-well = dfp.Landscape(lambda t: t**3 - t + 0.15 * t**2, 0.5, hessian=lambda t: 3 * t**2 - 1 + 0.3 * t)
+
+def gradient(t):
+    return t**3 - t + 0.15 * t**2
+
+
+well = dfp.Landscape(gradient, 0.5, hessian=lambda t: 3 * t**2 - 1 + 0.3 * t)
 figure, axis = plt.subplots(layout="constrained")
 for rate, colour in ((0.1, "C0"), (0.3, "C1")):
     sgd = dfp.SGD(well, rate)
     for equation, style in ((dfp.MasterEquation(sgd), "-"), (dfp.Langevin(sgd), "--")):
         law = dfp.stationary(equation)
-        name = "SGD" if style == "-" else "Langevin"
-        axis.plot(law.grid.axes[0], law.values, style, color=colour, label=f"{name}, η = {rate}")
+        label = f"{'SGD' if style == '-' else 'Langevin'}, η = {rate}"
+        axis.plot(law.grid.axes[0], law.values, style, color=colour, label=label)
 axis.set(xlim=(-2.2, 2.0), xlabel="θ [parameter]", ylabel="density [1 / parameter]")
 axis.set_title("How does SGD share itself between two wells?")
 axis.legend()

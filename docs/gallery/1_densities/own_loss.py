@@ -2,7 +2,7 @@
 Your own loss: where is logistic regression after 30 steps?
 ===========================================================
 
-A loss of one value per sample, in NumPy, PyTorch or JAX; the noise is that of its minibatches.
+A loss of one value per sample, in NumPy, PyTorch or JAX; the noise is that of its minibatches, here of four.
 """
 
 import matplotlib.pyplot as plt
@@ -19,11 +19,11 @@ def loss(theta, data):
     return np.logaddexp(0, -data[1] * (data[0] @ theta)) + 0.05 * (theta @ theta)
 
 
-expanded = dfp.QuadraticLandscape.from_loss(loss, (x, y), batch_size=4, at=[0, 0], minimise=True)
-equation = dfp.MasterEquation(dfp.SGD(expanded, learning_rate=0.5))
+bowl = dfp.QuadraticLandscape.from_loss(loss, (x, y), 4, at=[0, 0], minimise=True)
+equation = dfp.MasterEquation(dfp.SGD(bowl, learning_rate=0.5))
 solution = dfp.solve(equation, dfp.Point([0, 0]), steps=30, save=[30], grid=60)
 figure, axis = plt.subplots(layout="constrained")
-drawn = axis.contourf(*solution.grid.axes, solution.density[0].T, levels=np.arange(0.2, 7, 0.6))
+drawn = axis.contourf(*solution.grid.axes, solution.density[0].T, cmap="Blues")
 axis.set(xlabel="θ₁ [parameter]", ylabel="θ₂ [parameter]")
 axis.set_title("Where is logistic regression after 30 steps?")
 figure.colorbar(drawn, label="density [1 / parameter²]")

@@ -16,9 +16,11 @@ first = dfp.solve(fast, start, steps=20, save=[0, 5, 20])
 then = dfp.solve(slow, first, steps=60, save=[0, 5, 60])
 
 figure, axis = plt.subplots(layout="constrained")
-for label, run, before, style in (("η = 0.4", first, 0, "-"), ("then η = 0.05", then, 20, "--")):
+runs = ("η = 0.4", first, 0, "-"), ("then η = 0.05", then, 20, "--")
+for label, run, before, style in runs:
     for step, density in zip(run.steps, run.density, strict=True):
-        axis.plot(run.grid.axes[0], density, style, label=f"{label}, step {before + step}")
+        told = f"{label}, step {before + step}"
+        axis.plot(run.grid.axes[0], density, style, label=told)
 axis.set(xlim=(-3, 3.5), xlabel="θ [parameter]", ylabel="density [1 / parameter]")
 axis.set_title("What does a smaller learning rate make of a finished run?")
 axis.legend()

@@ -11,9 +11,11 @@ import numpy as np
 import dfp
 
 rng = np.random.default_rng(0)
-losses = dfp.QuadraticLandscape.from_samples(np.ones((100, 1, 1)), rng.standard_normal((100, 1)), batch_size=5)
+hessians, gradients = np.ones((100, 1, 1)), rng.standard_normal((100, 1))
+losses = dfp.QuadraticLandscape.from_samples(hessians, gradients, batch_size=5)
 figure, axis = plt.subplots(layout="constrained")
-for replace, name in ((True, "with replacement"), (False, "shuffled epochs of 20 steps")):
+names = {True: "with replacement", False: "shuffled epochs of 20 steps"}
+for replace, name in names.items():
     sgd = dfp.SGD(losses, 0.02, replace=replace)
     exact = dfp.moments(dfp.MasterEquation(sgd), dfp.Point([0.0]), 80)
     axis.plot(exact.steps, exact.covariance[:, 0, 0], label=name)

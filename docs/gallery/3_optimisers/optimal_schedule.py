@@ -15,12 +15,14 @@ features = dfp.GaussianFeatures(1 / np.arange(1, 101) ** 1.5, noise=0.3, batch_s
 best = dfp.optimal_schedule(features, steps, initial=1.0).learning_rates
 cosine = (1 + np.cos(np.pi * np.arange(steps) / steps)) / 2
 figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained")
-for name, shape, heights in (("optimal", best, [1]), ("best cosine", cosine, np.geomspace(0.1, 2, 30))):
-    schedules = [dfp.Schedule(height * shape) for height in heights]
-    curves = [dfp.risk_curve(dfp.SGD(features, schedule), 1.0, steps) for schedule in schedules]
-    least = int(np.argmin([curve.excess_risk[-1] for curve in curves]))
-    left.plot(heights[least] * shape, label=name)
-    right.semilogy(curves[least].excess_risk, label=f"{name}: {curves[least].excess_risk[-1]:.4f} in the end")
+families = {"optimal": (best, [1]), "best cosine": (cosine, np.geomspace(0.1, 2, 30))}
+for name, (shape, heights) in families.items():
+    rates = [height * shape for height in heights]
+    sgds = [dfp.SGD(features, dfp.Schedule(rate)) for rate in rates]
+    risks = [dfp.risk_curve(sgd, 1.0, steps).excess_risk for sgd in sgds]
+    least = int(np.argmin([risk[-1] for risk in risks]))
+    left.plot(rates[least], label=name)
+    right.semilogy(risks[least], label=f"{name}: {risks[least][-1]:.4f} in the end")
 left.set(xlabel="step", ylabel="learning rate η [parameter² / loss]")
 right.set(xlabel="step", ylabel="excess risk [loss]")
 right.legend()

@@ -15,11 +15,13 @@ figure, axis = plt.subplots(layout="constrained")
 for rate, style in ((0.1, ".-"), (0.6, "o-")):
     found = dfp.escape(dfp.SGD(well, rate), start=-1.0, domain=(-np.inf, 0.0))
     late = found.langevin_mean_steps / found.mean_steps
-    moving = found.path[(abs(found.path[:, 0] + 1) > 1e-2) & (abs(found.path[:, 0]) > 1e-2), 0]
-    label = f"η = {rate}: {found.mechanism}, Langevin's mean steps / SGD's = {late:.3g}"
+    path = found.path[:, 0]
+    moving = path[(abs(path + 1) > 1e-2) & (abs(path) > 1e-2)]
+    label = f"η = {rate}: {found.mechanism}, mean steps Langevin / SGD = {late:.3g}"
     axis.plot(moving, style, label=label)
 axis.axhline(0, color="0.6", ls=":")
-axis.set(xlabel="step since it left the bottom", ylabel="θ [parameter]", ylim=(-1.8, 0.6))
+axis.set(xlabel="step since it left the bottom", ylabel="θ [parameter]")
+axis.set_ylim(-1.8, 0.6)
 axis.set_title("Does SGD climb out of a well, or is it thrown across?")
 axis.legend(fontsize="small", loc="upper left")
 plt.show()

@@ -12,7 +12,8 @@ import dfp
 from dfp.regimes.mode import REGIMES
 
 rates, noises = np.linspace(0.02, 2.4, 60), np.linspace(0.02, 8, 60)
-diagram = dfp.phase_diagram({"learning_rate": rates}, {"curvature_noise": noises}, curvature=1.0, gradient_noise=0.2)
+axes = {"learning_rate": rates}, {"curvature_noise": noises}
+diagram = dfp.phase_diagram(*axes, curvature=1.0, gradient_noise=0.2)
 figure, axis = plt.subplots(layout="constrained")
 regime = diagram.values["regime"].T
 axis.pcolormesh(rates, noises, regime, cmap="Pastel1", vmin=0, vmax=8)
@@ -21,7 +22,7 @@ for index in np.unique(regime):
     axis.text(rates[where[1]], noises[where[0]], REGIMES[index], ha="center")
 for which, style, name in (("sgd", "k-", "SGD"), ("langevin", "k--", "Langevin")):
     axis.plot(*diagram.boundary(which).T, style, label=f"finite variance ends: {name}")
-axis.set(xlim=(0.02, 2.4), ylim=(0.02, 8), xlabel="learning rate η, λ = 1", ylabel="curvature noise Γ")
+axis.set(xlabel="learning rate η, λ = 1", ylabel="curvature noise Γ")
 axis.set_title("Where does SGD settle?")
 axis.legend(loc="upper right")
 plt.show()

@@ -16,9 +16,11 @@ figure, axis = plt.subplots(layout="constrained")
 for equation, marker in ((dfp.MasterEquation(sgd), "o"), (dfp.Langevin(sgd), "x")):
     found = dfp.spectrum(equation, count=8)
     label = f"{equation.label}: {found.relaxation_steps[0]:.1f} steps"
-    axis.plot(found.eigenvalues.real, np.arange(1, len(found.eigenvalues) + 1), marker, ms=8, label=label)
+    order = np.arange(1, len(found.eigenvalues) + 1)
+    axis.plot(found.eigenvalues.real, order, marker, ms=8, label=label)
 axis.axvline(0, color="0.7", lw=0.8)
-axis.set(xlabel="eigenvalue of one step (negative: it alternates)", ylabel="mode, slowest first")
+axis.set_xlabel("eigenvalue of one step (negative: it alternates)")
+axis.set_ylabel("mode, slowest first")
 axis.set_title("How fast is the start forgotten?")
 axis.legend()
 plt.show()

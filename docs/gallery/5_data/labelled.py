@@ -14,7 +14,8 @@ import xarray
 import dfp
 
 bowl = dfp.QuadraticLandscape([1.0], noise=dfp.GaussianNoise([1.0]))
-solution = dfp.solve(dfp.MasterEquation(dfp.SGD(bowl, 0.1)), dfp.Gaussian(1.5, 0.05), 40, [0, 3, 10, 40])
+equation = dfp.MasterEquation(dfp.SGD(bowl, 0.1))
+solution = dfp.solve(equation, dfp.Gaussian(1.5, 0.05), 40, [0, 3, 10, 40])
 with tempfile.TemporaryDirectory() as folder:
     path = Path(folder) / "run.h5"
     solution.save(path)

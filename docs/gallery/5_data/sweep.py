@@ -13,15 +13,18 @@ import dfp
 
 def missed(learning_rate, curvature_noise):
     noise = dfp.GaussianNoise([1.0], [curvature_noise])
-    (mode,) = dfp.modes(dfp.SGD(dfp.QuadraticLandscape([1.0], noise=noise), learning_rate))
+    bowl = dfp.QuadraticLandscape([1.0], noise=noise)
+    (mode,) = dfp.modes(dfp.SGD(bowl, learning_rate))
     return 100 * (1 - mode.langevin_stationary_variance / mode.stationary_variance)
 
 
-axes = {"learning_rate": np.linspace(0.01, 0.6, 12), "curvature_noise": np.linspace(0.0, 1.0, 12)}
+axes = {"learning_rate": np.linspace(0.01, 0.6, 12)}
+axes["curvature_noise"] = np.linspace(0.0, 1.0, 12)
 found = dfp.sweep(missed, axes, quiet=True)
 figure, axis = plt.subplots(layout="constrained")
 drawn = axis.contourf(*axes.values(), found.values["value"].T, levels=10)
 figure.colorbar(drawn, label="variance missed [%]")
-axis.set(xlabel="learning rate η [parameter² / loss]", ylabel="curvature noise Γ [loss² / parameter⁴]")
+axis.set_xlabel("learning rate η [parameter² / loss]")
+axis.set_ylabel("curvature noise Γ [loss² / parameter⁴]")
 axis.set_title("By how much does Langevin miss the variance of SGD?")
 plt.show()
