@@ -155,10 +155,11 @@ def legend(axis: "Axes", handles: Sequence[Any] | None = None) -> None:
         )  # fmt: skip
         if drawn.get_window_extent().width <= _FILLED * wide:
             break
-        if not beside:  # the space above the labels of the axis is free as well
+        if not beside:  # the space above the labels of the axis is free as well, above its highest number
             labels = axis.yaxis.get_tightbbox()
             beside = max(axis.get_window_extent().x0 - labels.x0, 1.0) / wide if labels else 0.0
             wide *= 1 + beside
+            above += _LINE / 2 * float(axis.yaxis.offsetText.get_fontsize()) / room(axis)[1]
     axis.set_title(axis.get_title(), pad=_pad(axis), fontsize=axis.title.get_fontsize())
 
 
@@ -176,7 +177,7 @@ def _pad(axis: "Axes") -> float:
 
     drawn, least = axis.get_legend(), float(rcParams["axes.titlepad"])
     between = drawn is not None and drawn.get_window_extent().y0 >= axis.get_window_extent().y1
-    return least + (_factor(axis) + drawn.get_window_extent().height * 72 / axis.figure.dpi if between and drawn else 0)
+    return least + (drawn.get_window_extent().y1 - axis.bbox.y1) * 72 / axis.figure.dpi if between and drawn else least
 
 
 def room(axis: "Axes") -> tuple[float, float]:

@@ -7,6 +7,7 @@ import pytest
 from matplotlib import pyplot
 from networks_models import problem
 from test_labels import labels
+from texts_drawn import cut, overlapping
 
 import dfp
 
@@ -109,3 +110,14 @@ def test_tables_have_the_numbers_of_their_rows(results):
     with pytest.raises(dfp.DFPError, match="no saved steps"):
         predicted.plot(steps=[3])
     pyplot.close("all")
+
+
+@pytest.mark.parametrize("width", [3.3, 7.0])
+def test_figures_are_as_wide_as_a_column_or_a_page(width, results):
+    drawn = {name: results[name].plot for name in NAMES}
+    for one in ("spectrum", "scatter", "density"):
+        drawn[one] = lambda one=one, **options: results["report"].plot(one, **options)
+    for name, draw in drawn.items():
+        figure = draw(width=width)
+        assert figure.get_figwidth() == width and (cut(figure), overlapping(figure)) == ([], []), name
+        pyplot.close("all")
