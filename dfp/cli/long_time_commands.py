@@ -109,6 +109,9 @@ def exit_law(
         int | None, typer.Option(help="Draw so many instead of computing the law: any momentum, schedule, noise.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of what is drawn.")] = 0,
+    splitting: Annotated[
+        bool, typer.Option("--splitting", help="Split trajectories near walls: exits too rare to be met otherwise.")
+    ] = False,
     output: Output = None,
     equation: Which = None,
     resume: Resume = False,
@@ -134,8 +137,9 @@ def exit_law(
     else:
         box = _numbers("--lower", lower, task.equation), _numbers("--upper", upper, task.equation)
     law = exit_steps(
-        task.equation, box, problem.initial, steps, trajectories=trajectories, seed=seed, checkpoint=keeper
-    )
+        task.equation, box, problem.initial, steps, trajectories=trajectories, seed=seed, splitting=splitting,
+        checkpoint=keeper,
+    )  # fmt: skip
     print(f"exit of the {task.equation.label}")
     print(str(law))
     _told(keeper)

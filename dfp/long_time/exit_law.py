@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import betaincinv
+from scipy.special import betaincinv, ndtri
 
 from dfp.checks import Array
 from dfp.problem import questions
@@ -58,6 +58,8 @@ class ExitSteps(Result):
         What the errors do not say, in words.
     trajectories
         How many were drawn, of which ``error`` and ``mean_error`` are standard errors; 0 where nothing was.
+    spread
+        Standard errors of ``survival`` by splitting, shape (n + 1,), from the spread of replicates; None without.
 
     Examples
     --------
@@ -77,6 +79,7 @@ class ExitSteps(Result):
     leaving: float = np.nan
     warnings: tuple[str, ...] = ()
     trajectories: float = 0
+    spread: Array | None = None
 
     def __post_init__(self) -> None:
         if np.isnan(self.leaving):
@@ -106,6 +109,8 @@ class ExitSteps(Result):
     @property
     def standard_error(self) -> Array:
         """Standard errors of ``survival``, shape (n + 1,); 0 where no trajectories were drawn."""
+        if self.spread is not None:
+            return self.spread
         if not self.trajectories:
             return np.zeros(len(self.steps))
         near = np.clip(self.survival, 1 / self.trajectories, 1 - 1 / self.trajectories)
@@ -116,8 +121,10 @@ class ExitSteps(Result):
         """What ``survival`` is below with 95 % confidence, shape (n + 1,), of k survivors among n trajectories.
 
         The bound of Clopper and Pearson (1934), for k = 0 the rule of three, 3/n (Hanley and Lippman-Hand 1983);
-        ``survival`` itself where no trajectories were drawn.
+        ``survival`` itself where no trajectories were drawn, and so many standard errors above it by splitting.
         """
+        if self.spread is not None:
+            return np.minimum(self.survival + ndtri(_CONFIDENCE) * self.spread, 1.0)
         if not self.trajectories:
             return self.survival
         kept = np.round(self.survival * self.trajectories)
@@ -201,5 +208,5 @@ def deferred(
     """Return a law whose survival and its error are made by ``tabulate`` when they are first asked for."""
     law = object.__new__(ExitSteps)
     fields = {"steps": steps, "mean": mean, "decay": 1 - leaving, "mean_error": mean_error, "leaving": leaving}
-    law.__dict__.update(fields, warnings=warnings, trajectories=0, _tabulate=tabulate)
+    law.__dict__.update(fields, warnings=warnings, trajectories=0, spread=None, _tabulate=tabulate)
     return law

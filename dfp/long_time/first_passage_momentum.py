@@ -46,7 +46,8 @@ def by_pairs(equation: Equation, lower: Array, upper: Array, points: Array, mass
     if not counts[0] <= _MOST:
         raise UnresolvedError(
             f"domain: it is {kernels:.3g} kernels wide, which takes {counts[0]} nodes for each place of a pair, more "
-            f"than {_MOST}; take a smaller box, a larger learning_rate, or sample it: trajectories=100_000."
+            f"than {_MOST}; take a smaller box, a larger learning_rate, or sample it: "
+            "trajectories=20_000, splitting=True."
         )
     return [_law(plain, beta, low, high, count, points[:, 0], masses) for count in counts]
 
@@ -58,7 +59,9 @@ def _law(plain: Equation, beta: float, low: float, high: float, count: int, star
     try:
         mean, leaving = rare_exits.mean_steps(pairs.matrix, pairs.weights, pairs.first, pairs.out)
     except ArithmeticError as error:
-        raise UnresolvedError(f"domain: {error}; take a smaller box, or sample it: trajectories=100_000.") from None
+        raise UnresolvedError(
+            f"domain: {error}; take a smaller box, or sample it: trajectories=20_000, splitting=True."
+        ) from None
 
     def survival(n: int) -> Array:
         rest = absorbing.survival(lambda p: pairs.matrix @ p, pairs.weights, pairs.first, max(n - 1, 0), 1 - leaving)

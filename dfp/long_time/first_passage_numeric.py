@@ -192,13 +192,13 @@ def compared(
     if skewed:
         warnings.append(
             f"there are too many minibatches to list: their steps, of skewness up to {skewed:.2g} ∝ 1/√batch_size, "
-            f"are taken to be Gaussian, which errs by about {gaussian:.1g} in survival; give trajectories=100_000 to "
-            "sample them as they are."
+            f"are taken to be Gaussian, which errs by about {gaussian:.1g} in survival; give "
+            "trajectories=20_000, splitting=True to sample them as they are."
         )
     with np.errstate(invalid="ignore"):
         mean_error = abs(mean - laws[1].mean) + (skewed * tail + details) * mean if np.isfinite(mean) else np.inf
     if mean < mean_error < np.inf:
-        warnings.append("the error of the mean is larger than the mean; give trajectories=100_000, or a smaller box.")
+        warnings.append("the error of the mean is larger than the mean; give trajectories=20_000, splitting=True.")
 
     def table() -> tuple[Array, float]:
         fine, rough = (np.append(inside, law.survival(n)) for law in laws)

@@ -147,7 +147,8 @@ def _law(left: Array, trajectories: int, cut: bool) -> ExitSteps | None:
             f"95 % confidence: the mean, at least {counted:.6g}, is unknown (NaN)"
         )
         warnings = (
-            f"{int(survivors)} of {trajectories} trajectories have not left by step {steps}; {known}; raise steps.",
+            f"{int(survivors)} of {trajectories} trajectories have not left by step {steps}; {known}; raise "
+            "steps, or give splitting=True.",
         )
     survival = inside / trajectories
     error = float(np.max(np.sqrt(survival * (1 - survival) / trajectories), initial=1 / trajectories))

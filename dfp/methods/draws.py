@@ -47,8 +47,8 @@ class Walk:
         self.theta, self.speed = self._move(self.theta, self.speed, self.step, self._rng)
         self.step += 1
 
-    def only(self, kept: NDArray[np.bool_]) -> None:
-        """Let those go that are not ``kept``, shape (m,)."""
+    def only(self, kept: NDArray[np.bool_] | NDArray[np.int64]) -> None:
+        """Let those go that are not ``kept``, shape (m,), or go on as those of these indices."""
         self.theta, self.speed = self.theta[kept], self.speed[kept]
 
     def state(self) -> dict[str, Any]:

@@ -93,7 +93,13 @@ KINDS = {
     ),
     "exit steps": Kind(
         "dfp.long_time.exit_law.ExitSteps",
-        {"step": _STEP, "survival": Kept("survival", _variable("step", "1", "probability of being inside"))},
+        {
+            "step": _STEP,
+            "survival": Kept("survival", _variable("step", "1", "probability of being inside")),
+            "survival_standard_error": Kept(
+                "spread", _variable("step", "1", "standard error of the probability of being inside"), fallback=True
+            ),
+        },
         ("mean", "decay", "error", "mean_error", "leaving", "trajectories"),
         warnings=True,
     ),
