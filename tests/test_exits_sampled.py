@@ -104,7 +104,7 @@ def test_momentum_out_of_a_well(rate, momentum):
 
 
 def test_momentum_in_boxes_of_too_many_kernels_says_so():
-    with pytest.raises(dfp.UnresolvedError, match=r"kernels wide.*trajectories=100_000"):
+    with pytest.raises(dfp.UnresolvedError, match=r"kernels wide.*trajectories=20_000, splitting=True"):
         dfp.exit_steps(well(1e-3, 0.9), (-2.0, 2.0), dfp.Point(1.0))
 
 

@@ -127,6 +127,15 @@ def test_a_law_goes_through_a_file_and_an_interrupted_run_goes_on(tmp_path, monk
         dfp.exit_steps(equation, box, start, 120, checkpoint=path, trajectories=2000, seed=4)
 
 
+@pytest.mark.parametrize(
+    ("mean", "error", "told"),
+    [(29.5123, 1e-12, "29.5123"), (5.3891e8, 1e8, "5.4e+08"), (1.04867e7, 2e8, "1e+07"), (16432.0, 200.0, "16400")],
+)
+def test_no_more_digits_are_told_than_are_known(mean, error, told):
+    law = dfp.ExitSteps(np.arange(2), np.array([1.0, 0.99]), mean, 0.99, 1e-3, error)
+    assert f" {told} " in str(law).splitlines()[0] and f" {told} " in repr(law)
+
+
 def test_resampling_keeps_the_weight_of_every_group_and_all_averages():
     rng = np.random.default_rng(0)
     group, score = rng.integers(0, 5, 400), rng.normal(size=400)

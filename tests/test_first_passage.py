@@ -346,5 +346,7 @@ def test_malformed_walls_are_named(domain, said):
 
 def test_boxes_that_are_too_dear_name_the_far_wall():
     space = dfp.MasterEquation(dfp.SGD(dfp.QuadraticLandscape([1.0, 0.5, 0.8], noise=dfp.GaussianNoise(1.0)), 0.5))
-    with pytest.raises(dfp.UnresolvedError, match=r"too many for .*trajectories=100_000.*finite corners far away"):
+    with pytest.raises(
+        dfp.UnresolvedError, match=r"too many for .*trajectories=20_000, splitting=True.*finite corners far away"
+    ):
         dfp.exit_steps(space, ([-0.5, None, None], None), dfp.Point([0.1, 0.1, 0.1]), 10)

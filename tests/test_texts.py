@@ -117,7 +117,7 @@ REMEDIES = {
     ),
     "exits, narrow steps": (
         lambda: dfp.exit_steps(master(quadratic(1, 0.0, 1e-7)), (-10.0, 10.0), dfp.Point(0.0)),
-        "give trajectories=100_000", "MonteCarlo",
+        "give trajectories=20_000, splitting=True", "MonteCarlo",
     ),
     "escape, short steps": (lambda: dfp.escape(wells(1, 1e-11), -1.0, (-2.0, 0.0)), "GiB are there; raise it", "grid"),
     "a solver of moments, a landscape": (

@@ -156,7 +156,16 @@ class ExitSteps(Result):
 
     def _in_words(self, share: float) -> str:
         step = self.quantile(share)
-        return f"{share:.0%} after step {self.steps[-1]}" if np.isnan(step) else f"{share:.0%} by {step:.6g}"
+        if np.isnan(step):
+            return f"{share:.0%} after step {self.steps[-1]}"
+        # What is within the table is as well known as that is; what is beyond, as the mean.
+        return f"{share:.0%} by {self._told(step) if step > self.steps[-1] else f'{step:.6g}'}"
+
+    def _told(self, number: float) -> str:
+        """Return a number of steps with the digits that the error of the mean leaves it, and the next, six at most."""
+        known = np.log10(self.mean / self.mean_error) if self.mean_error > 0 else np.inf
+        digits = int(np.clip(np.nan_to_num(np.ceil(known), posinf=6) + 1, 1, 6))
+        return f"{float(f'{number:.{digits}g}'):.6g}"
 
     @property
     def _at_the_end(self) -> str:
@@ -179,14 +188,15 @@ class ExitSteps(Result):
 
     def __repr__(self) -> str:
         """Return mean and last step in one line."""
-        return f"<ExitSteps: {self.mean:.6g} ± {self.mean_error:.1g} steps on average, known up to {self.steps[-1]}>"
+        told = f"{self._told(self.mean)} ± {self.mean_error:.1g}"
+        return f"<ExitSteps: {told} steps on average, known up to {self.steps[-1]}>"
 
     def __str__(self) -> str:
         """Return the figures, one a line."""
         unseen = self.trajectories and not self.leaving  # nobody left in the second half, as a warning says
         return "\n".join(
             [
-                f"exit after {self.mean:.6g} steps on average (error {self.mean_error:.1g})"
+                f"exit after {self._told(self.mean)} steps on average (error {self.mean_error:.1g})"
                 if not np.isnan(self.mean)
                 else f"exit after more than {self.steps[-1]} steps for too many to tell the mean",
                 "  " + ", ".join(self._in_words(share) for share in (0.5, 0.9, 0.99)),
