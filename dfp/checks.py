@@ -79,7 +79,10 @@ def integer(name: str, value: object, *, at_least: int = 0, at_most: int = 2**62
     """
     value = scalar(value)
     if type(value) is not int and (_is_boolean(value) or not isinstance(value, numbers.Integral)):
-        raise DFPError(f"{name}={shown(value)}: must be an integer; give a whole number such as {max(at_least, 1)}.")
+        meant = f"a whole number such as {max(at_least, 1)}"
+        if isinstance(value, float | np.floating) and float(value).is_integer() and value >= at_least:
+            meant = f"a whole number, {int(value)} without a point"
+        raise DFPError(f"{name}={shown(value)}: must be an integer; give {meant}.")
     number = int(value)
     if number < at_least:
         raise DFPError(f"{name}={value}: must be at least {at_least}; give a larger integer.")

@@ -34,6 +34,7 @@ from dfp.cli.options import (
     parameters,
     shown,
 )
+from dfp.cli.wording import in_a_file
 from dfp.errors import DFPError
 from dfp.networks import cli as networks
 
@@ -54,7 +55,7 @@ class _Commands(TyperGroup):
         try:
             return terminal.interruptible(lambda: invoke(ctx))
         except DFPError as error:
-            message = str(error)
+            message = in_a_file(str(error))
         except OSError as error:
             if error.filename is None:
                 raise
@@ -467,7 +468,7 @@ def _report(
     for name, solution in solutions.items():
         print(f"{name}: by {solution.solver}, certificate {'passes' if solution.certificate.ok else 'WARNS'}")
         for warning in solution.certificate.warnings:
-            print(f"! {name}: {warning}")
+            print(f"! {name}: {in_a_file(warning)}")
     for path in filter(None, (output, figure, table)):
         print(f"written to {path}")
 

@@ -22,6 +22,7 @@ from dfp.cli.options import (
     parameters,
     shown,
 )  # fmt: skip
+from dfp.cli.wording import in_a_file
 from dfp.errors import DFPError, UnresolvedError
 
 if TYPE_CHECKING:
@@ -61,14 +62,14 @@ def stationary(
         settled = stationary_moments(task.equation)
         print(*parameters(settled), f"mean         {shown(settled.mean)}", sep="\n")
         print(f"covariance   {shown(settled.covariance)}")
-        print(f"  ! no density: {failure}")
+        print(f"  ! no density: {in_a_file(str(failure))}")
         return
     print(*parameters(law), f"mean         {shown(law.mean)}", sep="\n")
     print(f"covariance   {shown(law.covariance)}")
     print(f"outside      {law.outside:.2e} of the mass is outside the grid")
     print(f"error        {law.error:.2e} in L1 on the grid (estimate)")
     for warning in law.warnings:
-        print(f"  ! {warning}")
+        print(f"  ! {in_a_file(warning)}")
     keep(law, output)
 
 
@@ -141,7 +142,7 @@ def exit_law(
         checkpoint=keeper,
     )  # fmt: skip
     print(f"exit of the {task.equation.label}")
-    print(str(law))
+    print(in_a_file(str(law)))
     _told(keeper)
 
 
