@@ -45,7 +45,9 @@ class Patience:
 
     def foretell(self, operations: float, nanoseconds: float) -> None:
         """Tell of long work before it begins, by what it takes at the least."""
-        self._told = self._told or (self.silent and foretell(self.what, 1e-9 * operations * nanoseconds))
+        seconds = 1e-9 * operations * nanoseconds
+        if seconds <= self.limit:  # else it is given up, and nobody waits for it
+            self._told = self._told or (self.silent and foretell(self.what, seconds))
 
     def spend(self, operations: float, nanoseconds: float) -> None:
         """Take note of operations done, each of so many ``nanoseconds`` wherever it runs."""
@@ -72,7 +74,7 @@ class Patience:
                 f"{self.what} would take some {duration(self._spent / share)}; to wait for it give progress=... or "
                 f"that solver, or ask for fewer steps{self.instead}."
             )
-        if self.silent and not self._told:
+        if self.silent and not self._told and self._spent / share <= self.limit:
             self._tell(time.perf_counter(), share)
 
     def _tell(self, now: float, share: float) -> None:

@@ -1,7 +1,7 @@
 """What is asked of densities on a grid, frame by frame: the arguments, checked, and the numerics, called."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from dfp_solvers import gridded_law
@@ -16,6 +16,10 @@ from dfp.problem.grid import Grid
 # is let pass all the same in boxes: the certificate does not speak of so little either, but where the sides of a line
 # are known only rounding is.
 _MUCH, _LITTLE, _ROUNDED = 0.01, 1e-6, 1e-12
+
+
+Axes: TypeAlias = int | str | Sequence[int | str]
+"""Parameters by their places, from 0, or by their names."""
 
 
 class Outside(NamedTuple):
@@ -43,19 +47,31 @@ class Outside(NamedTuple):
         return 0.0, self.mass if self.unplaced or np.any(below_too | above_too) else 0.0
 
 
-def kept_axes(axes: int | Sequence[int], dimension: int) -> list[int]:
-    """Return the axes of a marginal, counted from 0, in the order asked for.
+def kept_axes(axes: Axes, names: Sequence[str]) -> list[int]:
+    """Return the axes of a marginal, counted from 0 or by the ``names`` of all parameters, in the order asked for.
 
     Raises
     ------
     DFPError
-        If one is out of range or named twice.
+        If one is out of range, is no name, or is there twice.
     """
     given = list(axes) if isinstance(axes, (list, tuple, np.ndarray)) else [axes]
-    kept = [checks.integer(f"axes[{i}]", axis, at_most=dimension - 1) for i, axis in enumerate(given)]
+    kept = [
+        _named_axis(axis, names)
+        if isinstance(axis, str)
+        else checks.integer(f"axes[{i}]", axis, at_most=len(names) - 1)
+        for i, axis in enumerate(given)
+    ]
     if not kept or len(set(kept)) < len(kept):
         raise DFPError(f"axes={checks.shown(axes)}: must name axes, each once; give e.g. [0].")
     return kept
+
+
+def _named_axis(name: str, names: Sequence[str]) -> int:
+    if name not in names:
+        known = ", ".join(map(repr, names))
+        raise DFPError(f"axes={checks.shown(name)}: is no parameter; give one of {known}, or its place from 0.")
+    return list(names).index(name)
 
 
 def marginal(grid: Grid, values: Array, axes: list[int]) -> tuple[Grid, Array]:
@@ -127,7 +143,7 @@ def each_share(q: ArrayLike, of: Callable[[float], float], name: str = "q") -> A
     return np.array(found) if shares.ndim else found[0]
 
 
-def quantile(grid: Grid, values: Array, q: ArrayLike, axis: int, outside: Outside, *, steps: bool) -> Any:
+def quantile(grid: Grid, values: Array, q: ArrayLike, axis: list[int], outside: Outside, *, steps: bool) -> Any:
     """Return the quantiles ``q`` of one parameter, of the shape of ``q``: of the whole law where its sides are known.
 
     Raises
@@ -136,7 +152,7 @@ def quantile(grid: Grid, values: Array, q: ArrayLike, axis: int, outside: Outsid
         If a share is not in (0, 1), there is no such axis, or the mass ``outside`` of the grid is much of a tail, or
         all of it where the sides are known.
     """
-    line, along = marginal(grid, values, kept_axes(axis, grid.dimension))
+    line, along = marginal(grid, values, axis)
 
     def at(share: float) -> float:
         tail, beyond, held = min(share, 1 - share), outside.mass, share

@@ -35,6 +35,7 @@ def started(initial: Any, *, moments: bool = False) -> "State":
         If ``moments`` are asked for, and those of the state do not exist.
     """
     found: State = initial.state() if callable(getattr(initial, "state", None)) else initial
+    checks.instance("initial", found, State, "must be a dfp.Gaussian, dfp.Point or dfp.Density.")
     if moments and isinstance(found, Density) and found.bulk is not found:
         why = found.warnings[0] if found.warnings else "mean or covariance of its law do not exist."
         raise UnsupportedError(
@@ -497,15 +498,15 @@ class Density(Result, State):
         """The state itself."""
         return self
 
-    def marginal(self, axes: int | Sequence[int]) -> "Density":
-        """Return the law of the parameters ``axes`` alone, counted from 0.
+    def marginal(self, axes: questions.Axes) -> "Density":
+        """Return the law of the parameters ``axes`` alone, by place from 0 or by name.
 
         Examples
         --------
         >>> print(plane.state().marginal([0]).dimension)
         1
         """
-        kept = questions.kept_axes(axes, self.dimension)
+        kept = questions.kept_axes(axes, self.parameters)
         grid, values = questions.marginal(self.grid, self.values, kept)
         unplaced = self.unplaced or len(kept) < self.dimension
         above = None if unplaced else self.above
@@ -536,7 +537,7 @@ class Density(Result, State):
         beyond = questions.Outside(self.outside, self.above, self.unplaced)
         return questions.probability(self.grid, self.values, lower, upper, beyond, steps=False)
 
-    def quantile(self, q: ArrayLike, axis: int = 0) -> Any:
+    def quantile(self, q: ArrayLike, axis: int | str = 0) -> Any:
         """Return where the shares ``q`` in (0, 1) are below, along ``axis`` [parameter].
 
         A number for one share, an array (Q,) for a list: of the law where it is known how much of it is below the grid
@@ -552,8 +553,11 @@ class Density(Result, State):
         >>> print(law.quantile([0.25, 0.75]).round(4))
         [-0.2248  0.2248]
         """
-        beyond = questions.Outside(self.outside, self.above, self.unplaced)
-        return questions.quantile(self.grid, self.values, q, axis, beyond, steps=False)
+        beyond, kept = (
+            questions.Outside(self.outside, self.above, self.unplaced),
+            questions.kept_axes(axis, self.parameters),
+        )
+        return questions.quantile(self.grid, self.values, q, kept, beyond, steps=False)
 
     def sample(self, n: int, seed: int = 0) -> Array:
         """Return ``n`` independent points of what is on the grid, shape (n, d) [parameter].

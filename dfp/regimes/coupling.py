@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import ParamSpec, TypeVar
 
 import numpy as np
-from dfp_solvers import second_moment
+from dfp_solvers import mode_moments, second_moment
 from dfp_solvers.trajectories.products import OptimiserStep, Settling
 from numpy.typing import NDArray
 from scipy.sparse.csgraph import connected_components
@@ -213,9 +213,15 @@ class EigenSystem:
     def largest_stable_learning_rate(self) -> float:
         """η below which second moments stay bounded, 1/ρ(L⁻¹M) with L(X) = HX + XH, M(X) = HXH + G(X); 0 if none.
 
-        For both maps keep matrices positive, so that ρ(η) passes one there and nowhere else.
+        For both maps keep matrices positive, so that ρ(η) passes one there and nowhere else. With momentum it is where
+        ρ of the map of (θ, v) first does (T19).
         """
-        return self._limit(self.curvatures)
+        plain = self._limit(self.curvatures)
+        if self.step.beta == 0 or not 0 < plain < np.inf:
+            return plain
+        return mode_moments.stability_limit(
+            lambda rate: self._radius(self.step._replace(learning_rate=rate)) - 1, plain
+        )
 
     @cached_property
     def langevin_largest_stable_learning_rate(self) -> float:

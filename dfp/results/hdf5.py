@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 _TYPES = {"<f8": h5py.h5t.IEEE_F64LE, "<i8": h5py.h5t.STD_I64LE, "|i1": h5py.h5t.STD_I8LE}
 
+# Names that say they are something else.
+_NO_HDF5 = {".csv", ".tsv", ".txt", ".json", ".xlsx", ".parquet", ".npz", ".npy", ".pkl", ".png", ".pdf", ".svg"}
+
 # What netCDF-4 calls dimensions without values; ten places of their size follow.
 _NO_VALUES = "This is a netCDF dimension but not a netCDF variable."
 
@@ -43,6 +46,11 @@ def save(path: str | Path, columns: Mapping[str, Column], attributes: Mapping[st
     DFPError
         If the file cannot be written.
     """
+
+    if Path(str(path)).suffix.lower() in _NO_HDF5:
+        raise DFPError(
+            f"path={shown(path)}: results are HDF5; give 'run.h5', or write result.to_dataframe() for a table."
+        )
 
     def fill(file: Any) -> None:
         _label(file, attributes)

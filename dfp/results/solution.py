@@ -194,15 +194,15 @@ class Solution(Result):
             raise DFPError(f"solver={self.solver} has no density; use solver='auto' or, e.g., dfp.MonteCarlo(...).")
         return self.grid, self.density
 
-    def marginal(self, axes: int | Sequence[int]) -> "Solution":
-        """Return the solution for the parameters ``axes`` alone, counted from 0; its certificate bounds theirs.
+    def marginal(self, axes: questions.Axes) -> "Solution":
+        """Return the solution for the parameters ``axes``, by place from 0 or name; its certificate bounds theirs.
 
         Examples
         --------
         >>> print(plane.marginal(1).mean.round(3).ravel())
         [0.5   0.174]
         """
-        kept = questions.kept_axes(axes, self.dimension)
+        kept = questions.kept_axes(axes, self.parameters)
         grid, density = self.grid, self.density
         if grid is not None and density is not None:
             grid, density = questions.marginal(grid, density, kept)
@@ -248,7 +248,7 @@ class Solution(Result):
             ]
         )
 
-    def quantile(self, q: ArrayLike, axis: int = 0) -> Array:
+    def quantile(self, q: ArrayLike, axis: int | str = 0) -> Array:
         """Return the quantiles ``q`` in (0, 1) of a parameter at every saved step [parameter].
 
         Shape (S,) for one share, (S, Q) for a list.
@@ -265,10 +265,10 @@ class Solution(Result):
          [-0.218  0.873]
          [-0.441  0.655]]
         """
-        grid, density = self.gridded()
+        (grid, density), kept = self.gridded(), questions.kept_axes(axis, self.parameters)
         return np.array(
             [
-                questions.quantile(grid, values, q, axis, outside, steps=self.sampled)
+                questions.quantile(grid, values, q, kept, outside, steps=self.sampled)
                 for values, outside in zip(density, self._outside, strict=True)
             ]
         )

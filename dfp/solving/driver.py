@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from dfp import checks
 from dfp.checks import foretell
-from dfp.errors import SeriesError, UnresolvedError, UnsupportedError
+from dfp.errors import DFPError, SeriesError, UnresolvedError, UnsupportedError
 from dfp.exact.stability import growing, overshooting
 from dfp.methods.patience import FRAME, TooLong
 from dfp.methods.solver import Problem, Solver
@@ -106,11 +106,16 @@ def solve(
     Fourier [1.    0.328 0.107] True
     """
     initial = started(initial)
+    if progress is not None and not callable(progress):
+        raise DFPError(
+            f"progress={checks.shown(progress)}: must be a function of work done and work in all; give "
+            "progress=lambda done, total: print(done, total)."
+        )
     held = getattr(initial, "bulk", initial)  # a State, or refused below
     keeper = checkpoint if checkpoint is None or isinstance(checkpoint, Checkpoint) else Checkpoint(checkpoint)
     way = Way(_known_solver(solver), counted(grid), tolerance, progress, directions, keeper)
     given: dict[str, Any] = {
-        "equation": equation, "initial": initial, "steps": steps, "save": None if save is None else list(save),
+        "equation": equation, "initial": initial, "steps": steps, "save": list(save) if np.iterable(save) else save,
         "solver": solver, "grid": way.grid, "tolerance": tolerance,
         "directions": None if directions is None else np.array(directions, float),
     }  # fmt: skip
@@ -173,6 +178,8 @@ def _saved_steps(initial: State, steps: int, save: Sequence[int] | None) -> NDAr
     last = checks.last_step(steps)
     if save is None:
         save = [last] if initial.point else sorted({0, last})
+    elif not np.iterable(save):
+        raise DFPError(f"save={checks.shown(save)}: must be a list of steps; give save=[{checks.shown(save)}].")
     return checks.step_list("save", save, last)
 
 

@@ -211,6 +211,9 @@ def _member(function: Callable[..., Any], point: dict[str, Any]) -> Result:
         return _named(function(**point))
     except DFPError as error:
         return str(error) or type(error).__name__
+    except Exception as error:
+        error.add_note(f"dfp.sweep: raised by function at {', '.join(f'{k}={v}' for k, v in point.items())}")
+        raise
 
 
 def _named(given: Any) -> dict[str, Array]:

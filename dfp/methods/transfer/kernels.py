@@ -53,7 +53,7 @@ def unresolved_kernel(wanted: Array) -> UnresolvedError:
     return UnresolvedError(
         f"cells={np.ceil(wanted)}: resolving the transition kernel in 3D needs more than {MOST_UNIFORM[3]} cells on an "
         "axis, and only resolved kernels are supported there; raise learning_rate, give grid=... with a smaller box, "
-        "or use dfp.MonteCarlo(...)."
+        "or sample dfp.solve(...) to a late step with dfp.MonteCarlo(...)."
     )
 
 
