@@ -97,7 +97,8 @@ def exit_steps(
     >>> print(round(law.mean, 1), law.quantile(0.5))
     29.5 21.0
     """
-    initial = started(initial).bulk
+    initial = started(initial)
+    initial = getattr(initial, "bulk", initial)  # a State, or refused in the next line
     check_problem(equation, initial)
     if not equation.process:
         raise UnsupportedError(

@@ -35,7 +35,6 @@ def started(initial: Any, *, moments: bool = False) -> "State":
         If ``moments`` are asked for, and those of the state do not exist.
     """
     found: State = initial.state() if callable(getattr(initial, "state", None)) else initial
-    checks.instance("initial", found, State, "must be a dfp.Gaussian, dfp.Point or dfp.Density.")
     if moments and isinstance(found, Density) and found.bulk is not found:
         why = found.warnings[0] if found.warnings else "mean or covariance of its law do not exist."
         raise UnsupportedError(
