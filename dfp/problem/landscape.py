@@ -161,6 +161,7 @@ class QuadraticLandscape(Value):
         minimise: bool = False,
         gradient: Any = None,
         hessian: Any = None,
+        parameters: Sequence[str] | None = None,
     ) -> Self:
         """Return the finite sum of the second-order expansions of every sample's loss at a place, any d.
 
@@ -178,19 +179,23 @@ class QuadraticLandscape(Value):
             Look for the nearest minimum of the mean loss first, from ``at``.
         gradient, hessian
             Derivatives of a loss in NumPy, called alike, (N, d) and (N, d, d); numerical ones if left out.
+        parameters
+            Names of the parameters, d.
 
         Raises
         ------
         DFPError
-            If the loss is not one per sample, or no minimum is found.
+            If the loss is not one per sample, no minimum is found, or a name is none or is there twice.
         """
         place = checks.array("at", at, dimensions=(0, 1)).reshape(-1)
+        names = None if parameters is None else named(parameters, len(place))
         samples = sample_losses(loss, data, len(place), gradient, hessian)
         if minimise:
             place = minimised(
                 lambda x: samples.gradients(x[None])[0].mean(axis=0), lambda x: samples.hessians(x).mean(axis=0), place
             )
-        return cls.from_samples(samples.hessians(place), samples.gradients(place[None])[0], batch_size, at=place)
+        gradients = samples.gradients(place[None])[0]
+        return cls.from_samples(samples.hessians(place), gradients, batch_size, at=place, parameters=names)
 
     def expanded(self, at: ArrayLike, *, minimise: bool = False) -> "QuadraticLandscape":
         """Return the landscape itself: it is its own expansion at every place ``at`` (d,)."""
@@ -261,6 +266,7 @@ class QuadraticLandscape(Value):
         *,
         gradient: ArrayLike = 0.0,
         curvature_noise: ArrayLike = 0.0,
+        parameters: Sequence[str] | None = None,
     ) -> Self:
         """Return uncoupled modes whose gradient noise grows with their curvature, ``D_i = γ(|λ_i| + ε)`` (section 3).
 
@@ -279,12 +285,14 @@ class QuadraticLandscape(Value):
             Mean gradient at θ = 0, shape (d,) or a number [loss / parameter].
         curvature_noise
             Γ_i = Var H̃_ii, shape (d,) or a number [(loss / parameter^2)^2].
+        parameters
+            Names of the parameters, d.
         """
         values = checks.array("curvatures", curvatures)
         scale = checks.real("gamma", gamma, at_least=0)
         floor = checks.real("epsilon", epsilon, at_least=0)
         noise = GaussianNoise(scale * (np.abs(values) + floor), checks.vector("noise", curvature_noise, values.size))
-        return cls(values, gradient, noise)
+        return cls(values, gradient, noise, parameters)
 
 
 def standardised(table: Array, columns: Sequence[str], label: str) -> Array:

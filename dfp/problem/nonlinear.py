@@ -4,6 +4,7 @@ Far from a critical point nothing is affine any more: moments do not close, but 
 (T7m) need only the fields below at the points of a grid.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
@@ -19,6 +20,7 @@ from dfp.problem.landscape import QuadraticLandscape
 from dfp.problem.minimum import minimised
 from dfp.problem.noise import GaussianNoise
 from dfp.problem.noise_waves import characteristic_noise
+from dfp.problem.parameters import named
 from dfp.problem.sampled_noise import sampled_noise
 from dfp.problem.value import Value
 
@@ -62,13 +64,15 @@ class Landscape(Value):
         On a line, the characteristic function of such noise, ``characteristic(k, theta)`` = E e^{ik(g_ξ − ḡ)} at θ:
         wave numbers (m,) [parameter / loss] and places (n, 1) to complex (n, m). ``Transfer`` then solves the master
         equation (T22).
+    parameters
+        Names of the parameters, d, which results, files and figures have.
 
     Raises
     ------
     DFPError
         If a function is not callable, raises, or returns another shape or values that are not finite: at the origin
         when the landscape is made, anywhere else while solving; if ``noise`` disagrees with the covariance at the
-        origin; while solving also if a covariance is not symmetric or not positive.
+        origin; while solving also if a covariance is not symmetric or not positive. If a name is none or is there twice.
 
     Examples
     --------
@@ -89,12 +93,15 @@ class Landscape(Value):
     weight_decay: float = 0.0
     noise: Any = None
     characteristic: Any = None
+    parameters: Sequence[str] | None = field(default=None, compare=False)
 
     affine = False
 
     def __post_init__(self) -> None:
         checks.integer("dimension", self.dimension, at_least=1)
         checks.real("scale", self.scale, above=0)
+        if self.parameters is not None:
+            object.__setattr__(self, "parameters", named(self.parameters, self.dimension))
         for name, axes in (("gradient", 1), ("covariance", 2), ("hessian", 2)):
             given = getattr(self, name)
             if name != "hessian" or given is not None:
@@ -111,6 +118,12 @@ class Landscape(Value):
             wave = characteristic_noise(self.characteristic, self.dimension, origin[0], covariance, self.noise)
             object.__setattr__(self, "characteristic", wave)
 
+    def _arguments(self) -> dict[str, Any]:
+        return super()._arguments() | {"parameters": self.parameters}
+
+    def _state(self) -> tuple[Any, ...]:
+        return tuple(super()._arguments().values())
+
     @classmethod
     def from_loss(
         cls,
@@ -122,6 +135,7 @@ class Landscape(Value):
         gradient: Any = None,
         hessian: Any = None,
         scale: float = 1.0,
+        parameters: Sequence[str] | None = None,
     ) -> Self:
         """Return the landscape of a loss over samples: mean gradient, Hessian, and covariance of minibatches.
 
@@ -140,6 +154,8 @@ class Landscape(Value):
             Derivatives of a loss in NumPy, called alike, (N, d) and (N, d, d); numerical ones if left out.
         scale
             Length over which the loss changes, > 0 [parameter].
+        parameters
+            Names of the parameters, d.
         """
         checks.integer("dimension", dimension, at_least=1)
         size = checks.integer("batch_size", batch_size, at_least=1)
@@ -152,6 +168,7 @@ class Landscape(Value):
             scale,
             samples,
             size,
+            parameters=parameters,
         )
 
     def expanded(self, at: ArrayLike, *, minimise: bool = False) -> QuadraticLandscape:
@@ -188,10 +205,12 @@ class Landscape(Value):
             gradients, hessians = self.samples.gradients(place[None])[0], self.samples.hessians(place)
             hessians = hessians + self.weight_decay * np.eye(self.dimension)
             gradients = gradients + self.weight_decay * place
-            return QuadraticLandscape.from_samples(hessians, gradients, self.batch_size, at=place)
+            return QuadraticLandscape.from_samples(
+                hessians, gradients, self.batch_size, at=place, parameters=self.parameters
+            )
         hessian = self.hessian_at(place)
         noise = GaussianNoise(self.covariance_at(place))
-        return QuadraticLandscape(hessian, self.gradient_at(place) - hessian @ place, noise)
+        return QuadraticLandscape(hessian, self.gradient_at(place) - hessian @ place, noise, self.parameters)
 
     @property
     def gaussian(self) -> bool:
@@ -302,6 +321,7 @@ class Landscape(Value):
             lambda at: matrix @ plain.hessian_at(at),
             self.scale,
             noise=None if self.noise is None else drawn,
+            parameters=self.parameters,
         )
 
 

@@ -171,7 +171,7 @@ class SGD(Value):
     @property
     def parameters(self) -> tuple[str, ...] | None:
         """Names that the landscape gives its parameters, d; None where they have none."""
-        return self.landscape.parameters if isinstance(self.landscape, QuadraticLandscape) else None
+        return self.landscape.parameters
 
     @property
     def learning_rate(self) -> float:
@@ -382,6 +382,7 @@ class SGD(Value):
             self.noise.covariance,
             self.dimension,
             lambda at: np.broadcast_to(hessian, (len(at), *hessian.shape)),
+            parameters=self.parameters,
         )
 
     @property

@@ -1,5 +1,6 @@
 """One mode of SGD: an eigendirection of the mean Hessian, its regime and the numbers that decide it (section 4)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import import_module
@@ -11,6 +12,7 @@ from dfp_solvers.trajectories.products import OptimiserStep
 
 from dfp import checks
 from dfp.checks import Array
+from dfp.problem.parameters import told, unnamed
 from dfp.regimes.multiplier import Estimate, Multiplier, mean_increment, mean_matrix
 from dfp.result import Result
 
@@ -22,6 +24,8 @@ REGIMES = ("confined", "heavy-tailed", "diffusive", "unstable", "borderline", "f
 _ROUNDING = 1e-14
 # Share of its gradient noise at the origin that a mode nearly interpolates with: a tenth of a per cent of the size.
 _NEARLY = 1e-6
+LEAST = 0.05
+"""Components of a direction below this are not told."""
 COLUMNS = (
     ("curvature", "λ"),
     ("curvature_noise", "Γ"),
@@ -41,6 +45,8 @@ _MORE = (
     "correlation", "critical_noise", "lyapunov_error", "tail_index_error", "time_scale", "largest_stable_learning_rate",
     "langevin_largest_stable_learning_rate", "overshoots", "oscillates", "embeddable", "regime", "langevin_regime",
 )  # fmt: skip
+NUMBERS = (*dict(COLUMNS), *_MORE)
+"""Numbers of a mode that tables and files have, regimes included."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -101,8 +107,23 @@ class Mode(Result):
     noise_tail_index: float = np.inf
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return one dictionary of names and numbers, as tables and CSV files have it."""
-        return [{name: getattr(self, name) for name in (*dict(COLUMNS), *_MORE)}]
+        """Return one dictionary of names and numbers, as tables and CSV files have it.
+
+        Where parameters have names, ``mostly`` and ``direction`` say what the mode is made of.
+        """
+        found, names = {name: getattr(self, name) for name in NUMBERS}, self.parameters
+        return [found | ({"mostly": self.mostly, "direction": along(self.direction, names)} if told(names) else {})]
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """What the direction is made of, d names, as ``Modes.parameters``; theta_1 … of a mode of no report."""
+        report, _ = getattr(self, "_origin", (None, 0))
+        return unnamed(len(self.direction)) if report is None else tuple(report.parameters)
+
+    @property
+    def mostly(self) -> str:
+        """The name of the parameter with the largest component of the direction; of equal ones, the first."""
+        return self.parameters[int(np.argmax(np.abs(self.direction)))]
 
     def plot(
         self,
@@ -367,3 +388,14 @@ class Mode(Result):
         noise = mode_moments.ModeNoise(self.curvature_noise, correlation, self.critical_noise)
         push = self.gradient if sloped else 0.0
         return float(mode_moments.moments(self._mean, self._kick, noise, push, n, initial)[1][0, 0])
+
+
+def along(direction: Array, names: Sequence[str]) -> str:
+    """Return the largest three components, of either sign as a whole, such as 0.71 age − 0.70 dose."""
+    order = np.argsort(-np.abs(direction), kind="stable")
+    sign, found = np.sign(direction[order[0]]), ""
+    for i in order[:3]:
+        if abs(direction[i]) >= LEAST:
+            join = " − " if sign * direction[i] < 0 else " + " if found else ""
+            found += f"{join}{abs(direction[i]):.2f} {names[i]}"
+    return found + " …" * bool(np.any(np.abs(direction[order[3:]]) >= LEAST))

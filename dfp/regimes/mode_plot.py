@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dfp import checks
+from dfp.problem.parameters import told
 from dfp.regimes.mode import Mode
-from dfp.results import layout, page, palette, schema
+from dfp.results import axes, layout, page, palette, schema
 from dfp.results.palette import COLOURS
 
 if TYPE_CHECKING:
@@ -79,18 +80,22 @@ def _spectrum(axis: "Axes", modes: Sequence[Mode], learning_rate: float) -> None
 
 
 def _variances(axis: "Axes", modes: Sequence[Mode], steps: int, epoch: int) -> None:
-    """Draw V(n) from a point, of at most ``_CURVES`` modes spread over the spectrum, with its limit if it has one."""
+    """Draw V(n) from a point, of at most ``_CURVES`` modes spread over the spectrum, with its limit if it has one.
+
+    The legend says which parameter each is mostly along, where these have names.
+    """
     chosen = np.unique(np.linspace(0, len(modes) - 1, min(_CURVES, len(modes))).astype(int))
     # V_∞ is that at the end of an epoch.
     times = np.unique(-(-np.geomspace(1, steps, 80).astype(int) // epoch)) * epoch
     top, early, highest, bottom = 0.0, 0.0, 0.0, np.inf
-    lines, labels = [], []
+    lines, labels, named = [], [], told(modes[0].parameters)
     for index, colour in zip(chosen, palette.ramp(len(chosen)), strict=True):
         mode = modes[int(index)]
         variance = np.array([mode.variance(int(n)) for n in times])
         if not np.any(variance > 0):
             continue
-        lines += axis.plot(times, variance, color=colour, label=f"λ\u00a0=\u00a0{mode.curvature:.3g}")
+        mostly = f", mostly {axes.legend(mode.mostly)}" if named else ""
+        lines += axis.plot(times, variance, color=colour, label=f"λ\u00a0=\u00a0{mode.curvature:.3g}{mostly}")
         labels.append(f"{mode.curvature:.3g}")
         settled = mode.stationary_variance
         if np.isfinite(settled):
@@ -105,4 +110,7 @@ def _variances(axis: "Axes", modes: Sequence[Mode], steps: int, epoch: int) -> N
         axis.set_ylim(bottom / 3, min(1e3 * (top or early), 3 * highest))
     axis.set_xlabel(schema.label("step"))
     axis.set_ylabel(schema.label("transient_variance"))
-    palette.key([axis], lines, labels, schema.label("curvature"))
+    if named:  # beside a bar names would leave the curves no room
+        layout.legend(axis)
+    else:
+        palette.key([axis], lines, labels, schema.label("curvature"))

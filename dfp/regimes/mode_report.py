@@ -18,7 +18,7 @@ from dfp.problem.parameters import symbol, told, unnamed
 from dfp.problem.sgd import SGD
 from dfp.regimes import epochs
 from dfp.regimes.coupling import EigenSystem
-from dfp.regimes.mode import COLUMNS, Mode
+from dfp.regimes.mode import COLUMNS, LEAST, Mode, along
 from dfp.regimes.multiplier import Estimate, Sampling
 from dfp.result import Result
 from dfp.results.tables import aligned
@@ -26,8 +26,6 @@ from dfp.results.tables import aligned
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Components of a direction below this are not told.
-_LEAST = 0.05
 # Rows of the printed table; the rest is counted by regime.
 _SHOWN = 30
 
@@ -243,6 +241,8 @@ class Modes(Result, Sequence[Mode]):
     def rows(self) -> list[dict[str, Any]]:
         """Return one dictionary of names and numbers for every mode, as tables and CSV files have it.
 
+        Where parameters have names, ``mostly`` has that of the largest component of the direction, which is in words.
+
         Examples
         --------
         >>> print([(row["regime"], round(row["stationary_variance"], 4)) for row in modes.rows()])
@@ -418,17 +418,6 @@ def _notes(mode: Mode) -> list[tuple[str, bool]]:
     ]
 
 
-def _along(direction: Array, names: Sequence[str]) -> str:
-    """Return the largest three components, of either sign as a whole, such as 0.71 θ₁ − 0.70 θ₂."""
-    order = np.argsort(-np.abs(direction), kind="stable")
-    sign, found = np.sign(direction[order[0]]), ""
-    for i in order[:3]:
-        if abs(direction[i]) >= _LEAST:
-            join = " − " if sign * direction[i] < 0 else " + " if found else ""
-            found += f"{join}{abs(direction[i]):.2f} {symbol(names[i])}"
-    return found + " …" * bool(np.any(np.abs(direction[order[3:]]) >= _LEAST))
-
-
 def _below(limit: float) -> str:
     if np.isnan(limit):
         return "at learning rates not known"
@@ -439,13 +428,14 @@ def _text(report: Modes) -> str:
     """Return one line per mode, at most ``_SHOWN``, and a summary of the system."""
     errors = {"lyapunov_exponent": "lyapunov_error", "tail_index": "tail_index_error"}
     names = report.parameters
-    turned = told(names) or any(abs(mode.direction[i]) < 1 - _LEAST**2 for i, mode in enumerate(report[:_SHOWN]))
+    shown = [symbol(name) for name in names]
+    turned = told(names) or any(abs(mode.direction[i]) < 1 - LEAST**2 for i, mode in enumerate(report[:_SHOWN]))
     rows = [[head for _, head in COLUMNS] + ["regime", "direction" if turned else "", ""]]
     for mode in report[:_SHOWN]:
         cells = [_shown(getattr(mode, name), getattr(mode, errors[name]) if name in errors else 0.0)
                  for name, _ in COLUMNS]  # fmt: skip
         notes = [note for note, true in _notes(mode) if true]
-        rows.append([*cells, mode.regime, _along(mode.direction, names) if turned else "", ", ".join(notes)])
+        rows.append([*cells, mode.regime, along(mode.direction, shown) if turned else "", ", ".join(notes)])
     lines = aligned(rows, right=range(len(COLUMNS)))
     if len(report) > _SHOWN:
         counts = Counter(mode.regime for mode in report)

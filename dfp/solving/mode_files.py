@@ -7,7 +7,7 @@ import numpy as np
 
 from dfp.errors import DFPError, FileFormatError
 from dfp.problem.sgd import SGD
-from dfp.regimes.mode import REGIMES, Mode
+from dfp.regimes.mode import NUMBERS, REGIMES, Mode
 from dfp.regimes.mode_report import Modes, system_of
 from dfp.results import apart, axes, hdf5, schema
 from dfp.results.schema import Column
@@ -21,7 +21,7 @@ def columns(found: Modes | Mode) -> dict[str, Column]:
     chosen = slice(None) if place is None else slice(place, place + 1)
     table = {"mode": _column("mode", ("mode",), np.arange(1, d + 1)[chosen])}
     table["parameter"] = _column("parameter", ("parameter",), np.arange(1, d + 1))
-    for name in rows[0]:
+    for name in NUMBERS:
         values = [row[name] for row in rows]
         if isinstance(values[0], str):
             table[name] = _column(name, ("mode",), np.array([REGIMES.index(value) for value in values]))
