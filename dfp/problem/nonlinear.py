@@ -72,7 +72,7 @@ class Landscape(Value):
     DFPError
         If a function is not callable, raises, or returns another shape or values that are not finite: at the origin
         when the landscape is made, anywhere else while solving; if ``noise`` disagrees with the covariance at the
-        origin; while solving also if a covariance is not symmetric or not positive. If a name is none or is there twice.
+        origin; while solving also if a covariance is not symmetric or not positive. If a name is none or there twice.
 
     Examples
     --------

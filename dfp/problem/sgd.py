@@ -171,7 +171,8 @@ class SGD(Value):
     @property
     def parameters(self) -> tuple[str, ...] | None:
         """Names that the landscape gives its parameters, d; None where they have none."""
-        return self.landscape.parameters
+        names = self.landscape.parameters
+        return None if names is None else tuple(names)
 
     @property
     def learning_rate(self) -> float:
