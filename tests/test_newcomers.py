@@ -4,10 +4,13 @@ import logging
 
 import numpy as np
 import pytest
+from matplotlib import pyplot
 from problems import one_mode
 from scipy.optimize import brentq
 
 import dfp
+from dfp import checks
+from dfp.problem import from_loss
 
 LAW = dfp.MasterEquation(dfp.SGD(one_mode(1.0, 1.0), 0.2))
 START = dfp.Gaussian(1.0, 0.1)
@@ -56,6 +59,32 @@ def test_work_that_is_given_up_is_not_announced(caplog):
     with caplog.at_level(logging.WARNING, "dfp"):
         dfp.solve(dfp.MasterEquation(sgd), dfp.Gaussian([1.0, -1.0], 0.05), 100, [5, 100])
     assert "will take" not in caplog.text
+
+
+def test_long_derivatives_are_announced(monkeypatch, caplog):
+    def loss(theta, data):
+        return (data - theta[0]) ** 2
+
+    landscape = dfp.Landscape.from_loss(loss, np.arange(4.0), batch_size=2, dimension=1)
+    with caplog.at_level(logging.WARNING, "dfp"):
+        landscape.hessian_at(np.zeros((3, 1)))
+        assert "will take" not in caplog.text
+        monkeypatch.setattr(from_loss, "_SEEN", 0.0)
+        monkeypatch.setattr(checks, "TELLING", 0.0)
+        landscape.hessian_at(np.zeros((3, 1)))
+    assert caplog.text.count("give hessian=, or a loss in PyTorch") == 1
+
+
+def test_figures_of_rare_exits_show_what_has_left():
+    rare = dfp.exit_steps(LAW, (-2.0, 2.0), dfp.Point(0.0), 100).plot()
+    soon = dfp.exit_steps(LAW, (-0.5, 0.5), dfp.Point(0.0), 100).plot()
+    assert [figure.axes[0].get_ylabel() for figure in (rare, soon)] == [
+        "probability of having left", "probability of being inside",
+    ]  # fmt: skip
+    (_, left), (_, line) = (curve.get_data() for curve in rare.axes[0].get_lines())
+    assert 0 < left[-1] < 0.1 and np.isclose(line[-1], left[-1], rtol=1e-12)  # the line ends where the curve does
+    assert "falls by 1 a step" not in str([t.get_text() for t in rare.axes[0].get_legend().get_texts()])
+    pyplot.close("all")
 
 
 def radius(rate, momentum, nesterov, curvatures, spread):

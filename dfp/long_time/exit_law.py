@@ -180,7 +180,7 @@ class ExitSteps(Result):
         """Survival, and the probability of leaving at each step."""
         from dfp.results.figures import exits
 
-        return exits(self.steps, self.survival, self.probability, self.mean, self.decay)
+        return exits(self.steps, self.survival, self.probability, self.mean, self.leaving)
 
     @property
     def _factor(self) -> str:

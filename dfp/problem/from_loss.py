@@ -4,6 +4,7 @@ PyTorch and JAX differentiate themselves, and neither is imported unless the los
 NumPy are differentiated by differences of order eight, to about 1e-11, unless derivatives are given.
 """
 
+import time
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -22,6 +23,8 @@ Loss = Callable[[Any, Any], Any]
 _AT_ONCE = 2_000_000
 # Error of a numerical derivative that is refused, relative to the largest.
 _ROUGH = 1e-6
+# Seconds after which it is told how long Hessians at many places will take.
+_SEEN = 3.0
 
 
 class SampleLosses(ABC):
@@ -138,7 +141,14 @@ class NumPyLosses(SampleLosses):
         def mean(theta: Array) -> Array:
             return self._raw(theta).mean(keepdims=True)
 
-        return np.stack([_checked("hessian", differences.hessians(mean, theta, self.scale))[0] for theta in points])
+        found, began, told = list[Array](), time.perf_counter(), False
+        for theta in points:
+            found.append(_checked("hessian", differences.hessians(mean, theta, self.scale))[0])
+            elapsed = time.perf_counter() - began
+            if elapsed > _SEEN and not told:
+                whole = f"Hessians of the loss by differences, at {len(points)} places,"
+                told = checks.foretell(whole, elapsed / len(found) * len(points), "give hessian=, or a loss in PyTorch")
+        return np.stack(found)
 
     def _raw(self, theta: Array) -> Array:
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # Least density on a logarithmic axis over the largest.
 _SEEN = 1e-8
+# Probability of having left within the steps below which that is drawn, not that of being inside.
+_HARDLY = 0.1
 # Steps that are marked one by one, and parameters that are drawn, at most.
 _MARKED, _PARAMETERS = 30, 8
 
@@ -108,15 +110,24 @@ def moments(steps: Any, mean: Array, variance: Array, title: str, names: Sequenc
     return figure
 
 
-def exits(steps: Any, survival: Array, probability: Array, mean: float, decay: float) -> "Figure":
-    """Return a figure of a law of exit: the probability of being still inside, and that of leaving at each step."""
+def exits(steps: Any, survival: Array, probability: Array, mean: float, leaving: float) -> "Figure":
+    """Return a figure of a law of exit: the probability of being still inside, and that of leaving at each step.
+
+    Where hardly any leave within the steps, that of having left is drawn for the former, which would be a line at one.
+    """
     figure, ((left, right),) = canvas(1, 2, 9.0, 3.6)
-    left.semilogy(steps, np.maximum(survival, 1e-300), color=COLOURS[0], label="inside")
-    if 0 < decay < 1 and survival[-1] > 0:
-        tail = survival[-1] * decay ** (steps - float(steps[-1]))
-        left.semilogy(steps, tail, "--", color=COLOURS[1], label=f"falls by {decay:.6g} a step")
-    left.set_ylim(max(float(survival[survival > 0].min(initial=1.0)) / 2, 1e-12), 1.5)
-    left.set_ylabel(schema.label("survival"))
+    if 0 < 1 - survival[-1] < _HARDLY:
+        left.semilogy(steps, np.where(survival < 1, 1 - survival, np.nan), color=COLOURS[0], label="has left")
+        tail = (1 - survival[-1]) - leaving * (float(steps[-1]) - steps)
+        left.semilogy(steps, np.where(tail > 0, tail, np.nan), "--", color=COLOURS[1], label=f"{leaving:.4g} a step")
+        left.set_ylabel("probability of having left")
+    else:
+        left.semilogy(steps, np.maximum(survival, 1e-300), color=COLOURS[0], label="inside")
+        if 0 < leaving < 1 and survival[-1] > 0:
+            tail = survival[-1] * np.exp(np.log1p(-leaving) * (steps - float(steps[-1])))
+            left.semilogy(steps, tail, "--", color=COLOURS[1], label=f"falls by {1 - leaving:.6g} a step")
+        left.set_ylim(max(float(survival[survival > 0].min(initial=1.0)) / 2, 1e-12), 1.5)
+        left.set_ylabel(schema.label("survival"))
     layout.legend(left)
     right.plot(steps, probability, color=COLOURS[0])
     if np.isfinite(mean) and mean <= steps[-1]:
