@@ -95,3 +95,11 @@ def test_rare_exits_are_split_from_a_file(tmp_path):
     assert plain.exit_code == split.exit_code == 0, split.output
     assert "or give --splitting" in plain.output and "too many to tell" in plain.output
     assert "exit after " in split.output and "too many to tell" not in split.output
+
+
+def test_a_file_of_a_sweep_is_no_problem_of_its_own(tmp_path):
+    file = tmp_path / "sweep.toml"
+    text = FLAT.format(kind="master", second=1.0, momentum=0.0) + '\n[sweep]\n"sgd.learning_rate" = [0.1, 0.2]\n'
+    file.write_text(text, encoding="utf-8")
+    result = CliRunner().invoke(app, ["stationary", str(file)])
+    assert result.exit_code == 2 and "dfp sweep FILE varies" in result.stderr and "did you mean" not in result.stderr

@@ -335,6 +335,8 @@ def _missing(path: str, names: list[str]) -> str:
 
 
 def _unknown(names: list[str]) -> str:
+    if names == ["sweep"]:
+        return "is what dfp sweep FILE varies, and this is one problem; run that, or take the table out."
     table = _table(names[:-1])
     known = list(table.model_fields) if table else []
     near = difflib.get_close_matches(names[-1], known, n=1, cutoff=0.6)
