@@ -120,7 +120,7 @@ def exits(steps: Any, survival: Array, probability: Array, mean: float, leaving:
         left.semilogy(steps, np.where(survival < 1, 1 - survival, np.nan), color=COLOURS[0], label="has left")
         tail = (1 - survival[-1]) - leaving * (float(steps[-1]) - steps)
         left.semilogy(steps, np.where(tail > 0, tail, np.nan), "--", color=COLOURS[1], label=f"{leaving:.4g} a step")
-        left.set_ylabel("probability of having left")
+        left.set_ylabel(schema.label("departure"))
     else:
         left.semilogy(steps, np.maximum(survival, 1e-300), color=COLOURS[0], label="inside")
         if 0 < leaving < 1 and survival[-1] > 0:

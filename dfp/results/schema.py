@@ -179,6 +179,7 @@ DRAWN_VARIABLES = {
     "parameter": Variable((), "1", "index of a parameter"),
     "mean_and_deviation": Variable((), "parameter", "mean ± standard deviation"),
     "survival": Variable((), "1", "probability of being inside"),
+    "departure": Variable((), "1", "probability of having left"),
     "exit_probability": Variable((), "1", "probability of leaving at this step"),
     "hessian_diagonal": Variable((), "loss parameter-2", "diagonal of the Hessian"),
     "noise_diagonal": Variable((), "loss2 parameter-2", "diagonal of C"),
