@@ -33,6 +33,12 @@ def test_first_tries_say_what_to_write(name, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+def test_without_noise_the_law_is_said_to_be_a_point():
+    still = dfp.SGD(dfp.QuadraticLandscape([1.0, 2.0], [-1.0, 1.0], dfp.GaussianNoise([0.0, 0.0])), 0.2)
+    with pytest.raises(dfp.NoStationaryDensity, match=r"no noise.*the point \[1.0, -0.5\]"):
+        dfp.stationary(dfp.MasterEquation(still))
+
+
 def test_members_that_fail_are_named():
     with pytest.raises(ZeroDivisionError) as caught:
         dfp.sweep(lambda a: 1 / a, {"a": [0]}, quiet=True)

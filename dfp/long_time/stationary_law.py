@@ -253,6 +253,11 @@ def _with_momentum(equation: Equation, grid: Grid | None) -> Density:
 
 def _gridded(state: Gaussian, grid: Grid | None) -> Density:
     values = np.linalg.eigvalsh(state.covariance)
+    if values[-1] == 0:
+        raise NoStationaryDensity(
+            f"there is no noise: the law collapses onto the point {checks.shown(state.mean.tolist())} and has no "
+            "density; add gradient noise."
+        )
     if not values[0] > 1e-13 * values[-1]:
         raise NoStationaryDensity(
             f"the noise leaves out a direction (the covariance has the eigenvalue {max(values[0], 0.0):.3g}), in which "
