@@ -20,6 +20,7 @@ TRIED = {
     "a bar of progress": (lambda: dfp.solve(LAW, START, 10, progress=True), "progress=lambda done, total"),
     "corners as arguments": (lambda: dfp.exit_steps(LAW, -1, 1), "initial=1: must be a dfp.Gaussian"),
     "a table from save": (lambda: dfp.solve(LAW, START, 10).save("x.csv"), "to_dataframe"),
+    "a table from save_many": (lambda: dfp.save_many({"a": dfp.solve(LAW, START, 10)}, "x.csv"), "to_dataframe"),
     "an integer with a point": (lambda: dfp.SGD(one_mode(1.0, 1.0), 0.2, batch_size=4.0), "4 without a point"),
 }
 

@@ -68,7 +68,7 @@ def exit_steps(
     splitting
         Whether trajectories that come near a wall go on as many lighter ones, so that exits rarer than anything that
         so many could meet are met (multilevel splitting, Huber and Kim 1996). ``trajectories`` is then how many walk at
-        a time, some thousand; ``steps``, if left out, forty relaxation times. Errors are the spread of twenty
+        a time, some thousand; ``steps``, if left out, sixty relaxation times. Errors are the spread of twenty
         replicates. Not for noise so heavy that single steps leave from the middle.
     checkpoint
         HDF5 file that holds the law of the trajectories so far, written every few seconds. A call that finds it goes on
@@ -106,6 +106,7 @@ def exit_steps(
             "still inside; use dfp.MasterEquation(sgd) or dfp.Langevin(sgd)."
         )
     last = None if steps is None else checks.integer("steps", steps)
+    splitting = checks.boolean("splitting", splitting)
     if trajectories is not None:
         checks.integer("trajectories", trajectories, at_least=100)
         checks.integer("seed", seed, at_least=0)

@@ -74,9 +74,17 @@ class SplitExits:
         return _law(self.inside, self.left, self.squares, self.walking)
 
     @property
+    def _groups(self) -> int:
+        """How many levels there are, that of the bulk included, in all replicates."""
+        return _REPLICATES * (len(self._levels) + 1)
+
+    @property
     def _places(self) -> int:
-        """How many there are on a level of a replicate."""
-        return max(self._trajectories // (_REPLICATES * (len(self._levels) + 1)), 2)
+        """How many trajectories there are on a level of a replicate."""
+        return max(self._trajectories // self._groups, 2)
+
+    def _started(self) -> Walk:
+        return Walk(*self._problem, self._groups * self._places, self._rng)
 
     def _prepare(self) -> None:
         """Find where trajectories stay, and levels that lead from there to the walls, by a cloud of its own."""
@@ -102,8 +110,8 @@ class SplitExits:
 
     def _begin(self) -> None:
         """Let all replicates start."""
-        count = _REPLICATES * self._places * (len(self._levels) + 1)
-        self._walk = Walk(*self._problem, count, self._rng)
+        self._walk = self._started()
+        count = len(self._walk.theta)
         self._replicate = np.arange(count) % _REPLICATES
         self._weights = np.full(count, _REPLICATES / count)
         self._leave()
@@ -146,8 +154,7 @@ class SplitExits:
         self.inside, self.left = state["inside"], state["left"]
         self.squares, self.walking = state["squares"], int(state["walking"])
         self._replicate, self._weights = state["replicate"], state["weights"]
-        count = _REPLICATES * self._places * (len(self._levels) + 1)
-        self._walk = Walk(*self._problem, count, self._rng)
+        self._walk = self._started()
         self._walk.resume(state["walk"])
         self._step = self._walk.step
         return f"step {self._step}"

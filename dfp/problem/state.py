@@ -552,10 +552,8 @@ class Density(Result, State):
         >>> print(law.quantile([0.25, 0.75]).round(4))
         [-0.2248  0.2248]
         """
-        beyond, kept = (
-            questions.Outside(self.outside, self.above, self.unplaced),
-            questions.kept_axes(axis, self.parameters),
-        )
+        kept = questions.kept_axes(axis, self.parameters)
+        beyond = questions.Outside(self.outside, self.above, self.unplaced)
         return questions.quantile(self.grid, self.values, q, kept, beyond, steps=False)
 
     def sample(self, n: int, seed: int = 0) -> Array:

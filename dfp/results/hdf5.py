@@ -47,16 +47,11 @@ def save(path: str | Path, columns: Mapping[str, Column], attributes: Mapping[st
         If the file cannot be written.
     """
 
-    if Path(str(path)).suffix.lower() in _NO_HDF5:
-        raise DFPError(
-            f"path={shown(path)}: results are HDF5; give 'run.h5', or write result.to_dataframe() for a table."
-        )
-
     def fill(file: Any) -> None:
         _label(file, attributes)
         _write(file, columns, {})
 
-    checksum.write(path, _image(fill))
+    _save(path, fill)
 
 
 def save_groups(path: str | Path, groups: Mapping[str, Group], shared: Mapping[str, Column]) -> None:
@@ -77,6 +72,14 @@ def save_groups(path: str | Path, groups: Mapping[str, Group], shared: Mapping[s
             _label(group, attributes)
             _write(group, {key: column for key, column in columns.items() if key not in shared}, scales)
 
+    _save(path, fill)
+
+
+def _save(path: str | Path, fill: Callable[[Any], None]) -> None:
+    if Path(str(path)).suffix.lower() in _NO_HDF5:
+        raise DFPError(
+            f"path={shown(path)}: results are HDF5; give 'run.h5', or write result.to_dataframe() for a table."
+        )
     checksum.write(path, _image(fill))
 
 
