@@ -1,4 +1,4 @@
-"""Modes say which parameters they are made of, where these have names: in tables, files of tables and figures."""
+"""Names of parameters of modes, in tables, files of tables and figures, and of losses and nonlinear landscapes."""
 
 import csv
 
@@ -65,3 +65,25 @@ def test_figures_say_what_modes_are_made_of(count):
     (one,) = report[1].plot().axes[1].get_legend().get_texts()
     assert one.get_text() == legend[1]
     pyplot.close("all")
+
+
+def losses(theta, data):
+    return np.sum((data - theta) ** 2 * [1.0, 2.0], axis=1) / 2
+
+
+def test_names_of_losses_and_nonlinear_landscapes_reach_what_is_found(tmp_path):
+    data, names = np.random.default_rng(0).normal(size=(20, 2)), ("age", "dose")
+    well = dfp.Landscape(lambda t: t, np.eye(2), dimension=2, parameters=names)
+    lossy = dfp.Landscape.from_loss(losses, data, batch_size=4, dimension=2, parameters=names)
+    bowl = dfp.QuadraticLandscape.from_loss(losses, data, batch_size=4, at=[0.0, 0.0], parameters=names)
+    for landscape in (well, lossy, bowl, lossy.expanded([0.0, 0.0]), well.expanded([0.0, 0.0])):
+        assert dfp.SGD(landscape, 0.2, weight_decay=0.1).landscape.parameters == names
+    for landscape in (well, bowl):
+        found = dfp.solve(dfp.MasterEquation(dfp.SGD(landscape, 0.3)), dfp.Gaussian([0.0, 0.0], 0.1), 2)
+        found.save(tmp_path / "run.h5")
+        assert found.parameters == dfp.load(tmp_path / "run.h5").parameters == names
+    assert dfp.rerun(tmp_path / "run.h5").parameters == names
+    assert well == dfp.Landscape(well.gradient, np.eye(2), dimension=2, hessian=well.hessian)  # labels are no numbers
+    for wrong in (["age"], ["age", "age"], ["", "dose"]):
+        with pytest.raises(dfp.DFPError, match="parameters"):
+            dfp.Landscape(lambda t: t, np.eye(2), dimension=2, parameters=wrong)
