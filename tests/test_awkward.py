@@ -130,8 +130,11 @@ def test_a_stationary_law_that_exists_is_not_denied():
             dfp.stationary(equation)
     with pytest.raises(dfp.NoStationaryDensity, match=r"may collapse onto that point; add gradient noise\.$"):
         dfp.stationary(dfp.Langevin(mode(1.0, 0.0, 0.0, 0.5)))
-    with pytest.raises(dfp.NoStationaryDensity, match="leaves out a direction"):
+    with pytest.raises(dfp.NoStationaryDensity, match=r"no noise: .* onto the point \[0\.0\]"):
         dfp.stationary(dfp.MasterEquation(mode(1.0, 0.0, 0.0)))
+    one_sided = dfp.QuadraticLandscape([1.0, 0.5], noise=dfp.GaussianNoise([1.0, 0.0]))
+    with pytest.raises(dfp.NoStationaryDensity, match="leaves out a direction"):
+        dfp.stationary(dfp.MasterEquation(dfp.SGD(one_sided, 0.2)))
 
 
 @pytest.mark.parametrize(
