@@ -211,6 +211,29 @@ def vector(name: str, value: object, dimension: int) -> Array:
     return np.full(dimension, float(given)) if given.ndim == 0 else matching(name, given, (dimension,))
 
 
+def corner(name: str, value: object, dimension: int) -> Array:
+    """Return a corner of a box, shape (d,), whose entries may be infinite; a scalar is repeated.
+
+    Raises
+    ------
+    DFPError
+        If it is of anything but real numbers, or of too few or too many.
+    """
+    try:
+        given = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        given = np.zeros((0, 0))
+    if given.ndim and given.shape != (dimension,):
+        raise DFPError(f"{name}={shown(value)}: must have one number per parameter; give {dimension}.")
+    return np.broadcast_to(given, (dimension,)).copy()
+
+
+def alike(name: str, given: int, wanted: int, remedy: str, whose: str = "the landscape") -> None:
+    """Raise ``DFPError``, with what to give as ``remedy``, unless two have the same number of parameters."""
+    if given != wanted:
+        raise DFPError(f"{name} has {given} parameter{'s' * (given != 1)}: {whose} has {wanted}; {remedy}.")
+
+
 def square(name: str, given: Array, dimension: int) -> Array:
     """Return a matrix of shape (d, d) from one entry for the whole diagonal, the diagonal (d,) or all (d, d)."""
     if given.ndim > 0:
@@ -247,7 +270,7 @@ def semidefinite(name: str, value: object) -> Array:
     values = matrices.eigenvalues(given) if given.ndim == 2 else np.sort(given, axis=None)
     if values[0] < -1e-10 * max(abs(values[-1]), TINY):
         raise DFPError(
-            f"{name} has the eigenvalue {values[0]:.3g}: a covariance must be positive semidefinite; "
+            f"{name} has the eigenvalue {values[0]:.3g}: must be positive semidefinite; "
             "check signs, or project it with numpy.linalg.eigh."
         )
     return given

@@ -130,11 +130,38 @@ def test_a_stationary_law_that_exists_is_not_denied():
             dfp.stationary(equation)
     with pytest.raises(dfp.NoStationaryDensity, match=r"may collapse onto that point; add gradient noise\.$"):
         dfp.stationary(dfp.Langevin(mode(1.0, 0.0, 0.0, 0.5)))
-    with pytest.raises(dfp.NoStationaryDensity, match=r"no noise: .* onto the point \[0\.0\]"):
-        dfp.stationary(dfp.MasterEquation(mode(1.0, 0.0, 0.0)))
-    one_sided = dfp.QuadraticLandscape([1.0, 0.5], noise=dfp.GaussianNoise([1.0, 0.0]))
-    with pytest.raises(dfp.NoStationaryDensity, match="leaves out a direction"):
-        dfp.stationary(dfp.MasterEquation(dfp.SGD(one_sided, 0.2)))
+
+
+def test_laws_without_noise_are_told_as_the_points_that_they_are():
+    for equation in (dfp.MasterEquation, dfp.DiscreteFokkerPlanck, dfp.Langevin, dfp.ModifiedLangevin):
+        for hessian in ([1.0], [1.0, 0.5]):
+            with pytest.raises(dfp.NoStationaryDensity, match=r"every start ends in the point \[-2\.0"):
+                dfp.stationary(equation(dfp.SGD(dfp.QuadraticLandscape(hessian, [2.0, 1.0][: len(hessian)]), 0.1)))
+    part = dfp.QuadraticLandscape([1.0, 0.5], noise=dfp.GaussianNoise([1.0, 0.0]))
+    with pytest.raises(
+        dfp.NoStationaryDensity, match=r"leaves out the direction \[0\.0, 1\.0\].* that of θ = \[0\.0, 0\.0\]"
+    ):
+        dfp.stationary(dfp.MasterEquation(dfp.SGD(part, 0.1)))
+    with pytest.raises(dfp.NoStationaryDensity, match="unstable"):  # the control: it ends nowhere
+        dfp.stationary(dfp.MasterEquation(mode(-1.0, 0.0, 0.0)))
+
+
+def test_boxes_of_another_dimension_are_refused():
+    """A list of one number was repeated for every parameter, as a number is."""
+    sgd = dfp.SGD(dfp.QuadraticLandscape([1.0, 0.5], noise=dfp.GaussianNoise([1.0, 1.0])), 0.1)
+    equation = dfp.MasterEquation(sgd)
+    for refused in (
+        lambda: dfp.escape(sgd, 0.0, dfp.Grid(-1.0, 1.0, 8)),
+        lambda: dfp.stationary(equation).probability([-1.0], [1.0]),
+    ):
+        with pytest.raises(dfp.DFPError, match="must have one number per parameter; give 2"):
+            refused()
+    with pytest.raises(dfp.DFPError, match="domain has 1 parameter: the landscape has 2; give corners of 2 numbers"):
+        dfp.exit_steps(equation, dfp.Grid(-1.0, 1.0, 8), dfp.Point([0.0, 0.0]))
+    with pytest.raises(dfp.DFPError, match="grid has 2 parameters: what is along directions has 1; give lower and up"):
+        start = dfp.Gaussian([0.0, 0.0], 1.0)
+        dfp.solve(equation, start, 5, directions=[[1.0], [1.0]], grid=dfp.Grid([-1.0, -1.0], 1.0, 8))
+    assert dfp.stationary(equation).probability(-1.0, 1.0) > 0.99  # the control: a number is for every one
 
 
 @pytest.mark.parametrize(

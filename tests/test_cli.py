@@ -296,4 +296,4 @@ def test_modes_takes_a_step_of_a_schedule(tmp_path):
     result = invoke("modes", file, "--step", "150")
     assert result.exit_code == 0
     assert result.output.startswith(str(dfp.modes(load(file).build().sgd, step=150)))
-    assert "step=n" in refused(tmp_path, "modes", file)
+    assert "give --step n" in refused(tmp_path, "modes", file)

@@ -2,14 +2,17 @@
 
 import ast
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
+import tomli_w
 from typer.testing import CliRunner
 
 import dfp
 from dfp.cli.commands import app
 from dfp.cli.wording import in_a_file
+from dfp.config.config import load
 
 ROOT = Path(dfp.__file__).parent
 SAID = {
@@ -22,14 +25,34 @@ SAID = {
     "raise steps, or give splitting=True.": "raise steps, or give --splitting.",
     "dfp.stationary(dfp.Langevin(sgd))": 'dfp stationary with kind = "langevin" in [[equation]]',
     "use dfp.solve to a late step": "use dfp solve to a late step",
-    "ask dfp.escape(sgd, start, domain) for it": "ask dfp.escape(sgd, start, domain) (in Python) for it",
+    "ask dfp.escape(sgd, start, domain) for it": "ask dfp.escape (in Python) for it",
+    "go by law.quantile(...).": "go by law.quantile (in Python).",
+    "use dfp.exit_steps.": "use dfp exit.",
+    "use dfp.MasterEquation, or dfp.moments of it": (
+        'use kind = "master" in [[equation]], or kind = "moment_recursion" in [equation.solver] of it'
+    ),
+    "start from a wider dfp.Gaussian.": 'start from a wider [initial] of kind "gaussian".',
+    "start from a dfp.Gaussian.": 'start from [initial] of kind "gaussian".',
+    "give grid=... with more cells": "give [grid] with more cells",
+    "wait for it with progress=....": "wait for it in a terminal, without --quiet.",
+    "replace=False: no; use replace=True or scheme='spectral'": (
+        'replace = false: no; use replace = true or scheme = "spectral"'
+    ),
+    "momentum=0.9: no; give momentum=0 and replace=True": "momentum=0.9: no; give momentum = 0 and replace = true",
+    'save fewer, as with save=[0, 10], or at="time"': "save fewer, as with save = [0, 10], or --at time",
+    "solver=Fourier cannot; use solver='auto'": (
+        'solver.kind = "fourier" cannot; use kind = "auto" in [equation.solver]'
+    ),
+    "give grid=...": "give [grid].",
+    "sgd.replace=False: no": "sgd.replace = false: no",
+    "--lower=-1: must": "--lower=-1: must",
     "h=0.5 must be below 2/λ (see docs).": "h=0.5 must be below 2/λ (see docs).",
 }
 
 
 @pytest.mark.parametrize("message", SAID)
 def test_calls_are_said_as_tables_and_options(message):
-    assert in_a_file(message) == SAID[message]
+    assert in_a_file(message) == SAID[message] == in_a_file(SAID[message])  # and what is said already stays
 
 
 def messages():
@@ -51,6 +74,20 @@ def test_no_message_keeps_the_name_of_what_a_file_can_have():
     assert not [text for text in found if kinds.search(in_a_file(text))]
 
 
+START = """steps = 20
+[landscape]
+kind = "quadratic"
+hessian = [1.0, 0.5]
+noise.gradient = [1.0, 1.0]
+[sgd]
+learning_rate = 0.1
+[initial]
+kind = "gaussian"
+mean = [1.0, 1.0]
+covariance = 0.5
+[equation]
+kind = "master"
+"""
 FLAT = """[landscape]
 kind = "quadratic"
 hessian = [1.0, {second}]
@@ -74,6 +111,117 @@ ASKED = {
     "nothing settles": ("master", 0.0, 0.0, ["stationary"]),
     "a diffusion with momentum": ("langevin", 1.0, 0.5, ["stationary"]),
 }
+
+
+# What a script has and a file has not: calls, arguments whose value is left open, values and numbers of Python.
+PYTHON = re.compile(r"dfp\.\w+\(|\bdfp\.[A-Z]\w*(?! \(in Python\))|=\.\.\.|=(True|False|None)\b|\d_\d{3}|\blambda ")
+POINT = {"kind": "point", "theta": [0.0, 0.0]}
+WALK = {"kind": "finite_difference", "scheme": "matched", "spacing": 0.1}
+FIVE = {"landscape": {"hessian": [1.0] * 5, "noise": {"gradient": [1.0] * 5}}, "initial": {"mean": [1.0] * 5}}
+VALUES = {"sgd": {"learning_rate": {"schedule": "values", "values": [0.1] * 20}}}
+BOX = ["exit", "--lower=-1,-1", "--upper=1,1"]
+WRONG = [
+    (BOX[:2], {}),
+    (["exit"], {}),
+    ([*BOX, "--splitting"], {}),
+    (BOX, {"sgd": {"momentum": 0.9}}),
+    (BOX, {"sgd": {"momentum": 0.9}, "equation": {"kind": "langevin"}}),
+    (BOX, {"equation": {"kind": "discrete_fokker_planck"}}),
+    ([*BOX, "--trajectories", "1000"], {"equation": {"kind": "modified_langevin"}}),
+    (BOX, VALUES),
+    (BOX, {"landscape": {"additive": {"laws": ["t(3)"]}, "noise": None}}),
+    (BOX, {"initial": {"kind": "point", "theta": [3.0, 3.0], "mean": None, "covariance": None}}),
+    (["exit", "--lower=-9,-9", "--upper=9,9"], {}),
+    (["exit", "--lower=2,2", "--upper=1,1"], {}),
+    (["exit", "--lower=-1,-1,-1,-1,-1", "--upper=1,1,1,1,1"], FIVE),
+    (["stationary"], VALUES),
+    (["stationary"], {"sgd": {"learning_rate": 2.5}}),
+    (["stationary"], {"landscape": {"hessian": [1.0, 0.0]}}),
+    (["stationary"], {"landscape": {"noise": {"hessian": [8.0, 8.0]}}, "sgd": {"learning_rate": 0.6}}),
+    (["stationary", "--equation", "other"], {}),
+    (["stationary", "-o", "law.h5"], FIVE),
+    (["stationary", "-o", "law.h5"], {"landscape": {"noise": None}}),
+    (["spectrum"], VALUES),
+    (["spectrum", "--count", "0"], {}),
+    (["modes"], VALUES),
+    (["modes", "--horizon", "-1"], {}),
+    (["phase"], VALUES),
+    (["phase", "--x", "temperature:1:2:3"], {}),
+    (["phase", "--mode", "7"], {}),
+    (["phase"], {"landscape": {"additive": {"laws": ["t(1.5)"]}, "noise": None}}),
+    (["phase"], {"sgd": {"momentum": 0.5, "nesterov": True}}),
+    (["compare"], {}),
+    (["plot"], {}),
+    (["rerun"], {}),
+    (["sweep", "-o", "cube.h5"], {}),
+    *(
+        (["solve", "-o", "run.h5"], changes)
+        for changes in (
+            {"equation": {"kind": "modified_langevin", "positive": True, "matched": False}},
+            {"equation": {"kind": "langevin", "per_step": True}, **VALUES},
+            {"equation": {"kind": "fokker_planck"}},
+            {"equation": {"solver": {"kind": "finite_volume"}}},
+            {"equation": {"solver": {"kind": "hermite"}}, "initial": POINT | {"mean": None, "covariance": None}},
+            {"equation": {"solver": {"kind": "monte_carlo"}}},
+            {"equation": {"solver": {"kind": "moment_recursion", "highest": 4}}, **FIVE},
+            {"equation": {"solver": {"kind": "fourier"}}, **FIVE},
+            {"equation": {"kind": "discrete_fokker_planck", "solver": WALK}},
+            {"sgd": {"replace": False}},
+            {"sgd": {"nesterov": True}},
+            {"sgd": {"momentum": 0.5, "temperature": 0.1}},
+            {"sgd": {"learning_rate": [0.1, 0.2]}},
+            {"sgd": {"learning_rate": -1.0}},
+            {"sgd": {"preconditioner": [1.0, -1.0]}},
+            {"landscape": {"hessian": [[1.0, 0.5], [0.2, 1.0]]}},
+            {"grid": {"lower": [-1.0], "upper": [1.0], "cells": [10]}},
+            {"grid": {"lower": [-1.0, -1.0], "upper": [1.0, 1.0], "cells": [4, 4]}, "equation": {"tolerance": 1e-4}},
+            {"directions": [[1.0], [1.0]], "equation": {"solver": {"kind": "hermite"}}},
+            {"initial": {"covariance": 0.0}},
+        )
+    ),
+]  # fmt: skip
+
+
+def changed(table, changes):
+    """Return a table with entries changed, and those left out that are None."""
+    merged = {
+        key: changed(table[key], value) if isinstance(value, dict) and isinstance(table.get(key), dict) else value
+        for key, value in changes.items()
+    }
+    return {key: value for key, value in {**table, **merged}.items() if value is not None}
+
+
+@pytest.mark.parametrize("case", range(len(WRONG)))
+def test_no_command_answers_a_file_in_python(case, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (command, *options), changes = WRONG[case]
+    whole = changed(tomllib.loads(START), changes)
+    Path("problem.toml").write_bytes(tomli_w.dumps(whole | {"equation": [whole["equation"]]}).encode())
+    result = CliRunner().invoke(app, [command, "problem.toml", *options])
+    assert result.exit_code == 2, result.output
+    assert result.stderr.startswith("error: ") and not PYTHON.search(result.stderr), result.stderr
+
+
+def test_that_check_knows_python():
+    """The control: what errors say to scripts."""
+    for said in ("use dfp.Langevin(sgd)", "a dfp.Gaussian.", "give grid=...", "replace=False: no", "n=100_000"):
+        assert PYTHON.search(said) and not PYTHON.search(in_a_file(said.replace("n=100", "trajectories=100")))
+
+
+def test_moments_that_are_not_exact_are_marked(tmp_path, monkeypatch):
+    """Where second moments grow without bound those on a grid lack what is far out, and looked like any others."""
+    monkeypatch.chdir(tmp_path)
+    for share, marked in ((2.0, True), (0.1, False)):
+        one = {"hessian": [1.0], "noise": {"gradient": [1.0], "hessian": [share]}}
+        changes = {"steps": 60, "landscape": one, "sgd": {"learning_rate": 0.8}, "initial": {"mean": [1.0]}}
+        whole = changed(tomllib.loads(START), changes)
+        Path("problem.toml").write_bytes(tomli_w.dumps(whole | {"equation": [whole["equation"]]}).encode())
+        told = CliRunner().invoke(app, ["solve", "problem.toml", "-o", "run.h5", "--force"]).output
+        assert ("]]  ! not the exact one, see below" in told) is marked, told
+        problem = load(Path("problem.toml")).build()
+        exact = dfp.moments(problem.tasks[0].equation, problem.initial, 60, [60]).covariance.item()
+        assert (f"the variance of all is {exact:.4g} at step 60: look at quantiles, or at kind" in told) is marked
+        assert not PYTHON.search(told)
 
 
 @pytest.mark.parametrize("name", ASKED)

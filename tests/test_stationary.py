@@ -258,7 +258,7 @@ def test_given_grid_is_used():
     assert density.grid.cells == (400,)
     # what is outside is that of the law on a wider grid
     assert density.mass + density.outside == pytest.approx(1.0, abs=1e-6)
-    with pytest.raises(dfp.DFPError, match="grid has 1 axes"):
+    with pytest.raises(dfp.DFPError, match="grid has 1 parameter: the landscape has 2; give lower"):
         dfp.stationary(dfp.Langevin(dfp.SGD(rotated(2, 2.0), 0.1)), dfp.Grid(-1, 1, 400))
 
 

@@ -34,7 +34,7 @@ from dfp.cli.options import (
     parameters,
     shown,
 )
-from dfp.cli.wording import in_a_file
+from dfp.cli.wording import in_a_file, logged_in_words
 from dfp.errors import DFPError
 from dfp.networks import cli as networks
 
@@ -53,7 +53,8 @@ class _Commands(TyperGroup):
         terminal.prepare()
         invoke = super().invoke
         try:
-            return terminal.interruptible(lambda: invoke(ctx))
+            with logged_in_words():
+                return terminal.interruptible(lambda: invoke(ctx))
         except DFPError as error:
             message = in_a_file(str(error))
         except OSError as error:
@@ -258,7 +259,7 @@ def modes(
     from dfp.results.writing import write
 
     found = report(load(file, partial=True).build().sgd, step=step, horizon=horizon)
-    print(str(found))
+    print(in_a_file(str(found)))
     keep(found, output)
     if table is not None:
         write(table, comma_separated(found.rows()))
@@ -338,10 +339,10 @@ def rerun(
         save_many(found, output) if several else found.save(output)
     for name, one in found.items() if several else [("", found)]:
         solved = isinstance(one, Solution)
-        print("\n".join([*filter(None, [name]), _summary(one) if solved else str(one)]))
+        print("\n".join([*filter(None, [name]), _summary(one) if solved else in_a_file(str(one))]))
         print(f"same bits    {'yes' if same_bits(before[name] if several else before, one) else 'NO'}")
         for note in one.provenance["rerun"] if solved else ():
-            print(f"! {note}")
+            print(f"! {in_a_file(note)}")
     if output is not None:
         print(f"written to {output}")
 
@@ -376,7 +377,7 @@ def sweep(
         found = over(function, axes, executor, save=output, quiet=quiet)
     print(repr(found))
     for place, message in list(found.failures.items())[:3]:
-        print(f"! member {place}: {message}")
+        print(f"! member {place}: {in_a_file(message)}")
     print(f"written to {output}")
 
 
@@ -423,16 +424,22 @@ def _solved(
 
 
 def _summary(solution: "Solution") -> str:
-    """Return equation, solver, the last moments and the certificate, in lines."""
+    """Return equation, solver, the last moments, marked if they are not exact, and the certificate, in lines."""
+    doubted = solution.certificate.at([-1]).doubted
+
+    def moment(name: str) -> str:
+        mark = "  ! not the exact one, see below" if f"{name}_error" in doubted else ""
+        return f"{name:12s} {shown(getattr(solution, name)[-1])}{mark}"
+
     return "\n".join(
         (
             f"equation     {solution.equation}",
             f"solver       {solution.solver}: {solution.reason}",
             f"last step    {solution.steps[-1]}",
             *parameters(solution),
-            f"mean         {shown(solution.mean[-1])}",
-            f"covariance   {shown(solution.covariance[-1])}",
-            str(solution.certificate),
+            moment("mean"),
+            moment("covariance"),
+            in_a_file(str(solution.certificate)),
         )
     )
 
@@ -464,7 +471,7 @@ def _report(
     if table is not None:
         write(table, comma_separated(found.rows()))
     # Printed last: whoever reads may have gone.
-    print(str(found))
+    print(in_a_file(str(found)))
     for name, solution in solutions.items():
         print(f"{name}: by {solution.solver}, certificate {'passes' if solution.certificate.ok else 'WARNS'}")
         for warning in solution.certificate.warnings:

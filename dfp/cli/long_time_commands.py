@@ -23,7 +23,7 @@ from dfp.cli.options import (
     shown,
 )  # fmt: skip
 from dfp.cli.wording import in_a_file
-from dfp.errors import DFPError, UnresolvedError
+from dfp.errors import DFPError
 
 if TYPE_CHECKING:
     from dfp.config.config import Problem, Task
@@ -38,7 +38,7 @@ def stationary(
     equation: Which = None,
     force: Force = False,
 ) -> None:
-    """Print mean and covariance of the stationary law of an equation, or why there is none; and keep its density.
+    """Print mean and covariance of the stationary law of an equation, or why there are none; and keep its density.
 
     A file with [landscape], [sgd] and [[equation]] is enough.
 
@@ -56,10 +56,13 @@ def stationary(
     print(f"stationary law of the {task.equation.label}")
     try:
         law = law_of(task.equation, problem.grid)
-    except UnresolvedError as failure:
+    except DFPError as failure:
         if output is not None or not isinstance(task.equation, Equation):
             raise
-        settled = stationary_moments(task.equation)
+        try:
+            settled = stationary_moments(task.equation)
+        except DFPError:
+            raise failure from None
         print(*parameters(settled), f"mean         {shown(settled.mean)}", sep="\n")
         print(f"covariance   {shown(settled.covariance)}")
         print(f"  ! no density: {in_a_file(str(failure))}")
@@ -253,6 +256,8 @@ def _diagram(
             "of η; choose other axes, or leave it out."
         )
     found = modes(sgd)
+    if not sgd.noise.finite:
+        raise DFPError("noise: it has no variance, which a phase diagram is of; give noise that has one.")
     if not 0 <= number < len(found):
         raise DFPError(f"--mode={number}: must be at least 0 and below {len(found)}, the number of modes.")
     own = found[number]

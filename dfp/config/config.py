@@ -104,11 +104,15 @@ class Config(Table):
         except DFPError as error:
             raise _listed(self._source, [_join("sgd", error, tables.SGDTable.model_fields)]) from None
         grid = None if self.grid is None else self.grid.build()
-        problems = [
-            f"{key} has {given.dimension} parameters: the landscape has {sgd.dimension}; make them equal."
-            for key, given in (("initial", initial), ("grid", None if self.directions is not None else grid))
-            if given is not None and given.dimension != sgd.dimension
-        ]
+        problems, d = list[str](), sgd.dimension
+        for key, given, remedy in (
+            ("initial", initial, f"give a mean, or theta, of {d} numbers"),
+            ("grid", None if self.directions is not None else grid, f"give lower and upper of {d} numbers"),
+        ):
+            try:
+                checks.alike(key, d if given is None else given.dimension, d, remedy)
+            except DFPError as error:
+                problems.append(str(error))
         directions = None
         try:
             directions = None if self.directions is None else columns(np.asarray(self.directions), sgd.dimension)

@@ -134,10 +134,7 @@ def _corners(domain: Any, d: int) -> tuple[Array, Array]:
         domain = (domain.lower, domain.upper)
     if not isinstance(domain, (tuple, list)) or len(domain) != 2:
         raise DFPError(f"domain={checks.shown(domain)}: must be (lower, upper) or a dfp.Grid.")
-    try:
-        lower, upper = (np.broadcast_to(np.asarray(part, dtype=np.float64), (d,)).copy() for part in domain)
-    except (TypeError, ValueError):
-        raise DFPError(f"domain={checks.shown(domain)}: must be two corners with {d} entries each.") from None
+    lower, upper = (checks.corner(f"domain[{i}]", part, d) for i, part in enumerate(domain))
     if not np.all(lower < upper):
         raise DFPError(f"domain: lower {lower} must be below upper {upper} on every axis; swap them, and give no NaN.")
     if not np.any(np.isfinite([lower, upper])):

@@ -283,8 +283,7 @@ def _box(domain: Any, d: int) -> tuple[Array, Array, tuple[int, ...] | None]:
             raise DFPError(f"domain={checks.shown(domain)}: must be (lower, upper) or a dfp.Grid.")
         lower, upper = (_corner(part, d) for part in domain)
         grid, cells = Grid(lower, upper, 8), ()
-    if grid.dimension != d:
-        raise DFPError(f"domain has {grid.dimension} axes: the landscape has {d}; make them equal.")
+    checks.alike("domain", grid.dimension, d, f"give corners of {d} numbers")
     return grid.lower, grid.upper, cells or None
 
 

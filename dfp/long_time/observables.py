@@ -65,8 +65,7 @@ def _nonlinear_loss(sgd: SGD, over: Moments | Solution | Density) -> Array:
             "over has no density: on a nonlinear landscape the mean loss is no function of moments; give a solution "
             "with a density, or dfp.stationary(...)."
         )
-    if grid.dimension != sgd.dimension:
-        raise DFPError(f"over has {grid.dimension} parameters: the landscape has {sgd.dimension}; make them equal.")
+    checks.alike("over", grid.dimension, sgd.dimension, "give a law of this SGD's own parameters")
     points = grid.points.reshape(-1, sgd.dimension)
     # Exact for losses that are polynomials of degree up to 32 along a ray.
     place, weight = np.polynomial.legendre.leggauss(16)
@@ -113,8 +112,7 @@ def _check_sgd(sgd: SGD) -> None:
 def _given(sgd: SGD, over: Moments | Solution) -> tuple[Array, Array]:
     if not isinstance(over, (Moments, Solution)):
         raise DFPError(f"over={checks.shown(over)}: must be moments or a solution; give dfp.moments(...).")
-    if over.mean.shape[1] != sgd.dimension:
-        raise DFPError(f"over has {over.mean.shape[1]} parameters: the landscape has {sgd.dimension}; make them equal.")
+    checks.alike("over", over.mean.shape[1], sgd.dimension, "give moments of this SGD's own parameters")
     return over.mean, over.covariance
 
 

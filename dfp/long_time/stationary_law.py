@@ -6,7 +6,7 @@ from scipy.special import ndtr
 
 from dfp import checks
 from dfp.checks import Array
-from dfp.errors import NoStationaryDensity, UnsupportedError
+from dfp.errors import DFPError, NoStationaryDensity, UnsupportedError
 from dfp.exact.cumulants import second_order_polynomial
 from dfp.exact.moments import Moments
 from dfp.long_time import nonlinear_law
@@ -133,6 +133,7 @@ def _law(equation: Equation | AveragedEquation, grid: Grid | None, solver: Solve
         return found.with_moments(law.mean, law.covariance)
     if equation.sgd.affine and not equation.sgd.noise.finite:
         return _without_variance(equation, grid, solver)
+    _require_noise(equation)
     if equation.dimension > 1 or (equation.discrete and not equation.truncated):
         _require_width(equation)
     if not equation.sgd.affine:
@@ -161,6 +162,21 @@ def _without_variance(equation: Equation, grid: Grid | None, solver: Solver | st
     return numeric.by_late_step(equation, grid)
 
 
+def _require_noise(equation: Equation) -> None:
+    """Raise ``NoStationaryDensity`` where steps are the same every time and lead to a point."""
+    sgd = equation.sgd
+    if not (sgd.affine and sgd.additive and sgd.noise.finite) or np.any(sgd.noise.constant):
+        return
+    try:
+        end = stationary_moments(equation).mean
+    except DFPError:  # where it leads elsewhere, others say where
+        return
+    raise NoStationaryDensity(
+        f"there is no noise: every start ends in the point {_shown(end)}, which has no density; add gradient noise, "
+        "dfp.GaussianNoise(gradient=...), or use dfp.stationary_moments(equation)."
+    )
+
+
 def _require_width(equation: Equation) -> None:
     """Raise ``NoStationaryDensity`` where all minibatches have the same minimum, at least along a mode."""
     if not equation.sgd.affine or equation.additive or not equation.sgd.plain:
@@ -170,8 +186,9 @@ def _require_width(equation: Equation) -> None:
             end = "collapses onto it and has no density" if mode.regime == "interpolating" else f"is {mode.regime}"
             raise NoStationaryDensity(
                 f"the mode of curvature {mode.curvature:.4g} has no gradient noise where every minibatch has the same "
-                f"minimum, and the law {end} (ℓ = {mode.lyapunov_exponent:.4g}, ρ₂ = {mode.growth:.4g}); "
-                "add gradient noise, or use dfp.solve or dfp.moments for the law at a given step."
+                f"minimum, θ = {_shown(equation.sgd.critical_point)}, and the law {end} "
+                f"(ℓ = {mode.lyapunov_exponent:.4g}, ρ₂ = {mode.growth:.4g}); add gradient noise, or use dfp.solve or "
+                "dfp.moments for the law at a given step."
             )
 
 
@@ -251,17 +268,18 @@ def _with_momentum(equation: Equation, grid: Grid | None) -> Density:
     return _gridded(Gaussian(sgd.critical_point, vectors @ covariance @ vectors.T), grid)
 
 
+def _shown(vector: Array) -> str:
+    """Return a vector in few digits, zeros without a sign."""
+    return checks.shown([float(f"{entry + 0.0:.4g}") for entry in vector])
+
+
 def _gridded(state: Gaussian, grid: Grid | None) -> Density:
-    values = np.linalg.eigvalsh(state.covariance)
-    if values[-1] == 0:
-        raise NoStationaryDensity(
-            f"there is no noise: the law collapses onto the point {checks.shown(state.mean.tolist())} and has no "
-            "density; add gradient noise."
-        )
+    values, vectors = np.linalg.eigh(state.covariance)
     if not values[0] > 1e-13 * values[-1]:
         raise NoStationaryDensity(
-            f"the noise leaves out a direction (the covariance has the eigenvalue {max(values[0], 0.0):.3g}), in which "
-            "the law collapses: it has no density; add gradient noise."
+            f"the noise leaves out the direction {_shown(vectors[:, 0])} (the covariance has the eigenvalue "
+            f"{max(values[0], 0.0):.3g}): along it the law is a point, that of θ = {_shown(state.mean)}, and has no "
+            "density; add gradient noise there, or use dfp.stationary_moments(equation)."
         )
     exact = Moments(np.zeros(1, dtype=np.int64), state.mean[None], state.covariance[None])
     chosen = automatic(exact) if grid is None else grid
@@ -357,10 +375,11 @@ def _refuse_vanishing(equation: Equation, drift: float, offset: float, diffusion
     )
     place = -q1 / (2 * q2) if q2 > 0 else 0.0
     touches = q2 > 0 and abs(4 * q0 * q2 - q1**2) <= 1e-12 * (4 * abs(q0) * q2 + q1**2)
+    where = f", at θ = {place + 0.0:.4g}" * touches
     if touches and abs(drift * place + offset) > 1e-12 * (abs(drift * place) + abs(offset)):
         raise UnsupportedError(
-            f"{noise}, at θ = {place:.4g}, which the drift leaves: the law lives on one side of it, and no closed form "
+            f"{noise}{where}, which the drift leaves: the law lives on one side of it, and no closed form "
             "is computed here; use dfp.solve for a late step, or add gradient noise."
         )
     remedy = ", or use dfp.ModifiedLangevin(sgd, positive=True)" if equation.indefinite else ""
-    raise NoStationaryDensity(f"{noise}: the law may collapse onto that point; add gradient noise{remedy}.")
+    raise NoStationaryDensity(f"{noise}{where}: the law may collapse onto that point; add gradient noise{remedy}.")

@@ -4,7 +4,7 @@ import numbers
 from typing import Any
 
 from dfp import checks
-from dfp.errors import DFPError, UnsupportedError
+from dfp.errors import UnsupportedError
 from dfp.problem.averaged_equation import AveragedEquation, refuse
 from dfp.problem.equation import Equation
 from dfp.problem.grid import Grid
@@ -35,8 +35,8 @@ def check_equation(equation: Equation, grid: Grid | None = None, *, moments: boo
     if grid is None:
         return
     checks.instance("grid", grid, Grid, "must be a dfp.Grid; give dfp.Grid(lower, upper, cells), or a number of cells.")
-    if grid.dimension != equation.dimension:
-        raise DFPError(f"grid has {grid.dimension} axes: the landscape has {equation.dimension}; make them equal.")
+    d = equation.dimension
+    checks.alike("grid", grid.dimension, d, f"give lower and upper of {d} numbers")
 
 
 def refuse_ladder(equation: Equation) -> None:
@@ -86,10 +86,8 @@ def check_problem(
     """
     check_equation(equation, grid, moments=moments)
     checks.instance("initial", initial, State, "must be a dfp.Gaussian, dfp.Point or dfp.Density.")
-    if initial.dimension != equation.dimension:
-        raise DFPError(
-            f"initial has {initial.dimension} parameters: the landscape has {equation.dimension}; make them equal."
-        )
+    d = equation.dimension
+    checks.alike("initial", initial.dimension, d, f"give a mean, or a point, of {d} numbers")
     if initial.parameters is not None:
         check_order("initial", initial.parameters, equation.parameters or unnamed(equation.dimension))
     if not initial.whole and (equation.sgd.momentum or average or equation.sgd.epoch):

@@ -95,15 +95,7 @@ def probability(
         If a corner has another dimension or is NaN, the lower one is above the upper one, or what may be in the box of
         the mass outside is much of the answer.
     """
-    corners = []
-    for name, given in (("lower", lower), ("upper", upper)):
-        try:
-            corner = np.broadcast_to(np.asarray(given, dtype=np.float64), (grid.dimension,))
-        except (TypeError, ValueError):
-            raise DFPError(
-                f"{name}={checks.shown(given)}: must have one number per parameter, {grid.dimension}."
-            ) from None
-        corners.append(corner)
+    corners = [checks.corner(name, part, grid.dimension) for name, part in (("lower", lower), ("upper", upper))]
     if not np.all(corners[0] <= corners[1]):
         raise DFPError(
             f"lower={checks.shown(lower)}: must be at most upper={checks.shown(upper)}; give numbers in order."

@@ -97,6 +97,11 @@ class Certificate:
         """Whether there are no warnings."""
         return not self.warnings
 
+    @property
+    def doubted(self) -> tuple[str, ...]:
+        """Names of the figures that are beyond their limits at some step."""
+        return tuple(name for name, most in _limits(self.sampled).items() if np.any(np.abs(getattr(self, name)) > most))
+
     def at(self, frames: list[int]) -> "Certificate":
         """Return the certificate of some frames; warnings stay, for they concern the whole run."""
         arrays: dict[str, Any] = {k: v[frames] for k, v in vars(self).items() if isinstance(v, np.ndarray)}
@@ -253,29 +258,39 @@ def _largest(difference: Array, scale: Array) -> float:
     return summary.largest_ratio(difference.ravel(), scale.ravel())
 
 
-@lru_cache(maxsize=16)
-def _limits(sampled: bool, remedies: Advice) -> tuple[Array, dict[str, tuple[str, str]]]:
-    """Return the limits of all figures, shape (F, 1), infinite where there is none; of each, cause and remedy."""
-    unit, relative = ("in standard errors",) * 2 if sampled else ("in standard deviations", "relative")
+@cache
+def _limits(sampled: bool) -> dict[str, float]:
+    """Return the limits of figures, of those that have one."""
     moment, l1 = (Z_LIMIT, SAMPLED_LIMIT) if sampled else (MOMENT_LIMIT, TRUNCATION_LIMIT)
-    better = remedies.positive if sampled else remedies.finer
-    rows = (
-        ("mass_defect", MASS_LIMIT, "mass is lost", remedies.wider),
-        ("negative_mass", NEGATIVE_LIMIT, "mass of the negative part", remedies.positive),
-        ("mass_outside", 1e-3 if sampled else OUTSIDE_LIMIT, "mass lies outside the grid", remedies.wider),
-        ("mean_error", moment, f"mean off the exact recursion, {unit}", remedies.finer),
-        ("covariance_error", moment, f"covariance off the recursion, {relative}", remedies.finer),
-        ("truncation", l1, "estimated L1 error of the density", better),
-        ("grid_error", GRID_LIMIT, "spectrum not decayed at the grid's largest wave number", remedies.finer),
-    )  # fmt: skip
-    limits = {name: limit for name, limit, _, _ in rows}
-    words = {name: (cause, remedy) for name, _, cause, remedy in rows}
-    return np.array([[limits.get(name, np.inf)] for name in FIGURES]), words
+    return {
+        "mass_defect": MASS_LIMIT, "negative_mass": NEGATIVE_LIMIT, "mass_outside": 1e-3 if sampled else OUTSIDE_LIMIT,
+        "mean_error": moment, "covariance_error": moment, "truncation": l1, "grid_error": GRID_LIMIT,
+    }  # fmt: skip
+
+
+@lru_cache(maxsize=16)
+def _words(sampled: bool, remedies: Advice) -> dict[str, tuple[str, str]]:
+    """Return cause and remedy of figures beyond their limits."""
+    unit, relative = ("in standard errors",) * 2 if sampled else ("in standard deviations", "relative")
+    return {
+        "mass_defect": ("mass is lost", remedies.wider),
+        "negative_mass": ("mass of the negative part", remedies.positive),
+        "mass_outside": ("mass lies outside the grid", remedies.wider),
+        "mean_error": (f"mean off the exact recursion, {unit}", remedies.finer),
+        "covariance_error": (f"covariance off the recursion, {relative}", remedies.finer),
+        "truncation": ("estimated L1 error of the density", remedies.positive if sampled else remedies.finer),
+        "grid_error": ("spectrum not decayed at the grid's largest wave number", remedies.finer),
+    }
+
+
+def _bounds(sampled: bool) -> Array:
+    """Return the limits of all figures, shape (F, 1), infinite where there is none."""
+    return np.array([[_limits(sampled).get(name, np.inf)] for name in FIGURES])
 
 
 def _warnings(steps: NDArray[np.int64], table: Array, sampled: bool, remedies: Advice) -> list[str]:
     """Return what to say of the figures ``table``, shape (F, S)."""
-    limits, words = _limits(sampled, remedies)
+    limits, words = _bounds(sampled), _words(sampled, remedies)
     exceeded = np.abs(table) > limits  # a figure that is NaN does not apply
     if not np.count_nonzero(exceeded):
         return []

@@ -64,8 +64,9 @@ def projected(
     """Return the solution for Uᵀθ, U = ``given`` (d, k), at the steps ``saved`` (S,); ``drawn`` where it is sampled."""
     began, sgd = time.perf_counter(), equation.sgd
     directions = columns(given, equation.dimension)
-    if grid is not None and grid.dimension != directions.shape[1]:
-        raise DFPError(f"grid has {grid.dimension} axes: there are {directions.shape[1]} directions; make them equal.")
+    if grid is not None:
+        k = directions.shape[1]
+        checks.alike("grid", grid.dimension, k, f"give lower and upper of {k} numbers", "what is along directions")
     if not sgd.affine:
         remedy = "use solution.marginal(axes)" if equation.dimension <= 2 else "use dfp.MonteCarlo(...), for moments"
         raise UnsupportedError(

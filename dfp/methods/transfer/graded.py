@@ -79,6 +79,7 @@ class GradedRun(TransferRun):
     def __init__(self, problem: Problem, grid: Grid | None) -> None:
         self.equation, self._initial = problem.equation, problem.initial
         self._law = step_of(problem.equation)
+        self._exact = f"the variance of all is {problem.moments.covariance[-1].item():.4g} at step {problem.last}"
         self._at = _Masses(0, _cloud(problem.initial, self._law))
         self._nodes = self._reaching(problem.last)
         self._known: dict[int, _Masses] = {}
@@ -158,8 +159,8 @@ class GradedRun(TransferRun):
             return ()
         return (
             f"E(1 − ηh)² = {growth:.4g} >= 1: the variance grows without bound, carried by ever rarer excursions; the "
-            "density and the mass outside are right, mean and covariance are those of the mass followed: look at "
-            "quantiles instead.",
+            f"density and the mass outside are right, mean and covariance are those of the mass followed, and "
+            f"{self._exact}: look at quantiles, or at dfp.moments(...), which is exact.",
         )
 
     def _spread(self, sources: Array, mass: Array) -> tuple[Array, float]:
