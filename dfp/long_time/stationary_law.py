@@ -55,7 +55,7 @@ def stationary(
         dimension: Pearson's family, Student's t among them. (T4) in one dimension with Gaussian noise that depends on
         θ: its integral equation, with power-law tails. A solver instead asks for a numerical method:
         ``FiniteVolume()``, the null vector of the chain (T6, T7); ``Transfer()``, the fixed point of a step (T4,
-        d <= 2, for d = 3 where kernels are resolved); ``Fourier()``, the infinite product of characteristic functions
+        for d = 3 where boxes or kernels resolve it); ``Fourier()``, the infinite product of characteristic functions
         (T4, additive); ``Hermite()``, the limit of the series (d <= 2), for (T5) with d = 2 too;
         ``FiniteDifference()``, a late step (T5).
 

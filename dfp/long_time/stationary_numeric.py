@@ -9,7 +9,7 @@ from dfp_solvers.markov_chain import generator, null_vector, uniformisation
 from dfp_solvers.transfer import uniform
 from scipy.sparse.linalg import ArpackNoConvergence, eigs
 
-from dfp.checks import Array
+from dfp.checks import Array, foretell
 from dfp.errors import NoStationaryDensity, UnresolvedError, UnsupportedError
 from dfp.exact.averages import factors
 from dfp.exact.moments import Moments
@@ -189,19 +189,17 @@ def by_transfer(equation: Equation, grid: Grid | None, solver: Transfer) -> Dens
     problem = Problem.late(equation, moments, last)
     if equation.dimension == 1:
         return _signed(_walked(solver, problem, grid))  # any number of steps
-    if equation.dimension == 2 and spectral.applies(problem) and spectral.holds_tails(problem):
-        factorised = spectral.SpectralRun(problem, grid)
-        try:
-            factorised.settle()
-        except UnresolvedError:  # details finer than its nodes: cells with kernels of their own
-            pass
-        else:
-            return _signed(factorised)
+    factorised = _settled(problem, grid)
+    if isinstance(factorised, spectral.SpectralRun):
+        return _signed(factorised)
     if grid is None:
         grid = transfer_lattice.automatic_grid(problem)
         most = _CELLS_2D[equation.sgd.noise.gaussian] if equation.dimension == 2 else max(grid.cells)
         grid = Grid(grid.lower, grid.upper, tuple(min(n, most) for n in grid.cells))
-    fine, leak = _fixed_point(equation, moments, grid)
+    try:
+        fine, leak = _fixed_point(equation, moments, grid)
+    except UnresolvedError as refused:
+        raise factorised or refused from None
     kernels = transfer_lattice.kernels_between_cells(equation, grid)
     if all(isinstance(kernel, uniform.Resolved) for kernel in kernels) and equation.sgd.noise.gaussian:
         # A coarser grid may not resolve all kernels any more, which says nothing of this one.
@@ -211,6 +209,19 @@ def by_transfer(equation: Equation, grid: Grid | None, solver: Transfer) -> Dens
         rough = _fixed_point(equation, moments, coarse)[0]
         error = float(np.abs(richardson.regridded(fine, coarse.cells) - rough).sum()) * coarse.cell_volume
     return Density.normalised(grid, np.maximum(fine, 0.0), error=min(error + leak, 2.0))
+
+
+def _settled(problem: Problem, grid: Grid | None) -> spectral.SpectralRun | UnresolvedError | None:
+    """Return the spectral fixed point, or why there is none: then cells with kernels of their own may still do."""
+    if not (spectral.applies(problem) and spectral.holds_tails(problem)):
+        return None
+    run = spectral.SpectralRun(problem, grid)
+    foretell("stationary(...) in three dimensions", run.settling_seconds(), "dfp.MonteCarlo(...) samples a late step")
+    try:
+        run.settle()
+    except UnresolvedError as refused:
+        return refused
+    return run
 
 
 def _walked(solver: Solver, problem: Problem, grid: Grid | None) -> Run:

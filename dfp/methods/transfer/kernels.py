@@ -51,9 +51,9 @@ def factor_of(equation: Equation, spacing: Array, points: Array) -> Array:
 def unresolved_kernel(wanted: Array) -> UnresolvedError:
     """Return the error that says how many cells would resolve the kernel in 3D."""
     return UnresolvedError(
-        f"cells={np.ceil(wanted)}: resolving the transition kernel in 3D needs more than {MOST_UNIFORM[3]} cells on an "
-        "axis, and only resolved kernels are supported there; raise learning_rate, give grid=... with a smaller box, "
-        "or sample dfp.solve(...) to a late step with dfp.MonteCarlo(...)."
+        f"resolving the transition kernel takes cells={tuple(np.ceil(wanted).astype(int).tolist())}, and in 3D at most "
+        f"{MOST_UNIFORM[3]} on an axis are possible; raise learning_rate, give grid=... with a smaller box, or sample "
+        "dfp.solve(...) to a late step with dfp.MonteCarlo(...)."
     )
 
 

@@ -70,6 +70,11 @@ def step(boxes: Boxes, source: Box, target: Box, now: int, until: int) -> split.
     return _crossed(equation, source, target, images, weights, seen, until)
 
 
+def spectrum(mass: Array, step: split.Split | cross.Cross) -> Complex:
+    """Return φ at the waves of the next box from the masses (*cells) of this one."""
+    return split.spectrum(mass, step) if isinstance(step, split.Split) else cross.spectrum(mass, step)
+
+
 def _weights(boxes: Boxes, source: Box, now: int, until: int) -> list[Array]:
     """Return about how much mass may be at the nodes along each axis, at most one: a power of Student's t densities."""
     path = moments_at(boxes.equation, boxes.initial, now + np.array(probes(until - now, _LOOKS)))

@@ -6,6 +6,7 @@ import numpy as np
 from dfp_solvers import lattice, matrices
 from dfp_solvers.transfer import cross, spectral, split
 from dfp_solvers.transfer.spectral import Box
+from scipy.sparse.linalg import ArpackNoConvergence
 
 from dfp.checks import Array, Complex
 from dfp.errors import UnresolvedError
@@ -51,8 +52,10 @@ _COARSER, _BESIDE, _MODE_ROUNDING = 0.88, 3.0, 1e-13
 # L1 error of a step over the tolerance of a sum of products that had to be found, of Gaussian noise and of finite sums
 # (measured).
 _FOUND = {True: 0.25, False: 0.6}
-# Seconds of a product with an entry of a matrix, and of a wave in three dimensions.
+# Seconds of a product with an entry of a matrix, and of a wave in three dimensions; terms of sums of products of finite
+# sums over those of Gaussian noise, and steps in which a fixed point is found (measured).
 _MULTIPLIED, _WAVE = 1e-9, 8e-7
+_TERMS, _SOUGHT = 5.0, 30
 
 
 class SpectralRun(TransferRun):
@@ -97,17 +100,28 @@ class SpectralRun(TransferRun):
         """Return about how long it takes, by the entries of its matrices."""
         total, before, d = 0.0, 0, problem.equation.dimension
         boxes = boxes_of(problem)
-        terms = 5 if boxes.coupled and not problem.equation.sgd.noise.gaussian else 1  # over those of Gaussian noise
         for box, until in boxes.plan:
             nodes, steps, before = float(np.prod(box.cells)), until - before, until
             if d == 3:
-                total += (boxes.moving(nodes, nodes) + boxes.staying(nodes, max(steps - 1, 0))) * _WAVE * terms
+                total += (boxes.moving(nodes, nodes) + boxes.staying(nodes, max(steps - 1, 0))) * _WAVE
             else:
                 made = MADE * problem.equation.sgd.noise.characteristic_cost
                 total += _MULTIPLIED * nodes**2 * min(steps * made, 2 * made + steps)
-        law = problem.equation.sgd.noise
-        twins = cls._twinned(boxes) and not (law.gaussian and law.additive)
-        return total * (1 + sum(factor**7 for factor in factors(law.gaussian))) if twins else total
+        return total * cls._over(boxes)
+
+    def settling_seconds(self) -> float:
+        """Return about how long ``settle`` takes in three dimensions, and 0 in two, where it is seconds at most."""
+        boxes = self.boxes
+        nodes = float(np.prod(boxes.plan[-1][0].cells))
+        return boxes.staying(nodes, _SOUGHT) * _WAVE * self._over(boxes) if self.equation.dimension == 3 else 0.0
+
+    @classmethod
+    def _over(cls, boxes: Boxes) -> float:
+        """Return the cost of a run with its twins over that of a run alone, of one term where noise is Gaussian."""
+        law = boxes.equation.sgd.noise
+        if not cls._twinned(boxes):
+            return _TERMS
+        return 1.0 if law.gaussian and law.additive else 1 + sum(factor**7 for factor in factors(law.gaussian))
 
     @staticmethod
     def _twinned(boxes: Boxes) -> bool:
@@ -125,14 +139,31 @@ class SpectralRun(TransferRun):
             self.passing(goal - self.step)
 
     def settle(self) -> None:
-        """Go to the fixed point of a step in the box of the last step, by one factorisation of its matrix (d = 2)."""
+        """Go to the fixed point of a step in the box of the last step (d = 2, 3).
+
+        By one factorisation of its matrix, or, where a step is a sum of products, by products with it.
+        """
         self.box = box = self.boxes.plan[-1][0]
-        self.mass = spectral.Settled(self._transition(box)).law
+        self.mass = spectral.Settled(self._transition(box)).law if len(box.cells) < 3 else self._sought(box)
         self.places, self.step, self.until, self._matrix = box.places, self.boxes.last, self.boxes.last, None
         self._settled = True
         phi = spectral.waves_of(box, self.mass)
         self._judge(phi)
         self._cut(phi)
+
+    def _sought(self, box: Box) -> Array:
+        """Return the masses that a step leaves as they are, from the Gaussian with their mean and covariance."""
+        step = solid.step(self.boxes, box, box, self.boxes.last, self.boxes.last)
+
+        def moved(mass: Array) -> Array:
+            return spectral.masses(box, solid.spectrum(mass.reshape(box.cells), step))
+
+        try:
+            return spectral.fixed(moved, Gaussian(self.initial.mean, self.initial.covariance).density(box.places))
+        except ArpackNoConvergence as failure:
+            raise UnresolvedError(
+                f"the fixed point of a step is not found ({failure}); use dfp.solve to a late step."
+            ) from None
 
     def modes(self, count: int) -> tuple[Complex, Complex, Array]:
         """Return the slowest eigenvalues of a step, their modes on the grid, (count, *cells), and errors (d = 2).
@@ -256,11 +287,8 @@ class SpectralRun(TransferRun):
     def _spectrum(self, target: Box, step: split.Split | cross.Cross | None = None) -> Complex:
         """Return φ after one more step at the waves of ``target``."""
         if len(target.cells) == 3 and self.box is not None:
-            step, mass = (
-                step or solid.step(self.boxes, self.box, target, self.step, self.step + 1),
-                self.mass.reshape(self.box.cells),
-            )
-            return split.spectrum(mass, step) if isinstance(step, split.Split) else cross.spectrum(mass, step)
+            step = step or solid.step(self.boxes, self.box, target, self.step, self.step + 1)
+            return solid.spectrum(self.mass.reshape(self.box.cells), step)
         seen: Array | float = 1.0 if self.box is None else spectral.resolved(self.box, target, self._slope)
         return spectral.spectrum(target, self.places, self.mass, self._characteristic, seen)
 

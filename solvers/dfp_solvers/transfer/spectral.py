@@ -23,6 +23,7 @@ _NOTHING = 1e-150  # sums whose squares are no numbers any more
 _NEGLIGIBLE = 1e-14  # mass that may be left out of a sum over places
 _FADING = 12  # power of an exponential filter
 _CONTINUED = 100  # terms of such a continuation
+_TRIED, _RESTARTS, _FOUND = 12, 100, 1e-11  # directions in which a fixed point is sought at once, how often, to what
 _SHARED = 8  # blocks after which threads wait for each other
 
 
@@ -405,6 +406,20 @@ class Settled:
         values = values if alternating else 1 - 1 / values
         order = np.argsort(-np.abs(values))[int(alternating) :]
         return values[order], vectors[:, order]
+
+
+def fixed(step: Callable[[Array], Array], start: Array) -> Array:
+    """Return the masses (N,), of sum one, that a step known by its products alone leaves as they are.
+
+    Raises
+    ------
+    scipy.sparse.linalg.ArpackNoConvergence
+        If some thousand products from ``start`` do not find them.
+    """
+    operator = LinearOperator((start.size, start.size), matvec=step, dtype=float)
+    _, vectors = eigs(operator, k=1, v0=start, ncv=_TRIED, maxiter=_RESTARTS, tol=_FOUND)
+    mass = vectors[:, 0].real
+    return np.asarray(mass / mass.sum())
 
 
 def scaled(box: Box, factor: float) -> Box:
