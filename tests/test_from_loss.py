@@ -272,3 +272,36 @@ def test_framework_is_that_of_the_data_or_of_what_is_returned():
             2 * x.T @ x / len(y),
             rtol=1e-6 if name == "TorchLosses" else 1e-10,
         )
+
+
+def test_derivatives_by_differences_may_be_zero_at_the_origin():
+    """A quartic valley is flat there to third order; an offset of 1e12 leaves no digits, and is refused."""
+    samples = np.linspace(-1.0, 1.0, 9)
+
+    def quartic(theta, data):
+        return (theta[0] ** 4 + 2 * theta[1] ** 4) * (1 + data) / 4
+
+    landscape = dfp.Landscape.from_loss(quartic, samples, dimension=2)
+    places = np.array([[0.0, 0.0], [0.5, -0.4], [1.0, 0.3]])
+    exact = np.array([np.diag([3 * a**2, 6 * b**2]) for a, b in places])
+    # rounding over the square of the step
+    assert np.max(np.abs(landscape.hessian_at(places) - exact)) < 1e-11
+    with pytest.raises(dfp.DFPError, match="by differences changes by"):
+        dfp.Landscape.from_loss(lambda theta, data: quartic(theta, data) + 1e12, samples, dimension=2)
+
+
+def test_hessians_at_many_places_take_few_calls():
+    """The step that serves best is sought at few of the places: of order eight, 81 calls each in the plane."""
+    calls = []
+
+    def loss(theta, data):
+        calls.append(theta)
+        return data * np.cos(theta[0]) + theta[1] ** 2
+
+    landscape = dfp.Landscape.from_loss(loss, np.array([1.0, 2.0]), dimension=2)
+    places = np.random.default_rng(0).normal(size=(256, 2))
+    calls.clear()
+    found = landscape.hessian_at(places)
+    # differences of order eight
+    assert np.max(np.abs(found[:, 0, 0] + 1.5 * np.cos(places[:, 0]))) < 1e-9
+    assert len(calls) < 120 * len(places)

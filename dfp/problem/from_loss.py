@@ -21,6 +21,8 @@ from dfp.errors import DFPError
 Loss = Callable[[Any, Any], Any]
 # Points at which all samples are differentiated at once: this many numbers fit into the memory easily.
 _AT_ONCE = 2_000_000
+# Places at which Hessians by differences have a step in common.
+_TOGETHER = 64
 # Error of a numerical derivative that is refused, relative to the largest.
 _ROUGH = 1e-6
 # Seconds after which it is told how long Hessians at many places will take.
@@ -131,7 +133,7 @@ class NumPyLosses(SampleLosses):
     def _hessians(self, theta: Array) -> Array:
         if self.hessian is not None:
             return self._given("hessian", self.hessian, theta, 2)
-        return _checked("hessian", differences.hessians(self._raw, theta, self.scale))
+        return _checked("hessian", differences.hessians(self._raw, theta[None], self.scale))[0]
 
     def mean_hessians(self, points: Array) -> Array:
         """Return the mean Hessian at ``points`` (P, d), shape (P, d, d)."""
@@ -141,14 +143,15 @@ class NumPyLosses(SampleLosses):
         def mean(theta: Array) -> Array:
             return self._raw(theta).mean(keepdims=True)
 
-        found, began, told = list[Array](), time.perf_counter(), False
-        for theta in points:
-            found.append(_checked("hessian", differences.hessians(mean, theta, self.scale))[0])
-            elapsed = time.perf_counter() - began
+        found, began, told = np.empty((len(points), self.dimension, self.dimension)), time.perf_counter(), False
+        for begin in range(0, len(points), _TOGETHER):
+            some = slice(begin, begin + _TOGETHER)
+            found[some] = _checked("hessian", differences.hessians(mean, points[some], self.scale))[:, 0]
+            elapsed, share = time.perf_counter() - began, min(begin + _TOGETHER, len(points)) / len(points)
             if elapsed > _SEEN and not told:
                 whole = f"Hessians of the loss by differences, at {len(points)} places,"
-                told = checks.foretell(whole, elapsed / len(found) * len(points), "give hessian=, or a loss in PyTorch")
-        return np.stack(found)
+                told = checks.foretell(whole, elapsed / share, "give hessian=, or a loss in PyTorch")
+        return found
 
     def _raw(self, theta: Array) -> Array:
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):

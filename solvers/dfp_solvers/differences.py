@@ -13,17 +13,22 @@ import numpy as np
 from dfp_solvers.arrays import Array
 
 Function = Callable[[Array], Array]
+Derivative = Callable[[Function, Array, float], Array]
 # Weights of f(h k) − f(−h k), k = 1 … 4, over h, of the first derivative; of f(h k) + f(−h k) − 2 f(0) of the second.
 _FIRST = np.array([4 / 5, -1 / 5, 4 / 105, -1 / 280])
 _SECOND = np.array([8 / 5, -1 / 5, 8 / 315, -1 / 560])
 # Steps that are tried, in units of the length over which the function changes.
 _STEPS = 0.4 * 0.5 ** np.arange(6)
-# Places on which the step is chosen.
+# Places, of many, on which the step is chosen.
 _PLACES = 3
 
 
 class Found(NamedTuple):
-    """Derivatives, and how much they change with the step, relative to the largest."""
+    """Derivatives, and how much they change with the step, relative to the largest or, if more, to what is usual.
+
+    Usual is what the function varies by over its length, over that length or its square: where it is stationary or flat
+    its derivatives are zero but for rounding.
+    """
 
     values: Array
     error: float
@@ -34,25 +39,34 @@ def gradients(function: Function, places: Array, scale: float) -> Found:
 
     ``scale`` is the length over which it changes.
     """
-    step, error = _best(lambda theta, h: _gradient(function, theta, h), places[:_PLACES], scale)
+    step, error = _best(_gradient, function, places, scale, 1)
     return Found(np.stack([_gradient(function, theta, step) for theta in places]), error)
 
 
-def hessians(function: Function, place: Array, scale: float) -> Found:
-    """Return the second derivatives of ``function``: (d,) -> (n,) at ``place`` (d,), shape (n, d, d)."""
-    step, error = _best(lambda theta, h: _hessian(function, theta, h), place[None], scale)
-    return Found(_hessian(function, place, step), error)
+def hessians(function: Function, places: Array, scale: float) -> Found:
+    """Return the second derivatives of ``function``: (d,) -> (n,) at ``places`` (P, d), shape (P, n, d, d)."""
+    step, error = _best(_hessian, function, places, scale, 2)
+    return Found(np.stack([_hessian(function, theta, step) for theta in places]), error)
 
 
-def _best(derivative: Callable[[Array, float], Array], places: Array, scale: float) -> tuple[float, float]:
+def _best(derivative: Derivative, function: Function, places: Array, scale: float, order: int) -> tuple[float, float]:
     """Return the step with the least change to the next shorter one, and that change, relatively."""
-    found = [np.stack([derivative(theta, h) for theta in places]) for h in _STEPS * scale]
+    few = places[np.unique(np.linspace(0, len(places) - 1, _PLACES).round().astype(np.int64))]
+    found = [np.stack([derivative(function, theta, h) for theta in few]) for h in _STEPS * scale]
     with np.errstate(invalid="ignore"):
-        size = max(float(np.nanmax(np.abs(found[-1]))), 1e-300)
+        usual = max(_variation(function, theta, scale) for theta in few) / scale**order
+        size = max(float(np.nanmax(np.abs(found[-1]))), usual, 1e-300)
         changes = [float(np.max(np.abs(a - b))) / size for a, b in itertools.pairwise(found)]
     best = int(np.nanargmin(changes)) if np.any(np.isfinite(changes)) else len(changes) - 1
     # The shorter of the two errs less by truncation, and not much more by rounding.
     return float(_STEPS[best + 1] * scale), changes[best]
+
+
+def _variation(function: Function, theta: Array, scale: float) -> float:
+    """Return by how much a function changes within ``scale`` along the axes, the least of both directions."""
+    middle, shifts = function(theta), scale * np.eye(len(theta))
+    sides = [[float(np.max(np.abs(function(theta + sign * s) - middle))) for sign in (1, -1)] for s in shifts]
+    return max((min(pair) for pair in sides if np.all(np.isfinite(pair))), default=0.0)
 
 
 def _gradient(function: Function, theta: Array, h: float) -> Array:
