@@ -78,6 +78,9 @@ def long_work():
     wide = dfp.QuadraticLandscape(np.ones(12), 0.0, dfp.GaussianNoise(np.ones(12), 0.1 * np.eye(12)))
     master, spread = dfp.MasterEquation(dfp.SGD(line, 0.1)), dfp.MasterEquation(dfp.SGD(one_mode(1.0, 0.3, 0.4), 0.1))
     start, billion = dfp.Gaussian(0.3, 0.1), 10**9
+    rng = np.random.default_rng(5)
+    patients = dfp.QuadraticLandscape.from_regression(rng.normal(size=(1000, 3)), rng.standard_t(4, size=1000))
+    solid = dfp.MasterEquation(dfp.SGD(patients, 0.3, batch_size=8))
     falling = dfp.MasterEquation(dfp.SGD(line, lambda n: 0.1 / (1 + n)))
     every = {
         f"every step, {name}": (lambda e=equation, s=solver: dfp.solve(e, start, many, range(many), s), "save: 1000000")
@@ -98,6 +101,11 @@ def long_work():
             ),
             "2.82 hours",
         ),
+        "minibatches in 3D": (
+            lambda: dfp.solve(solid, dfp.Gaussian([0.3, 0.1, 0.2], 0.05), 40, [40], dfp.Transfer()),
+            "hours; progress",
+        ),
+        "their settled law": (lambda: dfp.stationary(solid, solver=dfp.Transfer()), "in three dimensions .* minutes"),
         "a schedule": (lambda: dfp.moments(falling, start, billion, [billion]), "learning_rate: its values"),
         "an average": (
             lambda: dfp.moments(dfp.MasterEquation(dfp.ExponentialAverage(master.sgd)), start, billion, [billion]),

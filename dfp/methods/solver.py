@@ -132,6 +132,10 @@ class Run(ABC):
     def frame(self) -> Frame:
         """Return what is known at the present step."""
 
+    def forecast(self) -> float:
+        """Return about how many seconds it takes on an ordinary core, where that is known before it begins; else 0."""
+        return 0.0
+
     def passing(self, left: int) -> None:
         """Say, within ``advance``, that ``advance(left)`` would now go on from the state to the same bits."""
         if self.passed is not None and left:

@@ -121,6 +121,7 @@ def solve_with(
             frames = _drawn(run, way.progress, patience, way.keeper)
     else:
         run.patience = patience
+        patience.foretell(run.forecast(), 1e9)
         frames = _marched(run, problem.steps, way.progress, done, way.keeper)
     for step, frame in zip(problem.steps, frames, strict=True):
         _check_mass(frame, int(step), grid, way.grid is not None)

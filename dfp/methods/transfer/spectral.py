@@ -98,16 +98,23 @@ class SpectralRun(TransferRun):
     @classmethod
     def seconds(cls, problem: Problem) -> float:
         """Return about how long it takes, by the entries of its matrices."""
-        total, before, d = 0.0, 0, problem.equation.dimension
-        boxes = boxes_of(problem)
+        return cls._seconds(boxes_of(problem))
+
+    @classmethod
+    def _seconds(cls, boxes: Boxes) -> float:
+        total, before, d = 0.0, 0, boxes.equation.dimension
         for box, until in boxes.plan:
             nodes, steps, before = float(np.prod(box.cells)), until - before, until
             if d == 3:
                 total += (boxes.moving(nodes, nodes) + boxes.staying(nodes, max(steps - 1, 0))) * _WAVE
             else:
-                made = MADE * problem.equation.sgd.noise.characteristic_cost
+                made = MADE * boxes.equation.sgd.noise.characteristic_cost
                 total += _MULTIPLIED * nodes**2 * min(steps * made, 2 * made + steps)
         return total * cls._over(boxes)
+
+    def forecast(self) -> float:
+        """Return about how many seconds it takes."""
+        return self._seconds(self.boxes)
 
     def settling_seconds(self) -> float:
         """Return about how long ``settle`` takes in three dimensions, and 0 in two, where it is seconds at most."""
