@@ -34,6 +34,8 @@ class SampleLosses(ABC):
 
     def __init__(self, loss: Loss, data: Any, dimension: int) -> None:
         self.loss, self.data, self.dimension = loss, data, dimension
+        none: Array = np.empty((0, dimension))
+        self._last = none, none, none[..., None]
         self.count = len(self.losses(np.full(dimension, 1e-3)))
 
     def losses(self, theta: Array) -> Array:
@@ -78,7 +80,16 @@ class SampleLosses(ABC):
         return found
 
     def moments(self, points: Array) -> tuple[Array, Array]:
-        """Return mean (P, d) and covariance (P, d, d) over the samples of the gradients at ``points`` (P, d)."""
+        """Return mean (P, d) and covariance (P, d, d) over the samples of the gradients at ``points`` (P, d).
+
+        Those of the points that were asked for last are kept: a mean is mostly followed by the covariance there.
+        """
+        last = self._last  # other threads may ask for other points meanwhile
+        if not np.array_equal(points, last[0]):
+            self._last = last = points.copy(), *self._moments(points)
+        return last[1], last[2]
+
+    def _moments(self, points: Array) -> tuple[Array, Array]:
         portion = max(1, _AT_ONCE // (self.count * self.dimension))
         means, covariances = np.empty_like(points), np.empty((*points.shape, self.dimension))
         for begin in range(0, len(points), portion):

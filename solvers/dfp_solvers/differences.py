@@ -79,22 +79,17 @@ def _gradient(function: Function, theta: Array, h: float) -> Array:
 
 
 def _hessian(function: Function, theta: Array, h: float) -> Array:
-    d, middle = len(theta), function(theta)
-    shifts, result = h * np.eye(d), np.empty((len(middle), d, d))
+    """Return second derivatives; mixed ones are what those along diagonals have beyond those along both axes."""
+    d, middle, axes = len(theta), function(theta), np.eye(len(theta))
+
+    def along(shift: Array) -> Array:
+        pairs = [function(theta + k * h * shift) + function(theta - k * h * shift) - 2 * middle for k in range(1, 5)]
+        return np.tensordot(_SECOND, np.array(pairs), 1) / h**2
+
+    result = np.empty((len(middle), d, d))
     for i in range(d):
-        pairs = [function(theta + k * shifts[i]) + function(theta - k * shifts[i]) - 2 * middle for k in range(1, 5)]
-        result[:, i, i] = np.tensordot(_SECOND, np.array(pairs), 1) / h**2
+        result[:, i, i] = along(axes[i])
         for j in range(i):
-            # The first derivative along i of the one along j.
-            total = np.zeros(len(middle))
-            for k, w in enumerate(_FIRST, start=1):
-                for sign in (1, -1):
-                    at = theta + sign * k * shifts[i]
-                    total += sign * w * _along(function, at, shifts[j])
-            result[:, i, j] = result[:, j, i] = total / h**2
+            both = along(axes[i] + axes[j]) - result[:, i, i] - result[:, j, j]
+            result[:, i, j] = result[:, j, i] = both / 2
     return result
-
-
-def _along(function: Function, theta: Array, shift: Array) -> Array:
-    pairs = [function(theta + k * shift) - function(theta - k * shift) for k in range(1, 5)]
-    return np.tensordot(_FIRST, np.array(pairs), 1)
