@@ -217,7 +217,7 @@ def test_refusals_name_the_remedy():
     law = dfp.MasterEquation(sgd)
     with pytest.raises(dfp.DFPError, match=r"must be \(lower, upper\)"):
         dfp.exit_steps(law, 3.0, point)
-    with pytest.raises(dfp.DFPError, match="domain has 2 axes"):
+    with pytest.raises(dfp.DFPError, match="domain has 2 parameters: the landscape has 1"):
         dfp.exit_steps(law, dfp.Grid([-1, -1], [1, 1], 8), point)
     with pytest.raises(dfp.DFPError, match="holds nothing"):
         dfp.exit_steps(law, (1.0, 2.0), point)

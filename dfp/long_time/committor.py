@@ -11,6 +11,7 @@ from dfp.long_time import first_passage_line, first_passage_numeric
 from dfp.methods.transfer.kernels import widths
 from dfp.problem.equations import MasterEquation
 from dfp.problem.grid import Grid
+from dfp.problem.parameters import either
 from dfp.problem.sgd import SGD
 from dfp.result import Result
 
@@ -40,6 +41,8 @@ class Committor(Result):
         Radius of the balls that count as the wells [parameter].
     error
         Estimated largest error of ``values``, from a coarser rule; NaN in files of earlier versions.
+    parameters
+        What is on the axes, d names; theta_1 … if left out.
 
     Examples
     --------
@@ -58,6 +61,10 @@ class Committor(Result):
     across: Array
     radius: float
     error: float = np.nan
+    parameters: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parameters", either(self.parameters, self.grid.dimension))
 
     def __repr__(self) -> str:
         """Return between which wells, and on how many cells."""
@@ -86,7 +93,7 @@ def committor_between(sgd: SGD, well: Array, across: Array, box: Grid) -> Commit
     for place, inside in ((well, 0.0), (across, 1.0)):
         ball = np.linalg.norm(grid.points - place, axis=-1) < radius
         fine[ball] = rough[ball] = inside
-    return Committor(grid, fine, well, across, radius, float(np.max(np.abs(fine - rough))))
+    return Committor(grid, fine, well, across, radius, float(np.max(np.abs(fine - rough))), sgd.parameters or ())
 
 
 def _deviation(sgd: SGD, place: Array) -> float:

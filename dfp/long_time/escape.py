@@ -16,6 +16,7 @@ from dfp.long_time.escape_law import Escape
 from dfp.long_time.first_passage import exit_steps
 from dfp.problem.equations import Langevin, MasterEquation
 from dfp.problem.grid import Grid
+from dfp.problem.parameters import labelled
 from dfp.problem.sgd import SGD
 from dfp.problem.state import Density, Point
 from dfp.result import remembered
@@ -109,9 +110,10 @@ def escape(sgd: SGD, start: ArrayLike, domain: Any) -> Escape:
         mean_steps=np.nan if exact is None else exact.mean,
         mean_error=np.nan if exact is None else exact.error,
         langevin_mean_steps=langevin,
-        quasi_stationary=None if exact is None else exact.law,
+        quasi_stationary=None if exact is None or exact.law is None else labelled(exact.law, sgd),
         committor=between,
         warnings=tuple(notes),
+        parameters=sgd.parameters or (),
     )
 
 

@@ -10,7 +10,7 @@ from dfp.long_time.committor import Committor
 from dfp.long_time.escape_law import MECHANISMS, NUMBERS, Escape, attributes, columns
 from dfp.problem.grid import Grid
 from dfp.problem.state import Density
-from dfp.results import hdf5
+from dfp.results import axes, hdf5
 from dfp.results.files import load_kind
 
 __all__ = ["attributes", "columns", "load_escape", "read"]
@@ -49,18 +49,19 @@ def read(root: hdf5.Stored) -> Escape:
     d = len(well)
     if not 1 <= d <= 2:
         raise FileFormatError(f"has d = {d}: escapes have d <= 2; make the file again.")
+    names = tuple(axes.read(root, d).values())
     across = root.array("across", (d,)) if "across" in root else None
     law = None
     if "quasi_stationary" in root:
         grid, values = _read_on_grid(root, "quasi_stationary", d)
-        law = Density(grid, values)
+        law = Density(grid, values, parameters=names)
     committor = None
     if "committor" in root and across is not None:
         grid, values = _read_on_grid(root, "committor", d)
         radius = float(root.attribute("committor_radius", "<f8"))
         # Versions before had no estimate of its error.
         error = float(root.attribute("committor_error", "<f8")) if root.labelled("committor_error") else np.nan
-        committor = Committor(grid, values, well, across, radius, error)
+        committor = Committor(grid, values, well, across, radius, error, names)
     return Escape(
         **{name: float(root.attribute(name, "<f8")) for name in NUMBERS},
         well=well,
@@ -71,6 +72,7 @@ def read(root: hdf5.Stored) -> Escape:
         quasi_stationary=law,
         committor=committor,
         warnings=tuple(warnings),
+        parameters=names,
     )
 
 

@@ -9,9 +9,10 @@ import numpy as np
 from dfp.checks import Array
 from dfp.long_time.committor import Committor
 from dfp.problem.grid import Grid
+from dfp.problem.parameters import either, symbol
 from dfp.problem.state import Density
 from dfp.result import Result
-from dfp.results import schema
+from dfp.results import axes, schema
 from dfp.results.schema import Column
 
 if TYPE_CHECKING:
@@ -52,6 +53,8 @@ class Escape(Result):
         The probability to fall to ``across`` before ``well``; None if there is no other well, or it is not resolved.
     warnings
         What to know before the numbers are used.
+    parameters
+        Names of the parameters, theta_1 … without.
 
     Examples
     --------
@@ -79,6 +82,10 @@ class Escape(Result):
     quasi_stationary: Density | None
     committor: Committor | None
     warnings: tuple[str, ...]
+    parameters: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "parameters", either(self.parameters, len(self.well)))
 
     @property
     def prefactor(self) -> float:
@@ -89,24 +96,26 @@ class Escape(Result):
         """Paths of SGD and of its Langevin limit."""
         from dfp.results.figures import escapes
 
-        return escapes(
-            {f"SGD, η = {self.learning_rate:g}, {self.mechanism}": self.path, "Langevin": self.langevin_path}
-        )
+        paths = {f"SGD, η = {self.learning_rate:g}, {self.mechanism}": self.path, "Langevin": self.langevin_path}
+        return escapes(paths, self.parameters)
 
     def __repr__(self) -> str:
         """Return where it leaves from, how, and after how many steps."""
-        where = np.array2string(self.well, precision=4)
         return (
-            f"<Escape from {where} at η = {self.learning_rate:g}: {self.mechanism}, action {self.action:.4g}, "
+            f"<Escape from {self._well} at η = {self.learning_rate:g}: {self.mechanism}, action {self.action:.4g}, "
             f"mean steps {self.mean_steps:.4g} (Langevin {self.langevin_mean_steps:.4g})>"
         )
+
+    @property
+    def _well(self) -> str:
+        return ", ".join(f"{symbol(name)} = {at:.4g}" for name, at in zip(self.parameters, self.well, strict=True))
 
     def __str__(self) -> str:
         """Return the figures, one a line."""
         factor = self.langevin_mean_steps / self.mean_steps
         way = "climbs" if self.mechanism == "climbs" else "is thrown across"
         lines = [
-            f"leaves the well at {self.well} after {self.mean_steps:.6g} steps on average, ± {self.mean_error:.1g}",
+            f"leaves the well at {self._well} after {self.mean_steps:.6g} steps on average, ± {self.mean_error:.1g}",
             f"  Langevin: {self.langevin_mean_steps:.6g} steps, {factor:.4g} times as many",
             f"  action {self.action:.6g}, Langevin {self.langevin_action:.6g} (ratio "
             f"{self.action / self.langevin_action:.4f}): it {way}",
@@ -132,14 +141,14 @@ def columns(found: Escape) -> dict[str, Column]:
         table |= _on_grid("quasi_stationary", law.grid, law.values)
     if committor is not None:
         table |= _on_grid("committor", committor.grid, committor.values)
-    return table
+    return table | axes.indices(table, found.parameters)
 
 
 def _on_grid(name: str, grid: Grid, values: Array) -> dict[str, Column]:
-    axes = {f"{name}_theta_{i}": axis for i, axis in enumerate(grid.axes, start=1)}
-    theta = {axis: _column("theta", (axis,), places) for axis, places in axes.items()}
+    along = {f"{name}_theta_{i}": axis for i, axis in enumerate(grid.axes, start=1)}
+    theta = {axis: _column("theta", (axis,), places) for axis, places in along.items()}
     box = _column(f"{name}_box", ("bound", "parameter"), np.array([grid.lower, grid.upper]))
-    found = _column(name, tuple(axes), values)
+    found = _column(name, tuple(along), values)
     unit = found.attributes["units"].format(d=grid.dimension)
     return theta | {f"{name}_box": box, name: Column(found.dims, found.values, found.attributes | {"units": unit})}
 
@@ -161,4 +170,5 @@ def attributes(found: Escape) -> dict[str, Any]:
         **{name: float(getattr(found, name)) for name in NUMBERS},
         **radius,
         "warnings": json.dumps(found.warnings, ensure_ascii=False),
+        **axes.attribute(found.parameters),
     }

@@ -10,16 +10,16 @@ from scipy.special import betaincinv, ndtri
 
 from dfp.checks import Array
 from dfp.problem import questions
+from dfp.problem.parameters import either, symbol
 from dfp.result import Result
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-
 # Of bounds on what was rarely or never seen.
 _CONFIDENCE = 0.95
-
-
+# Sides of a box that are told in words.
+_SIDES = 3
 # Probability to leave in a step below which its factor is told by what it lacks to one.
 _RARE = 1e-6
 
@@ -60,6 +60,10 @@ class ExitSteps(Result):
         How many were drawn, of which ``error`` and ``mean_error`` are standard errors; 0 where nothing was.
     spread
         Standard errors of ``survival`` by splitting, shape (n + 1,), from the spread of replicates; None without.
+    lower, upper
+        Corners of the box, shape (d,) [parameter], infinite where there is no wall; None in files of dfp 0.1.
+    parameters
+        Names of the parameters, theta_1 … without.
 
     Examples
     --------
@@ -80,8 +84,13 @@ class ExitSteps(Result):
     warnings: tuple[str, ...] = ()
     trajectories: float = 0
     spread: Array | None = None
+    lower: Array | None = None
+    upper: Array | None = None
+    parameters: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.lower is not None:
+            object.__setattr__(self, "parameters", either(self.parameters, len(self.lower)))
         if np.isnan(self.leaving):
             object.__setattr__(self, "leaving", 1 - self.decay)
 
@@ -100,6 +109,16 @@ class ExitSteps(Result):
         """Return what pickles and copies keep: the table, not the way to it."""
         self.survival  # noqa: B018 (makes the table)
         return super().__getstate__()
+
+    def _box(self, called: Callable[[str], str] = symbol) -> str:
+        """Return the box in words, such as ``−1 < θ₁ < 1, θ₂ < 3``; nothing where it is not known."""
+        if self.lower is None or self.upper is None:
+            return ""
+        sides = list[str]()
+        for name, low, high in zip(self.parameters, self.lower.tolist(), self.upper.tolist(), strict=True):
+            below, above = f"{_number(low)} < " * (low > -np.inf), f" < {_number(high)}" * (high < np.inf)
+            sides += [f"{below}{called(name)}{above}"] * bool(below or above)
+        return ", ".join([*sides[:_SIDES], *["…"] * (len(sides) > _SIDES)])
 
     @property
     def probability(self) -> Array:
@@ -178,33 +197,40 @@ class ExitSteps(Result):
 
     def _figure(self) -> "Figure":
         """Survival, and the probability of leaving at each step."""
+        from dfp.results.axes import legend
         from dfp.results.figures import exits
 
-        return exits(self.steps, self.survival, self.probability, self.mean, self.leaving)
+        return exits(self.steps, self.survival, self.probability, self.mean, self.leaving, self._box(legend))
 
     @property
     def _factor(self) -> str:
         return f"{self.decay:.8g}" if self.leaving > _RARE else f"1 − {self.leaving:.4g}"
 
     def __repr__(self) -> str:
-        """Return mean and last step in one line."""
+        """Return box, mean and last step in one line."""
         told = f"{self._told(self.mean)} ± {self.mean_error:.1g}"
-        return f"<ExitSteps: {told} steps on average, known up to {self.steps[-1]}>"
+        where = f" from {self._box()}" if self._box() else ""
+        return f"<ExitSteps{where}: {told} steps on average, known up to {self.steps[-1]}>"
 
     def __str__(self) -> str:
         """Return the figures, one a line."""
+        where = f" from {self._box()}" if self._box() else ""
         unseen = self.trajectories and not self.leaving  # nobody left in the second half, as a warning says
         return "\n".join(
             [
-                f"exit after {self._told(self.mean)} steps on average (error {self.mean_error:.1g})"
+                f"exit{where} after {self._told(self.mean)} steps on average (error {self.mean_error:.1g})"
                 if not np.isnan(self.mean)
-                else f"exit after more than {self.steps[-1]} steps for too many to tell the mean",
+                else f"exit{where} after more than {self.steps[-1]} steps for too many to tell the mean",
                 "  " + ", ".join(self._in_words(share) for share in (0.5, 0.9, 0.99)),
                 f"  inside after {self.steps[-1]} steps: {self._at_the_end}",
                 *([] if unseen else [f"  in the end survival falls by the factor {self._factor} a step"]),
                 *(f"  {warning}" for warning in self.warnings),
             ]
         )
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}".replace("-", "−")
 
 
 def deferred(
@@ -219,4 +245,13 @@ def deferred(
     law = object.__new__(ExitSteps)
     fields = {"steps": steps, "mean": mean, "decay": 1 - leaving, "mean_error": mean_error, "leaving": leaving}
     law.__dict__.update(fields, warnings=warnings, trajectories=0, spread=None, _tabulate=tabulate)
+    law.__dict__.update(lower=None, upper=None, parameters=())
     return law
+
+
+def of_box(law: ExitSteps, lower: Array, upper: Array, parameters: tuple[str, ...] | None) -> ExitSteps:
+    """Return the same law, which knows its box (d,) and what the parameters are called; nothing is tabulated."""
+    found = object.__new__(ExitSteps)
+    names = either(parameters or (), len(lower))
+    found.__dict__.update(law.__dict__, lower=lower, upper=upper, parameters=names)
+    return found

@@ -14,7 +14,7 @@ from dfp.errors import DFPError, UnresolvedError, UnsupportedError
 from dfp.long_time import first_passage_maps, first_passage_momentum
 from dfp.long_time import first_passage_numeric as numeric
 from dfp.long_time import first_passage_waves as waves
-from dfp.long_time.exit_law import ExitLaw, ExitSteps
+from dfp.long_time.exit_law import ExitLaw, ExitSteps, of_box
 from dfp.long_time.first_passage_line import NarrowKernel, by_panels
 from dfp.long_time.first_passage_sampled import LONGEST, Exits
 from dfp.long_time.first_passage_splitting import SplitExits
@@ -107,21 +107,23 @@ def exit_steps(
         )
     last = None if steps is None else checks.integer("steps", steps)
     splitting = checks.boolean("splitting", splitting)
+    lower, upper = _open_box(domain, equation.dimension)
     if trajectories is not None:
         checks.integer("trajectories", trajectories, at_least=100)
         checks.integer("seed", seed, at_least=0)
-        lower, upper = _open_box(domain, equation.dimension)
     elif splitting:
         raise DFPError("splitting=True: it is trajectories that are split; give trajectories=20_000 as well.")
 
     def find(keeper: Keeper | None) -> ExitSteps:
         if trajectories is None:
-            return _computed(equation, domain, initial, last)
-        drawn = SplitExits if splitting else Exits
-        return drawn(equation, lower, upper, initial, last, trajectories, seed).law(keeper)
+            law = _computed(equation, domain, initial, last)
+        else:
+            drawn = SplitExits if splitting else Exits
+            law = drawn(equation, lower, upper, initial, last, trajectories, seed).law(keeper)
+        return of_box(law, lower, upper, equation.parameters)
 
     # Lists and arrays are one problem.
-    told = domain if isinstance(domain, Grid) else [part.tolist() for part in _open_box(domain, equation.dimension)]
+    told = domain if isinstance(domain, Grid) else [lower.tolist(), upper.tolist()]
     asked = {"domain": told, "steps": last, "trajectories": trajectories, "seed": seed}
     if splitting:  # checkpoints without it say nothing of it
         asked["splitting"] = True

@@ -11,11 +11,14 @@ from dfp.long_time import stationary_average
 from dfp.problem.arguments import check_equation
 from dfp.problem.averaged_equation import AveragedEquation
 from dfp.problem.equation import Equation, MomentVector
-from dfp.problem.parameters import either, labelled
+from dfp.problem.parameters import either, labelled, listed, symbol, told
 from dfp.regimes.mode_report import modes
 from dfp.result import Result, remembered
+from dfp.results.tables import aligned
 
 _ROUNDING = 1e-13
+# Lines of a printed table, at most.
+_LINES = 30
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -46,6 +49,25 @@ class StationaryMoments(Result):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "parameters", either(self.parameters, len(self.mean)))
+
+    @property
+    def _deviation(self) -> Array:
+        return np.sqrt(np.maximum(self.covariance.diagonal(), 0.0))
+
+    def __repr__(self) -> str:
+        """Return of how many parameters, and between what their deviations are."""
+        least, most = float(self._deviation.min()), float(self._deviation.max())
+        wide = f"{least:.4g}" if least == most else f"{least:.4g} to {most:.4g}"
+        of = f": {listed(self.parameters)}" if told(self.parameters) else ""
+        return f"<StationaryMoments of {len(self.mean)} parameter(s){of}; deviations {wide}>"
+
+    def __str__(self) -> str:
+        """Return a table of means and deviations, one parameter a line."""
+        known = zip(self.parameters, self.mean, self._deviation, strict=True)
+        rows = [(symbol(name), f"{mean:.6g}", f"{deviation:.6g}") for name, mean, deviation in known]
+        lines = aligned([("parameter", "mean", "standard deviation"), *rows[:_LINES]], right=(1, 2))
+        more = [f"… {len(rows) - _LINES} more"] if len(rows) > _LINES else []
+        return "\n".join([*lines, *more])
 
 
 @remembered

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from dfp import checks
 from dfp.checks import Array
 from dfp.errors import DFPError, UnsupportedError
-from dfp.problem.parameters import symbol, told, unnamed
+from dfp.problem.parameters import listed, symbol, told, unnamed
 from dfp.problem.sgd import SGD
 from dfp.regimes import epochs
 from dfp.regimes.coupling import EigenSystem
@@ -278,9 +278,9 @@ class Modes(Result, Sequence[Mode]):
 
     def __repr__(self) -> str:
         """Return the number of modes and the regime of the whole."""
-        return (
-            f"<Modes: {len(self)}, {'coupled' if self.coupled else 'uncoupled'}, learning rate {self.learning_rate:g}>"
-        )
+        of = f" of {listed(self.parameters)}" if told(self.parameters) else ""
+        together = "coupled" if self.coupled else "uncoupled"
+        return f"<Modes{of}: {len(self)}, {together}, learning rate {self.learning_rate:g}>"
 
     @property
     def learning_rate(self) -> float:

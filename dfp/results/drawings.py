@@ -73,12 +73,12 @@ def _committor(result: Any) -> "Figure":
     figure, ((axis,),) = page.canvas(1, 1, 5.4, 4.0)
     if result.grid.dimension == 1:
         axis.plot(result.grid.axes[0], result.values, color=figures.COLOURS[0])
-        axis.set_xlabel(schema.label("theta_1"))
+        axis.set_xlabel(named.label(result.parameters[0]))
         axis.set_ylabel(schema.label("committor"))
     else:
         drawn = axis.contourf(*result.grid.axes, result.values.T, levels=np.linspace(0, 1, 11), cmap="viridis")
         half = result.grid.spacing / 2
-        planes.frame(axis, (result.grid.lower + half, result.grid.upper - half))
+        planes.frame(axis, (result.grid.lower + half, result.grid.upper - half), result.parameters)
         page.bar(drawn, [axis], schema.label("committor"))
     for name, place in (("well", result.well), ("across", result.across)):
         axis.plot(place[0], place[1] if len(place) > 1 else float(name == "across"), "o", label=name)

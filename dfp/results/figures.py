@@ -110,8 +110,8 @@ def moments(steps: Any, mean: Array, variance: Array, title: str, names: Sequenc
     return figure
 
 
-def exits(steps: Any, survival: Array, probability: Array, mean: float, leaving: float) -> "Figure":
-    """Return a figure of a law of exit: the probability of being still inside, and that of leaving at each step.
+def exits(steps: Any, survival: Array, probability: Array, mean: float, leaving: float, box: str) -> "Figure":
+    """Return a figure of a law of exit from a box: the probability to be still inside, and to leave at each step.
 
     Where hardly any leave within the steps, that of having left is drawn for the former, which would be a line at one.
     """
@@ -137,11 +137,11 @@ def exits(steps: Any, survival: Array, probability: Array, mean: float, leaving:
     right.set_ylabel(schema.label("exit_probability"))
     for axis in (left, right):
         axis.set_xlabel(schema.label("step"))
-    figure.suptitle("When do the parameters leave?")
+    figure.suptitle(f"When does SGD leave {box}?" if box else "When do the parameters leave?")
     return figure
 
 
-def escapes(paths: Mapping[str, Array]) -> "Figure":
+def escapes(paths: Mapping[str, Array], names: Sequence[str]) -> "Figure":
     """Return a figure of paths (N + 1, d), d <= 2, out of a well: over the steps before the exit, or in the plane."""
     figure, ((axis,),) = canvas(1, 1, 6.4, 4.2)
     line = next(iter(paths.values())).shape[1] == 1
@@ -152,9 +152,8 @@ def escapes(paths: Mapping[str, Array]) -> "Figure":
         moving = path[max(begun - 3, 0) : arrived + 1]
         along = (np.arange(1.0 - len(moving), 1.0), moving[:, 0]) if line else moving.T
         axis.plot(*along, ".-", color=colour, label=name)
-    across, up = ("path_step", "theta") if line else ("theta_1", "theta_2")
-    axis.set_xlabel(schema.label(across))
-    axis.set_ylabel(schema.label(up))
+    axis.set_xlabel(schema.label("path_step") if line else named.label(names[0]))
+    axis.set_ylabel(named.label(names[-1]))
     layout.legend(axis)
     figure.suptitle("Along which path do the parameters leave?")
     return figure

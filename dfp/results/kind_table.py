@@ -99,9 +99,12 @@ KINDS = {
             "survival_standard_error": Kept(
                 "spread", _variable("step", "1", "standard error of the probability of being inside"), fallback=True
             ),
+            "lower": Kept("lower", _variable("parameter", "parameter", "lower corner of the box"), fallback=True),
+            "upper": Kept("upper", _variable("parameter", "parameter", "upper corner of the box"), fallback=True),
         },
         ("mean", "decay", "error", "mean_error", "leaving", "trajectories"),
         warnings=True,
+        parameters="parameters",
     ),
     "spectrum": Kind(
         "dfp.long_time.relaxation.Spectrum",
@@ -161,6 +164,7 @@ KINDS = {
         },
         ("radius", "error"),
         gridded=True,
+        parameters="parameters",
         later=("error",),
     ),
     "fit": Kind(

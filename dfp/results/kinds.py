@@ -212,7 +212,7 @@ def _read(root: hdf5.Stored, name: str) -> Any:
         if not all(isinstance(warning, str) for warning in given["warnings"]):
             raise FileFormatError("the attribute 'warnings' must hold a list of text; make the file again.")
     if kind.parameters:
-        told = named if kind.gridded or kind.optional_grid else axes.read(root, sizes["parameter"])
+        told = named if kind.gridded or kind.optional_grid else axes.read(root, sizes.get("parameter", 0))
         given[kind.parameters] = tuple(told.values())
     make = getattr(kind.maker, kind.made) if kind.made else kind.maker
     return make(**_in_parts(given))
