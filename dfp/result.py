@@ -90,10 +90,12 @@ class Result(Short):
     def to_dataframe(self) -> "pandas.DataFrame":
         """Return the variables along the first axis of the file, one row an entry (extra ``pandas``).
 
+        Of what is a function on a grid, such as a stationary density, one row a cell.
+
         Raises
         ------
         DFPError
-            If pandas is not installed, or the result is on a grid and no table.
+            If pandas is not installed, or the result is no table.
 
         Examples
         --------

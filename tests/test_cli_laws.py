@@ -247,3 +247,46 @@ def test_numbers_apart_and_options_given_twice_are_refused(words, message, tmp_p
     known = "--lower -1,-3 --upper=1,3 --steps 3 --force --force"  # control
     assert invoke("exit", tmp_path / "part.toml", *known.split(" ")).exit_code == 0
     assert "--out: is given twice" in invoke("networks", "run", "vision", "--out", "a", "--out", "b").output
+
+
+TABLES = {
+    "solve": ("one_mode.toml", ["-o", "run.h5"], "step"),
+    "compare": ("compare.toml", ["-o", "run.h5"], "name"),
+    "modes": ("one_mode.toml", ["-o", "run.h5"], "curvature"),
+    "stationary": ("one_mode.toml", ["-o", "run.h5"], "theta_1"),
+    "spectrum": ("one_mode.toml", ["-o", "run.h5"], "place"),
+    "exit": ("one_mode.toml", ["--lower=-0.3", "--upper=0.7", "-o", "run.h5"], "step"),
+    "phase": ("one_mode.toml", ["--x", "learning_rate:0.1:1:3", "--y", "curvature_noise:0.1:1:2", "-o", "run.h5"],
+              "learning_rate"),
+    "sweep": ("map.toml", ["-o", "run.h5"], "learning_rate"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("command", TABLES)
+def test_every_command_with_a_result_writes_its_table_and_so_does_its_file(command, tmp_path, monkeypatch):
+    """At once and from the file the same bytes, all digits of the data frame; a table that is there is left alone."""
+    pandas = pytest.importorskip("pandas")
+    monkeypatch.chdir(tmp_path)
+    text = (EXAMPLES / "one_mode.toml").read_text(encoding="utf-8")
+    Path("map.toml").write_text(text + '\n[sweep]\n"sgd.learning_rate" = [0.1, 0.2, 3.0]\n', encoding="utf-8")
+    file, options, first = TABLES[command]
+    file = file if Path(file).exists() else EXAMPLES / file
+    result = invoke(command, file, *options, "--table", "at_once.csv")
+    assert result.exit_code == 0 and "written to at_once.csv" in result.output, result.output
+    written = Path("at_once.csv").read_bytes()
+    with Path("at_once.csv").open(encoding="utf-8", newline="") as stream:
+        names, *rows = csv.reader(stream)
+    assert names[0] == first and len(rows)
+    kept = dfp.load("run.h5") if command != "compare" else None
+    if kept is not None:
+        frame = kept.to_dataframe()
+        assert names == list(frame.columns)
+        assert rows == [["" if cell is None else str(cell) for cell in row] for row in frame.to_dict("split")["data"]]
+        assert invoke("table", "run.h5").exit_code == 0
+        assert Path("run.csv").read_bytes() == written
+    else:  # the file has the solutions, each a row a step
+        assert invoke("table", "run.h5").exit_code == 0
+        assert pandas.read_csv("run.csv").columns[:2].tolist() == ["solution", "step"]
+    refused = invoke("table", "run.h5", "-o", "at_once.csv")
+    assert refused.exit_code == 2 and "exists already" in refused.output
+    assert Path("at_once.csv").read_bytes() == written

@@ -242,7 +242,9 @@ def test_rare_exits_are_split_from_a_file(tmp_path):
     plain, split = (CliRunner().invoke(app, [*box, *more]) for more in ([], ["--splitting"]))
     assert plain.exit_code == split.exit_code == 0, split.output
     assert "or give --splitting" in plain.output and "too many to tell" in plain.output
-    assert "exit after " in split.output and "too many to tell" not in split.output
+    assert (
+        "exit from −1.1 < θ₁ < 1.1, −1.1 < θ₂ < 1.1 after " in split.output and "too many to tell" not in split.output
+    )
 
 
 def test_a_file_of_a_sweep_is_no_problem_of_its_own(tmp_path):

@@ -266,9 +266,15 @@ def test_tables():
     for name, length in lengths.items():
         assert len(RESULTS[name].to_dataframe()) == length, name
     assert RESULTS["sweep"].to_dataframe()["pair_2"][5] == 2.5**2
-    for name in ("density", "committor", "escape"):
-        with pytest.raises(dfp.DFPError, match="on a grid"):
-            RESULTS[name].to_dataframe()
+    density, cells = RESULTS["density"], RESULTS["density"].to_dataframe()
+    assert list(cells.columns) == ["theta_1", "density"]  # one row a cell
+    assert np.array_equal(cells["density"], density.values) and np.array_equal(cells["theta_1"], density.grid.axes[0])
+    moved = RESULTS["gridded current"]
+    cells = moved.to_dataframe()
+    assert np.array_equal(cells["current_2"], moved.values[..., 1].ravel())
+    assert np.array_equal(cells[["theta_1", "theta_2"]], moved.density.grid.points.reshape(-1, 2))
+    with pytest.raises(dfp.DFPError, match="no table"):
+        RESULTS["escape"].to_dataframe()
 
 
 def test_files_of_modes_say_all_numbers_and_forged_ones_are_refused(tmp_path):

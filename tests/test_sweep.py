@@ -235,3 +235,19 @@ def test_every_number_of_a_sweep_is_drawn_by_name(tmp_path):
         assert result.exit_code == code and said in result.output
     with pytest.raises(dfp.DFPError, match="numbers of sweeps"):
         dfp.plot(dfp.Density.normalised(dfp.Grid(0, 1, 4), [0, 1, 1, 0]), name="x")
+
+
+def test_what_failed_is_told_where_and_left_grey_with_a_word():
+    def root(rate, noise):
+        if rate > 2:
+            raise dfp.DFPError(f"rate={rate}: is too large.")
+        return rate * noise
+
+    found = dfp.sweep(root, {"rate": [1.0, 2.0, 3.0, 4.0], "noise": [0.5, 1.0]}, quiet=True)
+    assert found.failed[1] == {"rate": 3.0, "noise": 1.0, "message": "rate=3: is too large."}
+    told = str(found)
+    assert "! rate = 3, noise = 0.5: rate=3: is too large." in told and told.endswith("! and 1 more, in .failed")
+    (legend,) = [axis.get_legend() for axis in found.plot().axes if axis.get_legend()]
+    assert [text.get_text() for text in legend.get_texts()] == ["no value there"]
+    whole = dfp.sweep(root, {"rate": [1.0, 2.0], "noise": [0.5, 1.0]}, quiet=True)
+    assert str(whole) == repr(whole) and not any(axis.get_legend() for axis in whole.plot().axes)

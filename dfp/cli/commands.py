@@ -24,15 +24,19 @@ from dfp.cli.options import (
     Quiet,
     Resume,
     Style,
+    Table,
     Which,
     Width,
     check_look,
     check_output,
+    check_table,
     check_words,
     chosen,
     keep,
     parameters,
     shown,
+    tabulate,
+    write_table,
 )
 from dfp.cli.wording import in_a_file, logged_in_words
 from dfp.errors import DFPError
@@ -127,6 +131,7 @@ def solve(
     file: File,
     output: Annotated[Path, typer.Option("--output", "-o", metavar="RUN.h5", help="HDF5 file to write.")],
     equation: Which = None,
+    table: Table = None,
     resume: Resume = False,
     force: Force = False,
     quiet: Quiet = False,
@@ -141,6 +146,7 @@ def solve(
       dfp solve one_mode.toml -o run.h5
     """
     check_output("--output", output, (".h5",), force or resume, resumes=True)
+    check_table(table, force or resume)
     from dfp.config.config import load
     from dfp.solving.checkpoints import Checkpoint
 
@@ -156,6 +162,7 @@ def solve(
         print(f"resumed from {what} {solution.provenance['resumed']}")
     print(_summary(solution))
     print(f"written to {output}")
+    tabulate(solution, table)
     _end([task])
 
 
@@ -170,9 +177,7 @@ def compare(
     ] = None,
     width: Width = None,
     style: Style = None,
-    table: Annotated[
-        Path | None, typer.Option("--table", metavar="FILE.csv", help="CSV file with all distances and intervals.")
-    ] = None,
+    table: Table = None,
     at: Annotated[
         str, typer.Option(help="step; or time: frames of equal slow time, as of other learning rates.")
     ] = "step",
@@ -189,8 +194,7 @@ def compare(
     Example:
       dfp compare compare.toml -o compare.h5 --figure compare.png --table compare.csv
     """
-    if table is not None:
-        check_output("--table", table, (".csv",), force or resume)
+    check_table(table, force or resume)
     if output is not None:
         check_output("--output", output, (".h5",), force or resume, resumes=True)
     if figure is not None:
@@ -221,9 +225,7 @@ def compare(
 def modes(
     file: File,
     output: Output = None,
-    table: Annotated[
-        Path | None, typer.Option("--table", metavar="FILE.csv", help="CSV file with all numbers of every mode.")
-    ] = None,
+    table: Table = None,
     figure: Annotated[
         Path | None, typer.Option("--figure", metavar="FILE.png", help="Spectrum and variances: .png, .pdf or .svg.")
     ] = None,
@@ -247,23 +249,18 @@ def modes(
     """
     if output is not None:
         check_output("--output", output, (".h5",), force)
-    if table is not None:
-        check_output("--table", table, (".csv",), force)
+    check_table(table, force)
     if figure is not None:
         check_output("--figure", figure, FIGURES, force)
     check_look(figure, width, style)
     from dfp.config.config import load
     from dfp.regimes.mode_report import modes as report
     from dfp.results import figures as plots
-    from dfp.results.tables import comma_separated
-    from dfp.results.writing import write
 
     found = report(load(file, partial=True).build().sgd, step=step, horizon=horizon)
     print(in_a_file(str(found)))
     keep(found, output)
-    if table is not None:
-        write(table, comma_separated(found.rows()))
-        print(f"written to {table}")
+    tabulate(found, table)
     if figure is not None:
         plots.save(found.plot(width=width, style=style), figure)
         print(f"written to {figure}")
@@ -302,6 +299,28 @@ def plot(
 
     page.save(drawn(load_any(run), name=name, width=width, style=style), target)
     print(f"written to {target}")
+
+
+@app.command()
+def table(
+    run: Annotated[Path, typer.Argument(metavar="RUN.h5", help="File of a result, as solve and compare write.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", metavar="RUN.csv", help="CSV file; RUN.csv beside RUN.h5 if left out."),
+    ] = None,
+    force: Force = False,
+) -> None:
+    """Write the result, or the solutions, in a file as CSV: one row a step, a mode, a place or a cell.
+
+    \b
+    Example:
+      dfp table run.h5 -o run.csv
+    """
+    target = run.with_suffix(".csv") if output is None else output
+    check_output("--output", target, (".csv",), force)
+    from dfp.results.files import load_any
+
+    tabulate(load_any(run), target)
 
 
 @app.command()
@@ -356,6 +375,7 @@ def sweep(
     quantity: Annotated[str, typer.Option(help="stationary: where it settles; moments: at the saved steps.")] = (
         "stationary"
     ),
+    table: Table = None,
     workers: Annotated[int, typer.Option(help="Processes on this machine; 1 needs none.")] = 1,
     dask: Annotated[
         str | None, typer.Option("--dask", metavar="ADDRESS", help="Scheduler of a Dask cluster; 'local' starts one.")
@@ -369,16 +389,16 @@ def sweep(
       dfp sweep map.toml -o map.h5 --workers 4
     """
     check_output("--output", output, (".h5",), force=True)
+    check_table(table, force=True)
     from dfp.config.sweeps import load, pool
     from dfp.solving.sweeping import sweep as over
 
     function, axes = load(file, quantity)
     with pool(workers, dask) as executor:
         found = over(function, axes, executor, save=output, quiet=quiet)
-    print(repr(found))
-    for place, message in list(found.failures.items())[:3]:
-        print(f"! member {place}: {in_a_file(message)}")
+    print(in_a_file(str(found)))
     print(f"written to {output}")
+    tabulate(found, table)
 
 
 def _check_comparison(file: Path, problem: "Problem", drawn: bool) -> None:
@@ -458,8 +478,6 @@ def _report(
     from dfp.results.comparison import compare
     from dfp.results.drawn import plot as drawn
     from dfp.results.files import save_many
-    from dfp.results.tables import comma_separated
-    from dfp.results.writing import write
 
     # Before a file is written: it may be refused.
     drawing = None if figure is None else drawn(solutions, at=at, width=width, style=style)
@@ -469,7 +487,7 @@ def _report(
         page.save(drawing, figure)
     found = compare(solutions, at=at)
     if table is not None:
-        write(table, comma_separated(found.rows()))
+        write_table(found, table)
     # Printed last: whoever reads may have gone.
     print(in_a_file(str(found)))
     for name, solution in solutions.items():

@@ -13,14 +13,17 @@ from dfp.cli.options import (
     Output,
     Resume,
     Style,
+    Table,
     Which,
     Width,
     check_look,
     check_output,
+    check_table,
     chosen,
     keep,
     parameters,
     shown,
+    tabulate,
 )  # fmt: skip
 from dfp.cli.wording import in_a_file
 from dfp.errors import DFPError
@@ -36,6 +39,7 @@ def stationary(
     file: File,
     output: Output = None,
     equation: Which = None,
+    table: Table = None,
     force: Force = False,
 ) -> None:
     """Print mean and covariance of the stationary law of an equation, or why there are none; and keep its density.
@@ -48,6 +52,7 @@ def stationary(
     """
     if output is not None:
         check_output("--output", output, (".h5",), force)
+    check_table(table, force)
     from dfp.long_time.stationary_law import stationary as law_of
     from dfp.long_time.stationary_moments import stationary_moments
     from dfp.problem.equation import Equation
@@ -57,7 +62,7 @@ def stationary(
     try:
         law = law_of(task.equation, problem.grid)
     except DFPError as failure:
-        if output is not None or not isinstance(task.equation, Equation):
+        if output is not None or table is not None or not isinstance(task.equation, Equation):
             raise
         try:
             settled = stationary_moments(task.equation)
@@ -74,6 +79,7 @@ def stationary(
     for warning in law.warnings:
         print(f"  ! {in_a_file(warning)}")
     keep(law, output)
+    tabulate(law, table)
 
 
 def spectrum(
@@ -81,6 +87,7 @@ def spectrum(
     count: Annotated[int, typer.Option(help="Number of modes.")] = 6,
     output: Output = None,
     equation: Which = None,
+    table: Table = None,
     force: Force = False,
 ) -> None:
     """Print the slowest modes in which an equation relaxes, and how many steps they take.
@@ -93,6 +100,7 @@ def spectrum(
     """
     if output is not None:
         check_output("--output", output, (".h5",), force)
+    check_table(table, force)
     from dfp.long_time.relaxation import spectrum as modes_of
 
     _, task = _asked(file, equation)
@@ -100,6 +108,7 @@ def spectrum(
     print(f"relaxation of the {task.equation.label}")
     print(str(found))
     keep(found, output)
+    tabulate(found, table)
 
 
 def exit_law(
@@ -118,6 +127,7 @@ def exit_law(
     ] = False,
     output: Output = None,
     equation: Which = None,
+    table: Table = None,
     resume: Resume = False,
     force: Force = False,
 ) -> None:
@@ -131,6 +141,7 @@ def exit_law(
       dfp exit one_mode.toml --lower -0.3 --upper 0.7
     """
     keeper = _keeper(output, resume, force)
+    check_table(table, force or resume)
     from dfp.long_time.first_passage import exit_steps
 
     problem, task = _asked(file, equation)
@@ -147,6 +158,7 @@ def exit_law(
     print(f"exit of the {task.equation.label}")
     print(in_a_file(str(law)))
     _told(keeper)
+    tabulate(law, table)
 
 
 def phase(
@@ -159,9 +171,7 @@ def phase(
     ] = "curvature_noise:0.01:10:40",
     output: Output = None,
     mode: Annotated[int, typer.Option(help="Which mode, from 0, in ascending order of curvature.")] = 0,
-    table: Annotated[
-        Path | None, typer.Option("--table", metavar="FILE.csv", help="CSV file with every place of the diagram.")
-    ] = None,
+    table: Table = None,
     figure: Annotated[
         Path | None, typer.Option("--figure", metavar="FILE.png", help="The diagram: .png, .pdf or .svg.")
     ] = None,
@@ -180,14 +190,11 @@ def phase(
       dfp phase one_mode.toml --x learning_rate:0.01:4:60 --figure phase.png
     """
     keeper = _keeper(output, resume, force)
-    if table is not None:
-        check_output("--table", table, (".csv",), force or resume)
+    check_table(table, force or resume)
     if figure is not None:
         check_output("--figure", figure, FIGURES, force or resume)
     check_look(figure, width, style)
     from dfp.results import figures as plots
-    from dfp.results.tables import comma_separated
-    from dfp.results.writing import write
 
     axes = dict([_axis("--x", x)]), dict([_axis("--y", y)])
     found, size = _diagram(file, mode, *axes, keeper)
@@ -201,9 +208,7 @@ def phase(
     for (exact, believed), count in sorted(counts.items(), key=lambda item: -item[1]):
         print(f"{exact:14}{believed:14}{count}")
     _told(keeper)
-    if table is not None:
-        write(table, comma_separated(_rows(found)))
-        print(f"written to {table}")
+    tabulate(found, table)
     if figure is not None:
         plots.save(found.plot(width=width, style=style), figure)
         print(f"written to {figure}")
@@ -271,18 +276,6 @@ def _diagram(
     }  # fmt: skip
     given = {name: value for name, value in fixed.items() if name not in {*x, *y}}
     return phase_diagram(x, y, **given, checkpoint=keeper), size
-
-
-def _rows(found: "PhaseDiagram") -> list[dict[str, Any]]:
-    numbers = [name for name in found.values if not name.endswith("regime")]
-    return [
-        {
-            found.names[0]: float(a), found.names[1]: float(b), "regime": str(found.regime[i, j]),
-            "langevin_regime": str(found.langevin_regime[i, j]),
-            **{name: float(found.values[name][i, j]) for name in numbers},
-        }
-        for i, a in enumerate(found.x) for j, b in enumerate(found.y)
-    ]  # fmt: skip
 
 
 def _numbers(option: str, text: str, equation: "Equation") -> list[float]:

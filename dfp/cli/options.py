@@ -26,6 +26,10 @@ Output = Annotated[
     typer.Option("--output", "-o", metavar="RESULT.h5", help="HDF5 file for the result."),
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from what an interrupted run has left at --output.")]
+Table = Annotated[
+    Path | None,
+    typer.Option("--table", metavar="FILE.csv", help="CSV file of all numbers, as to_dataframe() has them."),
+]
 Width = Annotated[
     float | None, typer.Option(help="Inches of the figure: 3.3 is a column of a paper, 7 a page; its own if left out.")
 ]
@@ -47,6 +51,29 @@ def check_output(option: str, path: Path, suffixes: tuple[str, ...], force: bool
         raise DFPError(f"{option}={path}: exists already; give {kept}--force to replace it, or another name.")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise DFPError(f"{option}={path}: the directory {folder} is not writable; choose another.")
+
+
+def check_table(path: Path | None, force: bool) -> None:
+    """Refuse a table that could not be written, or would be lost."""
+    if path is not None:
+        check_output("--table", path, (".csv",), force)
+
+
+def tabulate(result: Any, path: Path | None) -> None:
+    """Write the table of a result where that was asked for, and say so."""
+    if path is not None:
+        write_table(result, path)
+        print(f"written to {path}")
+
+
+def write_table(result: Any, path: Path) -> None:
+    """Write the table of a result, or of several by name."""
+    from dfp.results.kinds import table
+    from dfp.results.tables import comma_separated, together
+    from dfp.results.writing import write
+
+    found = together({name: table(one) for name, one in result.items()}) if isinstance(result, dict) else table(result)
+    write(path, comma_separated(found))
 
 
 def check_look(figure: Path | None, width: float | None, style: str | None) -> None:

@@ -54,6 +54,7 @@ _ARGUMENTS: dict[str, str | Callable[[re.Match[str]], str]] = {
     r"\bsave=(?:\[(?:\.\.\.|…)\])?(?![\[\w])": "save",
     r"\bat=\"time\"": "--at time",
     r"\bstep=n\b": "--step n",
+    r"\.plot\('([^']*)'\)": r"--name '\1'",
     r"\bsolution\.save\(path\)": "dfp solve -o RUN.h5",
     r"\bfrom_regression or from_samples\b": 'kind = "regression" or kind = "samples" in [landscape]',
     r"\buse \(M \+ M\.T\) / 2": "make the entries i, j and j, i equal",

@@ -19,6 +19,8 @@ from dfp.results.schema import Column
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+# Members of which it is printed why they failed.
+_FAILED = 3
 DONE = "finished"
 """Name of the variable that counts which members are there."""
 
@@ -61,6 +63,16 @@ class Sweep(Result):
             raise DFPError(f"name={name!r}: must be one of {', '.join(map(repr, self.values))}; give one of these.")
         return self.values[name]
 
+    @property
+    def failed(self) -> list[dict[str, Any]]:
+        """Where members ended in a ``DFPError``, and its message, one dictionary a member: what ``failures`` say."""
+        found = []
+        for place, message in self.failures.items():
+            index = np.unravel_index(place, self.finished.shape)
+            where = {name: float(values[i]) for (name, values), i in zip(self.axes.items(), index, strict=True)}
+            found.append(where | {"message": message})
+        return found
+
     def rows(self) -> list[dict[str, Any]]:
         """Return one dictionary of axes and values for every member, as tables and CSV files have it."""
         found = []
@@ -98,14 +110,14 @@ class Sweep(Result):
 
     def _map(self, name: str | None) -> "Figure":
         if not self.values:
-            raise DFPError("no member has an answer to draw; print the sweep's failures.")
+            raise DFPError("no member has an answer to draw; print the sweep: it says why.")
         whole = {one: array for one, array in self.values.items() if array.size == self.finished.size}
         # A variance may have come as a matrix of one entry.
         known = {one: array.reshape(self.finished.shape) for one, array in whole.items()} | self._entries()
         chosen = next(iter(known)) if name is None and len(self.values) == len(whole) == 1 else name
         listed = ", ".join(map(repr, known))
         if chosen is None:
-            raise DFPError(f"name: there are {listed}; say which to draw, .plot(name) or --name.")
+            raise DFPError(f"name: there are {listed}; say which to draw, as .plot({next(iter(known))!r}).")
         if chosen not in known:
             raise DFPError(f"name={chosen!r}: must be one of {listed}; give one of these.")
         numbers, names = known[chosen], tuple(self.axes)
@@ -119,6 +131,15 @@ class Sweep(Result):
         failed = f", {len(self.failures)} failed" if self.failures else ""
         done = f"{int(self.finished.sum())} of {self.finished.size} members{failed}"
         return f"<Sweep of {self.function} over {axes}: {', '.join(self.values)}; {done}>"
+
+    def __str__(self) -> str:
+        """Return the line, and where the first members failed, and why."""
+        told = []
+        for one in self.failed[:_FAILED]:
+            where = ", ".join(f"{name} = {value:g}" for name, value in one.items() if name != "message")
+            told.append(f"  ! {where}: {one['message']}")
+        left = len(self.failures) - len(told)
+        return "\n".join([repr(self), *told, *[f"  ! and {left} more, in .failed"] * (left > 0)])
 
 
 def columns(sweep: Sweep) -> dict[str, Column]:

@@ -136,24 +136,45 @@ def to_xarray(result: Any) -> "xarray.Dataset":
 
 
 def to_dataframe(result: Any) -> "pandas.DataFrame":
-    """Return the rows of ``result``, or its columns along the first axis; matrices as one column an entry."""
+    """Return the table of ``result`` as a data frame."""
+    return tables.data_frame(table(result))
+
+
+def table(result: Any) -> dict[str, list[Any]]:
+    """Return the columns of ``result`` by name, all of the same length; matrices as one column an entry.
+
+    Those of its rows, where it has such; one row a cell, of what is on a grid; else what is along its first axis.
+
+    Raises
+    ------
+    DFPError
+        If it is no table.
+    """
     if hasattr(result, "rows"):
-        return tables.data_frame(result.rows())
-    name = kind_of(result)
-    if name == "escape" or (name in KINDS and KINDS[name].gridded):
-        raise DFPError("result is a function on a grid and no table; use to_xarray().")
-    table, rows = columns(result), dict[str, Any]()
-    first = "step" if name in ROOMS else next(table[one].dims[0] for one in KINDS[name].columns if one in table)
-    names = axes.of(result)
+        return tables.turned(result.rows())
+    if isinstance(result, Result) and type(result).to_dataframe is not Result.to_dataframe:  # one of its own
+        return {str(name): column.tolist() for name, column in result.to_dataframe().items()}
+    name, found, names = kind_of(result), columns(result), axes.of(result)
+    if name == "escape":
+        raise DFPError("result is two paths and what is on grids, and no table; use to_xarray().")
     ends, grid = [] if names is None else axes.suffixes(names), axes.described(names or unnamed(3))
-    for name, column in table.items():
-        if column.dims[0] != first or not grid.keys().isdisjoint(column.dims):
+    if name in KINDS and KINDS[name].gridded:
+        first = tuple(dim for dim in grid if dim in found)
+        along = np.meshgrid(*(found[dim].values for dim in first), indexing="ij")
+        told = {dim: places.ravel().tolist() for dim, places in zip(first, along, strict=True)}
+    else:
+        first = ("step" if name in ROOMS else next(found[one].dims[0] for one in KINDS[name].columns if one in found),)
+        told = {}
+    for one, column in found.items():
+        dims, rest = column.dims[: len(first)], column.dims[len(first) :]
+        if dims != first or one in told or "bound" in rest or not grid.keys().isdisjoint(rest):
             continue
-        for index in np.ndindex(column.values.shape[1:]):
-            told = [ends[i] if ends and dim in schema.INDICES else str(i + 1)
-                    for dim, i in zip(column.dims[1:], index, strict=True)]  # fmt: skip
-            rows["_".join([name, *told])] = column.values[(slice(None), *index)]
-    return tables.data_frame(rows)
+        for index in np.ndindex(column.values.shape[len(first) :]):
+            which = [
+                ends[i] if ends and dim in schema.INDICES else str(i + 1) for dim, i in zip(rest, index, strict=True)
+            ]
+            told["_".join([one, *which])] = column.values[(*[slice(None)] * len(first), *index)].ravel().tolist()
+    return told
 
 
 def read(root: hdf5.Stored, name: str) -> Any:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 # Positive numbers of a wider range are shown in equal ratios.
 _RANGE = 1e3
+# Colour where there is no number.
+_NOTHING = "#DDDDDD"
 
 
 def over_parameters(axes: Mapping[str, Array], numbers: Array, name: str) -> "Figure":
@@ -20,6 +22,8 @@ def over_parameters(axes: Mapping[str, Array], numbers: Array, name: str) -> "Fi
 
     Parameters of one value are named in the title alone.
     """
+    from matplotlib.patches import Patch
+
     fixed = {one: values.item() for one, values in axes.items() if len(values) == 1 and len(axes) > 1}
     axes = {one: values for one, values in axes.items() if one not in fixed} or dict(list(axes.items())[:1])
     numbers = numbers.reshape([len(values) for values in axes.values()])
@@ -35,12 +39,14 @@ def over_parameters(axes: Mapping[str, Array], numbers: Array, name: str) -> "Fi
             axis.set_yscale("log")
     else:
         axis.set_ylabel(label(names[1]))
-        axis.set_facecolor("#DDDDDD")
+        axis.set_facecolor(_NOTHING)
         if finite.count():
             settings: dict[str, Any] = {"norm": "log"} if wide else {}
             edges = [_edges(values) for values in axes.values()]
             drawn = axis.pcolormesh(*edges, finite.T, rasterized=True, **settings)
             page.bar(drawn, [axis], label(name))
+        if finite.count() < finite.size:
+            layout.legend(axis, [Patch(facecolor=_NOTHING, label=f"no {_plain(name)} there")])
     for scale, values in zip((axis.set_xscale, axis.set_yscale), axes.values(), strict=False):
         if page.geometric(values):
             scale("log")

@@ -34,17 +34,32 @@ def aligned(rows: Sequence[Sequence[str]], right: Collection[int] = (), overflow
     ]
 
 
-def comma_separated(rows: Sequence[Mapping[str, Any]]) -> bytes:
-    """Return rows of the same keys, at least one, as a CSV file; numbers with all their digits, None as nothing."""
+def turned(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Return rows of the same keys, at least one, as columns."""
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+def together(tables: Mapping[str, Mapping[str, Sequence[Any]]]) -> dict[str, list[Any]]:
+    """Return tables of several solutions below each other, after a column with their names; None where one lacks it."""
+    names = [name for table in tables.values() for name in table]
+    sizes = {name: len(next(iter(table.values()))) for name, table in tables.items()}
+    found = {"solution": [name for name, size in sizes.items() for _ in range(size)]}
+    for column in dict.fromkeys(names):
+        found[column] = [one for name, table in tables.items() for one in table.get(column, [None] * sizes[name])]
+    return found
+
+
+def comma_separated(table: Mapping[str, Sequence[Any]]) -> bytes:
+    """Return columns of the same length as a CSV file; numbers with all their digits, None as nothing."""
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(table)
+    writer.writerows(zip(*table.values(), strict=True))
     return buffer.getvalue().encode()
 
 
 def data_frame(given: Any) -> "pandas.DataFrame":
-    """Return columns by name, or rows of the same keys, as a data frame.
+    """Return columns by name as a data frame.
 
     Raises
     ------
