@@ -143,3 +143,33 @@ def test_a_law_between_the_integers_is_refused():
             return 0.75, 0.0625, 0.0, 0.0
 
     assert "not on integers" in Univariate(Halves(a=0, b=1, name="halves")()).flaw
+
+
+def test_a_table_of_which_no_columns_are_named_says_how(tmp_path):
+    (tmp_path / "patients.csv").write_text("age,dose,y\n1,2,3\n2,1,4\n3,3,1\n", encoding="utf-8")
+    with pytest.raises(dfp.DFPError, match=r"say which, as features=\['age', 'dose'\], target='y'\."):
+        dfp.StoredLandscape(tmp_path / "patients.csv", 8)
+    with pytest.raises(dfp.DFPError, match="target='y': is among the features"):
+        dfp.StoredLandscape(tmp_path / "patients.csv", features=["age", "y"], target="y")
+    landscape = dfp.StoredLandscape(tmp_path / "patients.csv", features=["age", "dose"], target="y")
+    assert landscape.parameters == ("age", "dose")
+
+
+def test_a_target_among_the_columns_of_a_data_frame_is_refused():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"age": [1.0, 2.0, 4.0], "dose": [2.0, 1.0, 0.5], "y": [1.0, 0.0, 2.0]})
+    with pytest.raises(dfp.DFPError, match="the column 'y' is among the features"):
+        dfp.QuadraticLandscape.from_regression(frame, frame["y"])
+    assert dfp.QuadraticLandscape.from_regression(frame[["age", "dose"]], frame["y"]).parameters == ("age", "dose")
+
+
+def test_archives_may_name_the_parameters(tmp_path):
+    np.savez(tmp_path / "bowl.npz", hessian=[1.0, 0.5], gradient_noise=[0.3, 0.1], parameters=["age", "dose"])
+    landscape = dfp.StoredLandscape(tmp_path / "bowl.npz")
+    assert landscape.parameters == ("age", "dose")
+    settled = dfp.stationary_moments(dfp.MasterEquation(dfp.SGD(landscape, 0.1)))
+    settled.save(tmp_path / "settled.h5")
+    assert dfp.rerun(tmp_path / "settled.h5").parameters == ("age", "dose")
+    np.savez(tmp_path / "other.npz", hessian=[1.0, 0.5], parameters=["age"])
+    with pytest.raises(dfp.DFPError, match="parameters has 1 names: there are 2"):
+        dfp.StoredLandscape(tmp_path / "other.npz")

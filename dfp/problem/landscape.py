@@ -249,6 +249,9 @@ class QuadraticLandscape(Value):
         y = checks.matching("targets", checks.array("targets", targets), (x.shape[0],), "row of features")
         batch = checks.integer("batch_size", batch_size, at_least=1)
         given = of_columns(features) if parameters is None else parameters
+        target = getattr(targets, "name", None)
+        if target is not None and target in (of_columns(features) or ()):
+            raise DFPError(f"targets: the column {target!r} is among the features, which would tell it; leave it out.")
         names = None if given is None else named(given, x.shape[1], "columns" if parameters is None else "parameters")
         if checks.boolean("standardise", standardise):
             called = [*(names or map(str, range(x.shape[1]))), "targets"]

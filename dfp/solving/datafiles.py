@@ -3,7 +3,7 @@
 import csv
 import difflib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -32,8 +32,7 @@ def read_columns(content: bytes, columns: Sequence[str], label: str) -> Array:
     """
     try:
         reader = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""))
-        first = next((row for row in reader if not (row and row[0].startswith("#"))), [])
-        header = [name.strip() for name in first]
+        header = _header(reader)
         places = [_place(header, name, label) for name in columns]
         rows = [
             [_entry(row, place, f"{label}, column {header[place]!r}, row {reader.line_num}") for place in places]
@@ -47,6 +46,20 @@ def read_columns(content: bytes, columns: Sequence[str], label: str) -> Array:
     if not rows:
         raise DFPError(f"{label}: has no rows below the header; give at least one.")
     return np.array(rows)
+
+
+def header_of(content: bytes) -> list[str]:
+    """Return the names of the columns of a comma-separated table; none where it is no such text."""
+    try:
+        found = _header(csv.reader(io.StringIO(content.decode("utf-8-sig"), newline="")))
+    except (UnicodeDecodeError, csv.Error):
+        return []
+    return found if all(name.isprintable() for name in found) else []
+
+
+def _header(reader: Iterator[list[str]]) -> list[str]:
+    first = next((row for row in reader if not (row and row[0].startswith("#"))), [])
+    return [name.strip() for name in first]
 
 
 def _place(header: list[str], name: str, label: str) -> int:

@@ -17,11 +17,15 @@ from dfp.problem.landscape import QuadraticLandscape, standardised
 from dfp.problem.noise import GaussianNoise, NoiseLaw
 from dfp.problem.parameters import named
 from dfp.results import writing
-from dfp.solving.datafiles import read_columns
+from dfp.solving.datafiles import header_of, read_columns
 
 
 class DataError(DFPError):
     """Data that a file names are not there, or are others."""
+
+
+# Columns of a table that a message names.
+_NAMED = 6
 
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
@@ -34,7 +38,8 @@ class StoredLandscape(QuadraticLandscape):
         Archive of ``numpy.savez`` with ``features`` (N, d) and ``targets`` (N,), as ``from_regression`` takes them;
         with ``hessians`` and ``gradients``, as ``from_samples``; or with ``hessian``, (d,) or (d, d), and, where they
         are not 0, ``gradient``, ``gradient_noise`` and ``curvature_noise``: the gradient, and the covariance of g̃ and
-        the variances of H̃ of a ``GaussianNoise``. With columns named, a CSV table in UTF-8 with a header.
+        the variances of H̃ of a ``GaussianNoise``; and, if they have any, the names ``parameters`` (d,). With columns
+        named, a CSV table in UTF-8 with a header.
     batch_size
         Samples per minibatch of a finite sum, >= 1.
     sha256
@@ -103,13 +108,16 @@ class StoredLandscape(QuadraticLandscape):
         if features is None and target is None and not standardise:
             arrays = _archive(name, content)
         elif features and isinstance(target, str) and all(isinstance(column, str) for column in features):
+            if target in features:
+                raise DFPError(f"target={target!r}: is among the features, which would tell it; leave it out there.")
             arrays = _table(name, content, [*features, target], standardise)
         else:
             raise DFPError(
                 f"features={checks.shown(features)}, target={checks.shown(target)}: must name the columns of a table, "
                 "such as features=['x1', 'x2'], target='y'; leave both out for an archive."
             )
-        names = {"parameters": named(features, len(features), "features")} if features else {}
+        called, source = (features, "features") if features else (arrays.pop("parameters", None), "parameters")
+        names = {} if called is None else {"parameters": named(called, len(called), source)}
         made = _landscape(name, arrays, checks.integer("batch_size", batch_size, at_least=1), names)
         shapes = tuple((one, *values.shape) for one, values in arrays.items())
         kept = {"path": name, "batch_size": batch_size, "sha256": digest, "standardise": standardise, "shapes": shapes}
@@ -140,7 +148,7 @@ def _landscape(name: str, arrays: dict[str, Any], batch_size: int, names: dict[s
     if batch_size != 1:
         raise DFPError(f"batch_size={batch_size}: {name!r} holds no samples; give it to dfp.SGD(...).")
     noise = GaussianNoise(arrays.get("gradient_noise", 0.0), arrays.get("curvature_noise", 0.0))
-    return QuadraticLandscape(arrays["hessian"], arrays.get("gradient", 0.0), noise)
+    return QuadraticLandscape(arrays["hessian"], arrays.get("gradient", 0.0), noise, **names)
 
 
 def _content(name: str) -> bytes:
@@ -177,4 +185,10 @@ def _archive(name: str, content: bytes) -> dict[str, Any]:
     except ValueError as error:
         if isinstance(error, DFPError):
             raise
+        *first, last = header_of(content) or [""]
+        if first:
+            raise DFPError(
+                f"path={name!r}: is a table, of which columns are data; say which, as features={first[:_NAMED]}, "
+                f"target={last!r}."
+            ) from None
         raise DFPError(f"path={name!r}: is not an archive of plain arrays; write it with numpy.savez.") from None
