@@ -30,7 +30,7 @@ _SHARE = 0.8
 def shown(value: object) -> str:
     """Return a short rendering of a rejected value."""
     value = value.item() if isinstance(value, np.generic) else value
-    text = np.array2string(value, threshold=6) if isinstance(value, np.ndarray) else repr(value)
+    text = " ".join((np.array2string(value, threshold=6) if isinstance(value, np.ndarray) else repr(value)).split())
     return text if len(text) <= 60 else text[:57] + "..."
 
 
@@ -156,7 +156,8 @@ def array(name: str, value: object, *, dimensions: tuple[int, ...] = (1,)) -> Ar
         raise DFPError(f"{name} has shape {result.shape}: must not be empty; give at least one value.")
     if not finite(result):
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(result))[0])
-        raise DFPError(f"{name}{list(where)}={result[where]}: must be finite; remove NaN and infinite entries.")
+        place = list(where) if where else ""
+        raise DFPError(f"{name}{place}={result[where]}: must be finite; remove NaN and infinite entries.")
     return result
 
 

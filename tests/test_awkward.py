@@ -197,3 +197,24 @@ def test_a_uniform_start_under_noise_that_depends_on_the_place():
         # mass ε at r deviations changes a variance by r²ε, and ripples reach two deviations and more
         assert solution.certificate.error[1] >= 0.25 * solution.certificate.covariance_error[1]
         assert 1e-3 < solution.certificate.error[0] < 0.5
+
+
+def test_what_is_refused_is_told_in_one_line_with_what_to_give(tmp_path):
+    """Of a data frame, of a number that is none, of a folder, of a start that is no state."""
+    pandas = pytest.importorskip("pandas")
+    with pytest.raises(dfp.DFPError, match=r"^features= a 0 u 1 v: must be|^features=a 0 u 1 v: must be"):
+        dfp.QuadraticLandscape.from_regression(pandas.DataFrame({"a": ["u", "v"]}), [1.0, 2.0])
+    with pytest.raises(dfp.DFPError, match=r"^initial\.theta=nan: must be finite"):
+        dfp.Point(np.nan)
+    with pytest.raises(dfp.DFPError, match="is no regular file"):
+        dfp.load(tmp_path)
+    sgd = dfp.SGD(dfp.QuadraticLandscape([1.0], noise=dfp.GaussianNoise([1.0])), 0.1)
+    with pytest.raises(dfp.DFPError, match=r"give e\.g\. dfp\.Point"):
+        dfp.solve(dfp.MasterEquation(sgd), 0.5, 10)
+
+
+def test_functions_of_a_sweep_take_its_axes_and_return_numbers():
+    with pytest.raises(dfp.DFPError, match=r"axes=\['b'\]: .* takes other arguments .*'a'\); name them like"):
+        dfp.sweep(lambda a: a, {"b": [1.0]}, quiet=True)
+    with pytest.raises(TypeError, match="function returned NoneType"):
+        dfp.sweep(lambda a: None, {"a": [1.0]}, quiet=True)

@@ -85,7 +85,12 @@ def check_problem(
     states that are not whole where the equation moves more than θ, as that of an ``average`` does.
     """
     check_equation(equation, grid, moments=moments)
-    checks.instance("initial", initial, State, "must be a dfp.Gaussian, dfp.Point or dfp.Density.")
+    checks.instance(
+        "initial",
+        initial,
+        State,
+        "must be a dfp.Gaussian, dfp.Point, dfp.Density or a solution; give e.g. dfp.Point(0.5).",
+    )
     d = equation.dimension
     checks.alike("initial", initial.dimension, d, f"give a mean, or a point, of {d} numbers")
     if initial.parameters is not None:

@@ -51,8 +51,8 @@ class GaussianNoise(Noise):
     gradient
         Covariance of g̃: a number, variances (d,) or a matrix (d, d) [(loss / parameter)^2].
     hessian
-        Variances of H̃: Var H̃_ii of shape (d,), or a table Var H̃_ik of shape (d, d) with independent entries; 0
-        for additive noise [(loss / parameter^2)^2].
+        Variances of H̃: Var H̃_ii of shape (d,), or a table Var H̃_ik of shape (d, d) with independent entries, which
+        no Hessian has unless the table is diagonal: see ``symmetric``; 0 for additive noise [(loss / parameter^2)^2].
     basis
         ``"theta"``: both are given in the axes of θ; ``"eigen"``: in the eigenbasis of the mean Hessian, in
         ascending order of eigenvalues (in the order given if the mean Hessian is diagonal).

@@ -41,7 +41,8 @@ def read(path: str | Path) -> bytes:
     source = Path(writing.checked(path))
     try:
         if not source.is_file():
-            raise DFPError(f"path={path}: no such file; check the name.")
+            what = "is no regular file; give the name of one" if source.exists() else "no such file; check the name"
+            raise DFPError(f"path={path}: {what}.")
         with source.open("rb") as file:
             size = file.seek(0, os.SEEK_END) - _SEAL.size
             file.seek(max(size, 0))

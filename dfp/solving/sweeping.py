@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,7 @@ def sweep(
     left = job.left()
     if not left.size:
         return job.cube()
+    _check_arguments(function, grid)
     seconds = 0.0
     for place in left[:2]:  # the first may compile and import: the second tells what all others take
         began = time.perf_counter()
@@ -117,6 +119,18 @@ def _axes(axes: Mapping[str, ArrayLike]) -> dict[str, Array]:
         if not isinstance(name, str) or not name.isidentifier() or name == DONE:
             raise DFPError(f"axes has the name {checks.shown(name)}: must be that of a parameter; rename it.")
     return {name: checks.array(f"axes[{name!r}]", values) for name, values in axes.items()}
+
+
+def _check_arguments(function: Callable[..., Any], axes: Mapping[str, Array]) -> None:
+    """Refuse axes that are not the arguments of the function, as far as it tells them."""
+    try:
+        signature(function).bind(**axes)
+    except TypeError as mismatch:
+        raise DFPError(
+            f"axes={list(axes)}: {_name(function)} takes other arguments ({mismatch}); name them like the axes."
+        ) from None
+    except ValueError:  # of some builtins
+        pass
 
 
 def _name(function: Callable[..., Any]) -> str:
@@ -222,6 +236,8 @@ def _named(given: Any) -> dict[str, Array]:
     if not isinstance(given, Mapping):
         given = {"value": given}
     try:
+        if any(value is None for value in given.values()):  # NumPy takes it for NaN
+            raise TypeError
         return {str(name): np.asarray(value, dtype=np.float64) for name, value in given.items()}
     except (TypeError, ValueError):
         kinds = ", ".join(type(value).__name__ for value in given.values())
