@@ -173,3 +173,10 @@ def test_archives_may_name_the_parameters(tmp_path):
     np.savez(tmp_path / "other.npz", hessian=[1.0, 0.5], parameters=["age"])
     with pytest.raises(dfp.DFPError, match="parameters has 1 names: there are 2"):
         dfp.StoredLandscape(tmp_path / "other.npz")
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_tables_with_other_marks_between_columns_are_told_to_have_commas(mark, tmp_path):
+    (tmp_path / "data.csv").write_text(f"a{mark}y\n1{mark}2\n", encoding="utf-8")
+    with pytest.raises(dfp.DFPError, match="between them; save it with commas"):
+        dfp.StoredLandscape(tmp_path / "data.csv", features=["a"], target="y")

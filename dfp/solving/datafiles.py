@@ -67,6 +67,9 @@ def _place(header: list[str], name: str, label: str) -> int:
         return header.index(name)
     if name in header:
         raise DFPError(f"{label}, column {name!r}: appears {header.count(name)} times; give every column its own name.")
+    other = next((mark for mark in ";\t" if len(header) == 1 and mark in header[0]), None)
+    if other is not None:
+        raise DFPError(f"{label}: columns have {other!r} between them; save it with commas, and points in numbers.")
     near = difflib.get_close_matches(name, header, n=1, cutoff=0.5)
     hint = f"did you mean {near[0]!r}?" if near else "give one of its names."
     listed = ", ".join(map(repr, header[:12])) + (", ..." if len(header) > 12 else "")
