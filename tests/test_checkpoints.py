@@ -374,3 +374,19 @@ def test_an_interrupted_file_holds_its_problem_and_another_large_start_is_anothe
     with pytest.raises(dfp.DFPError, match=r"another problem: initial\.values differs"):
         dfp.solve(arguments[0], other, *arguments[2:], checkpoint=path)
     assert same(dfp.solve(*arguments, checkpoint=path), whole) and same(dfp.rerun(path), whole)
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_whoever_interrupts_work_in_python_is_told_of_checkpoints(kept, tmp_path):
+    """Once, and not where there is one: the file is then what goes on."""
+
+    def stop(done, total):
+        raise KeyboardInterrupt
+
+    sgd = dfp.SGD(dfp.QuadraticLandscape([1.0], noise=dfp.GaussianNoise([1.0])), 0.1)
+    named = {"checkpoint": tmp_path / "run.h5"} if kept else {}
+    with pytest.raises(KeyboardInterrupt) as told:
+        dfp.solve(dfp.MasterEquation(sgd), dfp.Gaussian(1.0, 0.1), 10, [5, 10], progress=stop, **named)
+    notes = getattr(told.value, "__notes__", [])
+    assert len(notes) == (not kept)
+    assert kept or "checkpoint='run.h5'" in notes[0]

@@ -15,7 +15,7 @@ from dfp.problem.equations import MasterEquation
 from dfp.problem.sgd import SGD
 from dfp.problem.state import State
 from dfp.result import Result
-from dfp.results.keeper import Keeper
+from dfp.results.keeper import Keeper, unkept
 from dfp.solving.checkpoints import fingerprint
 from dfp.solving.recipe import recorded
 
@@ -50,7 +50,8 @@ def carried(
         Makes the result, and tells whom it is given.
     """
     if checkpoint is None:
-        return run(None)
+        with unkept():
+            return run(None)
     keeper = checkpoint if isinstance(checkpoint, Keeper) else Keeper(checkpoint)
     arguments = {"equation": equation, "initial": initial, **asked}
     written = recorded(arguments, whole=arguments)

@@ -29,6 +29,16 @@ _TYPES = {"<f8", "<i8", "<u8", "<c16", "|b1"}
 Made = TypeVar("Made", bound=Result)
 
 
+@contextmanager
+def unkept() -> Iterator[None]:
+    """Tell whoever interrupts work without a checkpoint that one would have kept what was done."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        stop.add_note("Nothing is kept. With checkpoint='run.h5' the same call goes on from what was done before.")
+        raise
+
+
 class Keeper:
     """The file in which a run keeps the result so far and what it goes on from; the finished result takes its place.
 

@@ -1,6 +1,7 @@
 """The driver: what is asked, checked, and the solvers for it in turn; ``running`` has what is done with one."""
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from dfp.problem.grid import Grid
 from dfp.problem.parameters import directions as named_along
 from dfp.problem.state import State, started
 from dfp.results.certificate import ROUNDING
+from dfp.results.keeper import unkept
 from dfp.results.solution import Solution
 from dfp.solving.along import Draws, columns, projected
 from dfp.solving.assembly import without_moments
@@ -130,7 +132,8 @@ def solve(
         return found
 
     if keeper is None:
-        return solved(None)
+        with unkept() if getattr(solver, "checkpoint", None) is None else nullcontext():  # a sampler's own keeps sums
+            return solved(None)
     problem = _problem(equation, held, steps, save)
     with keeper.held(problem, given) as finished:
         return keeper.finish(solved(problem)) if finished is None else finished
