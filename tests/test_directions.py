@@ -277,7 +277,7 @@ def test_what_has_no_density_along_directions_says_so():
         dfp.solve(dfp.DiscreteFokkerPlanck(three()), start, 4, directions=[1.0, 0, 0])
     with pytest.raises(dfp.UnsupportedError, match="solver"):
         dfp.solve(dfp.MasterEquation(three()), start, 4, directions=[1.0, 0, 0], solver=dfp.Fourier())
-    with pytest.raises(dfp.DFPError, match="grid has 2 axes"):
+    with pytest.raises(dfp.DFPError, match="grid has 2 parameters: what is along directions has 1"):
         grid = dfp.Grid([0, 0], [1, 1], (8, 8))
         dfp.solve(dfp.MasterEquation(three()), start, 4, directions=[1.0, 0, 0], grid=grid)
     with pytest.raises(dfp.UnresolvedError, match="eigenvalue"):

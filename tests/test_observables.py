@@ -296,7 +296,7 @@ def test_what_has_no_paths_is_refused():
         dfp.entropy_production(dfp.DiscreteFokkerPlanck(dfp.SGD(TURNED, 0.1)))
     with pytest.raises(dfp.UnsupportedError, match="additive Gaussian noise"):
         dfp.probability_current(dfp.MasterEquation(dfp.SGD(table(2), 0.1)))
-    with pytest.raises(dfp.DFPError, match="grid has 1 axes"):
+    with pytest.raises(dfp.DFPError, match="grid has 1 parameter: the landscape has 2"):
         dfp.entropy_production(dfp.Langevin(dfp.SGD(table(2), 0.1)), dfp.Grid(-1, 1, 10))
     with pytest.raises(dfp.DFPError, match="singular"):
         silent = dfp.QuadraticLandscape([1.0, 0.3], 0, dfp.GaussianNoise([0.1, 0.0]))
