@@ -5,7 +5,11 @@ import pytest
 from numpy.typing import NDArray
 
 import dfp
+from dfp.long_time.stationary_numeric import settling_steps
 from dfp.methods.moment_recursion import HigherMoments
+from dfp.methods.solver import Problem
+from dfp.methods.transfer import solid
+from dfp.methods.transfer.spectral import SpectralRun
 
 Array = NDArray[np.float64]
 LETTERS = "ijkl"
@@ -56,6 +60,39 @@ def test_moments_to_the_fourth_are_exact(name: str, rate: float, batch: int) -> 
     for order, tolerance in ((2, 1e-7), (3, 1e-6), (4, 1e-5)):  # tails beyond the box, some 1e-9 at eight deviations
         assert np.max(np.abs(of_grid(law, frame, order) - exact(frame, order))) < tolerance
     assert np.max(np.abs(of_grid(gaussian, frame, 4) - exact(frame, 4))) > 1e-2
+
+
+def settled(equation: dfp.MasterEquation, grid: dfp.Grid | None, scale: float) -> SpectralRun:
+    moments = dfp.stationary_moments(equation)
+    run = SpectralRun(Problem.late(equation, moments_as(moments), settling_steps(equation)), grid, scale=scale)
+    run.settle()
+    return run
+
+
+def moments_as(found: dfp.StationaryMoments) -> dfp.Gaussian:
+    return dfp.Gaussian(found.mean, found.covariance)
+
+
+def test_errors_bound_what_finer_boxes_and_sums_of_more_products_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Errors of a sum of products are the same at every step and add up; the control does not count them."""
+    turn = np.linalg.qr(np.random.default_rng(7).normal(size=(3, 3)))[0]
+    noise = dfp.GaussianNoise([0.5, 1.0, 0.8], [0.02, 0.05, 0.01])
+    landscape = dfp.QuadraticLandscape(turn @ np.diag([0.2, 0.9, 1.4]) @ turn.T, noise=noise)
+    equation = dfp.MasterEquation(dfp.SGD(landscape, 0.04))
+    run = settled(equation, None, 1.0)
+    frame = run.frame()
+
+    def off(other: SpectralRun) -> float:
+        return float(np.abs(other.values(list(run.grid.axes)) - frame.density).sum()) * run.grid.cell_volume
+
+    with monkeypatch.context() as tight:
+        tight.setattr(solid, "SPLIT", {True: 2e-11, False: 2e-11})
+        true = off(settled(equation, run.grid, 1.15))
+    assert true < 3 * frame.truncation < 1e-7  # tails and waves beyond boxes of so many nodes
+    monkeypatch.setattr(solid, "SPLIT", {True: 1e-7, False: 1e-7})
+    monkeypatch.setattr(SpectralRun, "_lacking", 0.0)
+    rough = settled(equation, run.grid, 1.0)
+    assert off(rough) > 3 * rough.frame().truncation
 
 
 def test_a_step_leaves_it_as_it_is() -> None:

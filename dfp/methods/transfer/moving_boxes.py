@@ -169,6 +169,10 @@ class Boxes:
         """Steps that cost as much as to find a sum of products for one."""
         return FOUND * self.equation.sgd.noise.characteristic_cost if self.coupled else 0.0
 
+    def finding(self, nodes: float, steps: int) -> float:
+        """Return what finding the sums of products of ``steps`` into and inside a box costs (d = 3)."""
+        return nodes * self._found * min(steps, 2)
+
     def moving(self, source: float, target: float) -> float:
         """Return what a step from one box to another costs by their nodes, in products of entries."""
         return source * (1 + self._found) if self.equation.dimension == 3 else source * target * self._made

@@ -17,9 +17,9 @@ from dfp.problem.noise import NoiseLaw
 
 _Columns: TypeAlias = Callable[[Any], Any]
 _Row: TypeAlias = Callable[[int], Any]
-# Error of φ that sums of products may have: those that have to be found, and those of Gaussian noise of axes, whose
-# terms are few: there it is below what certificates tell.
-SPLIT, _ALIGNED = 1e-9, 1e-11
+# Error of φ that sums of products may have: those that have to be found, of Gaussian noise and of finite sums, whose
+# terms are many; and those of Gaussian noise of axes, whose terms are few: there it is below what certificates tell.
+SPLIT, _ALIGNED = {True: 1e-10, False: 1e-9}, 1e-11
 # The mass at a node, to a power and of a density broader by this, is what its errors count.
 _POWER, _BROADER = 0.7, 1.1
 # Steps at which moments ahead are looked at.
@@ -124,7 +124,7 @@ def _crossed(
     most = int(_MOST_BYTES / (size * (8 if law.gaussian else 16)))
     weight = weights[0][:, None, None] * weights[1][:, None] * weights[2]
     try:
-        found = cross.separated(columns, row, weight.ravel(), SPLIT, most)
+        found = cross.separated(columns, row, weight.ravel(), SPLIT[law.gaussian], most)
     except cross.TooLongError:
         raise UnresolvedError(
             f"step {until}: the noise couples waves and places by more than {most} products on {len(places)} nodes, "

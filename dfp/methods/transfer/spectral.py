@@ -89,7 +89,7 @@ class SpectralRun(TransferRun):
         self._begun = 0.0 if self.box is None else spectral.cut(self.box, spectral.waves_of(self.box, self.mass))
         """Of the start what is in waves that its places do not see."""
         self._matrix: Array | None = None
-        self._goal = 0
+        self._goal = self._origin = 0
         self._sum: split.Split | cross.Cross | None = None
         """One step within the box (d = 3)."""
         self._beyond = 0.0
@@ -113,8 +113,12 @@ class SpectralRun(TransferRun):
         return total * cls._over(boxes)
 
     def forecast(self) -> float:
-        """Return about how many seconds it takes."""
-        return self._seconds(self.boxes)
+        """Return about how many seconds pass until sums of products are found (d = 3), which no step tells."""
+        boxes, total, before = self.boxes, 0.0, 0
+        for box, until in boxes.plan:
+            total += boxes.finding(float(np.prod(box.cells)), until - before)
+            before = until
+        return total * _WAVE * self._over(boxes)
 
     def settling_seconds(self) -> float:
         """Return about how long ``settle`` takes in three dimensions, and 0 in two, where it is seconds at most."""
@@ -137,7 +141,8 @@ class SpectralRun(TransferRun):
 
     def advance(self, steps: int) -> None:
         """Go on, to a new box whenever the present one no longer serves."""
-        self._goal = goal = self.step + steps
+        self._goal, self._origin = self.step + steps, self.step
+        goal = self._goal
         while self.step < goal:
             if self.step >= self.until:
                 self._move()
@@ -287,6 +292,8 @@ class SpectralRun(TransferRun):
                 self._sum = solid.step(self.boxes, box, box, self.step, self.until)
             for _ in range(steps):
                 self.passing(self._goal - self.step)
+                if self.patience is not None and len(box.cells) == 3:
+                    self.patience.look(self.step - self._origin, self._goal - self._origin)
                 self.mass, self.step = spectral.masses(box, self._spectrum(box, self._sum)), self.step + 1
         self.step = goal
         self._judge(spectral.waves_of(box, self.mass))
@@ -369,10 +376,11 @@ class SpectralRun(TransferRun):
 
     @property
     def _lacking(self) -> float:
-        """What sums of products that had to be found lack, in L1; errors of steps add up like those of a walk."""
+        """What sums of products that had to be found lack, in L1: of steps by the same sum errors add up."""
         if not self.boxes.coupled:
             return 0.0
-        return _FOUND[self.equation.sgd.noise.gaussian] * solid.SPLIT * self._remembered**0.5
+        gaussian = self.equation.sgd.noise.gaussian
+        return _FOUND[gaussian] * solid.SPLIT[gaussian] * (1 + self._remembered)
 
     def _start(self) -> tuple[Array, Array]:
         """Return places so close that the waves of the first box do not see between them, and their masses."""

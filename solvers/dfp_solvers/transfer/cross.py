@@ -15,7 +15,7 @@ from dfp_solvers.arrays import Array, Complex
 
 _DRAWN = 24  # places at which a sum that seems complete is checked
 _CHUNK = 4  # terms at once, whose intermediate results stay in cache
-_SMALL = 1e-4  # size of a term from which single precision serves: its rounding is some 1e-11
+_SMALL = 1e5  # size of a term, over the tolerance, from which single precision serves: it rounds to a hundredth of that
 
 
 class TooLongError(Exception):
@@ -114,7 +114,7 @@ def separated(
             across = across - alpha[:, wave] @ beta
         across = across / found[wave]
         rest = np.abs(across) * weight
-        small = int(np.abs(found[wave]) * rest.max() <= _SMALL)
+        small = int(np.abs(found[wave]) * rest.max() <= _SMALL * tolerance)
         waves.add(found, small)
         places.add(across, small)
         rest[place] = 0.0
