@@ -376,6 +376,15 @@ def require_memory(what: str, needed: float, remedy: str) -> None:
         raise DFPError(f"{what} takes {needed / 2**30:.3g} GiB, and {room / 2**30:.3g} GiB are there; {remedy}.")
 
 
+def places_of(steps: object, saved: NDArray[np.int64]) -> list[int]:
+    """Return where one of the ``saved`` steps is, or several in a list."""
+    wanted = np.atleast_1d(np.asarray(steps)).tolist()
+    missing = [step for step in wanted if step not in saved]
+    if missing:
+        raise DFPError(f"steps={missing}: were not saved; choose from {saved.tolist()}.")
+    return [int(np.flatnonzero(saved == step)[0]) for step in wanted]
+
+
 TELLING = 120.0
 """Seconds of a forecast that is told to someone who sees no progress."""
 

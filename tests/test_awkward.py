@@ -218,3 +218,12 @@ def test_functions_of_a_sweep_take_its_axes_and_return_numbers():
         dfp.sweep(lambda a: a, {"b": [1.0]}, quiet=True)
     with pytest.raises(TypeError, match="function returned NoneType"):
         dfp.sweep(lambda a: None, {"a": [1.0]}, quiet=True)
+
+
+def test_one_step_is_as_good_as_a_list_of_one():
+    sgd = dfp.SGD(dfp.QuadraticLandscape([1.0], noise=dfp.GaussianNoise([1.0])), 0.1)
+    solution = dfp.solve(dfp.MasterEquation(sgd), dfp.Gaussian(0.5, 0.1), 10, [5, 10])
+    assert solution.at(5).steps.tolist() == solution.at([5]).steps.tolist() == [5]
+    for steps in (7, [7], "ab"):
+        with pytest.raises(dfp.DFPError, match="were not saved; choose from"):
+            solution.at(steps)

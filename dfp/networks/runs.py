@@ -81,18 +81,15 @@ class Runs(stored.Labelled):
         """Standard error of ``variance`` from the fourth moments of the runs, shape (S, k)."""
         return variance_error(self.positions)
 
-    def at(self, steps: Sequence[int]) -> "Runs":
-        """Return the runs at some of their saved steps.
+    def at(self, steps: int | Sequence[int]) -> "Runs":
+        """Return the runs at one of their saved steps, or some.
 
         Raises
         ------
         DFPError
             If a step was not saved.
         """
-        missing = [step for step in steps if step not in self.steps]
-        if missing:
-            raise DFPError(f"steps={missing}: were not saved; choose from {self.steps.tolist()}.")
-        kept = [int(np.flatnonzero(self.steps == step)[0]) for step in steps]
+        kept = checks.places_of(steps, self.steps)
         return replace(self, steps=self.steps[kept], positions=self.positions[kept])
 
     def to_dataframe(self) -> "pandas.DataFrame":

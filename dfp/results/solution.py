@@ -136,8 +136,8 @@ class Solution(Result):
         """Whether densities are histograms of sampled trajectories."""
         return self.trajectories > 0
 
-    def at(self, steps: Sequence[int]) -> "Solution":
-        """Return the solution at some of its saved steps.
+    def at(self, steps: int | Sequence[int]) -> "Solution":
+        """Return the solution at one of its saved steps, or some.
 
         Raises
         ------
@@ -149,10 +149,7 @@ class Solution(Result):
         >>> print(solution.at([10]).mean.round(3))
         [[0.107]]
         """
-        missing = [step for step in steps if step not in self.steps]
-        if missing:
-            raise DFPError(f"steps={missing}: were not saved; choose from {self.steps.tolist()}.")
-        kept = [int(np.flatnonzero(self.steps == step)[0]) for step in steps]
+        kept = checks.places_of(steps, self.steps)
 
         def part(values: Array | None) -> Array | None:
             return None if values is None else values[kept]
